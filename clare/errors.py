@@ -1,0 +1,52 @@
+"""The errors that a user can cause, in one tree; the command line prints each as one sentence.
+
+::
+
+    ClareError
+    ├── InputError          an option, a path or a file that the user named is not usable
+    │   ├── ManifestError   a manifest breaks a rule; the message names the rows
+    │   └── WeightsError    model weights are not on disk and can't be fetched
+    ├── ImageError          one image can't be used; its row is recorded as failed
+    └── StoreError          the feature store can't do what was asked
+        ├── CorruptStoreError   stored bytes are not what was written; names subset, field and row
+        ├── RowUnavailableError the row has no value: pending, or failed at extraction
+        └── DiskSpaceError      the disk is, or would become, full
+
+Anything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class ClareError(Exception):
+    """Base of every error that a user can cause; its text is one clear sentence."""
+
+
+class InputError(ClareError):
+    """An option, a path or a file that the user named is not usable."""
+
+
+class ManifestError(InputError):
+    """A manifest breaks a rule; the message names the rows."""
+
+
+class WeightsError(InputError):
+    """Model weights are not on disk and can't be fetched, or are not the ones asked for."""
+
+
+class ImageError(ClareError):
+    """One image can't be used; extraction records its row as failed with this reason."""
+
+
+class StoreError(ClareError):
+    """The feature store can't do what was asked."""
+
+
+class CorruptStoreError(StoreError):
+    """Stored bytes are not what was written; the message names subset, field and row."""
+
+
+class RowUnavailableError(StoreError):
+    """A row has no value to serve: it is pending, or failed at extraction."""
+
+
+class DiskSpaceError(StoreError):
+    """The disk is full, or the work ahead would fill it."""

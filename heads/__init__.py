@@ -1,0 +1,1 @@
+"""Stage two: cached features to a detector."""

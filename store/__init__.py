@@ -1,0 +1,1 @@
+"""The cached feature store: numpy and Zarr, no torch and no images."""
