@@ -1,0 +1,90 @@
+"""`clare store`: look into a feature store, check it, take it along."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The feature store.", no_args_is_help=True)
+
+StorePath = Annotated[
+    Path, typer.Argument(envvar="CLARE_STORE", help="The store's folder.", show_default=True)
+]
+DEFAULT_STORE = Path("features.zarr")
+
+
+@app.command()
+def info(
+    store: StorePath = DEFAULT_STORE,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in a store: subsets, rows, features, failures and sizes."""
+    from clare.cli.info import print_info
+    from clare.store.feature_store import open_store
+    from clare.store.inspection import store_info
+
+    found = store_info(open_store(store))
+    if json_:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        print_info(store, found)
+
+
+@app.command()
+def verify(
+    store: StorePath = DEFAULT_STORE,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Queue what is damaged for the next extraction.")
+    ] = False,
+) -> None:
+    """Read every byte of a store and compare it with its checksum."""
+    from clare.cli.output import console, progress_bar, table
+    from clare.store.verify import repair_store, verify_store
+
+    with progress_bar() as bar:
+        task = bar.add_task("verifying", total=None)
+        problems = verify_store(
+            store, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if not problems:
+        console.print(f"{store}: every byte is as it was written")
+        return
+    console.print(table(None, ("where", "what"), [(p.where, p.what) for p in problems], left=2))
+    if not repair:
+        console.print(f"{len(problems)} problems; `clare store verify {store} --repair` mends them")
+        raise typer.Exit(1)
+    for line in repair_store(store, problems):
+        console.print(line)
+
+
+@app.command()
+def stats(
+    store: StorePath = DEFAULT_STORE,
+    subset: Annotated[str | None, typer.Option(help="Only this subset.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, every channel.")] = False,
+) -> None:
+    """Show the mean, deviation, outliers and NaN share of every field, over its channels."""
+    from clare.cli.info import print_statistics
+    from clare.store.feature_store import open_store
+    from clare.store.statistics import store_statistics
+
+    found = store_statistics(open_store(store), subset=subset)
+    if json_:
+        typer.echo(json.dumps(found))
+    else:
+        print_statistics(found)
+
+
+@app.command("export")
+def export(
+    store: StorePath = DEFAULT_STORE,
+    subset: Annotated[str, typer.Option(help="The subset to export.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write.")] = ...,  # type: ignore[assignment]
+    features: Annotated[
+        str | None, typer.Option(help="Only these: lare=DIGEST,clip=DIGEST.")
+    ] = None,
+) -> None:
+    """Write one subset, index included, as one HDF5 file."""

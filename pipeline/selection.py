@@ -1,0 +1,111 @@
+"""Which manifests a command works on: named subsets, files, or plain folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clare.errors import InputError
+from clare.pipeline.discovery import build_manifest
+from clare.pipeline.manifest import Manifest, Roots, read_manifest
+
+SUFFIXES = (".csv", ".csv.gz")
+REAL_POOL = "real"
+
+
+def select_manifests(
+    subsets: str | None,
+    files: Sequence[Path],
+    folder: Path,
+    roots: Sequence[str],
+    reals: Sequence[Path],
+    fakes: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[Manifest, Roots]]:
+    """Read the manifests that were named, or build them from folders.
+
+    With folders of images, each ``NAME=DIR`` of ``fakes`` is a subset of that name (``fake``
+    without one) and all reals together are the subset ``real``, so that several fakes share one
+    extraction of the reals. With one subset name beside, reals and fakes are that one subset.
+
+    Args:
+        subsets: comma-separated names, each a file of ``folder``; or the name for plain folders.
+        files: manifest files.
+        folder: where named manifests are.
+        roots: ``DIR`` or ``NAME=DIR``: where the paths of manifests start.
+        reals: folders of real images.
+        fakes: ``DIR`` or ``NAME=DIR``: folders of generated images.
+        progress: called with (files indexed, files in all) while folders are read.
+
+    Raises:
+        InputError: nothing was named, too much was, or a name has no manifest.
+        ManifestError: a manifest breaks a rule.
+    """
+    names = [name.strip() for name in subsets.split(",") if name.strip()] if subsets else []
+    if reals or fakes:
+        if files:
+            raise InputError("name either --manifest or folders (--real, --fake), not both")
+        if len(names) > 1:
+            raise InputError("folders (--real, --fake) make one --subset, not several")
+        return _from_folders(names[0] if names else None, reals, fakes, progress)
+    if not (names or files):
+        raise InputError(
+            "nothing to extract: name --subset NAME, --manifest FILE, or folders with "
+            "--real DIR and --fake NAME=DIR"
+        )
+    found = [_find(name, folder) for name in names] + list(files)
+    places = Roots.from_options(roots, os.environ)
+    return _without_repeats([(read_manifest(path), places) for path in found])
+
+
+def _find(name: str, folder: Path) -> Path:
+    for suffix in SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    there = sorted(p.name.partition(".csv")[0] for p in folder.glob("*.csv*"))
+    raise InputError(
+        f"there is no {folder / name}.csv; {folder} holds {', '.join(there) or 'no manifest'}; "
+        "build one with `clare manifest build`, or name it with --manifest FILE"
+    )
+
+
+def _from_folders(
+    subset: str | None,
+    reals: Sequence[Path],
+    fakes: Sequence[str],
+    progress: Callable[[int, int], None] | None,
+) -> list[tuple[Manifest, Roots]]:
+    named: dict[str, list[Path]] = {}
+    for option in fakes:
+        name, equals, path = option.partition("=")
+        if not equals:
+            name, path = "fake", option
+        named.setdefault(name, []).append(Path(path))
+    if subset is not None:
+        if set(named) - {"fake", subset}:
+            raise InputError(
+                f"--subset {subset} joins all folders into one subset: give --fake without names, "
+                "or leave --subset out"
+            )
+        groups = [(subset, list(reals), [p for paths in named.values() for p in paths])]
+    else:
+        if REAL_POOL in named:
+            raise InputError(f"--fake {REAL_POOL}=… takes the name of the reals: choose another")
+        groups = [(REAL_POOL, list(reals), [])] if reals else []
+        groups += [(name, [], paths) for name, paths in named.items()]
+    selected = []
+    for name, real_folders, fake_folders in groups:
+        built = build_manifest(name, real_folders, fake_folders, progress=progress)
+        selected.append((built.manifest, Roots(default=built.root, named={})))
+    return selected
+
+
+def _without_repeats(selected: list[tuple[Manifest, Roots]]) -> list[tuple[Manifest, Roots]]:
+    names = [manifest.name for manifest, _ in selected]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"subset {', '.join(repeated)} was named twice")
+    return selected
