@@ -1,0 +1,216 @@
+"""What an extractor is: prepared images in, tensors of the stored type out.
+
+`pipeline/extractors/` holds one extractor a file; the file's name is its public name. Its
+settings are a frozen dataclass, checked here once for all of them, and become part of the
+fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from clare.errors import InputError
+from clare.store.spec import FeatureSpec, Fingerprint
+
+if TYPE_CHECKING:
+    import torch
+
+    from clare.pipeline.images import ImageSettings, PreparedImage
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""The types that models may run in; what is stored does not depend on the choice."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how the models run. Of all this only `dtype` is in a fingerprint.
+
+    Args:
+        device: a torch device, for example ``cuda``.
+        dtype: one of `DTYPES`.
+        compile: pass the models through ``torch.compile``.
+        channels_last: memory format of convolutions; None means "on a GPU".
+
+    Raises:
+        InputError: the dtype is unknown.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    compile: bool = False
+    channels_last: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype {self.dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """`dtype` as torch names it."""
+        import torch
+
+        return typing.cast("torch.dtype", getattr(torch, self.dtype))
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of image-like tensors."""
+        import torch
+
+        on_gpu = self.device.startswith("cuda")
+        last = on_gpu if self.channels_last is None else self.channels_last
+        return torch.channels_last if last else torch.contiguous_format
+
+    def place(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model, frozen, in evaluation mode, in the runtime's dtype, layout and place."""
+        model.requires_grad_(False).eval()
+        return model.to(self.device, self.torch_dtype).to(memory_format=self.memory_format)
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the device; on a GPU the copy does not wait."""
+        import torch
+
+        tensor = torch.from_numpy(array)
+        if self.device.startswith("cuda"):
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+
+class Extractor(ABC):
+    """Turns prepared images into one or more stored fields.
+
+    A subclass stands alone in its file, names its `Settings`, and sets `fields` and
+    `fingerprint` when it is created, which is also when it loads its models.
+
+    Attributes:
+        name: public name: the name of the subclass's file.
+        VERSION: raised by hand when equal settings and weights give other values.
+        host_only: True if there is no model and `forward` only passes arrays on.
+        fields: what it writes.
+        fingerprint: everything that decides its values.
+        origin: where its weights came from. A label: equal weights from elsewhere are the same.
+    """
+
+    name: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+    Settings: ClassVar[type]
+    host_only: ClassVar[bool] = False
+    fields: tuple[FeatureSpec, ...]
+    fingerprint: Fingerprint
+    origin: Mapping[str, str] = types.MappingProxyType({})
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def __init__(self, settings: Any, images: ImageSettings, runtime: Runtime) -> None: ...
+
+    @abstractmethod
+    def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:
+        """One image's inputs, as numpy arrays; called from loader threads."""
+
+    @abstractmethod
+    def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """Stacked inputs ``(B, …)`` to field -> tensor ``(B, *shape)``.
+
+        The tensors have the stored dtype and are on the device; nothing waits for them.
+        """
+
+    def sign(
+        self, weights: str, settings: Mapping[str, Any], images: ImageSettings, **derived: Any
+    ) -> Fingerprint:
+        """A fingerprint of this extractor.
+
+        Args:
+            weights: sha256 of the weights; empty if there are none.
+            settings: those of the extractor's settings that decide a value.
+            images: how images are prepared.
+            derived: what else decides a value, for example ``dtype``; None is left out.
+        """
+        derived = {name: value for name, value in derived.items() if value is not None}
+        plain = json.loads(json.dumps({**settings, **derived, "images": images.to_json()}))
+        return Fingerprint(self.name, self.VERSION, weights, plain)
+
+    def write_assets(self, folder: Path) -> None:
+        """Write what stage two needs beside the arrays; once a fingerprint."""
+        if self.origin:
+            text = json.dumps(dict(self.origin), indent=2, sort_keys=True) + "\n"
+            (folder / "origin.json").write_text(text, encoding="utf-8")
+
+
+class HostExtractor(Extractor):
+    """An extractor without a model: what `prepare` returns is what is stored."""
+
+    host_only = True
+
+    def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """The inputs as tensors, on the host."""
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in inputs.items()}
+
+
+def build_settings(owner: str, cls: type, overrides: Mapping[str, Any]) -> Any:
+    """A settings dataclass with some values replaced, names and types checked.
+
+    Lists stand for tuples, and text for numbers, tuples (``"200,300"``) and truth values, so that
+    values from a command line, TOML and JSON all serve.
+
+    Args:
+        owner: the extractor's name, for the messages.
+        cls: the settings dataclass.
+        overrides: setting to value.
+
+    Raises:
+        InputError: a name or a value is not usable.
+    """
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    for name in overrides:
+        if name not in known:
+            raise InputError(f"{owner} has no setting {name!r}; it has {', '.join(known)}")
+    return cls(**{n: _coerce(owner, n, v, hints[n]) for n, v in overrides.items()})
+
+
+def _coerce(owner: str, name: str, value: Any, hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        for option in args:
+            try:
+                return _coerce(owner, name, value, option)
+            except InputError:
+                continue
+    elif origin is tuple:
+        parts = [p.strip() for p in value.split(",") if p.strip()] if type(value) is str else value
+        if isinstance(parts, list | tuple):
+            return tuple(_coerce(owner, name, part, args[0]) for part in parts)
+    elif origin is typing.Literal:
+        if value in args:
+            return value
+    elif hint is bool and value in ("true", "false"):
+        return value == "true"
+    elif hint is int and isinstance(value, str) and value.lstrip("-").isdecimal():
+        return int(value)
+    elif type(value) is hint or (hint is type(None) and value is None):
+        return value
+    raise InputError(f"{owner}'s setting {name} can't be {value!r}: it is {_describe(hint)}")
+
+
+def _describe(hint: Any) -> str:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin is tuple:
+        return f"a list, each {_describe(args[0])}"
+    if args:
+        return " or ".join(_describe(a) for a in args)
+    names = {int: "a whole number", str: "text", bool: "true or false", type(None): "nothing"}
+    return names.get(hint, str(hint))

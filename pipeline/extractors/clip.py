@@ -1,0 +1,234 @@
+"""CLIP's image tower in one pass: class vectors, patch tokens, and any layers asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from clare.errors import InputError
+from clare.pipeline.clip_model import load_clip
+from clare.pipeline.extractor import Extractor, Runtime
+from clare.store.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from clare.pipeline.images import ImageSettings, PreparedImage
+
+Reading = Callable[["torch.Tensor"], dict[str, "torch.Tensor"]]
+"""From normalised images (B, 3, S, S) to field -> tensor."""
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Settings of `clip`.
+
+    Args:
+        model: a name of open_clip, ``hf-hub:owner/name``, or a local folder.
+        weights: a tag of the named model, or a local file or folder; None means ``openai``.
+        layers: further blocks to store, zero-based; ``layer1`` to ``layer4`` for ResNets.
+        mean_std: ``clip`` normalises as the model was trained, ``half`` with 0.5 and 0.5.
+        size: input side in pixels; None means the tower's own.
+        quick_gelu: whether the towers use QuickGELU; ``auto`` knows it from the weights.
+    """
+
+    model: str = "ViT-L-14"
+    weights: str | None = None
+    layers: tuple[int | str, ...] = ()
+    mean_std: Literal["clip", "half"] = "clip"
+    size: int | None = None
+    quick_gelu: Literal["auto", "true", "false"] = "auto"
+
+
+class ClipExtractor(Extractor):
+    """Fields of one image tower, for N tokens of width D.
+
+    ``clip_cls`` float32 (E,): pooled, normed by ln_post and projected, not of unit length;
+    ``clip_cls_pre`` float32: the same before the projection, where the tower has one;
+    ``clip_tokens`` float16 (N, D): the last block's patches before ln_post (ResNet: layer3);
+    ``clip_tokens_<k>``: the residual stream after block k.
+    """
+
+    Settings = ClipSettings
+
+    def __init__(self, settings: ClipSettings, images: ImageSettings, runtime: Runtime) -> None:
+        import torch
+
+        self._runtime = runtime
+        clip = load_clip(settings.model, settings.weights, settings.quick_gelu, settings.size)
+        visual = clip.visual
+        own = visual.image_size
+        self._size = int(own[0] if isinstance(own, tuple | list) else own)
+        self._text, self._text_metadata = clip.text, clip.text_metadata
+        half = ((0.5,) * 3, (0.5,) * 3)
+        mean, std = half if settings.mean_std == "half" else (clip.mean, clip.std)
+        # uint8 * scale + shift is (uint8 / 255 - mean) / std
+        self._scale = (1 / (255 * torch.tensor(std))).view(1, 3, 1, 1).to(runtime.device)
+        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1).to(runtime.device)
+        self._read, layers = _reading(visual, settings.layers, runtime)
+
+        self.fields = self._measure()
+        self.origin = clip.origin
+        values = asdict(settings)
+        del values["model"], values["weights"]  # where weights came from decides no value
+        values.update(layers=layers, size=self._size, quick_gelu=str(clip.quick_gelu).lower())
+        self.fingerprint = self.sign(
+            clip.weights,
+            values,
+            images,
+            config=clip.config,
+            dtype=runtime.dtype,
+            backbone="tiny" if clip.tiny else None,
+        )
+
+    def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:
+        """``pixels``: uint8 (S, S, 3)."""
+        return {"pixels": image.pixels(self._size)}
+
+    def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """All fields, from one pass of the tower."""
+        import torch
+
+        runtime = self._runtime
+        with torch.inference_mode():
+            pixels = runtime.tensor(inputs["pixels"]).permute(0, 3, 1, 2).float()
+            images = pixels * self._scale + self._shift
+            read = self._read(images.to(runtime.torch_dtype, memory_format=runtime.memory_format))
+            return {
+                name: value.half() if name.startswith("clip_tokens") else value.float()
+                for name, value in read.items()
+            }
+
+    def write_assets(self, folder: Path) -> None:
+        """``text_tower.safetensors``: the text tower, enough to rebuild it without a hub."""
+        from safetensors.torch import save_file
+
+        super().write_assets(folder)
+        save_file(self._text, folder / "text_tower.safetensors", self._text_metadata)
+
+    def _measure(self) -> tuple[FeatureSpec, ...]:
+        """The fields, from one blank image: towers differ too much to work their shapes out."""
+        blank = np.zeros((1, self._size, self._size, 3), np.uint8)
+        return tuple(
+            FeatureSpec(name, tuple(value.shape[1:]), str(value.dtype).removeprefix("torch."))
+            for name, value in self.forward({"pixels": blank}).items()
+        )
+
+
+def _reading(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[Reading, list[int | str]]:
+    """How to read a tower, and the layers asked for, sorted, each once."""
+    if hasattr(visual, "trunk"):
+        return _read_timm(visual, layers, runtime)
+    if hasattr(visual, "attnpool"):
+        return _read_resnet(visual, layers, runtime)
+    return _read_vit(visual, layers, runtime)
+
+
+def _read_vit(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[Reading, list[int | str]]:
+    last = len(visual.transformer.resblocks) - 1
+    chosen = _blocks(layers, last)
+    indices = sorted({*chosen, last})
+    # Without its projection the tower returns what comes before it; the projection is applied
+    # here, in float32. Blocks give the residual stream, before ln_post.
+    projection = visual.proj
+    visual.proj = None
+    run = _ready(visual, runtime)
+    projection = None if projection is None else projection.detach().float().to(runtime.device)
+
+    def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        output = run(images, indices=indices, output_fmt="NLC")
+        blocks = dict(zip(indices, output["image_intermediates"], strict=True))
+        pre = output["image_features"].float()
+        vectors = (
+            {"clip_cls": pre}
+            if projection is None
+            else {"clip_cls": pre @ projection, "clip_cls_pre": pre}
+        )
+        tokens = {f"clip_tokens_{k}": blocks[k] for k in chosen}
+        return {**vectors, "clip_tokens": blocks[last], **tokens}
+
+    return read, list(chosen)
+
+
+def _read_resnet(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[Reading, list[int | str]]:
+    names = ("layer1", "layer2", "layer3", "layer4")
+    asked = {f"layer{layer}" if isinstance(layer, int) else layer for layer in layers}
+    if unknown := sorted(asked - set(names)):
+        raise InputError(f"clip's layers of a ResNet are {', '.join(names)}, not {unknown[0]}")
+    chosen = sorted(asked)
+    indices = [1, 2, 3, 4]  # 0 is the stem; the last one must be there for all blocks to run
+    run = _ready(visual, runtime)
+
+    def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        output = run(images, indices=indices)
+        maps = dict(zip(names, map(_flat, output["image_intermediates"]), strict=True))
+        tokens = {f"clip_tokens_{name}": maps[name] for name in chosen}
+        return {"clip_cls": output["image_features"], "clip_tokens": maps["layer3"], **tokens}
+
+    return read, list(chosen)
+
+
+def _read_timm(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[Reading, list[int | str]]:
+    from torch import nn
+
+    if not hasattr(visual.trunk, "forward_intermediates"):
+        raise InputError("clip can't read this model's tower: timm gives none of its tokens")
+    last = len(visual.trunk.feature_info) - 1
+    chosen = _blocks(layers, last)
+    indices = sorted({*chosen, last})
+    head = visual.head
+    # A head that pools belongs to the tower; one that only projects is applied here, in float32.
+    projects = len(head) > 0 and not hasattr(head, "pool")
+    if projects:
+        visual.head = nn.Identity()
+        head = head.requires_grad_(False).eval().float().to(runtime.device)
+    run = _ready(visual, runtime)
+
+    def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        output = run(images, indices=indices)
+        maps = [_flat(m) for m in output["image_intermediates"]]
+        blocks = dict(zip(indices, maps, strict=True))
+        pre = output["image_features"].float()
+        vectors = {"clip_cls": head(pre), "clip_cls_pre": pre} if projects else {"clip_cls": pre}
+        tokens = {f"clip_tokens_{k}": blocks[k] for k in chosen}
+        return {**vectors, "clip_tokens": blocks[last], **tokens}
+
+    return read, list(chosen)
+
+
+def _ready(visual: Any, runtime: Runtime) -> Any:
+    """The tower's public ``forward_intermediates``, on the device, compiled if asked for."""
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    runtime.place(visual)
+    for module in visual.modules():
+        if isinstance(module, _BatchNorm):
+            module.float()  # running variances do not fit half precision
+    run = visual.forward_intermediates
+    return torch.compile(run) if runtime.compile else run
+
+
+def _blocks(layers: tuple[int | str, ...], last: int) -> list[int]:
+    """Block numbers, sorted, each once."""
+    for layer in layers:
+        if not isinstance(layer, int) or not 0 <= layer <= last:
+            raise InputError(f"clip's layers of this model are 0 to {last}, not {layer}")
+    return sorted({int(layer) for layer in layers})
+
+
+def _flat(maps: torch.Tensor) -> torch.Tensor:
+    """(B, C, h, w) to (B, h * w, C)."""
+    return maps.flatten(2).transpose(1, 2)
