@@ -1,0 +1,262 @@
+"""One extractor's values for one subset: what is done, what is pending, and writing a shard."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clare.errors import StoreError
+from clare.store.arrays import (
+    GROUP,
+    array_metadata,
+    fill_value,
+    shard_path,
+    storage_dtype,
+    write_metadata,
+    write_shard_file,
+)
+from clare.store.index import Row, SubsetIndex
+from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, record_path
+from clare.store.locks import LockFile, exclusive, lock_file
+from clare.store.reader import FieldReader
+from clare.store.records import damaged, remove_durably, remove_partials
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+
+if TYPE_CHECKING:
+    from clare.store.feature_store import FeatureStore
+
+
+class Feature:
+    """One (subset, extractor fingerprint) of a store; made by `FeatureStore.feature`.
+
+    Args:
+        store: the store it belongs to.
+        subset: name of the subset.
+        fingerprint: what decided the values.
+        fields: the extractor's fields by name.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        subset: str,
+        fingerprint: Fingerprint,
+        fields: Mapping[str, FeatureSpec],
+    ) -> None:
+        self.store = store
+        self.subset = subset
+        self.fingerprint = fingerprint
+        self.fields = dict(fields)
+        self.key = fingerprint.key
+        self._journal = Journal(
+            store.path / "journal" / subset / self.key, subset=subset, key=self.key
+        )
+        self._claims: dict[int, list[Row]] = {}
+        self._shards_of_arrays = 0
+        self.refresh()
+
+    def array_path(self, field: str) -> Path:
+        """The folder of a field's Zarr array."""
+        return self.store.path / "arrays" / self.subset / self.key / field
+
+    def refresh(self) -> None:
+        """Read the journal again: another process may have written.
+
+        Raises:
+            CorruptStoreError: a record is damaged or speaks of rows that the index lacks.
+        """
+        self._journal.refresh()
+        index = self.store.index(self.subset)
+        for record in self._journal.records.values():
+            self._match_index(record, index)
+
+    def pending(self) -> list[int]:
+        """Shards with a live row that is neither complete nor failed, in rising order."""
+        index = self.store.index(self.subset)
+        open_slots = np.flatnonzero(index.is_live & (self.states() == 0))
+        return [int(shard) for shard in np.unique(open_slots // SHARD_ROWS)]
+
+    def shard_rows(self, shard: int) -> list[Row]:
+        """The live rows of a shard: those of its claim, if this object claimed it."""
+        if shard in self._claims:
+            return list(self._claims[shard])
+        live = self.store.index(self.subset).live
+        first = bisect_left(live, SHARD_ROWS * shard, key=attrgetter("slot"))
+        last = bisect_left(live, SHARD_ROWS * (shard + 1), key=attrgetter("slot"))
+        return list(live[first:last])
+
+    def claim(self, shard: int) -> bool:
+        """Take a pending shard for writing, without waiting.
+
+        The claim is a kernel lock, free as soon as this process ends, and it is refused to
+        every other process, thread and store object meanwhile.
+
+        Returns:
+            False where the shard is held by somebody else or is not pending any more.
+        """
+        if not self._lock().acquire(shard):
+            return False
+        try:
+            # Only now is it certain that nobody else is between his writing and his record.
+            self._journal.refresh_shard(shard)
+            if shard in self.pending():
+                self._claims[shard] = self.shard_rows(shard)
+        finally:
+            if shard not in self._claims:
+                self._lock().release(shard)
+        return shard in self._claims
+
+    def release(self, shard: int) -> None:
+        """Give a claimed shard back, written or not."""
+        if self._claims.pop(shard, None) is not None:
+            self._lock().release(shard)
+
+    def write_shard(
+        self,
+        shard: int,
+        values: Mapping[str, np.ndarray],
+        failed: Mapping[int, str],
+        made_with: Mapping[str, Any],
+        complete: Collection[int] | None = None,
+    ) -> None:
+        """Make a claimed shard durable, then record it as done.
+
+        Args:
+            shard: a shard that `claim` granted.
+            values: by field, (64, *shape) in the field's dtype; rows without a value are
+                overwritten by the fill value.
+            failed: reason by offset (0 to 63) of the rows that could not be extracted.
+            made_with: micro-batch, device and the like, as plain JSON.
+            complete: offsets that hold values; by default all of `shard_rows` but the failed.
+
+        Raises:
+            DiskSpaceError: the disk is full; the shard stays pending.
+            StoreError: the shard is not claimed.
+            ValueError: the values are not what the extractor declared.
+        """
+        if shard not in self._claims:
+            raise StoreError(f"Shard {shard} of {self.subset}/{self.key} is not claimed.")
+        rows = {row.slot % SHARD_ROWS: row for row in self._claims[shard]}
+        done = set(rows) - set(failed) if complete is None else set(complete)
+        if not done | set(failed) <= set(rows) or done & set(failed):
+            raise ValueError(f"shard {shard} has no such rows: {sorted(done)}, {sorted(failed)}")
+        stored = {name: self._stored(name, values[name], done) for name in self.fields}
+        if set(values) != set(self.fields):
+            raise ValueError(f"fields {sorted(values)} are not {sorted(self.fields)}")
+
+        self._make_arrays()
+        record = record_path(self._journal.folder, shard)
+        remove_durably(record)  # a record never speaks of files that are about to change
+        remove_partials(self._journal.folder, record.name)
+        checksums, sizes = {}, {}
+        for name, array in stored.items():
+            path = shard_path(self.array_path(name), shard, self.fields[name])
+            remove_partials(path.parent, path.name)
+            checksums[name] = write_shard_file(path, array)
+            sizes[name] = path.stat().st_size
+        identities = np.zeros(SHARD_ROWS, np.uint32)
+        for offset in done | set(failed):
+            identities[offset] = rows[offset].identity_checksum
+        ShardRecord(
+            subset=self.subset,
+            key=self.key,
+            shard=shard,
+            complete=tuple(sorted(done)),
+            failed=dict(failed),
+            identities=identities,
+            checksums=checksums,
+            file_bytes=sizes,
+            made_with=made_with,
+        ).write(self._journal.folder)
+        self._journal.refresh_shard(shard)
+
+    def states(self) -> np.ndarray:
+        """(slots,) uint8 over all slots of the subset: 0 pending, 1 complete, 2 failed."""
+        states = np.zeros(SHARD_ROWS * self.store.index(self.subset).shards, np.uint8)
+        for shard, record in self._journal.records.items():
+            states[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)] = record.states
+        return states
+
+    def failures(self) -> dict[int, str]:
+        """Reason by slot of the live rows that could not be extracted."""
+        is_live = self.store.index(self.subset).is_live
+        return {
+            SHARD_ROWS * shard + offset: reason
+            for shard, record in sorted(self._journal.records.items())
+            for offset, reason in sorted(record.failed.items())
+            if is_live[SHARD_ROWS * shard + offset]
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Live rows ``complete``, ``failed`` and ``pending``; ``bytes`` of the written shards."""
+        states = self.states()[self.store.index(self.subset).is_live]
+        records = self._journal.records.values()
+        return {
+            "complete": int((states == COMPLETE).sum()),
+            "failed": int((states == FAILED).sum()),
+            "pending": int((states == 0).sum()),
+            "bytes": sum(sum(record.file_bytes.values()) for record in records),
+        }
+
+    def made_with(self) -> dict[str, Any] | None:
+        """What the highest written shard was made with; None where nothing is written."""
+        if not self._journal.records:
+            return None
+        return dict(self._journal.records[max(self._journal.records)].made_with)
+
+    def reader(self, field: str, threads: int = 8) -> FieldReader:
+        """A reader of one field's rows, for this process and its DataLoader workers.
+
+        Raises:
+            StoreError: the extractor has no such field.
+        """
+        if field not in self.fields:
+            raise StoreError(
+                f"{self.key} has no field {field!r}; it has {', '.join(sorted(self.fields))}."
+            )
+        return FieldReader(self.store.path, self.subset, self.key, self.fields[field], threads)
+
+    def _lock(self) -> LockFile:
+        return lock_file(self.store.path / "locks" / self.subset / f"{self.key}.lock")
+
+    def _match_index(self, record: ShardRecord, index: SubsetIndex) -> None:
+        start = SHARD_ROWS * record.shard
+        known = index.has_row[start : start + SHARD_ROWS]
+        same = record.identities == index.identity_checksums[start : start + SHARD_ROWS]
+        if len(known) < SHARD_ROWS or (known & (record.states > 0) & ~same).any():
+            path = record_path(self._journal.folder, record.shard)
+            raise damaged(path, "it speaks of other rows than the index")
+
+    def _stored(self, name: str, values: np.ndarray, done: set[int]) -> np.ndarray:
+        spec = self.fields[name]
+        if values.shape != (SHARD_ROWS, *spec.shape) or values.dtype != np.dtype(spec.dtype):
+            raise ValueError(
+                f"{name} must be {(SHARD_ROWS, *spec.shape)} {spec.dtype}, "
+                f"not {values.shape} {values.dtype}"
+            )
+        blank = [offset for offset in range(SHARD_ROWS) if offset not in done]
+        stored = np.ascontiguousarray(values, storage_dtype(spec))
+        if blank:
+            stored = stored.copy() if stored is values else stored
+            stored[blank] = fill_value(spec)
+        return stored
+
+    def _make_arrays(self) -> None:
+        """Make or grow the arrays to the subset's length; other writers may do so too."""
+        if self._shards_of_arrays >= self.store.index(self.subset).shards:
+            return
+        with exclusive(self.store.rows_lock(self.subset)):
+            shards = self.store.index(self.subset).shards
+            group = self.store.path / "arrays" / self.subset
+            nodes = [(group, GROUP), (group / self.key, self.store.group_metadata(self.key))]
+            for name, spec in self.fields.items():
+                nodes.append((self.array_path(name), array_metadata(spec, shards)))
+            for folder, metadata in nodes:
+                remove_partials(folder, "zarr.json")
+                write_metadata(folder, metadata)
+        self._shards_of_arrays = shards

@@ -1,0 +1,306 @@
+"""The feature store: subsets of rows, and for each extractor the values of those rows.
+
+On disk it is a folder (``docs/store-format.md`` is the contract): Zarr arrays, and beside them the
+index of rows, a journal of what is complete, and a record of each extractor's settings.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clare.errors import DiskSpaceError, StoreError
+from clare.store.arrays import GROUP, write_metadata
+from clare.store.extractors import (
+    asset_files,
+    describe_asset,
+    extractor_group,
+    extractor_record,
+    read_extractor,
+)
+from clare.store.feature import Feature
+from clare.store.index import Row, SubsetIndex, assign, load_index, segment_files
+from clare.store.info import describe_differences
+from clare.store.locks import exclusive
+from clare.store.records import (
+    PARTIAL,
+    damaged,
+    make_folder,
+    read_sealed,
+    remove_partials,
+    seal,
+    write_durably,
+)
+from clare.store.spec import FeatureSpec, Fingerprint
+
+FORMAT = 1
+"""Version of the format on disk; raised when an older reader would misread it."""
+
+MARKER = {"name": "clare feature store", "format": FORMAT}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+_DTYPES = ("float16", "float32", "uint8")
+
+
+def create_store(path: Path | str) -> FeatureStore:
+    """Make a store, or open the one that is there.
+
+    Raises:
+        StoreError: the folder holds something else, or a store of an unknown format.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; name a folder for the feature store.")
+    inside = [] if not folder.exists() else [p for p in folder.iterdir() if p.suffix != PARTIAL]
+    if not inside:
+        make_folder(folder.absolute())
+        write_durably(folder / "store.json", seal(MARKER))
+        remove_partials(folder, "store.json")
+    elif not (folder / "store.json").exists() and not (folder / "rows").exists():
+        raise StoreError(f"{folder} is not empty and not a feature store; name another folder.")
+    return open_store(folder)
+
+
+def open_store(path: Path | str) -> FeatureStore:
+    """Open an existing store.
+
+    Raises:
+        StoreError: there is no store, or one of an unknown format.
+        CorruptStoreError: its marker or the record of an extractor is damaged.
+    """
+    folder = Path(path)
+    marker = folder / "store.json"
+    try:
+        found = read_sealed(marker)
+    except FileNotFoundError:
+        if (folder / "rows").is_dir():
+            raise damaged(marker, "it is missing") from None
+        raise StoreError(
+            f"There is no feature store at {folder}; `clare extract` makes one."
+        ) from None
+    if found != MARKER:
+        raise StoreError(
+            f"{folder} has format {found.get('format')!r} and this version reads format {FORMAT}; "
+            "use the version of clare that wrote it."
+        )
+    return FeatureStore(folder)
+
+
+class FeatureStore:
+    """An open store; made by `create_store` or `open_store`.
+
+    It holds no open file and sees what other processes append. Reading never writes.
+
+    Args:
+        path: the store's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._indexes: dict[str, tuple[Any, SubsetIndex]] = {}
+        self._extractors: dict[str, tuple[Fingerprint, dict[str, FeatureSpec]]] = {}
+        self.extractor_keys()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FeatureStore, (self.path,)
+
+    def subsets(self) -> list[str]:
+        """Names of the subsets that have rows."""
+        return sorted({path.parent.name for path in self.path.glob("rows/*/*.jsonl")})
+
+    def rows(self, subset: str) -> list[Row]:
+        """The live rows of a subset, in slot order.
+
+        Raises:
+            StoreError: there is no such subset.
+            CorruptStoreError: its index is damaged.
+        """
+        index = self.index(subset)
+        if not index.segments:
+            names = ", ".join(self.subsets()) or "none yet"
+            raise StoreError(f"{self.path} has no subset {subset!r}; it has: {names}.")
+        return list(index.live)
+
+    def index(self, subset: str) -> SubsetIndex:
+        """The subset's index as it now is on the disk; empty for an unknown subset."""
+        folder = self.path / "rows" / subset
+        status = [(path, path.stat()) for path in segment_files(folder)]
+        signature = [(str(p), s.st_ino, s.st_mtime_ns, s.st_size) for p, s in status]
+        known = self._indexes.get(subset)
+        if known is None or known[0] != signature:
+            known = signature, load_index(folder, subset)
+            self._indexes[subset] = known
+        return known[1]
+
+    def assign_rows(self, subset: str, rows: Sequence[Row]) -> list[Row]:
+        """Give rows their slots, durably; rows that are known keep theirs.
+
+        A row with the same identity (sample, view, content, boxes) and other columns has its
+        metadata refreshed. One with other content is a new row, which supersedes the older one of
+        its (sample, view); if the old content comes back, so does its old slot.
+
+        Args:
+            subset: name of the subset; made if it is new.
+            rows: their ``slot`` is ignored.
+
+        Returns:
+            The same rows with their slots, in the order given.
+
+        Raises:
+            StoreError: a (sample, view) is listed twice, or the subset's name can't be a folder.
+            DiskSpaceError: the disk is full; the index is as it was.
+        """
+        _check_name("subset", subset)
+        folder = self.path / "rows" / subset
+        make_folder(folder)
+        with exclusive(self.rows_lock(subset)):
+            return assign(folder, subset, rows)
+
+    def declare(self, fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) -> None:
+        """Record an extractor's fingerprint and fields, durably; once is enough.
+
+        Raises:
+            StoreError: the same fingerprint was declared with other fields.
+            ValueError: a field can't be stored.
+        """
+        _check_name("extractor", fingerprint.key)
+        for spec in fields:
+            _check_name("field", spec.field)
+            if spec.dtype not in _DTYPES:
+                raise ValueError(f"{spec.field}: {spec.dtype} is not one of {', '.join(_DTYPES)}")
+        folder = self.asset_folder(fingerprint.key)
+        with exclusive(self.path / "locks" / "extractors.lock"):
+            remove_partials(self.path / "arrays", "zarr.json")
+            write_metadata(self.path / "arrays", GROUP)
+            remove_partials(folder)
+            if not (folder / "record.json").exists():
+                write_durably(folder / "record.json", seal(extractor_record(fingerprint, fields)))
+        _, declared = self.extractor(fingerprint.key)
+        if declared != {spec.field: spec for spec in fields}:
+            raise StoreError(
+                f"{fingerprint.key} was declared with other fields ({', '.join(declared)}); "
+                "whatever changes the fields must change the extractor's settings or version."
+            )
+
+    def extractor_keys(self) -> list[str]:
+        """Keys of all declared extractors, each checked to be readable."""
+        keys = sorted(path.parent.name for path in self.path.glob("extractors/*/record.json"))
+        for key in keys:
+            self.extractor(key)
+        return keys
+
+    def extractor(self, key: str) -> tuple[Fingerprint, dict[str, FeatureSpec]]:
+        """An extractor's fingerprint and its fields by name.
+
+        Raises:
+            StoreError: it was never declared.
+            CorruptStoreError: its record is damaged.
+        """
+        if key not in self._extractors:
+            path = self.asset_folder(key) / "record.json"
+            try:
+                self._extractors[key] = read_extractor(path)
+            except FileNotFoundError:
+                raise StoreError(f"{self.path} has no extractor {key}.") from None
+        return self._extractors[key]
+
+    def group_metadata(self, key: str) -> dict[str, Any]:
+        """Metadata of an extractor's Zarr group: a second copy of its record."""
+        fingerprint, fields = self.extractor(key)
+        return extractor_group(fingerprint, list(fields.values()))
+
+    def asset_folder(self, key: str) -> Path:
+        """The folder for files that an extractor writes once, such as a text tower."""
+        return self.path / "extractors" / key
+
+    def seal_assets(self, key: str) -> None:
+        """Record the extractor's asset files as they now are, durably, by sha256."""
+        folder = self.asset_folder(key)
+        remove_partials(folder)
+        files = {path.name: describe_asset(path) for path in asset_files(folder)}
+        write_durably(folder / "assets.json", seal({"assets": files}))
+
+    def assets_sealed(self, key: str) -> bool:
+        """Whether `seal_assets` was called, so that the assets need not be written again."""
+        return (self.asset_folder(key) / "assets.json").is_file()
+
+    def asset(self, key: str, name: str) -> Path:
+        """The path of a sealed asset whose bytes were just checked.
+
+        Raises:
+            StoreError: the extractor has no such asset.
+            CorruptStoreError: it is damaged or missing.
+        """
+        folder = self.asset_folder(key)
+        sealed = read_sealed(folder / "assets.json")["assets"] if self.assets_sealed(key) else {}
+        if name not in sealed:
+            raise StoreError(f"{key} has no asset {name!r}; extract with it once more.")
+        path = folder / name
+        if not path.is_file() or describe_asset(path) != sealed[name]:
+            raise damaged(path, "its sha256 is not the recorded one")
+        return path
+
+    def feature(self, subset: str, extractor: str, digest: str | None = None) -> Feature:
+        """One extractor's values for a subset.
+
+        Args:
+            subset: name of the subset.
+            extractor: the extractor's name.
+            digest: its fingerprint's digest or the beginning of it; may be left out where only
+                one fingerprint has values.
+
+        Raises:
+            StoreError: none fits, or several do; the message says what differs.
+        """
+        named = [key for key in self.extractor_keys() if key.rpartition("-")[0] == extractor]
+        fitting = [key for key in named if key.rpartition("-")[2].startswith(digest or "")]
+        if digest is None and len(fitting) > 1:
+            fitting = [key for key in fitting if self._has_values(subset, key)] or fitting
+        if not fitting:
+            known = ", ".join(named or self.extractor_keys()) or "none yet"
+            asked = f"{extractor}={digest}" if digest else extractor
+            raise StoreError(f"{self.path} has no features {asked}; it has: {known}.")
+        if len(fitting) > 1:
+            differences = describe_differences([self.extractor(key)[0] for key in fitting])
+            raise StoreError(
+                f"Several {extractor} features fit, choose one by its fingerprint: {differences}."
+            )
+        return Feature(self, subset, *self.extractor(fitting[0]))
+
+    def features(self, subset: str) -> list[Feature]:
+        """Every extractor that has values for a subset, by key."""
+        keys = [key for key in self.extractor_keys() if self._has_values(subset, key)]
+        return [Feature(self, subset, *self.extractor(key)) for key in keys]
+
+    def check_free_space(self, needed: int) -> None:
+        """Refuse work that the disk has no room for.
+
+        Args:
+            needed: bytes that are about to be written.
+
+        Raises:
+            DiskSpaceError: less is free.
+        """
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise DiskSpaceError(
+                f"{needed / 1e9:.1f} GB are needed at {self.path} and {free / 1e9:.1f} GB are "
+                "free; make room or choose another disk with --store."
+            )
+
+    def rows_lock(self, subset: str) -> Path:
+        """The lock file for changing a subset's index or the length of its arrays."""
+        return self.path / "locks" / subset / "rows.lock"
+
+    def _has_values(self, subset: str, key: str) -> bool:
+        return any((self.path / "journal" / subset / key).glob("*.json"))
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not _NAME.fullmatch(name) or name.endswith((PARTIAL, ".json", ".lock")):
+        raise StoreError(
+            f"{name!r} can't name a {kind}: use letters, digits, '.', '_', '+' and '-', "
+            "and begin with a letter or digit."
+        )

@@ -1,0 +1,148 @@
+"""The journal: one sealed record a shard, written after the shard's bytes are safe on the disk.
+
+A row has a value only if its shard's record says so.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clare.store.records import damaged, read_sealed, seal, write_durably
+from clare.store.spec import SHARD_ROWS
+
+PENDING, COMPLETE, FAILED = 0, 1, 2
+"""States of a row."""
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What is known about one written shard of one extractor.
+
+    Args:
+        subset: name of the subset.
+        key: the extractor's ``<extractor>-<digest>``.
+        shard: number of the shard.
+        complete: offsets (0 to 63) of the rows that hold values.
+        failed: reasons by offset of the rows that could not be extracted.
+        identities: (64,) uint32, checksum of each row's identity; 0 at unused offsets.
+        checksums: by field, (64,) uint32: CRC-32C of each row's stored bytes, fill included.
+        file_bytes: by field, the size of the shard's file.
+        made_with: what may decide the last bits: micro-batch, device, dtype, threads.
+    """
+
+    subset: str
+    key: str
+    shard: int
+    complete: tuple[int, ...]
+    failed: Mapping[int, str]
+    identities: np.ndarray
+    checksums: Mapping[str, np.ndarray]
+    file_bytes: Mapping[str, int]
+    made_with: Mapping[str, Any]
+
+    @property
+    def states(self) -> np.ndarray:
+        """(64,) uint8: `PENDING`, `COMPLETE` or `FAILED`."""
+        states = np.zeros(SHARD_ROWS, np.uint8)
+        states[list(self.complete)] = COMPLETE
+        states[list(self.failed)] = FAILED
+        return states
+
+    def write(self, folder: Path) -> None:
+        """Publish the record: from here on the shard's rows count as done."""
+        record = {
+            "subset": self.subset,
+            "extractor": self.key,
+            "shard": self.shard,
+            "complete": list(self.complete),
+            "failed": {str(offset): self.failed[offset] for offset in sorted(self.failed)},
+            "identities": _pack(self.identities),
+            "fields": {
+                name: {"bytes": self.file_bytes[name], "rows_crc32c": _pack(self.checksums[name])}
+                for name in self.checksums
+            },
+            "made_with": dict(self.made_with),
+        }
+        write_durably(record_path(folder, self.shard), seal(record))
+
+
+def record_path(folder: Path, shard: int) -> Path:
+    """The file of a shard's record."""
+    return folder / f"{shard:06d}.json"
+
+
+def record_shards(folder: Path) -> set[int]:
+    """The shards that have a record."""
+    return {int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()}
+
+
+def read_record(path: Path, subset: str, key: str) -> ShardRecord:
+    """Read one record.
+
+    Raises:
+        CorruptStoreError: it is damaged, or is another shard's.
+        FileNotFoundError: there is none.
+    """
+    record = read_sealed(path)
+    found = ShardRecord(
+        subset=record["subset"],
+        key=record["extractor"],
+        shard=record["shard"],
+        complete=tuple(record["complete"]),
+        failed={int(offset): reason for offset, reason in record["failed"].items()},
+        identities=_unpack(record["identities"]),
+        checksums={name: _unpack(f["rows_crc32c"]) for name, f in record["fields"].items()},
+        file_bytes={name: f["bytes"] for name, f in record["fields"].items()},
+        made_with=record["made_with"],
+    )
+    if (found.subset, found.key, f"{found.shard:06d}.json") != (subset, key, path.name):
+        raise damaged(path, "it belongs to another shard")
+    return found
+
+
+class Journal:
+    """The records of one extractor in one subset, as last read from the disk."""
+
+    def __init__(self, folder: Path, subset: str, key: str) -> None:
+        self.folder = folder
+        self.subset = subset
+        self.key = key
+        self.records: dict[int, ShardRecord] = {}
+        self._signatures: dict[int, tuple[int, ...]] = {}
+
+    def refresh(self) -> None:
+        """Read what other processes wrote or removed since.
+
+        Raises:
+            CorruptStoreError: a record is damaged.
+        """
+        for shard in record_shards(self.folder) | set(self.records):
+            self.refresh_shard(shard)
+
+    def refresh_shard(self, shard: int) -> ShardRecord | None:
+        """Read one shard's record again if its file changed."""
+        path = record_path(self.folder, shard)
+        try:
+            status = path.stat()
+            signature = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if self._signatures.get(shard) != signature:
+                self.records[shard] = read_record(path, self.subset, self.key)
+                self._signatures[shard] = signature
+        except FileNotFoundError:
+            self.records.pop(shard, None)
+            self._signatures.pop(shard, None)
+        return self.records.get(shard)
+
+
+def _pack(checksums: np.ndarray) -> str:
+    return base64.b64encode(checksums.astype("<u4").tobytes()).decode()
+
+
+def _unpack(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<u4")

@@ -1,0 +1,247 @@
+"""Rows straight from the shard files into preallocated batches, each verified once a process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clare.errors import CorruptStoreError, RowUnavailableError
+from clare.store.arrays import (
+    INDEX_BYTES,
+    cell_bytes,
+    read_positions,
+    shard_bytes,
+    shard_path,
+    storage_dtype,
+)
+from clare.store.journal import COMPLETE, FAILED, Journal
+from clare.store.records import REPAIR_ADVICE, checksum
+from clare.store.spec import SHARD_ROWS, FeatureSpec
+
+_WHOLE_SHARD_BELOW = 64 * 1024
+"""Rows smaller than this are copied out of one read over the span that holds them."""
+
+_INLINE_BELOW = 1024 * 1024
+"""Batches smaller than this are read without the thread pool."""
+
+
+class FieldReader:
+    """Reads rows of one field; made by `Feature.reader`.
+
+    Picklable, and safe under fork and spawn: threads are started in the process that reads, and a
+    file is open only while rows of its shard are being read. One thread may use it at a time.
+
+    A row's bytes are compared with the journal's checksum the first time the process reads it,
+    and again if the shard's file changed since. Rows without a value are refused, never served.
+
+    Args:
+        store: the store's folder.
+        subset: name of the subset.
+        key: the extractor's ``<extractor>-<digest>``.
+        spec: the field.
+        threads: threads that read at the same time.
+    """
+
+    def __init__(self, store: Path, subset: str, key: str, spec: FeatureSpec, threads: int) -> None:
+        self.store = store
+        self.subset = subset
+        self.key = key
+        self.spec = spec
+        self.threads = threads
+        self._array = store / "arrays" / subset / key / spec.field
+        self._forget()
+
+    def read(self, slots: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Read rows in the order asked for.
+
+        Args:
+            slots: the rows' slots; any order, repeats allowed.
+            out: (len(slots), *shape) in the stored type, C-contiguous; made if left out.
+
+        Returns:
+            ``out``.
+
+        Raises:
+            RowUnavailableError: a row is pending, failed or not there.
+            CorruptStoreError: a shard is missing, or its bytes are not those that were written.
+        """
+        wanted = np.asarray(slots, np.int64).reshape(-1)
+        shape = (len(wanted), *self.spec.shape)
+        if out is None:
+            out = np.empty(shape, storage_dtype(self.spec))
+        if out.shape != shape or out.dtype != storage_dtype(self.spec):
+            raise ValueError(f"out must be {shape} {self.spec.dtype}, not {out.shape} {out.dtype}")
+        if not out.flags.c_contiguous:
+            raise ValueError("out must be C-contiguous")
+        if len(wanted):
+            self._require_complete(wanted)
+            self._read_groups(wanted, out.reshape(len(wanted), -1).view(np.uint8))
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("store", "subset", "key", "spec", "threads")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def _forget(self) -> None:
+        folder = self.store / "journal" / self.subset / self.key
+        self._journal: Journal = Journal(folder, self.subset, self.key)
+        self._states = np.zeros(0, np.uint8)
+        self._checksums = np.zeros(0, np.uint32)
+        self._verified = np.zeros(0, bool)
+        self._shards: dict[int, tuple[tuple[int, int], np.ndarray]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    def _refresh(self) -> None:
+        """Bring states and checksums to what the journal now says."""
+        self._journal.refresh()
+        records = self._journal.records
+        slots = SHARD_ROWS * (max(records, default=-1) + 1)
+        states, checksums = np.zeros(slots, np.uint8), np.zeros(slots, np.uint32)
+        for shard, record in records.items():
+            place = slice(SHARD_ROWS * shard, SHARD_ROWS * (shard + 1))
+            states[place] = record.states
+            checksums[place] = record.checksums[self.spec.field]
+        verified = np.zeros(slots, bool)
+        common = min(slots, len(self._verified))
+        same = checksums[:common] == self._checksums[:common]
+        verified[:common] = self._verified[:common] & same
+        self._states, self._checksums, self._verified = states, checksums, verified
+
+    def _require_complete(self, wanted: np.ndarray) -> None:
+        if not self._all_complete(wanted):
+            self._refresh()
+            if not self._all_complete(wanted):
+                raise self._unavailable(wanted)
+
+    def _all_complete(self, wanted: np.ndarray) -> bool:
+        return bool(
+            wanted.min() >= 0
+            and wanted.max() < len(self._states)
+            and (self._states[wanted] == COMPLETE).all()
+        )
+
+    def _unavailable(self, wanted: np.ndarray) -> RowUnavailableError:
+        inside = (wanted >= 0) & (wanted < len(self._states))
+        states = np.where(inside, self._states[np.where(inside, wanted, 0)], 0)
+        slot = int(wanted[states != COMPLETE][0])
+        where = f"{self.subset}/{self.key}/{self.spec.field}, row {slot}"
+        if inside.all() and self._states[slot] == FAILED:
+            reason = self._journal.records[slot // SHARD_ROWS].failed[slot % SHARD_ROWS]
+            return RowUnavailableError(f"{where}, failed at extraction: {reason}")
+        return RowUnavailableError(f"{where}, has no value yet; run `clare extract` to fill it.")
+
+    def _read_groups(self, wanted: np.ndarray, out: np.ndarray) -> None:
+        order = np.argsort(wanted, kind="stable")
+        shards = wanted[order] // SHARD_ROWS
+        groups = np.split(order, np.flatnonzero(np.diff(shards)) + 1)
+        if out.nbytes < _INLINE_BELOW or self.threads < 2 or len(wanted) < 2:
+            for group in groups:
+                self._read_shard(group, wanted, out)
+            return
+        # Pieces small enough that the threads end together, large enough to share an open file.
+        most = max(1, -(-len(wanted) // (4 * self.threads)))
+        pieces = [g[i : i + most] for g in groups for i in range(0, len(g), most)]
+        for _ in self._threads().map(lambda piece: self._read_shard(piece, wanted, out), pieces):
+            pass
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None or self._pid != os.getpid():
+            self._pool, self._pid = ThreadPoolExecutor(self.threads), os.getpid()
+        return self._pool
+
+    def _read_shard(self, group: np.ndarray, wanted: np.ndarray, out: np.ndarray) -> None:
+        """Read rows ``wanted[group]``, all of one shard, into ``out[group]``."""
+        slots = wanted[group]
+        shard = int(slots[0]) // SHARD_ROWS
+        path = shard_path(self._array, shard, self.spec)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise self._corrupt(slots, "its shard file is missing") from None
+        try:
+            positions = self._positions(shard, descriptor, slots)[slots % SHARD_ROWS]
+            if self.spec.row_bytes < _WHOLE_SHARD_BELOW:
+                self._copy_small(descriptor, positions, group, out, slots)
+            else:
+                self._read_large(descriptor, positions, group, out, slots)
+        finally:
+            os.close(descriptor)
+
+    def _positions(self, shard: int, descriptor: int, slots: np.ndarray) -> np.ndarray:
+        status = os.fstat(descriptor)
+        signature = (status.st_ino, status.st_mtime_ns)
+        known = self._shards.get(shard)
+        size = shard_bytes(self.spec)
+        if status.st_size != size:
+            raise self._corrupt(slots, f"its shard has {status.st_size} bytes instead of {size}")
+        if known is None or known[0] != signature:
+            try:
+                index = os.pread(descriptor, INDEX_BYTES, size - INDEX_BYTES)
+                known = signature, read_positions(index, self.spec)
+            except ValueError as error:
+                raise self._corrupt(slots, str(error)) from error
+            # A changed file is verified anew, also the rows that were once found good.
+            self._verified[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)] = False
+            self._shards[shard] = known
+        return known[1]
+
+    def _read_large(
+        self,
+        descriptor: int,
+        positions: np.ndarray,
+        group: np.ndarray,
+        out: np.ndarray,
+        slots: np.ndarray,
+    ) -> None:
+        triples = zip(positions.tolist(), group.tolist(), slots.tolist(), strict=True)
+        for position, place, slot in triples:
+            row = out[place]
+            if os.preadv(descriptor, [row.data], position) != row.nbytes:
+                self._read_rest(descriptor, row, position, slot)
+            # Checked at once, while the row is still in this core's cache.
+            if not self._verified[slot]:
+                self._verify(slot, row)
+
+    def _copy_small(
+        self,
+        descriptor: int,
+        positions: np.ndarray,
+        group: np.ndarray,
+        out: np.ndarray,
+        slots: np.ndarray,
+    ) -> None:
+        cell = cell_bytes(self.spec)
+        first, last = int(positions.min()), int(positions.max())
+        span = np.empty((last - first) // cell + 1, f"V{cell}")
+        if os.preadv(descriptor, [span.data], first) != span.nbytes:
+            self._read_rest(descriptor, span.view(np.uint8), first, slots[0])
+        cells = span.view(np.uint8).reshape(-1, cell)
+        out[group] = cells[(positions - first) // cell, : self.spec.row_bytes]
+        for index in np.flatnonzero(~self._verified[slots]).tolist():
+            self._verify(int(slots[index]), out[group[index]])
+
+    def _read_rest(self, descriptor: int, into: np.ndarray, position: int, slot: int) -> None:
+        """Read the same bytes again, in the pieces that the system gives."""
+        done = 0
+        while done < into.nbytes:
+            got = os.preadv(descriptor, [into[done:].data], position + done)
+            if got == 0:
+                raise self._corrupt([slot], "its shard was cut while it was read")
+            done += got
+
+    def _verify(self, slot: int, row: np.ndarray) -> None:
+        if checksum(row) != self._checksums[slot]:
+            raise self._corrupt([slot], "its bytes are not those that were written")
+        self._verified[slot] = True
+
+    def _corrupt(self, slots: Sequence[int] | np.ndarray, why: str) -> CorruptStoreError:
+        where = f"{self.subset}/{self.key}/{self.spec.field}, row {int(slots[0])}"
+        return CorruptStoreError(f"{where}, can't be read: {why}; {REPAIR_ADVICE}.")

@@ -1,0 +1,174 @@
+"""Sealed records and durable files: the one place that puts bytes on the disk.
+
+A sealed record is one line of canonical JSON whose last member is the CRC-32C of all bytes before
+it, so a reader checks the line as it stands, without parsing or reformatting it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from clare.errors import CorruptStoreError, DiskSpaceError, StoreError
+
+PARTIAL = ".partial"
+"""Ending of a file that is being written; whatever carries it after a crash is rubbish."""
+
+REPAIR_ADVICE = "run `clare store verify --repair` to re-queue what it covered"
+
+_TAIL = len(',"crc32c":"00000000"}')
+_MOST_BUFFERS = 512  # below IOV_MAX everywhere
+
+
+def checksum(data: Any) -> int:
+    """CRC-32C (Castagnoli) of a bytes object or of a contiguous array's memory."""
+    return int(google_crc32c.value(data))
+
+
+def canonical(record: Any) -> bytes:
+    """JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def seal(record: Mapping[str, Any]) -> bytes:
+    """One line, newline included, that `unseal` can check."""
+    body = canonical(record)[:-1]
+    return b'%s,"crc32c":"%08x"}\n' % (body, checksum(body))
+
+
+def unseal(line: bytes) -> dict[str, Any]:
+    """The record of a line that `seal` wrote, newline included.
+
+    Raises:
+        ValueError: a byte of the line is not what was written.
+    """
+    body = line[: -_TAIL - 1]
+    if len(line) <= _TAIL + 1 or line[len(body) :] != b',"crc32c":"%08x"}\n' % checksum(body):
+        raise ValueError("the checksum of the record does not match its bytes")
+    record: dict[str, Any] = json.loads(body + b"}")
+    return record
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The record of a file that holds one sealed line.
+
+    Raises:
+        CorruptStoreError: the file is damaged; the message names it.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        return unseal(path.read_bytes())
+    except ValueError as error:
+        raise damaged(path) from error
+
+
+def damaged(path: Path, why: str = "its checksum does not match") -> CorruptStoreError:
+    """The error for a damaged record, index or metadata file."""
+    return CorruptStoreError(f"{path} is damaged ({why}); {REPAIR_ADVICE}.")
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into one sentence each.
+
+    Raises:
+        DiskSpaceError: the disk or the quota is full.
+        StoreError: the place may not be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskSpaceError(
+                f"The disk that holds {path} is full; free some space and run the command again, "
+                "everything recorded so far is kept."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreError(
+                f"{path} may not be written to ({error.strerror}); check its permissions."
+            ) from error
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, durably; one that exists is left alone."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with storage_errors(folder):
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def write_durably(path: Path, *buffers: Any) -> None:
+    """Write a file so that, whatever happens, it is there as a whole or not at all.
+
+    The bytes are on the disk when the call returns: temporary file in the same folder, fsync,
+    rename, fsync of the folder.
+
+    Args:
+        path: the file; its folder is made if need be.
+        buffers: contiguous buffers, written one after another without being joined in memory.
+
+    Raises:
+        DiskSpaceError: the disk is full; the file that was there before is untouched.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    with storage_errors(path):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                _write_all(descriptor, [memoryview(buffer).cast("B") for buffer in buffers])
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file if it is there, durably."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync_folder(path.parent)
+
+
+def remove_partials(folder: Path, prefix: str = "") -> None:
+    """Delete what a killed writer left in a folder; the caller must own what it deletes."""
+    if folder.is_dir():
+        for stale in folder.glob(f"{prefix}*{PARTIAL}"):
+            stale.unlink(missing_ok=True)
+
+
+def _write_all(descriptor: int, views: list[memoryview]) -> None:
+    first = 0
+    while first < len(views):
+        written = os.writev(descriptor, views[first : first + _MOST_BUFFERS])
+        while first < len(views) and written >= len(views[first]):
+            written -= len(views[first])
+            first += 1
+        if written:
+            views[first] = views[first][written:]

@@ -1,0 +1,276 @@
+"""Rows, slots, claims, shards and journal through the public interface."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+from tests.store.conftest import (
+    FIELDS,
+    FINGERPRINT,
+    MADE_WITH,
+    contents,
+    extract,
+    make_rows,
+    shard_values,
+    values_of,
+)
+
+from clare.errors import CorruptStoreError, DiskSpaceError, StoreError
+from clare.store.feature_store import create_store, open_store
+from clare.store.info import store_info
+from clare.store.records import seal
+from clare.store.spec import FeatureSpec, Fingerprint
+
+
+def test_create_opens_an_existing_store_and_refuses_foreign_folders(tmp_path, store):
+    assert create_store(store.path).path == store.path
+    with pytest.raises(StoreError, match="no feature store"):
+        open_store(tmp_path / "nowhere")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    with pytest.raises(StoreError, match="not a feature store"):
+        create_store(tmp_path / "photos")
+    with pytest.raises(StoreError, match="is a file"):
+        create_store(tmp_path / "photos" / "a.jpg")
+
+
+def test_a_half_created_store_is_healed(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "store.json.12-ab.partial").write_bytes(b"{")
+    create_store(tmp_path / "s")
+    assert contents(tmp_path / "s").keys() == {"store.json"}
+
+
+def test_unknown_format_is_refused(store):
+    (store.path / "store.json").write_bytes(seal({"name": "clare feature store", "format": 9}))
+    with pytest.raises(StoreError, match="format 9"):
+        open_store(store.path)
+
+
+def test_assigning_rows_is_idempotent_and_every_append_starts_a_shard(store):
+    first = store.assign_rows("faces", make_rows(70))
+    assert [row.slot for row in first] == list(range(70))
+    before = contents(store.path)
+    assert store.assign_rows("faces", make_rows(70)) == first
+    assert contents(store.path) == before
+    more = store.assign_rows("faces", make_rows(5, start=68))
+    assert [row.slot for row in more] == [68, 69, 128, 129, 130]
+    assert [row.slot for row in open_store(store.path).rows("faces")] == [*range(70), 128, 129, 130]
+    assert store.subsets() == ["faces"]
+
+
+def test_new_columns_refresh_the_metadata_in_place(store):
+    rows = make_rows(70)
+    store.assign_rows("faces", rows)
+    relabelled = [
+        dataclasses.replace(row, columns={**row.columns, "split": "val"}) for row in rows[:2]
+    ]
+    assert [row.slot for row in store.assign_rows("faces", relabelled)] == [0, 1]
+    live = open_store(store.path).rows("faces")
+    assert [row.columns["split"] for row in live[:3]] == ["val", "val", "train"]
+    assert len(live) == 70
+
+
+def test_changed_content_supersedes_and_old_content_takes_its_slot_back(store):
+    (old,) = make_rows(1)
+    new = dataclasses.replace(old, content="f" * 64)
+    moved = dataclasses.replace(new, columns={**new.columns, "boxes": "1 2 3 4"})
+    for wanted, slot in ((old, 0), (new, 64), (moved, 128), (old, 0), (moved, 128), (new, 64)):
+        (got,) = store.assign_rows("faces", [wanted])
+        assert got.slot == slot
+        (live,) = open_store(store.path).rows("faces")
+        assert live == got
+
+
+def test_a_sample_listed_twice_is_refused(store):
+    with pytest.raises(StoreError, match="sample-0000"):
+        store.assign_rows("faces", make_rows(2) + make_rows(1))
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", "x.partial", "zarr.json", "-x"])
+def test_names_that_are_no_folder_are_refused(store, name):
+    with pytest.raises(StoreError, match="can't name"):
+        store.assign_rows(name, make_rows(1))
+
+
+def test_unknown_subset_names_the_known(filled):
+    with pytest.raises(StoreError, match="it has: faces"):
+        filled.rows("face")
+
+
+def test_written_rows_read_back_and_failures_keep_their_reason(filled):
+    feature = open_store(filled.path).feature("faces", "clip")
+    assert feature.pending() == []
+    assert feature.failures() == {3: "no image", 70: "no image"}
+    counts = feature.counts()
+    assert (counts["complete"], counts["failed"], counts["pending"]) == (98, 2, 0)
+    files = [p for p in feature.array_path("pixels").parent.rglob("*") if p.is_file()]
+    assert counts["bytes"] == sum(p.stat().st_size for p in files if p.name != "zarr.json")
+    assert feature.made_with() == MADE_WITH
+    for spec in FIELDS:
+        rows = [row for row in filled.rows("faces") if row.slot not in feature.failures()]
+        got = feature.reader(spec.field).read([row.slot for row in rows])
+        np.testing.assert_array_equal(got, np.stack([values_of(row, spec) for row in rows]))
+
+
+def test_rerun_writes_nothing_and_an_append_only_what_is_new(filled):
+    assert extract(filled) == 0
+    before = contents(filled.path)
+    filled.assign_rows("faces", make_rows(10, start=100))
+    assert extract(filled) == 1
+    after = contents(filled.path)
+    shards = [name for name in before if "/c/" in name or name.startswith(("journal", "rows"))]
+    assert all(after[name] == before[name] for name in shards)
+
+
+def test_superseded_rows_are_neither_pending_nor_counted(store):
+    store.assign_rows("faces", make_rows(3))
+    changed = [dataclasses.replace(row, content="e" * 64) for row in make_rows(3)]
+    store.assign_rows("faces", changed)
+    assert extract(store) == 1
+    feature = store.feature("faces", "clip")
+    assert feature.counts()["complete"] == 3
+    # The old content comes back: its shard was never extracted and is pending now.
+    store.assign_rows("faces", make_rows(1))
+    assert feature.pending() == [0]
+    assert feature.counts()["pending"] == 1
+
+
+def test_a_claim_excludes_other_objects_threads_and_is_freed(store):
+    store.assign_rows("faces", make_rows(100))
+    store.declare(FINGERPRINT, FIELDS)
+    mine, other = (open_store(store.path).feature("faces", "clip") for _ in range(2))
+    assert mine.claim(0)
+    granted = []
+    thread = threading.Thread(target=lambda: granted.append(other.claim(0)))
+    thread.start()
+    thread.join()
+    assert granted == [False] and not mine.claim(0)
+    with pytest.raises(StoreError, match="not claimed"):
+        other.write_shard(0, {}, {}, {})
+    assert other.claim(1)
+    mine.release(0)
+    assert other.claim(0)
+    other.write_shard(0, shard_values(other.shard_rows(0)), {}, MADE_WITH)
+    other.release(0)
+    assert not mine.claim(0), "a claim looks at the journal again"
+    assert mine.pending() == [1]
+
+
+def test_a_forked_child_inherits_no_claim(store):
+    store.assign_rows("faces", make_rows(1))
+    store.declare(FINGERPRINT, FIELDS)
+    feature = store.feature("faces", "clip")
+    assert feature.claim(0)
+    child = os.fork()
+    if child == 0:
+        os._exit(int(open_store(store.path).feature("faces", "clip").claim(0)))
+    assert os.waitpid(child, 0)[1] == 0
+    assert not open_store(store.path).feature("faces", "clip").claim(0)
+    feature.release(0)
+
+
+def test_wrong_values_are_refused(store):
+    store.assign_rows("faces", make_rows(1))
+    store.declare(FINGERPRINT, FIELDS)
+    feature = store.feature("faces", "clip")
+    assert feature.claim(0)
+    good = shard_values(feature.shard_rows(0))
+    for bad in (
+        {"clip_cls": good["clip_cls"].astype("float64")},
+        {"clip_cls": good["clip_cls"][1:]},
+    ):
+        with pytest.raises(ValueError, match="clip_cls must be"):
+            feature.write_shard(0, {**good, **bad}, {}, {})
+    with pytest.raises(ValueError, match="no such rows"):
+        feature.write_shard(0, good, {5: "not a row"}, {})
+    assert feature.pending() == [0]
+    feature.release(0)
+
+
+def test_same_fingerprint_with_other_fields_is_refused(store):
+    store.declare(FINGERPRINT, FIELDS)
+    store.declare(FINGERPRINT, FIELDS)
+    with pytest.raises(StoreError, match="other fields"):
+        store.declare(FINGERPRINT, FIELDS[:1])
+    with pytest.raises(ValueError, match="float64"):
+        store.declare(Fingerprint("lare", 1, ""), [FeatureSpec("lare", (2,), "float64")])
+
+
+def test_several_fingerprints_stand_beside_each_other_and_must_be_chosen(filled):
+    other = dataclasses.replace(FINGERPRINT, settings={"model": "tiny", "image": {"resize": 64}})
+    extract(filled, fingerprint=other)
+    with pytest.raises(StoreError, match=r"image.resize=64") as error:
+        filled.feature("faces", "clip")
+    assert FINGERPRINT.digest in str(error.value) and "tiny" not in str(error.value)
+    assert filled.feature("faces", "clip", other.digest[:6]).fingerprint == other
+    assert {feature.key for feature in filled.features("faces")} == {FINGERPRINT.key, other.key}
+    with pytest.raises(StoreError, match="no features lare"):
+        filled.feature("faces", "lare")
+    assert store_info(filled)["differences"] == {
+        "clip": {FINGERPRINT.digest: {"image.resize": None}, other.digest: {"image.resize": 64}}
+    }
+
+
+def test_info_has_the_documented_form(filled):
+    info = store_info(filled)
+    faces = info["subsets"]["faces"]
+    assert faces["rows"] == 100 and faces["labels"] == {"0": 50, "1": 50}
+    (feature,) = faces["features"]["clip"]
+    expected = {"fingerprint", "complete", "failed", "pending", "bytes", "settings", "fields"}
+    assert expected <= set(feature)
+    assert feature["fields"]["clip_cls"]["shape"] == [4]
+    assert feature["failures"] == {"sample-0003": "no image", "sample-0070": "no image"}
+
+
+def test_assets_are_sealed_and_checked(store):
+    store.declare(FINGERPRINT, FIELDS)
+    assert not store.assets_sealed(FINGERPRINT.key)
+    path = store.asset_folder(FINGERPRINT.key) / "text_tower.safetensors"
+    path.write_bytes(b"weights")
+    store.seal_assets(FINGERPRINT.key)
+    assert store.assets_sealed(FINGERPRINT.key)
+    assert store.asset(FINGERPRINT.key, path.name) == path
+    with pytest.raises(StoreError, match="no asset"):
+        store.asset(FINGERPRINT.key, "other")
+    path.write_bytes(b"weighty")
+    with pytest.raises(CorruptStoreError, match="text_tower"):
+        store.asset(FINGERPRINT.key, path.name)
+
+
+@pytest.mark.parametrize("failing_write", range(3))
+def test_a_full_disk_is_one_sentence_and_harms_nothing(store, monkeypatch, failing_write):
+    store.assign_rows("faces", make_rows(100))
+    extract(store)
+    store.assign_rows("faces", make_rows(10, start=100))
+    before, calls, writev = contents(store.path), [], os.writev
+
+    def full(descriptor, buffers):
+        calls.append(1)
+        if len(calls) > failing_write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return writev(descriptor, buffers)
+
+    monkeypatch.setattr(os, "writev", full)
+    with pytest.raises(DiskSpaceError, match="full"):
+        extract(store)
+    monkeypatch.undo()
+    after = contents(store.path)
+    kept = [name for name in before if not name.endswith("assets.json")]
+    assert all(name.endswith("zarr.json") or after[name] == before[name] for name in kept)
+    assert not [name for name in after if name.endswith(".partial")]
+    with pytest.raises(DiskSpaceError, match="make room"):
+        store.check_free_space(10**18)
+
+
+def test_an_index_of_many_rows_opens_fast(store):
+    store.assign_rows("faces", make_rows(50_000))
+    start = time.perf_counter()
+    assert len(open_store(store.path).rows("faces")) == 50_000
+    assert time.perf_counter() - start < 5, "about half a second on one core"
