@@ -1,0 +1,244 @@
+"""From the bytes of a file to upright 8-bit RGB, or to the reason why there is none.
+
+Every failure is an `ImageError` of the form ``reason: detail``; the reasons are few (`REASONS`),
+so failures can be counted by the text before the first colon. Nothing is ever filled in: a file
+that ends early is an error, not a picture with a grey half.
+
+Pillow is given a list of containers, since its others reach from plain oddities to running
+Ghostscript. Colour profiles are ignored, as they are by every published loader.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+# Imported for what importing them does: each registers its container, which spares Pillow's search
+# through all of its plugins.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageFile,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from clare.errors import ImageError
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Containers that are opened; a JPEG with several pictures (MPO) comes as its first."""
+MAX_PIXELS = 89_478_485
+"""Pixels that an image may have by its header: 256 MiB as RGB, Pillow's own limit."""
+MAX_SIDE = 65_500
+"""Longest side, the limit of the JPEG format: views and ``--recode`` pass through it."""
+MAX_BYTES = 1 << 30
+"""Size of a file that is still read."""
+REASONS = (
+    "missing",
+    "unreadable",
+    "empty file",
+    "too large",
+    "not an image",
+    "truncated",
+    "corrupt",
+    "unsupported",
+    "no box",
+    "empty box",
+    "not encodable",
+)
+"""What an `ImageError` begins with; that of a mask has "mask " before it."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_QUIET_LOCK = threading.Lock()
+
+
+def read_content(path: Path) -> bytes:
+    """All bytes of an image file.
+
+    Raises:
+        ImageError: missing, unreadable, an empty file, or too large.
+    """
+    try:
+        # Asked before opening: a pipe would block for ever.
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+            raise ImageError(f"unreadable: is {kind}")
+        if found.st_size > MAX_BYTES:
+            raise ImageError(f"too large: {found.st_size} bytes, the limit is {MAX_BYTES}")
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError("missing: there is no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"unreadable: {getattr(error, 'strerror', None) or error}") from error
+    if not data:
+        raise ImageError("empty file: it has no bytes")
+    return data
+
+
+def read_header(file: BinaryIO) -> tuple[int, int, str]:
+    """Width, height and container (lower case) as an image's header states them.
+
+    The pixels are not decoded: a file that ends early may pass. The size is that of the stored
+    pixels, before any EXIF rotation.
+
+    Raises:
+        ImageError: there is no usable header.
+    """
+    with _decoding(), _open(file) as image:
+        return image.width, image.height, str(image.format).lower()
+
+
+def decode_rgb(data: bytes) -> Image.Image:
+    """Decode an image file, turn it upright by its EXIF orientation, and bring it to 8-bit RGB.
+
+    Transparency is laid over white; CMYK is converted without a profile (Adobe's inverted kind
+    included); of an animation the first frame is taken; 16-bit samples keep their upper 8 bits.
+    Grey floats are scaled from 0-1, or taken as 0-255 or 0-65535 where they clearly are that.
+
+    Args:
+        data: the bytes of the file.
+
+    Returns:
+        A Pillow image of mode RGB.
+
+    Raises:
+        ImageError: not an image, too large, truncated, corrupt, or samples without a known range.
+    """
+    with _decoding(), _open(io.BytesIO(data)) as image:
+        return _to_rgb(_upright(image))
+
+
+def decode_mask(data: bytes) -> Image.Image:
+    """Decode a mask, upright as `decode_rgb`, to one 8-bit channel (mode L).
+
+    Raises:
+        ImageError: as for `decode_rgb`; the reason begins with "mask".
+    """
+    try:
+        with _decoding(), _open(io.BytesIO(data)) as image:
+            upright = _upright(image)
+            # Transparency says nothing in a mask; the other channels do.
+            return _eight_bits(upright) if _is_deep(upright) else upright.convert("L")
+    except ImageError as error:
+        raise ImageError(f"mask {error}") from error
+
+
+def _open(file: BinaryIO) -> ImageFile.ImageFile:
+    image = Image.open(file, formats=FORMATS)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"corrupt: its header says {width}x{height} pixels")
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"too large: {width}x{height} pixels, the limits are {MAX_PIXELS} in all and "
+            f"{MAX_SIDE} a side"
+        )
+    return image
+
+
+def _upright(image: ImageFile.ImageFile) -> Image.Image:
+    image.load()
+    # After loading, because Pillow turns a TIFF by itself then and drops the tag.
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # a broken EXIF block, of which Pillow raises anything; the pixels are whole
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if _is_deep(image):
+        return _eight_bits(image).convert("RGB")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        return white.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, as mode L. Pillow itself would clip at 255."""
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or 1 < high < 2 or high >= 65536:
+            raise ImageError(
+                f"unsupported: grey floats from {low:g} to {high:g} have no known range"
+            )
+        scale = 255.0 if high <= 1 else 1.0 if high <= 255 else 1 / 257
+        return Image.fromarray(np.rint(values * scale).astype(np.uint8))
+    if low < 0 or high > 65535:
+        raise ImageError(f"unsupported: integers from {low} to {high} are more than 16 bits")
+    # The upper byte, as Pillow does for 16-bit colour: grey and colour copies stay equal.
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Turn whatever Pillow raises over a file into an `ImageError`, and keep it quiet."""
+    # Another library may have switched on the filling of truncated images with grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    _quiet_pillow()
+    try:
+        yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        known = ", ".join(FORMATS)
+        raise ImageError(f"not an image: no usable header of {known}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too large: {_detail(error)}") from error
+    except MemoryError as error:
+        raise ImageError("too large: it does not fit in memory") from error
+    except Exception as error:
+        # Decoders raise nearly every built-in exception over damaged bytes.
+        detail = _detail(error)
+        reason = "truncated" if "truncated" in detail.lower() else "corrupt"
+        raise ImageError(f"{reason}: {detail}") from error
+
+
+def _quiet_pillow() -> None:
+    """Let Pillow's warnings about odd files pass unseen.
+
+    `warnings.catch_warnings` is not safe in threads; one filter for one package, kept in front of
+    all others, is.
+    """
+    if warnings.filters[0] != _QUIET:
+        with _QUIET_LOCK:
+            warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
+
+
+def _detail(error: Exception) -> str:
+    """One short line that is the same in every run."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+    return text if len(text) <= 160 else f"{text[:159]}…"
