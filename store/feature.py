@@ -72,7 +72,7 @@ class Feature:
         """
         self._journal.refresh()
         index = self.store.index(self.subset)
-        for record in self._journal.records.values():
+        for record in self._journal.snapshot().values():
             self._match_index(record, index)
 
     def pending(self) -> list[int]:
@@ -178,7 +178,7 @@ class Feature:
     def states(self) -> np.ndarray:
         """(slots,) uint8 over all slots of the subset: 0 pending, 1 complete, 2 failed."""
         states = np.zeros(SHARD_ROWS * self.store.index(self.subset).shards, np.uint8)
-        for shard, record in self._journal.records.items():
+        for shard, record in self._journal.snapshot().items():
             states[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)] = record.states
         return states
 
@@ -187,7 +187,7 @@ class Feature:
         is_live = self.store.index(self.subset).is_live
         return {
             SHARD_ROWS * shard + offset: reason
-            for shard, record in sorted(self._journal.records.items())
+            for shard, record in sorted(self._journal.snapshot().items())
             for offset, reason in sorted(record.failed.items())
             if is_live[SHARD_ROWS * shard + offset]
         }
@@ -195,7 +195,7 @@ class Feature:
     def counts(self) -> dict[str, int]:
         """Live rows ``complete``, ``failed`` and ``pending``; ``bytes`` of the written shards."""
         states = self.states()[self.store.index(self.subset).is_live]
-        records = self._journal.records.values()
+        records = self._journal.snapshot().values()
         return {
             "complete": int((states == COMPLETE).sum()),
             "failed": int((states == FAILED).sum()),
@@ -205,9 +205,8 @@ class Feature:
 
     def made_with(self) -> dict[str, Any] | None:
         """What the highest written shard was made with; None where nothing is written."""
-        if not self._journal.records:
-            return None
-        return dict(self._journal.records[max(self._journal.records)].made_with)
+        records = self._journal.snapshot()
+        return dict(records[max(records)].made_with) if records else None
 
     def reader(self, field: str, threads: int = 8) -> FieldReader:
         """A reader of one field's rows, for this process and its DataLoader workers.

@@ -53,13 +53,13 @@ def create_store(path: Path | str) -> FeatureStore:
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file; name a folder for the feature store.")
-    inside = [] if not folder.exists() else [p for p in folder.iterdir() if p.suffix != PARTIAL]
-    if not inside:
-        make_folder(folder.absolute())
-        write_durably(folder / "store.json", seal(MARKER))
-        remove_partials(folder, "store.json")
-    elif not (folder / "store.json").exists() and not (folder / "rows").exists():
-        raise StoreError(f"{folder} is not empty and not a feature store; name another folder.")
+    if not (folder / "store.json").exists() and not (folder / "rows").exists():
+        inside = folder.iterdir() if folder.exists() else ()
+        if any(path.name != "locks" and path.suffix != PARTIAL for path in inside):
+            raise StoreError(f"{folder} is not empty and not a feature store; name another folder.")
+        with exclusive(folder.absolute() / "locks" / "store.lock"):
+            remove_partials(folder, "store.json")
+            write_durably(folder / "store.json", seal(MARKER))
     return open_store(folder)
 
 
@@ -174,7 +174,8 @@ class FeatureStore:
         with exclusive(self.path / "locks" / "extractors.lock"):
             remove_partials(self.path / "arrays", "zarr.json")
             write_metadata(self.path / "arrays", GROUP)
-            remove_partials(folder)
+            remove_partials(folder, "record.json")
+            remove_partials(folder, "assets.json")
             if not (folder / "record.json").exists():
                 write_durably(folder / "record.json", seal(extractor_record(fingerprint, fields)))
         _, declared = self.extractor(fingerprint.key)
@@ -218,9 +219,9 @@ class FeatureStore:
     def seal_assets(self, key: str) -> None:
         """Record the extractor's asset files as they now are, durably, by sha256."""
         folder = self.asset_folder(key)
-        remove_partials(folder)
-        files = {path.name: describe_asset(path) for path in asset_files(folder)}
-        write_durably(folder / "assets.json", seal({"assets": files}))
+        with exclusive(self.path / "locks" / "extractors.lock"):
+            files = {path.name: describe_asset(path) for path in asset_files(folder)}
+            write_durably(folder / "assets.json", seal({"assets": files}))
 
     def assets_sealed(self, key: str) -> bool:
         """Whether `seal_assets` was called, so that the assets need not be written again."""
@@ -304,3 +305,6 @@ def _check_name(kind: str, name: str) -> None:
             f"{name!r} can't name a {kind}: use letters, digits, '.', '_', '+' and '-', "
             "and begin with a letter or digit."
         )
+
+
+__all__ = ["FORMAT", "FeatureStore", "Row", "create_store", "open_store"]

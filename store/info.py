@@ -83,7 +83,11 @@ def describe_differences(fingerprints: Sequence[Fingerprint]) -> str:
 
 def _feature_info(feature: Feature) -> dict[str, Any]:
     fingerprint = feature.fingerprint
-    samples = {row.slot: row.sample_id for row in feature.store.rows(feature.subset)}
+    rows = {row.slot: row for row in feature.store.rows(feature.subset)}
+    names = {
+        slot: f"{row.sample_id}, view {row.view}" if row.view else row.sample_id
+        for slot, row in rows.items()
+    }
     return {
         "fingerprint": fingerprint.digest,
         **feature.counts(),
@@ -99,7 +103,7 @@ def _feature_info(feature: Feature) -> dict[str, Any]:
             }
             for name, spec in feature.fields.items()
         },
-        "failures": {samples[slot]: reason for slot, reason in feature.failures().items()},
+        "failures": {names[slot]: reason for slot, reason in feature.failures().items()},
     }
 
 

@@ -116,13 +116,17 @@ class Journal:
         self.records: dict[int, ShardRecord] = {}
         self._signatures: dict[int, tuple[int, ...]] = {}
 
+    def snapshot(self) -> dict[int, ShardRecord]:
+        """A copy by shard, for while another thread of this process records a shard."""
+        return dict(self.records)
+
     def refresh(self) -> None:
         """Read what other processes wrote or removed since.
 
         Raises:
             CorruptStoreError: a record is damaged.
         """
-        for shard in record_shards(self.folder) | set(self.records):
+        for shard in record_shards(self.folder) | set(self.snapshot()):
             self.refresh_shard(shard)
 
     def refresh_shard(self, shard: int) -> ShardRecord | None:

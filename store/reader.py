@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,33 @@ from clare.store.journal import COMPLETE, FAILED, Journal
 from clare.store.records import REPAIR_ADVICE, checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 
-_WHOLE_SHARD_BELOW = 64 * 1024
-"""Rows smaller than this are copied out of one read over the span that holds them."""
+_SMALL_ROW = 64 * 1024
+"""Below it, rows that lie close together are copied out of one read over all of them."""
 
 _INLINE_BELOW = 1024 * 1024
 """Batches smaller than this are read without the thread pool."""
+
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+"""Linux: read what the page cache holds, and come back at once from what it does not."""
+
+
+class _Piece:
+    """Some rows of one shard, and where they belong: rows ``wanted[group]`` in ``out[group]``.
+
+    Rows that would have to wait for the disk are put on ``on_disk`` if there is such a list.
+    """
+
+    def __init__(
+        self,
+        group: np.ndarray,
+        wanted: np.ndarray,
+        out: np.ndarray,
+        on_disk: list[np.ndarray] | None = None,
+    ) -> None:
+        self.group = group
+        self.slots = wanted[group]
+        self.out = out
+        self.on_disk = on_disk
 
 
 class FieldReader:
@@ -80,7 +103,7 @@ class FieldReader:
             raise ValueError("out must be C-contiguous")
         if len(wanted):
             self._require_complete(wanted)
-            self._read_groups(wanted, out.reshape(len(wanted), -1).view(np.uint8))
+            self._read_batch(wanted, out.reshape(len(wanted), -1).view(np.uint8))
         return out
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,40 +161,67 @@ class FieldReader:
             return RowUnavailableError(f"{where}, failed at extraction: {reason}")
         return RowUnavailableError(f"{where}, has no value yet; run `clare extract` to fill it.")
 
-    def _read_groups(self, wanted: np.ndarray, out: np.ndarray) -> None:
+    def _read_batch(self, wanted: np.ndarray, out: np.ndarray) -> None:
         order = np.argsort(wanted, kind="stable")
         shards = wanted[order] // SHARD_ROWS
         groups = np.split(order, np.flatnonzero(np.diff(shards)) + 1)
-        if out.nbytes < _INLINE_BELOW or self.threads < 2 or len(wanted) < 2:
+        if out.nbytes < _INLINE_BELOW or self.threads < 2:
             for group in groups:
-                self._read_shard(group, wanted, out)
+                self._read_shard(_Piece(group, wanted, out))
             return
+        # What the page cache holds is copied by about as many threads as there are cores: more
+        # would only fight for them. What has to come from the disk is left to all threads.
+        on_disk: list[np.ndarray] = []
+        cores = len(os.sched_getaffinity(0)) if _NOWAIT else self.threads
+        self._read_groups(groups, wanted, out, min(self.threads, cores + 1), on_disk)
+        if on_disk:
+            self._read_groups(on_disk, wanted, out, self.threads, None)
+
+    def _read_groups(
+        self,
+        groups: list[np.ndarray],
+        wanted: np.ndarray,
+        out: np.ndarray,
+        threads: int,
+        on_disk: list[np.ndarray] | None,
+    ) -> None:
         # Pieces small enough that the threads end together, large enough to share an open file.
-        most = max(1, -(-len(wanted) // (4 * self.threads)))
-        pieces = [g[i : i + most] for g in groups for i in range(0, len(g), most)]
-        for _ in self._threads().map(lambda piece: self._read_shard(piece, wanted, out), pieces):
-            pass
+        most = max(1, -(-len(wanted) // (4 * threads)))
+        pieces = iter([g[i : i + most] for g in groups for i in range(0, len(g), most)])
+
+        def work() -> None:
+            for group in pieces:
+                self._read_shard(_Piece(group, wanted, out, on_disk))
+
+        running = [self._threads().submit(work) for _ in range(threads)]
+        wait(running)  # also after an error: nothing may write to `out` once we return
+        for each in running:
+            each.result()
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None or self._pid != os.getpid():
             self._pool, self._pid = ThreadPoolExecutor(self.threads), os.getpid()
         return self._pool
 
-    def _read_shard(self, group: np.ndarray, wanted: np.ndarray, out: np.ndarray) -> None:
-        """Read rows ``wanted[group]``, all of one shard, into ``out[group]``."""
-        slots = wanted[group]
+    def _read_shard(self, piece: _Piece) -> None:
+        """Read rows that all lie in one shard."""
+        slots = piece.slots
         shard = int(slots[0]) // SHARD_ROWS
-        path = shard_path(self._array, shard, self.spec)
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(shard_path(self._array, shard, self.spec), os.O_RDONLY)
         except FileNotFoundError:
             raise self._corrupt(slots, "its shard file is missing") from None
         try:
             positions = self._positions(shard, descriptor, slots)[slots % SHARD_ROWS]
-            if self.spec.row_bytes < _WHOLE_SHARD_BELOW:
-                self._copy_small(descriptor, positions, group, out, slots)
+            span = (int(positions.max()) - int(positions.min())) // cell_bytes(self.spec) + 1
+            if self.spec.row_bytes < _SMALL_ROW and span <= 4 * len(slots):
+                self._read_span(descriptor, positions, span, piece)
             else:
-                self._read_large(descriptor, positions, group, out, slots)
+                self._read_rows(descriptor, positions, piece)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise self._corrupt(slots, "the disk can't read it") from error
         finally:
             os.close(descriptor)
 
@@ -193,43 +243,41 @@ class FieldReader:
             self._shards[shard] = known
         return known[1]
 
-    def _read_large(
-        self,
-        descriptor: int,
-        positions: np.ndarray,
-        group: np.ndarray,
-        out: np.ndarray,
-        slots: np.ndarray,
-    ) -> None:
-        triples = zip(positions.tolist(), group.tolist(), slots.tolist(), strict=True)
+    def _read_rows(self, descriptor: int, positions: np.ndarray, piece: _Piece) -> None:
+        flags = 0 if piece.on_disk is None else _NOWAIT
+        late = []
+        triples = zip(positions.tolist(), piece.group.tolist(), piece.slots.tolist(), strict=True)
         for position, place, slot in triples:
-            row = out[place]
-            if os.preadv(descriptor, [row.data], position) != row.nbytes:
+            row = piece.out[place]
+            try:
+                got = os.preadv(descriptor, [row.data], position, flags)
+            except OSError:
+                if not flags:
+                    raise
+                got = 0
+            if got != row.nbytes:
+                if flags:
+                    late.append(place)
+                    continue
                 self._read_rest(descriptor, row, position, slot)
             # Checked at once, while the row is still in this core's cache.
             if not self._verified[slot]:
                 self._verify(slot, row)
+        if late and piece.on_disk is not None:
+            piece.on_disk.append(np.array(late))
 
-    def _copy_small(
-        self,
-        descriptor: int,
-        positions: np.ndarray,
-        group: np.ndarray,
-        out: np.ndarray,
-        slots: np.ndarray,
-    ) -> None:
-        cell = cell_bytes(self.spec)
-        first, last = int(positions.min()), int(positions.max())
-        span = np.empty((last - first) // cell + 1, f"V{cell}")
-        if os.preadv(descriptor, [span.data], first) != span.nbytes:
-            self._read_rest(descriptor, span.view(np.uint8), first, slots[0])
-        cells = span.view(np.uint8).reshape(-1, cell)
-        out[group] = cells[(positions - first) // cell, : self.spec.row_bytes]
-        for index in np.flatnonzero(~self._verified[slots]).tolist():
-            self._verify(int(slots[index]), out[group[index]])
+    def _read_span(self, descriptor: int, positions: np.ndarray, span: int, piece: _Piece) -> None:
+        """Read small rows that lie close together at once, and copy them out."""
+        first = int(positions.min())
+        cells = np.empty((span, cell_bytes(self.spec)), np.uint8)
+        self._read_rest(descriptor, cells.reshape(-1), first, piece.slots[0])
+        places = (positions - first) // cells.shape[1]
+        piece.out[piece.group] = cells[places, : self.spec.row_bytes]
+        for index in np.flatnonzero(~self._verified[piece.slots]).tolist():
+            self._verify(int(piece.slots[index]), piece.out[piece.group[index]])
 
     def _read_rest(self, descriptor: int, into: np.ndarray, position: int, slot: int) -> None:
-        """Read the same bytes again, in the pieces that the system gives."""
+        """Fill a buffer in the pieces that the system gives."""
         done = 0
         while done < into.nbytes:
             got = os.preadv(descriptor, [into[done:].data], position + done)

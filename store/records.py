@@ -156,10 +156,10 @@ def remove_durably(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def remove_partials(folder: Path, prefix: str = "") -> None:
-    """Delete what a killed writer left in a folder; the caller must own what it deletes."""
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Delete what killed writers of a file left; the caller must be alone in writing it."""
     if folder.is_dir():
-        for stale in folder.glob(f"{prefix}*{PARTIAL}"):
+        for stale in folder.glob(f"{name}.*{PARTIAL}"):
             stale.unlink(missing_ok=True)
 
 

@@ -10,6 +10,12 @@ import time
 
 import numpy as np
 import pytest
+
+from clare.errors import CorruptStoreError, DiskSpaceError, StoreError
+from clare.store.feature_store import create_store, open_store
+from clare.store.info import store_info
+from clare.store.records import seal
+from clare.store.spec import FeatureSpec, Fingerprint
 from tests.store.conftest import (
     FIELDS,
     FINGERPRINT,
@@ -20,12 +26,6 @@ from tests.store.conftest import (
     shard_values,
     values_of,
 )
-
-from clare.errors import CorruptStoreError, DiskSpaceError, StoreError
-from clare.store.feature_store import create_store, open_store
-from clare.store.info import store_info
-from clare.store.records import seal
-from clare.store.spec import FeatureSpec, Fingerprint
 
 
 def test_create_opens_an_existing_store_and_refuses_foreign_folders(tmp_path, store):
