@@ -10,8 +10,6 @@ from clare.cli import config, draw, extract, manifest, store
 from clare.errors import ClareError
 
 EXIT_ERROR = 1
-EXIT_FAILURES = 3
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="clare",
@@ -46,9 +44,3 @@ def main() -> None:
     except ClareError as error:
         print(f"clare: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        print(
-            "clare: interrupted; finished shards are kept, run the same command to continue",
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_INTERRUPTED)

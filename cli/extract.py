@@ -180,7 +180,7 @@ def extract(
 ) -> None:
     """Extract features, each image once; run again, it does only what is missing."""
     from clare.cli.extract_view import ExtractView
-    from clare.pipeline.extractor import Runtime
+    from clare.pipeline.devices import choose_runtime
     from clare.pipeline.images import ImageSettings
     from clare.pipeline.job import ExtractJob, run_job
     from clare.pipeline.selection import select_manifests
@@ -218,7 +218,7 @@ def extract(
                 progress=view.indexing,
             ),
             store=store,
-            runtime=Runtime.create(device, dtype, compile=compile_),
+            runtime=choose_runtime(device, dtype, compile=compile_),
             features=tuple(filter(None, features.split(","))),
             settings=merge_settings(preset, options, set_ or []),
             images=ImageSettings(resize, recode, crop, margin, view_seed),

@@ -32,8 +32,12 @@ class ExtractView(Observer):
         self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
+        if kind is KeyboardInterrupt:
+            messages.print(
+                "clare: interrupted; finished shards are kept, run the same command to continue"
+            )
 
     def _show(self, label: str, done: int, total: int | None) -> None:
         if self._task is None or self._label != label:

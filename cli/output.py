@@ -23,7 +23,7 @@ messages = Console(stderr=True, highlight=False)
 
 
 def progress_bar() -> Progress:
-    """A progress bar with its rate, on standard error; it draws nothing where that is no terminal."""
+    """A progress bar with its rate, on standard error; a log file gets nothing of it."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

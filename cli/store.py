@@ -24,7 +24,7 @@ def info(
     """Show what is in a store: subsets, rows, features, failures and sizes."""
     from clare.cli.info import print_info
     from clare.store.feature_store import open_store
-    from clare.store.inspection import store_info
+    from clare.store.info import store_info
 
     found = store_info(open_store(store))
     if json_:
@@ -80,11 +80,42 @@ def stats(
 
 @app.command("export")
 def export(
+    subset: Annotated[str, typer.Option(help="The subset to export.")],
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write.")],
     store: StorePath = DEFAULT_STORE,
-    subset: Annotated[str, typer.Option(help="The subset to export.")] = ...,  # type: ignore[assignment]
-    out: Annotated[Path, typer.Option(help="The HDF5 file to write.")] = ...,  # type: ignore[assignment]
     features: Annotated[
-        str | None, typer.Option(help="Only these: lare=DIGEST,clip=DIGEST.")
+        str | None, typer.Option(help="Only these fingerprints: lare=DIGEST,clip=DIGEST.")
     ] = None,
 ) -> None:
     """Write one subset, index included, as one HDF5 file."""
+    from clare.cli.output import console, size
+    from clare.store.export import export_hdf5
+    from clare.store.feature_store import open_store
+
+    export_hdf5(open_store(store), subset, out, digests=_digests(features))
+    console.print(f"{out}: {size(out.stat().st_size)}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="An HDF5 file that `clare store export` wrote.")],
+    store: Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The store.")] = DEFAULT_STORE,
+) -> None:
+    """Bring an exported subset into a store; the store is made if it is not there."""
+    from clare.cli.output import console
+    from clare.store.export import import_hdf5
+    from clare.store.feature_store import create_store
+
+    subset = import_hdf5(create_store(store), file)
+    console.print(f"{store}: {subset} is in")
+
+
+def _digests(text: str | None) -> dict[str, str] | None:
+    from clare.errors import InputError
+
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and digest for name, _, digest in pairs):
+        raise InputError(f"--features {text} is not of the form lare=DIGEST,clip=DIGEST")
+    return {name: digest for name, _, digest in pairs}

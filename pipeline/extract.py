@@ -19,7 +19,9 @@ from clare.errors import ClareError
 from clare.pipeline.batching import BatchRunner, Launched
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.loading import LoadedShard, Loader, gather
-from clare.store.feature_store import Feature, FeatureStore, Row
+from clare.store.feature import Feature
+from clare.store.feature_store import FeatureStore
+from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS
 
 LOOKAHEAD = 2
@@ -39,7 +41,7 @@ class ExtractReport:
 
     Args:
         rows: rows that this run journalled, failed ones included.
-        failures: the failed ones among them: (subset, sample id, view) to the reason.
+        failures: (subset, sample id, view) to the reason, of the rows that have no features now.
         seconds: wall-clock seconds of the loop.
         stage_seconds: busy seconds a stage: ``decode`` (summed over threads), ``write``, and
             ``forward:<extractor>``.
@@ -80,7 +82,10 @@ def open_features(
     features = {}
     for extractor in extractors:
         store.declare(extractor.fingerprint, extractor.fields)
-        store.write_assets(extractor.fingerprint.key, extractor.write_assets)
+        key = extractor.fingerprint.key
+        if not store.assets_sealed(key):
+            extractor.write_assets(store.asset_folder(key))
+            store.seal_assets(key)
         features[extractor.name] = store.feature(
             subset, extractor.name, extractor.fingerprint.digest
         )
@@ -128,13 +133,14 @@ def extract(
     began = time.perf_counter()
     writer = _Writer(store, subset, report, progress)
     computer = _Computer(features, writer, report, strict)
+    tried: set[tuple[int, str]] = set()
     try:
-        while pending := pending_shards(features):
-            rows = _rows_by_shard(store.rows(subset))
+        while pending := _not_tried(pending_shards(features), tried):
             queue: deque[_Work] = deque()
             claimed = False
-            for work in _claim(pending, rows, features, runners, loader):
+            for work in _claim(pending, features, runners, loader):
                 claimed = True
+                tried.update((work.shard, runner.extractor.name) for runner in work.runners)
                 queue.append(work)
                 if len(queue) > LOOKAHEAD:
                     computer.compute(queue.popleft())
@@ -155,17 +161,16 @@ def extract(
     return report
 
 
-def _rows_by_shard(rows: Sequence[Row]) -> dict[int, dict[int, Row]]:
-    shards: dict[int, dict[int, Row]] = {}
-    for row in rows:
-        shard, offset = divmod(row.slot, SHARD_ROWS)
-        shards.setdefault(shard, {})[offset] = row
-    return shards
+def _not_tried(
+    pending: Mapping[int, Sequence[str]], tried: set[tuple[int, str]]
+) -> dict[int, list[str]]:
+    """Leave out what this run did: a shard with a changed file stays pending for the next run."""
+    left = {s: [n for n in names if (s, n) not in tried] for s, names in pending.items()}
+    return {shard: names for shard, names in left.items() if names}
 
 
 def _claim(
     pending: Mapping[int, Sequence[str]],
-    rows: Mapping[int, dict[int, Row]],
     features: Mapping[str, Feature],
     runners: Mapping[str, BatchRunner],
     loader: Loader,
@@ -175,10 +180,13 @@ def _claim(
     Lazy: a shard is taken when it is asked for, so that runs side by side share the work.
     """
     for shard, names in pending.items():
-        claimed = [runners[n] for n in names if features[n].claim(shard)]
+        claimed = [n for n in names if features[n].claim(shard)]
         if claimed:
-            loading = loader.start(rows[shard], [r.extractor for r in claimed])
-            yield _Work(shard, rows[shard], claimed, loading)
+            taken = features[claimed[0]].shard_rows(shard)
+            rows = {row.slot % SHARD_ROWS: row for row in taken}
+            wanted = [runners[n] for n in claimed]
+            loading = loader.start(rows, [runner.extractor for runner in wanted])
+            yield _Work(shard, rows, wanted, loading)
 
 
 class _Shard:
@@ -228,8 +236,9 @@ class _Computer:
         loaded = gather(work.loading)
         seconds = self._report.stage_seconds
         seconds["decode"] = seconds.get("decode", 0.0) + loaded.seconds
-        if loaded.failed and self._strict:
-            offset, reason = next(iter(loaded.failed.items()))
+        unusable = loaded.failed | loaded.changed
+        if unusable and self._strict:
+            offset, reason = next(iter(unusable.items()))
             raise StrictFailureError(f"{work.rows[offset].sample_id}: {reason}")
         for runner in work.runners:
             name = runner.extractor.name
@@ -302,7 +311,7 @@ class _Writer:
         shard.feature.release(work.shard)
         seconds = report.stage_seconds
         seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - began
-        for offset, reason in shard.failed.items():
+        for offset, reason in (shard.failed | shard.loaded.changed).items():
             row = work.rows[offset]
             report.failures.setdefault((self._subset, row.sample_id, row.view), reason)
         if shard.runner is work.runners[-1]:  # shards are written in the order of their runners

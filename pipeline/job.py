@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,11 @@ from clare.pipeline.extract import ExtractReport, extract, open_features, pendin
 from clare.pipeline.extractor import Extractor, Runtime
 from clare.pipeline.images import ImageSettings, PreparedImage, load_views
 from clare.pipeline.loading import Loader
-from clare.pipeline.manifest import Manifest, Roots
+from clare.pipeline.manifest import Manifest
+from clare.pipeline.roots import Roots
 from clare.pipeline.rows import rows_of_samples
-from clare.store.feature_store import Feature, FeatureStore, create_store
+from clare.store.feature import Feature
+from clare.store.feature_store import FeatureStore, create_store
 from clare.store.spec import SHARD_ROWS
 
 BACKBONES = ("real", "tiny")
@@ -120,7 +123,7 @@ def run_job(job: ExtractJob, observer: Observer) -> ExtractReport:
         rows = rows_of_samples(
             manifest.samples,
             roots,
-            store.rows(subset),
+            store.index(subset).live,
             views=job.views,
             progress=lambda done, total, subset=subset: observer.reading(subset, done, total),
         )
@@ -212,7 +215,7 @@ def _plan(
                 disk += sum(
                     SHARD_ROWS * (spec.row_bytes + 20) for spec in by_name[name].fields.values()
                 )
-    free = store.check_free_space(disk)
+    store.check_free_space(disk)
     seconds = None
     if pending_rows:
         sample = _any_image(job.images)
@@ -225,7 +228,7 @@ def _plan(
         rows=sum(assigned.values()),
         pending=pending_rows,
         disk=disk,
-        free=free,
+        free=shutil.disk_usage(store.path).free,
         seconds=seconds,
         micro_batches={n: r.micro_batch for n, r in runners.items()},
         fingerprints={n: r.extractor.fingerprint.key for n, r in runners.items()},

@@ -13,16 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from clare.errors import ImageError, InputError
+from clare.errors import ImageError
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images import ImageSettings, PreparedImage, load_views, read_content
-from clare.pipeline.manifest import Roots, Sample
-from clare.store.feature_store import Row
+from clare.pipeline.manifest import Sample
+from clare.pipeline.roots import Roots
+from clare.store.index import Row
 
 _SAMPLE_FIELDS = {f.name for f in fields(Sample)}
 
 Inputs = dict[str, np.ndarray]
 """What one extractor's `prepare` made of one row."""
+
+
+class ChangedFileError(ImageError):
+    """The file is not, or no longer, the one that the row was made for; another run may find it."""
 
 
 @dataclass
@@ -32,12 +37,14 @@ class LoadedShard:
     Args:
         inputs: offset to extractor name to that extractor's inputs.
         failed: offset to the reason why the image can't be used.
+        changed: offset to the reason why there is no telling: the file is not the row's.
         thumbnails: offset to a small JPEG of the plain image, where asked for.
         seconds: time spent decoding and preparing, summed over threads.
     """
 
     inputs: dict[int, dict[str, Inputs]] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
+    changed: dict[int, str] = field(default_factory=dict)
     thumbnails: dict[int, bytes] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -91,6 +98,8 @@ class Loader:
                 loaded.inputs[offset] = {e.name: e.prepare(image) for e in extractors}
                 if self._thumbnails:
                     loaded.thumbnails[offset] = image.thumbnail()
+        except ChangedFileError as error:
+            loaded.changed = dict.fromkeys(rows, str(error))
         except ImageError as error:
             loaded.inputs.clear()
             loaded.failed = dict.fromkeys(rows, str(error))
@@ -100,11 +109,7 @@ class Loader:
     def _decode(self, rows: Mapping[int, Row]) -> list[PreparedImage]:
         row = next(iter(rows.values()))
         sample = sample_of_row(row)
-        data = read_content(self._resolve(sample))
-        content = hashlib.sha256(data).hexdigest()
-        if content != row.content:
-            known = "the manifest was built" if sample.sha256 else "this run began"
-            raise ImageError(f"changed since {known}")
+        data = _read_known(self._roots.resolve(sample), row.content)
         mask = None
         if sample.mask_path:
             mask = read_content(self._roots.resolve(sample, sample.mask_path))
@@ -114,14 +119,21 @@ class Loader:
             [r.view for r in rows.values()],
             boxes=sample.boxes or None,
             mask=mask,
-            content=content,
+            content=row.content,
         )
 
-    def _resolve(self, sample: Sample) -> Path:
-        try:
-            return self._roots.resolve(sample)
-        except InputError as error:
-            raise ImageError(f"missing: {error}") from error
+
+def _read_known(path: Path, content: str) -> bytes:
+    """Read a file that is expected to have this content; empty means: it was unreadable."""
+    try:
+        data = read_content(path)
+    except ImageError as error:
+        if content:
+            raise ChangedFileError(str(error)) from error
+        raise
+    if hashlib.sha256(data).hexdigest() != content:
+        raise ChangedFileError("changed: not the file that the manifest or this run began with")
+    return data
 
 
 def gather(parts: Sequence[Future[LoadedShard]]) -> LoadedShard:
@@ -131,6 +143,7 @@ def gather(parts: Sequence[Future[LoadedShard]]) -> LoadedShard:
         loaded = part.result()
         shard.inputs |= loaded.inputs
         shard.failed |= loaded.failed
+        shard.changed |= loaded.changed
         shard.thumbnails |= loaded.thumbnails
         shard.seconds += loaded.seconds
     return shard

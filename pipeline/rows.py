@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clare.pipeline.manifest import Roots, Sample
-from clare.store.feature_store import Row
+from clare.pipeline.manifest import Sample
+from clare.pipeline.roots import Roots
+from clare.store.index import Row
 
 HASHERS = 16
 """Threads that hash files: enough to keep a network disk busy."""
@@ -38,8 +39,8 @@ def rows_of_samples(
         progress: called with (files done, files in all).
 
     Returns:
-        The rows in the samples' order, the views of a sample side by side; ``slot`` is -1. An
-        unreadable file has the empty content hash.
+        The rows in the samples' order, the views of a sample side by side; ``slot`` is -1. A
+        file that is unreadable or empty has the empty content hash.
     """
     stored = {row.sample_id: row for row in known if row.view == 0}
     rows: list[Row] = []
@@ -52,7 +53,9 @@ def rows_of_samples(
             zip(samples, pool.map(describe, samples), strict=True), start=1
         ):
             for view in range(views if sample.split == "train" else 1):
-                rows.append(Row(-1, sample.sample_id, view, content, columns))
+                rows.append(
+                    Row(sample_id=sample.sample_id, view=view, content=content, columns=columns)
+                )
             if progress is not None:
                 progress(done, len(samples))
     return rows
@@ -60,7 +63,7 @@ def rows_of_samples(
 
 def sample_columns(sample: Sample) -> dict[str, Any]:
     """The manifest's columns that are filled, as the store's index keeps them."""
-    columns = {k: v for k, v in asdict(sample).items() if v is not None and v != ""}
+    columns = {k: v for k, v in asdict(sample).items() if v not in (None, "", {})}
     del columns["sample_id"]
     return columns
 
@@ -72,6 +75,8 @@ def _content(sample: Sample, path: Path, stored: Row | None) -> tuple[str, dict[
         columns["bytes"], columns["mtime_ns"] = stat.st_size, stat.st_mtime_ns
         if stored is not None and stored.content and _same_file(stored.columns, columns):
             return stored.content, columns
+        if stat.st_size == 0:
+            return "", columns
         if sample.sha256:
             return sample.sha256, columns
         with path.open("rb") as file:

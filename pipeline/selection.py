@@ -8,7 +8,8 @@ from pathlib import Path
 
 from clare.errors import InputError
 from clare.pipeline.discovery import build_manifest
-from clare.pipeline.manifest import Manifest, Roots, read_manifest
+from clare.pipeline.manifest import Manifest, read_manifest
+from clare.pipeline.roots import Roots
 
 SUFFIXES = (".csv", ".csv.gz")
 REAL_POOL = "real"

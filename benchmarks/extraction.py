@@ -1,0 +1,279 @@
+"""Extraction, end to end, against its own stages and against two plain ways of doing it.
+
+    python benchmarks/extraction.py [--images N] [--rounds N] [--folder DIR] [--json]
+
+Every round runs each contestant once, in turn, in this process, on the same toy pictures and the
+same tiny weights (small models make the loop's own cost show most). The limit is what the stages
+(decode, each forward pass, write) allow when each is measured alone in the same round: on a CPU,
+where they share the cores, the sum of their times; on a GPU the slowest of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import CLIPTextModel
+
+from clare.pipeline.batching import BatchRunner
+from clare.pipeline.devices import choose_runtime
+from clare.pipeline.drawing import draw_faces
+from clare.pipeline.extract import extract, open_features
+from clare.pipeline.extractor import Extractor
+from clare.pipeline.extractors import create_extractor
+from clare.pipeline.images import ImageSettings, load_views
+from clare.pipeline.loading import LoadedShard, Loader, gather
+from clare.pipeline.manifest import Manifest
+from clare.pipeline.roots import Roots
+from clare.pipeline.rows import rows_of_samples
+from clare.pipeline.selection import select_manifests
+from clare.pipeline.tiny import tiny_overrides
+from clare.store.feature_store import create_store
+from clare.store.spec import SHARD_ROWS
+
+SUBSET = "pictures"
+
+
+@dataclass
+class Bench:
+    """What all contestants share."""
+
+    manifest: Manifest
+    roots: Roots
+    extractors: list[Extractor]
+    bf16: list[Extractor]
+    text_encoder: Any
+    scratch: Path
+    device: str
+    micro_batch: int
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.roots.resolve(sample) for sample in self.manifest.samples]
+
+    def new_folder(self) -> Path:
+        folder = self.scratch / "round"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def runners(self) -> dict[str, BatchRunner]:
+        return {e.name: BatchRunner(e, self.device, self.micro_batch) for e in self.extractors}
+
+
+def end_to_end(bench: Bench) -> dict[str, float]:
+    """The product's loop; slots are assigned before the clock starts, as for the others."""
+    store = create_store(bench.new_folder() / "store")
+    store.assign_rows(SUBSET, rows_of_samples(bench.manifest.samples, bench.roots, []))
+    features = open_features(store, SUBSET, bench.extractors)
+    loader = Loader(bench.roots, ImageSettings())
+    began = time.perf_counter()
+    extract(store, SUBSET, features, bench.runners(), loader)
+    seconds = time.perf_counter() - began
+    loader.close()
+    return {"end to end": seconds}
+
+
+def stages_alone(bench: Bench) -> dict[str, float]:
+    """Decode, then each forward pass, then write: each over all images, one after another."""
+    store = create_store(bench.new_folder() / "store")
+    rows = store.assign_rows(SUBSET, rows_of_samples(bench.manifest.samples, bench.roots, []))
+    features = open_features(store, SUBSET, bench.extractors)
+    loader = Loader(bench.roots, ImageSettings())
+    seconds: dict[str, float] = {}
+
+    began = time.perf_counter()
+    shards: list[LoadedShard] = []
+    for first in range(0, len(rows), SHARD_ROWS):
+        part = dict(enumerate(rows[first : first + SHARD_ROWS]))
+        shards.append(gather(loader.start(part, bench.extractors)))
+    seconds["decode"] = time.perf_counter() - began
+    loader.close()
+
+    values: dict[str, list[dict[str, np.ndarray]]] = {}
+    for name, runner in bench.runners().items():
+        began = time.perf_counter()
+        batches = []
+        for shard in shards:
+            inputs = [shard.inputs[offset][name] for offset in sorted(shard.inputs)]
+            for i in range(0, len(inputs), runner.micro_batch):
+                batches.append(runner.launch(inputs[i : i + runner.micro_batch]).fetch()[0])
+        seconds[f"forward {name}"] = time.perf_counter() - began
+        values[name] = batches
+
+    ready = {name: _shards_of(batches) for name, batches in values.items()}
+    began = time.perf_counter()
+    for name, feature in features.items():
+        for shard, arrays in enumerate(ready[name]):
+            feature.claim(shard)
+            feature.write_shard(shard, arrays, {}, {})
+            feature.release(shard)
+    seconds["write"] = time.perf_counter() - began
+    return seconds
+
+
+def _shards_of(batches: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    joined = {field: np.concatenate([b[field] for b in batches]) for field in batches[0]}
+    rows = len(next(iter(joined.values())))
+    padded = {
+        field: np.concatenate([v, np.zeros((-rows % SHARD_ROWS, *v.shape[1:]), v.dtype)])
+        for field, v in joined.items()
+    }
+    return [
+        {field: v[first : first + SHARD_ROWS] for field, v in padded.items()}
+        for first in range(0, rows, SHARD_ROWS)
+    ]
+
+
+def published_way(bench: Bench) -> dict[str, float]:
+    """One image at a time, the text encoder for each, float32, one ``.pt`` per image and field."""
+    folder = bench.new_folder()
+    tokens = torch.zeros((1, 77), dtype=torch.long, device=bench.device)
+    began = time.perf_counter()
+    for number, path in enumerate(bench.paths):
+        (image,) = load_views(path.read_bytes(), ImageSettings(), [0], content=f"{number:064x}")
+        with torch.inference_mode():
+            bench.text_encoder(tokens)
+        for extractor in bench.extractors:
+            inputs = {k: v[None] for k, v in extractor.prepare(image).items()}
+            for field, value in extractor.forward(inputs).items():
+                torch.save(value[0].cpu(), folder / f"{field}-{number}.pt")
+    return {"published way": time.perf_counter() - began}
+
+
+def plain_batches(bench: Bench) -> dict[str, float]:
+    """A DataLoader, batches, bfloat16, results kept in memory: no store."""
+    began = time.perf_counter()
+    kept = []
+    images = [
+        load_views(path.read_bytes(), ImageSettings(), [0], content=f"{number:064x}")[0]
+        for number, path in enumerate(bench.paths)
+    ]
+    for first in range(0, len(images), bench.micro_batch):
+        part = images[first : first + bench.micro_batch]
+        for extractor in bench.bf16:
+            prepared = [extractor.prepare(image) for image in part]
+            inputs = {k: np.stack([p[k] for p in prepared]) for k in prepared[0]}
+            kept.append({f: v.cpu() for f, v in extractor.forward(inputs).items()})
+    return {"plain bf16 batches": time.perf_counter() - began}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
+        bench = _prepare(Path(scratch), args.images)
+        contestants: list[Callable[[Bench], dict[str, float]]] = [
+            end_to_end,
+            stages_alone,
+            published_way,
+            plain_batches,
+        ]
+        for contestant in contestants:  # warm up
+            contestant(bench)
+        rounds = []
+        for _ in range(args.rounds):
+            found: dict[str, float] = {}
+            for contestant in contestants:
+                found |= contestant(bench)
+            rounds.append(found)
+    summary = _summary(bench, rounds)
+    if args.json:
+        print(json.dumps(summary))
+    else:
+        _show(summary)
+
+
+def _prepare(scratch: Path, count: int) -> Bench:
+    for kind in ("real", "fake"):
+        draw_faces(scratch / "pictures" / kind, count // 2, seed=0, kind=kind)
+    pictures = scratch / "pictures"
+    ((manifest, roots),) = select_manifests(
+        SUBSET, [], scratch, [], [pictures / "real"], [str(pictures / "fake")]
+    )
+    overrides = tiny_overrides(scratch)
+    runtime = choose_runtime()
+    half = replace(runtime, dtype="bfloat16")
+    names = ("lare", "clip")
+    extractors = [create_extractor(n, overrides[n], ImageSettings(), runtime) for n in names]
+    bf16 = [create_extractor(n, overrides[n], ImageSettings(), half) for n in names]
+    text_encoder = CLIPTextModel.from_pretrained(
+        overrides["lare"]["model"], subfolder="text_encoder"
+    )
+    return Bench(
+        manifest,
+        roots,
+        extractors,
+        bf16,
+        text_encoder.to(runtime.device),
+        scratch,
+        runtime.device,
+        64 if runtime.device != "cpu" else 8,
+    )
+
+
+def _summary(bench: Bench, rounds: list[dict[str, float]]) -> dict[str, Any]:
+    stages = [k for k in rounds[0] if k in ("decode", "write") or k.startswith("forward")]
+    combine = sum if bench.device == "cpu" else max
+    for seconds in rounds:
+        seconds["limit of the stages"] = combine(seconds[s] for s in stages)
+    images = len(bench.manifest.samples)
+    return {
+        "images": images,
+        "rounds": len(rounds),
+        "device": bench.device,
+        "threads": torch.get_num_threads(),
+        "rows": {
+            name: {
+                "images_per_second": statistics.median(images / r[name] for r in rounds),
+                "end_to_end_ratio": [r[name] / r["end to end"] for r in rounds],
+            }
+            for name in rounds[0]
+        },
+    }
+
+
+def _show(summary: dict[str, Any]) -> None:
+    table = Table(
+        title=f"{summary['images']} images, {summary['rounds']} rounds interleaved, "
+        f"{summary['device']}, {summary['threads']} threads; tiny models"
+    )
+    for column in (
+        "what",
+        "images/s (median)",
+        "end to end is faster by (median)",
+        "least",
+        "most",
+    ):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for name, row in summary["rows"].items():
+        ratios = row["end_to_end_ratio"]
+        table.add_row(
+            name,
+            f"{row['images_per_second']:.1f}",
+            f"{statistics.median(ratios):.2f}x",
+            f"{min(ratios):.2f}x",
+            f"{max(ratios):.2f}x",
+        )
+    Console().print(table)
+    Console().print("aim: end to end at least 0.90x of the limit of the stages")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""How `clare store info` and `clare store stats` look in a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clare.cli.output import console, size, table
+
+SHOWN_FAILURES = 10
+
+
+def print_info(store: Path, found: Mapping[str, Any]) -> None:
+    """Print what `clare.store.info.store_info` found."""
+    if not found["subsets"]:
+        console.print(f"{store}: no rows yet")
+    for name, subset in found["subsets"].items():
+        labels = subset["labels"]
+        console.print(
+            f"\n[bold]{name}[/]: {subset['rows']} rows, "
+            f"{labels.get('0', 0)} real, {labels.get('1', 0)} fake"
+        )
+        features = [
+            (extractor, feature)
+            for extractor, several in subset["features"].items()
+            for feature in several
+        ]
+        columns = ("feature", "fields", "complete", "failed", "pending", "size")
+        console.print(table(None, columns, [_feature_row(*f) for f in features], left=2))
+        if any(feature["settings"].get("backbone") == "tiny" for _, feature in features):
+            console.print("[yellow]made with tiny random models: these features mean nothing[/]")
+        for extractor, feature in features:
+            _print_failures(extractor, feature["failures"])
+    for extractor, digests in found["differences"].items():
+        console.print(f"\n[bold]{extractor}[/]: several settings stand beside each other")
+        settings = sorted({name for values in digests.values() for name in values})
+        rows = [(digest, *(v.get(s) for s in settings)) for digest, v in digests.items()]
+        console.print(table(None, ("fingerprint", *settings), rows, left=len(settings) + 1))
+
+
+def _feature_row(extractor: str, feature: Mapping[str, Any]) -> tuple[Any, ...]:
+    fields = "\n".join(
+        f"{name} {'x'.join(map(str, spec['shape']))} {spec['dtype']}"
+        for name, spec in feature["fields"].items()
+    )
+    counts = (feature[count] for count in ("complete", "failed", "pending"))
+    return (f"{extractor}\n{feature['fingerprint']}", fields, *counts, size(feature["bytes"]))
+
+
+def _print_failures(extractor: str, failures: Mapping[str, str]) -> None:
+    if not failures:
+        return
+    kinds = Counter(reason.partition(":")[0] for reason in failures.values())
+    summary = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    console.print(f"{extractor}: {len(failures)} failed ({summary})")
+    for sample, reason in list(failures.items())[:SHOWN_FAILURES]:
+        console.print(f"  {sample}: {reason}", soft_wrap=True)
+    if len(failures) > SHOWN_FAILURES:
+        console.print(f"  … and {len(failures) - SHOWN_FAILURES} more: --json lists them all")

@@ -1,0 +1,152 @@
+"""The commands as a user types them: what they print, how they fail, what they return."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clare.cli import config
+from clare.cli.app import main
+from clare.errors import InputError
+
+
+@pytest.fixture
+def clare(monkeypatch, tmp_path, capsys):
+    """Run a command line in an empty working folder: (exit code, standard output, error)."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("CLARE_STORE", "CLARE_ROOT", "CLARE_MANIFESTS"):
+        # Set first, so that what the command itself sets is undone after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*args) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["clare", *map(str, args)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        captured = capsys.readouterr()
+        return done.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+FOLDERS = ("--backbone", "tiny", "--micro-batch", "8")
+
+
+def test_folders_go_into_a_store_and_come_out_again(clare, pictures):
+    folders = ("--real", pictures / "real", "--fake", f"toy={pictures / 'fake'}")
+    code, out, err = clare("extract", *folders, *FOLDERS)
+    assert code == 0, err
+    assert "80 rows" in out and "0 failed" in out
+    assert "mean nothing" in err and "GiB free" in err and "about" in err
+    code, out, _ = clare("extract", *folders, *FOLDERS)
+    assert code == 0 and "nothing is missing" in out
+
+    code, out, _ = clare("store", "info")
+    assert code == 0 and "mean nothing" in out and "lare" in out and "clip_tokens" in out
+    code, out, _ = clare("store", "info", "--json")
+    found = json.loads(out)
+    assert found["subsets"]["toy"]["labels"] == {"1": 40}
+    assert found["subsets"]["real"]["features"]["lare"][0]["complete"] == 40
+
+    assert clare("store", "verify")[0] == 0
+    code, out, _ = clare("store", "stats")
+    assert code == 0 and "clip_cls" in out
+
+    assert clare("store", "export", "--subset", "toy", "--out", "toy.h5")[0] == 0
+    assert clare("store", "import", "toy.h5", "--store", "other.zarr")[0] == 0
+    code, out, _ = clare("store", "info", "other.zarr", "--json")
+    copied = json.loads(out)["subsets"]["toy"]
+    assert copied["features"]["clip"][0]["complete"] == 40
+    assert clare("store", "verify", "other.zarr")[0] == 0
+
+
+def test_a_manifest_is_built_and_extracted_by_name(clare, pictures):
+    code, out, err = clare(
+        "manifest", "build", "--subset", "faces", "--real", pictures / "real",
+        "--fake", pictures / "fake", "--out", "data_manifests/faces.csv",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "80 images" in out and str(pictures) in out
+    code, out, err = clare("extract", "--subset", "faces", "--root", pictures, *FOLDERS)
+    assert code == 0, err
+    assert "80 rows" in out
+
+
+def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for file in sorted((pictures / "real").iterdir())[:9]:
+        (faces / file.name).write_bytes(file.read_bytes())
+    (faces / "broken.png").write_bytes(b"")
+    command = ("extract", "--real", faces, "--features", "pixels", "--store")
+    code, out, _ = clare(*command, "one")
+    assert code == 3 and "broken.png" in out and "1 failed" in out
+    assert clare(*command, "two", "--max-failures", "10%")[0] == 0
+    code, _, err = clare(*command, "three", "--strict")
+    assert code == 1 and "broken.png" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("extract",), "--subset NAME"),
+        (("extract", "--subset", "pixart"), "clare manifest build"),
+        (("extract", "--real", "nowhere", *FOLDERS), "nowhere"),
+        (("extract", "--real", ".", "--preset", "nope"), "clare-published"),
+        (("extract", "--real", ".", "--max-failures", "often"), "1%"),
+        (("extract", "--real", ".", "--set", "lare"), "EXTRACTOR.SETTING=VALUE"),
+        (("extract", "--real", ".", "--device", "cuda:99"), "--device cpu"),
+        (("store", "info", "absent.zarr"), "absent.zarr"),
+        (("store", "import", "absent.h5"), "absent.h5"),
+    ],
+)
+def test_a_mistake_is_one_sentence(clare, args, said):
+    code, _, err = clare(*args)
+    assert code == 1
+    assert said in err and "Traceback" not in err and len(err.strip().splitlines()) == 1
+
+
+def test_absent_weights_name_the_ways_out(clare, pictures):
+    code, _, err = clare("extract", "--real", pictures / "real")
+    assert code == 1
+    assert "hf download" in err and "local folder" in err and "--backbone tiny" in err
+
+
+def test_other_settings_beside_each_other_are_told_apart(clare, pictures):
+    command = ("extract", "--real", pictures / "real", "--features", "pixels")
+    assert clare(*command)[0] == 0
+    assert clare(*command, "--resize", "64", "--set", "pixels.size=32")[0] == 0
+    _, out, _ = clare("store", "info")
+    assert "several settings" in out and "images.resize" in out and "size" in out
+
+
+def test_clare_toml_fills_in_what_environment_and_options_leave_out(clare, tmp_path, pictures):
+    (tmp_path / "clare.toml").write_text('store = "from-file.zarr"\n[roots]\ndf40_test = "/d"\n')
+    assert clare("extract", "--real", pictures / "real", "--features", "pixels")[0] == 0
+    assert (tmp_path / "from-file.zarr").is_dir()
+
+
+@pytest.mark.parametrize("text", ["store = 3", "stores = 'x'", "roots = 'x'", "store = "])
+def test_a_wrong_clare_toml_is_refused(tmp_path, text):
+    file = tmp_path / "clare.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"clare\.toml"):
+        config.load_defaults(file)
+
+
+def test_ctrl_c_keeps_what_is_done(pictures, tmp_path):
+    script = (
+        "import os, signal; import clare.cli.app as a;"
+        "from clare.cli.extract_view import ExtractView as V;"
+        "V.extracting = lambda *_: os.kill(os.getpid(), signal.SIGINT); a.main()"
+    )
+    command = ["extract", "--real", str(pictures / "real"), "--features", "pixels", "--views", "3"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 130 and "run the same command to continue" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(Path(tmp_path).glob("features.zarr/journal/**/*.json"))
