@@ -129,7 +129,10 @@ def decode_rgb(data: bytes) -> Image.Image:
         ImageError: not an image, too large, truncated, corrupt, or samples without a known range.
     """
     with _decoding(), _open(io.BytesIO(data)) as image:
-        return _to_rgb(_upright(image))
+        rgb = _to_rgb(_upright(image))
+    # Comments and the like would be written into thumbnails and coded copies.
+    rgb.info = {}
+    return rgb
 
 
 def decode_mask(data: bytes) -> Image.Image:

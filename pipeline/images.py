@@ -208,7 +208,7 @@ def load_views(
         if recoding is not None:
             plain = recode(plain, *recoding)
         return [_view(plain, plain_mask, settings.view_seed, content, view) for view in views]
-    except (OSError, MemoryError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
 
 

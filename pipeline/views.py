@@ -19,8 +19,10 @@ AREA = (0.8, 1.0)
 """Share of the image that a view's crop covers."""
 ASPECT = (0.95, 1.05)
 """Width to height of the crop, against that of the image."""
-MAX_BLUR = 3.0
-"""Largest deviation of the Gaussian blur in pixels, as Wang et al. 2020 (CNNDetection)."""
+MAX_BLUR = 3.0 / 256
+"""Largest deviation of the Gaussian blur against the side: that of Wang et al. 2020 (CNNDetection)
+in pixels of a 256-pixel image. In an image's own pixels the larger ones, often all of one label,
+would hardly be blurred."""
 JPEG_QUALITY = (40, 100)
 
 
@@ -92,7 +94,7 @@ def draw_view(
     blurs, blur, compresses, quality = uniform() < 0.5, uniform(), uniform() < 0.5, uniform()
     low, high = JPEG_QUALITY
     return geometry, Photometry(
-        blur=MAX_BLUR * blur if blurs else 0.0,
+        blur=MAX_BLUR * blur * math.sqrt(crop_width * crop_height) if blurs else 0.0,
         quality=low + int(quality * (high - low + 1)) if compresses else None,
     )
 
@@ -106,7 +108,7 @@ def recode(image: Image.Image, container: str, quality: int) -> Image.Image:
         quality: 1 to 100.
 
     Raises:
-        OSError: the container can't hold an image of this size.
+        OSError, ValueError: the container can't hold an image of this size.
     """
     data = io.BytesIO()
     if container == "JPEG":
