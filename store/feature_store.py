@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from clare.store.records import (
     write_durably,
 )
 from clare.store.spec import FeatureSpec, Fingerprint
+from clare.store.thumbnails import read_thumbnail, write_thumbnails
 
 FORMAT = 1
 """Version of the format on disk; raised when an older reader would misread it."""
@@ -274,6 +275,18 @@ class FeatureStore:
         """Every extractor that has values for a subset, by key."""
         keys = [key for key in self.extractor_keys() if self._has_values(subset, key)]
         return [Feature(self, subset, *self.extractor(key)) for key in keys]
+
+    def write_thumbnails(self, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
+        """Keep the JPEG bytes of a shard's pictures, by offset; the caller claimed the shard."""
+        write_thumbnails(self.path, subset, shard, pictures)
+
+    def thumbnail(self, subset: str, slot: int) -> bytes | None:
+        """The JPEG bytes of a row's picture, or None where none was kept.
+
+        Raises:
+            CorruptStoreError: the file is damaged.
+        """
+        return read_thumbnail(self.path, subset, slot)
 
     def check_free_space(self, needed: int) -> None:
         """Refuse work that the disk has no room for.

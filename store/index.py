@@ -147,7 +147,8 @@ def read_segment(path: Path, subset: str) -> Segment:
 
 def segment_files(folder: Path) -> list[Path]:
     """The segment files of a subset, first shard first."""
-    return sorted(folder.glob("*.jsonl"), key=lambda path: (len(path.name), path.name))
+    paths = [path for path in folder.glob("*.jsonl") if path.stem.isdigit()]
+    return sorted(paths, key=lambda path: int(path.stem))
 
 
 @dataclass(frozen=True)

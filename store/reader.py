@@ -20,7 +20,7 @@ from clare.store.arrays import (
     shard_path,
     storage_dtype,
 )
-from clare.store.journal import COMPLETE, FAILED, Journal
+from clare.store.journal import COMPLETE, FAILED, PENDING, Journal
 from clare.store.records import REPAIR_ADVICE, checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 
@@ -152,11 +152,10 @@ class FieldReader:
         )
 
     def _unavailable(self, wanted: np.ndarray) -> RowUnavailableError:
-        inside = (wanted >= 0) & (wanted < len(self._states))
-        states = np.where(inside, self._states[np.where(inside, wanted, 0)], 0)
-        slot = int(wanted[states != COMPLETE][0])
+        states = [self._states[s] if 0 <= s < len(self._states) else PENDING for s in wanted]
+        slot, state = next(pair for pair in zip(wanted, states, strict=True) if pair[1] != COMPLETE)
         where = f"{self.subset}/{self.key}/{self.spec.field}, row {slot}"
-        if inside.all() and self._states[slot] == FAILED:
+        if state == FAILED:
             reason = self._journal.records[slot // SHARD_ROWS].failed[slot % SHARD_ROWS]
             return RowUnavailableError(f"{where}, failed at extraction: {reason}")
         return RowUnavailableError(f"{where}, has no value yet; run `clare extract` to fill it.")

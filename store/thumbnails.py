@@ -1,0 +1,67 @@
+"""Small JPEG pictures of the rows, packed one file a shard; a convenience, not data.
+
+A file is one sealed line, which lists (offset in the shard, length, CRC-32C) of each picture,
+followed by the pictures' bytes one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from clare.errors import CorruptStoreError
+from clare.store.records import checksum, damaged, remove_partials, seal, unseal, write_durably
+from clare.store.spec import SHARD_ROWS
+
+
+def thumbnail_path(store: Path, subset: str, shard: int) -> Path:
+    """The file that holds a shard's pictures."""
+    return store / "thumbnails" / subset / f"{shard:06d}.thumbs"
+
+
+def write_thumbnails(store: Path, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
+    """Write the pictures of a shard, by offset, durably; the caller owns the shard."""
+    path = thumbnail_path(store, subset, shard)
+    remove_partials(path.parent, path.name)
+    listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
+    line = seal({"shard": shard, "pictures": listed})
+    write_durably(path, line, *(pictures[offset] for offset, _, _ in listed))
+
+
+def read_thumbnail(store: Path, subset: str, slot: int) -> bytes | None:
+    """The JPEG bytes of a row's picture, or None where there is none.
+
+    Raises:
+        CorruptStoreError: the file is damaged.
+    """
+    path = thumbnail_path(store, subset, slot // SHARD_ROWS)
+    if not path.is_file():
+        return None
+    return _read_all(path).get(slot % SHARD_ROWS)
+
+
+def check_thumbnails(path: Path) -> str:
+    """What is wrong with a file of thumbnails; empty if nothing is."""
+    try:
+        _read_all(path)
+    except CorruptStoreError:
+        return "its checksums do not match"
+    return ""
+
+
+def _read_all(path: Path) -> dict[int, bytes]:
+    line, newline, packed = path.read_bytes().partition(b"\n")
+    pictures, start = {}, 0
+    try:
+        record = unseal(line + newline)
+        for offset, length, expected in record["pictures"]:
+            picture = packed[start : start + length]
+            if checksum(picture) != expected:
+                raise ValueError(f"the picture at {offset} is damaged")
+            pictures[offset] = picture
+            start += length
+        if start != len(packed) or f"{record['shard']:06d}" != path.stem:
+            raise ValueError("the file is too long, or another shard's")
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
+    return pictures
