@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -272,7 +273,9 @@ def _load(open_clip: Any, clip: Any, file: Path, model: str) -> None:
 
     try:
         if _is_torchscript(file):
-            state = torch.jit.load(str(file), map_location="cpu").state_dict()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch calls its own older format deprecated
+                state = torch.jit.load(str(file), map_location="cpu").state_dict()
             facts = ("input_resolution", "context_length", "vocab_size")
             clip.load_state_dict({k: v for k, v in state.items() if k not in facts})
         else:
@@ -295,11 +298,13 @@ def _text_tensors(clip: Any) -> dict[str, torch.Tensor]:
 
 
 def _text_metadata(config: Mapping[str, Any]) -> dict[str, str]:
+    """One entry: several would be written in any order, and equal runs give equal bytes."""
     text = config["text_cfg"]
-    return {
-        "text_config": json.dumps(text, sort_keys=True),
-        "embed_dim": str(config["embed_dim"]),
-        "quick_gelu": json.dumps(config["quick_gelu"]),
-        "context_length": str(text.get("context_length", 77)),
+    facts = {
+        "text_config": text,
+        "embed_dim": config["embed_dim"],
+        "quick_gelu": config["quick_gelu"],
+        "context_length": text.get("context_length", 77),
         "tokenizer": text.get("hf_tokenizer_name") or "SimpleTokenizer",
     }
+    return {"text_tower": json.dumps(facts, sort_keys=True)}

@@ -38,7 +38,7 @@ def tiny_overrides(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_tiny_diffusion(
     folder: Path,
-    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon",
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon",
     seed: int = 0,
 ) -> None:
     """Write a Stable Diffusion of 0.3 million parameters in the diffusers layout.
@@ -102,13 +102,9 @@ def write_tiny_diffusion(
             beta_schedule="scaled_linear",
             steps_offset=1,
             skip_prk_steps=True,
-            prediction_type="epsilon" if prediction_type == "sample" else prediction_type,
+            prediction_type=prediction_type,
         )
         scheduler.save_pretrained(folder / "scheduler")
-    if prediction_type == "sample":  # PNDM would refuse to be built, but a file may say it
-        path = folder / "scheduler/scheduler_config.json"
-        record = json.loads(path.read_text(encoding="utf-8"))
-        _write_json(path, {**record, "prediction_type": prediction_type})
     index = {"_class_name": "StableDiffusionPipeline", **_MARK}
     _write_json(folder / "model_index.json", index)
 

@@ -147,11 +147,7 @@ def _read_vit(
         output = run(images, indices=indices, output_fmt="NLC")
         blocks = dict(zip(indices, output["image_intermediates"], strict=True))
         pre = output["image_features"].float()
-        vectors = (
-            {"clip_cls": pre}
-            if projection is None
-            else {"clip_cls": pre @ projection, "clip_cls_pre": pre}
-        )
+        vectors = _vectors(pre, projection)
         tokens = {f"clip_tokens_{k}": blocks[k] for k in chosen}
         return {**vectors, "clip_tokens": blocks[last], **tokens}
 
@@ -188,12 +184,12 @@ def _read_timm(
     last = len(visual.trunk.feature_info) - 1
     chosen = _blocks(layers, last)
     indices = sorted({*chosen, last})
-    head = visual.head
-    # A head that pools belongs to the tower; one that only projects is applied here, in float32.
-    projects = len(head) > 0 and not hasattr(head, "pool")
-    if projects:
+    # As with the transformers above. A head that pools, or is more than a matrix, stays.
+    head = getattr(visual.head, "proj", None)
+    projection = None
+    if isinstance(head, nn.Linear) and head.bias is None and not hasattr(visual.head, "pool"):
+        projection = head.weight.detach().float().T.to(runtime.device)
         visual.head = nn.Identity()
-        head = head.requires_grad_(False).eval().float().to(runtime.device)
     run = _ready(visual, runtime)
 
     def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -201,11 +197,22 @@ def _read_timm(
         maps = [_flat(m) for m in output["image_intermediates"]]
         blocks = dict(zip(indices, maps, strict=True))
         pre = output["image_features"].float()
-        vectors = {"clip_cls": head(pre), "clip_cls_pre": pre} if projects else {"clip_cls": pre}
+        vectors = _vectors(pre, projection)
         tokens = {f"clip_tokens_{k}": blocks[k] for k in chosen}
         return {**vectors, "clip_tokens": blocks[last], **tokens}
 
     return read, list(chosen)
+
+
+def _vectors(pre: torch.Tensor, projection: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """The class vectors (B, D), also times the projection (D, E) if there is one."""
+    import torch
+
+    if projection is None:
+        return {"clip_cls": pre}
+    # Row by row: in a product of few rows the last bits depend on the place in the batch.
+    rows = torch.bmm(pre[:, None], projection.expand(len(pre), -1, -1))
+    return {"clip_cls": rows[:, 0], "clip_cls_pre": pre}
 
 
 def _ready(visual: Any, runtime: Runtime) -> Any:
