@@ -63,6 +63,21 @@ class BuiltManifest:
             if kinds:
                 shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
                 lines.append(f"{title}: {shown}")
+        return lines + self._shortcuts()
+
+    def _shortcuts(self) -> list[str]:
+        good = [sample for sample in self.manifest.samples if sample.status == "ok"]
+        lines = []
+        for title, fact, remedy in (
+            ("format", lambda s: s.format, "--recode jpeg:95"),
+            ("size", lambda s: f"{s.width}x{s.height}", "--resize N"),
+        ):
+            real, fake = ({fact(s) for s in good if s.label == label} for label in (0, 1))
+            if real and fake and not real & fake:
+                lines.append(
+                    f"{title} alone tells real ({name_rows(sorted(real))}) from fake "
+                    f"({name_rows(sorted(fake))}): extract with {remedy}"
+                )
         return lines
 
 

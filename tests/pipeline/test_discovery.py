@@ -61,7 +61,6 @@ def test_folders_become_rows_with_labels_paths_and_headers(place):
     assert first.sha256 == ""
     assert Roots(built.root, {}).resolve(first).is_file()
     assert seen[-1] == (3, 3)
-    assert built.remarks() == []
     assert sum(real + fake for _, real, fake in built.counts()) == 3
 
 
@@ -135,6 +134,16 @@ def test_what_is_left_out_is_counted(place):
     }
     assert built.unmatched == {".txt": 1, "without a suffix": 1}
     assert "not images: 1 .txt, 1 without a suffix" in built.remarks()
+
+
+def test_a_format_or_size_that_gives_the_label_away_is_said(place):
+    top = place("real/1.jpg", "real/2.png", "fake/1.png", "only/1.jpg")
+    assert build_manifest("toy", [top / "real"], [top / "fake"]).remarks() == []
+    draw_faces(top / "large", 1, seed=0, size=64, format="png")
+    assert build_manifest("toy", [top / "only"], [top / "large"]).remarks() == [
+        "format alone tells real (jpeg) from fake (png): extract with --recode jpeg:95",
+        "size alone tells real (32x32) from fake (64x64): extract with --resize N",
+    ]
 
 
 def test_a_folder_that_is_named_is_searched_whatever_its_name(place):

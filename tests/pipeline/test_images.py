@@ -220,7 +220,7 @@ class TestFailures:
 
         monkeypatch.setattr(Path, "read_bytes", refuse)
         (tmp_path / "a.png").write_bytes(LOSSLESS["png"])
-        with pytest.raises(ImageError, match="^unreadable: Permission denied$"):
+        with pytest.raises(ImageError, match="unreadable: Permission denied"):
             read_content(tmp_path / "a.png")
 
     def test_a_file_over_the_limit_is_not_read(self, tmp_path):
