@@ -57,7 +57,7 @@ class FieldReader:
     """Reads rows of one field; made by `Feature.reader`.
 
     Picklable, and safe under fork and spawn: threads are started in the process that reads, and a
-    file is open only while rows of its shard are being read. One thread may use it at a time.
+    file is open only while rows of its shard are being read. Threads may share one.
 
     A row's bytes are compared with the journal's checksum the first time the process reads it,
     and again if the shard's file changed since. Rows without a value are refused, never served.
@@ -136,7 +136,9 @@ class FieldReader:
         common = min(slots, len(self._verified))
         same = checksums[:common] == self._checksums[:common]
         verified[:common] = self._verified[:common] & same
-        self._states, self._checksums, self._verified = states, checksums, verified
+        # The states last: a thread that sees a row complete must find its checksum.
+        self._checksums, self._verified = checksums, verified
+        self._states = states
 
     def _require_complete(self, wanted: np.ndarray) -> None:
         if not self._all_complete(wanted):

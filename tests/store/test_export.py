@@ -1,0 +1,115 @@
+"""A subset leaves as one HDF5 file and comes back bit by bit."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from clare.errors import CorruptStoreError, InputError, RowUnavailableError, StoreError
+from clare.store.export import export_hdf5, import_hdf5
+from clare.store.feature_store import create_store
+from clare.store.verify import verify_store
+from tests.store.conftest import FIELDS, FINGERPRINT, contents, extract, make_rows
+
+
+@pytest.fixture
+def exported(filled, tmp_path):
+    (filled.asset_folder(FINGERPRINT.key) / "tower.safetensors").write_bytes(b"tower")
+    filled.seal_assets(FINGERPRINT.key)
+    path = tmp_path / "out" / "faces.h5"
+    export_hdf5(filled, "faces", path)
+    return path
+
+
+def everything(store):
+    feature = store.feature("faces", "clip")
+    rows = [row for row in store.rows("faces") if row.slot not in feature.failures()]
+    slots = [row.slot for row in rows]
+    values = {name: feature.reader(name).read(slots).tobytes() for name in feature.fields}
+    return [row.identity for row in store.rows("faces")], values, feature.failures()
+
+
+def test_import_into_a_fresh_store_equals_the_original(filled, exported, tmp_path):
+    fresh = create_store(tmp_path / "fresh.zarr")
+    assert import_hdf5(fresh, exported) == "faces"
+    assert everything(fresh) == everything(filled)
+    assert fresh.asset(FINGERPRINT.key, "tower.safetensors").read_bytes() == b"tower"
+    assert contents(fresh.path) == contents(filled.path)
+    assert verify_store(fresh.path) == []
+    before = contents(fresh.path)
+    import_hdf5(fresh, exported)
+    assert contents(fresh.path) == before
+
+
+def test_the_file_is_readable_row_by_row_by_a_stranger(filled, exported):
+    with h5py.File(exported) as file:
+        record = json.loads(file[f"features/{FINGERPRINT.key}"].attrs["clare"])
+        assert record["fingerprint"]["settings"]["model"] == "tiny"
+        tokens = file[f"features/{FINGERPRINT.key}/clip_tokens"]
+        assert tokens.chunks == (1, 3, 4) and tokens.fletcher32
+        row = json.loads(file["index"][5])
+        np.testing.assert_array_equal(
+            tokens[5], filled.feature("faces", "clip").reader("clip_tokens").read([row["slot"]])[0]
+        )
+        assert file[f"features/{FINGERPRINT.key}/state"][3] == 2
+        assert np.isnan(tokens[3]).all()
+
+
+def test_superseded_rows_stay_behind_and_pending_rows_stay_pending(store, tmp_path):
+    store.assign_rows("faces", make_rows(70))
+    extract(store)
+    store.assign_rows("faces", make_rows(10, start=70))
+    export_hdf5(store, "faces", tmp_path / "faces.h5")
+    fresh = create_store(tmp_path / "fresh.zarr")
+    import_hdf5(fresh, tmp_path / "faces.h5")
+    feature = fresh.feature("faces", "clip")
+    assert feature.counts()["complete"] == 70 and feature.pending() == [1]
+    with pytest.raises(RowUnavailableError):
+        feature.reader("clip_cls").read([75])
+    extract(fresh)
+    assert feature.pending() == [1], "before a refresh"
+    feature.refresh()
+    assert feature.pending() == []
+    assert everything(fresh)[1].keys() == {spec.field for spec in FIELDS}
+    assert verify_store(fresh.path) == []
+
+
+def test_only_the_features_asked_for(filled, tmp_path):
+    export_hdf5(filled, "faces", tmp_path / "a.h5", digests={"clip": FINGERPRINT.digest[:5]})
+    with pytest.raises(StoreError, match="no features clip=ffff"):
+        export_hdf5(filled, "faces", tmp_path / "b.h5", digests={"clip": "ffff"})
+    assert sorted(path.name for path in tmp_path.glob("*.h5*")) == ["a.h5"]
+
+
+def test_what_is_no_export_is_refused(store, tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"no")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["x"] = 1
+    for name in ("a.h5", "b.h5", "c.h5"):
+        with pytest.raises(InputError, match="clare store export"):
+            import_hdf5(store, tmp_path / name)
+
+
+def test_a_damaged_file_is_refused_or_gives_the_same_values(filled, exported, tmp_path):
+    whole = exported.read_bytes()
+    chance = np.random.default_rng(0)
+    refused = 0
+    for n in range(40):
+        raw = bytearray(whole)
+        raw[chance.integers(len(raw))] ^= 1 << chance.integers(8)
+        exported.write_bytes(raw)
+        fresh = create_store(tmp_path / f"fresh-{n}.zarr")
+        try:
+            import_hdf5(fresh, exported)
+        except (CorruptStoreError, InputError):
+            refused += 1
+        else:
+            assert everything(fresh) == everything(filled)
+        assert verify_store(fresh.path) == []
+    assert refused > 10
+    exported.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptStoreError, match="damaged"):
+        import_hdf5(create_store(tmp_path / "cut.zarr"), exported)
