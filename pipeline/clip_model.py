@@ -35,7 +35,7 @@ FILES = (
 )
 """Names under which a folder's weights are looked for, in this order."""
 
-WAY = "give a local weights file or folder as clip's weights"
+WAY = "give a local weights file or folder with `--clip-weights PATH`"
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,16 @@ class _Source:
     tiny: bool = False
 
 
-def load_clip(model: str, weights: str | None, quick_gelu: str, size: int | None) -> ClipModel:
+def load_clip(
+    model: str, weights: str | None, quick_gelu: bool | str, size: int | None
+) -> ClipModel:
     """Load a model through open_clip.
 
     Args:
         model: a name that open_clip knows, ``hf-hub:owner/name``, or a local folder with an
             ``open_clip_config.json``.
         weights: a tag of the named model, or a local file or folder; None means ``openai``.
-        quick_gelu: ``true``, ``false`` or ``auto`` (see docs/extractors.md).
+        quick_gelu: True, False or ``auto`` (see docs/extractors.md).
         size: input side in pixels; None means the tower's own.
 
     Raises:
@@ -230,15 +232,15 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-def _quick_gelu(source: _Source, setting: str, model: str) -> bool:
-    if setting != "auto":
-        return setting == "true"
+def _quick_gelu(source: _Source, setting: bool | str, model: str) -> bool:
+    if isinstance(setting, bool):
+        return setting
     if source.config.get("quick_gelu") or source.openai:
         return True
     if source.openai is None and _has_openai_twin(model.replace("/", "-")):
         raise InputError(
             f"{source.file.name} does not say whether it holds OpenAI's weights, which need "
-            f"QuickGELU: set clip's quick_gelu to true (OpenAI, DFN, MetaCLIP) or false"
+            "QuickGELU: say `--set clip.quick_gelu=true` (OpenAI, DFN, MetaCLIP) or `=false`"
         )
     return False
 

@@ -43,7 +43,7 @@ STEMS = {
 }
 """Component with weights -> file name without suffix."""
 
-WAY = "give a local folder in the diffusers layout as lare's model"
+WAY = "give a local folder in the diffusers layout with `--sd-model DIR`"
 
 PATTERNS = (
     *(f"{part}/config.json" for part in STEMS),

@@ -54,7 +54,7 @@ def write_tiny_diffusion(
     import transformers
 
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tokenizer(folder / "tokenizer")
+    write_byte_tokenizer(folder / "tokenizer")
     with quiet():
         unet = _seeded(
             seed,
@@ -174,8 +174,12 @@ def _seeded(seed: int, make: Callable[[], Any]) -> Any:
     return model
 
 
-def _write_tokenizer(folder: Path) -> None:
-    """A byte-level CLIP vocabulary: each byte alone and at a word's end, and no merges."""
+def write_byte_tokenizer(folder: Path) -> None:
+    """Write a byte-level CLIP vocabulary: each byte alone and at a word's end, and no merges.
+
+    Args:
+        folder: made if absent.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in printable]

@@ -41,7 +41,7 @@ class ClipSettings:
     layers: tuple[int | str, ...] = ()
     mean_std: Literal["clip", "half"] = "clip"
     size: int | None = None
-    quick_gelu: Literal["auto", "true", "false"] = "auto"
+    quick_gelu: bool | Literal["auto"] = "auto"
 
 
 class ClipExtractor(Extractor):
@@ -75,7 +75,7 @@ class ClipExtractor(Extractor):
         self.origin = clip.origin
         values = asdict(settings)
         del values["model"], values["weights"]  # where weights came from decides no value
-        values.update(layers=layers, size=self._size, quick_gelu=str(clip.quick_gelu).lower())
+        values.update(layers=layers, size=self._size, quick_gelu=clip.quick_gelu)
         self.fingerprint = self.sign(
             clip.weights,
             values,

@@ -224,15 +224,15 @@ def activation(extractor):
 def test_openai_weights_in_a_file_mean_quickgelu(small_zoo, tmp_path):
     with pytest.raises(InputError, match="quick_gelu"):
         make("ViT-B/32", weights=str(small_zoo))  # it may be OpenAI's, or not: never guessed
-    assert activation(make("ViT-B/32", weights=str(small_zoo), quick_gelu="true")) == "true"
-    assert activation(make("ViT-B-32", weights=str(small_zoo), quick_gelu="false")) == "false"
-    assert activation(make("ViT-B-32-quickgelu", weights=str(small_zoo))) == "true"
-    assert activation(make("ViT-S-16", weights=str(small_zoo))) == "false"  # none of OpenAI's
+    assert activation(make("ViT-B/32", weights=str(small_zoo), quick_gelu="true")) is True
+    assert activation(make("ViT-B-32", weights=str(small_zoo), quick_gelu="false")) is False
+    assert activation(make("ViT-B-32-quickgelu", weights=str(small_zoo))) is True
+    assert activation(make("ViT-S-16", weights=str(small_zoo))) is False  # none of OpenAI's
     named = tmp_path / "vit_base_patch32_clip_224.openai" / "open_clip_model.safetensors"
     named.parent.mkdir()
     shutil.copy(small_zoo, named)
-    assert activation(make("ViT-B-32", weights=str(named))) == "true"
-    assert activation(make("ViT-B-32", weights=str(named.parent))) == "true"
+    assert activation(make("ViT-B-32", weights=str(named))) is True
+    assert activation(make("ViT-B-32", weights=str(named.parent))) is True
 
 
 def test_openais_own_torchscript_file(small_zoo, prepare_images, run, tmp_path):
@@ -259,7 +259,7 @@ def test_openais_own_torchscript_file(small_zoo, prepare_images, run, tmp_path):
         torch.jit.script(Holder(load_file(small_zoo))).save(str(tmp_path / "ViT-B-32.pt"))
     script = make("ViT-B-32", weights=str(tmp_path / "ViT-B-32.pt"))
     plain = make("ViT-B-32", weights=str(small_zoo), quick_gelu="true")
-    assert activation(script) == "true"
+    assert activation(script) is True
     images = prepare_images(1)
     assert np.array_equal(run(script, images)["clip_cls"], run(plain, images)["clip_cls"])
 
@@ -283,7 +283,7 @@ def test_quickgelu_changes_the_values(small_zoo, prepare_images, run):
         ({"layers": ("layer3",)}, "0 to 2"),
         ({"layers": (1.5,)}, "whole number"),
         ({"mean_std": "imagenet"}, "clip, half"),
-        ({"quick_gelu": "maybe"}, "auto, true, false"),
+        ({"quick_gelu": "maybe"}, "true or false or one of auto"),
         ({"size": "wide"}, "whole number or nothing"),
     ],
 )
