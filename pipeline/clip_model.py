@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import warnings
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clare.errors import InputError, WeightsError
-from clare.pipeline.weights import (
-    config_digest,
-    fetch,
-    list_files,
-    quiet,
-    read_json,
-    weights_sha256,
-)
+from clare.pipeline.clip_source import ClipSource, find_clip, is_torchscript
+from clare.pipeline.weights import config_digest, quiet, weights_sha256
 
 if TYPE_CHECKING:
     import torch
-
-CONFIG = "open_clip_config.json"
-
-FILES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "pytorch_model.bin",
-)
-"""Names under which a folder's weights are looked for, in this order."""
-
-WAY = "give a local weights file or folder with `--clip-weights PATH`"
 
 
 @dataclass(frozen=True)
@@ -68,18 +47,6 @@ class ClipModel:
     tiny: bool
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where a model's configuration and weights are."""
-
-    config: dict[str, Any]
-    preprocess: Mapping[str, Any]
-    file: Path
-    origin: dict[str, str]
-    openai: bool | None
-    tiny: bool = False
-
-
 def load_clip(
     model: str, weights: str | None, quick_gelu: bool | str, size: int | None
 ) -> ClipModel:
@@ -98,12 +65,11 @@ def load_clip(
     """
     import open_clip
 
-    source = _find(model, weights)
+    source = find_clip(model, weights)
     gelu = _quick_gelu(source, quick_gelu, model)
     config = {**source.config, "quick_gelu": gelu}
     config["vision_cfg"] = {**config["vision_cfg"], "timm_model_pretrained": False}
-    own_size = config["vision_cfg"].get("image_size", 224)
-    size = None if size == own_size else size
+    size = _other_size(config["vision_cfg"], size)
     with quiet():
         clip = _build(open_clip, config, size)
         _load(open_clip, clip, source.file, model)
@@ -128,111 +94,7 @@ def load_clip(
     )
 
 
-def _find(model: str, weights: str | None) -> _Source:
-    import open_clip
-
-    local = Path(model.removeprefix("local-dir:")).expanduser()
-    if local.is_dir():
-        return _from_folder(local, {"model": local.resolve().name})
-    if model.startswith("hf-hub:"):
-        repo = model.removeprefix("hf-hub:")
-        folder, _ = fetch(repo, None, [CONFIG], _choose_repository, (CONFIG, FILES[0]), WAY)
-        return _from_folder(folder, {"model": model})
-    name = model.replace("/", "-")
-    config = open_clip.get_model_config(name)
-    if config is None:
-        near = difflib.get_close_matches(name, open_clip.list_models(), 3, 0.3)
-        raise InputError(
-            f"open_clip has no model {model!r} (near it: {', '.join(near) or 'none'}), "
-            "and there is no such folder"
-        )
-    tag = weights or "openai"
-    path = Path(tag).expanduser()
-    if path.is_dir():
-        if (path / CONFIG).is_file():
-            return _from_folder(path, {"model": name, "weights": path.resolve().name})
-        path = path / _weights_name(path)
-    if path.is_file():
-        origin = {"model": name, "weights": path.name}
-        return _Source(config, {}, path, origin, _looks_openai(path))
-    known = open_clip.get_pretrained_cfg(name, tag)
-    if not known:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise InputError(
-            f"open_clip has no weights {tag!r} for {name} (it has: {tags}), and there is no such "
-            "file"
-        )
-    file = _fetch_tag(name, tag, known)
-    origin = {"model": name, "weights": tag}
-    return _Source(config, known, file, origin, bool(known.get("quick_gelu")))
-
-
-def _from_folder(folder: Path, origin: dict[str, str]) -> _Source:
-    record = read_json(folder / CONFIG)
-    config = record.get("model_cfg")
-    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= set(config):
-        raise InputError(f"{folder / CONFIG} does not describe an open_clip model")
-    file = folder / _weights_name(folder)
-    # A folder with its own configuration says itself which activation it was trained with.
-    gelu = bool(config.get("quick_gelu", False))
-    tiny = bool(record.get("_clare_tiny"))
-    return _Source(config, record.get("preprocess_cfg", {}), file, origin, gelu, tiny)
-
-
-def _weights_name(folder: Path) -> str:
-    files = list_files(folder)
-    names = [n for n in FILES if n in files] or [f for f in files if f.endswith(".safetensors")]
-    if not names:
-        raise WeightsError(f"there are no weights in {folder}: it needs {FILES[0]}")
-    return names[0]
-
-
-def _choose_repository(files: Sequence[str]) -> list[str]:
-    weights = [name for name in FILES if name in files][:1]
-    return [CONFIG, *weights] if weights and CONFIG in files else []
-
-
-def _fetch_tag(name: str, tag: str, known: Mapping[str, Any]) -> Path:
-    """The weights file of one of open_clip's tags."""
-    import open_clip
-
-    repo, _, file = str(known.get("hf_hub", "")).rpartition("/")
-    if not repo:
-        try:
-            return Path(open_clip.download_pretrained(known))
-        except Exception as error:  # urllib's errors and open_clip's checksum error
-            raise WeightsError(
-                f"the weights {tag} of {name} are not on this machine and can't be fetched "
-                f"from {known.get('url')}: {WAY}, or try the pipeline with `--backbone tiny`"
-            ) from error
-    names = [f"{file.rpartition('.')[0]}.safetensors", file] if file else FILES
-
-    def choose(files: Sequence[str]) -> list[str]:
-        return [n for n in names if n in files][:1]
-
-    folder, (found,) = fetch(repo, None, names, choose, names[:1], WAY)
-    return folder / found
-
-
-def _looks_openai(path: Path) -> bool | None:
-    """Whether a weights file is OpenAI's; None if it does not say.
-
-    OpenAI's own files are TorchScript archives, and nobody else's are. Copies in other formats
-    say it in their path only (``timm/vit_large_patch14_clip_224.openai/…``).
-    """
-    if _is_torchscript(path) or any("openai" in part.lower() for part in path.parts):
-        return True
-    return None
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _quick_gelu(source: _Source, setting: bool | str, model: str) -> bool:
+def _quick_gelu(source: ClipSource, setting: bool | str, model: str) -> bool:
     if isinstance(setting, bool):
         return setting
     if source.config.get("quick_gelu") or source.openai:
@@ -254,6 +116,18 @@ def _has_openai_twin(name: str) -> bool:
     )
 
 
+def _other_size(vision: Mapping[str, Any], size: int | None) -> int | None:
+    """The input size if it is not the tower's own."""
+    if size is None or size == vision.get("image_size", 224):
+        return None
+    if isinstance(vision.get("layers"), list | tuple):
+        raise InputError(f"a ResNet takes its own size only, {vision.get('image_size', 224)}")
+    patch = vision.get("patch_size") or 16
+    if size < 1 or ("timm_model_name" not in vision and size % patch):
+        raise InputError(f"clip's size must be a multiple of the patch, {patch}, not {size}")
+    return size
+
+
 def _build(open_clip: Any, config: dict[str, Any], size: int | None) -> Any:
     """The model with its initial weights, in float32, text side included."""
     values = json.loads(json.dumps(config))
@@ -265,6 +139,11 @@ def _build(open_clip: Any, config: dict[str, Any], size: int | None) -> Any:
     values["text_cfg"]["hf_model_pretrained"] = False
     try:
         clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**values)
+    except OSError as error:  # a text tower of transformers asks the hub for its configuration
+        raise WeightsError(
+            f"the configuration of {values['text_cfg'].get('hf_model_name')} is not on this "
+            "machine and can't be fetched: choose a model whose text tower is open_clip's own"
+        ) from error
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise InputError(f"open_clip can't build this model: {error}") from error
     return clip.eval()
@@ -274,7 +153,7 @@ def _load(open_clip: Any, clip: Any, file: Path, model: str) -> None:
     import torch
 
     try:
-        if _is_torchscript(file):
+        if is_torchscript(file):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch calls its own older format deprecated
                 state = torch.jit.load(str(file), map_location="cpu").state_dict()

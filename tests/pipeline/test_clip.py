@@ -146,6 +146,8 @@ def test_the_models_own_mean_and_std_are_the_default(clip_folders, prepare_image
 def test_another_size_moves_the_position_embedding(clip_folders, prepare_images, run):
     found = run(make(clip_folders["vit"], size=32), prepare_images(1))
     assert found["clip_tokens"].shape == (1, 16, 64)
+    found = run(make(clip_folders["timm"], size=128), prepare_images(1))
+    assert found["clip_tokens"].shape == (1, 64, 64)
     own = make(clip_folders["vit"], size=64).fingerprint
     assert own == make(clip_folders["vit"]).fingerprint  # the tower's own, said aloud
 
@@ -284,6 +286,8 @@ def test_quickgelu_changes_the_values(small_zoo, prepare_images, run):
         ({"layers": (1.5,)}, "whole number"),
         ({"mean_std": "imagenet"}, "clip, half"),
         ({"quick_gelu": "maybe"}, "true or false or one of auto"),
+        ({"size": 63}, "multiple of the patch, 8"),
+        ({"size": 0}, "multiple of the patch"),
         ({"size": "wide"}, "whole number or nothing"),
     ],
 )
@@ -295,9 +299,11 @@ def test_unusable_settings_are_one_sentence(clip_folders, settings, words):
     assert "\n" not in str(raised.value)
 
 
-def test_unknown_layer_of_a_resnet(clip_folders):
+def test_what_a_resnet_can_not_do(clip_folders):
     with pytest.raises(InputError, match="layer1, layer2"):
         make(clip_folders["rn50"], layers=(5,))
+    with pytest.raises(InputError, match="its own size only, 64"):
+        make(clip_folders["rn50"], size=96)
 
 
 def test_weights_of_another_model_are_refused(clip_folders, tmp_path):
