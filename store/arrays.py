@@ -8,6 +8,7 @@ extracting process and several times faster.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,17 @@ def write_shard_file(path: Path, values: np.ndarray) -> np.ndarray:
     rows = values.reshape(SHARD_ROWS, -1)
     checksums = np.array([checksum(row) for row in rows], "<u4")
     cell = rows.dtype.itemsize * rows.shape[1] + _CHECKSUM_BYTES
+    buffers = [part for pair in zip(rows, checksums.reshape(-1, 1), strict=True) for part in pair]
+    write_durably(path, *buffers, _index_in_order(cell))
+    return checksums
+
+
+@lru_cache
+def _index_in_order(cell: int) -> bytes:
+    """The index of a shard whose rows follow one another."""
     index = np.full((SHARD_ROWS, 2), cell, "<u8")
     index[:, 0] = np.arange(SHARD_ROWS) * cell
-    buffers = [part for pair in zip(rows, checksums.reshape(-1, 1), strict=True) for part in pair]
-    write_durably(path, *buffers, index, np.array([checksum(index)], "<u4"))
-    return checksums
+    return index.tobytes() + checksum(index).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def read_positions(index: bytes, spec: FeatureSpec) -> np.ndarray:
@@ -127,11 +134,13 @@ def read_positions(index: bytes, spec: FeatureSpec) -> np.ndarray:
     Raises:
         ValueError: the index is damaged, or a row is missing from the shard.
     """
+    cell = cell_bytes(spec)
+    if index == _index_in_order(cell):
+        return np.arange(SHARD_ROWS) * cell
     entries, stored = index[:-_CHECKSUM_BYTES], index[-_CHECKSUM_BYTES:]
     if len(index) != INDEX_BYTES or checksum(entries) != int.from_bytes(stored, "little"):
         raise ValueError("the shard's index is damaged")
     offsets, lengths = np.frombuffer(entries, "<u8").reshape(SHARD_ROWS, 2).T
-    cell = cell_bytes(spec)
     if (lengths != cell).any() or (np.sort(offsets) != np.arange(SHARD_ROWS) * cell).any():
         raise ValueError("the shard's index does not list all 64 rows")
     return offsets.astype(np.int64)

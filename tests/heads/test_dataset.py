@@ -107,8 +107,10 @@ def test_damage_reaches_the_training_loop_as_an_error(store):
     whole = path.read_bytes()
     path.write_bytes(b"\1" + whole[1:])
     loader = DataLoader(dataset, batch_size=30, num_workers=1, collate_fn=FeatureDataset.collate)
+    batches = iter(loader)
     with pytest.raises(CorruptStoreError, match=r"b/lare.*row 0"):
-        list(loader)
+        next(batches)
+    assert list(batches) == []  # and the worker ends
     path.write_bytes(whole)
 
 
