@@ -24,6 +24,7 @@ from clare.store.records import (
     PARTIAL,
     checksum,
     make_folder,
+    require_free_space,
     seal,
     storage_errors,
     sync_folder,
@@ -67,6 +68,8 @@ def export_hdf5(
         features = [store.feature(subset, name, digest) for name, digest in digests.items()]
     path = Path(out).absolute()
     make_folder(path.parent)
+    # Beforehand, because the HDF5 library does not survive a full disk.
+    require_free_space(path.parent, _bytes_at_most(features, rows))
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
     with storage_errors(path):
         try:
@@ -79,6 +82,15 @@ def export_hdf5(
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _bytes_at_most(features: list[Feature], rows: list[Row]) -> int:
+    """Size of an export, with room for HDF5's own bookkeeping."""
+    specs = [spec for feature in features for spec in feature.fields.values()]
+    folders = [feature.store.asset_folder(feature.key) for feature in features]
+    assets = sum(path.stat().st_size for folder in folders for path in asset_files(folder))
+    index = sum(len(seal(Entry(row, turn=0).to_json())) + 64 for row in rows)
+    return len(rows) * sum(spec.row_bytes + 128 for spec in specs) + index + assets + 2**20
 
 
 def _export_all(file: Any, subset: str, rows: list[Row], features: list[Feature]) -> None:

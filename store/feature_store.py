@@ -7,12 +7,11 @@ index of rows, a journal of what is complete, and a record of each extractor's s
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clare.errors import DiskSpaceError, StoreError
+from clare.errors import StoreError
 from clare.store.arrays import GROUP, write_metadata
 from clare.store.extractors import (
     asset_files,
@@ -31,7 +30,9 @@ from clare.store.records import (
     make_folder,
     read_sealed,
     remove_partials,
+    require_free_space,
     seal,
+    storage_errors,
     write_durably,
 )
 from clare.store.spec import FeatureSpec, Fingerprint
@@ -74,7 +75,8 @@ def open_store(path: Path | str) -> FeatureStore:
     folder = Path(path)
     marker = folder / "store.json"
     try:
-        found = read_sealed(marker)
+        with storage_errors(marker):
+            found = read_sealed(marker)
     except FileNotFoundError:
         if (folder / "rows").is_dir():
             raise damaged(marker, "it is missing") from None
@@ -297,12 +299,7 @@ class FeatureStore:
         Raises:
             DiskSpaceError: less is free.
         """
-        free = shutil.disk_usage(self.path).free
-        if free < needed:
-            raise DiskSpaceError(
-                f"{needed / 1e9:.1f} GB are needed at {self.path} and {free / 1e9:.1f} GB are "
-                "free; make room or choose another disk with --store."
-            )
+        require_free_space(self.path, needed)
 
     def rows_lock(self, subset: str) -> Path:
         """The lock file for changing a subset's index or the length of its arrays."""

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
     Raises:
         DiskSpaceError: the disk or the quota is full.
-        StoreError: the place may not be written to.
+        StoreError: the place may not be used.
     """
     try:
         yield
@@ -93,9 +94,23 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(
-                f"{path} may not be written to ({error.strerror}); check its permissions."
+                f"{path} can't be used ({error.strerror}); check its permissions."
             ) from error
         raise
+
+
+def require_free_space(folder: Path, needed: int) -> None:
+    """Refuse work that the disk of a folder has no room for.
+
+    Raises:
+        DiskSpaceError: fewer bytes than needed are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskSpaceError(
+            f"{needed / 1e9:.1f} GB are needed at {folder} and {free / 1e9:.1f} GB are free; "
+            "make room or choose another disk."
+        )
 
 
 def sync_folder(folder: Path) -> None:

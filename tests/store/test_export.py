@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 
-from clare.errors import CorruptStoreError, InputError, RowUnavailableError, StoreError
+from clare.errors import (
+    CorruptStoreError,
+    DiskSpaceError,
+    InputError,
+    RowUnavailableError,
+    StoreError,
+)
 from clare.store.export import export_hdf5, import_hdf5
 from clare.store.feature_store import create_store
 from clare.store.verify import verify_store
@@ -82,6 +89,14 @@ def test_only_the_features_asked_for(filled, tmp_path):
     with pytest.raises(StoreError, match="no features clip=ffff"):
         export_hdf5(filled, "faces", tmp_path / "b.h5", digests={"clip": "ffff"})
     assert sorted(path.name for path in tmp_path.glob("*.h5*")) == ["a.h5"]
+
+
+def test_a_disk_too_small_is_refused_before_anything_is_written(filled, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    with pytest.raises(DiskSpaceError, match="make room"):
+        export_hdf5(filled, "faces", tmp_path / "faces.h5")
+    assert not list(tmp_path.glob("faces*"))
 
 
 def test_what_is_no_export_is_refused(store, tmp_path):
