@@ -112,10 +112,14 @@ class ClipExtractor(Extractor):
 
     def _measure(self) -> tuple[FeatureSpec, ...]:
         """The fields, from one blank image: towers differ too much to work their shapes out."""
+        import torch
+
         blank = np.zeros((1, self._size, self._size, 3), np.uint8)
+        with torch.compiler.set_stance("force_eager"):  # batches of one are not what will run
+            read = self.forward({"pixels": blank})
         return tuple(
             FeatureSpec(name, tuple(value.shape[1:]), str(value.dtype).removeprefix("torch."))
-            for name, value in self.forward({"pixels": blank}).items()
+            for name, value in read.items()
         )
 
 
@@ -225,7 +229,7 @@ def _ready(visual: Any, runtime: Runtime) -> Any:
         if isinstance(module, _BatchNorm):
             module.float()  # running variances do not fit half precision
     run = visual.forward_intermediates
-    return torch.compile(run) if runtime.compile else run
+    return torch.compile(run, dynamic=False) if runtime.compile else run
 
 
 def _blocks(layers: tuple[int | str, ...], last: int) -> list[int]:

@@ -97,8 +97,8 @@ class LareExtractor(Extractor):
         self._steps = torch.tensor(settings.timesteps, device=runtime.device)
         self._scale = self._error_scale().to(runtime.device)
         if runtime.compile:
-            self._unet = torch.compile(self._unet)
-            self._vae.encoder = torch.compile(self._vae.encoder)
+            self._unet = torch.compile(self._unet, dynamic=False)
+            self._vae.encoder = torch.compile(self._vae.encoder, dynamic=False)
 
         shape = (len(settings.timesteps), settings.draws, *self._latent_shape)
         self.fields = (FeatureSpec("lare", shape, "float16", channel_axis=-3),)
