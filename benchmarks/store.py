@@ -3,9 +3,9 @@
     python benchmarks/store.py [--rows N] [--rounds N] [--folder DIR] [--json]
 
 Rows are (256, 1024) float16, as the CLIP tokens of ViT-L/14; a batch is 256 random ones, copied
-into an output that exists already. Every round runs each contestant once, in a new order. Warm:
-all in the page cache. Cold: dropped from it before each batch (the folder's entries stay, which
-flatters one file an image). Ratios are medians of the rounds' own ratios.
+into an output that exists already. In every round each contestant has one turn of four batches, in
+a new order. Warm: all in the page cache. Cold: dropped from it before each turn (the folder's
+entries stay, which flatters one file an image). Ratios are medians of the rounds' own ratios.
 """
 
 from __future__ import annotations
@@ -16,66 +16,26 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import zarr
 from rich.console import Console
 from rich.table import Table
-from torch.utils.data import DataLoader, Dataset
-
-from clare.heads.dataset import FeatureDataset
-from clare.store.feature import Feature
-from clare.store.feature_store import Row, create_store
-from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
-
-TOKENS = FeatureSpec("clip_tokens", (256, 1024), "float16")
-SMALL = (
-    FeatureSpec("lare", (1, 4, 4, 32, 32), "float16"),
-    FeatureSpec("clip_cls", (1024,), "float16"),
+from store_contestants import (  # type: ignore[import-not-found]  # stands beside this script
+    SMALL,
+    TOKENS,
+    Contestant,
+    PtFiles,
+    spread,
+    timed,
+    token_contestants,
+    write_all,
 )
-BATCH, SLOW_BATCH, LOADER_BATCHES, WORKERS = 256, 32, 4, 2
 
-
-@dataclass
-class Contestant:
-    """One way to read: ``read(rows)`` brings them into memory from ``files``."""
-
-    name: str
-    read: Callable[[np.ndarray], object]
-    rows: int = BATCH
-    files: Sequence[Path] = ()
-    cold: bool = True
-    before: Callable[[bool], object] = lambda cold: None
-
-
-class PtFiles(Dataset[torch.Tensor]):
-    """The usual cache: one ``torch.save`` an image."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __getitem__(self, row: int) -> torch.Tensor:
-        loaded: torch.Tensor = torch.load(self.folder / f"{row:06d}.pt", weights_only=True)
-        return loaded
-
-
-class InOrder:
-    """A batch sampler that is told its batches before each epoch."""
-
-    batches: Sequence[list[int]] = ()
-
-    def __iter__(self) -> Any:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+from clare.store.feature import Feature
 
 
 def main() -> None:
@@ -97,146 +57,6 @@ def main() -> None:
     print(json.dumps(report, indent=2)) if options.json else show(report)
 
 
-def write_all(folder: Path, rows: int, rng: np.random.Generator) -> tuple[Feature, dict[str, Any]]:
-    """Write the same values in every form; the store and the memmap are timed, synced."""
-    store = create_store(folder / "features.zarr")
-    fields = (TOKENS, *SMALL)
-    fingerprint = Fingerprint("bench", 1, "")
-    store.declare(fingerprint, fields)
-    store.assign_rows(
-        "bench",
-        [Row(sample_id=f"{n:06d}", view=0, content=f"{n:x}", columns={}) for n in range(rows)],
-    )
-    feature = store.feature("bench", "bench")
-    drawn = rng.standard_normal((SHARD_ROWS, *TOKENS.shape)).astype(TOKENS.dtype)
-    mapped = np.memmap(folder / "memmap", TOKENS.dtype, "w+", shape=(rows, *TOKENS.shape))
-    for name in ("pt", "npy", *(f"pt_{spec.field}" for spec in SMALL)):
-        (folder / name).mkdir(exist_ok=True)
-    speeds: dict[str, list[float]] = {"store": [], "memmap": []}
-    for shard in feature.pending():
-        start = SHARD_ROWS * shard
-        count = min(SHARD_ROWS, rows - start)
-        values = {TOKENS.field: drawn} | {
-            s.field: rng.standard_normal((SHARD_ROWS, *s.shape)).astype(s.dtype) for s in SMALL
-        }
-        drawn[:, 0, 0] = np.arange(start, start + SHARD_ROWS) % 2048
-        size = sum(v.nbytes for v in values.values())
-        assert feature.claim(shard)
-        with _timed(speeds["store"], size):
-            feature.write_shard(shard, values, {}, {})
-        feature.release(shard)
-        with _timed(speeds["memmap"], drawn[:count].nbytes):
-            mapped[start : start + count] = drawn[:count]
-            mapped.flush()
-        for n in range(count):
-            torch.save(torch.from_numpy(drawn[n].copy()), folder / "pt" / f"{start + n:06d}.pt")
-            np.save(folder / "npy" / f"{start + n:06d}.npy", drawn[n])
-            for spec in SMALL:
-                row = torch.from_numpy(values[spec.field][n].copy())
-                torch.save(row, folder / f"pt_{spec.field}" / f"{start + n:06d}.pt")
-    os.sync()
-    return feature, {name: spread(found) for name, found in speeds.items()}
-
-
-def token_contestants(folder: Path, feature: Feature, rows: int) -> list[Contestant]:
-    out = np.zeros((BATCH, *TOKENS.shape), TOKENS.dtype)
-    flat = out.reshape(BATCH, -1).view(np.uint8)
-    array_path = feature.array_path(TOKENS.field)
-    shards = [p for p in array_path.rglob("*") if p.is_file() and p.name != "zarr.json"]
-    mapped_file = folder / "memmap"
-    raw = os.open(mapped_file, os.O_RDONLY)
-    pool = ThreadPoolExecutor(8)
-    array = zarr.open_array(array_path, mode="r")
-    pt = PtFiles(folder / "pt")
-    kept: dict[str, Any] = {}
-
-    def open_memmap(cold: bool) -> None:
-        if cold or "memmap" not in kept:
-            shape = (rows, *TOKENS.shape)
-            kept["memmap"] = np.memmap(mapped_file, TOKENS.dtype, "r", shape=shape)
-        if not cold:  # a mapping faults once for each page: outside the clock
-            kept["memmap"].reshape(-1).view(np.uint8)[::4096].max()
-
-    def close_memmap(cold: bool) -> None:
-        if cold:  # what is mapped can't be dropped from the cache
-            kept.pop("memmap", None)
-
-    def memmap(wanted: np.ndarray) -> None:
-        mapped = kept["memmap"]
-        for place, row in enumerate(wanted):
-            out[place] = mapped[row]
-
-    def pread(wanted: np.ndarray) -> None:
-        def one(place: int) -> None:
-            os.preadv(raw, [flat[place].data], int(wanted[place]) * TOKENS.row_bytes)
-
-        list(pool.map(one, range(len(wanted))))
-
-    def fresh_reader(cold: bool) -> None:
-        kept["fresh"] = feature.reader(TOKENS.field)
-        kept["fresh"].read([0])
-
-    verified = feature.reader(TOKENS.field)
-    for start in range(0, rows, BATCH):
-        wanted = np.arange(start, min(start + BATCH, rows))
-        verified.read(wanted, out[: len(wanted)])
-
-    def pt_loop(wanted: np.ndarray) -> None:
-        for place, row in enumerate(wanted):
-            out[place] = pt[int(row)].numpy()
-
-    def npy(place_and_row: tuple[int, int]) -> None:
-        out[place_and_row[0]] = np.load(folder / "npy" / f"{place_and_row[1]:06d}.npy")
-
-    pt_files, npy_files = sorted((folder / "pt").iterdir()), sorted((folder / "npy").iterdir())
-    dataset = FeatureDataset(feature.store.path, [TOKENS.field])
-    many = BATCH * LOADER_BATCHES
-    return [
-        Contestant("np.memmap", memmap, files=[mapped_file], before=open_memmap),
-        Contestant("raw pread, 8 threads", pread, files=[mapped_file], before=close_memmap),
-        Contestant("store, verified", lambda w: verified.read(w, out), files=shards),
-        Contestant(
-            "store, verifying",
-            lambda w: kept["fresh"].read(w, out),
-            files=shards,
-            before=fresh_reader,
-        ),
-        Contestant("store, DataLoader", _epoch(dataset, FeatureDataset.collate), many, shards),
-        Contestant("one .pt an image, loop", pt_loop, files=pt_files),
-        Contestant("one .pt an image, DataLoader", _epoch(pt, None), many, pt_files),
-        Contestant(
-            "one .npy an image, loop", lambda w: list(map(npy, enumerate(w))), files=npy_files
-        ),
-        Contestant(
-            "one .npy an image, 8 threads",
-            lambda w: list(pool.map(npy, enumerate(w))),
-            files=npy_files,
-        ),
-        Contestant(
-            "zarr, oindex", lambda w: array.oindex[np.sort(w)], SLOW_BATCH, shards, cold=False
-        ),
-    ]
-
-
-def _epoch(dataset: Dataset[Any], collate: Any) -> Callable[[np.ndarray], None]:
-    sampler = InOrder()
-    loader = DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=WORKERS,
-        collate_fn=collate,
-        persistent_workers=True,
-    )
-
-    def read(wanted: np.ndarray) -> None:
-        sampler.batches = [part.tolist() for part in np.array_split(wanted, LOADER_BATCHES)]
-        for _ in loader:
-            pass
-
-    read(np.arange(LOADER_BATCHES))  # the workers start outside the clock
-    return read
-
-
 def race(
     contestants: Sequence[Contestant],
     rows: int,
@@ -253,13 +73,14 @@ def race(
             contestant = contestants[number]
             if contestant.name not in speeds:
                 continue
-            batch = wanted[: contestant.rows]
+            batches = np.split(wanted[: contestant.rows], contestant.rows // contestant.batch)
             found: list[float] = []
             contestant.before(cold)
             if cold:
                 drop_from_cache(contestant.files)
-            with _timed(found, len(batch) * TOKENS.row_bytes):
-                contestant.read(batch)
+            with timed(found, contestant.rows * TOKENS.row_bytes):
+                for batch in batches:
+                    contestant.read(batch)
             if turn:  # the first round warms up
                 speeds[contestant.name] += found
     return speeds
@@ -329,11 +150,6 @@ def show(report: dict[str, Any]) -> None:
     console.print(table)
 
 
-def spread(speeds: Sequence[float]) -> dict[str, float]:
-    found = {"median": statistics.median(speeds), "low": min(speeds), "high": max(speeds)}
-    return {name: round(value, 1) for name, value in found.items()}
-
-
 def drop_from_cache(files: Sequence[Path]) -> None:
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
@@ -342,14 +158,7 @@ def drop_from_cache(files: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _timed(speeds: list[float], size: int) -> Any:
-    began = time.perf_counter()
-    yield
-    speeds.append(size / 1e6 / (time.perf_counter() - began))
-
-
-@contextmanager
-def _place(folder: Path | None) -> Any:
+def _place(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="clare-bench-") as temporary:

@@ -194,8 +194,11 @@ class FieldReader:
             for group in pieces:
                 self._read_shard(_Piece(group, wanted, out, on_disk))
 
-        running = [self._threads().submit(work) for _ in range(threads)]
-        wait(running)  # also after an error: nothing may write to `out` once we return
+        running = [self._threads().submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            wait(running)  # also after an error: nothing may write to `out` once we return
         for each in running:
             each.result()
 
