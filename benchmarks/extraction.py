@@ -147,7 +147,7 @@ def published_way(bench: Bench) -> dict[str, float]:
         with torch.inference_mode():
             bench.text_encoder(tokens)
         for extractor in bench.extractors:
-            inputs = {k: v[None] for k, v in extractor.prepare(image).items()}
+            inputs = {k: np.stack([v]) for k, v in extractor.prepare(image).items()}
             for field, value in extractor.forward(inputs).items():
                 torch.save(value[0].cpu(), folder / f"{field}-{number}.pt")
     return {"published way": time.perf_counter() - began}

@@ -24,6 +24,10 @@ LARGEST_BATCH = {"cuda": 64, "mps": 16, "cpu": 8}
 _log = logging.getLogger("clare")
 
 
+class BatchTooLargeError(Exception):
+    """A micro-batch did not fit; the runner's `micro_batch` is halved already."""
+
+
 @dataclass
 class Launched:
     """A micro-batch on its way: `fetch` waits for it."""
@@ -81,7 +85,7 @@ class BatchRunner:
         """Start one micro-batch of at most `micro_batch` rows; on a GPU this does not wait.
 
         Raises:
-            MemoryError: it does not fit; `micro_batch` is halved already, so split and go on.
+            BatchTooLargeError: it does not fit; split it by the new `micro_batch` and go on.
             InputError: not even one image fits.
         """
         began = time.perf_counter()
@@ -93,7 +97,7 @@ class BatchRunner:
             if not _out_of_memory(error):
                 raise
             self._halve()
-            raise MemoryError from error
+            raise BatchTooLargeError from error
         self.seconds += time.perf_counter() - began
         return launched
 
@@ -116,7 +120,7 @@ class BatchRunner:
                         began = time.perf_counter()
                         self.launch([inputs] * self.micro_batch).fetch()
                     break
-                except MemoryError:
+                except BatchTooLargeError:
                     full = self.micro_batch
             return (time.perf_counter() - began) / self.micro_batch
         finally:
@@ -151,10 +155,6 @@ class BatchRunner:
             self.extractor.name,
             self.micro_batch,
         )
-        if self._cuda:
-            import torch
-
-            torch.cuda.empty_cache()
 
 
 def _to_host(tensor: torch.Tensor) -> torch.Tensor:

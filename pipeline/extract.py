@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from clare.errors import ClareError
-from clare.pipeline.batching import BatchRunner, Launched
+from clare.pipeline.batching import BatchRunner, BatchTooLargeError, Launched
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.loading import LoadedShard, Loader, gather
 from clare.store.feature import Feature
@@ -154,6 +154,8 @@ def extract(
                 time.sleep(POLL_SECONDS)
     finally:
         writer.close()
+        for shard, name in tried:
+            features[name].release(shard)
         report.seconds = time.perf_counter() - began
         for name, runner in runners.items():
             report.stage_seconds[f"forward:{name}"] = runner.seconds
@@ -250,7 +252,7 @@ class _Computer:
                 offsets = waiting[: runner.micro_batch]
                 try:
                     launched = runner.launch([loaded.inputs[o][name] for o in offsets])
-                except MemoryError:
+                except BatchTooLargeError:
                     continue
                 waiting = waiting[len(offsets) :]
                 self._in_flight.append((launched, offsets, shard))

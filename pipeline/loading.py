@@ -70,7 +70,7 @@ class Loader:
         self._roots = roots
         self._images = images
         self._thumbnails = thumbnails
-        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), "clare-load")
+        self._pool = ThreadPoolExecutor(threads or _cores(), "clare-load")
 
     def close(self) -> None:
         """Stop the threads; what was not begun is dropped."""
@@ -134,6 +134,13 @@ def _read_known(path: Path, content: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != content:
         raise ChangedFileError("changed: not the file that the manifest or this run began with")
     return data
+
+
+def _cores() -> int:
+    """Cores that this process may use: a scheduler often grants fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def gather(parts: Sequence[Future[LoadedShard]]) -> LoadedShard:

@@ -1,7 +1,9 @@
 """Stage one as a whole: pictures in, a store out; failures, resumes, changes, limits."""
 
+import errno
 import io
 import json
+import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -191,6 +193,44 @@ def test_strict_stops_at_the_first_failure(faces, tmp_path):
     next((faces / "fake").iterdir()).write_bytes(b"")
     with pytest.raises(StrictFailureError, match="faces/fake/"):
         run_job(job, Observer())
+    assert len(run_job(replace(job, strict=False), Observer()).failures) == 1
+
+
+def test_a_file_that_vanishes_meanwhile_is_left_for_the_next_run(faces, tmp_path, monkeypatch):
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    file = next((faces / "fake").iterdir())
+
+    class Vandal(Observer):
+        def planned(self, plan):
+            file.rename(tmp_path / file.name)
+
+    report = run_job(job, Vandal())
+    assert list(report.failures.values())[0].startswith("missing")
+    assert open_store(job.store).feature("faces", "pixels").failures() == {}
+    (tmp_path / file.name).rename(file)
+    assert not run_job(job, Observer()).failures
+    assert len(read_all(job.store)) == 24
+
+
+def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(faces, tmp_path, monkeypatch):
+    run_job(job_for(faces, tmp_path / "plain", views=6), Observer())
+    job = job_for(faces, tmp_path / "store", views=6)
+    write, written = os.writev, []
+
+    def fill_up(descriptor, buffers):
+        written.append(sum(map(len, buffers)))
+        if sum(written) > 1_500_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, buffers)
+
+    monkeypatch.setattr(os, "writev", fill_up)
+    with pytest.raises(DiskSpaceError, match="full"):
+        run_job(job, Observer())
+    monkeypatch.undo()
+    done = list(job.store.glob("journal/**/*.json"))
+    assert done, "what was finished before is kept"
+    run_job(job, Observer())
+    assert tree(job.store) == tree(tmp_path / "plain")
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing(faces, tmp_path, monkeypatch, caplog):
