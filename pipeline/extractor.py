@@ -1,8 +1,7 @@
 """What an extractor is: prepared images in, tensors of the stored type out.
 
 `pipeline/extractors/` holds one extractor a file; the file's name is its public name. Its
-settings are a frozen dataclass, checked here once for all of them, and become part of the
-fingerprint.
+settings are a frozen dataclass and become part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -156,61 +155,3 @@ class HostExtractor(Extractor):
         import torch
 
         return {name: torch.from_numpy(array) for name, array in inputs.items()}
-
-
-def build_settings(owner: str, cls: type, overrides: Mapping[str, Any]) -> Any:
-    """A settings dataclass with some values replaced, names and types checked.
-
-    Lists stand for tuples, and text for numbers, tuples (``"200,300"``) and truth values, so that
-    values from a command line, TOML and JSON all serve.
-
-    Args:
-        owner: the extractor's name, for the messages.
-        cls: the settings dataclass.
-        overrides: setting to value.
-
-    Raises:
-        InputError: a name or a value is not usable.
-    """
-    hints = typing.get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
-    for name in overrides:
-        if name not in known:
-            raise InputError(f"{owner} has no setting {name!r}; it has {', '.join(known)}")
-    return cls(**{n: _coerce(owner, n, v, hints[n]) for n, v in overrides.items()})
-
-
-def _coerce(owner: str, name: str, value: Any, hint: Any) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        for option in args:
-            try:
-                return _coerce(owner, name, value, option)
-            except InputError:
-                continue
-    elif origin is tuple:
-        parts = [p.strip() for p in value.split(",") if p.strip()] if type(value) is str else value
-        if isinstance(parts, list | tuple):
-            return tuple(_coerce(owner, name, part, args[0]) for part in parts)
-    elif origin is typing.Literal:
-        if value in args:
-            return value
-    elif hint is bool and value in ("true", "false"):
-        return value == "true"
-    elif hint is int and isinstance(value, str) and value.lstrip("-").isdecimal():
-        return int(value)
-    elif type(value) is hint or (hint is type(None) and value is None):
-        return value
-    raise InputError(f"{owner}'s setting {name} can't be {value!r}: it is {_describe(hint)}")
-
-
-def _describe(hint: Any) -> str:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, args))
-    if origin is tuple:
-        return f"a list, each {_describe(args[0])}"
-    if args:
-        return " or ".join(_describe(a) for a in args)
-    names = {int: "a whole number", str: "text", bool: "true or false", type(None): "nothing"}
-    return names.get(hint, str(hint))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.errors import InputError
+from clare.settings import parse_assignments
 
 PRESETS: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "clare": {},
@@ -41,14 +41,6 @@ def merge_settings(
         given = {key: value for key, value in values.items() if value is not None}
         if given:
             merged.setdefault(name, {}).update(given)
-    for assignment in assignments:
-        target, equals, text = assignment.partition("=")
-        name, dot, key = target.partition(".")
-        if not (equals and dot and name and key):
-            raise InputError(f"--set {assignment} is not of the form EXTRACTOR.SETTING=VALUE")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        merged.setdefault(name, {})[key] = value
+    for name, values in parse_assignments(assignments).items():
+        merged.setdefault(name, {}).update(values)
     return merged

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clare.errors import InputError
-from clare.pipeline.extractor import Extractor, Runtime, build_settings
+from clare.pipeline.extractor import Extractor, Runtime
+from clare.settings import build_settings
 
 if TYPE_CHECKING:
     from clare.pipeline.images import ImageSettings

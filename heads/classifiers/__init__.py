@@ -1,0 +1,1 @@
+"""Decision side of a detector, one classifier a file: (B, D) to (B, 2) logits."""

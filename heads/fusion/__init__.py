@@ -1,0 +1,1 @@
+"""Image side of a detector, one fusion a file: cached features to (B, D)."""
