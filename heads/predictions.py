@@ -1,0 +1,279 @@
+"""A detector's scores for the rows that it was shown, and the CSV file that holds them.
+
+Any CSV with a label and a score column is accepted, so that other people's detectors are measured
+by the same code.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clare.errors import InputError
+
+if TYPE_CHECKING:
+    from clare.store.index import Row
+
+COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video", "cluster")
+"""Columns of the file that `write_predictions` makes."""
+
+LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of N rows, as arrays of length N.
+
+    Args:
+        sample_id: text; unique in its subset, or empty where unknown.
+        subset: text; empty where unknown.
+        category: text, the kind of generation; empty where unknown.
+        label: int64, 0 real, 1 fake.
+        margin: float64, what ranks and what a threshold is compared with: logit of fake minus
+            logit of real. In a file that has probabilities alone, those.
+        video: text, ``subset/video``; empty where a row is no frame of a video.
+        cluster: text, what a bootstrap draws: the video, else the first identity, else the row.
+        probability: whether ``margin`` holds probabilities.
+
+    Raises:
+        InputError: a label is not 0 or 1, or a margin is not a finite number.
+    """
+
+    sample_id: NDArray[np.str_]
+    subset: NDArray[np.str_]
+    category: NDArray[np.str_]
+    label: NDArray[np.int64]
+    margin: NDArray[np.float64]
+    video: NDArray[np.str_]
+    cluster: NDArray[np.str_]
+    probability: bool = False
+
+    def __post_init__(self) -> None:
+        wrong = int(np.sum((self.label != 0) & (self.label != 1)))
+        if wrong:
+            raise InputError(f"{wrong} of {len(self)} rows have a label that is not 0 or 1")
+        wrong = int(np.sum(~np.isfinite(self.margin)))
+        if wrong:
+            raise InputError(
+                f"{wrong} of {len(self)} scores are not finite numbers; "
+                "leave these rows out, or find out why the detector can't score them"
+            )
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Row], margin: NDArray[np.floating]) -> Predictions:
+        """The predictions for rows of a store.
+
+        Args:
+            rows: rows whose columns hold ``label`` and ``subset``.
+            margin: (N,) their margins.
+        """
+        columns = [row.columns for row in rows]
+        subsets = [str(c.get("subset", "")) for c in columns]
+        videos = [
+            f"{subset}/{c['video_id']}" if c.get("video_id") else ""
+            for subset, c in zip(subsets, columns, strict=True)
+        ]
+        sample_ids = [row.sample_id for row in rows]
+        identities = [_first_identity(str(c.get("source_ids", ""))) for c in columns]
+        return cls(
+            sample_id=_texts(sample_ids),
+            subset=_texts(subsets),
+            category=_texts(str(c.get("category", "")) for c in columns),
+            label=np.array([c["label"] for c in columns], np.int64),
+            margin=np.asarray(margin, np.float64),
+            video=_texts(videos),
+            cluster=_texts(
+                video or identity or f"{subset}/{sample}"
+                for video, identity, subset, sample in zip(
+                    videos, identities, subsets, sample_ids, strict=True
+                )
+            ),
+        )
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """The probability of fake, in float64: in float32 it is 1.0 from a margin of 17 on."""
+        if self.probability:
+            return self.margin
+        return np.exp(-np.logaddexp(0.0, -self.margin))
+
+    @property
+    def even(self) -> float:
+        """The margin at which real and fake are equally likely."""
+        return 0.5 if self.probability else 0.0
+
+    def take(self, which: NDArray) -> Predictions:
+        """The rows of a mask or of a list of places."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "probability"}
+        return replace(self, **{name: values[which] for name, values in arrays.items()})
+
+
+def video_level(predictions: Predictions) -> Predictions | None:
+    """One row a video, its score the mean of its frames' scores.
+
+    The mean is kept as a margin, computed without rounding to 1.0 first, so that a threshold on
+    margins serves frames and videos alike.
+
+    Returns:
+        None where a row belongs to no video: a video-level figure would then mean little.
+    """
+    if not len(predictions) or (predictions.video == "").any():
+        return None
+    # A face swap may keep the name of the video that it was made from.
+    names = np.char.add(np.where(predictions.label == 1, "1", "0"), predictions.video)
+    _, first, video = np.unique(names, return_index=True, return_inverse=True)
+    frames = np.bincount(video)
+    one = predictions.take(first)
+    if predictions.probability:
+        mean = np.bincount(video, predictions.margin) / frames
+    else:
+        mean = _log_mean(video, frames, -np.logaddexp(0.0, -predictions.margin)) - _log_mean(
+            video, frames, -np.logaddexp(0.0, predictions.margin)
+        )
+    return replace(one, margin=mean, sample_id=one.video, cluster=one.video)
+
+
+def evaluation_sets(
+    predictions: Predictions, reals: Sequence[str] | None = None
+) -> dict[str, Predictions]:
+    """What each subset is measured on: its own rows, with reals beside them if it has none.
+
+    Args:
+        predictions: rows of several subsets.
+        reals: subsets whose real rows stand beside a subset that has fakes alone; by default all
+            subsets that have reals alone.
+
+    Returns:
+        By name, the subsets that have fakes. A file without subsets is one set, ``all``.
+
+    Raises:
+        InputError: a named subset has no reals here.
+    """
+    is_real = predictions.label == 0
+    names = [str(name) for name in np.unique(predictions.subset)]
+    pure = [name for name in names if is_real[predictions.subset == name].all()]
+    for name in reals or ():
+        if not (is_real & (predictions.subset == name)).any():
+            raise InputError(f"{name} has no real rows here; there are: {', '.join(names)}")
+    beside = is_real & np.isin(predictions.subset, pure if reals is None else list(reals))
+    sets = {}
+    for name in names:
+        mine = predictions.subset == name
+        if not is_real[mine].all():
+            has_reals = is_real[mine].any()
+            sets[name or "all"] = predictions.take(mine if has_reals else mine | beside)
+    return sets
+
+
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """Write a CSV with `COLUMNS`; numbers keep all their digits."""
+    columns = {name: getattr(predictions, name).tolist() for name in COLUMNS}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def read_predictions(
+    path: Path,
+    *,
+    label: str = "label",
+    score: str = "score",
+    subset: str = "subset",
+    video: str = "video",
+    sample: str = "sample_id",
+    category: str = "category",
+) -> Predictions:
+    """Read a CSV of scores; the columns' names are given, all but label and score may be absent.
+
+    Beside a ``score``, a column ``margin`` is what ranks. Scores that are all between 0 and 1 are
+    probabilities of fake; others are margins, fake above 0. Labels are 0 or real, 1 or fake.
+
+    Raises:
+        InputError: the file, a column or a cell is not usable.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            present = list(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} can't be read as a CSV file: {error}") from error
+    for option, name in (("--label", label), ("--score", score)):
+        if name not in present:
+            listed = ", ".join(present) or "none"
+            raise InputError(f"{path} has no column {name!r}; name one with {option}: {listed}")
+    if not rows:
+        raise InputError(f"{path} has no rows")
+
+    def texts(name: str) -> list[str]:
+        return [row.get(name) or "" for row in rows]
+
+    ranked = "margin" if score == "score" and "margin" in present else score
+    margin = np.array(list(_numbers(path, ranked, texts(ranked))))
+    subsets, videos, samples = texts(subset), texts(video), texts(sample)
+    namespaced = [_within(s, v) for s, v in zip(subsets, videos, strict=True)]
+    known = texts("cluster")
+    return Predictions(
+        sample_id=_texts(samples),
+        subset=_texts(subsets),
+        category=_texts(texts(category)),
+        label=np.array(list(_labels(path, label, texts(label))), np.int64),
+        margin=margin,
+        video=_texts(namespaced),
+        cluster=_texts(
+            cluster or video or f"row {number}"
+            for number, (cluster, video) in enumerate(zip(known, namespaced, strict=True))
+        ),
+        probability=ranked == score and bool(((margin >= 0) & (margin <= 1)).all()),
+    )
+
+
+def _labels(path: Path, column: str, texts: Iterable[str]) -> Iterator[int]:
+    for line, text in enumerate(texts, start=2):
+        found = LABELS.get(text.strip().lower())
+        if found is None:
+            raise InputError(f"{path}, line {line}: {column} is {text!r}, not 0 or real, 1 or fake")
+        yield found
+
+
+def _numbers(path: Path, column: str, texts: Iterable[str]) -> Iterator[float]:
+    for line, text in enumerate(texts, start=2):
+        try:
+            yield float(text)
+        except ValueError:
+            raise InputError(f"{path}, line {line}: {column} is {text!r}, not a number") from None
+
+
+def _log_mean(
+    group: NDArray[np.int64], counts: NDArray[np.int64], logs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Logarithm of the mean of exp(logs) in each group."""
+    highest = np.full(len(counts), -np.inf)
+    np.maximum.at(highest, group, logs)
+    return highest + np.log(np.bincount(group, np.exp(logs - highest[group])) / counts)
+
+
+def _within(subset: str, video: str) -> str:
+    """A video's name with its subset before it, once."""
+    if not (subset and video) or video.startswith(f"{subset}/"):
+        return video
+    return f"{subset}/{video}"
+
+
+def _first_identity(source_ids: str) -> str:
+    first = source_ids.partition("|")[0].strip()
+    return f"identity {first}" if first else ""
+
+
+def _texts(values: Iterable[str]) -> NDArray[np.str_]:
+    return np.array(list(values), dtype=np.str_)
