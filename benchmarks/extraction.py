@@ -116,10 +116,10 @@ def stages_alone(bench: Bench) -> dict[str, float]:
     ready = {name: _shards_of(batches) for name, batches in values.items()}
     began = time.perf_counter()
     for name, feature in features.items():
-        for shard, arrays in enumerate(ready[name]):
-            feature.claim(shard)
-            feature.write_shard(shard, arrays, {}, {})
-            feature.release(shard)
+        for number, arrays in enumerate(ready[name]):
+            feature.claim(number)
+            feature.write_shard(number, arrays, {}, {})
+            feature.release(number)
     seconds["write"] = time.perf_counter() - began
     return seconds
 

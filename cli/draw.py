@@ -16,6 +16,6 @@ def draw(
     """Draw toy faces, so that the pipeline can be tried without a dataset."""
     from clare.pipeline.drawing import draw_faces
 
-    for kind, share in (("real", count - count // 2), ("fake", count // 2)):
-        draw_faces(folder / kind, share, seed=seed, kind=kind)
+    draw_faces(folder / "real", count - count // 2, seed=seed, kind="real")
+    draw_faces(folder / "fake", count // 2, seed=seed, kind="fake")
     typer.echo(f"{count} toy pictures in {folder}/real and {folder}/fake")

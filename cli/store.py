@@ -42,7 +42,8 @@ def verify(
 ) -> None:
     """Read every byte of a store and compare it with its checksum."""
     from clare.cli.output import console, progress_bar, table
-    from clare.store.verify import repair_store, verify_store
+    from clare.store.repair import repair_store
+    from clare.store.verify import verify_store
 
     with progress_bar() as bar:
         task = bar.add_task("verifying", total=None)

@@ -82,10 +82,7 @@ def open_features(
     features = {}
     for extractor in extractors:
         store.declare(extractor.fingerprint, extractor.fields)
-        key = extractor.fingerprint.key
-        if not store.assets_sealed(key):
-            extractor.write_assets(store.asset_folder(key))
-            store.seal_assets(key)
+        store.write_assets(extractor.fingerprint.key, extractor.assets)
         features[extractor.name] = store.feature(
             subset, extractor.name, extractor.fingerprint.digest
         )

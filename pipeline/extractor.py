@@ -12,7 +12,6 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -138,11 +137,12 @@ class Extractor(ABC):
         plain = json.loads(json.dumps({**settings, **derived, "images": images.to_json()}))
         return Fingerprint(self.name, self.VERSION, weights, plain)
 
-    def write_assets(self, folder: Path) -> None:
-        """Write what stage two needs beside the arrays; once a fingerprint."""
-        if self.origin:
-            text = json.dumps(dict(self.origin), indent=2, sort_keys=True) + "\n"
-            (folder / "origin.json").write_text(text, encoding="utf-8")
+    def assets(self) -> dict[str, bytes]:
+        """What stage two needs beside the arrays: file name to content, the same at every call."""
+        if not self.origin:
+            return {}
+        text = json.dumps(dict(self.origin), indent=2, sort_keys=True) + "\n"
+        return {"origin.json": text.encode()}
 
 
 class HostExtractor(Extractor):

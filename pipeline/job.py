@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -125,7 +126,7 @@ def run_job(job: ExtractJob, observer: Observer) -> ExtractReport:
             roots,
             store.index(subset).live,
             views=job.views,
-            progress=lambda done, total, subset=subset: observer.reading(subset, done, total),
+            progress=partial(observer.reading, subset),
         )
         assigned[subset] = len(store.assign_rows(subset, rows))
         features[subset] = open_features(store, subset, extractors)
@@ -143,8 +144,8 @@ def run_job(job: ExtractJob, observer: Observer) -> ExtractReport:
                 runners,
                 loader,
                 strict=job.strict,
-                progress=lambda rows, bad, subset=subset: observer.extracting(subset, rows, bad),
-                waiting=lambda shards, subset=subset: observer.waiting(subset, shards),
+                progress=partial(observer.extracting, subset),
+                waiting=partial(observer.waiting, subset),
             )
         finally:
             loader.close()

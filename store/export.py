@@ -29,7 +29,6 @@ from clare.store.records import (
     storage_errors,
     sync_folder,
     unseal,
-    write_durably,
 )
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
@@ -214,12 +213,10 @@ def _import_feature(
         _require(checksum(checks[name]) == expected, f"the checksums of {name}")
 
     store.declare(fingerprint, [FeatureSpec.from_json(spec) for spec in record["fields"]])
-    if not store.assets_sealed(key):
-        for name, digest in record["assets"].items():
-            data = group[f"assets/{name}"][:]
-            _require(hashlib.sha256(data).hexdigest() == digest, f"the asset {name}")
-            write_durably(store.asset_folder(key) / name, data)
-        store.seal_assets(key)
+    assets = {name: group[f"assets/{name}"][:] for name in record["assets"]}
+    for name, digest in record["assets"].items():
+        _require(hashlib.sha256(assets[name]).hexdigest() == digest, f"the asset {name}")
+    store.write_assets(key, lambda: assets)
 
     feature = store.feature(subset, fingerprint.extractor, fingerprint.digest)
     known = feature.states()

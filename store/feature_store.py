@@ -7,7 +7,7 @@ index of rows, a journal of what is complete, and a record of each extractor's s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,16 +219,21 @@ class FeatureStore:
         """The folder for files that an extractor writes once, such as a text tower."""
         return self.path / "extractors" / key
 
-    def seal_assets(self, key: str) -> None:
-        """Record the extractor's asset files as they now are, durably, by sha256."""
+    def write_assets(self, key: str, make: Callable[[], Mapping[str, Any]]) -> None:
+        """Keep an extractor's asset files, durably, with their sha256; once is enough.
+
+        Args:
+            key: a declared extractor.
+            make: gives name to bytes; called only if the assets are not there yet.
+        """
         folder = self.asset_folder(key)
         with exclusive(self.path / "locks" / "extractors.lock"):
+            if (folder / "assets.json").is_file():
+                return
+            for name, content in make().items():
+                write_durably(folder / name, content)
             files = {path.name: describe_asset(path) for path in asset_files(folder)}
             write_durably(folder / "assets.json", seal({"assets": files}))
-
-    def assets_sealed(self, key: str) -> bool:
-        """Whether `seal_assets` was called, so that the assets need not be written again."""
-        return (self.asset_folder(key) / "assets.json").is_file()
 
     def asset(self, key: str, name: str) -> Path:
         """The path of a sealed asset whose bytes were just checked.
@@ -238,7 +243,10 @@ class FeatureStore:
             CorruptStoreError: it is damaged or missing.
         """
         folder = self.asset_folder(key)
-        sealed = read_sealed(folder / "assets.json")["assets"] if self.assets_sealed(key) else {}
+        try:
+            sealed = read_sealed(folder / "assets.json")["assets"]
+        except FileNotFoundError:
+            sealed = {}
         if name not in sealed:
             raise StoreError(f"{key} has no asset {name!r}; extract with it once more.")
         path = folder / name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -103,12 +102,12 @@ class ClipExtractor(Extractor):
                 for name, value in read.items()
             }
 
-    def write_assets(self, folder: Path) -> None:
+    def assets(self) -> dict[str, bytes]:
         """``text_tower.safetensors``: the text tower, enough to rebuild it without a hub."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        super().write_assets(folder)
-        save_file(self._text, folder / "text_tower.safetensors", self._text_metadata)
+        tower = save(self._text, self._text_metadata)
+        return {**super().assets(), "text_tower.safetensors": tower}
 
     def _measure(self) -> tuple[FeatureSpec, ...]:
         """The fields, from one blank image: towers differ too much to work their shapes out."""

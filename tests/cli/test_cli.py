@@ -27,7 +27,7 @@ def clare(monkeypatch, tmp_path, capsys):
         with pytest.raises(SystemExit) as done:
             main()
         captured = capsys.readouterr()
-        return done.value.code or 0, captured.out, captured.err
+        return int(done.value.code or 0), captured.out, captured.err
 
     return run
 
@@ -95,16 +95,16 @@ def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):
         (("extract",), "--subset NAME"),
         (("extract", "--subset", "pixart"), "clare manifest build"),
         (("extract", "--real", "nowhere", *FOLDERS), "nowhere"),
-        (("extract", "--real", ".", "--preset", "nope"), "clare-published"),
-        (("extract", "--real", ".", "--max-failures", "often"), "1%"),
-        (("extract", "--real", ".", "--set", "lare"), "EXTRACTOR.SETTING=VALUE"),
-        (("extract", "--real", ".", "--device", "cuda:99"), "--device cpu"),
+        (("extract", "--real", "REALS", "--preset", "nope"), "clare-published"),
+        (("extract", "--real", "REALS", "--max-failures", "often"), "1%"),
+        (("extract", "--real", "REALS", "--set", "lare"), "PART.SETTING=VALUE"),
+        (("extract", "--real", "REALS", "--device", "cuda:99"), "--device cpu"),
         (("store", "info", "absent.zarr"), "absent.zarr"),
         (("store", "import", "absent.h5"), "absent.h5"),
     ],
 )
-def test_a_mistake_is_one_sentence(clare, args, said):
-    code, _, err = clare(*args)
+def test_a_mistake_is_one_sentence(clare, pictures, args, said):
+    code, _, err = clare(*(pictures / "real" if part == "REALS" else part for part in args))
     assert code == 1
     assert said in err and "Traceback" not in err and len(err.strip().splitlines()) == 1
 

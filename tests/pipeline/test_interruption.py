@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.store.conftest import contents
+
 SERVER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
@@ -66,21 +68,13 @@ def run_script(faces: Path, stores: Path, script: list) -> list[list]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] != "locks"
-    }
-
-
 def test_killed_and_parallel_runs_end_as_an_undisturbed_one(pictures, tmp_path):
     writes = run_script(
         pictures, tmp_path, [("undisturbed", 1, 0), ("parallel", 3, 0), ("killed", 1, 20)]
     )
-    whole = tree(tmp_path / "undisturbed")
-    assert tree(tmp_path / "killed") == whole
-    assert tree(tmp_path / "parallel") == whole
+    whole = contents(tmp_path / "undisturbed")
+    assert contents(tmp_path / "killed") == whole
+    assert contents(tmp_path / "parallel") == whole
     shards = {
         name: sorted(shard for store, _, shard in writes if store == name)
         for name in ("undisturbed", "parallel")

@@ -66,11 +66,12 @@ def test_masks_move_with_their_pixels(dice, width, height, content, chosen, mask
         mask=encoded(mask),
         content=content,
     ):
-        bright = image.pixels(96)[..., 1] > 127
+        values = image.pixels(96)[..., 1]
         marked = image.mask(96) > 127
-        # Blur and JPEG soften an edge: a few pixels beside it may fall on either side.
-        assert bright[eroded(marked, 4)].all()
-        assert not bright[eroded(~marked, 4)].any()
+        # Blur and JPEG soften an edge and thin a narrow strip: only what is clearly inside or
+        # outside counts, and it need not be quite white or black.
+        assert (values[eroded(marked, 4)] > 64).all()
+        assert (values[eroded(~marked, 4)] < 191).all()
 
 
 def test_view_zero_is_the_plain_image_and_others_depend_on_nothing_else():

@@ -231,11 +231,11 @@ def test_info_has_the_documented_form(filled):
 
 def test_assets_are_sealed_and_checked(store):
     store.declare(FINGERPRINT, FIELDS)
-    assert not store.assets_sealed(FINGERPRINT.key)
     path = store.asset_folder(FINGERPRINT.key) / "text_tower.safetensors"
-    path.write_bytes(b"weights")
-    store.seal_assets(FINGERPRINT.key)
-    assert store.assets_sealed(FINGERPRINT.key)
+    with pytest.raises(StoreError, match="no asset"):
+        store.asset(FINGERPRINT.key, path.name)
+    store.write_assets(FINGERPRINT.key, lambda: {path.name: b"weights"})
+    store.write_assets(FINGERPRINT.key, lambda: pytest.fail("they are there already"))
     assert store.asset(FINGERPRINT.key, path.name) == path
     with pytest.raises(StoreError, match="no asset"):
         store.asset(FINGERPRINT.key, "other")
