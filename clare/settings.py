@@ -73,6 +73,11 @@ def _coerce(owner: str, name: str, value: Any, hint: Any) -> Any:
         return value == "true"
     elif hint is int and isinstance(value, str) and value.lstrip("-").isdecimal():
         return int(value)
+    elif hint is float and type(value) in (int, float, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
     elif type(value) is hint or (hint is type(None) and value is None):
         return value
     raise InputError(f"{owner}'s setting {name} can't be {value!r}: it is {_describe(hint)}")
@@ -86,5 +91,11 @@ def _describe(hint: Any) -> str:
         return f"a list, each {_describe(args[0])}"
     if args:
         return " or ".join(_describe(a) for a in args)
-    names = {int: "a whole number", str: "text", bool: "true or false", type(None): "nothing"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "nothing",
+    }
     return names.get(hint, str(hint))
