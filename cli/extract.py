@@ -94,8 +94,9 @@ def extract(
         int, typer.Option(help="Seed of the augmentations.", rich_help_panel=IMAGES)
     ] = 0,
     thumbnails: Annotated[
-        bool, typer.Option(help="Keep a small JPEG of each image.", rich_help_panel=IMAGES)
-    ] = False,
+        bool,
+        typer.Option(help="Keep a small JPEG of each image, for reports.", rich_help_panel=IMAGES),
+    ] = True,
     sd_model: Annotated[
         str | None,
         typer.Option(

@@ -58,7 +58,7 @@ class ExtractJob:
     micro_batch: int | None = None
     loaders: int | None = None
     strict: bool = False
-    thumbnails: bool = False
+    thumbnails: bool = True
 
 
 @dataclass(frozen=True)

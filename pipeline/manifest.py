@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from clare.errors import ManifestError
-from clare.pipeline.roots import Roots as Roots
 from clare.pipeline.rules import check_samples, name_rows
 
 

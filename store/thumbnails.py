@@ -7,6 +7,7 @@ followed by the pictures' bytes one after another.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from clare.errors import CorruptStoreError
@@ -20,9 +21,14 @@ def thumbnail_path(store: Path, subset: str, shard: int) -> Path:
 
 
 def write_thumbnails(store: Path, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
-    """Write the pictures of a shard, by offset, durably; the caller owns the shard."""
+    """Add pictures to those of a shard, by offset, durably; the caller owns the shard."""
     path = thumbnail_path(store, subset, shard)
     remove_partials(path.parent, path.name)
+    kept: dict[int, bytes] = {}
+    with suppress(CorruptStoreError, FileNotFoundError):
+        kept = _read_all(path)
+    if kept == (pictures := {**kept, **pictures}):
+        return
     listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
     line = seal({"shard": shard, "pictures": listed})
     write_durably(path, line, *(pictures[offset] for offset, _, _ in listed))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from clare.errors import InputError, ManifestError
 from clare.pipeline.discovery import build_manifest
 from clare.pipeline.drawing import draw_faces
-from clare.pipeline.manifest import Manifest, Roots, Sample, read_manifest, validate, write_manifest
+from clare.pipeline.manifest import Manifest, Sample, read_manifest, validate, write_manifest
+from clare.pipeline.roots import Roots
 from clare.pipeline.splits import assign_splits
 
 

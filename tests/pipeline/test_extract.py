@@ -328,3 +328,23 @@ def test_masks_are_stored_where_the_manifest_names_them(faces, tmp_path):
     assert (values[fake.sample_id, 0, "mask"] == 255).all()
     real = next(s for s in manifest.samples if s.label == 0)
     assert (values[real.sample_id, 0, "mask"] == 0).all()
+
+
+def test_thumbnails_are_kept_by_default_and_outlive_their_image(faces, tmp_path):
+    run_job(
+        job_for(faces, tmp_path / "without", features=("pixels",), thumbnails=False), Observer()
+    )
+    assert open_store(tmp_path / "without").thumbnail("faces", 0) is None
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    run_job(job, Observer())
+    first, *_ = open_store(job.store).rows("faces")
+    small = open_store(job.store).thumbnail("faces", first.slot)
+    assert small is not None
+    assert Image.open(io.BytesIO(small)).size == (96, 96)
+
+    class Vandal(Observer):
+        def planned(self, plan):
+            (faces / first.sample_id.partition("/")[2]).unlink()
+
+    run_job(replace(job, features=("clip",)), Vandal())
+    assert open_store(job.store).thumbnail("faces", first.slot) == small
