@@ -1,0 +1,246 @@
+"""Everything that decides a training run, in one flat record; presets and files of that form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from clare.errors import InputError
+from clare.settings import build_settings
+
+PRESETS = Path(__file__).parent / "presets"
+DEFAULT_PRESET = "clare"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Only the store's place, the run's folder and the machine stand elsewhere.
+
+    Args:
+        fusion: name of a file in `clare.heads.fusion`.
+        classifier: name of a file in `clare.heads.classifiers`.
+        fusion_settings: those that differ from the fusion's defaults.
+        classifier_settings: those that differ from the classifier's defaults.
+        fields: the store's field by role (cls, tokens, lare) where it is not the usual one.
+        timestep: which of the stored LaRE steps, by its place.
+        draws: LaRE noise draws that are averaged; all if None.
+        standardize: whether tokens and LaRE are standardised.
+        train: the subsets to train on; all of the store's if empty.
+        reals: a subset whose real rows join.
+        features: fingerprint by extractor, where the store has several.
+        extracted: settings of the extraction that this configuration was published with, by
+            extractor; they choose among several fingerprints.
+        fraction: share of the training rows, by subset and label; smaller ones lie in larger ones.
+        views: whether augmented views are drawn beside the plain one.
+        shuffle_labels: shuffle the labels of training and validation: the control.
+        seed: of everything but the order of the data.
+        data_seed: of the order of rows and views, and of the fraction.
+        scope: what learns: ``full``, or ``as-published``, the prompt learner alone.
+        init_from: folder of a run whose parameters of the same name and shape are taken over.
+        optimizer: ``adamw``, or ``sgd`` with momentum (weight decay joins the gradient).
+        lr: learning rate after the warm-up.
+        momentum: of sgd.
+        weight_decay: of either.
+        schedule: ``constant``; ``cosine`` from lr to min_lr; ``plateau``, lr times plateau_factor
+            whenever validation has not gained for plateau_patience epochs, until min_lr.
+        schedule_by: whether lr changes with every step or with every epoch.
+        cycle: epochs after which a cosine starts again; None is the whole training.
+        min_lr: see schedule.
+        plateau_patience: see schedule.
+        plateau_factor: see schedule.
+        warmup_epochs: epochs before the schedule begins.
+        warmup: ``constant`` at warmup_lr, or ``linear`` from warmup_lr to lr.
+        warmup_lr: see warmup.
+        epochs: passes over the training rows, warm-up included.
+        batch: rows a step.
+        clip: largest norm of the gradient; None does not clip.
+        label_smoothing: share of the target spread over both classes.
+        balance: whether both classes weigh the same.
+        alignment: weight of the alignment loss (GenD).
+        uniformity: weight of the uniformity loss (GenD).
+        slerp: whether vectors are mixed within their class while training.
+        select: the figure on validation that chooses the checkpoint.
+        patience: epochs without a gain after which training stops; None never stops early.
+        min_gain: the least rise of the figure that counts as a gain for patience and plateau.
+        precision: ``bfloat16`` runs the detector under autocast.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    fusion: str = "cross_attn"
+    classifier: str = "cocoop"
+    fusion_settings: Mapping[str, Any] = field(default_factory=dict)
+    classifier_settings: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    timestep: int = 0
+    draws: int | None = None
+    standardize: bool = True
+    train: tuple[str, ...] = ()
+    reals: str | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
+    extracted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fraction: float = 1.0
+    views: bool = True
+    shuffle_labels: bool = False
+    seed: int = 0
+    data_seed: int = 0
+    scope: Literal["full", "as-published"] = "full"
+    init_from: str | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 5e-4
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    schedule_by: Literal["step", "epoch"] = "step"
+    cycle: int | None = None
+    min_lr: float = 0.0
+    plateau_patience: int = 4
+    plateau_factor: float = 0.5
+    warmup_epochs: int = 1
+    warmup: Literal["constant", "linear"] = "linear"
+    warmup_lr: float = 1e-5
+    epochs: int = 10
+    batch: int = 64
+    clip: float | None = 1.0
+    label_smoothing: float = 0.0
+    balance: bool = True
+    alignment: float = 0.0
+    uniformity: float = 0.0
+    slerp: bool = False
+    select: Literal["auc", "balanced_accuracy", "loss"] = "auc"
+    patience: int | None = None
+    min_gain: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        limits = {
+            "fraction": 0 < self.fraction <= 1,
+            "lr": self.lr > 0,
+            "min_lr": 0 <= self.min_lr <= self.lr,
+            "warmup_lr": self.warmup_lr >= 0,
+            "warmup_epochs": self.warmup_epochs >= 0,
+            "epochs": self.epochs >= 1,
+            "batch": self.batch >= 1,
+            "cycle": self.cycle is None or self.cycle >= 1,
+            "clip": self.clip is None or self.clip > 0,
+            "patience": self.patience is None or self.patience >= 1,
+            "plateau_patience": self.plateau_patience >= 1,
+            "plateau_factor": 0 < self.plateau_factor < 1,
+            "momentum": 0 <= self.momentum < 1,
+            "weight_decay": self.weight_decay >= 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "seed": self.seed >= 0,
+            "data_seed": self.data_seed >= 0,
+        }
+        for name, holds in limits.items():
+            if not holds:
+                raise InputError(f"training's setting {name} can't be {getattr(self, name)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as plain JSON."""
+        return {**asdict(self), "train": list(self.train)}
+
+
+def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) -> TrainConfig:
+    """A configuration from plain values, names and types checked.
+
+    Args:
+        values: by name; settings of a part stand in a mapping.
+        onto: what holds where no value is given. Settings of its fusion or classifier are left
+            behind where the values name another one.
+
+    Raises:
+        InputError: a name or a value is not usable.
+    """
+    base = onto or TrainConfig()
+    mappings = {}
+    for name in _MAPPINGS & set(values):
+        if not isinstance(values[name], Mapping):
+            raise InputError(f"training's setting {name} can't be {values[name]!r}: it is a table")
+        mappings[name] = dict(values[name])
+    plain = {name: value for name, value in values.items() if name not in _MAPPINGS}
+    checked = build_settings("training", TrainConfig, plain)
+    for part in ("fusion", "classifier"):
+        if getattr(checked, part) != getattr(base, part) and part in values:
+            base = replace(base, **{f"{part}_settings": {}})
+    return replace(base, **{name: getattr(checked, name) for name in plain}, **mappings)
+
+
+_MAPPINGS = {f.name for f in fields(TrainConfig) if str(f.type).startswith("Mapping")}
+
+
+def list_presets() -> list[str]:
+    """Names of the presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def read_preset(name: str) -> TrainConfig:
+    """A configuration by name, or from a file of the same form.
+
+    Args:
+        name: of a preset.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    if name not in list_presets():
+        raise InputError(f"--preset {name} is not one of {', '.join(list_presets())}")
+    return read_config(PRESETS / f"{name}.yaml")
+
+
+def read_config(path: Path) -> TrainConfig:
+    """A configuration from a YAML or JSON file; a run's ``config.json`` serves too.
+
+    Raises:
+        InputError: the file can't be read, or a name or value in it is not usable.
+    """
+    try:
+        text = path.read_text("utf-8")
+        # YAML reads 1e-05 as text, which is how JSON writes that number.
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} can't be read as a configuration: {error}") from error
+    if isinstance(values, Mapping) and isinstance(values.get("config"), Mapping):
+        values = values["config"]
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path} is no configuration: it has to be a table of names and values")
+    try:
+        return create_config(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def assign_settings(
+    config: TrainConfig, assignments: Mapping[str, Mapping[str, Any]], *, known: Iterable[str] = ()
+) -> TrainConfig:
+    """Settings of parts, put where they belong.
+
+    Args:
+        config: a configuration.
+        assignments: setting to value by ``fusion``, ``classifier``, the name of the
+            configuration's fusion or classifier, or ``train`` for the configuration itself.
+        known: names of parts that may stand there although this configuration has others, as in
+            a sweep.
+
+    Raises:
+        InputError: a part is none of these, or a setting is not usable.
+    """
+    for part, settings in assignments.items():
+        if part == "train":
+            config = create_config(settings, config)
+        elif part in ("fusion", config.fusion):
+            config = replace(config, fusion_settings={**config.fusion_settings, **settings})
+        elif part in ("classifier", config.classifier):
+            config = replace(config, classifier_settings={**config.classifier_settings, **settings})
+        elif part not in known:
+            raise InputError(
+                f"--set {part}.… names no part: there are fusion, classifier, {config.fusion}, "
+                f"{config.classifier} and train"
+            )
+    return config

@@ -1,0 +1,170 @@
+"""A run's folder: what is in it, and opening the detector that it holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clare.errors import InputError, StoreError
+from clare.heads.config import TrainConfig, create_config
+from clare.heads.detector import Detector, DetectorConfig, load_detector, read_config
+from clare.heads.text_tower import TextTower
+from clare.heads.ties import Seen
+from clare.store.feature_store import FeatureStore, open_store
+
+CONFIG = "config.json"
+SEEN = "seen.json"
+LOG = "run.log"
+HISTORY = "history.csv"
+CURVES = "curves.png"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+VAL_METRICS = "val_metrics.json"
+VAL_PREDICTIONS = "val_predictions.csv"
+
+TEXT_TOWER = "text_tower.safetensors"
+"""The asset of a clip extractor that holds its text side."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's ``config.json`` holds.
+
+    Args:
+        config: the run's configuration; with its own fingerprints in ``features``.
+        store: where the store stood.
+        subsets: the subsets that it was trained on, the pool of reals included.
+        reals: the subset whose real rows joined, if any.
+        fingerprints: the extractors that it reads, as ``<extractor>-<digest>`` by extractor; with
+            that of the text tower, if it has one.
+        rows: rows by split and label.
+        versions: of clare, Python and torch.
+    """
+
+    config: TrainConfig
+    store: str
+    subsets: tuple[str, ...]
+    reals: str | None
+    fingerprints: Mapping[str, str]
+    rows: Mapping[str, Mapping[str, int]]
+    versions: Mapping[str, str]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The fingerprints' digests by extractor, as a `FeatureDataset` takes them."""
+        return {name: key.rpartition("-")[2] for name, key in self.fingerprints.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON."""
+        return {**vars(self), "config": self.config.to_json(), "subsets": list(self.subsets)}
+
+    @classmethod
+    def read(cls, run: Path) -> RunRecord:
+        """The record of a run's folder.
+
+        Raises:
+            InputError: the folder is not a run.
+        """
+        found = _read_json(run / CONFIG)
+        try:
+            values = {
+                **found,
+                "config": create_config(found["config"]),
+                "subsets": tuple(found["subsets"]),
+            }
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{run / CONFIG} is not the record of a run: {error}") from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, ready to score.
+
+    Args:
+        path: its folder.
+        record: its configuration and what it was trained on.
+        detector: in evaluation mode, on the CPU.
+        threshold: the margin from which on a row is called fake, chosen on validation.
+        seen: videos, identities and images of its training and validation rows.
+    """
+
+    path: Path
+    record: RunRecord
+    detector: Detector
+    threshold: float
+    seen: Seen
+
+
+def open_run(
+    path: Path | str, store: FeatureStore | Path | None = None, text: TextTower | None = None
+) -> Run:
+    """Open a finished run.
+
+    Args:
+        path: the run's folder.
+        store: where its text tower is looked for; the store that it was trained on if left out.
+        text: its text tower, where that is loaded already.
+
+    Raises:
+        InputError: the folder is not a finished run, or a file in it is damaged.
+        StoreError: the text tower is needed and its store is not there.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"there is no run at {folder}; `clare train-head` makes one")
+    record = RunRecord.read(folder)
+    if not (folder / VAL_METRICS).is_file():
+        raise InputError(
+            f"{folder} is not finished: go on with `clare train-head --resume {folder}`"
+        )
+    if text is None and read_config(folder / BEST).needs_text:
+        text = load_text_tower(store or Path(record.store), record.fingerprints.get("clip", ""))
+    return Run(
+        path=folder,
+        record=record,
+        detector=load_detector(folder / BEST, text),
+        threshold=float(_read_json(folder / VAL_METRICS)["threshold"]),
+        seen=Seen.from_json(_read_json(folder / SEEN)),
+    )
+
+
+def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
+    """The text tower that a clip extractor wrote.
+
+    Args:
+        store: a store that has features of this extractor.
+        key: ``clip-<digest>``.
+
+    Raises:
+        InputError: the tower is of a kind that can't be run.
+        StoreError: the store is not there, or has no such tower.
+    """
+    opened = store if isinstance(store, FeatureStore) else open_store(store)
+    if key not in opened.extractor_keys():
+        raise StoreError(
+            f"The text tower of {key or 'clip'} is not in {opened.path}; "
+            "name the store that holds it with --store."
+        )
+    return TextTower.load(opened.asset(key, TEXT_TOWER))
+
+
+def detector_config(config: TrainConfig) -> DetectorConfig:
+    """The part of a run's configuration that decides its detector."""
+    names = DetectorConfig.__dataclass_fields__
+    return DetectorConfig(**{name: getattr(config, name) for name in names})
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} is no run: {path.name} is missing") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} can't be read: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it holds no table")
+    return found
