@@ -38,7 +38,7 @@ class ConcatFusion(Fusion):
     def __init__(self, settings: Any, shapes: Shapes) -> None:
         super().__init__(settings, shapes)
         positions, self.width = self.shapes["tokens"]
-        self.image = project_image(*self.shapes["cls"], self.width)
+        self.image = project_image(self.shapes["cls"][0], self.width)
         self.map = LareFusion(LareSettings(grid_side(positions), self.width), self.shapes)
         self.channel = ChannelBranch(self.width, self.shapes["lare"][0])
         self.mix = nn.Sequential(

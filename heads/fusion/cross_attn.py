@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import nn
@@ -50,7 +50,7 @@ class CrossAttnFusion(Fusion):
         channels = self.shapes["lare"][0]
         self._side = grid_side(positions)
         self.width = 3 * width
-        self.image = project_image(*self.shapes["cls"], width)
+        self.image = project_image(self.shapes["cls"][0], width)
         steps = pairwise((channels, *_WIDTHS, width))
         self.spread = nn.ModuleList(nn.Linear(before, after) for before, after in steps)
         self.position = nn.Parameter(torch.randn(positions + 1, width) / width**0.5)
@@ -99,8 +99,9 @@ class CrossAttnFusion(Fusion):
 
     def _affine(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The convolutions as one: weight (C, 4) and bias (C,)."""
-        first, *rest = self.spread
-        weight, bias = first.weight, first.bias
+        first, *rest = cast(list[nn.Linear], list(self.spread))
+        weight: torch.Tensor = first.weight
+        bias: torch.Tensor = first.bias
         for step in rest:
             weight, bias = step.weight @ weight, functional.linear(bias, step.weight, step.bias)
         return weight, bias

@@ -27,7 +27,7 @@ class EsaFusion(Fusion):
         channels = self.shapes["lare"][0]
         self._side = grid_side(positions)
         self.width = 3 * width
-        self.image = project_image(*self.shapes["cls"], width)
+        self.image = project_image(self.shapes["cls"][0], width)
         self.spread = nn.Linear(channels, settings.heads)
         self.attend = TokenAttention(settings, positions, width)
         self.channel = ChannelBranch(width, channels)
