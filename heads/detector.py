@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -16,6 +16,7 @@ from torch import nn
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
 from clare.heads.parts import Classifier, Fusion, Inputs, Role, find_part
+from clare.heads.roles import CHANNEL_AXES, Specs, find_fields, input_shape, take
 from clare.heads.standardization import Moments, Standardization
 from clare.settings import build_settings
 from clare.store.records import write_durably
@@ -26,13 +27,6 @@ if TYPE_CHECKING:
 Scope = Literal["full", "as-published"]
 """What learns: every part of the head, or the prompt learner alone (as CLaRE was trained)."""
 
-Specs = Mapping[str, tuple[int, ...]]
-"""Shapes of one row of the store's fields."""
-
-DEFAULT_FIELDS: Mapping[Role, str] = {"cls": "clip_cls", "tokens": "clip_tokens", "lare": "lare"}
-"""The field that plays each role unless a configuration says otherwise."""
-
-_RANKS: Mapping[Role, int] = {"cls": 1, "tokens": 2, "lare": 5}
 _METADATA = "clare_detector"
 
 
@@ -45,7 +39,7 @@ class DetectorConfig:
         classifier: name of a file in `clare.heads.classifiers`.
         fusion_settings: those that differ from the defaults.
         classifier_settings: those that differ from the defaults.
-        fields: the store's field by role, where it differs from `DEFAULT_FIELDS`.
+        fields: the store's field by role, where it differs from `clare.heads.roles.DEFAULT_FIELDS`.
         timestep: which of the stored LaRE steps, by its place.
         draws: how many of the stored noise draws are averaged; all if None.
         standardize: whether tokens and LaRE are standardised; the class token never is, because
@@ -103,48 +97,43 @@ class Detector(nn.Module):
         fusion_class = find_part(fusion, config.fusion, Fusion)  # type: ignore[type-abstract]
         decision_class = find_part(classifiers, config.classifier, Classifier)  # type: ignore[type-abstract]
         self.config = config
-        self._field = _fields_by_role(config, fusion_class, specs)
+        self._field = find_fields(config.fusion, fusion_class.roles, config.fields, specs)
         self.fields = tuple(self._field.values())
         self.specs = {name: tuple(specs[name]) for name in self.fields}
-        shapes = {role: self._reduced_shape(role) for role in fusion_class.roles}
+        shapes = {
+            role: input_shape(role, self.specs[name], config.timestep, config.draws)
+            for role, name in self._field.items()
+        }
         settings = build_settings(config.fusion, fusion_class.Settings, config.fusion_settings)
         self.fusion: Fusion = fusion_class(settings, shapes)
         settings = build_settings(
             config.classifier, decision_class.Settings, config.classifier_settings
         )
         self.classifier: Classifier = decision_class(settings, self.fusion.width, text)
-        channels = {"tokens": -1, "lare": -3}
         self.standardizations = nn.ModuleDict(
             {
-                role: Standardization(shapes[role][axis], axis)
-                for role, axis in channels.items()
-                if role in shapes and config.standardize
+                role: Standardization(shape[CHANNEL_AXES[role]], CHANNEL_AXES[role])
+                for role, shape in shapes.items()
+                if config.standardize and role != "cls"
             }
         )
 
-    def reduced(self, batch: Mapping[str, torch.Tensor]) -> Inputs:
-        """What stands in the batch by role, in its stored type, not standardised.
+    def inputs(self, batch: Mapping[str, torch.Tensor]) -> Inputs:
+        """What the fusion takes, float32, standardised.
 
         Args:
-            batch: (B, *shape) by stored field, on the detector's device.
+            batch: (B, *shape) by stored field, as the store's reader gives it, on the detector's
+                device.
 
         Returns:
-            Of LaRE (B, 4, h, w) float32, one timestep averaged over its draws; the rest as it is.
+            By role; of LaRE (B, 4, h, w): one timestep averaged over its draws.
         """
-        inputs = {role: batch[name] for role, name in self._field.items()}
-        if "lare" in inputs:
-            draws = inputs["lare"][:, self.config.timestep, : self.config.draws]
-            inputs["lare"] = draws.mean(1, dtype=torch.float32)
+        inputs: dict[Role, torch.Tensor] = {}
+        for role in self._field:
+            values = self._stored(role, batch)
+            standardized = role in self.standardizations
+            inputs[role] = self.standardizations[role](values) if standardized else values.float()
         return inputs
-
-    def inputs(self, batch: Mapping[str, torch.Tensor]) -> Inputs:
-        """What the fusion takes: `reduced`, in float32, standardised."""
-        return {
-            role: self.standardizations[role](values)
-            if role in self.standardizations
-            else values.float()
-            for role, values in self.reduced(batch).items()
-        }
 
     def set_statistics(self, statistics: Mapping[Role, tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Take the channels' mean and deviation, (C,) each, by role; others are left alone."""
@@ -156,14 +145,13 @@ class Detector(nn.Module):
         """Measure the channels' mean and deviation over training rows, in one pass.
 
         Args:
-            batches: by stored field, on the detector's device.
+            batches: by stored field, on the detector's device; the class token is not needed.
         """
         standardized = self._standardized()
         moments = {role: Moments(part.axis) for role, part in standardized.items()}
         for batch in batches if moments else ():
-            values = self.reduced(batch)
             for role, found in moments.items():
-                found.add(values[role])
+                found.add(self._stored(role, batch))
         self.set_statistics({role: (m.mean, m.deviation) for role, m in moments.items()})
 
     def vectors(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -172,11 +160,7 @@ class Detector(nn.Module):
         return fused
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Logits (B, 2), label 0 real and 1 fake.
-
-        Args:
-            batch: (B, *shape) by stored field, as the store's reader gives it.
-        """
+        """Logits (B, 2), label 0 real and 1 fake; the batch is that of `inputs`."""
         logits: torch.Tensor = self.classifier(self.vectors(batch))
         return logits
 
@@ -207,25 +191,12 @@ class Detector(nn.Module):
             if parameter.requires_grad and name.startswith(prefix)
         }
 
+    def _stored(self, role: Role, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return take(role, batch[self._field[role]], self.config.timestep, self.config.draws)
+
     def _standardized(self) -> dict[Role, Standardization]:
         parts: Any = self.standardizations.items()
         return dict(parts)
-
-    def _reduced_shape(self, role: Role) -> tuple[int, ...]:
-        shape = self.specs[self._field[role]]
-        if role != "lare":
-            return shape
-        steps, stored = shape[:2]
-        if not 0 <= self.config.timestep < steps:
-            raise InputError(
-                f"there is no LaRE timestep {self.config.timestep}: the store has {steps}, "
-                "counted from 0"
-            )
-        if self.config.draws is not None and not 1 <= self.config.draws <= stored:
-            raise InputError(
-                f"{self.config.draws} LaRE draws can't be averaged: the store has {stored}"
-            )
-        return shape[2:]
 
 
 def save_detector(detector: Detector, path: Path, extra: Mapping[str, str] | None = None) -> None:
@@ -291,25 +262,3 @@ def load_detector(path: Path, text: TextTower | None = None) -> Detector:
             f"{path} does not fit the detector that it describes, or this text tower: {error}"
         ) from error
     return detector.eval()
-
-
-def _fields_by_role(
-    config: DetectorConfig, fusion_class: type[Fusion], specs: Specs
-) -> dict[Role, str]:
-    """The stored field of each role that a fusion takes."""
-    for role in config.fields:
-        if role not in get_args(Role):
-            raise InputError(f"no role {role!r}: there are {', '.join(get_args(Role))}")
-    found = {role: {**DEFAULT_FIELDS, **config.fields}[role] for role in fusion_class.roles}
-    for role, name in found.items():
-        if name not in specs:
-            raise InputError(
-                f"fusion {config.fusion} takes {name!r} as {role}, which the store lacks: it has "
-                f"{', '.join(sorted(specs))}"
-            )
-        if len(specs[name]) != _RANKS[role]:
-            raise InputError(
-                f"field {name!r} of shape {tuple(specs[name])} can't be {role}: that takes "
-                f"{_RANKS[role]} axes"
-            )
-    return found
