@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import InputError
+from clare.heads.ties import ties_of
 
 if TYPE_CHECKING:
     from clare.store.index import Row
@@ -77,25 +78,20 @@ class Predictions:
             margin: (N,) their margins.
         """
         columns = [row.columns for row in rows]
+        ties = [dict(reversed(ties_of(row))) for row in rows]  # the first identity comes last
         subsets = [str(c.get("subset", "")) for c in columns]
-        videos = [
-            f"{subset}/{c['video_id']}" if c.get("video_id") else ""
-            for subset, c in zip(subsets, columns, strict=True)
-        ]
-        sample_ids = [row.sample_id for row in rows]
-        identities = [_first_identity(str(c.get("source_ids", ""))) for c in columns]
         return cls(
-            sample_id=_texts(sample_ids),
+            sample_id=_texts(row.sample_id for row in rows),
             subset=_texts(subsets),
             category=_texts(str(c.get("category", "")) for c in columns),
             label=np.array([c["label"] for c in columns], np.int64),
             margin=np.asarray(margin, np.float64),
-            video=_texts(videos),
+            video=_texts(tie.get("video", "") for tie in ties),
             cluster=_texts(
-                video or identity or f"{subset}/{sample}"
-                for video, identity, subset, sample in zip(
-                    videos, identities, subsets, sample_ids, strict=True
-                )
+                tie.get("video")
+                or (f"identity {tie['identity']}" if "identity" in tie else "")
+                or f"{subset}/{row.sample_id}"
+                for tie, subset, row in zip(ties, subsets, rows, strict=True)
             ),
         )
 
@@ -144,7 +140,7 @@ def video_level(predictions: Predictions) -> Predictions | None:
 
 def evaluation_sets(
     predictions: Predictions, reals: Sequence[str] | None = None
-) -> dict[str, Predictions]:
+) -> dict[str, NDArray[np.int64]]:
     """What each subset is measured on: its own rows, with reals beside them if it has none.
 
     Args:
@@ -153,7 +149,8 @@ def evaluation_sets(
             subsets that have reals alone.
 
     Returns:
-        By name, the subsets that have fakes. A file without subsets is one set, ``all``.
+        By name, for subsets that have fakes, the places of their rows. A file without subsets is
+        one set, ``all``.
 
     Raises:
         InputError: a named subset has no reals here.
@@ -169,8 +166,8 @@ def evaluation_sets(
     for name in names:
         mine = predictions.subset == name
         if not is_real[mine].all():
-            has_reals = is_real[mine].any()
-            sets[name or "all"] = predictions.take(mine if has_reals else mine | beside)
+            chosen = mine if is_real[mine].any() else mine | beside
+            sets[name or "all"] = np.flatnonzero(chosen)
     return sets
 
 
@@ -268,11 +265,6 @@ def _within(subset: str, video: str) -> str:
     if not (subset and video) or video.startswith(f"{subset}/"):
         return video
     return f"{subset}/{video}"
-
-
-def _first_identity(source_ids: str) -> str:
-    first = source_ids.partition("|")[0].strip()
-    return f"identity {first}" if first else ""
 
 
 def _texts(values: Iterable[str]) -> NDArray[np.str_]:

@@ -1,0 +1,226 @@
+"""A run on test rows: scores, figures, pictures, and what they stand beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clare.heads.baselines import file_shortcuts, measure_shortcuts, pixel_shortcuts
+from clare.heads.detector import Detector
+from clare.heads.plots import plot_matrix, plot_roc, plot_scores
+from clare.heads.predictions import Predictions, evaluation_sets, write_predictions
+from clare.heads.published import beside_published, published
+from clare.heads.report import measure_subsets
+from clare.heads.runs import Run, open_run
+from clare.heads.unseen import UnseenRows, choose_rows
+from clare.store.feature_store import FeatureStore, open_store
+
+METRICS = "test_metrics.json"
+PREDICTIONS = "test_predictions.csv"
+ROC = "roc_curve.png"
+SCORES = "scores.png"
+MATRIX = "matrix.png"
+
+BATCH = 256
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, rows done and rows in all."""
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What an evaluation found.
+
+    Args:
+        run: the run's folder, into which it was written.
+        report: the content of ``test_metrics.json``.
+        predictions: the content of ``test_predictions.csv``.
+    """
+
+    run: Path
+    report: Mapping[str, Any]
+    predictions: Predictions
+
+
+def evaluate(
+    run: Path | str,
+    store: Path | str | None = None,
+    subsets: Sequence[str] | None = None,
+    *,
+    reals: Sequence[str] | None = None,
+    split: str = "test",
+    baselines: bool = False,
+    against: str | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> EvalResult:
+    """Score rows that a run has never seen, and write figures and pictures into its folder.
+
+    The threshold is the run's own, from validation. Written are ``test_metrics.json``,
+    ``test_predictions.csv``, ``roc_curve.png`` and ``scores.png``.
+
+    Args:
+        run: its folder.
+        store: the store; the run's own if left out.
+        subsets: what to test on; see `choose_rows`.
+        reals: subsets whose reals stand beside a subset that has none; see `choose_rows`.
+        split: the rows' split.
+        baselines: also measure what format, size, bytes and plain pixel statistics tell.
+        against: name of a table of `clare.heads.published` to stand beside.
+        device: a torch device.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        progress: called while rows are scored.
+
+    Returns:
+        The report, of `clare.heads.report.measure_subsets`, with ``run``, ``trained_on``,
+        ``store``, ``split``, ``reals``, ``skipped`` (rows without features by subset), and
+        ``baselines`` and ``against`` where asked for.
+
+    Raises:
+        InputError: the run is not finished, or the rows are not usable; see `choose_rows`.
+        StoreError: the store has no such subset, or not the run's features.
+    """
+    named = open_store(store) if store else None
+    opened = open_run(run, named)
+    source = named or open_store(opened.record.store)
+    if against:
+        published(against, "")  # an unknown table is refused before the work
+    unseen = choose_rows(opened, source, subsets, reals, split)
+    margins = score_rows(opened.detector, unseen, device=device, progress=progress)
+    predictions = Predictions.of_rows([row for _, row in unseen.rows()], margins)
+    record = opened.record
+    report = {
+        "run": opened.path.name,
+        "trained_on": [name for name in record.subsets if name != record.reals],
+        "store": str(source.path),
+        "split": split,
+        "reals": list(unseen.reals),
+        "skipped": dict(unseen.skipped),
+        **measure_subsets(
+            predictions,
+            opened.threshold,
+            reals=unseen.reals,
+            seed=seed,
+            resamples=resamples,
+            oracle=against is not None,
+        ),
+    }
+    if baselines:
+        report["baselines"] = _baselines(opened, source, unseen, predictions, report, progress)
+    if against:
+        report["against"] = beside_published(report, against)
+    result = EvalResult(opened.path, report, predictions)
+    _write(result)
+    return result
+
+
+@torch.inference_mode()
+def score_rows(
+    detector: Detector,
+    unseen: UnseenRows,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """The margin of each row, in the order of `UnseenRows.rows`.
+
+    The next batch is read while the detector works on one.
+
+    Args:
+        detector: in evaluation mode; moved to the device.
+        unseen: the rows.
+        device: a torch device.
+        progress: called after each batch.
+    """
+    detector.to(device)
+    reads = [
+        partial(unseen.datasets[subset].__getitems__, places[start : start + BATCH])
+        for subset, places in unseen.places.items()
+        for start in range(0, len(places), BATCH)
+    ]
+    total = sum(map(len, unseen.places.values()))
+    margins = np.empty(total)
+    done = 0
+    with ThreadPoolExecutor(1) as ahead:
+        coming = [ahead.submit(read) for read in reads[:1]]
+        for number in range(len(reads)):
+            batch = coming.pop().result()
+            coming += [ahead.submit(read) for read in reads[number + 1 : number + 2]]
+            fields = {name: batch[name].to(device) for name in detector.fields}
+            found = detector.margins(fields).cpu().numpy()
+            margins[done : done + len(found)] = found
+            done += len(found)
+            if progress is not None:
+                progress("scoring", done, total)
+    return margins
+
+
+def write_matrix(results: Sequence[EvalResult], path: Path) -> None:
+    """Draw the AUC of several runs, a row each, on every subset that one of them was tested on.
+
+    Args:
+        results: one a run.
+        path: the PNG to write.
+    """
+    columns = sorted({name for result in results for name in result.report["subsets"]})
+    found = [result.report["subsets"] for result in results]
+    values = [
+        [one[name]["frame"]["auc"]["value"] if name in one else None for name in columns]
+        for one in found
+    ]
+    trained = [", ".join(result.report["trained_on"]) for result in results]
+    # Two runs on the same subsets are told apart by their names.
+    rows = [
+        name if trained.count(name) == 1 else f"{result.run.name}: {name}"
+        for name, result in zip(trained, results, strict=True)
+    ]
+    plot_matrix(values, rows, columns, path)
+
+
+def _baselines(
+    run: Run,
+    store: FeatureStore,
+    unseen: UnseenRows,
+    predictions: Predictions,
+    report: Mapping[str, Any],
+    progress: Progress | None,
+) -> dict[str, Any]:
+    rows = unseen.rows()
+    fingerprints = [store.extractor(key)[0] for key in run.record.fingerprints.values()]
+    images = [fingerprint.settings.get("images", {}) for fingerprint in fingerprints]
+    step = None if progress is None else partial(progress, "reading pixels")
+    pixels, source = pixel_shortcuts(store, rows, step)
+    return {
+        "pixels_from": source,
+        "subsets": measure_shortcuts(
+            evaluation_sets(predictions, unseen.reals),
+            predictions,
+            file_shortcuts([row for _, row in rows], images) | pixels,
+            seed=report["seed"],
+            resamples=report["resamples"],
+        ),
+    }
+
+
+def _write(result: EvalResult) -> None:
+    folder, report, predictions = result.run, result.report, result.predictions
+    text = json.dumps(report, indent=2, allow_nan=False)
+    (folder / METRICS).write_text(text + "\n", encoding="utf-8")
+    write_predictions(predictions, folder / PREDICTIONS)
+    places = evaluation_sets(predictions, report["reals"])
+    sets = {name: predictions.take(where) for name, where in places.items()}
+    aucs = {name: found["frame"]["auc"]["value"] for name, found in report["subsets"].items()}
+    plot_roc(sets, aucs, folder / ROC)
+    plot_scores(sets, report["threshold"], folder / SCORES)

@@ -1,0 +1,114 @@
+"""The figures of a detector on several subsets, as plain data for a file, a table and JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clare.errors import InputError
+from clare.heads.metrics import Measured, mean_of, measure_draws
+from clare.heads.predictions import Predictions, evaluation_sets, video_level
+
+Levels = dict[str, Measured]
+"""Figures by level: ``frame``, and ``video`` where every row belongs to a video."""
+
+
+def measure_subsets(
+    predictions: Predictions,
+    threshold: float | None,
+    *,
+    reals: Sequence[str] | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+    oracle: bool = False,
+) -> dict[str, Any]:
+    """Every figure of every subset, and their means over subsets and over categories.
+
+    Subsets are never pooled: whole-image synthesis and face swaps are different tasks, and the
+    largest subset would decide.
+
+    Args:
+        predictions: rows of all subsets.
+        threshold: margin from which on a row is called fake.
+        reals: see `evaluation_sets`.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        oracle: also the accuracy at a threshold searched on these rows.
+
+    Returns:
+        ``threshold``, ``seed``, ``resamples``; ``subsets``: by name ``category``, ``real``,
+        ``fake``, ``frame`` and ``video`` figures (None without real video ids);
+        ``categories``: by name ``subsets``, ``frame`` and ``video``, the mean over its subsets;
+        ``macro``: ``subsets`` and ``categories``, the means over either. In means, n counts what
+        the mean is over.
+
+    Raises:
+        InputError: no subset has fakes.
+    """
+    sets = evaluation_sets(predictions, reals)
+    if not sets:
+        raise InputError("there are no fakes to measure: every row is real")
+    measured = {
+        name: _levels(predictions.take(places), threshold, seed, resamples, oracle)
+        for name, places in sets.items()
+    }
+    kinds = {name: _category(predictions, places) for name, places in sets.items()}
+    groups = {
+        kind: [name for name in sets if kinds[name] == kind]
+        for kind in sorted(set(kinds.values()) - {""})
+    }
+    categories = {kind: _mean([measured[n] for n in names]) for kind, names in groups.items()}
+    return {
+        "threshold": threshold,
+        "seed": seed,
+        "resamples": resamples,
+        "subsets": {
+            name: {
+                "category": kinds[name],
+                "real": int((predictions.label[places] == 0).sum()),
+                "fake": int((predictions.label[places] == 1).sum()),
+                **_plain(measured[name]),
+            }
+            for name, places in sets.items()
+        },
+        "categories": {
+            kind: {"subsets": groups[kind], **_plain(levels)} for kind, levels in categories.items()
+        },
+        "macro": {
+            "subsets": _plain(_mean(list(measured.values()))),
+            "categories": _plain(_mean(list(categories.values()))) if categories else None,
+        },
+    }
+
+
+def _levels(
+    rows: Predictions, threshold: float | None, seed: int, resamples: int, oracle: bool
+) -> Levels:
+    videos = video_level(rows)
+    levels = {"frame": rows} if videos is None else {"frame": rows, "video": videos}
+    return {
+        level: measure_draws(found, threshold, seed, resamples, oracle=oracle)
+        for level, found in levels.items()
+    }
+
+
+def _mean(several: Sequence[Levels]) -> Levels:
+    """The mean at each level that all of them have."""
+    shared = [level for level in several[0] if all(level in levels for levels in several)]
+    return {level: mean_of([levels[level] for levels in several]) for level in shared}
+
+
+def _plain(levels: Mapping[str, Measured]) -> dict[str, Any]:
+    return {
+        level: levels[level].to_json() if level in levels else None for level in ("frame", "video")
+    }
+
+
+def _category(predictions: Predictions, places: NDArray[np.int64]) -> str:
+    """The kind of most fakes of a set."""
+    fakes = predictions.category[places][predictions.label[places] == 1]
+    return Counter(fakes.tolist()).most_common(1)[0][0]
