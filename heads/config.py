@@ -159,17 +159,18 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
         InputError: a name or a value is not usable.
     """
     base = onto or TrainConfig()
-    mappings = {}
+    changes: dict[str, Any] = {}
     for name in _MAPPINGS & set(values):
         if not isinstance(values[name], Mapping):
             raise InputError(f"training's setting {name} can't be {values[name]!r}: it is a table")
-        mappings[name] = dict(values[name])
+        changes[name] = dict(values[name])
     plain = {name: value for name, value in values.items() if name not in _MAPPINGS}
     checked = build_settings("training", TrainConfig, plain)
+    changes |= {name: getattr(checked, name) for name in plain}
     for part in ("fusion", "classifier"):
-        if getattr(checked, part) != getattr(base, part) and part in values:
-            base = replace(base, **{f"{part}_settings": {}})
-    return replace(base, **{name: getattr(checked, name) for name in plain}, **mappings)
+        if part in changes and changes[part] != getattr(base, part):
+            changes.setdefault(f"{part}_settings", {})
+    return replace(base, **changes)
 
 
 _MAPPINGS = {f.name for f in fields(TrainConfig) if str(f.type).startswith("Mapping")}

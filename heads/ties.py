@@ -46,7 +46,7 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
     splits: dict[tuple[str, str], str] = {}
     leaks: dict[str, dict[str, str]] = {}
     for row in rows:
-        split = row.columns.get("split")
+        split = str(row.columns.get("split") or "")
         for kind, name in ties_of(row) if split else ():
             first = splits.setdefault((kind, name), split)
             if first != split:
