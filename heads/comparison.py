@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,35 @@ from numpy.typing import NDArray
 
 from clare.errors import InputError
 from clare.heads.metrics import Measured, difference_of, mean_of, measure_draws
-from clare.heads.predictions import Predictions, evaluation_sets
+from clare.heads.predictions import Predictions, evaluation_sets, read_predictions
+from clare.heads.report import METRICS, PREDICTIONS
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A detector's predictions and the margin from which on it calls a row fake."""
+
+    predictions: Predictions
+    threshold: float
+
+
+def read_scores(path: Path) -> Scores:
+    """The scores of an evaluated run, at its threshold, or of a CSV file, at even odds.
+
+    Raises:
+        InputError: the run was not evaluated, or the file is not usable.
+    """
+    if not path.is_dir():
+        predictions = read_predictions(path)
+        return Scores(predictions, predictions.even)
+    try:
+        report = json.loads((path / METRICS).read_text("utf-8"))
+        threshold = float(report["threshold"])
+    except FileNotFoundError:
+        raise InputError(f"{path} was not evaluated: run `clare evaluate {path}` first") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / METRICS} can't be read: {error}") from error
+    return Scores(read_predictions(path / PREDICTIONS), threshold)
 
 
 def compare_predictions(

@@ -19,13 +19,11 @@ from clare.heads.detector import Detector
 from clare.heads.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.published import beside_published, published
-from clare.heads.report import measure_subsets
+from clare.heads.report import METRICS, PREDICTIONS, measure_subsets
 from clare.heads.runs import Run, open_run
 from clare.heads.unseen import UnseenRows, choose_rows
 from clare.store.feature_store import FeatureStore, open_store
 
-METRICS = "test_metrics.json"
-PREDICTIONS = "test_predictions.csv"
 ROC = "roc_curve.png"
 SCORES = "scores.png"
 MATRIX = "matrix.png"

@@ -13,6 +13,10 @@ from clare.errors import InputError
 from clare.heads.metrics import Measured, mean_of, measure_draws
 from clare.heads.predictions import Predictions, evaluation_sets, video_level
 
+METRICS = "test_metrics.json"
+PREDICTIONS = "test_predictions.csv"
+"""What an evaluation leaves in a run's folder."""
+
 Levels = dict[str, Measured]
 """Figures by level: ``frame``, and ``video`` where every row belongs to a video."""
 

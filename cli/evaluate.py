@@ -1,0 +1,117 @@
+"""`clare evaluate`: a run on rows that it has never seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            "--subset",
+            "-s",
+            help="Test on these, comma-separated. [default: every subset that has fakes]",
+        ),
+    ] = None,
+    reals: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets whose reals stand beside fakes that have none, comma-separated. "
+            "[default: the run's own reals]"
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(envvar="CLARE_STORE", help="The feature store. [default: the run's own]"),
+    ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines", help="Also the AUC of file format, size, bytes and pixel statistics."
+        ),
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="Published figures to stand beside: clare-paper.")
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
+    ] = 1000,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where matrix.png of several runs goes. [default: the folder they share]"
+        ),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print what test_metrics.json holds.")
+    ] = False,
+) -> None:
+    """Test runs on rows that they have never seen, at the threshold from validation."""
+    import os
+
+    from clare.cli.output import console, progress_bar
+    from clare.heads.evaluation import MATRIX, write_matrix
+    from clare.heads.evaluation import evaluate as evaluate_run
+    from clare.pipeline.devices import choose_runtime
+
+    chosen = choose_runtime(device).device
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        results = [
+            evaluate_run(
+                run,
+                store,
+                _names(subset),
+                reals=_names(reals),
+                baselines=baselines,
+                against=against,
+                device=chosen,
+                resamples=resamples,
+                progress=show,
+            )
+            for run in runs
+        ]
+    if not json_:
+        for result in results:
+            _print(result.run, result.report)
+    if len(runs) > 1:
+        folder = out or Path(os.path.commonpath([run.absolute().parent for run in runs]))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_matrix(results, folder / MATRIX)
+        if not json_:
+            console.print(f"{folder / MATRIX}")
+    if json_:
+        found = [result.report for result in results]
+        typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
+
+
+def _print(run: Path, report: Mapping[str, Any]) -> None:
+    from clare.cli.figures import print_against, print_baselines, print_report, print_skipped
+    from clare.cli.output import console
+    from clare.heads.evaluation import ROC, SCORES
+    from clare.heads.report import METRICS, PREDICTIONS
+
+    console.print(f"\n[bold]{run}[/], trained on {', '.join(report['trained_on'])}\n")
+    print_report(report)
+    print_skipped(report)
+    if "baselines" in report:
+        print_baselines(report)
+    if "against" in report:
+        print_against(report)
+    console.print(f"\n{run}: {METRICS}, {PREDICTIONS}, {ROC}, {SCORES}")
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
