@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name that everybody knows)
+from torch.nn import functional
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:
@@ -11,7 +11,9 @@ def unit(vectors: torch.Tensor) -> torch.Tensor:
 
     A cosine is multiplied with 100 in CLIP, which would show the rounding of half precision.
     """
-    return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
+    return functional.normalize(
+        vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1
+    )
 
 
 def cosines(vectors: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name that everybody knows)
 from safetensors import SafetensorError, safe_open
 from torch import nn
+from torch.nn import functional
 
 from clare.errors import InputError
 from clare.heads.prompt_tree import PromptTree, Symbol
@@ -196,11 +196,11 @@ class Affine(nn.Module):
 
     def linear(self, x: torch.Tensor) -> torch.Tensor:
         """As ``nn.Linear``."""
-        return F.linear(x, self.weight, self.bias)
+        return functional.linear(x, self.weight, self.bias)
 
     def norm(self, x: torch.Tensor, eps: float) -> torch.Tensor:
         """As ``nn.LayerNorm``."""
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, eps)
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, eps)
 
 
 _BLOCK_TENSORS = (
@@ -237,7 +237,7 @@ class Block(nn.Module):
         self.ln_2 = Affine(tensors["ln_2.weight"], tensors["ln_2.bias"])
         # QuickGELU is silu(1.702 x) / 1.702; its factors go into the weights on both sides.
         factor = 1.702 if quick_gelu else 1.0
-        self.activation = F.silu if quick_gelu else F.gelu
+        self.activation = functional.silu if quick_gelu else functional.gelu
         self.fc = Affine(tensors["mlp.c_fc.weight"] * factor, tensors["mlp.c_fc.bias"] * factor)
         self.proj = Affine(tensors["mlp.c_proj.weight"] / factor, tensors["mlp.c_proj.bias"])
         self.register_buffer("start", None, persistent=False)
@@ -259,6 +259,7 @@ class Block(nn.Module):
         (query,) = self._heads(self.query.linear(normed), 1)
         start = self.start.to(key.dtype).expand(-1, len(x), -1, -1, -1)
         key, value = torch.cat([start[0], key], 2), torch.cat([start[1], value], 2)
+        # As fast as the fused attention for so few positions, and torch.func can batch it.
         scores = query @ key.mT * query.shape[-1] ** -0.5 + mask
         found = scores.softmax(-1).to(value.dtype) @ value
         return self._finish(x, found.transpose(1, 2).flatten(2))
