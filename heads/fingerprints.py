@@ -115,7 +115,7 @@ def _only(
     if len(fitting) > 1:
         differences = describe_differences([known[key][0] for key in fitting])
         raise InputError(
-            f"several {extractor} features fit, choose one with --features {extractor}=FINGERPRINT: "
-            f"{differences}"
+            f"several {extractor} features fit, choose one with --features {extractor}=FINGERPRINT:"
+            f" {differences}"
         )
     return fitting[0]

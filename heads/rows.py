@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.features import FeatureTable, Split
-from clare.heads.ties import refuse_leaks
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
@@ -74,15 +73,12 @@ def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
     """The subsets that a run reads, the pool of reals included, sorted.
 
     Raises:
-        StoreError: one is not in the store.
-        InputError: the store is empty, or the splits of these subsets leak.
+        InputError: the store is empty.
     """
-    names = set(config.train or store.subsets()) | ({config.reals} - {None})
+    names = set(config.train or store.subsets())
     if not names:
         raise InputError(f"{store.path} has no rows; `clare extract` fills it")
-    found = tuple(sorted(str(name) for name in names))
-    refuse_leaks(row for name in found for row in store.rows(name))
-    return found
+    return tuple(sorted(names if config.reals is None else names | {config.reals}))
 
 
 def choose_samples(
@@ -110,8 +106,6 @@ def choose_samples(
         chosen = _take_fraction(chosen, table.rows, config.fraction, config.data_seed)
     samples = _pack(chosen, table.rows)
     _require_both(samples, table, config, split)
-    if config.shuffle_labels:
-        samples = samples.shuffled([config.seed, ("train", "val").index(split)])
     return samples
 
 

@@ -1,0 +1,228 @@
+"""From configurations to detectors with their rows, before any step is taken."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+import clare
+from clare.errors import InputError
+from clare.heads import fusion
+from clare.heads.config import TrainConfig
+from clare.heads.detector import Detector
+from clare.heads.features import FeatureTable
+from clare.heads.fingerprints import Chosen, choose_fingerprints
+from clare.heads.parts import Fusion, find_part
+from clare.heads.roles import DEFAULT_FIELDS
+from clare.heads.rows import Samples, choose_samples, subsets_of
+from clare.heads.runs import BEST, RunRecord, detector_config, load_text_tower
+from clare.heads.text_tower import TextTower
+from clare.heads.ties import refuse_leaks
+from clare.store.feature_store import FeatureStore
+
+STATISTICS_BATCH = 128
+"""Rows that are read at once while channels are measured."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready for its first step.
+
+    Args:
+        config: its configuration.
+        detector: fresh, standardised, on the device.
+        train: its training samples, places in the table of the train split.
+        val: its validation samples, places in the table of the val split.
+        record: for its folder.
+        notes: sentences for the user.
+    """
+
+    config: TrainConfig
+    detector: Detector
+    train: Samples
+    val: Samples
+    record: RunRecord
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The features of several runs: one table a split."""
+
+    train: FeatureTable
+    val: FeatureTable
+
+
+def fields_of(config: TrainConfig) -> tuple[str, ...]:
+    """The stored fields that a configuration's fusion reads.
+
+    Raises:
+        InputError: there is no such fusion.
+    """
+    roles = find_part(fusion, config.fusion, Fusion).roles  # type: ignore[type-abstract]
+    return tuple(config.fields.get(role, DEFAULT_FIELDS[role]) for role in roles)
+
+
+def open_tables(
+    store: FeatureStore, configs: Sequence[TrainConfig], device: torch.device
+) -> tuple[Tables, Chosen]:
+    """The rows that any of several runs may use, and the fingerprints that they read.
+
+    Raises:
+        InputError: the splits leak, or runs ask for different fingerprints of one extractor.
+        StoreError: a field or subset is not there.
+    """
+    together = {subsets_of(store, config) for config in configs}
+    for names in together:
+        refuse_leaks(row for name in names for row in store.rows(name))
+    subsets = sorted(set().union(*together))
+    fields = sorted({field for config in configs for field in fields_of(config)})
+    text = any(detector_config(config).needs_text for config in configs)
+    first, *others = [
+        choose_fingerprints(store, config, subsets, fields, text=text)
+        for config in {_choice(config): config for config in configs}.values()
+    ]
+    if any(other.keys != first.keys for other in others):
+        raise InputError("runs side by side read one set of features: give all the same --features")
+    tables = (
+        FeatureTable(store.path, fields, subsets, split, first.digests, device)
+        for split in ("train", "val")
+    )
+    return Tables(*tables), first
+
+
+def prepare(
+    store: FeatureStore,
+    configs: Sequence[TrainConfig],
+    tables: Tables,
+    chosen: Chosen,
+    device: torch.device,
+) -> list[Prepared]:
+    """Detectors with their samples; what runs have in common is made once.
+
+    Channels are not measured yet: that reads the features.
+
+    Raises:
+        InputError: a part, a setting or the rows of a run are not usable.
+        StoreError: a text tower is needed and not there.
+    """
+    samples: dict[object, tuple[Samples, Samples]] = {}
+    text: TextTower | None = None
+    made = []
+    for config in configs:
+        fields = fields_of(config)
+        share = (config.fraction, config.data_seed) if config.fraction < 1 else None
+        key = (config.train, config.reals, share, fields)
+        if key not in samples:
+            samples[key] = (
+                choose_samples(tables.train, config, fields, "train"),
+                choose_samples(tables.val, config, fields, "val"),
+            )
+        train, val = samples[key]
+        if config.shuffle_labels:
+            train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
+        if text is None and detector_config(config).needs_text:
+            text = load_text_tower(store, chosen.keys["clip"]).to(device)
+        detector = create_detector(config, chosen.specs, text).to(device)
+        record = _record(store, config, chosen, detector, train, val)
+        made.append(Prepared(config, detector, train, val, record, chosen.notes))
+    return made
+
+
+def create_detector(
+    config: TrainConfig, specs: Mapping[str, tuple[int, ...]], text: TextTower | None
+) -> Detector:
+    """A detector whose random start follows from the configuration's seed.
+
+    Raises:
+        InputError: a part or a setting is not usable, or ``init_from`` has nothing that fits.
+    """
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        detector = Detector(detector_config(config), specs, text)
+    if config.init_from is not None:
+        _take_over(detector, Path(config.init_from))
+    return detector
+
+
+def measure_channels(
+    runs: Sequence[Prepared], table: FeatureTable, progress: Callable[[str], None]
+) -> None:
+    """Give every detector the mean and deviation of its training rows' channels (view 0).
+
+    Args:
+        runs: those that read the same from the same rows are measured once.
+        table: of the train split.
+        progress: called before a measurement.
+    """
+    measured: dict[object, Detector] = {}
+    for run in runs:
+        detector, config = run.detector, run.config
+        if not detector.standardizations:
+            continue
+        key = (run.train.plain.tobytes(), detector.fields, config.timestep, config.draws)
+        if key in measured:
+            detector.standardizations.load_state_dict(measured[key].standardizations.state_dict())
+            continue
+        progress(f"measuring the channels of {', '.join(detector.fields)}")
+        measured[key] = detector
+        places = run.train.plain
+        order = [
+            places[start : start + STATISTICS_BATCH]
+            for start in range(0, len(places), STATISTICS_BATCH)
+        ]
+        detector.fit_statistics(table.batches(order, detector.fields))
+
+
+def _choice(config: TrainConfig) -> str:
+    return repr((sorted(config.features.items()), config.extracted))
+
+
+def _record(
+    store: FeatureStore,
+    config: TrainConfig,
+    chosen: Chosen,
+    detector: Detector,
+    train: Samples,
+    val: Samples,
+) -> RunRecord:
+    own = set(detector.fields)
+    read = {name: key for name, key in chosen.keys.items() if own & set(store.extractor(key)[1])}
+    if detector.config.needs_text:
+        read["clip"] = chosen.keys["clip"]
+    return RunRecord(
+        config=config,
+        store=str(store.path),
+        subsets=subsets_of(store, config),
+        reals=config.reals,
+        fingerprints=read,
+        rows={"train": train.counts(), "val": val.counts()},
+        versions={
+            "clare": clare.__version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+        },
+    )
+
+
+def _take_over(detector: Detector, run: Path) -> None:
+    """Copy the parameters of another run that have the same name and shape."""
+    path = run / BEST
+    if not path.is_file():
+        raise InputError(f"--init-from {run} is no finished run: it has no {BEST}")
+    there = safetensors.torch.load_file(path)
+    fitting = {
+        name: own
+        for name, own in detector.named_parameters()
+        if name in there and there[name].shape == own.shape
+    }
+    if not fitting:
+        raise InputError(f"--init-from {run} has no parameter that fits this detector")
+    with torch.no_grad():
+        for name, own in fitting.items():
+            own.copy_(there[name])
