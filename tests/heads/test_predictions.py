@@ -22,7 +22,7 @@ def row(sample_id, label, **columns) -> Row:
 
 
 def of(*rows, margin=None) -> Predictions:
-    return Predictions.of_rows(rows, np.arange(len(rows)) if margin is None else margin)
+    return Predictions.of_rows(rows, np.zeros(len(rows)) if margin is None else margin)
 
 
 def test_a_row_is_drawn_with_its_video_else_its_identity_else_alone():

@@ -1,0 +1,98 @@
+"""`clare score`, `compare` and `evaluate` as a user types them."""
+
+import json
+
+import pytest
+from sklearn.metrics import roc_auc_score
+from typer import Typer
+from typer.testing import CliRunner
+
+from clare.cli.compare import compare
+from clare.cli.evaluate import evaluate
+from clare.cli.score import score
+from clare.errors import InputError
+
+
+@pytest.fixture
+def clare(monkeypatch):
+    """Run a command line; gives its output, errors pass through."""
+    monkeypatch.setenv("COLUMNS", "160")
+    app = Typer()
+    for command in (score, compare, evaluate):
+        app.command()(command)
+
+    def run(*args) -> str:
+        done = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return run
+
+
+LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
+SCORES = [0.1, 0.2, 0.3, 0.8, 0.4, 0.7, 0.9, 0.95]
+
+
+def write(path, scores, labels=LABELS, subsets=None):
+    names = subsets or ["faces"] * len(scores)
+    lines = ["name,y,p,subset,clip"]
+    lines += [
+        f"{n}.png,{label},{score},{names[n]},clip{n // 2}"
+        for n, (label, score) in enumerate(zip(labels, scores, strict=True))
+    ]
+    path.write_text("\n".join(lines))
+    return path
+
+
+COLUMNS = ("--label", "y", "--score", "p")
+
+
+def test_a_table_and_the_same_as_json(clare, tmp_path):
+    path = write(tmp_path / "theirs.csv", SCORES)
+    out = clare("score", path, *COLUMNS, "--video", "clip", "--resamples", 50)
+    assert "faces" in out and "4 real, 4 fake" in out and "0.875" in out
+    assert "Each video" in out and "4 videos" in out and "threshold 0.5" in out
+    found = json.loads(clare("score", path, *COLUMNS, "--json"))["subsets"]["faces"]
+    auc = found["frame"]["auc"]
+    assert auc["value"] == roc_auc_score(LABELS, SCORES) and auc["n"] == 8
+    assert auc["low"] < auc["value"] < auc["high"] == 1
+    assert found["frame"]["accuracy"]["value"] == 6 / 8 and found["video"] is None
+    found = json.loads(clare("score", path, *COLUMNS, "--threshold", 0.35, "--json"))
+    assert found["subsets"]["faces"]["frame"]["accuracy"]["value"] == 7 / 8
+
+
+def test_subsets_are_measured_apart_and_averaged(clare, tmp_path):
+    subsets = ["reals"] * 4 + ["gan", "gan", "swap", "swap"]
+    path = write(tmp_path / "theirs.csv", SCORES, subsets=subsets)
+    found = json.loads(clare("score", path, *COLUMNS, "--json"))
+    assert {name: s["real"] for name, s in found["subsets"].items()} == {"gan": 4, "swap": 4}
+    assert found["macro"]["subsets"]["frame"]["auc"]["value"] == (6 / 8 + 1) / 2
+    assert "mean of" in clare("score", path, *COLUMNS)
+    with pytest.raises(InputError, match="gan has no real rows"):
+        clare("score", path, *COLUMNS, "--reals", "gan")
+
+
+def test_two_files_are_compared(clare, tmp_path):
+    def own(name, scores):
+        path = write(tmp_path / name, scores)
+        path.write_text(path.read_text().replace("name,y,p", "sample_id,label,score"))
+        return path
+
+    one, other = own("one.csv", SCORES), own("other.csv", [1 - s for s in SCORES])
+    out = clare("compare", one, other, "--resamples", 50)
+    assert "difference" in out and "-0.750" in out and "8 rows that both have" in out
+    found = json.loads(clare("compare", one, other, "--json"))
+    difference = found["subsets"]["faces"]["difference"]["auc"]
+    assert difference["value"] == -0.75 and difference["high"] < 0
+
+
+def test_all_rows_of_one_label_are_refused(clare, tmp_path):
+    with pytest.raises(InputError, match="no fakes"):
+        clare("score", write(tmp_path / "reals.csv", SCORES, [0] * 8), *COLUMNS)
+
+
+def test_a_folder_that_is_no_run_is_refused(clare, tmp_path):
+    with pytest.raises(InputError, match="train-head"):
+        clare("evaluate", tmp_path / "nothing")
+    with pytest.raises(InputError, match="clare evaluate"):
+        clare("compare", tmp_path, tmp_path)
