@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from clare.cli.output import console, size, table
@@ -44,31 +43,28 @@ def print_info(store: Path, found: Mapping[str, Any]) -> None:
 def print_statistics(found: Mapping[str, Any]) -> None:
     """Print what `clare.store.statistics.store_statistics` found, one line a field.
 
-    Of the channels' means and deviations the least, the median and the greatest; outliers and NaN
-    as a share of all values.
+    Means and deviations from the least channel's to the greatest's; outliers and NaN as a share of
+    all values.
     """
-    rows = [
-        (subset, f"{field}\n{key}", values["rows"], len(values["mean"]), *_over_channels(values))
-        for subset, features in found.items()
-        for key, fields in features.items()
-        for field, values in fields.items()
-    ]
-    columns = ("subset", "field", "rows", "channels", "mean", "deviation", "outliers", "NaN")
-    console.print(table(None, columns, rows, left=2))
+    columns = ("field", "rows", "channels", "mean", "deviation", "outliers", "NaN")
+    for subset, features in found.items():
+        for key, fields in features.items():
+            rows = [
+                (name, values["rows"], len(values["mean"]), *_over_channels(values))
+                for name, values in fields.items()
+            ]
+            console.print(table(f"\n{subset}, {key}", columns, rows))
 
 
 def _over_channels(values: Mapping[str, Any]) -> tuple[str, ...]:
-    cells = []
+    ranges = []
     for measure in ("mean", "deviation"):
         known = [value for value in values[measure] if value is not None]
-        points = (min(known), median(known), max(known)) if known else ()
-        cells.append(" … ".join(f"{point:.3g}" for point in points) or "-")
-    for share, weights in (("outlier_share", values["n"]), ("nan_share", None)):
-        shares = [0.0 if value is None else value for value in values[share]]
-        counts = weights or [1] * len(shares)
-        total = sum(s * n for s, n in zip(shares, counts, strict=True)) / max(sum(counts), 1)
-        cells.append(f"{100 * total:.3g} %")
-    return tuple(cells)
+        ranges.append(f"{min(known):.3g} … {max(known):.3g}" if known else "-")
+    counts = values["n"]
+    outliers = sum((s or 0) * n for s, n in zip(values["outlier_share"], counts, strict=True))
+    absent = sum(values["nan_share"]) / max(len(counts), 1)
+    return (*ranges, f"{100 * outliers / max(sum(counts), 1):.3g} %", f"{100 * absent:.3g} %")
 
 
 def _feature_row(extractor: str, feature: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LARGEST_BATCH = {"cuda": 64, "mps": 16, "cpu": 8}
 """Images a micro-batch where memory allows: beyond these no device of its kind gets faster."""
 
+SLOW_SECONDS = 2.0
+"""A first run that takes longer is not repeated for the estimate: warming up is a small part."""
+
 _log = logging.getLogger("clare")
 
 
@@ -105,7 +108,8 @@ class BatchRunner:
         """Time one image, for the estimate before a run; finds a fitting micro-batch on a GPU.
 
         A CPU takes about the same time for an image in any batch, so one image is enough there;
-        a GPU is warmed up and timed at the full micro-batch.
+        a GPU is timed at the full micro-batch. The first run, which warms up, counts only where
+        it alone takes seconds.
 
         Args:
             inputs: what the extractor's `prepare` made of any image.
@@ -114,18 +118,24 @@ class BatchRunner:
         if not self._cuda:
             self.micro_batch = 1
         try:
-            while True:
-                try:
-                    for _ in range(2 if self._cuda else 1):
-                        began = time.perf_counter()
-                        self.launch([inputs] * self.micro_batch).fetch()
-                    break
-                except BatchTooLargeError:
-                    full = self.micro_batch
-            return (time.perf_counter() - began) / self.micro_batch
+            seconds = self._time(inputs)
+            if self._cuda:
+                full = self.micro_batch
+            if self._cuda or seconds < SLOW_SECONDS:
+                seconds = self._time(inputs)
+            return seconds / self.micro_batch
         finally:
             self.micro_batch = full
             self.seconds = 0.0
+
+    def _time(self, inputs: Inputs) -> float:
+        while True:
+            began = time.perf_counter()
+            try:
+                self.launch([inputs] * self.micro_batch).fetch()
+            except BatchTooLargeError:
+                continue
+            return time.perf_counter() - began
 
     def _forward(self, stacked: dict[str, np.ndarray], rows: int) -> Launched:
         import torch
