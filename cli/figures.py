@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.cli.output import console, table
 
-HEADS = {
+RANKS = {
     "auc": "AUC",
     "ap": "AP",
     "eer": "EER",
+    "tpr_at_fpr_1": "TPR@1%",
+    "tpr_at_fpr_5": "TPR@5%",
+}
+DECISIONS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced",
     "f1": "F1",
-    "tpr_at_fpr_1": "TPR@1%",
-    "tpr_at_fpr_5": "TPR@5%",
-    "ece": "ECE",
     "accuracy_at_0.5": "acc@0.5",
+    "ece": "ECE",
 }
 """Headings of the figures; "balanced" is the balanced accuracy."""
+
+WIDE = 120
+"""Columns of a terminal from which on all figures stand in one table."""
 
 SHORTCUTS = {
     "format": "format",
@@ -32,16 +38,18 @@ SHORTCUTS = {
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print every subset's figures, each above its 95 % interval, and their means."""
-    for level in ("frame", "video"):
-        rows = [
-            (f"{name}\n{_count(found, level)}", *_cells(found[level]))
-            for name, found in report["subsets"].items()
-            if found[level]
-        ]
-        if rows:
-            rows += _means(report, level)
-            title = "Each image" if level == "frame" else "Each video: mean score of its frames"
-            console.print(table(title, ("subset", *HEADS.values()), rows))
+    for level, title in (
+        ("frame", "Each image"),
+        ("video", "Each video: mean score of its frames"),
+    ):
+        measured = {n: found for n, found in report["subsets"].items() if found[level]}
+        for heads in _tables() if measured else ():
+            rows = [
+                (f"{name}\n{_count(found, level)}", *_cells(found[level], heads))
+                for name, found in measured.items()
+            ]
+            rows += _means(report, level, heads)
+            console.print(table(title, ("subset", *heads.values()), rows))
             console.print()
     threshold = report["threshold"]
     at = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
@@ -98,9 +106,8 @@ def print_against(report: Mapping[str, Any]) -> None:
                 cells.append(_cell(one["ours"]["accuracy_oracle"]))
             published = (one["published"].get(system, {}).get(figure) for system in systems)
             rows.append((name, *cells, *("–" if v is None else f"{v:.3f}" for v in published)))
-        console.print(
-            table(f"\n{heading} beside {found['table']}", ("subset", *ours, *systems), rows)
-        )
+        heads = [re.sub(r" |(?<=-)", "\n", name) for name in (*ours, *systems)]
+        console.print(table(f"\n{heading} beside {found['table']}", ("subset", *heads), rows))
     console.print(
         "published accuracy is at a threshold searched on the test set, as in the oracle's column; "
         "ours is at the threshold from validation",
@@ -113,16 +120,15 @@ def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
     named = [*report["subsets"].items()]
     if len(named) > 1:
         named.append((f"mean over {len(named)} subsets", report["macro"]))
-    rows = [
-        (subset if first else "", label, *_cells(found[which]))
-        for subset, found in named
-        for first, which, label in (
-            (True, "first", names[0]),
-            (False, "second", names[1]),
-            (False, "difference", "difference"),
-        )
-    ]
-    console.print(table(None, ("subset", "", *HEADS.values()), rows, left=2))
+    labels = {"first": names[0], "second": names[1], "difference": "difference"}
+    for heads in _tables():
+        rows = [
+            (subset if which == "first" else "", label, *_cells(found[which], heads))
+            for subset, found in named
+            for which, label in labels.items()
+        ]
+        console.print(table(None, ("subset", "", *heads.values()), rows, left=2))
+        console.print()
     console.print(
         f"{report['rows']} rows that both have ({report['only_first']} only {names[0]}, "
         f"{report['only_second']} only {names[1]}); differences are {names[1]} less {names[0]}, "
@@ -131,20 +137,22 @@ def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
     )
 
 
-def _means(report: Mapping[str, Any], level: str) -> list[tuple[str, ...]]:
-    several = [name for name, found in report["subsets"].items() if found[level]]
-    rows = []
-    if len(report["categories"]) > 1:
-        for name, found in report["categories"].items():
-            if found[level]:
-                rows.append((f"{name}\nmean of {len(found['subsets'])}", *_cells(found[level])))
-    macro = report["macro"]
-    if len(several) > 1 and macro["subsets"][level]:
-        rows.append((f"mean of\n{len(several)} subsets", *_cells(macro["subsets"][level])))
-    if len(report["categories"]) > 1 and macro["categories"][level]:
-        count = len(report["categories"])
-        rows.append((f"mean of\n{count} categories", *_cells(macro["categories"][level])))
-    return rows
+def _tables() -> list[Mapping[str, str]]:
+    """The figures by table: all in one, where the terminal has room."""
+    return [RANKS | DECISIONS] if console.width >= WIDE else [RANKS, DECISIONS]
+
+
+def _means(
+    report: Mapping[str, Any], level: str, heads: Mapping[str, str]
+) -> list[tuple[str, ...]]:
+    kinds, macro = report["categories"], report["macro"]
+    named = []
+    if len(kinds) > 1:
+        named = [(f"{kind}\nmean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
+        named.append((f"mean of\n{len(kinds)} categories", macro["categories"]))
+    if len(report["subsets"]) > 1:
+        named.append((f"mean of\n{len(report['subsets'])} subsets", macro["subsets"]))
+    return [(name, *_cells(found[level], heads)) for name, found in named if found[level]]
 
 
 def _count(found: Mapping[str, Any], level: str) -> str:
@@ -153,8 +161,8 @@ def _count(found: Mapping[str, Any], level: str) -> str:
     return f"{found['real']} real, {found['fake']} fake"
 
 
-def _cells(figures: Mapping[str, Any]) -> Sequence[str]:
-    return [_cell(figures.get(name)) for name in HEADS]
+def _cells(figures: Mapping[str, Any], heads: Mapping[str, str]) -> Sequence[str]:
+    return [_cell(figures.get(name)) for name in heads]
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:
@@ -167,4 +175,4 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".replace("0.", ".", 1)
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("0.", ".", 1)

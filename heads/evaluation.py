@@ -172,8 +172,11 @@ def write_matrix(results: Sequence[EvalResult], path: Path) -> None:
         results: one a run.
         path: the PNG to write.
     """
-    columns = sorted({name for result in results for name in result.report["subsets"]})
     found = [result.report["subsets"] for result in results]
+    tested = {name for one in found for name in one}
+    # First what the runs were trained on, in their order: then the diagonal is the easy part.
+    own = dict.fromkeys(name for result in results for name in result.report["trained_on"])
+    columns = [name for name in own if name in tested] + sorted(tested - set(own))
     values = [
         [one[name]["frame"]["auc"]["value"] if name in one else None for name in columns]
         for one in found

@@ -99,7 +99,8 @@ def plot_scores(sets: Mapping[str, Predictions], threshold: float | None, path: 
     everything = np.concatenate([one.margin for _, one in shown])
     low, high = np.quantile(everything, [0.002, 0.998])
     pad = (high - low) * 0.05 or 0.5
-    bins = np.linspace(low - pad, high + pad, 41).tolist()
+    count = min(40, max(8, int(2 * np.sqrt(min(len(one) for _, one in shown)))))
+    bins = np.linspace(low - pad, high + pad, count + 1).tolist()
     for (name, one), axes in zip(shown, panels, strict=False):
         for label, colour, kind in ((0, REAL, "real"), (1, FAKE, "fake")):
             mine = np.clip(one.margin[one.label == label], bins[0], bins[-1])
