@@ -24,6 +24,9 @@ from clare.heads.rows import Samples
 from clare.heads.run_folder import Epoch, Progress, RunFolder
 from clare.heads.schedule import exhausted, learning_rate
 
+STREAM_PARAMETERS = 200_000_000
+"""Parameters that learn side by side; with an optimiser's state they take 16 bytes each."""
+
 Cache = dict[Any, Inputs]
 """A batch as fusions take it, by how they take it."""
 
@@ -59,6 +62,12 @@ class RunState:
         select = self.run.config.select
         sign = -1 if select == "loss" else 1
         return [sign * record[f"val_{select}"] for record in self.progress.history]
+
+    @property
+    def parameters(self) -> int:
+        """How many learn."""
+        learning = self.run.detector.parameters_to_train(self.run.config.scope)
+        return sum(value.numel() for value in learning.values())
 
     @property
     def is_fitted(self) -> bool:
@@ -218,12 +227,14 @@ class Stream:
         samples: of training.
         start: epochs that are done.
         groups: the runs, by lane.
+        parameters: that learn, of all of them.
     """
 
     config: TrainConfig
     samples: Samples
     start: int
     groups: list[list[RunState]] = field(default_factory=list)
+    parameters: int = 0
 
     @property
     def samples_left(self) -> int:
@@ -238,23 +249,29 @@ def arrange(states: Iterable[RunState], *, stack: bool = True) -> list[Stream]:
         states: all runs; fitted ones take no steps and are left out.
         stack: whether runs may share a lane.
     """
-    streams: dict[object, Stream] = {}
+    streams: list[Stream] = []
+    latest: dict[object, Stream] = {}
     lanes: dict[object, list[RunState]] = {}
     for state in states:
         if state.complete or state.is_fitted:
             continue
         run, config = state.run, state.run.config
         start = state.progress.epoch
+        size = state.parameters
         rows = _digest(run.train.plain, run.train.views)
         key = (rows, config.batch, config.data_seed, config.views, config.epochs, start)
-        stream = streams.setdefault(key, Stream(config, run.train, start))
-        shape = (key, _shape(config), run.detector.fields, _digest(run.val.plain))
+        stream = latest.get(key)
+        if stream is None or stream.parameters + size > STREAM_PARAMETERS:
+            stream = latest[key] = Stream(config, run.train, start)
+            streams.append(stream)
+        stream.parameters += size
+        shape = (id(stream), _shape(config), run.detector.fields, _digest(run.val.plain))
         if stack and can_stack(run.detector, config) and shape in lanes:
             lanes[shape].append(state)
         else:
             lanes[shape] = [state]
             stream.groups.append(lanes[shape])
-    return list(streams.values())
+    return streams
 
 
 def fit(state: RunState, train: FeatureTable, val: FeatureTable, batch: int = 256) -> None:

@@ -260,7 +260,11 @@ def can_stack(detector: Detector, config: TrainConfig) -> bool:
 
     Not with dropout, whose random numbers each run keeps for itself; nor where a single run fills
     the machine: with many parameters, or with a text tower that reads each image's own prompts.
+    In bfloat16 a stacked product rounds otherwise than a single one, and the run would not be the
+    same.
     """
+    if config.precision != "float32":
+        return False
     prompts = getattr(detector.classifier, "prompts", None)
     own_prompts = getattr(prompts, "meta_net", None) is not None
     learning = detector.parameters_to_train(config.scope).values()

@@ -141,12 +141,11 @@ def train_runs(
         if state.is_fitted and not state.complete:
             observer.busy(f"fitting {state.folder.path}")
             fit(state, tables.train, tables.val)
+    _finish(states, tables, observer)
     count = _Count(sum(stream.samples_left for stream in streams), observer)
     for stream in streams:
         _train_stream(stream, tables, machine, observer, count)
-    for state in states:
-        if state.failure is None:
-            observer.finished(state.folder.path, state.finish(tables.val))
+        _finish([state for group in stream.groups for state in group], tables, observer)
     return [state.failure for state in states]
 
 
@@ -211,6 +210,13 @@ def _train_stream(
             saved = time.monotonic()
 
 
+def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> None:
+    """Close the folders of the runs that are complete."""
+    for state in states:
+        if state.complete and state.failure is None:
+            observer.finished(state.folder.path, state.finish(tables.val))
+
+
 def _train_epoch(
     stream: Stream, lanes: Sequence[Lane], tables: Tables, epoch: int, count: _Count
 ) -> None:
@@ -242,12 +248,11 @@ class _Count:
 def _plan(
     states: Sequence[RunState], plans: Sequence[FieldPlan], streams: Sequence[Stream]
 ) -> Plan:
-    learning = [s.run.detector.parameters_to_train(s.run.config.scope).values() for s in states]
     return Plan(
         runs=len(states),
         rows=states[0].run.record.rows,
         fields=plans,
-        parameters=[sum(value.numel() for value in values) for values in learning],
+        parameters=[state.parameters for state in states],
         together=[len(group) for stream in streams for group in stream.groups],
         resumed=sum(state.progress.epoch for state in states),
         notes=sorted({note for state in states for note in state.run.notes}),

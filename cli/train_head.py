@@ -1,0 +1,200 @@
+"""`clare train-head`: stage two on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
+
+
+def train_head(
+    fusion: Annotated[
+        str | None,
+        typer.Option(help="cls, lare, concat, esa, cross_attn…", rich_help_panel=HEAD),
+    ] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            help="linear, knn, text_similarity, coop, cocoop… [default: cocoop]",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="clare, clare-published, clip-prompt, lare2, univfd, gend, text-similarity. "
+            "[default: clare]",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of the presets' form, or a run's config.json.", rich_help_panel=HEAD
+        ),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(help="Of cross_attn: all, or mean as published.", rich_help_panel=HEAD),
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--train-scope",
+            help="full, or as-published: the prompt learner alone. [default: full]",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(help="Field of the tokens, as clip_tokens_20.", rich_help_panel=HEAD),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="PART.SETTING=VALUE: any setting of fusion, classifier or train.",
+            rich_help_panel=HEAD,
+        ),
+    ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets to train on, comma-separated. [default: all of the store]",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    reals: Annotated[
+        str | None, typer.Option(help="Subset whose real rows join.", rich_help_panel=DATA)
+    ] = None,
+    store: Annotated[
+        Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
+    ] = Path("features.zarr"),
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="EXTRACTOR=FINGERPRINT, comma-separated, where the store has several.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of the training rows, whole videos.", rich_help_panel=DATA),
+    ] = None,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option(
+            "--shuffle-labels", help="The control: has to find nothing.", rich_help_panel=DATA
+        ),
+    ] = False,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the rows.", rich_help_panel=LEARNING)
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Rows a step.", rich_help_panel=LEARNING)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate.", rich_help_panel=LEARNING)
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adamw or sgd.", rich_help_panel=LEARNING)
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Epochs without a gain before it stops.", rich_help_panel=LEARNING),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything but the data.", rich_help_panel=LEARNING)
+    ] = None,
+    data_seed: Annotated[
+        int | None, typer.Option(help="Of the order of rows and views.", rich_help_panel=LEARNING)
+    ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run whose parameters are taken over where they fit.", rich_help_panel=LEARNING
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16.", rich_help_panel=LEARNING)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's folder. [default: runs/FUSION-CLASSIFIER]", rich_help_panel=RUN
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Run to go on with, as it was begun.", rich_help_panel=RUN),
+    ] = None,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(help="Subsets to test on afterwards, comma-separated.", rich_help_panel=RUN),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1.", rich_help_panel=RUN)
+    ] = "auto",
+    memory: Annotated[
+        str,
+        typer.Option(help="Where features lie: auto, device, host, disk.", rich_help_panel=RUN),
+    ] = "auto",
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the step.", rich_help_panel=RUN)
+    ] = False,
+    every_k: Annotated[
+        int, typer.Option(min=0, help="Keep the head of every k-th epoch.", rich_help_panel=RUN)
+    ] = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write its files too.", rich_help_panel=RUN)
+    ] = False,
+) -> None:
+    """Train a head on a store's features; checkpoint and threshold come from validation."""
+    from clare.cli.output import console
+    from clare.cli.train_options import (
+        build_config,
+        choose_folder,
+        create_machine,
+        print_run,
+        read_resumed,
+    )
+    from clare.cli.train_view import TrainView
+    from clare.heads.training import train_run
+
+    options: dict[str, Any] = {
+        "fusion": fusion,
+        "classifier": classifier,
+        "scope": scope,
+        "train": train,
+        "reals": reals,
+        "fraction": fraction,
+        "shuffle_labels": shuffle_labels or None,
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "optimizer": optimizer,
+        "patience": patience,
+        "seed": seed,
+        "data_seed": data_seed,
+        "init_from": None if init_from is None else str(init_from),
+        "precision": precision,
+    }
+    machine = create_machine(device, memory, compile_, every_k, tensorboard)
+    if resume is not None:
+        chosen, source = read_resumed(resume, store, [*options.values(), preset, config, out])
+        folder = resume
+    else:
+        chosen = build_config(preset, config, options, query, tokens, features, set_ or [])
+        folder, source = choose_folder(out, chosen), store
+    with TrainView() as view:
+        train_run(chosen, source, folder, machine, view)
+    print_run(folder)
+    if evaluate is not None:
+        from clare.cli.evaluate import evaluate as evaluate_runs
+
+        evaluate_runs([folder], subset=evaluate, store=source, device=device)
+    else:
+        console.print(f"next: clare evaluate {folder}")

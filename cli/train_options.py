@@ -1,0 +1,204 @@
+"""From the options of `clare train-head` and `clare sweep` to configurations; what they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from clare.cli.output import console, table
+from clare.errors import InputError
+from clare.heads.config import (
+    DEFAULT_PRESET,
+    TrainConfig,
+    assign_settings,
+    create_config,
+    read_config,
+    read_preset,
+)
+from clare.heads.features import Memory
+from clare.heads.runs import VAL_METRICS, RunRecord
+from clare.heads.training import Machine
+from clare.settings import parse_assignments
+
+SHOWN = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_0.5")
+
+
+def build_config(
+    preset: str | None,
+    file: Path | None,
+    options: Mapping[str, Any],
+    query: str | None,
+    tokens: str | None,
+    features: str | None,
+    assignments: Sequence[str],
+) -> TrainConfig:
+    """A preset or a file, then the options that were given, then ``--set``.
+
+    Raises:
+        InputError: both a preset and a file, or an option that is not usable.
+    """
+    base = read_base(preset, file)
+    given = {name: value for name, value in options.items() if value is not None}
+    config = create_config(given, base)
+    return refine(config, query, tokens, features, assignments)
+
+
+def read_base(preset: str | None, file: Path | None) -> TrainConfig:
+    """What holds where no option is given.
+
+    Raises:
+        InputError: both are given, or one is not usable.
+    """
+    if preset is not None and file is not None:
+        raise InputError("--preset and --config are two beginnings: give one of them")
+    return read_preset(preset or DEFAULT_PRESET) if file is None else read_config(file)
+
+
+def refine(
+    config: TrainConfig,
+    query: str | None,
+    tokens: str | None,
+    features: str | None,
+    assignments: Sequence[str],
+    others: Iterable[str] = (),
+) -> TrainConfig:
+    """Settings that depend on the parts of a configuration.
+
+    Args:
+        config: fusion and classifier are chosen.
+        query: ``--query``.
+        tokens: ``--tokens``.
+        features: ``--features``.
+        assignments: texts of ``--set``.
+        others: further fusions and classifiers of a sweep, whose settings are left aside here.
+
+    Raises:
+        InputError: an option is not usable.
+    """
+    known = set(others)
+    if query is not None:
+        if config.fusion == "cross_attn":
+            settings = {**config.fusion_settings, "query": query}
+            config = replace(config, fusion_settings=settings)
+        elif "cross_attn" not in known:
+            raise InputError(f"--query is for cross_attn; {config.fusion} has no such choice")
+    if tokens is not None:
+        config = replace(config, fields={**config.fields, "tokens": tokens})
+    if features is not None:
+        config = replace(config, features={**config.features, **_fingerprints(features)})
+    return assign_settings(config, parse_assignments(assignments), known=known)
+
+
+def read_resumed(run: Path, store: Path, given: Iterable[Any]) -> tuple[TrainConfig, Path]:
+    """The configuration and the store of a run that is gone on with.
+
+    Args:
+        run: its folder.
+        store: taken where the run's own is not there any more.
+        given: other options, which have no place beside ``--resume``.
+
+    Raises:
+        InputError: the folder is no run, or is finished, or further options are given.
+    """
+    if any(value is not None for value in given):
+        raise InputError("--resume goes on with a run as it was begun: leave other options out")
+    record = RunRecord.read(run)
+    if (run / VAL_METRICS).is_file():
+        raise InputError(f"{run} is finished: see `clare evaluate {run}`")
+    own = Path(record.store)
+    return record.config, own if own.is_dir() else store
+
+
+def choose_folder(out: Path | None, config: TrainConfig) -> Path:
+    """The run's folder: as asked for, or the first free ``runs/FUSION-CLASSIFIER-n``."""
+    if out is not None:
+        if (out / VAL_METRICS).is_file():
+            raise InputError(f"{out} is a finished run; name another --out")
+        return out
+    plain = Path("runs") / f"{config.fusion}-{config.classifier}"
+    folder, number = plain, 1
+    while folder.exists():
+        number += 1
+        folder = plain.with_name(f"{plain.name}-{number}")
+    return folder
+
+
+def create_machine(
+    device: str, memory: str, compile_: bool, keep_every: int, tensorboard: bool
+) -> Machine:
+    """Device, memory and the like.
+
+    Raises:
+        InputError: the device is not there, or memory is of no known kind.
+    """
+    from clare.pipeline.devices import choose_runtime
+
+    for kind in get_args(Memory):
+        if memory == kind:
+            return Machine(
+                device=choose_runtime(device).device,
+                memory=kind,
+                compile=compile_,
+                keep_every=keep_every,
+                tensorboard=tensorboard,
+            )
+    raise InputError(f"--memory {memory} is not one of {', '.join(get_args(Memory))}")
+
+
+def print_run(folder: Path) -> None:
+    """Print a finished run's figures on validation."""
+    found = json.loads((folder / VAL_METRICS).read_text("utf-8"))
+    rows = [
+        (name, figure["value"], figure["low"], figure["high"])
+        for name, figure in found["metrics"].items()
+        if name in SHOWN and figure["value"] is not None
+    ]
+    console.print(
+        table(
+            f"validation, epoch {found['epoch']}, threshold {found['threshold']:.4f}, "
+            f"n {found['metrics']['auc']['n']}",
+            ("figure", "value", "95 % from", "to"),
+            [(name, *(_number(value) for value in values)) for name, *values in rows],
+        )
+    )
+    console.print(f"{folder}: detector, history, figures and predictions on validation")
+
+
+def print_leaderboard(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Print a sweep's leaderboard: means over seeds, ranked on validation."""
+    columns = ["val_auc", "val_auc_spread", "val_balanced_accuracy", "val_eer"]
+    columns += [name for name in ("test_auc", "test_auc_spread") if name in lines[0]]
+    console.print(
+        table(
+            "leaderboard: mean and spread over seeds, ranked on validation",
+            (*names, "seeds", "failed", *columns),
+            [
+                (
+                    *(line[name] for name in names),
+                    line["seeds"],
+                    line["failed"],
+                    *(_number(line.get(name)) for name in columns),
+                )
+                for line in lines
+            ],
+            left=len(names),
+        )
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _fingerprints(text: str) -> dict[str, str]:
+    found = {}
+    for part in text.split(","):
+        extractor, equals, digest = part.strip().partition("=")
+        if not (extractor and equals and digest):
+            raise InputError(f"--features {text} is not of the form EXTRACTOR=FINGERPRINT,…")
+        # The whole name of the folder serves too.
+        found[extractor] = digest.removeprefix(f"{extractor}-")
+    return found
