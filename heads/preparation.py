@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 
 import clare
-from clare.errors import InputError
+from clare.errors import CorruptStoreError, InputError, StoreError
 from clare.heads import fusion
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
@@ -23,7 +25,10 @@ from clare.heads.rows import Samples, choose_samples, subsets_of
 from clare.heads.runs import BEST, RunRecord, detector_config, load_text_tower
 from clare.heads.text_tower import TextTower
 from clare.heads.ties import refuse_leaks
-from clare.store.feature_store import FeatureStore
+from clare.store.feature_store import FeatureStore, Row
+
+ORIGIN = "origin.json"
+"""The asset of an extractor that says where its weights came from."""
 
 STATISTICS_BATCH = 128
 """Rows that are read at once while channels are measured."""
@@ -129,7 +134,7 @@ def prepare(
         if text is None and detector_config(config).needs_text:
             text = load_text_tower(store, chosen.keys["clip"]).to(device)
         detector = create_detector(config, chosen.specs, text).to(device)
-        record = _record(store, config, chosen, detector, train, val)
+        record = _record(store, config, chosen, detector, tables.train.rows, train, val)
         made.append(Prepared(config, detector, train, val, record, chosen.notes))
     return made
 
@@ -188,6 +193,7 @@ def _record(
     config: TrainConfig,
     chosen: Chosen,
     detector: Detector,
+    rows: Sequence[Row],
     train: Samples,
     val: Samples,
 ) -> RunRecord:
@@ -201,6 +207,10 @@ def _record(
         subsets=subsets_of(store, config),
         reals=config.reals,
         fingerprints=read,
+        extractors={name: _extractor(store, key) for name, key in read.items()},
+        face_crops=tuple(
+            sorted({rows[place].columns.get("face_crop", "") for place in train.plain} - {""})
+        ),
         rows={"train": train.counts(), "val": val.counts()},
         versions={
             "clare": clare.__version__,
@@ -208,6 +218,17 @@ def _record(
             "torch": str(torch.__version__),
         },
     )
+
+
+def _extractor(store: FeatureStore, key: str) -> dict[str, Any]:
+    fingerprint, _ = store.extractor(key)
+    try:
+        origin = json.loads(store.asset(key, ORIGIN).read_text("utf-8"))
+    except CorruptStoreError:
+        raise
+    except StoreError:  # extractors without models have no weights to come from anywhere
+        origin = {}
+    return {"fingerprint": fingerprint.to_json(), "origin": origin}
 
 
 def _take_over(detector: Detector, run: Path) -> None:

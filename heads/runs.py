@@ -40,6 +40,9 @@ class RunRecord:
         reals: the subset whose real rows joined, if any.
         fingerprints: the extractors that it reads, as ``<extractor>-<digest>`` by extractor; with
             that of the text tower, if it has one.
+        extractors: by extractor its ``fingerprint`` and the ``origin`` of its weights, from which
+            it can be built again without the store.
+        face_crops: how the training rows' faces were cropped, as their manifests say.
         rows: rows by split and label.
         versions: of clare, Python and torch.
     """
@@ -49,6 +52,8 @@ class RunRecord:
     subsets: tuple[str, ...]
     reals: str | None
     fingerprints: Mapping[str, str]
+    extractors: Mapping[str, Mapping[str, Any]]
+    face_crops: tuple[str, ...]
     rows: Mapping[str, Mapping[str, int]]
     versions: Mapping[str, str]
 
@@ -59,7 +64,7 @@ class RunRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON."""
-        return {**vars(self), "config": self.config.to_json(), "subsets": list(self.subsets)}
+        return {**vars(self), "config": self.config.to_json()}
 
     @classmethod
     def read(cls, run: Path) -> RunRecord:
@@ -74,6 +79,7 @@ class RunRecord:
                 **found,
                 "config": create_config(found["config"]),
                 "subsets": tuple(found["subsets"]),
+                "face_crops": tuple(found["face_crops"]),
             }
             return cls(**values)
         except (KeyError, TypeError) as error:

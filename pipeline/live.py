@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +87,12 @@ def extract_images(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         coming: deque[Future[tuple[LiveImage, dict[str, Inputs]]]] = deque()
         waiting = iter(paths)
-        for path in waiting:
-            coming.append(pool.submit(_load, path, extractors))
-            if len(coming) == 3 * size:
-                break
+        coming.extend(pool.submit(_load, path, extractors) for path in islice(waiting, 3 * size))
         while coming:
             part = [coming.popleft().result() for _ in range(min(size, len(coming)))]
-            coming.extend(pool.submit(_load, path, extractors) for path, _ in zip(waiting, part))
+            coming.extend(
+                pool.submit(_load, path, extractors) for path in islice(waiting, len(part))
+            )
             for runner in runners:
                 good = [(image, inputs[runner.extractor.name]) for image, inputs in part if inputs]
                 _run(runner, good)

@@ -105,6 +105,8 @@ def make_run(path, store, *, noise=0.0, trained=("swap",), reals=None, seen=None
                 parameter[:, 0] += torch.tensor([-1.0, 1.0])
     save_detector(detector, path / BEST)
     record = RunRecord(
+        extractors={},
+        face_crops=(),
         config=TrainConfig(fusion="cls", classifier="linear"),
         store=str(store.path),
         subsets=(*trained, *((reals,) if reals else ())),
