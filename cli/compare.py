@@ -26,6 +26,7 @@ def compare(
 ) -> None:
     """Compare two detectors on the rows that both have scored, with paired intervals."""
     from clare.cli.figures import print_comparison
+    from clare.cli.lists import split_names
     from clare.heads.comparison import compare_predictions, read_scores
 
     left, right = read_scores(first), read_scores(second)
@@ -33,7 +34,7 @@ def compare(
         left.predictions,
         right.predictions,
         (left.threshold, right.threshold),
-        reals=reals.split(",") if reals else None,
+        reals=split_names(reals),
         resamples=resamples,
     )
     if json_:

@@ -57,6 +57,7 @@ def evaluate(
     """Test runs on rows that they have never seen, at the threshold from validation."""
     import os
 
+    from clare.cli.lists import split_names
     from clare.cli.output import console, progress_bar
     from clare.heads.evaluation import MATRIX, write_matrix
     from clare.heads.evaluation import evaluate as evaluate_run
@@ -73,8 +74,8 @@ def evaluate(
             evaluate_run(
                 run,
                 store,
-                _names(subset),
-                reals=_names(reals),
+                split_names(subset),
+                reals=split_names(reals),
                 baselines=baselines,
                 against=against,
                 device=chosen,
@@ -111,7 +112,3 @@ def _print(run: Path, report: Mapping[str, Any]) -> None:
     if "against" in report:
         print_against(report)
     console.print(f"\n{run}: {METRICS}, {PREDICTIONS}, {ROC}, {SCORES}")
-
-
-def _names(text: str | None) -> list[str] | None:
-    return [name.strip() for name in text.split(",") if name.strip()] if text else None

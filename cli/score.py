@@ -35,6 +35,7 @@ def score(
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
     from clare.cli.figures import print_report
+    from clare.cli.lists import split_names
     from clare.heads.predictions import read_predictions
     from clare.heads.report import measure_subsets
 
@@ -42,7 +43,7 @@ def score(
     report = measure_subsets(
         predictions,
         predictions.even if threshold is None else threshold,
-        reals=reals.split(",") if reals else None,
+        reals=split_names(reals),
         resamples=resamples,
     )
     if json_:

@@ -61,6 +61,7 @@ def by_sklearn(label, margin, threshold) -> dict[str, float]:
     }
 
 
+@settings(deadline=None)
 @given(BOTH, st.integers(-7, 7))
 def test_figures_are_those_of_scikit_learn(rows, cut):
     predictions = drawn(rows)
@@ -70,7 +71,7 @@ def test_figures_are_those_of_scikit_learn(rows, cut):
     assert all(figure["n"] == len(rows) for figure in found.values())
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(BOTH.filter(lambda rows: 1 < sum(label for _, label in rows) < len(rows) - 1))
 def test_a_resample_is_the_rows_repeated(rows):
     predictions = drawn(rows)
@@ -208,6 +209,7 @@ def test_a_paired_difference_is_narrower_than_its_parts():
     assert auc["high"] - auc["low"] < 0.5 * (whole["high"] - whole["low"])
 
 
+@settings(deadline=None)
 @given(BOTH)
 def test_the_best_threshold_is_the_best(rows):
     predictions = drawn(rows)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clare.errors import InputError
@@ -41,6 +41,7 @@ def test_a_row_is_drawn_with_its_video_else_its_identity_else_alone():
     assert predictions.label.tolist() == [1, 1, 0, 0, 0, 0]
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(
