@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from clare.cli import config, draw, extract, manifest, store
+from clare.cli import (
+    compare,
+    config,
+    draw,
+    evaluate,
+    extract,
+    manifest,
+    predict,
+    score,
+    store,
+    sweep,
+    train_head,
+)
 from clare.errors import ClareError
 
 EXIT_ERROR = 1
@@ -20,6 +32,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("extract")(extract.extract)
+app.command("train-head")(train_head.train_head)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("sweep")(sweep.sweep)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(store.app, name="store")
 app.command("draw")(draw.draw)

@@ -169,24 +169,31 @@ def print_run(folder: Path) -> None:
 
 def print_leaderboard(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Print a sweep's leaderboard: means over seeds, ranked on validation."""
-    columns = ["val_auc", "val_auc_spread", "val_balanced_accuracy", "val_eer"]
-    columns += [name for name in ("test_auc", "test_auc_spread") if name in lines[0]]
+    columns = {"AUC": "val_auc", "balanced": "val_balanced_accuracy", "EER": "val_eer"}
+    if "test_auc" in lines[0]:
+        columns["test AUC"] = "test_auc"
     console.print(
         table(
-            "leaderboard: mean and spread over seeds, ranked on validation",
+            "leaderboard: mean and spread over seeds, ranked by AUC on validation",
             (*names, "seeds", "failed", *columns),
             [
                 (
                     *(line[name] for name in names),
                     line["seeds"],
                     line["failed"],
-                    *(_number(line.get(name)) for name in columns),
+                    *(_mean(line[name], line[f"{name}_spread"]) for name in columns.values()),
                 )
                 for line in lines
             ],
             left=len(names),
         )
     )
+
+
+def _mean(value: float | None, spread: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if spread is None else f"{value:.3f} ±{spread:.3f}"
 
 
 def _number(value: float | None) -> str:
