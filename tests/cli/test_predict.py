@@ -1,0 +1,89 @@
+"""`clare predict`: an image's verdict is the one that its stored features give."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from clare.pipeline.live import list_images
+
+EXTRACT = ("--backbone", "tiny", "--micro-batch", "8", "--resize", "64", "--recode", "jpeg:95")
+TRAIN = ("train-head", "--epochs", "1", "--device", "cpu", "--out")
+
+
+@pytest.fixture
+def run(clare, pictures, tmp_path):
+    """A finished run of the default head, its store taken away."""
+    faces = ("--real", pictures / "real", "--fake", pictures / "fake", "--subset", "faces")
+    assert clare("extract", *faces, *EXTRACT)[0] == 0
+    assert clare(*TRAIN, "runs/default")[0] == 0
+    assert clare("evaluate", "runs/default", "--device", "cpu")[0] == 0
+    shutil.move("features.zarr", tmp_path / "gone.zarr")
+    return tmp_path / "runs" / "default"
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_verdict_needs_no_store_and_equals_the_evaluated_one(clare, run, pictures, tmp_path):
+    code, _, err = clare("predict", run, pictures, "--device", "cpu", "--out", "found.csv")
+    assert code == 0, err
+    found = {row["path"]: row for row in rows_of(tmp_path / "found.csv")}
+    assert list(map(str, list_images([pictures]))) == list(found)
+    threshold = json.loads((run / "val_metrics.json").read_text())["threshold"]
+    tested = rows_of(run / "test_predictions.csv")
+    assert len(tested) == 12
+    for row in tested:
+        mine = found[str(pictures / row["sample_id"].partition("/")[2])]
+        assert float(mine["margin"]) == pytest.approx(float(row["margin"]), abs=1e-4)
+        assert float(mine["score"]) == pytest.approx(float(row["score"]), abs=1e-4)
+        assert mine["verdict"] == ("fake" if float(mine["margin"]) >= threshold else "real")
+
+
+def test_explain_keeps_a_picture_an_image(clare, run, pictures, tmp_path):
+    image = next((pictures / "real").iterdir())
+    same_name = shutil.copy(image, tmp_path)
+    assert clare("predict", run, image, same_name, "--device", "cpu", "--explain", "why")[0] == 0
+    shown = [Image.open(path) for path in (tmp_path / "why").iterdir()]
+    assert len(shown) == 2
+    assert all(picture.width > 2 * picture.height for picture in shown), "three panels"
+
+
+def test_a_broken_image_fails_alone(clare, run, pictures, tmp_path):
+    good = next((pictures / "real").iterdir())
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    code, out, _ = clare("predict", run, good, tmp_path / "broken.png", "--device", "cpu")
+    assert code == 3
+    broken, judged = (
+        next(line for line in out.splitlines() if name in line) for name in ("broken", good.name)
+    )
+    assert "failed: not an image" in broken
+    assert "real" in judged or "fake" in judged
+
+
+def test_other_weights_are_refused(clare, run, pictures):
+    config = json.loads((run / "config.json").read_text())
+    config["extractors"]["lare"]["fingerprint"]["weights"] = "0" * 64
+    (run / "config.json").write_text(json.dumps(config))
+    code, _, err = clare("predict", run, pictures, "--device", "cpu")
+    assert code == 1 and "lare" in err and "--sd-model" in err
+
+
+def test_another_crop_than_in_training_is_said(clare, run, pictures):
+    config = json.loads((run / "config.json").read_text())
+    config["face_crops"] = ["dlib 5 points, scale 1.3"]
+    (run / "config.json").write_text(json.dumps(config))
+    image = next((pictures / "real").iterdir())
+    code, _, err = clare("predict", run, image, "--device", "cpu")
+    assert code == 0 and "dlib 5 points, scale 1.3" in err
+
+
+@pytest.mark.parametrize("wrong", ["nowhere.jpg", "empty"])
+def test_paths_without_an_image_are_refused(clare, run, tmp_path, wrong):
+    (tmp_path / "empty").mkdir()
+    code, _, err = clare("predict", run, wrong)
+    assert code == 1 and wrong in err
