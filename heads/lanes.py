@@ -108,12 +108,6 @@ class RunState:
             progress.margins = margins
         self.folder.add_epoch(progress.history)
 
-    def finish(self, val: FeatureTable) -> dict[str, Any]:
-        """Measure the best epoch and close the folder; what ``val_metrics.json`` then holds."""
-        samples = self.run.val
-        rows = [val.rows[place] for place in samples.plain]
-        return self.folder.finish(self.progress, rows, samples.labels)
-
 
 class Lane:
     """Runs of one shape that take each step together.

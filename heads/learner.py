@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
@@ -191,9 +194,10 @@ class Learner:
             constants = self._pieces(self._constants, self._frozen)
             if len(self) > 1:
                 given = (0, None, None if labels is None else 0, None if uniform is None else 0)
-                return vmap(self._one, in_dims=given)(
-                    {**parameters, **constants}, inputs, labels, uniform
-                )
+                with _SharedInputs():
+                    return vmap(self._one, in_dims=given)(
+                        {**parameters, **constants}, inputs, labels, uniform
+                    )
             first = {name: value[0] for name, value in (parameters | constants).items()}
             one = self._compiled(
                 first,
@@ -231,7 +235,9 @@ class Learner:
         sizes = [math.prod(self._shapes[name]) for name in names]
         pieces = matrix.split(sizes, dim=1)
         return {
-            name: piece.unflatten(1, self._shapes[name]) if self._shapes[name] else piece[:, 0]
+            name: piece.unflatten(1, self._shapes[name]).contiguous()
+            if self._shapes[name]
+            else piece[:, 0]
             for name, piece in zip(names, pieces, strict=True)
         }
 
@@ -245,6 +251,23 @@ class Learner:
         with torch.random.fork_rng(devices):
             torch.manual_seed(_derive(self.configs[0].seed, step))
             yield
+
+
+class _SharedInputs(TorchFunctionMode):
+    """Writes x W^T as (W x^T)^T, so that runs with one x and many W make a single product.
+
+    PyTorch folds stacked matrices on the left side of a product; on the right side it copies x
+    once a run and multiplies them one by one.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func is functional.linear and not kwargs and args[0].dim() == 2:
+            values, weight, *bias = args
+            product = (weight @ values.mT).mT
+            return product if not bias or bias[0] is None else product + bias[0]
+        return func(*args, **(kwargs or {}))
 
 
 def has_dropout(detector: Detector) -> bool:

@@ -87,11 +87,11 @@ class RunFolder:
     def __init__(self, path: Path, record: RunRecord, *, tensorboard: bool = False) -> None:
         self.path = path
         self.record = record
-        self._board = _board(path) if tensorboard else None
         if (path / CONFIG).exists():
             _require_same(RunRecord.read(path), record, path)
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"{path} is not empty and no run; name another folder with --out")
+        self._board = _board(path) if tensorboard else None
 
     def begin(self, seen: Seen) -> None:
         """Write what is known before training."""
@@ -164,26 +164,18 @@ class RunFolder:
                 f"{path} can't be read ({error}); remove {self.path} and train again"
             ) from error
 
-    def finish(self, progress: Progress, rows: Sequence[Row], labels: NDArray) -> dict[str, Any]:
-        """Measure the best epoch on validation and close the folder.
+    def finish(
+        self, progress: Progress, predictions: Predictions, found: Mapping[str, Any]
+    ) -> None:
+        """Write what validation says of the best epoch, and close the folder.
 
         Args:
             progress: of the finished run; its best detector is saved already.
-            rows: (n,) of validation.
-            labels: (n,) theirs, shuffled ones in the control.
-
-        Returns:
-            What ``val_metrics.json`` holds.
+            predictions: of the best epoch on validation.
+            found: their figures, of `judge`.
         """
         from clare.heads.plots import plot_curves
 
-        predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
-        threshold = best_threshold(predictions.margin, predictions.label)
-        found: dict[str, Any] = {
-            "epoch": progress.best_epoch,
-            "threshold": threshold,
-            "metrics": measure(predictions, threshold),
-        }
         write_predictions(predictions, self.path / VAL_PREDICTIONS)
         plot_curves(progress.history, self.path / CURVES)
         auc = found["metrics"]["auc"]["value"]
@@ -191,7 +183,23 @@ class RunFolder:
         if self._board is not None:
             self._board.close()
         write_durably(self.path / VAL_METRICS, json.dumps(found, indent=2).encode())
-        return found
+
+
+def judge(
+    progress: Progress, rows: Sequence[Row], labels: NDArray[np.int64]
+) -> tuple[Predictions, dict[str, Any]]:
+    """A run's predictions on validation at its best epoch, and what ``val_metrics.json`` holds.
+
+    Args:
+        progress: of a finished run.
+        rows: (n,) of validation.
+        labels: (n,) theirs, shuffled ones in the control.
+    """
+    predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
+    threshold = best_threshold(predictions.margin, predictions.label)
+    metrics = measure(predictions, threshold)
+    found = {"epoch": progress.best_epoch, "threshold": threshold, "metrics": metrics}
+    return predictions, found
 
 
 def is_finished(path: Path) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.features import FieldPlan, Memory, load_fields, plan_memory
 from clare.heads.lanes import Cache, Lane, RunState, Stream, arrange, fit, judge_all
+from clare.heads.predictions import Predictions
 from clare.heads.preparation import Tables, measure_channels, open_tables, prepare
-from clare.heads.run_folder import Epoch, RunFolder
+from clare.heads.run_folder import Epoch, RunFolder, judge
 from clare.heads.ties import Seen
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -212,9 +215,17 @@ def _train_stream(
 
 def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> None:
     """Close the folders of the runs that are complete."""
-    for state in states:
-        if state.complete and state.failure is None:
-            observer.finished(state.folder.path, state.finish(tables.val))
+    complete = [state for state in states if state.complete and state.failure is None]
+
+    def measured(state: RunState) -> tuple[Predictions, dict[str, Any]]:
+        samples = state.run.val
+        return judge(state.progress, [tables.val.rows[n] for n in samples.plain], samples.labels)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for state, (predictions, found) in zip(complete, pool.map(measured, complete), strict=True):
+            state.folder.finish(state.progress, predictions, found)
+            observer.finished(state.folder.path, found)
+            state.progress.state, state.progress.best = {}, torch.empty(0)
 
 
 def _train_epoch(
