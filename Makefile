@@ -13,7 +13,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## draw 64 pictures, extract them with tiny models, show what is in the store
+demo: $(READY)  ## draw 64 pictures, extract them with tiny models, train and test a head
 	rm -rf demo
 	$(BIN)/clare draw demo/pictures --count 64
 	$(BIN)/clare extract --real demo/pictures/real --fake toy=demo/pictures/fake \
@@ -21,6 +21,11 @@ demo: $(READY)  ## draw 64 pictures, extract them with tiny models, show what is
 	$(BIN)/clare store info demo/features.zarr
 	$(BIN)/clare store verify demo/features.zarr
 	$(BIN)/clare store stats demo/features.zarr
+	$(BIN)/clare train-head --store demo/features.zarr --train toy --reals real \
+		--fusion cross_attn --out demo/run
+	$(BIN)/clare evaluate demo/run --baselines
+	$(BIN)/clare predict demo/run demo/pictures/fake/0000.jpg --explain demo/explained
+	@echo "Pictures to look at: demo/run/*.png demo/explained/*.png"
 
 test: $(READY)  ## the whole suite: offline, on a CPU
 	$(BIN)/python -m pytest
@@ -37,6 +42,9 @@ format: $(READY)
 bench: $(READY)  ## ratios, measured interleaved in one run
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/fusion.py
+	$(BIN)/python benchmarks/prompts.py
+	$(BIN)/python benchmarks/training.py
 
 bench-full: $(READY)  ## full-size random weights
 	$(BIN)/python benchmarks/full.py
