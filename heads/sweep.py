@@ -71,10 +71,11 @@ def expand(
     found: dict[str, TrainConfig] = {}
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
-        name = "_".join(_label(setting, value) for setting, value in point.items()) or "run"
+        config = create_config(point, start)
+        name = "_".join(_label(setting, getattr(config, setting)) for setting in axes) or "run"
         if name in found:
             raise InputError(f"two runs of the sweep are called {name}: list each value once")
-        found[name] = refine(create_config(point, start))
+        found[name] = refine(config)
     return found
 
 
@@ -113,6 +114,20 @@ def run_sweep(
                 f"{out / name} is a finished run with another configuration; name another --out"
             )
     failures: dict[str, str | None] = {}
+
+    def collect(test: Evaluate | None) -> list[Result]:
+        lines = [
+            _result(out / name, config, axes, failures.get(name), test)
+            for name, config in configs.items()
+            if is_finished(out / name) or failures.get(name)
+        ]
+        columns = max(lines, key=len, default={})
+        lines = [{column: line.get(column) for column in columns} for line in lines]
+        if lines:
+            write_durably(out / RESULTS, _csv(lines))
+            write_durably(out / LEADERBOARD, _csv(leaderboard(lines, axes)))
+        return lines
+
     try:
         if missing:
             folders = [out / name for name in missing]
@@ -120,19 +135,8 @@ def run_sweep(
             failures = dict(zip(missing, found, strict=True))
     finally:
         # What is finished is worth reading, also where the rest was interrupted.
-        results = [
-            _result(out / name, config, axes, failures.get(name), None)
-            for name, config in configs.items()
-            if is_finished(out / name) or failures.get(name)
-        ]
-        _write_tables(results, axes, out)
-    if evaluate is not None:
-        results = [
-            _result(out / name, config, axes, failures.get(name), evaluate)
-            for name, config in configs.items()
-        ]
-        _write_tables(results, axes, out)
-    return results
+        results = collect(None)
+    return results if evaluate is None else collect(evaluate)
 
 
 def leaderboard(results: Sequence[Result], axes: Axes, figure: str = "val_auc") -> list[Result]:
@@ -198,14 +202,6 @@ def _columns(split: str, metrics: Mapping[str, Mapping[str, Any]]) -> Result:
     return line
 
 
-def _write_tables(results: Sequence[Result], axes: Axes, out: Path) -> None:
-    if results:
-        complete = max(results, key=len)
-        ordered = [{name: line.get(name) for name in complete} for line in results]
-        write_durably(out / RESULTS, _csv(ordered))
-        write_durably(out / LEADERBOARD, _csv(leaderboard(ordered, axes)))
-
-
 def _csv(lines: Sequence[Result]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
@@ -215,7 +211,8 @@ def _csv(lines: Sequence[Result]) -> bytes:
 
 
 def _label(setting: str, value: Any) -> str:
-    text = re.sub(r"[^A-Za-z0-9.+-]+", "-", str(_plain(value))).strip("-")
+    plain = f"{value:g}" if isinstance(value, float) else str(_plain(value))
+    text = re.sub(r"[^A-Za-z0-9._+-]+", "-", plain).strip("-")
     return text if setting in ("fusion", "classifier") else f"{setting}-{text}"
 
 
