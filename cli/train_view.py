@@ -38,7 +38,8 @@ class TrainView(Observer):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
         if kind is KeyboardInterrupt:
-            messages.print("clare: interrupted; run the same command with --resume to continue")
+            again = "with --resume RUN in place of its options" if self._epochs else "again"
+            messages.print(f"clare: interrupted; run the command {again} to continue")
 
     def busy(self, what: str) -> None:
         """Show what takes a while."""

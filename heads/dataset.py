@@ -26,7 +26,7 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
     under fork and spawn; each process verifies a row's bytes when it first reads it.
 
     Args:
-        store: path of the store.
+        store: the store, or its path; several datasets of one open store share its index.
         fields: names of fields, for example ``["clip_tokens", "lare"]``.
         subsets: the subsets to take, in this order; all of the store's if left out.
         split: only rows with this value in their ``split`` column; all if left out.
@@ -40,7 +40,7 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
 
     def __init__(
         self,
-        store: Path | str,
+        store: FeatureStore | Path | str,
         fields: Sequence[str],
         *,
         subsets: Sequence[str] | None = None,
@@ -49,7 +49,7 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
         digests: Mapping[str, str] | None = None,
         threads: int = 4,
     ) -> None:
-        opened = open_store(store)
+        opened = store if isinstance(store, FeatureStore) else open_store(store)
         self.fields = tuple(fields)
         self.subsets = tuple(opened.subsets() if subsets is None else subsets)
         self.rows: list[Row] = []

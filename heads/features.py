@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.heads.dataset import FeatureDataset
 from clare.heads.memory import free_bytes
-from clare.store.feature_store import open_store
+from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
 Split = Literal["train", "val"]
@@ -56,7 +55,7 @@ class FeatureTable:
     """The rows of one split that have a value in at least one of several fields.
 
     Args:
-        store: path of the store.
+        store: the store.
         fields: names of fields.
         subsets: the subsets to take.
         split: ``train``, with all views, or ``val``, with the plain ones. There is no other.
@@ -73,7 +72,7 @@ class FeatureTable:
 
     def __init__(
         self,
-        store: Path,
+        store: FeatureStore,
         fields: Iterable[str],
         subsets: Iterable[str],
         split: Split,
@@ -83,9 +82,8 @@ class FeatureTable:
         if split not in ("train", "val"):
             raise ValueError(f"training never reads the split {split!r}")
         names = sorted(subsets)
-        opened = open_store(store)
         views = (
-            {row.view for name in names for row in opened.rows(name)} if split == "train" else (0,)
+            {row.view for name in names for row in store.rows(name)} if split == "train" else (0,)
         )
         self.device = device
         self._datasets = {

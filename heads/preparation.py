@@ -95,7 +95,7 @@ def open_tables(
     if any(other.keys != first.keys for other in others):
         raise InputError("runs side by side read one set of features: give all the same --features")
     tables = (
-        FeatureTable(store.path, fields, subsets, split, first.digests, device)
+        FeatureTable(store, fields, subsets, split, first.digests, device)
         for split in ("train", "val")
     )
     return Tables(*tables), first

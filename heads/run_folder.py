@@ -165,41 +165,32 @@ class RunFolder:
             ) from error
 
     def finish(
-        self, progress: Progress, predictions: Predictions, found: Mapping[str, Any]
-    ) -> None:
-        """Write what validation says of the best epoch, and close the folder.
+        self, progress: Progress, rows: Sequence[Row], labels: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        """Measure the best epoch on validation, and close the folder.
 
         Args:
             progress: of the finished run; its best detector is saved already.
-            predictions: of the best epoch on validation.
-            found: their figures, of `judge`.
+            rows: (n,) of validation.
+            labels: (n,) theirs, shuffled ones in the control.
+
+        Returns:
+            What ``val_metrics.json`` holds.
         """
         from clare.heads.plots import plot_curves
 
+        predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
+        threshold = best_threshold(predictions.margin, predictions.label)
+        metrics = measure(predictions, threshold)
+        found = {"epoch": progress.best_epoch, "threshold": threshold, "metrics": metrics}
         write_predictions(predictions, self.path / VAL_PREDICTIONS)
         plot_curves(progress.history, self.path / CURVES)
-        auc = found["metrics"]["auc"]["value"]
+        auc = metrics["auc"]["value"]
         self.log(f"done: epoch {progress.best_epoch} is the best, validation AUC {auc:.4f}")
         if self._board is not None:
             self._board.close()
         write_durably(self.path / VAL_METRICS, json.dumps(found, indent=2).encode())
-
-
-def judge(
-    progress: Progress, rows: Sequence[Row], labels: NDArray[np.int64]
-) -> tuple[Predictions, dict[str, Any]]:
-    """A run's predictions on validation at its best epoch, and what ``val_metrics.json`` holds.
-
-    Args:
-        progress: of a finished run.
-        rows: (n,) of validation.
-        labels: (n,) theirs, shuffled ones in the control.
-    """
-    predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
-    threshold = best_threshold(predictions.margin, predictions.label)
-    metrics = measure(predictions, threshold)
-    found = {"epoch": progress.best_epoch, "threshold": threshold, "metrics": metrics}
-    return predictions, found
+        return found
 
 
 def is_finished(path: Path) -> bool:

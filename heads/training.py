@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,8 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.features import FieldPlan, Memory, load_fields, plan_memory
 from clare.heads.lanes import Cache, Lane, RunState, Stream, arrange, fit, judge_all
-from clare.heads.predictions import Predictions
 from clare.heads.preparation import Tables, measure_channels, open_tables, prepare
-from clare.heads.run_folder import Epoch, RunFolder, judge
+from clare.heads.run_folder import Epoch, RunFolder
 from clare.heads.ties import Seen
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -136,8 +133,7 @@ def train_runs(
     plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
     streams = arrange(states, stack=machine.stack)
     observer.planned(_plan(states, plans, streams))
-    for state in states:
-        _begin(state, tables)
+    _begin(states, tables)
     load_fields((tables.train, tables.val), plans, observer.loading)
     measure_channels(runs, tables.train, observer.busy)
     for state in states:
@@ -169,19 +165,23 @@ def train_run(
         raise InputError(failure)
 
 
-def _begin(state: RunState, tables: Tables) -> None:
-    run = state.run
-    if state.progress.epoch:
-        state.folder.log(f"resumed after epoch {state.progress.epoch}")
-        return
-    rows = [tables.train.rows[place] for place in run.train.plain]
-    rows += [tables.val.rows[place] for place in run.val.plain]
-    state.folder.begin(Seen.of(rows))
-    state.folder.log(
-        f"training on {run.record.rows['train']}, validation on {run.record.rows['val']}"
-    )
-    for note in run.notes:
-        state.folder.log(note)
+def _begin(states: Sequence[RunState], tables: Tables) -> None:
+    """Write what is known before training."""
+    shown: dict[tuple[int, int], Seen] = {}
+    for state in states:
+        run, folder = state.run, state.folder
+        if state.progress.epoch:
+            folder.log(f"resumed after epoch {state.progress.epoch}")
+            continue
+        places = (id(run.train.plain), id(run.val.plain))  # many runs of a sweep share them
+        if places not in shown:
+            rows = [tables.train.rows[place] for place in run.train.plain]
+            shown[places] = Seen.of([*rows, *(tables.val.rows[place] for place in run.val.plain)])
+        folder.begin(shown[places])
+        counts = run.record.rows
+        folder.log(f"training on {counts['train']}, validation on {counts['val']}")
+        for note in run.notes:
+            folder.log(note)
 
 
 def _train_stream(
@@ -215,17 +215,13 @@ def _train_stream(
 
 def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> None:
     """Close the folders of the runs that are complete."""
-    complete = [state for state in states if state.complete and state.failure is None]
-
-    def measured(state: RunState) -> tuple[Predictions, dict[str, Any]]:
-        samples = state.run.val
-        return judge(state.progress, [tables.val.rows[n] for n in samples.plain], samples.labels)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for state, (predictions, found) in zip(complete, pool.map(measured, complete), strict=True):
-            state.folder.finish(state.progress, predictions, found)
-            observer.finished(state.folder.path, found)
-            state.progress.state, state.progress.best = {}, torch.empty(0)
+    for state in states:
+        if not state.complete or state.failure is not None:
+            continue
+        rows = [tables.val.rows[place] for place in state.run.val.plain]
+        found = state.folder.finish(state.progress, rows, state.run.val.labels)
+        observer.finished(state.folder.path, found)
+        state.progress.state, state.progress.best = {}, torch.empty(0)
 
 
 def _train_epoch(

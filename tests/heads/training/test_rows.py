@@ -40,7 +40,7 @@ def test_only_train_and_val_are_taken(store):
         assert samples.labels.tolist() == labels
     unknown: Any = "test"
     with pytest.raises(ValueError, match="never reads the split 'test'"):
-        FeatureTable(store.path, ["clip_cls"], ["gan"], unknown, {}, CPU)
+        FeatureTable(store, ["clip_cls"], ["gan"], unknown, {}, CPU)
 
 
 def test_an_epoch_takes_every_sample_once_in_a_random_view(store):
