@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import InputError
-from clare.heads.bootstrap import interval, resample
 from clare.heads.predictions import Predictions
+from clare.statistics import interval, resample
 
 Figures = dict[str, NDArray[np.float64]]
 

@@ -8,12 +8,11 @@ from PIL import Image, ImageFilter
 
 from clare.heads.baselines import (
     file_shortcuts,
-    jpeg_size,
-    laplacian_energy,
     measure_shortcuts,
     pixel_shortcuts,
 )
 from clare.heads.predictions import Predictions
+from clare.statistics import jpeg_size, laplacian_energy
 from clare.store.feature_store import Row, create_store
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from clare.errors import InputError
-from clare.heads.bootstrap import resample
 from clare.heads.metrics import best_threshold, difference_of, mean_of, measure, measure_draws
 from clare.heads.predictions import Predictions
+from clare.statistics import resample
 
 ROWS = st.lists(st.tuples(st.integers(-6, 6), st.booleans()), min_size=2, max_size=60)
 BOTH = ROWS.filter(lambda rows: len({label for _, label in rows}) == 2)

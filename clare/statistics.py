@@ -1,4 +1,4 @@
-"""Stratified cluster bootstrap: how often each row stands in each resample.
+"""Statistics that both stages compute: the stratified cluster bootstrap, and two of plain pixels.
 
 Frames of one video, and images of one person, are alike: drawing rows one by one would give
 intervals that are too narrow. So whole clusters are drawn, as many as there are, for each label by
@@ -7,6 +7,7 @@ itself (Davison and Hinkley 1997, sections 3.8 and 2.4).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from zlib import crc32
 
@@ -18,6 +19,9 @@ STEP = 25
 
 LEVEL = (0.025, 0.975)
 """Quantiles of a 95 % interval."""
+
+QUALITY = 95
+"""Of the compression whose result's size is measured."""
 
 
 def resample(
@@ -64,3 +68,23 @@ def interval(draws: NDArray[np.float64]) -> tuple[float, float] | tuple[None, No
         return None, None
     low, high = np.quantile(draws, LEVEL)
     return float(low), float(high)
+
+
+def laplacian_energy(image: NDArray[np.uint8]) -> float:
+    """Mean square of the 4-neighbour Laplacian of the luma (ITU-R BT.601), inside the border.
+
+    Args:
+        image: (H, W, 3) RGB.
+    """
+    luma = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    neighbours = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
+    return float(np.square(neighbours - 4 * luma[1:-1, 1:-1]).mean(dtype=np.float64))
+
+
+def jpeg_size(image: NDArray[np.uint8]) -> int:
+    """Bytes of an (H, W, 3) RGB image as a JPEG of quality 95."""
+    from PIL import Image
+
+    packed = io.BytesIO()
+    Image.fromarray(image).save(packed, "JPEG", quality=QUALITY)
+    return packed.tell()
