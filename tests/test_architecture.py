@@ -50,7 +50,7 @@ def test_every_package_on_disk_is_in_the_wheel():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     on_disk = {
         ".".join(["clare", *init.parent.relative_to(ROOT).parts])
-        for room in ROOMS
+        for room in (*ROOMS, "data_manifests")
         for init in (ROOT / room).rglob("__init__.py")
     }
     assert set(project["tool"]["setuptools"]["packages"]) == {"clare", *on_disk}
