@@ -32,9 +32,10 @@ from rich.table import Table
 
 from clare.heads.config import TrainConfig
 from clare.heads.features import FeatureTable, load_fields, plan_memory
-from clare.heads.learner import Learner, can_stack
+from clare.heads.learner import Learner
 from clare.heads.parts import Inputs
 from clare.heads.preparation import create_detector
+from clare.heads.stacking import can_stack
 from clare.heads.text_tower import TextTower
 from clare.heads.training import Machine, train_runs
 from clare.store.feature_store import FeatureStore, Row, create_store

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
@@ -25,9 +22,7 @@ from clare.heads.losses import (
 )
 from clare.heads.optimizers import Optimizer, clip_rows
 from clare.heads.parts import Inputs
-
-STACKED_PARAMETERS = 2_000_000
-"""Parameters up to which several runs take a step faster together than one after another."""
+from clare.heads.stacking import SharedInputs, has_dropout
 
 
 class Objective(nn.Module):
@@ -194,7 +189,7 @@ class Learner:
             constants = self._pieces(self._constants, self._frozen)
             if len(self) > 1:
                 given = (0, None, None if labels is None else 0, None if uniform is None else 0)
-                with _SharedInputs():
+                with SharedInputs():
                     return vmap(self._one, in_dims=given)(
                         {**parameters, **constants}, inputs, labels, uniform
                     )
@@ -251,48 +246,6 @@ class Learner:
         with torch.random.fork_rng(devices):
             torch.manual_seed(_derive(self.configs[0].seed, step))
             yield
-
-
-class _SharedInputs(TorchFunctionMode):
-    """Writes x W^T as (W x^T)^T, so that runs with one x and many W make a single product.
-
-    PyTorch folds stacked matrices on the left side of a product; on the right side it copies x
-    once a run and multiplies them one by one.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        if func is functional.linear and not kwargs and args[0].dim() == 2:
-            values, weight, *bias = args
-            product = (weight @ values.mT).mT
-            return product if not bias or bias[0] is None else product + bias[0]
-        return func(*args, **(kwargs or {}))
-
-
-def has_dropout(detector: Detector) -> bool:
-    """Whether its training draws random numbers."""
-    settings = (detector.fusion.settings, detector.classifier.settings)
-    return any(getattr(one, "dropout", 0) for one in settings) or any(
-        isinstance(module, nn.Dropout) and module.p > 0 for module in detector.modules()
-    )
-
-
-def can_stack(detector: Detector, config: TrainConfig) -> bool:
-    """Whether runs of this shape take a step faster together than one after another.
-
-    Not with dropout, whose random numbers each run keeps for itself; nor where a single run fills
-    the machine: with many parameters, or with a text tower that reads each image's own prompts.
-    In bfloat16 a stacked product rounds otherwise than a single one, and the run would not be the
-    same.
-    """
-    if config.precision != "float32":
-        return False
-    prompts = getattr(detector.classifier, "prompts", None)
-    own_prompts = getattr(prompts, "meta_net", None) is not None
-    learning = detector.parameters_to_train(config.scope).values()
-    small = sum(parameter.numel() for parameter in learning) <= STACKED_PARAMETERS
-    return small and not own_prompts and not has_dropout(detector)
 
 
 def _uniform(seed: int, step: int, rows: int) -> torch.Tensor:

@@ -34,7 +34,7 @@ class RunRecord:
     """What a run's ``config.json`` holds.
 
     Args:
-        config: the run's configuration; with its own fingerprints in ``features``.
+        config: the run's configuration.
         store: where the store stood.
         subsets: the subsets that it was trained on, the pool of reals included.
         reals: the subset whose real rows joined, if any.

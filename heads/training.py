@@ -13,9 +13,10 @@ import torch
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.features import FieldPlan, Memory, load_fields, plan_memory
-from clare.heads.lanes import Cache, Lane, RunState, Stream, arrange, fit, judge_all
+from clare.heads.lanes import Cache, Lane, Stream, arrange, fit, judge_all
 from clare.heads.preparation import Tables, measure_channels, open_tables, prepare
 from clare.heads.run_folder import Epoch, RunFolder
+from clare.heads.run_state import RunState
 from clare.heads.ties import Seen
 from clare.store.feature_store import FeatureStore, open_store
 
