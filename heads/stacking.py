@@ -13,7 +13,7 @@ from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
 
 STACKED_PARAMETERS = 250_000
-"""Parameters, learning or not, up to which it is the calls that take the time, and not the arithmetic.
+"""Parameters, learning or not, up to which it is the calls that take time, not the arithmetic.
 
 With two million (``lare`` + ``linear``) eight runs took 1.8 times as long together as one by one.
 """
