@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from clare.errors import ImageError, InputError, ManifestError
+from clare.errors import InputError, ManifestError
+from clare.pipeline.headers import read_headers
 from clare.pipeline.manifest import Manifest, Sample, natural_key, validate
 from clare.pipeline.rules import SPLITS, check_name, name_rows
 from clare.pipeline.splits import assign_splits
@@ -23,9 +21,6 @@ IGNORED_SUFFIXES = frozenset(
     (".npy", ".npz", ".pt", ".pth", ".pkl", ".mp4", ".avi", ".mov", ".mkv", ".webm")
 )
 IGNORED_FOLDERS = frozenset(("landmarks", "masks", "__macosx"))
-THREADS = 16
-"""Threads that read headers: enough to keep a network disk busy."""
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -124,7 +119,8 @@ def build_manifest(
             raise ManifestError(f"{subset}: no image below {folder} ({seen} other files so far)")
         found += [(path, label) for path in paths]
     found.sort(key=lambda one: natural_key(one[0]))
-    samples = tuple(_read_samples(subset, root, found, hash, progress))
+    listed = [Sample(f"{subset}/{path}", path, label, subset) for path, label in found]
+    samples = tuple(read_headers(listed, lambda s: root / s.path, hash=hash, progress=progress))
     manifest = Manifest(subset, assign_splits(samples))
     validate(manifest)
     return BuiltManifest(manifest, root, dict(search.ignored), dict(search.unmatched))
@@ -229,48 +225,3 @@ def _ignored_folder(name: str) -> str | None:
     if name.lower() in IGNORED_FOLDERS:
         return f"in {name.lower()}/"
     return "hidden" if name.startswith(".") else None
-
-
-def _read_samples(
-    subset: str,
-    root: Path,
-    found: Sequence[tuple[str, int]],
-    hash: bool,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[Sample]:
-    def read(batch: Sequence[tuple[str, int]]) -> list[Sample]:
-        return [
-            _read_sample(Sample(f"{subset}/{path}", path, label, subset), root / path, hash)
-            for path, label in batch
-        ]
-
-    waiting = iter(found)
-    batches = iter(lambda: list(islice(waiting, _BATCH)), [])
-    done = 0
-    with ThreadPoolExecutor(THREADS) as pool:
-        for samples in pool.map(read, batches):
-            done += len(samples)
-            if progress is not None:
-                progress(done, len(found))
-            yield from samples
-
-
-def _read_sample(sample: Sample, path: Path, hash: bool) -> Sample:
-    """Fill in what the file's header and size say; a bad file gets its status instead."""
-    from clare.pipeline.decoding import read_header
-
-    size, sha256 = None, ""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                return replace(sample, bytes=0, status="empty")
-            if hash:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-                file.seek(0)
-            width, height, container = read_header(file)
-    except FileNotFoundError:
-        return replace(sample, status="missing")
-    except (ImageError, OSError):
-        return replace(sample, bytes=size, sha256=sha256, status="corrupt")
-    return replace(sample, width=width, height=height, format=container, bytes=size, sha256=sha256)

@@ -106,6 +106,17 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: the file can't be read, a cell is not what its column asks for (the message
             names the lines), or a rule of `validate` is broken.
     """
+    manifest = read_rows(path)
+    validate(manifest)
+    return manifest
+
+
+def read_rows(path: Path) -> Manifest:
+    """Read a manifest without asking whether its rows agree with each other.
+
+    Raises:
+        ManifestError: the file can't be read, or a cell is not what its column asks for.
+    """
     name = manifest_name(path)
     with _reading(path), _open_text(path) as file:
         reader = csv.reader(file, strict=True)
@@ -122,9 +133,7 @@ def read_manifest(path: Path) -> Manifest:
                 errors.append(f"line {reader.line_num}: {error}")
     if errors:
         raise ManifestError(f"{path}: {name_rows(errors, '; ')}")
-    manifest = Manifest(name, tuple(samples))
-    validate(manifest)
-    return manifest
+    return Manifest(name, tuple(samples))
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -41,50 +42,76 @@ def check_name(name: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule of `clare.pipeline.manifest.validate` that samples break.
+
+    Args:
+        rule: what is wrong.
+        rows: the rows that break it, by name.
+        advice: what to do.
+    """
+
+    rule: str
+    rows: Sequence[str]
+    advice: str
+
+
 def check_samples(name: str, samples: Sequence[Sample]) -> None:
     """Raise `ManifestError` for the first rule that the samples of subset ``name`` break.
 
     The rules stand at `clare.pipeline.manifest.validate`.
     """
     check_name(name)
-    if not samples:
-        raise ManifestError(f"subset {name} has no rows")
+    for broken in broken_rules(name, samples):
+        rows = f": {name_rows(broken.rows)}" if broken.rows else ""
+        raise ManifestError(f"{name}: {broken.rule}{rows}; {broken.advice}")
 
-    def refuse(broken: str, rows: Iterable[str], advice: str) -> None:
+
+def broken_rules(name: str, samples: Sequence[Sample]) -> Iterator[BrokenRule]:
+    """Every rule that the samples of subset ``name`` break, with all rows that break it."""
+    if not samples:
+        yield BrokenRule(f"subset {name} has no rows", (), "name folders that hold images")
+    for rule, rows, advice in _findings(name, samples):
         found = list(rows)
         if found:
-            raise ManifestError(f"{name}: {broken}: {name_rows(found)}; {advice}")
+            yield BrokenRule(rule, found, advice)
 
+
+_Finding = tuple[str, Iterable[str], str]
+
+
+def _findings(name: str, samples: Sequence[Sample]) -> Iterator[_Finding]:
     def ids(breaks: Callable[[Sample], bool]) -> list[str]:
         return [repr(sample.sample_id) for sample in samples if breaks(sample)]
 
-    refuse(
+    yield (
         f"rows of a subset other than {name}",
         [f"{s.sample_id!r} ({s.subset})" for s in samples if s.subset != name],
         "the column subset and the file's name are one",
     )
-    refuse("labels other than 0 and 1", ids(lambda s: s.label not in (0, 1)), "0 real, 1 fake")
-    refuse(
+    yield "labels other than 0 and 1", ids(lambda s: s.label not in (0, 1)), "0 real, 1 fake"
+    yield (
         "splits that are not known",
         [f"{s.sample_id!r} ({s.split})" for s in samples if s.split and s.split not in SPLITS],
         f"use {', '.join(SPLITS)} or nothing",
     )
-    refuse(
+    yield (
         "statuses that are not known",
         [f"{s.sample_id!r} ({s.status})" for s in samples if s.status not in STATUSES],
         f"use {', '.join(STATUSES)}",
     )
-    refuse(
+    yield (
         "a sample_id that is empty or has control characters",
         ids(lambda s: not s.sample_id or _CONTROL.search(s.sample_id) is not None),
         "give each row a plain name",
     )
-    refuse(
+    yield (
         "a sample_id stands more than once",
         [repr(i) for i, count in Counter(s.sample_id for s in samples).items() if count > 1],
         "a row's id is unique",
     )
-    refuse(
+    yield (
         "paths that are not plain relative ones",
         (
             f"{s.sample_id!r} ({column} {path!r} {reason})"
@@ -94,8 +121,8 @@ def check_samples(name: str, samples: Sequence[Sample]) -> None:
         ),
         "write paths below a root, with '/'",
     )
-    _check_files(samples, refuse)
-    _check_splits(samples, refuse)
+    yield from _check_files(samples)
+    yield from _check_splits(samples)
 
 
 def path_fault(path: str) -> str | None:
@@ -127,10 +154,7 @@ def _fold(path: str) -> str:
     return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
 
 
-_Refuse = Callable[[str, Iterable[str], str], None]
-
-
-def _check_files(samples: Sequence[Sample], refuse: _Refuse) -> None:
+def _check_files(samples: Sequence[Sample]) -> Iterator[_Finding]:
     labels: dict[tuple[str, str], int] = {}
     spellings: dict[tuple[str, str], str] = {}
     listed: set[tuple[str, str, str]] = set()
@@ -145,16 +169,16 @@ def _check_files(samples: Sequence[Sample], refuse: _Refuse) -> None:
         if (s.root, s.path, s.boxes) in listed:
             repeated.append(f"{s.sample_id!r} ({s.path})")
         listed.add((s.root, s.path, s.boxes))
-    refuse("one file with two labels", two_labels, "keep it under one of them")
-    refuse(
+    yield "one file with two labels", two_labels, "keep it under one of them"
+    yield (
         "paths that differ from another row's in case or accents' coding alone",
         collisions,
         "many disks can't hold both: rename one",
     )
-    refuse("a file listed twice", repeated, "rows of one file differ in their boxes")
+    yield "a file listed twice", repeated, "rows of one file differ in their boxes"
 
 
-def _check_splits(samples: Sequence[Sample], refuse: _Refuse) -> None:
+def _check_splits(samples: Sequence[Sample]) -> Iterator[_Finding]:
     splits: dict[tuple[str, ...], tuple[str, str]] = {}
     kinds: dict[str, list[str]] = {"identity": [], "video": [], "file": []}
     for s in samples:
@@ -167,7 +191,7 @@ def _check_splits(samples: Sequence[Sample], refuse: _Refuse) -> None:
                     f"{s.sample_id!r} ({key[-1][:40]} in {s.split}, {other!r} in {split})"
                 )
     for kind, rows in kinds.items():
-        refuse(f"one {kind} in two splits", rows, "assign it to one of them")
+        yield f"one {kind} in two splits", rows, "assign it to one of them"
 
 
 def group_keys(sample: Sample) -> list[tuple[str, tuple[str, ...]]]:
