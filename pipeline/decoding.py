@@ -108,8 +108,19 @@ def read_header(file: BinaryIO) -> tuple[int, int, str]:
     Raises:
         ImageError: there is no usable header.
     """
-    with _decoding(), _open(file) as image:
+    with open_header(file) as image:
         return image.width, image.height, str(image.format).lower()
+
+
+@contextmanager
+def open_header(file: BinaryIO) -> Iterator[ImageFile.ImageFile]:
+    """An image whose header is read and whose pixels are not.
+
+    Raises:
+        ImageError: there is no usable header, or what is asked of the image can't be read.
+    """
+    with _decoding(), _open(file) as image:
+        yield image
 
 
 def decode_rgb(data: bytes) -> Image.Image:

@@ -1,0 +1,339 @@
+"""What separates real from fake without looking at a face, and what preparation leaves of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clare.errors import ImageError, InputError
+from clare.pipeline.decoding import open_header, read_content
+from clare.pipeline.duplicates import byte_doubles, difference_hash, near_doubles
+from clare.pipeline.images import ImageSettings, load_views
+from clare.pipeline.manifest import Manifest, Sample, parse_boxes
+from clare.pipeline.remarks import remark, suggest
+from clare.pipeline.roots import Roots
+from clare.pipeline.rules import SPLITS, name_rows
+from clare.pipeline.shortcuts import Fact, Figure, clusters, free_aucs
+from clare.statistics import QUALITY, jpeg_size, laplacian_energy
+
+SIDE = 256
+"""Side that pictures are compared at, where nothing resizes them: about what extractors take."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself.
+
+    Args:
+        format: container in lower case.
+        width: pixels, as stored.
+        height: pixels, as stored.
+        bytes: size of the file.
+        tables: the quantisation tables of a JPEG, as text; for others "none".
+        exif: whether it carries EXIF data.
+    """
+
+    format: str
+    width: int
+    height: int
+    bytes: int
+    tables: str
+    exif: bool
+
+
+@dataclass(frozen=True)
+class Look:
+    """Plain statistics of one picture's pixels, as it is and as extraction would prepare it.
+
+    Args:
+        hash: (4,) its difference hash.
+        plain: Laplacian energy, and bytes as a JPEG of quality 95, of the picture as it is.
+        prepared: the same of the prepared picture.
+        coded: bytes of the prepared picture in the container that it is coded anew in.
+    """
+
+    hash: np.ndarray
+    plain: tuple[float, float]
+    prepared: tuple[float, float]
+    coded: float
+
+
+def audit(
+    selected: Sequence[tuple[Manifest, Roots]],
+    settings: ImageSettings | None = None,
+    *,
+    limit: int = 1000,
+    seed: int = 0,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure what separates the labels of some manifests, taken together.
+
+    Headers of all files are read. Pixels are decoded of at most ``limit`` images a label, drawn
+    by ``seed``: for near-duplicates, and for what is left after preparation.
+
+    Args:
+        selected: manifests with the folders that their paths start at.
+        settings: how images would be prepared; by default what removes the shortcuts found.
+        limit: images of each label whose pixels are decoded; 0 for all.
+        seed: of the draw and of the bootstrap.
+        resamples: of the bootstrap.
+        progress: called with (what is read, done, in all).
+
+    Returns:
+        Plain JSON: ``subsets``; ``counts`` by split and label; ``unusable`` by reason;
+        ``shortcuts``, each with an AUC ``before`` and ``after``; ``prepared``, the settings of
+        ``after``; ``pixels``, how many images were decoded; ``duplicates``; ``remarks``.
+
+    Raises:
+        InputError: a root is missing, or the usable images are of one label.
+    """
+    tell = progress or (lambda title, done, total: None)
+    unusable: Counter[str] = Counter()
+    samples, paths, headers = _readable(selected, unusable, tell)
+    _refuse_one_label(samples, [manifest.name for manifest, _ in selected])
+    label, cluster = _labels(samples), clusters(samples)
+    files = free_aucs(file_facts(samples, headers), label, cluster, seed=seed, resamples=resamples)
+    asked = settings is not None
+    settings = settings or suggest(files, has_boxes="framing" in files)
+
+    chosen = _draw(samples, limit, seed)
+    looks = _looks([samples[k] for k in chosen], [paths[k] for k in chosen], settings, tell)
+    for reason in (look for look in looks if isinstance(look, str)):
+        unusable[reason] += 1
+    seen = [
+        (samples[k], look) for k, look in zip(chosen, looks, strict=True) if isinstance(look, Look)
+    ]
+    drawn = [sample for sample, _ in seen]
+    _refuse_one_label(drawn, [manifest.name for manifest, _ in selected])
+    pixels = free_aucs(
+        _pixel_facts([look for _, look in seen]),
+        _labels(drawn),
+        clusters(drawn),
+        seed=seed,
+        resamples=resamples,
+    )
+    report = {
+        "subsets": [manifest.name for manifest, _ in selected],
+        "counts": _counts(samples),
+        "unusable": dict(sorted(unusable.items())),
+        "shortcuts": _before_and_after(files, pixels, settings),
+        "prepared": {**settings.to_json(), "asked": asked},
+        "pixels": {"images": len(drawn), "of": len(samples), "side": settings.resize or SIDE},
+        "duplicates": {
+            "bytes": byte_doubles(samples, paths).to_json(),
+            "near": near_doubles(drawn, np.array([look.hash for _, look in seen])).to_json(),
+        },
+    }
+    return {**report, "remarks": remark(report)}
+
+
+def file_facts(samples: Sequence[Sample], headers: Sequence[Header]) -> dict[str, Fact]:
+    """(N,) facts of files and rows by name; ``framing`` only where all rows have a face box.
+
+    ``format``, ``size`` (width x height), ``tables``, ``exif`` and ``domain`` are names; ``pixels``
+    (width times height), ``bytes`` and ``framing`` (the box's share of the image) are numbers.
+    """
+    facts: dict[str, Fact] = {
+        "format": np.array([h.format for h in headers]),
+        "size": np.array([f"{h.width}x{h.height}" for h in headers]),
+        "pixels": np.array([float(h.width * h.height) for h in headers]),
+        "bytes": np.array([float(h.bytes) for h in headers]),
+        "tables": np.array([h.tables for h in headers]),
+        "exif": np.array([str(h.exif) for h in headers]),
+    }
+    if any(s.domain for s in samples):
+        facts["domain"] = np.array([s.domain for s in samples])
+    if all(s.boxes for s in samples):
+        facts["framing"] = np.array(
+            [_share(s.boxes, h) for s, h in zip(samples, headers, strict=True)]
+        )
+    return facts
+
+
+def read_facts(path: Path) -> Header:
+    """What a file's header says; its pixels are not decoded.
+
+    Raises:
+        ImageError: there is no usable header.
+    """
+    try:
+        with path.open("rb") as file, open_header(file) as image:
+            tables = getattr(image, "quantization", None) or {}
+            exif = "exif" in image.info or "Raw profile type exif" in image.info
+            return Header(
+                format=str(image.format).lower(),
+                width=image.width,
+                height=image.height,
+                bytes=os.fstat(file.fileno()).st_size,
+                tables=" ".join(str(list(tables[key])) for key in sorted(tables)) or "none",
+                exif=exif,
+            )
+    except FileNotFoundError as error:
+        raise ImageError("missing: there is no such file") from error
+    except OSError as error:
+        raise ImageError(f"unreadable: {error.strerror or error}") from error
+
+
+def _readable(
+    selected: Sequence[tuple[Manifest, Roots]], unusable: Counter[str], tell: Progress
+) -> tuple[list[Sample], list[Path], list[Header]]:
+    """The rows whose files have a header, with their sizes as they are now."""
+    rows = [(s, roots.resolve(s)) for manifest, roots in selected for s in manifest.samples]
+    samples, paths, headers = [], [], []
+    found = _mapped(_header, [path for _, path in rows], "reading headers", tell)
+    for (sample, path), header in zip(rows, found, strict=True):
+        if isinstance(header, str):
+            unusable[header] += 1
+            continue
+        samples.append(replace(sample, bytes=header.bytes))
+        paths.append(path)
+        headers.append(header)
+    return samples, paths, headers
+
+
+def _header(path: Path) -> Header | str:
+    try:
+        return read_facts(path)
+    except ImageError as error:
+        return str(error).partition(":")[0]
+
+
+def _looks(
+    samples: Sequence[Sample], paths: Sequence[Path], settings: ImageSettings, tell: Progress
+) -> list[Look | str]:
+    def look(row: tuple[Sample, Path]) -> Look | str:
+        sample, path = row
+        try:
+            return _look(read_content(path), settings, sample.boxes)
+        except ImageError as error:
+            return str(error).partition(":")[0]
+
+    rows = list(zip(samples, paths, strict=True))
+    return list(_mapped(look, rows, "measuring pixels", tell))
+
+
+def _look(data: bytes, settings: ImageSettings, boxes: str) -> Look:
+    side = settings.resize or SIDE
+    (plain,) = load_views(data, ImageSettings(), [0], content="")
+    (prepared,) = load_views(data, settings, [0], boxes=boxes, content="")
+    before, after = plain.pixels(side), prepared.pixels(side)
+    return Look(
+        hash=difference_hash(before),
+        plain=(laplacian_energy(before), jpeg_size(before)),
+        prepared=(laplacian_energy(after), jpeg_size(after)),
+        coded=_coded_size(after, settings),
+    )
+
+
+def _coded_size(image: np.ndarray, settings: ImageSettings) -> float:
+    from PIL import Image
+
+    container, quality = settings.recoding() or ("JPEG", QUALITY)
+    packed = io.BytesIO()
+    Image.fromarray(image).save(packed, container, quality=quality)
+    return packed.tell()
+
+
+def _pixel_facts(looks: Sequence[Look]) -> dict[str, Fact]:
+    columns = {
+        "laplacian before": [look.plain[0] for look in looks],
+        "jpeg_size before": [look.plain[1] for look in looks],
+        "laplacian after": [look.prepared[0] for look in looks],
+        "jpeg_size after": [look.prepared[1] for look in looks],
+        "coded": [look.coded for look in looks],
+    }
+    return {name: np.array(values, np.float64) for name, values in columns.items()}
+
+
+def _before_and_after(
+    files: Mapping[str, Figure], pixels: Mapping[str, Figure], settings: ImageSettings
+) -> dict[str, dict[str, Figure | None]]:
+    """What preparation makes equal for all images says nothing; the rest stays or is measured."""
+    nothing = {"value": 0.5, "low": 0.5, "high": 0.5}
+    removed = {"exif"}  # a decoded picture has no metadata
+    if settings.recode:
+        removed |= {"format", "tables"}
+    if settings.resize:
+        removed |= {"size", "pixels"}
+    found: dict[str, dict[str, Figure | None]] = {
+        name: {"before": auc, "after": {**auc, **nothing} if name in removed else auc}
+        for name, auc in files.items()
+    }
+    if settings.recode:
+        found["bytes"]["after"] = pixels["coded"]
+    if "framing" in found and settings.crop == "boxes":
+        found["framing"]["after"] = {**files["framing"], **nothing}
+    for name in ("laplacian", "jpeg_size"):
+        found[name] = {when: pixels[f"{name} {when}"] for when in ("before", "after")}
+    return found
+
+
+def _counts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    rows = []
+    for split in (*SPLITS, ""):
+        for label in (0, 1):
+            mine = [s for s in samples if (s.split, s.label) == (split, label)]
+            if mine:
+                people = {one.strip() for s in mine for one in s.source_ids.split("|")} - {""}
+                videos = {(s.subset, s.video_id) for s in mine if s.video_id}
+                rows.append(
+                    {
+                        "split": split,
+                        "label": label,
+                        "images": len(mine),
+                        "videos": len(videos),
+                        "identities": len(people),
+                    }
+                )
+    return rows
+
+
+def _draw(samples: Sequence[Sample], limit: int, seed: int) -> list[int]:
+    """Places of at most ``limit`` rows of each label, in their order."""
+    chosen: list[int] = []
+    for label in (0, 1):
+        places = [k for k, sample in enumerate(samples) if sample.label == label]
+        if limit and len(places) > limit:
+            places = random.Random(f"{seed}/{label}").sample(places, limit)
+        chosen += places
+    return sorted(chosen)
+
+
+def _refuse_one_label(samples: Sequence[Sample], names: Sequence[str]) -> None:
+    labels = {sample.label for sample in samples}
+    if labels != {0, 1}:
+        held = {frozenset(): "no image", frozenset([0]): "reals", frozenset([1]): "fakes"}
+        raise InputError(
+            f"{name_rows(names)} has {held[frozenset(labels)]} alone that can be read: an audit "
+            "compares real with fake, name the others beside with --reals SUBSET"
+        )
+
+
+def _labels(samples: Sequence[Sample]) -> np.ndarray:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def _share(boxes: str, header: Header) -> float:
+    x0, y0, x1, y1 = parse_boxes(boxes)
+    return (x1 - x0) * (y1 - y0) / (header.width * header.height)
+
+
+def _mapped(
+    work: Callable[[Any], Any], rows: Sequence[Any], title: str, tell: Progress
+) -> Iterator[Any]:
+    with ThreadPoolExecutor() as pool:
+        for done, result in enumerate(pool.map(work, rows), start=1):
+            tell(title, done, len(rows))
+            yield result
