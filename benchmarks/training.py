@@ -4,7 +4,7 @@
 
 Feeding: images a second of `esa` + `linear` at ViT-L/14's sizes, batch 64: streamed from disk (in
 the page cache), gathered from memory, and the same step on one batch that is held. Sweep, whole:
-16 configurations of `cls` + `linear` (seeds and rates), ten epochs over 41,000 images, in one
+16 configurations of `cls` + `linear` (seeds and rates), five epochs over 41,000 images, in one
 `train_runs`, against 16 calls, all costs counted: reading, training, figures with intervals,
 pictures. Sweep, steps: 16 runs' steps together against one after another, `coop` and `cocoop` with
 a text tower of 12 blocks, 768 wide; where stacking is no gain a sweep does not stack, and the
@@ -46,7 +46,7 @@ BATCH = 64
 CLS = FeatureSpec("clip_cls", (768,), "float32")
 TOKENS = FeatureSpec("clip_tokens", (256, 1024), "float16")
 LARE = FeatureSpec("lare", (1, 4, 4, 32, 32), "float16", channel_axis=-3)
-LINEAR = TrainConfig(fusion="cls", classifier="linear", epochs=10, batch=BATCH)
+LINEAR = TrainConfig(fusion="cls", classifier="linear", epochs=5, batch=BATCH)
 AIMS = {"streamed": 0.9, "memory": 0.9, "sweep, whole: linear": 4.0}
 
 Way = Callable[[], None]
