@@ -57,6 +57,18 @@ class Roots:
                 given.setdefault(_key(variable.removeprefix(VARIABLE)[1:]), Path(folder))
         return cls(given.pop("", None), given)
 
+    def folders(self) -> dict[str, Path]:
+        """The folders by the name of their root in lower case; the default one under ``""``.
+
+        Raises:
+            InputError: a folder is not there.
+        """
+        return {name.lower(): Path(self._root(name.lower())) for name in self._folders}
+
+    def folder(self, name: str) -> Path | None:
+        """The folder of a root; None where none is known."""
+        return self._folders.get(_key(name))
+
     def resolve(self, sample: Sample, path: str | None = None) -> Path:
         """The absolute path of a sample's image, or of another file below the same root.
 
