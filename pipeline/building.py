@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from clare.pipeline.identity_splits import IdentitySplit
 from clare.pipeline.indexing import Indexed, SideFiles, index_folder, with_unique_ids
 from clare.pipeline.manifest import Manifest, Sample, natural_key, write_manifest
 from clare.pipeline.placement import Placer
+from clare.pipeline.roots import Roots
 from clare.pipeline.subsets import Registry, Subset
 from clare.pipeline.tree import Folder, list_tree
 
@@ -134,6 +135,31 @@ def build_dataset(
         facts |= {"roots": {r: str(folders[r]) for r in subset.roots if r in folders}, "hash": hash}
         built[name] = BuiltSubset(subset, samples, facts)
     return BuiltDataset(built, leftovers, not wanted)
+
+
+def dataset_roots(
+    registry: Registry, dataset: str, options: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, Path]:
+    """The folders that are known for the roots of a dataset, by root name.
+
+    Args:
+        registry: what is known.
+        dataset: id of the dataset.
+        options: ``NAME=DIR``.
+        environ: ``CLARE_ROOT_<NAME>`` counts where an option says nothing.
+
+    Raises:
+        InputError: an option names no root of the dataset.
+    """
+    known = [root for one in registry.built_with(dataset) for root in one.roots]
+    for option in options:
+        name, equals, _ = option.partition("=")
+        if not equals or name not in known:
+            raise InputError(
+                f"--root {option} is not NAME=DIR with a root of {dataset}: {', '.join(known)}"
+            )
+    roots = Roots.from_options(options, environ)
+    return {name: folder for name in known if (folder := roots.folder(name)) is not None}
 
 
 def write_dataset(built: BuiltDataset, dataset: str, folder: Path) -> dict[str, str]:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clare.errors import InputError
+from clare.pipeline.building import build_dataset, write_dataset
 from clare.pipeline.discovery import build_manifest
 from clare.pipeline.manifest import Manifest, read_manifest
+from clare.pipeline.registry import load_registry
 from clare.pipeline.roots import Roots
+from clare.pipeline.status import find_manifest
+from clare.pipeline.subsets import Registry, Subset
 
-SUFFIXES = (".csv", ".csv.gz")
 REAL_POOL = "real"
 
 
@@ -27,6 +30,9 @@ def select_manifests(
 ) -> list[tuple[Manifest, Roots]]:
     """Read the manifests that were named, or build them from folders.
 
+    A registered subset that has no manifest yet gets one, where a root of it is known. Rows that
+    are copies of others (status ``duplicate``) are left out.
+
     With folders of images, each ``NAME=DIR`` of ``fakes`` is a subset of that name (``fake``
     without one) and all reals together are the subset ``real``, so that several fakes share one
     extraction of the reals. With one subset name beside, reals and fakes are that one subset.
@@ -41,7 +47,8 @@ def select_manifests(
         progress: called with (files indexed, files in all) while folders are read.
 
     Raises:
-        InputError: nothing was named, too much was, or a name has no manifest.
+        InputError: nothing was named, too much was, or a name has no manifest and none could be
+            built, because it is not registered or no root of it is known.
         ManifestError: a manifest breaks a rule.
     """
     names = [name.strip() for name in subsets.split(",") if name.strip()] if subsets else []
@@ -56,21 +63,60 @@ def select_manifests(
             "nothing to extract: name --subset NAME, --manifest FILE, or folders with "
             "--real DIR and --fake NAME=DIR"
         )
-    found = [_find(name, folder) for name in names] + list(files)
     places = Roots.from_options(roots, os.environ)
-    return _without_repeats([(read_manifest(path), places) for path in found])
+    found = [_find(name, folder, places, progress) for name in names] + list(files)
+    return _without_repeats([(_without_copies(read_manifest(path)), places) for path in found])
 
 
-def _find(name: str, folder: Path) -> Path:
-    for suffix in SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        if path.is_file():
-            return path
+def _find(
+    name: str, folder: Path, roots: Roots, progress: Callable[[int, int], None] | None
+) -> Path:
+    registry = load_registry(folder)
+    subset = registry.find(name)
+    path = find_manifest(folder, name)
+    if path is None and subset is not None:
+        path = find_manifest(folder, subset.id) or _build(registry, subset, folder, roots, progress)
+    if path is not None:
+        return path
     there = sorted(p.name.partition(".csv")[0] for p in folder.glob("*.csv*"))
     raise InputError(
         f"there is no {folder / name}.csv; {folder} holds {', '.join(there) or 'no manifest'}; "
         "build one with `clare manifest build`, or name it with --manifest FILE"
     )
+
+
+def _build(
+    registry: Registry,
+    subset: Subset,
+    folder: Path,
+    roots: Roots,
+    progress: Callable[[int, int], None] | None,
+) -> Path:
+    """Build the manifest of one registered subset and write it to the manifests' folder."""
+    known = {root: found for root in subset.roots if (found := roots.folder(root)) is not None}
+    if not known:
+        raise InputError(
+            f"{folder / subset.id}.csv is not built yet and no root of {subset.id} is known: "
+            f"give --root {subset.roots[0]}=DIR"
+        )
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total or done)
+
+    built = build_dataset(registry, subset.dataset, known, wanted=(subset.id,), progress=report)
+    refused = write_dataset(built, subset.dataset, folder)
+    path = find_manifest(folder, subset.id)
+    if path is None:
+        shown = ", ".join(str(place) for place in known.values())
+        reason = refused.get(subset.id, "its folder is not there")
+        raise InputError(f"nothing of {subset.id} was found below {shown}: {reason}")
+    return path
+
+
+def _without_copies(manifest: Manifest) -> Manifest:
+    kept = tuple(sample for sample in manifest.samples if sample.status != "duplicate")
+    return Manifest(manifest.name, kept)
 
 
 def _from_folders(
