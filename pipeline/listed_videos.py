@@ -104,14 +104,15 @@ def read_list(path: Path, registry: Registry, compression: str | None = None) ->
 def label_of(kind: str, registry: Registry) -> int | None:
     """0 or 1 for a label as lists spell it; None for one that says neither.
 
-    The ending says it (``_Real``, ``_real``, ``-real``, ``_FakeB``), or the registry does
-    (``FF-DF``). A "real" elsewhere in the text says nothing.
+    The ending says it (``_Real``, ``_real``, ``-real``, ``_FakeB``), or the registry does, for
+    labels of subsets that hold one side alone (``FF-DF``). A "real" elsewhere says nothing.
     """
     ending = _ENDING.search(kind)
     if ending is not None:
         return int(ending[1].lower() != "real")
     for subset in registry.subsets.values():
-        if kind.casefold() in (one.casefold() for one in subset.labels):
+        labels = () if subset.own_reals else subset.labels
+        if kind.casefold() in (one.casefold() for one in labels):
             return int(subset.category != "real")
     return None
 
