@@ -16,7 +16,7 @@ import numpy as np
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.decoding import open_header, read_content
-from clare.pipeline.duplicates import byte_doubles, difference_hash, near_doubles
+from clare.pipeline.duplicates import byte_doubles, near_doubles, picture_hash
 from clare.pipeline.images import ImageSettings, load_views
 from clare.pipeline.manifest import Manifest, Sample, parse_boxes
 from clare.pipeline.remarks import remark, suggest
@@ -57,7 +57,7 @@ class Look:
     """Plain statistics of one picture's pixels, as it is and as extraction would prepare it.
 
     Args:
-        hash: (4,) its difference hash.
+        hash: (4,) its `picture_hash`.
         plain: Laplacian energy, and bytes as a JPEG of quality 95, of the picture as it is.
         prepared: the same of the prepared picture.
         coded: bytes of the prepared picture in the container that it is coded anew in.
@@ -230,7 +230,7 @@ def _look(data: bytes, settings: ImageSettings, boxes: str) -> Look:
     (prepared,) = load_views(data, settings, [0], boxes=boxes, content="")
     before, after = plain.pixels(side), prepared.pixels(side)
     return Look(
-        hash=difference_hash(before),
+        hash=picture_hash(before),
         plain=(laplacian_energy(before), jpeg_size(before)),
         prepared=(laplacian_energy(after), jpeg_size(after)),
         coded=_coded_size(after, settings),

@@ -78,7 +78,7 @@ def test_new_splits_repair_it_and_keep_people_and_videos_whole(uadfv, tmp_path):
     assert len(manifest.samples) == 48 and manifest.name == "uadfv"
     assert {s.split for s in manifest.samples} == {"train", "val", "test"}
     assert {s.official_split for s in manifest.samples} == {"train|val|test"}
-    splits = {}
+    splits: dict[str, str] = {}
     for s in manifest.samples:
         person = s.video_id.rpartition(":")[2].removesuffix("_fake")
         assert splits.setdefault(person, s.split) == s.split
