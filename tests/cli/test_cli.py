@@ -71,7 +71,10 @@ def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):
     ("args", "said"),
     [
         (("extract",), "--subset NAME"),
-        (("extract", "--subset", "pixart"), "clare manifest build"),
+        (("extract", "--subset", "unheard-of"), "clare manifest build"),
+        (("extract", "--subset", "PixArt"), "--root df40_test=DIR"),
+        (("manifest", "build", "--subset", "pixart"), "--dataset df40"),
+        (("manifest", "check"), "clare manifest build"),
         (("extract", "--real", "nowhere", *FOLDERS), "nowhere"),
         (("extract", "--real", "REALS", "--preset", "nope"), "clare-published"),
         (("extract", "--real", "REALS", "--max-failures", "often"), "1%"),
