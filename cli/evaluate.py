@@ -99,12 +99,15 @@ def evaluate(
 
 
 def _print(run: Path, report: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
     from clare.cli.figures import print_against, print_baselines, print_report, print_skipped
     from clare.cli.output import console
     from clare.heads.evaluation import ROC, SCORES
     from clare.heads.report import METRICS, PREDICTIONS
 
-    console.print(f"\n[bold]{run}[/], trained on {', '.join(report['trained_on'])}\n")
+    trained_on = f", trained on {', '.join(report['trained_on'])}\n"
+    console.print(Text.assemble("\n", (str(run), "bold"), trained_on))
     print_report(report)
     print_skipped(report)
     if "baselines" in report:

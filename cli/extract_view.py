@@ -69,7 +69,8 @@ class ExtractView(Observer):
             messages.print(f"{key}: micro-batches of {plan.micro_batches[name]}")
         if plan.backbone == "tiny":
             messages.print(
-                "[bold yellow]tiny backbone: small random models; these features mean nothing[/]"
+                "tiny backbone: small random models; these features mean nothing",
+                style="bold yellow",
             )
         if not plan.pending:
             console.print(f"{plan.rows} rows, nothing is missing")

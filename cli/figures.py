@@ -64,8 +64,8 @@ def print_skipped(report: Mapping[str, Any]) -> None:
     """Say which rows could not be scored."""
     for name, count in report["skipped"].items():
         console.print(
-            f"[yellow]{name}: {count} rows have no features and are left out; "
-            "`clare store info` says why[/]"
+            f"{name}: {count} rows have no features and are left out; `clare store info` says why",
+            style="yellow",
         )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from clare.cli.output import console, size, table
 
 SHOWN_FAILURES = 10
@@ -18,10 +20,8 @@ def print_info(store: Path, found: Mapping[str, Any]) -> None:
         console.print(f"{store}: no rows yet")
     for name, subset in found["subsets"].items():
         labels = subset["labels"]
-        console.print(
-            f"\n[bold]{name}[/]: {subset['rows']} rows, "
-            f"{labels.get('0', 0)} real, {labels.get('1', 0)} fake"
-        )
+        counts = f": {subset['rows']} rows, {labels.get('0', 0)} real, {labels.get('1', 0)} fake"
+        console.print(Text.assemble("\n", (name, "bold"), counts))
         features = [
             (extractor, feature)
             for extractor, several in subset["features"].items()
@@ -30,11 +30,14 @@ def print_info(store: Path, found: Mapping[str, Any]) -> None:
         columns = ("feature", "fields", "complete", "failed", "pending", "size")
         console.print(table(None, columns, [_feature_row(*f) for f in features], left=2))
         if any(feature["settings"].get("backbone") == "tiny" for _, feature in features):
-            console.print("[yellow]made with tiny random models: these features mean nothing[/]")
+            console.print(
+                "made with tiny random models: these features mean nothing", style="yellow"
+            )
         for extractor, feature in features:
             _print_failures(extractor, feature["failures"])
     for extractor, digests in found["differences"].items():
-        console.print(f"\n[bold]{extractor}[/]: several settings stand beside each other")
+        several = ": several settings stand beside each other"
+        console.print(Text.assemble("\n", (extractor, "bold"), several))
         settings = sorted({name for values in digests.values() for name in values})
         rows = [(digest, *(v.get(s) for s in settings)) for digest, v in digests.items()]
         console.print(table(None, ("fingerprint", *settings), rows, left=len(settings) + 1))

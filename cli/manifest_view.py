@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
+from rich.text import Text
 
 from clare.cli.output import console, table
 from clare.pipeline.registry import load_registry
-from clare.pipeline.rules import name_rows
+from clare.pipeline.rules import counted, name_rows
 from clare.pipeline.status import list_status
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def show_status(found: Sequence[SubsetStatus]) -> None:
         for remark in (*one.remarks, *missing):
             remarks.setdefault(remark, []).append(one.id)
     for remark, names in remarks.items():
-        console.print(f"{', '.join(names)}: {escape(remark)}", soft_wrap=True)
+        console.print(f"{', '.join(names)}: {remark}", soft_wrap=True)
     absent = [one.id for one in found if one.state == "absent" and not one.remarks]
     if absent:
         console.print(f"absent: {', '.join(absent)}", soft_wrap=True)
@@ -58,30 +58,33 @@ def show_build(
     status = list_status(load_registry(manifests), manifests)
     show_status([one for one in status if one.id in built.subsets])
     for name, reason in refused.items():
-        console.print(f"{name}: not written: {escape(reason)}", soft_wrap=True)
+        console.print(f"{name}: not written: {reason}", soft_wrap=True)
     left = built.leftovers
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(left.ignored.items()))
     if kinds:
-        console.print(f"left out by design: {escape(kinds)}", soft_wrap=True)
+        console.print(f"left out by design: {kinds}", soft_wrap=True)
     if left.unmatched:
         where = f"; all in {manifests / dataset}.unmatched.txt" if built.complete else ""
-        console.print(f"{len(left.unmatched):,} files matched nothing{where}:", soft_wrap=True)
+        console.print(
+            f"{counted(len(left.unmatched), 'file')} matched nothing{where}:", soft_wrap=True
+        )
         for line in _by_folder(left.unmatched):
-            console.print(f"  {escape(line)}", soft_wrap=True)
+            console.print(f"  {line}", soft_wrap=True)
     written = len(built.subsets) - len(refused)
-    console.print(f"{manifests}: {written} manifests, {built.rows:,} rows", soft_wrap=True)
+    console.print(
+        f"{manifests}: {counted(written, 'manifest')}, {counted(built.rows, 'row')}", soft_wrap=True
+    )
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """One line a finding, its first rows named and the others counted."""
     for finding in findings:
-        kind = "[red]FAILED[/red] " if finding.gate else "warning"
+        kind = ("FAILED ", "red") if finding.gate else "warning"
         rows = f": {name_rows(finding.rows)}" if finding.rows else ""
-        console.print(
-            f"{kind} {finding.subset}: {escape(finding.what)}{escape(rows)}", soft_wrap=True
-        )
+        said = f" {finding.subset}: {finding.what}{rows}"
+        console.print(Text.assemble(kind, said), soft_wrap=True)
     gates = sum(finding.gate for finding in findings)
-    console.print(f"{gates} gates failed, {len(findings) - gates} warnings")
+    console.print(f"{counted(gates, 'gate')} failed, {counted(len(findings) - gates, 'warning')}")
 
 
 def _by_folder(unmatched: Iterable[tuple[str, str, str]]) -> list[str]:
@@ -89,7 +92,7 @@ def _by_folder(unmatched: Iterable[tuple[str, str, str]]) -> list[str]:
     for root, path, reason in unmatched:
         groups[root, path.rpartition("/")[0] or ".", reason] += 1
     lines = [
-        f"{root}: {folder}: {number:,} files, {reason}"
+        f"{root}: {folder}: {counted(number, 'file')}, {reason}"
         for (root, folder, reason), number in groups.most_common(SHOWN_FOLDERS)
     ]
     if len(groups) > SHOWN_FOLDERS:

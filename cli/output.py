@@ -18,15 +18,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
-console = Console(highlight=False, soft_wrap=False)
-messages = Console(stderr=True, highlight=False)
+# Names of files and reasons are printed as they are: `[x]` is no style and `:x:` no picture.
+console = Console(highlight=False, soft_wrap=False, markup=False, emoji=False)
+messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def progress_bar() -> Progress:
     """A progress bar with its rate, on standard error; a log file gets nothing of it."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(show_speed=True),

@@ -63,7 +63,7 @@ class TrainView(Observer):
         if plan.resumed:
             messages.print(f"going on after {plan.resumed} epochs")
         for note in plan.notes:
-            messages.print(f"[bold yellow]{note}[/]")
+            messages.print(note, style="bold yellow")
 
     def loading(self, done: int, total: int) -> None:
         """Show the mebibytes of features that are in memory."""

@@ -1,6 +1,8 @@
 """The command line in a working folder of its own."""
 
+import os
 import sys
+from unittest import mock
 
 import pytest
 
@@ -11,10 +13,6 @@ from clare.cli.app import main
 def clare(monkeypatch, tmp_path, capsys):
     """Run a command line in an empty working folder: (exit code, standard output, error)."""
     monkeypatch.chdir(tmp_path)
-    for name in ("CLARE_STORE", "CLARE_ROOT", "CLARE_MANIFESTS"):
-        # Set first, so that what the command itself sets is undone after the test.
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*args) -> tuple[int, str, str]:
@@ -24,4 +22,8 @@ def clare(monkeypatch, tmp_path, capsys):
         captured = capsys.readouterr()
         return int(done.value.code or 0), captured.out, captured.err
 
-    return run
+    # What a command itself sets, from clare.toml, is undone after the test.
+    with mock.patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("CLARE_")]:
+            del os.environ[name]
+        yield run
