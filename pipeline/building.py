@@ -18,6 +18,7 @@ from clare.pipeline.indexing import Indexed, SideFiles, index_folder, with_uniqu
 from clare.pipeline.manifest import Manifest, Sample, natural_key, write_manifest
 from clare.pipeline.placement import Placer
 from clare.pipeline.roots import Roots
+from clare.pipeline.rules import counted
 from clare.pipeline.subsets import Registry, Subset
 from clare.pipeline.tree import Folder, list_tree
 
@@ -322,7 +323,7 @@ def _facts(
 def _without_rows(facts: Mapping[str, Any]) -> str:
     videos = sum(facts["ignored"].get(suffix, 0) for suffix in (".mp4", ".avi", ".mov", ".mkv"))
     if videos:
-        return f"{videos} videos and no frames: extract their frames first"
+        return f"{counted(videos, 'video')} and no frames: extract their frames first"
     if facts["empty_folders"]:
-        return f"{len(facts['empty_folders'])} folders, all empty"
-    return f"no image that fits its layouts ({facts['unmatched']} files that fit none)"
+        return f"{counted(len(facts['empty_folders']), 'folder')}, all empty"
+    return f"no image that fits a layout ({counted(facts['unmatched'], 'other file')})"

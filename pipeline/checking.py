@@ -11,7 +11,7 @@ from statistics import median
 from clare.errors import InputError, ManifestError
 from clare.pipeline.building import read_facts
 from clare.pipeline.manifest import Manifest, Sample, read_rows
-from clare.pipeline.rules import broken_rules
+from clare.pipeline.rules import broken_rules, counted
 from clare.pipeline.shared_rows import SharedRows
 from clare.pipeline.status import SUFFIXES, find_manifest
 from clare.pipeline.subsets import Registry, Subset
@@ -127,22 +127,22 @@ def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:
     for status in ("missing", "empty", "corrupt", "duplicate"):
         rows = [f"{s.sample_id} ({s.path})" for s in manifest.samples if s.status == status]
         if rows:
-            yield Finding(name, False, f"{len(rows)} files are {status}", tuple(rows))
+            yield Finding(name, False, f"{counted(len(rows), 'file')} {status}", tuple(rows))
     few, usual = _few_frames(manifest.samples)
     if few:
-        what = f"{len(few)} folders have fewer frames than the median, {usual}"
+        what = f"{counted(len(few), 'folder')} with fewer frames than the median, {usual}"
         yield Finding(name, False, what, tuple(few))
     facts = read_facts(path)
     if facts.get("empty_folders"):
         empty = tuple(facts["empty_folders"])
-        yield Finding(name, False, f"{len(empty)} folders are empty", empty)
+        yield Finding(name, False, counted(len(empty), "empty folder"), empty)
 
 
 def _few_frames(samples: Sequence[Sample]) -> tuple[list[str], int]:
     """Folders of frames with fewer rows than usual in their domain, and how many are usual."""
     groups: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
-        if sample.frame_idx is not None:
+        if sample.frame_idx is not None and sample.status != "duplicate":
             groups[sample.domain][sample.sample_id.rpartition("/")[0]] += 1
     few: list[str] = []
     usual = 0

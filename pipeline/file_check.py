@@ -10,6 +10,7 @@ from clare.pipeline.checking import Finding
 from clare.pipeline.headers import THREADS
 from clare.pipeline.manifest import Manifest, Sample
 from clare.pipeline.roots import Roots
+from clare.pipeline.rules import counted
 
 
 class FileCheck:
@@ -35,9 +36,8 @@ class FileCheck:
                 if fault:
                     faults.setdefault(fault, []).append(f"{sample.sample_id} ({sample.path})")
         for fault, rows in sorted(faults.items()):
-            what = (
-                f"{len(rows)} files are {fault}, and the manifest does not say so: build it again"
-            )
+            number = counted(len(rows), "file")
+            what = f"{number} {fault}, which the manifest does not know: build it again"
             yield Finding(manifest.name, False, what, tuple(rows))
 
     def _is_known(self, root: str, samples: list[Sample]) -> bool:

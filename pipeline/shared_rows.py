@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clare.pipeline.manifest import Manifest, Sample
+from clare.pipeline.rules import counted
 from clare.pipeline.subsets import Domain, Registry
 
 Broken = tuple[str, list[str]]
 """What is wrong, and the rows."""
+
+_Holder = tuple[int, str, str]
+"""Label, split and subset of a row; rows share them, so that a file costs a number and a link."""
 
 
 class SharedRows:
@@ -23,7 +27,8 @@ class SharedRows:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._identities: dict[tuple[str, str], tuple[str, str, str]] = {}
-        self._files: dict[int, tuple[int, str, str, str]] = {}
+        self._files: dict[int, _Holder] = {}
+        self._holders: dict[_Holder, _Holder] = {}
 
     def add(self, manifest: Manifest) -> Iterator[Broken]:
         """Gates that the manifest breaks together with those before it."""
@@ -37,9 +42,9 @@ class SharedRows:
         for sample in manifest.samples:
             first = self._files.get(hash(("sha256", sample.sha256))) if sample.sha256 else None
             if first is not None and first[2] != manifest.name and first[0] == sample.label:
-                found.append(f"{sample.sample_id} (as {first[3]})")
+                found.append(f"{sample.sample_id} (in {first[2]})")
         if found:
-            yield f"{len(found)} images stand byte for byte in another subset", found
+            yield f"{counted(len(found), 'image')} byte for byte in another subset too", found
 
     def _two_splits(self, manifest: Manifest) -> Iterator[Broken]:
         found: dict[tuple[str, str], str] = {}
@@ -84,17 +89,16 @@ class SharedRows:
         labels: list[str] = []
         splits: list[str] = []
         for sample in manifest.samples:
+            made = (sample.label, sample.split, manifest.name)
+            holder = self._holders.setdefault(made, made)
             for key in _file_keys(sample):
-                entry = (sample.label, sample.split, manifest.name, sample.sample_id)
-                first = self._files.setdefault(key, entry)
-                if first[2] == manifest.name:
+                label, split, subset = self._files.setdefault(key, holder)
+                if subset == manifest.name:
                     continue
-                if first[0] != sample.label:
-                    labels.append(f"{sample.sample_id} (as {first[3]})")
-                elif sample.split and first[1] and first[1] != sample.split:
-                    splits.append(
-                        f"{sample.sample_id} in {sample.split} ({first[3]} in {first[1]})"
-                    )
+                if label != sample.label:
+                    labels.append(f"{sample.sample_id} ({sample.path}, also in {subset})")
+                elif sample.split and split and split != sample.split:
+                    splits.append(f"{sample.sample_id} in {sample.split} ({subset}: {split})")
         if labels:
             yield "one file with two labels, here and in another subset", labels
         if splits:

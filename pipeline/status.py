@@ -11,6 +11,7 @@ from typing import Any
 from clare.errors import ManifestError
 from clare.pipeline.building import read_facts
 from clare.pipeline.manifest import Sample, read_rows
+from clare.pipeline.rules import counted
 from clare.pipeline.subsets import Registry, Subset
 
 SUFFIXES = (".csv", ".csv.gz")
@@ -105,11 +106,11 @@ def _why_absent(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts:
         videos = facts["ignored"].get(".mp4", 0)
         if videos:
-            yield f"{videos} videos on disk, no frames"
+            yield f"{counted(videos, 'video')} on disk, no frames"
         if facts["empty_folders"]:
-            yield f"{len(facts['empty_folders'])} empty folders on disk"
+            yield f"{counted(len(facts['empty_folders']), 'empty folder')} on disk"
         if facts["unmatched"]:
-            yield f"{facts['unmatched']} files on disk that fit no layout"
+            yield f"{counted(facts['unmatched'], 'file')} on disk that no layout fits"
 
 
 def _missing(subset: Subset, facts: Mapping[str, Any]) -> Iterator[str]:
@@ -128,9 +129,8 @@ def _missing(subset: Subset, facts: Mapping[str, Any]) -> Iterator[str]:
         known = facts.get("folders", {}).get(domain)
         if known is None:
             continue
-        # Where a domain has a test release of its own, that is what was counted.
-        both = len(known) > 1 and subset.category != "real" and "test" in known
-        found = known["test"] if both else sum(known.values())
+        # Where the test release is one of its own, it is what the registry counts.
+        found = known.get("test", 0) if len(subset.roots) > 1 else sum(known.values())
         if found < number:
             yield f"{found} of {number} folders of {domain}"
 
@@ -140,11 +140,11 @@ def _remarks(facts: Mapping[str, Any]) -> Iterator[str]:
         if status != "ok":
             yield f"{number} {status}"
     if facts.get("empty_folders"):
-        yield f"{len(facts['empty_folders'])} empty folders"
+        yield counted(len(facts["empty_folders"]), "empty folder")
     for reason, number in sorted(facts.get("unassigned", {}).items()):
-        yield f"{number} without a split: {reason}"
+        yield f"{counted(number, 'row')} without a split: {reason}"
     if facts.get("unmatched"):
-        yield f"{facts['unmatched']} files fit no layout"
+        yield f"{counted(facts['unmatched'], 'file')} that no layout fits"
     yield from _without_validation(facts["counts"])
 
 

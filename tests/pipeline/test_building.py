@@ -30,7 +30,7 @@ def built(tree):
 def manifests(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("manifests")
     assert write_dataset(built, "df40", folder) == {
-        "mobileswap": "no image that fits its layouts (1 files that fit none)"
+        "mobileswap": "no image that fits a layout (1 other file)"
     }
     return folder
 
@@ -171,7 +171,7 @@ def test_status_tells_what_is_there_partly_and_not(manifests):
     assert "4 of 140 folders of ff" in status["pixart"].remarks
     assert "2 empty folders" in status["rddm"].remarks
     assert status["mobileswap"].state == "absent"
-    assert status["mobileswap"].remarks == ("1 files on disk that fit no layout",)
+    assert status["mobileswap"].remarks == ("1 file on disk that no layout fits",)
     assert status["mcnet"].state == "absent" and status["mcnet"].remarks == ()
 
 

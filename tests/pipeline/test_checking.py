@@ -220,12 +220,12 @@ def test_warnings_name_what_deserves_a_look(manifests):
     def rows_of(subset, words):
         return next(rows for (name, what), rows in said.items() if name == subset and words in what)
 
-    assert "starganv2/real/547.jpg" in rows_of("starganv2", "1 files are empty")[0]
-    assert "broken.png" in rows_of("pixart", "1 files are corrupt")[0]
-    assert "@df40_train" in rows_of("simswap", "1 files are duplicate")[0]
-    few = rows_of("fomm", "fewer frames than the median, 4")
+    assert "starganv2/real/547.jpg" in rows_of("starganv2", "1 file empty")[0]
+    assert "broken.png" in rows_of("pixart", "1 file corrupt")[0]
+    assert "@df40_train" in rows_of("simswap", "1 file duplicate")[0]
+    few = rows_of("fomm", "1 folder with fewer frames than the median, 4")
     assert few == ("df40/fomm/ff/000_003 (1)",)
-    assert set(rows_of("rddm", "2 folders are empty")) == {
+    assert set(rows_of("rddm", "2 empty folders")) == {
         "df40_test/RDDM/ff/003",
         "df40_test/RDDM/cdf/Fake_from_Celeb-real/id1_0000",
     }
@@ -247,7 +247,7 @@ def test_a_pool_that_is_not_built_and_copies_in_another_subset_are_said(manifest
     found = check_manifests(REGISTRY, manifests)
     assert any(one.subset == "simswap" and "build celebdf_v2_real" in one.what for one in found)
     [copy] = [one for one in found if "byte for byte" in one.what]
-    assert copy.subset == "simswap" and FRAME in copy.rows[0] and twin.sample_id in copy.rows[0]
+    assert copy.subset == "simswap" and FRAME in copy.rows[0] and "in blendface" in copy.rows[0]
 
 
 def test_files_that_changed_since_are_seen(manifests, tree, tmp_path):
@@ -262,15 +262,15 @@ def test_files_that_changed_since_are_seen(manifests, tree, tmp_path):
         found = [
             one
             for one in check_manifests(REGISTRY, manifests, ["simswap"], look=look)
-            if "the manifest does not say so" in one.what
+            if "the manifest does not know" in one.what
         ]
         kinds = {one.what.split(",")[0]: one.rows for one in found}
-        expected = {"1 files are missing", "1 files are empty"}
-        assert set(kinds) == (expected | {"1 files are not decodable"} if decode else expected)
-        assert FRAME in kinds["1 files are missing"][0]
+        expected = {"1 file missing", "1 file empty"}
+        assert set(kinds) == (expected | {"1 file not decodable"} if decode else expected)
+        assert FRAME in kinds["1 file missing"][0]
     unknown = FileCheck(Roots(None, {}))
     assert not [
         one
         for one in check_manifests(REGISTRY, manifests, ["simswap"], look=unknown)
-        if "say so" in one.what
+        if "does not know" in one.what
     ]
