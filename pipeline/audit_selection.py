@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from clare.errors import InputError
 from clare.pipeline.manifest import Manifest
 from clare.pipeline.registry import load_registry
 from clare.pipeline.roots import Roots
@@ -37,6 +38,11 @@ def select_audited(
         InputError: nothing was named, or a name has no manifest.
         ManifestError: a manifest breaks a rule.
     """
+    if not (subsets or files or reals or fakes):
+        raise InputError(
+            "nothing to audit: name a subset, --manifest FILE, or folders with --real DIR and "
+            "--fake DIR"
+        )
     selected = select_manifests(subsets, files, folder, roots, reals, fakes)
     if pools is None and all(s.label == 1 for manifest, _ in selected for s in manifest.samples):
         pools = ",".join(_registered_pools([manifest for manifest, _ in selected], folder))

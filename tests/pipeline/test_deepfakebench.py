@@ -1,6 +1,7 @@
 """Official lists: read, refused where they leak, and found on disk whatever the layout."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.errors import InputError, ManifestError
+from clare.pipeline.building import build_dataset
 from clare.pipeline.deepfakebench import import_list
 from clare.pipeline.listed_videos import label_of, read_list
 from clare.pipeline.manifest import read_manifest, write_manifest
@@ -20,7 +22,7 @@ PREFIX = "deepfakes_detection_datasets"
 
 def write_list(path, labels, *, name=None, compression=None):
     """Labels: label to split to video to frames; every entry repeats its label."""
-    body = {}
+    body: dict[str, dict] = {}
     for label, splits in labels.items():
         body[label] = {}
         for split, videos in splits.items():
@@ -38,11 +40,6 @@ def touch(root, *paths):
 
 def roots(**folders):
     return Roots(None, folders)
-
-
-def found(imported):
-    """Path on disk by listed path, of the rows that are there."""
-    return {s.extra["source_path"]: s.path for s in imported.manifest.samples if s.status == "ok"}
 
 
 @pytest.fixture
@@ -170,6 +167,33 @@ def test_a_root_may_be_the_collection_or_the_method_itself(tmp_path):
         assert (tmp_path / root / sample.path).is_file()
         assert sample.source_ids == "cdf:id0|cdf:id1" and sample.domain == "cdf"
         assert (imported.manifest.name, sample.category) == ("blendface", "FS")
+
+
+def test_a_file_in_its_place_gets_the_row_that_a_build_gives_it(tmp_path):
+    """Same id, same people (here from the file's name), so features of either serve both."""
+    inside = "cdf/Fake_from_Celeb-real/id10_0001/Celeb-real_id13_0011_045.png"
+    listed = f"{PREFIX}/DF40/pixart/cdf/Celeb-real/id10_0001/Celeb-real_id13_0011_045.png"
+    path = write_list(tmp_path / "pixart_cdf.json", {"pixart_Fake": {"test": {"v": [listed]}}})
+    touch(tmp_path / "DF40/pixart", inside)
+    known = {"df40_test": tmp_path / "DF40"}
+    found = build_dataset(load_registry(), "df40", known, wanted=("pixart",))
+    (built,) = found.subsets["pixart"].samples
+    (row,) = import_list(path, Roots(None, known)).manifest.samples
+    assert row.source_ids == "cdf:id13" and row.sample_id == built.sample_id
+    assert replace(row, extra={}) == built
+    # Under a root of another name, the same people by the same rule.
+    (row,) = import_list(path, roots(mine=tmp_path)).manifest.samples
+    assert row.source_ids == "cdf:id13"
+
+
+def test_a_label_that_its_place_denies_is_refused(tmp_path):
+    listed = "DF40/whichfaceisreal/real/1.png"
+    path = write_list(
+        tmp_path / "whichisreal.json", {"whichisreal_Fake": {"test": {"1": [listed]}}}
+    )
+    touch(tmp_path, listed)
+    with pytest.raises(InputError, match="under the other label than where they lie"):
+        import_list(path, roots(df40_test=tmp_path / "DF40"))
 
 
 @pytest.mark.parametrize("name", ["ff", "000", "real", "FaceForensics++"])
@@ -321,7 +345,7 @@ def test_one_file_listed_under_two_spellings_is_one_row(tmp_path):
     labels = {"X_Fake": {"test": {"a": ["X/a.png", "./X/a.png", "X\\a.png"]}}}
     touch(tmp_path, "X/a.png")
     imported = import_list(write_list(tmp_path / "X.json", labels), roots(x=tmp_path))
-    assert list(found(imported).values()) == ["X/a.png"]
+    assert [s.path for s in imported.manifest.samples] == ["X/a.png"]
 
 
 @pytest.mark.parametrize(
