@@ -79,11 +79,11 @@ class Bench:
 def end_to_end(bench: Bench) -> dict[str, float]:
     """The product's loop; slots are assigned before the clock starts, as for the others."""
     store = create_store(bench.new_folder() / "store")
-    store.assign_rows(SUBSET, rows_of_samples(bench.manifest.samples, bench.roots, []))
+    rows = store.assign_rows(SUBSET, rows_of_samples(bench.manifest.samples, bench.roots, []))
     features = open_features(store, SUBSET, bench.extractors)
     loader = Loader(bench.roots, ImageSettings())
     began = time.perf_counter()
-    extract(store, SUBSET, features, bench.runners(), loader)
+    extract(store, SUBSET, [row.slot for row in rows], features, bench.runners(), loader)
     seconds = time.perf_counter() - began
     loader.close()
     return {"end to end": seconds}

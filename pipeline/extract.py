@@ -7,11 +7,15 @@ may work on one store; a shard is written whole and journalled, so a run may die
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 
 import numpy as np
 
@@ -63,10 +67,19 @@ class ExtractReport:
 
 @dataclass
 class _Work:
-    """One shard on its way: its rows, the runners of the features claimed for it, its images."""
+    """One shard on its way.
+
+    Args:
+        shard: its number.
+        rows: offset to row, of all that some extractor lacks.
+        lacking: extractor to the offsets that it lacks, of the features claimed.
+        runners: of these extractors.
+        loading: its images.
+    """
 
     shard: int
     rows: dict[int, Row]
+    lacking: dict[str, list[int]]
     runners: list[BatchRunner]
     loading: list[Future[LoadedShard]]
 
@@ -74,7 +87,7 @@ class _Work:
 def open_features(
     store: FeatureStore, subset: str, extractors: Sequence[Extractor]
 ) -> dict[str, Feature]:
-    """Declare the extractors' arrays for one subset and write their assets.
+    """Declare the extractors' arrays for one subset.
 
     Returns:
         Extractor name to the feature of this subset.
@@ -82,26 +95,46 @@ def open_features(
     features = {}
     for extractor in extractors:
         store.declare(extractor.fingerprint, extractor.fields)
-        store.write_assets(extractor.fingerprint.key, extractor.assets)
         features[extractor.name] = store.feature(
             subset, extractor.name, extractor.fingerprint.digest
         )
     return features
 
 
-def pending_shards(features: Mapping[str, Feature]) -> dict[int, list[str]]:
-    """Shards that lack a feature, each with the extractors that it lacks, in shard order."""
-    pending: dict[int, list[str]] = {}
-    for name, feature in features.items():
+def pending_shards(
+    features: Mapping[str, Feature], wanted: np.ndarray
+) -> dict[int, dict[str, list[int]]]:
+    """What is to be done, in shard order.
+
+    Args:
+        features: by extractor.
+        wanted: the slots that may be worked on.
+
+    Returns:
+        Shard to extractor to the offsets that it lacks.
+    """
+    for feature in features.values():
         feature.refresh()
-        for shard in feature.pending():
-            pending.setdefault(shard, []).append(name)
+    return _lacking(features, wanted)
+
+
+def _lacking(
+    features: Mapping[str, Feature], wanted: np.ndarray
+) -> dict[int, dict[str, list[int]]]:
+    pending: dict[int, dict[str, list[int]]] = {}
+    for name, feature in features.items():
+        slots = np.intersect1d(feature.pending_slots(), wanted)
+        for shard, offset in zip(
+            *(part.tolist() for part in divmod(slots, SHARD_ROWS)), strict=True
+        ):
+            pending.setdefault(shard, {}).setdefault(name, []).append(offset)
     return dict(sorted(pending.items()))
 
 
 def extract(
     store: FeatureStore,
     subset: str,
+    slots: Collection[int],
     features: Mapping[str, Feature],
     runners: Mapping[str, BatchRunner],
     loader: Loader,
@@ -110,11 +143,12 @@ def extract(
     progress: Callable[[int, int], None] | None = None,
     waiting: Callable[[int], None] | None = None,
 ) -> ExtractReport:
-    """Bring every live row of a subset into the store, for each extractor that lacks it.
+    """Bring rows of a subset into the store, for each extractor that lacks them.
 
     Args:
         store: an open store whose rows are assigned.
         subset: the subset to work on.
+        slots: of the rows to work on; those of earlier manifests may have no file any more.
         features: from `open_features`.
         runners: extractor name to its batch runner.
         loader: decodes; the caller closes it.
@@ -129,26 +163,29 @@ def extract(
     report = ExtractReport()
     began = time.perf_counter()
     writer = _Writer(store, subset, report, progress)
-    computer = _Computer(features, writer, report, strict)
     tried: set[tuple[int, str]] = set()
+    wanted = np.unique(np.fromiter(slots, np.int64))
     try:
-        while pending := _not_tried(pending_shards(features), tried):
-            queue: deque[_Work] = deque()
-            claimed = False
-            for work in _claim(pending, features, runners, loader):
-                claimed = True
-                tried.update((work.shard, runner.extractor.name) for runner in work.runners)
-                queue.append(work)
-                if len(queue) > LOOKAHEAD:
+        with _interrupts() as stop_if_asked:
+            computer = _Computer(features, writer, report, strict, stop_if_asked)
+            while pending := _not_tried(pending_shards(features, wanted), tried):
+                queue: deque[_Work] = deque()
+                claimed = False
+                for work in _claim(pending, wanted, features, runners, loader):
+                    claimed = True
+                    tried.update((work.shard, name) for name in work.lacking)
+                    queue.append(work)
+                    if len(queue) > LOOKAHEAD:
+                        computer.compute(queue.popleft())
+                while queue:
                     computer.compute(queue.popleft())
-            while queue:
-                computer.compute(queue.popleft())
-            computer.finish()
-            writer.drain()
-            if not claimed:
-                if waiting is not None:
-                    waiting(len(pending))
-                time.sleep(POLL_SECONDS)
+                computer.finish()
+                writer.drain()
+                if not claimed:
+                    stop_if_asked()
+                    if waiting is not None:
+                        waiting(len(pending))
+                    time.sleep(POLL_SECONDS)
     finally:
         writer.close()
         for shard, name in tried:
@@ -160,8 +197,37 @@ def extract(
     return report
 
 
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Remember Ctrl-C: Python drops the exception where it strikes a library's callback.
+
+    Yields:
+        Raises KeyboardInterrupt if Ctrl-C was pressed.
+    """
+    pressed = threading.Event()
+
+    def stop_if_asked() -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield stop_if_asked
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        previous(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield stop_if_asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def _not_tried(
-    pending: Mapping[int, Sequence[str]], tried: set[tuple[int, str]]
+    pending: Mapping[int, Mapping[str, list[int]]], tried: set[tuple[int, str]]
 ) -> dict[int, list[str]]:
     """Leave out what this run did: a shard with a changed file stays pending for the next run."""
     left = {s: [n for n in names if (s, n) not in tried] for s, names in pending.items()}
@@ -170,6 +236,7 @@ def _not_tried(
 
 def _claim(
     pending: Mapping[int, Sequence[str]],
+    wanted: np.ndarray,
     features: Mapping[str, Feature],
     runners: Mapping[str, BatchRunner],
     loader: Loader,
@@ -179,13 +246,17 @@ def _claim(
     Lazy: a shard is taken when it is asked for, so that runs side by side share the work.
     """
     for shard, names in pending.items():
-        claimed = [n for n in names if features[n].claim(shard)]
+        claimed = {name: features[name] for name in names if features[name].claim(shard)}
         if claimed:
-            taken = features[claimed[0]].shard_rows(shard)
+            # Looked at again, because another run may have done some meanwhile.
+            lacking = _lacking(claimed, wanted).get(shard, {})
+            offsets = {offset for some in lacking.values() for offset in some}
+            taken = next(iter(claimed.values())).shard_rows(shard)
             rows = {row.slot % SHARD_ROWS: row for row in taken}
-            wanted = [runners[n] for n in claimed]
-            loading = loader.start(rows, [runner.extractor for runner in wanted])
-            yield _Work(shard, rows, wanted, loading)
+            rows = {offset: row for offset, row in rows.items() if offset in offsets}
+            chosen = [runners[name] for name in claimed]
+            loading = loader.start(rows, [runner.extractor for runner in chosen])
+            yield _Work(shard, rows, {n: lacking.get(n, []) for n in claimed}, chosen, loading)
 
 
 class _Shard:
@@ -195,9 +266,12 @@ class _Shard:
         self.work = work
         self.feature = feature
         self.runner = runner
-        self.loaded = loaded
-        self.failed = dict(loaded.failed)
-        self.missing = len(loaded.inputs)
+        lacking = set(work.lacking[runner.extractor.name])
+        self.offsets = sorted(lacking & loaded.inputs.keys())
+        self.failed = {o: why for o, why in loaded.failed.items() if o in lacking}
+        self.changed = {o: why for o, why in loaded.changed.items() if o in lacking}
+        self.thumbnails = loaded.thumbnails
+        self.missing = len(self.offsets)
         self.values = {
             name: np.zeros((SHARD_ROWS, *spec.shape), spec.dtype)
             for name, spec in feature.fields.items()
@@ -223,7 +297,9 @@ class _Computer:
         writer: _Writer,
         report: ExtractReport,
         strict: bool,
+        stop_if_asked: Callable[[], None],
     ) -> None:
+        self._stop_if_asked = stop_if_asked
         self._features = features
         self._writer = writer
         self._report = report
@@ -242,14 +318,18 @@ class _Computer:
         for runner in work.runners:
             name = runner.extractor.name
             shard = _Shard(work, runner, self._features[name], loaded)
-            waiting = sorted(loaded.inputs)
+            waiting = shard.offsets
             if not waiting:
                 self._writer.submit(shard)
             while waiting:
+                self._stop_if_asked()
                 offsets = waiting[: runner.micro_batch]
                 try:
                     launched = runner.launch([loaded.inputs[o][name] for o in offsets])
                 except BatchTooLargeError:
+                    self._fetch(keep=0)
+                    # From its start: a shard is made with one size of micro-batch.
+                    waiting, shard.missing = shard.offsets, len(shard.offsets)
                     continue
                 waiting = waiting[len(offsets) :]
                 self._in_flight.append((launched, offsets, shard))
@@ -304,13 +384,16 @@ class _Writer:
     def _write(self, shard: _Shard) -> None:
         began = time.perf_counter()
         work, report = shard.work, self._report
-        if shard.loaded.thumbnails:
-            self._store.write_thumbnails(self._subset, work.shard, shard.loaded.thumbnails)
-        shard.feature.write_shard(work.shard, shard.values, shard.failed, shard.runner.made_with())
+        if shard.thumbnails:
+            self._store.write_thumbnails(self._subset, work.shard, shard.thumbnails)
+        complete = set(shard.offsets) - set(shard.failed)
+        if complete or shard.failed:
+            made_with = shard.runner.made_with()
+            shard.feature.write_shard(work.shard, shard.values, shard.failed, made_with, complete)
         shard.feature.release(work.shard)
         seconds = report.stage_seconds
         seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - began
-        for offset, reason in (shard.failed | shard.loaded.changed).items():
+        for offset, reason in (shard.failed | shard.changed).items():
             row = work.rows[offset]
             report.failures.setdefault((self._subset, row.sample_id, row.view), reason)
         if shard.runner is work.runners[-1]:  # shards are written in the order of their runners

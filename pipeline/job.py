@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -12,12 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from clare.errors import InputError
 from clare.pipeline.batching import BatchRunner
 from clare.pipeline.extract import ExtractReport, extract, open_features, pending_shards
 from clare.pipeline.extractor import Extractor, Runtime
 from clare.pipeline.images import ImageSettings, PreparedImage, load_views
-from clare.pipeline.loading import Loader
+from clare.pipeline.loading import Loader, gather
 from clare.pipeline.manifest import Manifest
 from clare.pipeline.roots import Roots
 from clare.pipeline.rows import rows_of_samples
@@ -26,6 +30,15 @@ from clare.store.feature_store import FeatureStore, create_store
 from clare.store.spec import SHARD_ROWS
 
 BACKBONES = ("real", "tiny")
+
+TIMED = 8
+"""Rows of a subset that are decoded for the estimate of the time."""
+
+THUMBNAIL_BYTES = 4096
+"""About what a thumbnail takes."""
+
+CHECKSUM_BYTES = 20
+"""What a row of a field takes beside its values: its place in the shard, and its checksum."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,7 @@ def run_job(job: ExtractJob, observer: Observer) -> ExtractReport:
     store = create_store(job.store)
     observer.loading_models(job.features)
     extractors = create_extractors(job)
-    assigned: dict[str, int] = {}
+    slots: dict[str, list[int]] = {}
     features: dict[str, dict[str, Feature]] = {}
     for manifest, roots in job.manifests:
         subset = manifest.name
@@ -128,18 +141,26 @@ def run_job(job: ExtractJob, observer: Observer) -> ExtractReport:
             views=job.views,
             progress=partial(observer.reading, subset),
         )
-        assigned[subset] = len(store.assign_rows(subset, rows))
+        slots[subset] = [row.slot for row in store.assign_rows(subset, rows)]
         features[subset] = open_features(store, subset, extractors)
-    runners = {e.name: _runner(job, e, [f[e.name] for f in features.values()]) for e in extractors}
-    observer.planned(_plan(job, store, assigned, features, runners))
+    runners = {e.name: BatchRunner(e, job.runtime.device, job.micro_batch) for e in extractors}
+    assets = {e.fingerprint.key: _assets(store, e) for e in extractors}
+    todo = {name: pending_shards(features[name], np.array(slots[name])) for name in features}
+    _keep_micro_batches(job, runners, next(iter(features.values())))
+    observer.planned(_plan(job, store, slots, todo, runners, assets))
+    for key, files in assets.items():
+        store.write_assets(key, files)
+    del assets
     total = ExtractReport()
     for manifest, roots in job.manifests:
         subset = manifest.name
-        loader = Loader(roots, job.images, threads=job.loaders, thumbnails=job.thumbnails)
+        _keep_micro_batches(job, runners, features[subset])
+        loader = _loader(job, roots)
         try:
             report = extract(
                 store,
                 subset,
+                slots[subset],
                 features[subset],
                 runners,
                 loader,
@@ -182,59 +203,90 @@ def create_extractors(job: ExtractJob) -> list[Extractor]:
         return [create_extractor(n, settings.get(n, {}), job.images, job.runtime) for n in names]
 
 
-def _runner(job: ExtractJob, extractor: Extractor, features: Sequence[Feature]) -> BatchRunner:
-    """The batch size that the store was begun with is kept, so that equal images get equal bits."""
-    device = job.runtime.device
-    micro_batch = job.micro_batch
-    for feature in features:
-        made = feature.made_with()
-        if micro_batch is None and made is not None and made["device"] == device:
-            micro_batch = made["micro_batch"]
-    return BatchRunner(extractor, device, micro_batch)
+def _loader(job: ExtractJob, roots: Roots) -> Loader:
+    return Loader(roots, job.images, threads=job.loaders, thumbnails=job.thumbnails)
+
+
+def _assets(store: FeatureStore, extractor: Extractor) -> Mapping[str, bytes]:
+    """The asset files that are still to be written."""
+    return {} if store.has_assets(extractor.fingerprint.key) else extractor.assets()
+
+
+def _keep_micro_batches(
+    job: ExtractJob, runners: Mapping[str, BatchRunner], features: Mapping[str, Feature]
+) -> None:
+    """The batch size that a subset was begun with is kept, so that equal images get equal bits."""
+    for name, runner in runners.items():
+        made = features[name].made_with()
+        if job.micro_batch is None and made is not None and made["device"] == job.runtime.device:
+            runner.micro_batch = made["micro_batch"]
 
 
 def _plan(
     job: ExtractJob,
     store: FeatureStore,
-    assigned: Mapping[str, int],
-    features: Mapping[str, Mapping[str, Feature]],
+    slots: Mapping[str, list[int]],
+    todo: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
     runners: Mapping[str, BatchRunner],
+    assets: Mapping[str, Mapping[str, bytes]],
 ) -> Plan:
-    pending_rows = 0
-    disk = 0
-    images: dict[str, int] = dict.fromkeys(runners, 0)
-    for subset, by_name in features.items():
-        pending = pending_shards(by_name)
-        slots = [0] * (1 + max(pending, default=0))
-        for row in store.rows(subset):
-            if row.slot // SHARD_ROWS < len(slots):
-                slots[row.slot // SHARD_ROWS] += 1
-        for shard, names in pending.items():
-            pending_rows += slots[shard]
-            for name in names:
-                images[name] += slots[shard]
-                disk += sum(
-                    SHARD_ROWS * (spec.row_bytes + 20) for spec in by_name[name].fields.values()
-                )
+    images: Counter[str] = Counter()
+    disk = sum(len(content) for files in assets.values() for content in files.values())
+    pending = 0
+    for shards in todo.values():
+        for lacking in shards.values():
+            rows = len({offset for offsets in lacking.values() for offset in offsets})
+            pending += rows
+            disk += rows * THUMBNAIL_BYTES if job.thumbnails else 0
+            for name, offsets in lacking.items():
+                images[name] += len(offsets)
+                fields = runners[name].extractor.fields
+                disk += sum(SHARD_ROWS * (spec.row_bytes + CHECKSUM_BYTES) for spec in fields)
     store.check_free_space(disk)
-    seconds = None
-    if pending_rows:
-        sample = _any_image(job.images)
-        seconds = sum(
-            count * runners[name].seconds_an_image(runners[name].extractor.prepare(sample))
-            for name, count in images.items()
-            if count
-        )
     return Plan(
-        rows=sum(assigned.values()),
-        pending=pending_rows,
+        rows=sum(map(len, slots.values())),
+        pending=pending,
         disk=disk,
         free=shutil.disk_usage(store.path).free,
-        seconds=seconds,
+        seconds=_seconds(job, store, todo, runners, images) if pending else None,
         micro_batches={n: r.micro_batch for n, r in runners.items()},
         fingerprints={n: r.extractor.fingerprint.key for n, r in runners.items()},
         backbone=job.backbone,
     )
+
+
+def _seconds(
+    job: ExtractJob,
+    store: FeatureStore,
+    todo: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
+    runners: Mapping[str, BatchRunner],
+    images: Mapping[str, int],
+) -> float:
+    """How long it will take, from a few rows: cores share decoding and models, a GPU does not."""
+    sample = _any_image(job.images)
+    models = sum(
+        count * runners[name].seconds_an_image(runners[name].extractor.prepare(sample))
+        for name, count in images.items()
+    )
+    decoding = 0.0
+    for manifest, roots in job.manifests:
+        lacking = todo[manifest.name]
+        rows = sum(len(set().union(*names.values())) for names in lacking.values())
+        places = {
+            (shard, o) for shard, names in lacking.items() for o in set().union(*names.values())
+        }
+        some = [r for r in store.rows(manifest.name) if divmod(r.slot, SHARD_ROWS) in places][
+            :TIMED
+        ]
+        if some:
+            loader = _loader(job, roots)
+            try:
+                began = time.perf_counter()
+                gather(loader.start(dict(enumerate(some)), [r.extractor for r in runners.values()]))
+                decoding += rows * (time.perf_counter() - began) / len(some)
+            finally:
+                loader.close()
+    return max(models, decoding) if job.runtime.device.startswith("cuda") else models + decoding
 
 
 def _any_image(images: ImageSettings) -> PreparedImage:

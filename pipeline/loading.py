@@ -112,7 +112,11 @@ class Loader:
         data = _read_known(self._roots.resolve(sample), row.content)
         mask = None
         if sample.mask_path:
-            mask = read_content(self._roots.resolve(sample, sample.mask_path))
+            known = str(row.columns.get("mask_content", ""))
+            try:
+                mask = _read_known(self._roots.resolve(sample, sample.mask_path), known)
+            except ImageError as error:
+                raise type(error)(f"mask {error}") from error
         return load_views(
             data,
             self._images,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from clare.pipeline.manifest import Sample
@@ -42,17 +43,23 @@ def rows_of_samples(
         The rows in the samples' order, the views of a sample side by side; ``slot`` is -1. A
         file that is unreadable or empty has the empty content hash.
     """
-    stored = {row.sample_id: row for row in known if row.view == 0}
+    stored: dict[str, list[Row]] = {}
+    for row in known:
+        stored.setdefault(row.sample_id, []).append(row)
     rows: list[Row] = []
 
     def describe(sample: Sample) -> tuple[str, dict[str, Any]]:
-        return _content(sample, roots.resolve(sample), stored.get(sample.sample_id))
+        plain = [row for row in stored.get(sample.sample_id, ()) if row.view == 0]
+        return _describe(sample, roots, plain[0] if plain else None)
 
     with ThreadPoolExecutor(HASHERS) as pool:
         for done, (sample, (content, columns)) in enumerate(
             zip(samples, pool.map(describe, samples), strict=True), start=1
         ):
-            for view in range(views if sample.split == "train" else 1):
+            # A view of an image that is another now would stay in training: it is made anew.
+            stale = [r.view + 1 for r in stored.get(sample.sample_id, ()) if r.content != content]
+            count = max(views, *stale, 1) if sample.split == "train" else 1
+            for view in range(count):
                 rows.append(
                     Row(sample_id=sample.sample_id, view=view, content=content, columns=columns)
                 )
@@ -68,22 +75,53 @@ def sample_columns(sample: Sample) -> dict[str, Any]:
     return columns
 
 
-def _content(sample: Sample, path: Path, stored: Row | None) -> tuple[str, dict[str, Any]]:
+def _describe(sample: Sample, roots: Roots, stored: Row | None) -> tuple[str, dict[str, Any]]:
+    """The content hash and the columns; those of the mask's file too, if it has one."""
     columns = sample_columns(sample)
+    known = stored.columns if stored is not None else {}
+    content = stored.content if stored is not None else ""
+    content = _content(roots.resolve(sample), columns, known, content, "", sample.sha256)
+    if sample.mask_path:
+        mask = roots.resolve(sample, sample.mask_path)
+        content_before = str(known.get("mask_content", ""))
+        columns["mask_content"] = _content(mask, columns, known, content_before, "mask_", "")
+    return content, columns
+
+
+def _content(
+    path: Path,
+    columns: dict[str, Any],
+    known: Mapping[str, Any],
+    content: str,
+    prefix: str,
+    given: str,
+) -> str:
+    """The sha256 of a file, whose size and time join the columns; empty if it can't be read.
+
+    Args:
+        path: the file.
+        columns: of the row; gain ``<prefix>bytes`` and ``<prefix>mtime_ns``.
+        known: the columns that the store holds.
+        content: the hash that the store holds.
+        prefix: of the file's columns.
+        given: the hash that the manifest gives.
+    """
+    facts = (f"{prefix}bytes", f"{prefix}mtime_ns")
+    same_place = all(known.get(k) == columns.get(k) for k in ("root", f"{prefix}path"))
     try:
         stat = path.stat()
-        columns["bytes"], columns["mtime_ns"] = stat.st_size, stat.st_mtime_ns
-        if stored is not None and stored.content and _same_file(stored.columns, columns):
-            return stored.content, columns
-        if stat.st_size == 0:
-            return "", columns
-        if sample.sha256:
-            return sample.sha256, columns
+        columns.update(zip(facts, (stat.st_size, stat.st_mtime_ns), strict=True))
+        if content and same_place and all(known.get(k) == columns[k] for k in facts):
+            return content
+        if stat.st_size == 0 or not S_ISREG(stat.st_mode):
+            return ""
+        if given:
+            return given
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest(), columns
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return "", columns  # decoding names the reason
-
-
-def _same_file(stored: Any, found: dict[str, Any]) -> bool:
-    return all(stored.get(k) == found.get(k) for k in ("root", "path", "bytes", "mtime_ns"))
+        if not (content and same_place):
+            return ""  # decoding names the reason
+        # A disk that is away for a while must not cost the features of what is on it.
+        columns.update((k, known[k]) for k in facts if k in known)
+        return content

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clare.errors import ClareError, CorruptStoreError, InputError
+from clare.errors import ClareError, CorruptStoreError, InputError, StoreError
 from clare.store.arrays import fill_value, storage_dtype
 from clare.store.extractors import asset_files, extractor_record
+from clare.store.feature_store import FeatureStore, create_store
 from clare.store.index import Entry, Row
 from clare.store.journal import COMPLETE, FAILED, PENDING
 from clare.store.records import (
@@ -34,7 +35,6 @@ from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 if TYPE_CHECKING:
     from clare.store.feature import Feature
-    from clare.store.feature_store import FeatureStore
 
 EXPORT_FORMAT = 1
 
@@ -54,7 +54,7 @@ def export_hdf5(
         digests: fingerprint digest by extractor, of the features to take; all if left out.
 
     Raises:
-        StoreError: there is no such subset or feature.
+        StoreError: there is no such subset or feature, or the file can't be written there.
         CorruptStoreError: a row is damaged.
         DiskSpaceError: the disk is full.
     """
@@ -66,11 +66,13 @@ def export_hdf5(
     else:
         features = [store.feature(subset, name, digest) for name, digest in digests.items()]
     path = Path(out).absolute()
-    make_folder(path.parent)
-    # Beforehand, because the HDF5 library does not survive a full disk.
-    require_free_space(path.parent, _bytes_at_most(features, rows))
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    make_folder(path.parent)
     with storage_errors(path):
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder; name a file for the export.")
+        # Beforehand, because the HDF5 library does not survive a full disk.
+        require_free_space(path.parent, _bytes_at_most(features, rows))
         try:
             with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
                 _export_all(file, subset, rows, features)
@@ -150,14 +152,15 @@ def _export_field(
     return checksums
 
 
-def import_hdf5(store: FeatureStore, path: Path | str) -> str:
+def import_hdf5(store: FeatureStore | Path | str, path: Path | str) -> str:
     """Bring an exported subset into a store; what the store already has is left alone.
 
     Rows go through `FeatureStore.assign_rows`, so a sample with other content supersedes the
     store's. Import the same file again to go on after an interruption.
 
     Args:
-        store: an open store.
+        store: an open store, or the folder of one; it is made if it is not there, once the file's
+            index has been read.
         path: a file that `export_hdf5` wrote.
 
     Returns:
@@ -184,7 +187,7 @@ def import_hdf5(store: FeatureStore, path: Path | str) -> str:
         raise CorruptStoreError(f"{path} is damaged ({error}); export it once more.") from error
 
 
-def _import_all(store: FeatureStore, file: Any) -> str:
+def _import_all(store: FeatureStore | Path | str, file: Any) -> str:
     contents = unseal(str(file.attrs["clare"]).encode())
     if contents["format"] != EXPORT_FORMAT:
         raise InputError(f"{file.filename} has the unknown export format {contents['format']}.")
@@ -192,10 +195,11 @@ def _import_all(store: FeatureStore, file: Any) -> str:
     if len(exported) != contents["rows"]:
         raise ValueError("rows of the index are missing")
     subset: str = contents["subset"]
-    rows = store.assign_rows(subset, exported)
+    opened = store if isinstance(store, FeatureStore) else create_store(store)
+    rows = opened.assign_rows(subset, exported)
     places = {row.slot: place for place, row in enumerate(rows)}
     for key in contents["features"]:
-        _import_feature(store, subset, key, file[f"features/{key}"], places)
+        _import_feature(opened, subset, key, file[f"features/{key}"], places)
     return subset
 
 
@@ -216,17 +220,18 @@ def _import_feature(
     assets = {name: group[f"assets/{name}"][:] for name in record["assets"]}
     for name, digest in record["assets"].items():
         _require(hashlib.sha256(assets[name]).hexdigest() == digest, f"the asset {name}")
-    store.write_assets(key, lambda: assets)
+    store.write_assets(key, assets)
 
     feature = store.feature(subset, fingerprint.extractor, fingerprint.digest)
     known = feature.states()
     for shard in feature.pending():
         slots = [row.slot for row in feature.shard_rows(shard)]
-        given = [slot for slot in slots if slot in places and states[places[slot]] != PENDING]
-        # A shard is written whole: one that has a row which the file lacks keeps what it has.
-        if not given or any(known[slot] and slot not in given for slot in slots):
-            continue
-        if feature.claim(shard):
+        given = [
+            slot
+            for slot in slots
+            if not known[slot] and slot in places and states[places[slot]] != PENDING
+        ]
+        if given and feature.claim(shard):
             try:
                 complete = {
                     s % SHARD_ROWS: places[s] for s in given if states[places[s]] == COMPLETE

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clare.errors import StoreError
+from clare.errors import CorruptStoreError, StoreError
 from clare.store.arrays import (
     GROUP,
     array_metadata,
@@ -77,9 +78,12 @@ class Feature:
 
     def pending(self) -> list[int]:
         """Shards with a live row that is neither complete nor failed, in rising order."""
+        return [int(shard) for shard in np.unique(self.pending_slots() // SHARD_ROWS)]
+
+    def pending_slots(self) -> np.ndarray:
+        """(n,) int64, the live rows that are neither complete nor failed, in rising order."""
         index = self.store.index(self.subset)
-        open_slots = np.flatnonzero(index.is_live & (self.states() == 0))
-        return [int(shard) for shard in np.unique(open_slots // SHARD_ROWS)]
+        return np.flatnonzero(index.is_live & (self.states() == 0))
 
     def shard_rows(self, shard: int) -> list[Row]:
         """The live rows of a shard: those of its claim, if this object claimed it."""
@@ -124,12 +128,13 @@ class Feature:
         made_with: Mapping[str, Any],
         complete: Collection[int] | None = None,
     ) -> None:
-        """Make a claimed shard durable, then record it as done.
+        """Make rows of a claimed shard durable, then record them as done.
+
+        Rows that are recorded already and not named here keep their values.
 
         Args:
             shard: a shard that `claim` granted.
-            values: by field, (64, *shape) in the field's dtype; rows without a value are
-                overwritten by the fill value.
+            values: by field, (64, *shape) in the field's dtype; only the complete rows count.
             failed: reason by offset (0 to 63) of the rows that could not be extracted.
             made_with: micro-batch, device and the like, as plain JSON.
             complete: offsets that hold values; by default all of `shard_rows` but the failed.
@@ -145,9 +150,18 @@ class Feature:
         done = set(rows) - set(failed) if complete is None else set(complete)
         if not done | set(failed) <= set(rows) or done & set(failed):
             raise ValueError(f"shard {shard} has no such rows: {sorted(done)}, {sorted(failed)}")
-        stored = {name: self._stored(name, values[name], done) for name in self.fields}
         if set(values) != set(self.fields):
             raise ValueError(f"fields {sorted(values)} are not {sorted(self.fields)}")
+        identities = np.zeros(SHARD_ROWS, np.uint32)
+        for offset in done | set(failed):
+            identities[offset] = rows[offset].identity_checksum
+        kept, reasons = self._kept(shard, identities, done | set(failed))
+        failed = {**reasons, **failed}
+        stored = {name: self._stored(name, values[name], done) for name in self.fields}
+        for offset, old in kept.items():
+            done.add(offset)
+            for name, value in old.items():
+                stored[name][offset] = value
 
         self._make_arrays()
         record = record_path(self._journal.folder, shard)
@@ -159,9 +173,6 @@ class Feature:
             remove_partials(path.parent, path.name)
             checksums[name] = write_shard_file(path, array)
             sizes[name] = path.stat().st_size
-        identities = np.zeros(SHARD_ROWS, np.uint32)
-        for offset in done | set(failed):
-            identities[offset] = rows[offset].identity_checksum
         ShardRecord(
             subset=self.subset,
             key=self.key,
@@ -238,12 +249,32 @@ class Feature:
                 f"{name} must be {(SHARD_ROWS, *spec.shape)} {spec.dtype}, "
                 f"not {values.shape} {values.dtype}"
             )
-        blank = [offset for offset in range(SHARD_ROWS) if offset not in done]
-        stored = np.ascontiguousarray(values, storage_dtype(spec))
-        if blank:
-            stored = stored.copy() if stored is values else stored
-            stored[blank] = fill_value(spec)
+        stored = np.full(values.shape, fill_value(spec), storage_dtype(spec))
+        given = sorted(done)
+        stored[given] = values[given]
         return stored
+
+    def _kept(
+        self, shard: int, identities: np.ndarray, new: set[int]
+    ) -> tuple[dict[int, dict[str, np.ndarray]], dict[int, str]]:
+        """Values and reasons of a shard's recorded rows that are not written anew.
+
+        Their identities are filled in. A row that can't be read back is left out: it is pending
+        then, and extracted again.
+        """
+        record = self._journal.snapshot().get(shard)
+        if record is None:
+            return {}, {}
+        readers = {name: self.reader(name, threads=1) for name in self.fields}
+        kept: dict[int, dict[str, np.ndarray]] = {}
+        for offset in set(record.complete) - new:
+            slot = SHARD_ROWS * shard + offset
+            with suppress(CorruptStoreError):
+                kept[offset] = {name: reader.read([slot])[0] for name, reader in readers.items()}
+        reasons = {o: reason for o, reason in record.failed.items() if o not in new}
+        for offset in [*kept, *reasons]:
+            identities[offset] = record.identities[offset]
+        return kept, reasons
 
     def _make_arrays(self) -> None:
         """Make or grow the arrays to the subset's length; other writers may do so too."""

@@ -7,7 +7,7 @@ index of rows, a journal of what is complete, and a record of each extractor's s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,32 @@ def create_store(path: Path | str) -> FeatureStore:
     """Make a store, or open the one that is there.
 
     Raises:
-        StoreError: the folder holds something else, or a store of an unknown format.
+        StoreError: the folder holds something else or can't be used, or a store of an unknown
+            format.
     """
     folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; name a folder for the feature store.")
-    if not (folder / "store.json").exists() and not (folder / "rows").exists():
-        inside = folder.iterdir() if folder.exists() else ()
-        if any(path.name != "locks" and path.suffix != PARTIAL for path in inside):
-            raise StoreError(f"{folder} is not empty and not a feature store; name another folder.")
-        with exclusive(folder.absolute() / "locks" / "store.lock"):
-            remove_partials(folder, "store.json")
-            write_durably(folder / "store.json", seal(MARKER))
-    return open_store(folder)
+    with storage_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"{folder} is a file; name a folder for the feature store.")
+        if not _is_begun(folder):
+            # Looked into before it is locked, since the lock is a file in it.
+            inside = list(folder.iterdir()) if folder.exists() else []
+            foreign = any(path.name != "locks" and path.suffix != PARTIAL for path in inside)
+            # Asked again, since another process may have made the store meanwhile.
+            if foreign and not _is_begun(folder):
+                raise StoreError(
+                    f"{folder} is not empty and not a feature store; name another folder."
+                )
+            with exclusive(folder.absolute() / "locks" / "store.lock"):
+                if not _is_begun(folder):
+                    remove_partials(folder, "store.json")
+                    write_durably(folder / "store.json", seal(MARKER))
+        return open_store(folder)
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a folder is a store; one that has rows may have lost its marker."""
+    return (folder / "store.json").exists() or (folder / "rows").exists()
 
 
 def open_store(path: Path | str) -> FeatureStore:
@@ -140,9 +153,10 @@ class FeatureStore:
     def assign_rows(self, subset: str, rows: Sequence[Row]) -> list[Row]:
         """Give rows their slots, durably; rows that are known keep theirs.
 
-        A row with the same identity (sample, view, content, boxes) and other columns has its
-        metadata refreshed. One with other content is a new row, which supersedes the older one of
-        its (sample, view); if the old content comes back, so does its old slot.
+        A row with the same identity (sample, view, content, boxes, mask content) and other columns
+        has its metadata refreshed, and so have the views of its sample that are not listed. One
+        with other content is a new row, which supersedes the older one of its (sample, view); if
+        the old content comes back, so does its old slot.
 
         Args:
             subset: name of the subset; made if it is new.
@@ -219,21 +233,26 @@ class FeatureStore:
         """The folder for files that an extractor writes once, such as a text tower."""
         return self.path / "extractors" / key
 
-    def write_assets(self, key: str, make: Callable[[], Mapping[str, Any]]) -> None:
+    def write_assets(self, key: str, assets: Mapping[str, Any]) -> None:
         """Keep an extractor's asset files, durably, with their sha256; once is enough.
 
         Args:
             key: a declared extractor.
-            make: gives name to bytes; called only if the assets are not there yet.
+            assets: name to bytes; left alone if the extractor has its assets already.
         """
         folder = self.asset_folder(key)
         with exclusive(self.path / "locks" / "extractors.lock"):
-            if (folder / "assets.json").is_file():
+            if self.has_assets(key):
                 return
-            for name, content in make().items():
+            remove_partials(folder)
+            for name, content in assets.items():
                 write_durably(folder / name, content)
             files = {path.name: describe_asset(path) for path in asset_files(folder)}
             write_durably(folder / "assets.json", seal({"assets": files}))
+
+    def has_assets(self, key: str) -> bool:
+        """Whether an extractor's asset files are there as a whole."""
+        return (self.asset_folder(key) / "assets.json").is_file()
 
     def asset(self, key: str, name: str) -> Path:
         """The path of a sealed asset whose bytes were just checked.

@@ -17,7 +17,10 @@ from clare.errors import StoreError
 from clare.store.records import checksum, damaged, remove_partials, seal, unseal, write_durably
 from clare.store.spec import SHARD_ROWS
 
-Identity = tuple[str, int, str, str]
+Identity = tuple[str, int, str, str, str]
+
+DECIDING = ("boxes", "mask_content")
+"""Columns that are part of a row's identity, because stored values follow from them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +44,8 @@ class Row:
     @property
     def identity(self) -> Identity:
         """What decides the row's stored values: another identity is another slot."""
-        return self.sample_id, self.view, self.content, str(self.columns.get("boxes") or "")
+        boxes, mask = (str(self.columns.get(name) or "") for name in DECIDING)
+        return self.sample_id, self.view, self.content, boxes, mask
 
     @property
     def identity_checksum(self) -> int:
@@ -234,12 +238,27 @@ def assign(folder: Path, subset: str, rows: Sequence[Row]) -> list[Row]:
                 changed[entry.row.slot] = entry
         assigned.append(entry.row)
 
+    changed |= _other_views(latest, rows)
     for segment in _with_changes(segments, changed):
         segment.write(folder)
     if fresh:
         shards = -(-len(fresh) // SHARD_ROWS)
         Segment(subset, _end(segments), shards, tuple(fresh)).write(folder)
     return assigned
+
+
+def _other_views(latest: Mapping[tuple[str, int], Entry], rows: Sequence[Row]) -> dict[int, Entry]:
+    """Views that were not asked for, with what is now known of their sample: its split, say."""
+    asked = {(row.sample_id, row.view) for row in rows}
+    plain = {row.sample_id: row.columns for row in rows if row.view == 0}
+    changed = {}
+    for key, entry in latest.items():
+        if key not in asked and key[0] in plain:
+            own = {name: entry.row.columns.get(name) for name in DECIDING}
+            columns = {k: v for k, v in {**plain[key[0]], **own}.items() if v is not None}
+            if columns != entry.row.columns:
+                changed[entry.row.slot] = replace(entry, row=replace(entry.row, columns=columns))
+    return changed
 
 
 def _with_changes(segments: Iterable[Segment], changed: Mapping[int, Entry]) -> list[Segment]:

@@ -20,6 +20,17 @@ import google_crc32c
 
 from clare.errors import CorruptStoreError, DiskSpaceError, StoreError
 
+_ADVICE = {
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EROFS: "its disk can't be written to",
+    errno.EIO: "its disk fails to read or write",
+    errno.EEXIST: "something that is not a folder stands there",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "name another place"
+    ),
+}
+
 PARTIAL = ".partial"
 """Ending of a file that is being written; whatever carries it after a crash is rubbish."""
 
@@ -82,7 +93,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
     Raises:
         DiskSpaceError: the disk or the quota is full.
-        StoreError: the place may not be used.
+        StoreError: the place can't be used.
     """
     try:
         yield
@@ -92,9 +103,9 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"The disk that holds {path} is full; free some space and run the command again, "
                 "everything recorded so far is kept."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _ADVICE:
             raise StoreError(
-                f"{path} can't be used ({error.strerror}); check its permissions."
+                f"{path} can't be used ({os.strerror(error.errno)}); {_ADVICE[error.errno]}."
             ) from error
         raise
 
@@ -123,11 +134,15 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, durably; one that exists is left alone."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
+    """Make a folder and its parents, durably; one that exists is left alone.
+
+    Raises:
+        StoreError: the place can't be used, or something else stands there.
+    """
     with storage_errors(folder):
+        if folder.is_dir():
+            return
+        make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
 

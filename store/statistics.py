@@ -61,7 +61,13 @@ def store_statistics(store: FeatureStore, subset: str | None = None) -> dict[str
     Returns:
         ``{SUBSET: {EXTRACTOR-DIGEST: {FIELD: {"rows", "n", "mean", "deviation",
         "outlier_share", "nan_share"}}}}``, the last five as lists with one value a channel.
+
+    Raises:
+        StoreError: there is no such subset.
+        CorruptStoreError: a row is damaged.
     """
+    if subset is not None:
+        store.rows(subset)
     return {
         name: {
             feature.key: {

@@ -24,7 +24,7 @@ from clare.store.extractors import asset_files, describe_asset, extractor_group,
 from clare.store.feature_store import MARKER
 from clare.store.index import SubsetIndex
 from clare.store.journal import ShardRecord, read_record, record_path, record_shards
-from clare.store.records import PARTIAL, checksum, read_sealed
+from clare.store.records import PARTIAL, checksum, read_sealed, storage_errors
 from clare.store.salvage import salvage_index
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.thumbnails import check_thumbnails
@@ -32,6 +32,8 @@ from clare.store.thumbnails import check_thumbnails
 Extractor = tuple[Fingerprint, dict[str, FeatureSpec]]
 Progress = Callable[[int, int], None]
 
+_SIGNS = ("store.json", "rows", "journal", "extractors")
+"""Of which a store, however damaged, still has one."""
 _TOP = {"store.json", "arrays", "rows", "journal", "extractors", "locks", "thumbnails"}
 _THREADS = 4
 
@@ -84,10 +86,12 @@ def verify_store(store_path: Path | str, *, progress: Progress | None = None) ->
         The problems; an empty list for a good store.
 
     Raises:
-        StoreError: there is no such folder.
+        StoreError: there is no such folder, or it has nothing of a store.
     """
     path = Path(store_path)
-    if not path.is_dir():
+    with storage_errors(path):
+        begun = any((path / sign).exists() for sign in _SIGNS)
+    if not begun:
         raise StoreError(f"There is no feature store at {path}.")
     check = _Check(path)
     check.top()

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import os
 import shutil
 from collections import namedtuple
@@ -23,6 +22,7 @@ from clare.pipeline.job import ExtractJob, Observer, create_extractors, run_job
 from clare.pipeline.manifest import Manifest
 from clare.pipeline.selection import select_manifests
 from clare.store.feature_store import open_store
+from clare.store.journal import COMPLETE
 from clare.store.verify import verify_store
 from tests.store.conftest import contents
 
@@ -50,8 +50,8 @@ def read_all(store: Path, subset: str = "faces") -> dict[tuple[str, int, str], n
     opened = open_store(store)
     values: dict[tuple[str, int, str], np.ndarray] = {}
     for feature in opened.features(subset):
-        failed = feature.failures()
-        rows = [row for row in opened.rows(subset) if row.slot not in failed]
+        states = feature.states()
+        rows = [row for row in opened.rows(subset) if states[row.slot] == COMPLETE]
         for field in feature.fields:
             read = feature.reader(field).read([row.slot for row in rows])
             values |= {(r.sample_id, r.view, field): v for r, v in zip(rows, read, strict=True)}
@@ -197,10 +197,63 @@ def test_a_file_that_vanishes_meanwhile_is_left_for_the_next_run(faces, tmp_path
 
     report = run_job(job, Vandal())
     assert next(iter(report.failures.values())).startswith("missing")
-    assert open_store(job.store).feature("faces", "pixels").failures() == {}
+    counts = open_store(job.store).feature("faces", "pixels").counts()
+    assert (counts["complete"], counts["failed"], counts["pending"]) == (23, 0, 1)
+    before = read_all(job.store)
     (tmp_path / file.name).rename(file)
-    assert not run_job(job, Observer()).failures
-    assert len(read_all(job.store)) == 24
+    again = run_job(job, Observer())
+    assert again.rows == 1 and not again.failures, "the other rows keep their values"
+    after = read_all(job.store)
+    assert len(after) == 24 and all(np.array_equal(after[key], v) for key, v in before.items())
+    run_job(replace(job, store=tmp_path / "undisturbed"), Observer())
+    assert contents(job.store) == contents(tmp_path / "undisturbed")
+
+
+def test_a_file_that_is_not_the_manifests_is_left_pending(faces, tmp_path):
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    manifest, roots = job.manifests[0]
+    first, *others = manifest.samples
+    named = Manifest("faces", (replace(first, sha256="0" * 64), *others))
+    report = run_job(replace(job, manifests=[(named, roots)]), Observer())
+    assert next(iter(report.failures.values())).startswith("changed")
+    counts = open_store(job.store).feature("faces", "pixels").counts()
+    assert (counts["complete"], counts["pending"]) == (23, 1)
+
+
+def test_a_disk_that_is_away_costs_no_features(faces, tmp_path):
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    run_job(job, Observer())
+    before = read_all(job.store)
+    faces.rename(tmp_path / "away")
+    faces.mkdir()
+    assert run_job(job, Observer()).rows == 0
+    assert read_all(job.store).keys() == before.keys()
+
+
+def test_rows_of_earlier_manifests_are_left_alone(faces, tmp_path):
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    run_job(job, Observer())
+    manifest, roots = job.manifests[0]
+    part = Manifest("faces", manifest.samples[:5])
+    for sample in manifest.samples[5:]:
+        (faces / sample.path).unlink()
+    report = run_job(replace(job, manifests=[(part, roots)], features=("clip",)), Observer())
+    assert (report.rows, report.failures) == (5, {})
+
+
+def test_views_follow_their_sample_to_another_split(faces, tmp_path):
+    job = job_for(faces, tmp_path / "store", features=("pixels",), views=3)
+    run_job(job, Observer())
+    manifest, roots = job.manifests[0]
+    moved = [
+        replace(s, split={"train": "val", "val": "train"}.get(s.split, s.split))
+        for s in manifest.samples
+    ]
+    run_job(replace(job, manifests=[(Manifest("faces", tuple(moved)), roots)]), Observer())
+    splits: dict[str, set[str]] = {}
+    for row in open_store(job.store).rows("faces"):
+        splits.setdefault(row.sample_id, set()).add(row.columns["split"])
+    assert all(len(found) == 1 for found in splits.values())
 
 
 def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(faces, tmp_path, monkeypatch):
@@ -281,7 +334,12 @@ def test_the_plan_says_rows_disk_and_time(faces, tmp_path):
 
     job = job_for(faces, tmp_path / "store")
     run_job(job, Watcher())
-    written = sum(f.stat().st_size for f in job.store.glob("arrays/**/c/**/*") if f.is_file())
+    files = [
+        f
+        for kind in ("arrays", "extractors", "thumbnails")
+        for f in job.store.rglob(f"{kind}/**/*")
+    ]
+    written = sum(f.stat().st_size for f in files if f.is_file())
     assert plans[0].rows == plans[0].pending == 24
     assert 0.9 < plans[0].disk / written < 1.1
     assert plans[0].seconds > 0
@@ -312,7 +370,7 @@ def test_other_settings_land_beside(faces, tmp_path):
         k: v for k, v in before.items() if k.startswith("arrays/faces")
     }
     assert len(open_store(job.store).features("faces")) == 2
-    assert json.dumps(after.keys() - before.keys(), default=sorted)
+    assert after.keys() - before.keys()
 
 
 def test_masks_are_stored_where_the_manifest_names_them(faces, tmp_path):
@@ -348,3 +406,18 @@ def test_thumbnails_are_kept_by_default_and_outlive_their_image(faces, tmp_path)
 
     run_job(replace(job, features=("clip",)), Vandal())
     assert open_store(job.store).thumbnail("faces", first.slot) == small
+
+
+def test_another_mask_makes_another_row(faces, tmp_path):
+    small = {"pixels": {"size": 32}}
+    job = job_for(faces, tmp_path / "store", features=("pixels",), settings=small)
+    manifest, roots = job.manifests[0]
+    fake = next(s for s in manifest.samples if s.label == 1)
+    samples = tuple(replace(s, mask_path="mask.png") if s is fake else s for s in manifest.samples)
+    job = replace(job, manifests=[(Manifest("faces", samples), roots)])
+    report = run_job(job, Observer())
+    assert list(report.failures.values()) == ["mask missing: there is no such file"]
+    for grey in (10, 200):
+        Image.new("L", (96, 96), grey).save(faces / "mask.png")
+        assert run_job(job, Observer()).rows == 1
+        assert (read_all(job.store)[fake.sample_id, 0, "mask"] == grey).all()

@@ -50,7 +50,7 @@ def shard_values(rows: list[Row], fields=FIELDS) -> dict[str, np.ndarray]:
 def extract(store: FeatureStore, subset: str = "faces", failed=(), fingerprint=FINGERPRINT) -> int:
     """Fill all pending shards as `clare extract` would; returns how many were written."""
     store.declare(fingerprint, FIELDS)
-    store.write_assets(fingerprint.key, lambda: ASSETS)
+    store.write_assets(fingerprint.key, ASSETS)
     feature = store.feature(subset, fingerprint.extractor, fingerprint.digest)
     written = 0
     for shard in feature.pending():

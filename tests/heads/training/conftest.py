@@ -106,7 +106,7 @@ def build_store(plain_text):
         for subset, rows in subsets.items():
             fill(store, subset, rows, failed)
         tower = {"text_tower.safetensors": plain_text.file.read_bytes()}
-        store.write_assets(FINGERPRINTS["clip"].key, lambda: tower)
+        store.write_assets(FINGERPRINTS["clip"].key, tower)
         return store
 
     return build
