@@ -207,6 +207,23 @@ def test_no_rewriting_takes_a_real_for_a_fake(tmp_path, name):
         import_list(path, roots(ffpp=decoy))
 
 
+def test_no_rewriting_takes_a_fake_for_a_real(tmp_path):
+    labels = {"X_Real": {"test": {"v": ["X/Celeb-real/v/0.png"]}}}
+    path = write_list(tmp_path / "X.json", labels)
+    touch(tmp_path, "X/Fake_from_Celeb-real/v/0.png")
+    with pytest.raises(InputError, match="none of its 1 real files"):
+        import_list(path, roots(x=tmp_path))
+
+
+def test_a_fakes_celeb_real_is_no_pool_of_reals_below_a_methods_own_folder(tmp_path):
+    listed = f"{PREFIX}/DF40/pixart/cdf/Celeb-real/id1_0001/a.png"
+    path = write_list(tmp_path / "pixart_cdf.json", {"pixart_Fake": {"test": {"v": [listed]}}})
+    inside = "cdf/Fake_from_Celeb-real/id1_0001/a.png"
+    touch(tmp_path / "pixart", inside, "cdf/YouTube-real/id1_0001/a.png")
+    (sample,) = import_list(path, roots(mine=tmp_path / "pixart")).manifest.samples
+    assert sample.path == inside
+
+
 def test_reals_alone_are_no_success(tmp_path):
     """The sum, 80 %, would look like one."""
     reals = {f"r{n}": [f"mix/real/r{n}/0.png"] for n in range(8)}
