@@ -7,7 +7,7 @@ configurations carry the mark ``_clare_tiny``, so that all that is made with the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +110,10 @@ def write_tiny_diffusion(
 
 
 def write_tiny_clip(
-    folder: Path, kind: Literal["vit", "rn50", "timm"] = "vit", seed: int = 0
+    folder: Path,
+    kind: Literal["vit", "rn50", "timm"] = "vit",
+    seed: int = 0,
+    sizes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a small CLIP as a folder of open_clip's format.
 
@@ -118,6 +121,7 @@ def write_tiny_clip(
         folder: made if absent.
         kind: a vision transformer, a ResNet with CLIP's attention pool, or a tower of timm.
         seed: of the weights.
+        sizes: entries of open_clip's ``vision_cfg`` that replace the small ones.
     """
     import open_clip
     from safetensors.torch import save_file
@@ -144,7 +148,7 @@ def write_tiny_clip(
     config = {
         "embed_dim": 32,
         "quick_gelu": kind != "timm",
-        "vision_cfg": vision[kind],
+        "vision_cfg": {**vision[kind], **(sizes or {})},
         "text_cfg": text,
     }
     if kind == "timm":
