@@ -55,7 +55,8 @@ def verify(
         return
     console.print(table(None, ("where", "what"), [(p.where, p.what) for p in problems], left=2))
     if not repair:
-        console.print(f"{len(problems)} problems; `clare store verify {store} --repair` mends them")
+        found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        console.print(f"{found}; mend with `clare store verify {store} --repair`")
         raise typer.Exit(1)
     for line in repair_store(store, problems):
         console.print(line)
@@ -105,9 +106,8 @@ def import_(
     """Bring an exported subset into a store; the store is made if it is not there."""
     from clare.cli.output import console
     from clare.store.export import import_hdf5
-    from clare.store.feature_store import create_store
 
-    subset = import_hdf5(create_store(store), file)
+    subset = import_hdf5(store, file)
     console.print(f"{store}: {subset} is in")
 
 
