@@ -7,7 +7,9 @@ environment and the environment over the file::
     manifests = "data_manifests"
     root = "/data"
     [roots]
-    df40_test = "/data/DF40"
+    df40_test = "~/DF40"
+
+A leading ``~`` is the home folder, as in a shell.
 """
 
 from __future__ import annotations
@@ -47,4 +49,4 @@ def load_defaults(file: Path = FILE) -> None:
     for name, value in values.items():
         if not isinstance(value, str):
             raise InputError(f"{file}: {name.removeprefix('CLARE_').lower()} is not a text")
-        os.environ.setdefault(name, value)
+        os.environ.setdefault(name, os.path.expanduser(value))  # noqa: PTH111 - an unknown ~name stays

@@ -187,7 +187,7 @@ def extract(
     from clare.pipeline.selection import select_manifests
     from clare.pipeline.settings import merge_settings
 
-    allowed = _share(max_failures)
+    allowed, names = _share(max_failures), _names(features)
     options: dict[str, dict[str, Any]] = {
         "lare": {
             "model": sd_model,
@@ -220,7 +220,7 @@ def extract(
             ),
             store=store,
             runtime=choose_runtime(device, dtype, compile=compile_),
-            features=tuple(filter(None, features.split(","))),
+            features=names,
             settings=merge_settings(preset, options, set_ or []),
             images=ImageSettings(resize, recode, crop, margin, view_seed),
             backbone=backbone,
@@ -234,6 +234,16 @@ def extract(
     view.finished(report)
     if len(report.failures) > allowed * report.rows:
         raise typer.Exit(3)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    from clare.cli.lists import split_names
+    from clare.errors import InputError
+
+    names = split_names(text)
+    if not names:
+        raise InputError("--features names no extractor, for example lare,clip")
+    return tuple(names)
 
 
 def _share(text: str) -> float:

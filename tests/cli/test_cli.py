@@ -80,7 +80,10 @@ def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):
         (("extract", "--real", "REALS", "--max-failures", "often"), "1%"),
         (("extract", "--real", "REALS", "--set", "lare"), "PART.SETTING=VALUE"),
         (("extract", "--real", "REALS", "--device", "cuda:99"), "--device cpu"),
+        (("extract", "--real", "REALS", "--features", ""), "--features"),
+        (("extract", "--real", "REALS", "--features", " , "), "--features"),
         (("store", "info", "absent.zarr"), "absent.zarr"),
+        (("store", "verify", "REALS", "--repair"), "no feature store"),
         (("store", "import", "absent.h5"), "absent.h5"),
     ],
 )
@@ -116,6 +119,53 @@ def test_a_wrong_clare_toml_is_refused(tmp_path, text):
     file.write_text(text)
     with pytest.raises(InputError, match=r"clare\.toml"):
         config.load_defaults(file)
+
+
+def test_a_home_folder_in_clare_toml_is_expanded(clare, tmp_path, pictures, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "clare.toml").write_text('store = "~/mine.zarr"\n')
+    assert clare("extract", "--real", pictures / "real", "--features", "pixels")[0] == 0
+    assert (tmp_path / "home" / "mine.zarr").is_dir() and not (tmp_path / "~").exists()
+
+
+def test_features_may_stand_apart(clare, pictures):
+    code, out, err = clare("extract", "--real", pictures / "real", "--features", "pixels, mask,")
+    assert code == 0 and "40 rows" in out, err
+
+
+def test_a_subset_that_is_not_there_has_no_statistics(clare, pictures):
+    assert clare("extract", "--real", pictures / "real", "--features", "pixels")[0] == 0
+    code, out, err = clare("store", "stats", "--subset", "nope")
+    assert code == 1 and not out and "no subset 'nope'; it has: real" in err
+
+
+def test_one_problem_is_one(clare, pictures, tmp_path):
+    assert clare("extract", "--real", pictures / "real", "--features", "pixels")[0] == 0
+    (tmp_path / "features.zarr" / "notes.txt").write_text("x")
+    code, out, _ = clare("store", "verify")
+    assert code == 1 and "1 problem; mend" in out
+    (tmp_path / "features.zarr" / "more.txt").write_text("x")
+    assert "2 problems; mend" in clare("store", "verify")[1]
+
+
+def test_a_bad_file_leaves_no_store_behind(clare, tmp_path):
+    (tmp_path / "bad.h5").write_bytes(b"no")
+    code, _, err = clare("store", "import", "bad.h5", "--store", "new.zarr")
+    assert code == 1 and "bad.h5" in err and not (tmp_path / "new.zarr").exists()
+
+
+def test_ctrl_c_while_the_command_is_imported_is_quiet(tmp_path):
+    script = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'clare.cli.app': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from clare.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_ctrl_c_keeps_what_is_done(pictures, tmp_path):
