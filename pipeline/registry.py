@@ -17,6 +17,7 @@ from clare.pipeline.rules import SPLITS, check_name
 from clare.pipeline.subsets import LISTED, SPLIT_RULES, Dataset, Domain, Layout, Registry, Subset
 
 FILE = "subsets.yaml"
+_PACKAGED = files("clare.data_manifests").joinpath(FILE)
 CATEGORIES = ("FS", "FR", "EFS", "FE", "real")
 LABELS = {"real": 0, "fake": 1}
 
@@ -32,14 +33,15 @@ def load_registry(folder: Path | None = None) -> Registry:
     Raises:
         InputError: an entry is not what its key asks for; the message names it.
     """
-    own = None if folder is None else folder / FILE
-    return _load(own.resolve() if own is not None and own.is_file() else None)
+    own = None if folder is None else (folder / FILE).resolve()
+    # In CLaRE's own working tree, both are one file.
+    known = own is not None and own.is_file() and str(own) != str(_PACKAGED)
+    return _load(own if known else None)
 
 
 @cache
 def _load(own: Path | None) -> Registry:
-    package = files("clare.data_manifests").joinpath(FILE)
-    merged = _parse(package.read_text("utf-8"), FILE)
+    merged = _parse(_PACKAGED.read_text("utf-8"), FILE)
     if own is not None:
         try:
             added = _parse(own.read_text("utf-8"), str(own))

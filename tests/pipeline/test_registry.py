@@ -1,6 +1,8 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clare.errors import InputError
 from clare.pipeline.placement import Placer
@@ -92,6 +94,29 @@ def test_a_folder_is_placed_by_position(registry, root, path, found):
 )
 def test_what_fits_no_layout_has_no_place(registry, root, path):
     assert Placer(registry, root).place(path) is None
+
+
+@given(
+    st.sampled_from(["simswap/ff/frames/953_974", "sd2.1/cdf/YouTube-real/00170", "e4e/ff/003"]),
+    st.lists(st.sampled_from(["DF40", "unzipped", "e", "new folder", "frames"]), max_size=3),
+    st.booleans(),
+    st.booleans(),
+)
+def test_wrappers_doubled_folders_and_case_change_nothing(path, wrappers, doubled, upper):
+    placer = Placer(load_registry(), "df40_test")
+    method, rest = path.split("/", 1)
+    wrapped = "/".join([*wrappers, method, *([method] if doubled else []), rest])
+    found, plain = placer.place(wrapped.upper() if upper else wrapped), placer.place(path)
+    assert found is not None and plain is not None
+    assert (found.subset, found.layout, found.label, found.bucket) == (
+        plain.subset,
+        plain.layout,
+        plain.label,
+        plain.bucket,
+    )
+    assert found.video.casefold() == plain.video.casefold()
+    owner = placer.owner(wrapped)
+    assert owner is not None and owner.id == plain.subset.id
 
 
 OWN = """

@@ -1,0 +1,62 @@
+"""`clare manifest build --dataset`, `status` and `check`, as a user meets them."""
+
+import json
+
+import pytest
+
+from tests.pipeline.df40_tree import make_tree
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return make_tree(tmp_path_factory.mktemp("df40"))
+
+
+def test_a_release_goes_from_disk_to_checked_manifests(clare, tree, tmp_path):
+    code, out, _ = clare("manifest", "build", "--dataset", "df40", *tree.options)
+    assert code == 0
+    assert "6 files matched nothing; all in data_manifests/df40.unmatched.txt" in out
+    assert "df40_test: stargan/fake/real: 1 file, no layout fits" in out
+    assert "29 manifests, 316 rows" in out
+
+    code, out, _ = clare("manifest", "status", "--json")
+    state = {one["id"]: one["state"] for one in json.loads(out)}
+    assert code == 0 and state["simswap"] == "ok"
+    assert state["collabdiff"] == "partial" and state["mcnet"] == "absent"
+
+    code, out, _ = clare("manifest", "check")
+    assert code == 0 and "0 gates failed" in out and "starganv2/real/547.jpg" in out
+
+    path = tmp_path / "data_manifests" / "e4s.csv"
+    text = path.read_text().replace(",ff,,test,e4s:ff:071_953", ",ff,test,test,e4s:ff:071_953")
+    path.write_text(text)
+    code, out, _ = clare("manifest", "check", "E4S")
+    assert code == 1 and "FAILED" in out and "df40/e4s/ff/071_953/000" in out
+    code, out, _ = clare("manifest", "check", "e4s", "--json")
+    assert code == 1 and [one["subset"] for one in json.loads(out) if one["gate"]]
+
+
+def test_extraction_needs_a_root_and_nothing_else(clare, tree):
+    command = ("extract", "--subset", "PixArt,ffpp_real", "--features", "pixels", "--store", "f")
+    code, out, _ = clare(*command, *tree.options, "--max-failures", "10%")
+    assert code == 0 and "51 rows" in out
+    code, out, _ = clare("store", "info", "f", "--json")
+    assert set(json.loads(out)["subsets"]) == {"pixart", "ffpp_real"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--dataset", "df41"), "no dataset 'df41'"),
+        (("--dataset", "df40"), "give --root df40_test=DIR"),
+        (("--dataset", "df40", "--root", "DF40"), "is not NAME=DIR with a root of df40"),
+        (("--dataset", "df40", "--root", "ffpp=nowhere"), "nowhere is not a folder"),
+        (("--dataset", "df40", "--split", "ff"), "DOMAIN=RULE"),
+        (("--dataset", "df40", "--subset", "pixrat"), "is it pixart"),
+        (("--dataset", "df40", "--out", "x.csv"), "goes without"),
+    ],
+)
+def test_a_mistake_in_a_build_is_one_sentence(clare, options, said):
+    code, _, err = clare("manifest", "build", *options)
+    assert code == 1
+    assert said in err and len(err.strip().splitlines()) == 1
