@@ -260,6 +260,12 @@ class TestFailures:
             assert reason(png(width, height, 8, 0, zlib.compress(b"\0" * 99))) == "too large"
         assert not seen
 
+    @pytest.mark.parametrize("side", [9460, 2**15])
+    def test_a_bomb_s_reason_names_the_documented_limits(self, side):
+        with pytest.raises(ImageError, match=r"pixels, the limits are 89478485 .* 65500") as found:
+            decode_rgb(png(side, side, 8, 0, zlib.compress(b"\0" * 99)))
+        assert f"{side}x{side}" in str(found.value) or str(side * side) in str(found.value)
+
     def test_a_frame_larger_than_the_canvas_says(self):
         data = bytearray(LOSSY["gif"])
         at = data.index(b",\0\0\0\0", 13 + 3 * 256 - 1)
