@@ -171,7 +171,7 @@ class _Search:
                 raise InputError(f"{current} can't be listed: {error.strerror}") from error
             for entry in found:
                 if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, kind or _ignored_folder(entry.name)))
+                    waiting.append((entry.path, kind or ignored_folder(entry.name)))
                 elif kind is not None:
                     self.ignored[kind] += 1
                 elif self._is_image(entry, label):
@@ -221,7 +221,8 @@ class _Search:
         return path == entry.path
 
 
-def _ignored_folder(name: str) -> str | None:
+def ignored_folder(name: str) -> str | None:
+    """Why the files below a folder of this name are no images of the data; None if they may be."""
     if name.lower() in IGNORED_FOLDERS:
         return f"in {name.lower()}/"
     return "hidden" if name.startswith(".") else None

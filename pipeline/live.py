@@ -15,7 +15,7 @@ import numpy as np
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.batching import BatchRunner, BatchTooLargeError
-from clare.pipeline.discovery import IMAGE_SUFFIXES
+from clare.pipeline.discovery import IMAGE_SUFFIXES, ignored_folder
 from clare.pipeline.extractor import Extractor, Runtime
 from clare.pipeline.images import ImageSettings, load_views, read_content
 from clare.pipeline.loading import Inputs
@@ -45,14 +45,16 @@ class LiveImage:
 def list_images(paths: Sequence[Path]) -> list[Path]:
     """Files as they are, and the images below folders in natural order.
 
+    Below a folder, what is hidden or lies in a folder such as ``masks`` is left out, as it is from
+    a manifest.
+
     Raises:
-        InputError: a path is not there, or a folder holds no image.
+        InputError: a path is not there, or a folder can't be listed or holds no image.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
-            images = sorted((p for p in below if p.is_file()), key=lambda p: natural_key(str(p)))
+            images = sorted(_images_below(path), key=lambda p: natural_key(str(p)))
             if not images:
                 raise InputError(f"there is no image below {path}")
             found += images
@@ -61,6 +63,18 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
         else:
             raise InputError(f"there is no file or folder {path}")
     return found
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for current, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if ignored_folder(name) is None]
+        for path in (Path(current, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} can't be listed: {error.strerror}") from error
 
 
 def extract_images(

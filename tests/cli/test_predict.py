@@ -7,6 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from clare.pipeline.discovery import build_manifest
 from clare.pipeline.live import list_images
 
 EXTRACT = ("--backbone", "tiny", "--micro-batch", "8", "--resize", "64", "--recode", "jpeg:95")
@@ -88,3 +89,19 @@ def test_paths_without_an_image_are_refused(clare, run, tmp_path, wrong):
     (tmp_path / "empty").mkdir()
     code, _, err = clare("predict", run, wrong)
     assert code == 1 and wrong in err
+
+
+def test_what_a_manifest_leaves_out_of_a_folder_is_not_judged(tmp_path, pictures):
+    image = next((pictures / "real").iterdir()).read_bytes()
+    for name in ("2.jpg", "10.jpg", "deep/a.jpg", "masks/a.jpg", "deep/__MACOSX/a.jpg",
+                 "Landmarks/a.jpg", ".hidden.jpg", ".trash/a.jpg", "notes.txt"):  # fmt: skip
+        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "faces" / name).write_bytes(image)
+    below = [
+        str(path.relative_to(tmp_path / "faces")) for path in list_images([tmp_path / "faces"])
+    ]
+    assert below == ["2.jpg", "10.jpg", "deep/a.jpg"]
+    masks = tmp_path / "faces" / "masks"
+    assert list_images([masks]) == [masks / "a.jpg"], "a folder that is named is meant"
+    built = build_manifest("faces", [tmp_path / "faces"], []).manifest
+    assert [sample.path.partition("/")[2] for sample in built.samples] == below
