@@ -11,6 +11,7 @@ Ghostscript. Colour profiles are ignored, as they are by every published loader.
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 import threading
@@ -82,14 +83,11 @@ def read_content(path: Path) -> bytes:
         ImageError: missing, unreadable, an empty file, or too large.
     """
     try:
-        # Asked before opening: a pipe would block for ever.
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
-            raise ImageError(f"unreadable: is {kind}")
-        if found.st_size > MAX_BYTES:
-            raise ImageError(f"too large: {found.st_size} bytes, the limit is {MAX_BYTES}")
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise ImageError(f"too large: {size} bytes, the limit is {MAX_BYTES}")
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError("missing: there is no such file") from error
     except (OSError, ValueError) as error:
@@ -97,6 +95,22 @@ def read_content(path: Path) -> bytes:
     if not data:
         raise ImageError("empty file: it has no bytes")
     return data
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading, if it is one.
+
+    Raises:
+        ImageError: it is a folder, a pipe or a device.
+        OSError: it is missing or unreadable.
+    """
+    # Asked before opening: a pipe would block for ever.
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ImageError(
+            f"unreadable: is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}"
+        )
+    return path.open("rb")
 
 
 def read_header(file: BinaryIO) -> tuple[int, int, str]:

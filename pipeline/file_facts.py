@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clare.errors import ImageError
-from clare.pipeline.decoding import open_header
+from clare.pipeline.decoding import open_header, open_regular
 from clare.pipeline.manifest import Sample, parse_boxes
 from clare.pipeline.shortcuts import Fact
 
@@ -66,7 +66,7 @@ def read_facts(path: Path) -> Header:
         ImageError: there is no usable header.
     """
     try:
-        with path.open("rb") as file, open_header(file) as image:
+        with open_regular(path) as file, open_header(file) as image:
             tables = getattr(image, "quantization", None) or {}
             exif = "exif" in image.info or "Raw profile type exif" in image.info
             return Header(

@@ -48,11 +48,11 @@ def read_headers(
 
 
 def _read(sample: Sample, path: Path, hash: bool) -> Sample:
-    from clare.pipeline.decoding import read_header
+    from clare.pipeline.decoding import open_regular, read_header
 
     size, sha256 = None, ""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size == 0:
                 return replace(sample, bytes=0, status="empty")

@@ -215,11 +215,11 @@ class TestFailures:
 
     def test_a_file_without_permission(self, tmp_path, monkeypatch):
         # Root, whom continuous integration often runs as, may read everything.
-        def refuse(path):
+        def refuse(path, mode):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
         (tmp_path / "a.png").write_bytes(LOSSLESS["png"])
+        monkeypatch.setattr(Path, "open", refuse)
         with pytest.raises(ImageError, match="unreadable: Permission denied"):
             read_content(tmp_path / "a.png")
 
