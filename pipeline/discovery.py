@@ -86,10 +86,11 @@ def build_manifest(
 ) -> BuiltManifest:
     """List the images below folders, read their headers and assign splits.
 
-    Paths are relative to the deepest folder that holds all the folders given, and
-    ``sample_id`` is ``<subset>/<path>``. Files that can't be opened as images stay, with their
-    status. A second link to a listed file is skipped, and so are linked folders: what they hold
-    would stand twice.
+    Paths are relative to the deepest folder that holds all the folders given. ``sample_id`` is
+    ``<subset>/<name of the folder given>/<path in it>``, so that another folder beside it changes
+    no id; folders of one name are told apart by their path from the common folder. Files that
+    can't be opened as images stay, with their status. A second link to a listed file is skipped,
+    and so are linked folders: what they hold would stand twice.
 
     Args:
         subset: name of the manifest.
@@ -111,15 +112,20 @@ def build_manifest(
     _refuse_nested(subset, list(folders))
     root = Path(os.path.commonpath([folder.parent for folder in folders]))
     search = _Search(subset, root)
-    found: list[tuple[str, int]] = []
+    names = Counter(folder.name for folder in folders)
+    listed: list[Sample] = []
     for folder, label in folders.items():
         paths = search.images_below(folder, label)
         if not paths:
             seen = sum((search.ignored + search.unmatched).values())
             raise ManifestError(f"{subset}: no image below {folder} ({seen} other files so far)")
-        found += [(path, label) for path in paths]
-    found.sort(key=lambda one: natural_key(one[0]))
-    listed = [Sample(f"{subset}/{path}", path, label, subset) for path, label in found]
+        place = folder.relative_to(root).as_posix()
+        name = folder.name if names[folder.name] == 1 else place
+        listed += [
+            Sample(f"{subset}/{name}{path.removeprefix(place)}", path, label, subset)
+            for path in paths
+        ]
+    listed.sort(key=lambda sample: natural_key(sample.path))
     samples = tuple(read_headers(listed, lambda s: root / s.path, hash=hash, progress=progress))
     manifest = Manifest(subset, assign_splits(samples))
     validate(manifest)

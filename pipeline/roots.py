@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 VARIABLE = "CLARE_ROOT"
 
+PLAIN_FOLDER = "folder-"
+"""How the names of roots begin that stand for the place of a plain folder."""
+
 
 class Roots:
     """The folders that the paths of samples start at.
@@ -37,7 +40,7 @@ class Roots:
         """Roots from ``--root`` options and, where they say nothing, the environment.
 
         Args:
-            options: ``DIR`` or ``NAME=DIR``; the name has no slash, so ``./a=b`` is a folder.
+            options: ``DIR`` or ``NAME=DIR``; see `split_option`.
             environ: ``CLARE_ROOT`` and ``CLARE_ROOT_<NAME>`` are read.
 
         Raises:
@@ -45,10 +48,7 @@ class Roots:
         """
         given: dict[str, Path] = {}
         for option in options:
-            match = re.fullmatch(r"([A-Za-z0-9._-]+)=(.*)", option, re.DOTALL)
-            name, folder = match.groups() if match else ("", option)
-            if not folder:
-                raise InputError(f"--root {option!r} names no folder: write DIR or NAME=DIR")
+            name, folder = split_option("--root", option)
             if _key(name) in given:
                 raise InputError(f"--root {option} is the second folder for {_say(name)}")
             given[_key(name)] = Path(folder)
@@ -107,6 +107,23 @@ class Roots:
                 )
             known = self._resolved[name] = os.path.realpath(folder)
         return known
+
+
+def split_option(option: str, value: str) -> tuple[str, str]:
+    """The name and the folder of ``DIR`` or ``NAME=DIR``; without a name, that is empty.
+
+    Args:
+        option: what the value was given to.
+        value: a name has no slash, so ``./a=b`` is a folder.
+
+    Raises:
+        InputError: there is no folder.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)=(.*)", value, re.DOTALL)
+    name, folder = match.groups() if match else ("", value)
+    if not folder:
+        raise InputError(f"{option} {value!r} names no folder: write DIR or NAME=DIR")
+    return name, folder
 
 
 def _key(name: str) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from clare.errors import InputError
 from clare.pipeline.manifest import Sample
-from clare.pipeline.roots import Roots
+from clare.pipeline.roots import PLAIN_FOLDER, Roots
 from clare.store.index import Row
 
 HASHERS = 16
@@ -42,6 +43,9 @@ def rows_of_samples(
     Returns:
         The rows in the samples' order, the views of a sample side by side; ``slot`` is -1. A
         file that is unreadable or empty has the empty content hash.
+
+    Raises:
+        InputError: a plain folder would replace images of another folder of the same name.
     """
     stored: dict[str, list[Row]] = {}
     for row in known:
@@ -81,11 +85,27 @@ def _describe(sample: Sample, roots: Roots, stored: Row | None) -> tuple[str, di
     known = stored.columns if stored is not None else {}
     content = stored.content if stored is not None else ""
     content = _content(roots.resolve(sample), columns, known, content, "", sample.sha256)
+    if stored is not None:
+        _refuse_namesake(sample, content, stored)
     if sample.mask_path:
         mask = roots.resolve(sample, sample.mask_path)
         content_before = str(known.get("mask_content", ""))
         columns["mask_content"] = _content(mask, columns, known, content_before, "mask_", "")
     return content, columns
+
+
+def _refuse_namesake(sample: Sample, content: str, stored: Row) -> None:
+    place = str(stored.columns.get("root", ""))
+    if (
+        place.startswith(PLAIN_FOLDER)
+        and sample.root not in ("", place)
+        and "" not in (content, stored.content)
+        and content != stored.content
+    ):
+        raise InputError(
+            f"the store has another {sample.sample_id}, of a folder of the same name in another "
+            "place: rename the folder, name its subset differently, or use another --store"
+        )
 
 
 def _content(

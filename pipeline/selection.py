@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clare.errors import InputError
 from clare.pipeline.building import build_dataset, write_dataset
-from clare.pipeline.discovery import build_manifest
+from clare.pipeline.discovery import BuiltManifest, build_manifest
 from clare.pipeline.manifest import Manifest, read_manifest
 from clare.pipeline.registry import load_registry
-from clare.pipeline.roots import Roots
+from clare.pipeline.roots import PLAIN_FOLDER, Roots, split_option
 from clare.pipeline.status import find_manifest
 from clare.pipeline.subsets import Registry, Subset
 
@@ -55,6 +57,8 @@ def select_manifests(
     if reals or fakes:
         if files:
             raise InputError("name either --manifest or folders (--real, --fake), not both")
+        if roots:
+            raise InputError("--root is for manifests: folders (--real, --fake) name their place")
         if len(names) > 1:
             raise InputError("folders (--real, --fake) make one --subset, not several")
         return _from_folders(names[0] if names else None, reals, fakes, progress)
@@ -127,10 +131,8 @@ def _from_folders(
 ) -> list[tuple[Manifest, Roots]]:
     named: dict[str, list[Path]] = {}
     for option in fakes:
-        name, equals, path = option.partition("=")
-        if not equals:
-            name, path = "fake", option
-        named.setdefault(name, []).append(Path(path))
+        name, path = split_option("--fake", option)
+        named.setdefault(name or "fake", []).append(Path(path))
     if subset is not None:
         if set(named) - {"fake", subset}:
             raise InputError(
@@ -146,8 +148,27 @@ def _from_folders(
     selected = []
     for name, real_folders, fake_folders in groups:
         built = build_manifest(name, real_folders, fake_folders, progress=progress)
-        selected.append((built.manifest, Roots(default=built.root, named={})))
+        selected.append(_rooted(built, [*real_folders, *fake_folders]))
     return selected
+
+
+def _rooted(built: BuiltManifest, folders: Sequence[Path]) -> tuple[Manifest, Roots]:
+    """Each sample below the parent of its own folder, under a name that tells parents apart.
+
+    So a folder that is named beside it moves no sample, and one of another place that has the
+    same name is not taken for it.
+    """
+    places: dict[str, Path] = {}
+    samples = []
+    parents = {folder.resolve(): folder.resolve().parent for folder in folders}
+    for sample in built.manifest.samples:
+        image = built.root / sample.path
+        parent = next(parents[above] for above in image.parents if above in parents)
+        name = PLAIN_FOLDER + hashlib.sha256(os.fsencode(parent)).hexdigest()[:8]
+        places[name] = parent
+        path = image.relative_to(parent).as_posix()
+        samples.append(replace(sample, root=name, path=path))
+    return Manifest(built.manifest.name, tuple(samples)), Roots(default=None, named=places)
 
 
 def _without_repeats(selected: list[tuple[Manifest, Roots]]) -> list[tuple[Manifest, Roots]]:

@@ -105,6 +105,24 @@ def test_bad_files_stay_with_their_status(place):
     ]
 
 
+def test_a_pipe_is_a_bad_file_and_holds_nothing_up(place):
+    top = place("real/good.jpg")
+    os.mkfifo(top / "real/pipe.jpg")
+    built = build_manifest("toy", [top / "real"], [])
+    assert [s.status for s in built.manifest.samples] == ["ok", "corrupt"]
+
+
+def test_a_folder_beside_it_changes_no_id_and_no_split(place):
+    names = [f"{i}.jpg" for i in range(20)]
+    top = place(*(f"x/{kind}/{name}" for kind in ("a", "b") for name in names), "y/c/0.png")
+    alone = build_manifest("toy", [], [top / "x/a"]).manifest.samples
+    beside = build_manifest("toy", [top / "y/c"], [top / "x/a", top / "x/b"]).manifest.samples
+    assert {s.sample_id for s in alone} == {f"toy/a/{name}" for name in names}
+    assert {s.sample_id for s in alone} < {s.sample_id for s in beside}
+    same_name = build_manifest("toy", [top / "x/a"], [place("z/a/0.png") / "z/a"]).manifest
+    assert {s.sample_id for s in same_name.samples} >= {"toy/z/a/0.png", "toy/x/a/0.jpg"}
+
+
 def test_what_is_left_out_is_counted(place):
     top = place(
         "real/a.jpg",

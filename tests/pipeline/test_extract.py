@@ -230,6 +230,33 @@ def test_a_disk_that_is_away_costs_no_features(faces, tmp_path):
     assert read_all(job.store).keys() == before.keys()
 
 
+def test_a_folder_beside_it_recomputes_nothing(faces, tmp_path):
+    def select(*fakes):
+        return select_manifests(None, [], tmp_path, [], [], [f"toy={fake}" for fake in fakes])
+
+    more = tmp_path / "elsewhere" / "more"
+    shutil.copytree(faces / "real", more)
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    run_job(replace(job, manifests=select(faces / "fake")), Observer())
+    report = run_job(replace(job, manifests=select(faces / "fake", more)), Observer())
+    assert report.rows == 12, "only the folder that is new"
+    assert len(open_store(job.store).rows("toy")) == 24
+
+
+def test_a_folder_of_the_same_name_elsewhere_replaces_nothing(faces, tmp_path):
+    def select(folder):
+        return select_manifests(None, [], tmp_path, [], [folder], [])
+
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    run_job(replace(job, manifests=select(faces / "real")), Observer())
+    shutil.copytree(faces / "real", tmp_path / "moved/real")
+    shutil.copytree(faces / "fake", tmp_path / "other/real")
+    assert not run_job(replace(job, manifests=select(tmp_path / "moved/real")), Observer()).rows
+    with pytest.raises(InputError, match=r"another real/real/0000\.jpg.*another place"):
+        run_job(replace(job, manifests=select(tmp_path / "other/real")), Observer())
+    assert len(read_all(job.store, "real")) == 12
+
+
 def test_rows_of_earlier_manifests_are_left_alone(faces, tmp_path):
     job = job_for(faces, tmp_path / "store", features=("pixels",))
     run_job(job, Observer())
