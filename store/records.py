@@ -143,7 +143,10 @@ def make_folder(folder: Path) -> None:
         if folder.is_dir():
             return
         make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:  # of file systems that are not for files, as /proc
+            raise StoreError(f"{folder} can't be made there; name another place.") from error
         sync_folder(folder.parent)
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,12 @@ def test_a_place_that_can_hold_no_export_is_refused_in_words(filled, tmp_path, o
     with pytest.raises(StoreError, match=r"can't be used|is a folder"):
         export_hdf5(filled, "faces", tmp_path / out)
     assert not list(tmp_path.glob("**/*.partial"))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no such file system")
+def test_a_file_system_without_new_folders_is_refused_in_words():
+    with pytest.raises(StoreError, match="can't be made there"):
+        create_store("/proc/nowhere/s")
 
 
 def test_a_folder_of_something_else_is_no_store_to_verify(tmp_path):
