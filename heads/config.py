@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from clare.data_manifests.protocol import Sampling, read_protocol, split_name
 from clare.errors import InputError
 from clare.settings import build_settings
 
@@ -31,7 +32,13 @@ class TrainConfig:
         draws: LaRE noise draws that are averaged; all if None.
         standardize: whether tokens and LaRE are standardised.
         train: the subsets to train on; all of the store's if empty.
-        reals: a subset whose real rows join.
+        reals: subsets whose real rows join.
+        domains: rows of these domains alone; all if empty.
+        frames: of each video at most; all if None. Frames of an image set that is sorted into a
+            folder for each video count as a video's too.
+        sampling: which frames: ``even``, evenly spaced, or ``first_n``.
+        protocol: the protocol that train, reals and domains are those of, as ``NAME`` or
+            ``NAME/KEY``.
         features: fingerprint by extractor, where the store has several.
         extracted: settings of the extraction that this configuration was published with, by
             extractor; they choose among several fingerprints.
@@ -82,7 +89,11 @@ class TrainConfig:
     draws: int | None = None
     standardize: bool = True
     train: tuple[str, ...] = ()
-    reals: str | None = None
+    reals: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    frames: int | None = None
+    sampling: Sampling = "even"
+    protocol: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)
     extracted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fraction: float = 1.0
@@ -120,6 +131,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         limits = {
+            "frames": self.frames is None or self.frames >= 1,
             "fraction": 0 < self.fraction <= 1,
             "lr": self.lr > 0,
             "min_lr": 0 <= self.min_lr <= self.lr,
@@ -144,14 +156,16 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as plain JSON."""
-        return {**asdict(self), "train": list(self.train)}
+        lists = {name: list(getattr(self, name)) for name in ("train", "reals", "domains")}
+        return {**asdict(self), **lists}
 
 
 def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) -> TrainConfig:
     """A configuration from plain values, names and types checked.
 
     Args:
-        values: by name; settings of a part stand in a mapping.
+        values: by name; settings of a part stand in a mapping. A protocol that stands there without
+            ``train`` is followed; beside it, it says where that came from.
         onto: what holds where no value is given. Settings of its fusion or classifier are left
             behind where the values name another one.
 
@@ -165,8 +179,14 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
             raise InputError(f"training's setting {name} can't be {values[name]!r}: it is a table")
         changes[name] = dict(values[name])
     plain = {name: value for name, value in values.items() if name not in _MAPPINGS}
+    if "reals" in plain and plain["reals"] is None:
+        plain["reals"] = ()  # older runs had one pool or none
+    if isinstance(plain.get("protocol"), str) and "train" not in plain:
+        base = follow_protocol(base, plain.pop("protocol"))
     checked = build_settings("training", TrainConfig, plain)
     changes |= {name: getattr(checked, name) for name in plain}
+    if {"train", "reals", "domains"} & set(plain):
+        changes.setdefault("protocol", None)
     for part in ("fusion", "classifier"):
         if part in changes and changes[part] != getattr(base, part):
             changes.setdefault(f"{part}_settings", {})
@@ -174,6 +194,29 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
 
 
 _MAPPINGS = {f.name for f in fields(TrainConfig) if str(f.type).startswith("Mapping")}
+
+
+def follow_protocol(config: TrainConfig, name: str) -> TrainConfig:
+    """A configuration with the training of a protocol.
+
+    Args:
+        config: keeps everything but its subsets, domains, frames and sampling.
+        name: ``NAME``, or ``NAME/KEY`` where a protocol is trained in several ways.
+
+    Raises:
+        InputError: there is no such protocol, or it has no such training.
+    """
+    found, key = split_name(name)
+    training = read_protocol(found).training(key)
+    return replace(
+        config,
+        train=training.fakes,
+        reals=training.reals,
+        domains=training.domains,
+        frames=training.frames,
+        sampling=training.sampling,
+        protocol=name,
+    )
 
 
 def list_presets() -> list[str]:

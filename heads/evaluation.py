@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clare.data_manifests.protocol import Sampling, read_protocol
+from clare.errors import InputError
 from clare.heads.baselines import file_shortcuts, measure_shortcuts, pixel_shortcuts
 from clare.heads.detector import Detector
 from clare.heads.plots import plot_matrix, plot_roc, plot_scores
@@ -21,6 +23,7 @@ from clare.heads.predictions import Predictions, evaluation_sets, write_predicti
 from clare.heads.published import beside_published, published
 from clare.heads.report import METRICS, PREDICTIONS, measure_subsets
 from clare.heads.runs import Run, open_run
+from clare.heads.targets import choose_targets
 from clare.heads.unseen import UnseenRows, choose_rows
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -55,6 +58,10 @@ def evaluate(
     subsets: Sequence[str] | None = None,
     *,
     reals: Sequence[str] | None = None,
+    protocol: str | None = None,
+    domains: Sequence[str] = (),
+    frames: int | None = None,
+    sampling: Sampling | None = None,
     split: str = "test",
     baselines: bool = False,
     against: str | None = None,
@@ -73,6 +80,11 @@ def evaluate(
         store: the store; the run's own if left out.
         subsets: what to test on; see `choose_rows`.
         reals: subsets whose reals stand beside a subset that has none; see `choose_rows`.
+        protocol: its tests decide subsets, reals, domains and splits, and frames and sampling
+            where these are left out; see `choose_targets`.
+        domains: rows of these domains alone; all if empty.
+        frames: of each video at most; all if None.
+        sampling: which frames; ``even`` if left out.
         split: the rows' split.
         baselines: also measure what format, size, bytes and plain pixel statistics tell.
         against: name of a table of `clare.heads.published` to stand beside.
@@ -83,11 +95,14 @@ def evaluate(
 
     Returns:
         The report, of `clare.heads.report.measure_subsets`, with ``run``, ``trained_on``,
-        ``store``, ``split``, ``reals``, ``skipped`` (rows without features by subset), and
-        ``baselines`` and ``against`` where asked for.
+        ``store``, ``split``, ``protocol``, ``domains``, ``frames``, ``sampling``, ``reals``,
+        ``skipped`` (rows without features by subset), ``absent`` (why, by set of the protocol that
+        is not there), ``aside`` (sets in no mean), ``notes`` (sentences), and ``baselines`` and
+        ``against`` where asked for.
 
     Raises:
-        InputError: the run is not finished, or the rows are not usable; see `choose_rows`.
+        InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
+            something is asked for that the protocol decides.
         StoreError: the store has no such subset, or not the run's features.
     """
     named = open_store(store) if store else None
@@ -95,21 +110,45 @@ def evaluate(
     source = named or open_store(opened.record.store)
     if against:
         published(against, "")  # an unknown table is refused before the work
-    unseen = choose_rows(opened, source, subsets, reals, split)
+    aside: list[str] = []
+    if protocol is None:
+        how = sampling or "even"
+        unseen = choose_rows(
+            opened, source, subsets, reals, split, domains=domains, frames=frames, sampling=how
+        )
+    else:
+        if subsets or reals or domains or split != "test":
+            raise InputError(
+                f"protocol {protocol} names its subsets, reals and domains: leave --subset, "
+                "--reals and --domains out"
+            )
+        tests = read_protocol(protocol)
+        frames, how = frames or tests.frames, sampling or tests.sampling
+        unseen = choose_targets(opened, source, tests, frames=frames, sampling=how)
+        aside = [one.name for one in tests.targets if one.beside and one.name in unseen.places]
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
-    predictions = Predictions.of_rows([row for _, row in unseen.rows()], margins)
+    predictions = Predictions.of_rows(
+        [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
+    )
     record = opened.record
     report = {
         "run": opened.path.name,
-        "trained_on": [name for name in record.subsets if name != record.reals],
+        "trained_on": [name for name in record.subsets if name not in record.reals],
         "store": str(source.path),
         "split": split,
+        "protocol": protocol,
+        "domains": list(domains),
+        "frames": frames,
+        "sampling": how,
         "reals": list(unseen.reals),
         "skipped": dict(unseen.skipped),
+        "absent": dict(unseen.absent),
+        "aside": aside,
+        "notes": list(unseen.notes),
         **measure_subsets(
             predictions,
             opened.threshold,
-            reals=unseen.reals,
+            aside=aside,
             seed=seed,
             resamples=resamples,
             oracle=against is not None,
@@ -206,7 +245,7 @@ def _baselines(
     return {
         "pixels_from": source,
         "subsets": measure_shortcuts(
-            evaluation_sets(predictions, unseen.reals),
+            evaluation_sets(predictions),
             predictions,
             file_shortcuts([row for _, row in rows], images) | pixels,
             seed=report["seed"],
@@ -220,7 +259,7 @@ def _write(result: EvalResult) -> None:
     text = json.dumps(report, indent=2, allow_nan=False)
     (folder / METRICS).write_text(text + "\n", encoding="utf-8")
     write_predictions(predictions, folder / PREDICTIONS)
-    places = evaluation_sets(predictions, report["reals"])
+    places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
     aucs = {name: found["frame"]["auc"]["value"] for name, found in report["subsets"].items()}
     plot_roc(sets, aucs, folder / ROC)

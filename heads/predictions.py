@@ -7,8 +7,9 @@ by the same code.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from clare.store.index import Row
 
 COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video", "cluster")
-"""Columns of the file that `write_predictions` makes."""
+BESIDE = "beside"
+"""Columns of the file that `write_predictions` makes; `BESIDE` holds ``Predictions.beside``."""
 
 LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
@@ -41,6 +43,8 @@ class Predictions:
         video: text, ``subset/video``; empty where a row is no frame of a video.
         cluster: text, what a bootstrap draws: the video, else the first identity, else the row.
         probability: whether ``margin`` holds probabilities.
+        beside: by subset that has fakes alone, the subsets whose reals stand beside it, where that
+            is settled.
 
     Raises:
         InputError: a label is not 0 or 1, or a margin is not a finite number.
@@ -54,6 +58,7 @@ class Predictions:
     video: NDArray[np.str_]
     cluster: NDArray[np.str_]
     probability: bool = False
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = int(np.sum((self.label != 0) & (self.label != 1)))
@@ -70,19 +75,27 @@ class Predictions:
         return len(self.label)
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Row], margin: NDArray[np.floating]) -> Predictions:
+    def of_rows(
+        cls,
+        rows: Sequence[Row],
+        margin: NDArray[np.floating],
+        subsets: Sequence[str] | None = None,
+        beside: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Predictions:
         """The predictions for rows of a store.
 
         Args:
             rows: rows whose columns hold ``label`` and ``subset``.
             margin: (N,) their margins.
+            subsets: what each row's subset is called here; as in its column if left out.
+            beside: see the class.
         """
         columns = [row.columns for row in rows]
         ties = [dict(reversed(ties_of(row))) for row in rows]  # the first identity comes last
-        subsets = [str(c.get("subset", "")) for c in columns]
+        own = [str(c.get("subset", "")) for c in columns]
         return cls(
             sample_id=_texts(row.sample_id for row in rows),
-            subset=_texts(subsets),
+            subset=_texts(own if subsets is None else subsets),
             category=_texts(str(c.get("category", "")) for c in columns),
             label=np.array([c["label"] for c in columns], np.int64),
             margin=np.asarray(margin, np.float64),
@@ -91,8 +104,9 @@ class Predictions:
                 tie.get("video")
                 or (f"identity {tie['identity']}" if "identity" in tie else "")
                 or f"{subset}/{row.sample_id}"
-                for tie, subset, row in zip(ties, subsets, rows, strict=True)
+                for tie, subset, row in zip(ties, own, rows, strict=True)
             ),
+            beside=dict(beside or {}),
         )
 
     @property
@@ -109,7 +123,8 @@ class Predictions:
 
     def take(self, which: NDArray) -> Predictions:
         """The rows of a mask or of a list of places."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "probability"}
+        kept = ("probability", "beside")
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in kept}
         return replace(self, **{name: values[which] for name, values in arrays.items()})
 
 
@@ -145,8 +160,8 @@ def evaluation_sets(
 
     Args:
         predictions: rows of several subsets.
-        reals: subsets whose real rows stand beside a subset that has fakes alone; by default all
-            subsets that have reals alone.
+        reals: subsets whose real rows stand beside a subset that has fakes alone; by default those
+            of ``predictions.beside``, else all subsets that have reals alone.
 
     Returns:
         By name, for subsets that have fakes, the places of their rows. A file without subsets is
@@ -158,25 +173,29 @@ def evaluation_sets(
     is_real = predictions.label == 0
     names = [str(name) for name in np.unique(predictions.subset)]
     pure = [name for name in names if is_real[predictions.subset == name].all()]
-    for name in reals or ():
+    settled = itertools.chain(*(predictions.beside.get(name, ()) for name in names))
+    for name in dict.fromkeys(settled if reals is None else reals):
         if not (is_real & (predictions.subset == name)).any():
             raise InputError(f"{name} has no real rows here; there are: {', '.join(names)}")
-    beside = is_real & np.isin(predictions.subset, pure if reals is None else list(reals))
     sets = {}
     for name in names:
         mine = predictions.subset == name
         if not is_real[mine].all():
-            chosen = mine if is_real[mine].any() else mine | beside
+            pools = predictions.beside.get(name, pure) if reals is None else reals
+            borrowed = is_real & np.isin(predictions.subset, list(pools))
+            chosen = mine if is_real[mine].any() else mine | borrowed
             sets[name or "all"] = np.flatnonzero(chosen)
     return sets
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write a CSV with `COLUMNS`; numbers keep all their digits."""
+    """Write a CSV with `COLUMNS` and `BESIDE`; numbers keep all their digits."""
     columns = {name: getattr(predictions, name).tolist() for name in COLUMNS}
+    pools = predictions.beside
+    columns[BESIDE] = ["|".join(pools.get(name, ())) for name in columns["subset"]]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
 
 
@@ -220,6 +239,7 @@ def read_predictions(
     subsets, videos, samples = texts(subset), texts(video), texts(sample)
     namespaced = [_within(s, v) for s, v in zip(subsets, videos, strict=True)]
     known = texts("cluster")
+    beside = {s: tuple(t.split("|")) for s, t in zip(subsets, texts(BESIDE), strict=True) if t}
     return Predictions(
         sample_id=_texts(samples),
         subset=_texts(subsets),
@@ -231,6 +251,7 @@ def read_predictions(
             cluster or video or f"row {number}"
             for number, (cluster, video) in enumerate(zip(known, namespaced, strict=True))
         ),
+        beside=beside,
         probability=ranked == score and bool(((margin >= 0) & (margin <= 1)).all()),
     )
 

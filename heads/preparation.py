@@ -122,7 +122,8 @@ def prepare(
     for config in configs:
         fields = fields_of(config)
         share = (config.fraction, config.data_seed) if config.fraction < 1 else None
-        key = (config.train, config.reals, share, fields)
+        rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
+        key = (rows, share, fields)
         if key not in samples:
             samples[key] = (
                 choose_samples(tables.train, config, fields, "train"),
@@ -205,7 +206,6 @@ def _record(
         config=config,
         store=str(store.path),
         subsets=subsets_of(store, config),
-        reals=config.reals,
         fingerprints=read,
         extractors={name: _extractor(store, key) for name, key in read.items()},
         face_crops=tuple(

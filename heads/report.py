@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ def measure_subsets(
     seed: int = 0,
     resamples: int = 1000,
     oracle: bool = False,
+    aside: Collection[str] = (),
 ) -> dict[str, Any]:
     """Every figure of every subset, and their means over subsets and over categories.
 
@@ -42,10 +43,12 @@ def measure_subsets(
         seed: of the bootstrap.
         resamples: of the bootstrap.
         oracle: also the accuracy at a threshold searched on these rows.
+        aside: subsets that are measured, but part of no mean.
 
     Returns:
         ``threshold``, ``seed``, ``resamples``; ``subsets``: by name ``category``, ``real``,
-        ``fake``, ``frame`` and ``video`` figures (None without real video ids);
+        ``fake``, ``beside`` (the subsets whose reals these are, where they are not its own),
+        ``frame`` and ``video`` figures (None without real video ids);
         ``categories``: by name ``subsets``, ``frame`` and ``video``, the mean over its subsets;
         ``macro``: ``subsets`` and ``categories``, the means over either. In means, n counts what
         the mean is over.
@@ -60,10 +63,11 @@ def measure_subsets(
         name: _levels(predictions.take(places), threshold, seed, resamples, oracle)
         for name, places in sets.items()
     }
+    counted = [name for name in sets if name not in aside] or list(sets)
     kinds = {name: _category(predictions, places) for name, places in sets.items()}
     groups = {
-        kind: [name for name in sets if kinds[name] == kind]
-        for kind in sorted(set(kinds.values()) - {""})
+        kind: [name for name in counted if kinds[name] == kind]
+        for kind in sorted({kinds[name] for name in counted} - {""})
     }
     categories = {kind: _mean([measured[n] for n in names]) for kind, names in groups.items()}
     return {
@@ -75,6 +79,7 @@ def measure_subsets(
                 "category": kinds[name],
                 "real": int((predictions.label[places] == 0).sum()),
                 "fake": int((predictions.label[places] == 1).sum()),
+                "beside": sorted({*predictions.subset[places].tolist()} - {name, ""}),
                 **_plain(measured[name]),
             }
             for name, places in sets.items()
@@ -83,7 +88,7 @@ def measure_subsets(
             kind: {"subsets": groups[kind], **_plain(levels)} for kind, levels in categories.items()
         },
         "macro": {
-            "subsets": _plain(_mean(list(measured.values()))),
+            "subsets": _plain(_mean([measured[name] for name in counted])),
             "categories": _plain(_mean(list(categories.values()))) if categories else None,
         },
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.features import FeatureTable, Split
+from clare.heads.frames import choose_frames
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
@@ -70,15 +71,22 @@ class Samples:
 
 
 def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
-    """The subsets that a run reads, the pool of reals included, sorted.
+    """The subsets that a run reads, pools of reals included, sorted.
 
     Raises:
-        InputError: the store is empty.
+        InputError: the store is empty, or lacks a subset of the run's protocol.
     """
-    names = set(config.train or store.subsets())
+    there = store.subsets()
+    names = {*(config.train or there), *config.reals}
     if not names:
         raise InputError(f"{store.path} has no rows; `clare extract` fills it")
-    return tuple(sorted(names if config.reals is None else names | {config.reals}))
+    absent = sorted(names.difference(there))
+    if absent and config.protocol is not None:
+        raise InputError(
+            f"protocol {config.protocol} trains on {', '.join(absent)}, which {store.path} does "
+            f"not have: `clare extract --subset {','.join(absent)}` first"
+        )
+    return tuple(sorted(names))
 
 
 def choose_samples(
@@ -86,8 +94,9 @@ def choose_samples(
 ) -> Samples:
     """The samples of a split that a run uses.
 
-    A sample's plain row has to be complete in all fields. An image that stands in several subsets
-    counts once. The fraction is one of training, of whole videos, within subset and label.
+    A sample's plain row has to be complete in all fields and of the run's domains. Of a video, as
+    many frames are taken as asked for. An image that stands in several subsets counts once. The
+    fraction is one of training, of whole videos, within subset and label.
 
     Raises:
         InputError: a class is missing, or an image has two labels.
@@ -97,11 +106,15 @@ def choose_samples(
     for number in np.flatnonzero(complete).tolist():
         row = table.rows[number]
         subset = row.columns["subset"]
-        from_pool = subset == config.reals and row.columns["label"] == 0
-        if from_pool or not config.train or subset in config.train:
+        from_pool = subset in config.reals and row.columns["label"] == 0
+        wanted = from_pool or not config.train or subset in config.train
+        if wanted and (not config.domains or row.columns.get("domain") in config.domains):
             groups[subset, row.sample_id][row.view] = number
     chosen = [views for views in groups.values() if 0 in views]
-    chosen = _without_copies(chosen, table.rows)
+    frames = choose_frames(
+        [table.rows[views[0]] for views in chosen], config.frames, config.sampling
+    )
+    chosen = _without_copies([chosen[place] for place in frames], table.rows)
     if split == "train" and config.fraction < 1:
         chosen = _take_fraction(chosen, table.rows, config.fraction, config.data_seed)
     samples = _pack(chosen, table.rows)
@@ -165,6 +178,8 @@ def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, sp
     if not missing:
         return
     where = ", ".join(config.train) or "the store"
+    if config.domains:
+        where += f" (domain {', '.join(config.domains)})"
     name = "training" if split == "train" else "validation"
     if len(missing) == 2:
         raise InputError(

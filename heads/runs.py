@@ -36,8 +36,7 @@ class RunRecord:
     Args:
         config: the run's configuration.
         store: where the store stood.
-        subsets: the subsets that it was trained on, the pool of reals included.
-        reals: the subset whose real rows joined, if any.
+        subsets: the subsets that it was trained on, pools of reals included.
         fingerprints: the extractors that it reads, as ``<extractor>-<digest>`` by extractor; with
             that of the text tower, if it has one.
         extractors: by extractor its ``fingerprint`` and the ``origin`` of its weights, from which
@@ -50,12 +49,16 @@ class RunRecord:
     config: TrainConfig
     store: str
     subsets: tuple[str, ...]
-    reals: str | None
     fingerprints: Mapping[str, str]
     extractors: Mapping[str, Mapping[str, Any]]
     face_crops: tuple[str, ...]
     rows: Mapping[str, Mapping[str, int]]
     versions: Mapping[str, str]
+
+    @property
+    def reals(self) -> tuple[str, ...]:
+        """The subsets whose real rows joined, if any."""
+        return self.config.reals
 
     @property
     def digests(self) -> dict[str, str]:
@@ -74,6 +77,7 @@ class RunRecord:
             InputError: the folder is not a run.
         """
         found = _read_json(run / CONFIG)
+        found.pop("reals", None)  # its configuration says it; older runs have it here too
         try:
             values = {
                 **found,

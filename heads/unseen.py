@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from clare.data_manifests.protocol import Sampling
 from clare.errors import InputError
 from clare.heads.dataset import FeatureDataset
+from clare.heads.frames import choose_frames
 from clare.heads.runs import Run
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
@@ -17,27 +19,60 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class UnseenRows:
-    """The rows of an evaluation.
+    """The rows of an evaluation, in groups: a subset's, those of one domain of it, or a pool's.
 
     Args:
-        datasets: by subset, the rows of the split that have features.
-        places: by subset, the places in its dataset of the rows that are scored.
-        reals: the subsets whose reals stand beside those that have none.
-        skipped: by subset, rows without features, because extraction failed or is not done.
+        datasets: by group, the rows of its subset and split that have features.
+        places: by group, the places in its dataset of the rows that are scored.
+        beside: by group of fakes alone, the groups whose reals stand beside it.
+        skipped: by group, rows without features, because extraction failed or is not done.
+        absent: by set of a protocol that can't be tested, why.
+        notes: sentences for the user.
     """
 
     datasets: Mapping[str, FeatureDataset]
     places: Mapping[str, Sequence[int]]
-    reals: tuple[str, ...]
+    beside: Mapping[str, tuple[str, ...]]
     skipped: Mapping[str, int]
+    absent: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def reals(self) -> tuple[str, ...]:
+        """The groups whose reals stand beside others."""
+        return tuple(dict.fromkeys(pool for pools in self.beside.values() for pool in pools))
 
     def rows(self) -> list[tuple[str, Row]]:
         """Every row that is scored, with its subset, in the order of scoring."""
         return [
-            (subset, self.datasets[subset].rows[place])
-            for subset, places in self.places.items()
+            (dataset.subsets[0], dataset.rows[place])
+            for dataset, places in self._pairs()
             for place in places
         ]
+
+    def groups(self) -> list[str]:
+        """The group of every row that is scored, in the order of scoring."""
+        return [group for group, places in self.places.items() for _ in places]
+
+    def _pairs(self) -> list[tuple[FeatureDataset, Sequence[int]]]:
+        return [(self.datasets[group], places) for group, places in self.places.items()]
+
+
+@dataclass
+class Wanted:
+    """What is to be scored, before features are looked for.
+
+    Args:
+        rows: by group, its subset, split and rows.
+        beside: see `UnseenRows`.
+        absent: see `UnseenRows`.
+        notes: see `UnseenRows`.
+    """
+
+    rows: dict[str, tuple[str, str, list[Row]]] = field(default_factory=dict)
+    beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def choose_rows(
@@ -46,6 +81,10 @@ def choose_rows(
     subsets: Sequence[str] | None = None,
     reals: Sequence[str] | None = None,
     split: str = "test",
+    *,
+    domains: Sequence[str] = (),
+    frames: int | None = None,
+    sampling: Sampling = "even",
 ) -> UnseenRows:
     """The rows to test a run on.
 
@@ -54,59 +93,118 @@ def choose_rows(
             the rows.
         store: the store.
         subsets: what to test on; every subset that has fakes in the split if left out.
-        reals: subsets whose reals stand beside a subset that has none. By default the pool that
+        reals: subsets whose reals stand beside a subset that has none. By default the pools that
             the run was trained with, or else the subsets of reals alone that it was trained on.
         split: the rows' split.
+        domains: rows of these domains alone; all if empty.
+        frames: of each video at most; all if None. See `choose_frames`.
+        sampling: which frames.
 
     Raises:
         InputError: there is nothing to test on, no reals to stand beside fakes, or a row shares a
             video, an identity or an image with training.
         StoreError: the store has no such subset, or not the run's features.
     """
-    listed = {name: _listed(store, name, split) for name in store.subsets()}
+    listed = {name: list_rows(store, name, split, domains) for name in store.subsets()}
     for name in subsets or ():
-        listed.setdefault(name, _listed(store, name, split))  # the store says what it has
-    asked = list(dict.fromkeys(subsets or [n for n, rows in listed.items() if _has(rows, 1)]))
+        listed.setdefault(
+            name, list_rows(store, name, split, domains)
+        )  # the store says what it has
+    asked = list(dict.fromkeys(subsets or [n for n, rows in listed.items() if has_label(rows, 1)]))
     for name in asked:
         _require_fakes(name, listed[name], split)
     if not asked:
         raise InputError(f"{store.path} has no fakes in split {split}: there is nothing to test on")
     pools = _pools(run, listed, asked, reals, split)
 
-    wanted = {name: listed[name] for name in asked}
+    wanted = Wanted({name: (name, split, listed[name]) for name in asked})
     for name in pools:
-        wanted.setdefault(name, [row for row in listed[name] if row.columns["label"] == 0])
-    _refuse_seen(run, wanted)
-    fields, digests = run.detector.fields, run.record.digests
-    datasets = {
-        name: FeatureDataset(store.path, fields, subsets=[name], split=split, digests=digests)
-        for name in wanted
+        wanted.rows.setdefault(name, (name, split, with_label(listed[name], 0)))
+    for name in asked:
+        if not has_label(listed[name], 0):
+            wanted.beside[name] = pools
+            wanted.notes += _strangers(name, listed[name], [r for p in pools for r in listed[p]])
+    return gather(run, store, wanted, frames, sampling)
+
+
+def gather(
+    run: Run, store: FeatureStore, wanted: Wanted, frames: int | None, sampling: Sampling
+) -> UnseenRows:
+    """The chosen frames that have features.
+
+    Raises:
+        InputError: a row shares a video, an identity or an image with training.
+        StoreError: the store has not the run's features.
+    """
+    chosen = {
+        group: [rows[place] for place in choose_frames(rows, frames, sampling)]
+        for group, (_, _, rows) in wanted.rows.items()
     }
-    places = {}
-    for name, rows in wanted.items():
-        slots = {row.slot for row in rows}
-        places[name] = [k for k, row in enumerate(datasets[name].rows) if row.slot in slots]
-    missing = {name: len(rows) - len(places[name]) for name, rows in wanted.items()}
-    return UnseenRows(datasets, places, pools, {n: count for n, count in missing.items() if count})
+    _refuse_seen(run, chosen)
+    datasets, places = {}, {}
+    for group, (subset, split, _) in wanted.rows.items():
+        datasets[group] = FeatureDataset(
+            store,
+            run.detector.fields,
+            subsets=[subset],
+            split=split,
+            digests=run.record.digests,
+        )
+        slots = {row.slot for row in chosen[group]}
+        found = enumerate(datasets[group].rows)
+        places[group] = [place for place, row in found if row.slot in slots]
+    missing = {group: len(rows) - len(places[group]) for group, rows in chosen.items()}
+    return UnseenRows(
+        datasets=datasets,
+        places=places,
+        beside=wanted.beside,
+        skipped={group: count for group, count in missing.items() if count},
+        absent=wanted.absent,
+        notes=tuple(wanted.notes),
+    )
 
 
-def _listed(store: FeatureStore, subset: str, split: str) -> list[Row]:
-    rows = store.rows(subset)
+def list_rows(
+    store: FeatureStore, subset: str, split: str, domains: Sequence[str] = ()
+) -> list[Row]:
+    """The plain rows of a subset's split, and of these domains if any, that have a label."""
     return [
         row
-        for row in rows
-        if row.view == 0 and row.columns.get("split") == split and "label" in row.columns
+        for row in store.rows(subset)
+        if row.view == 0
+        and row.columns.get("split") == split
+        and "label" in row.columns
+        and (not domains or row.columns.get("domain") in domains)
     ]
 
 
-def _has(rows: Sequence[Row], label: int) -> bool:
+def with_label(rows: Sequence[Row], label: int) -> list[Row]:
+    """The rows of one label."""
+    return [row for row in rows if row.columns["label"] == label]
+
+
+def _strangers(name: str, rows: Sequence[Row], reals: Sequence[Row]) -> list[str]:
+    """A note where fakes stand beside reals of another domain alone."""
+    fakes = {str(row.columns.get("domain") or "") for row in rows} - {""}
+    known = {str(row.columns.get("domain") or "") for row in with_label(reals, 0)} - {""}
+    if not known or fakes <= known:
+        return []
+    return [
+        f"{name} has fakes of {', '.join(sorted(fakes - known))} beside reals of "
+        f"{', '.join(sorted(known))} alone: what tells the data sets apart counts as detection; "
+        "--domains, or a protocol, keeps domains together"
+    ]
+
+
+def has_label(rows: Sequence[Row], label: int) -> bool:
+    """Whether there is a row of this label."""
     return any(row.columns["label"] == label for row in rows)
 
 
 def _require_fakes(name: str, rows: Sequence[Row], split: str) -> None:
     if not rows:
         raise InputError(f"{name} has no rows in split {split}; `clare store info` shows what is")
-    if not _has(rows, 1):
+    if not has_label(rows, 1):
         raise InputError(
             f"{name} has reals alone in split {split}; name subsets with fakes, and {name} "
             "with --reals"
@@ -121,16 +219,15 @@ def _pools(
     split: str,
 ) -> tuple[str, ...]:
     """The subsets whose reals are borrowed."""
-    alone = [name for name in asked if not _has(listed[name], 0)]
+    alone = [name for name in asked if not has_label(listed[name], 0)]
     if not alone:
         if reals:
             raise InputError("every subset has reals of its own: leave --reals out")
         return ()
-    pure = [name for name, rows in listed.items() if rows and not _has(rows, 1)]
-    trained = [run.record.reals] if run.record.reals else list(run.record.subsets)
-    found = reals or [
-        name for name in trained if name in listed and (name in pure or name == run.record.reals)
-    ]
+    pure = [name for name, rows in listed.items() if rows and not has_label(rows, 1)]
+    own = run.record.reals
+    trained = own or run.record.subsets
+    found = reals or [n for n in trained if n in listed and (n in pure or n in own)]
     if not found:
         known = f": {', '.join(pure)}" if pure else ""
         raise InputError(
@@ -138,7 +235,7 @@ def _pools(
             f"beside it with --reals NAME{known}"
         )
     for name in found:
-        if not _has(listed.get(name, ()), 0):
+        if not has_label(listed.get(name, ()), 0):
             raise InputError(f"--reals {name} has no reals in split {split}")
     return tuple(found)
 

@@ -56,7 +56,7 @@ def test_options_win_over_presets_and_sets_over_both(clare, tmp_path):
     assert config["lr"] == 0.25 and config["epochs"] == 1 and config["scope"] == "as-published"
     assert config["fusion_settings"] == {"query": "mean", "heads": 2}
     assert config["classifier_settings"] == {"n_ctx": 4}
-    assert (config["train"], config["reals"]) == (["toy"], "real")
+    assert (config["train"], config["reals"]) == (["toy"], ["real"])
     clare("train-head", "--config", "mine/config.json", "--query", "all", "--out", "again")
     again = json.loads((tmp_path / "again" / "config.json").read_text())["config"]
     assert again == {**config, "fusion_settings": {"query": "all", "heads": 2}}

@@ -92,7 +92,7 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("evaluation") / "features.zarr")
 
 
-def make_run(path, store, *, noise=0.0, trained=("swap",), reals=None, seen=None):
+def make_run(path, store, *, noise=0.0, trained=("swap",), reals=(), seen=None):
     """A linear head that looks at the first channel, in a finished run's folder."""
     path.mkdir(parents=True)
     specs = {"clip_cls": (WIDTH,)}
@@ -107,10 +107,9 @@ def make_run(path, store, *, noise=0.0, trained=("swap",), reals=None, seen=None
     record = RunRecord(
         extractors={},
         face_crops=(),
-        config=TrainConfig(fusion="cls", classifier="linear"),
+        config=TrainConfig(fusion="cls", classifier="linear", reals=reals),
         store=str(store.path),
-        subsets=(*trained, *((reals,) if reals else ())),
-        reals=reals,
+        subsets=(*trained, *reals),
         fingerprints={"clip": CLIP.key},
         rows={},
         versions={},
@@ -123,7 +122,7 @@ def make_run(path, store, *, noise=0.0, trained=("swap",), reals=None, seen=None
 
 
 def test_what_is_written_is_what_was_found(store, tmp_path):
-    run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals="pool")
+    run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals=("pool",))
     result = evaluate(run, resamples=50, baselines=True)
     report = json.loads((run / "test_metrics.json").read_text())
     assert report == result.report
@@ -165,7 +164,7 @@ def test_what_is_written_is_what_was_found(store, tmp_path):
 
 
 def test_a_file_of_predictions_gives_the_same_report(store, tmp_path):
-    run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals="pool")
+    run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals=("pool",))
     report = evaluate(run, resamples=30).report
     scores = read_scores(run)
     again = measure_subsets(scores.predictions, scores.threshold, resamples=30)

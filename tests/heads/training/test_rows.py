@@ -103,7 +103,7 @@ def test_fractions_are_of_training_alone_and_another_seed_takes_others(store):
 
 
 def test_a_pool_gives_its_reals(store):
-    table, samples = choose(store, replace(CLS, train=("gan",), reals="swap"))
+    table, samples = choose(store, replace(CLS, train=("gan",), reals=("swap",)))
     chosen = {
         (table.rows[p].columns["subset"], table.rows[p].columns["label"]) for p in samples.plain
     }

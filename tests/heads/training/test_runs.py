@@ -17,7 +17,7 @@ from clare.heads.runs import open_run
 from clare.heads.training import train_run
 from clare.store.spec import Fingerprint
 
-COOP = TrainConfig(fusion="concat", classifier="coop", epochs=1, train=("gan",), reals="pool")
+COOP = TrainConfig(fusion="concat", classifier="coop", epochs=1, train=("gan",), reals=("pool",))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_an_opened_run_scores_as_it_did(run, store):
     mine = [by_name[row.sample_id] for row in data.rows]
     np.testing.assert_allclose(margins.numpy(), mine, atol=1e-5)
     assert opened.threshold == json.loads((run / "val_metrics.json").read_text())["threshold"]
-    assert opened.record.subsets == ("gan", "pool") and opened.record.reals == "pool"
+    assert opened.record.subsets == ("gan", "pool") and opened.record.reals == ("pool",)
 
 
 def test_what_it_saw_is_train_and_val(run, store):

@@ -1,0 +1,98 @@
+"""The rows that a protocol tests a run on: fakes of a domain beside reals of that domain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cache
+
+from clare.data_manifests.protocol import Protocol, Sampling, Target
+from clare.errors import InputError
+from clare.heads.runs import Run
+from clare.heads.unseen import SHOWN, UnseenRows, Wanted, gather, has_label, list_rows, with_label
+from clare.store.feature_store import FeatureStore
+from clare.store.index import Row
+
+
+def choose_targets(
+    run: Run,
+    store: FeatureStore,
+    protocol: Protocol,
+    *,
+    frames: int | None = None,
+    sampling: Sampling = "even",
+) -> UnseenRows:
+    """The rows that a protocol tests a run on.
+
+    Nobody has all subsets of a release: sets that the store can't fill are left out and named.
+
+    Args:
+        run: see `choose_rows`.
+        store: the store.
+        protocol: what is tested.
+        frames: of each video at most; all if None. See `choose_frames`.
+        sampling: which frames.
+
+    Raises:
+        InputError: the protocol has no tests, or the store fills none of its sets, or a row shares
+            a video, an identity or an image with training.
+        StoreError: the store has not the run's features.
+    """
+    if not protocol.targets:
+        raise InputError(f"protocol {protocol.name} has no tests; test by another one")
+    wanted = list_targets(store, protocol)
+    if not wanted.rows:
+        found = "; ".join(f"{name}: {why}" for name, why in list(wanted.absent.items())[:SHOWN])
+        more = f"; and {len(wanted.absent) - SHOWN} more" if len(wanted.absent) > SHOWN else ""
+        raise InputError(f"the store has no set of protocol {protocol.name}: {found}{more}")
+    return gather(run, store, wanted, frames, sampling)
+
+
+def list_targets(store: FeatureStore, protocol: Protocol) -> Wanted:
+    """Every set that the store can fill, with its reals, and why it can't fill the others."""
+    there = set(store.subsets())
+    names = {target.name for target in protocol.targets}
+    wanted = Wanted()
+
+    @cache  # many fakes share a pool
+    def listed(subset: str, split: str) -> list[Row]:
+        return list_rows(store, subset, split) if subset in there else []
+
+    def of_target(subset: str, target: Target) -> list[Row]:
+        rows = listed(subset, target.split)
+        if not target.domain:
+            return rows
+        return [row for row in rows if row.columns.get("domain") == target.domain]
+
+    for target in protocol.targets:
+        missing = [name for name in (target.fakes, *target.reals) if name not in there]
+        rows = of_target(target.fakes, target)
+        pools = {
+            _pool_name(name, target, names): (name, target.split, reals)
+            for name in target.reals
+            if (reals := with_label(of_target(name, target), 0))
+        }
+        if missing:
+            wanted.absent[target.name] = f"{', '.join(missing)} is not in the store"
+        elif not has_label(rows, 1) or not (pools or (not target.reals and has_label(rows, 0))):
+            wanted.absent[target.name] = _lack(target, rows)
+        else:
+            if target.reals:
+                rows = with_label(rows, 1)
+                wanted.beside[target.name] = tuple(pools)
+            wanted.rows |= {target.name: (target.fakes, target.split, rows), **pools}
+    return wanted
+
+
+def _lack(target: Target, rows: Sequence[Row]) -> str:
+    """Why a set can't be tested although its subsets are there."""
+    where = f"split {target.split}" + (f" of domain {target.domain}" if target.domain else "")
+    if not has_label(rows, 1):
+        return f"{target.fakes} has no fakes in {where}"
+    return f"{', '.join(target.reals) or target.fakes} has no reals in {where}"
+
+
+def _pool_name(pool: str, target: Target, taken: Collection[str]) -> str:
+    """What a pool is called beside a set: one name for each part of it."""
+    split = "" if target.split == "test" else target.split
+    name = "_".join(filter(None, (pool, target.domain, split)))
+    return f"{name}_reals" if name in taken else name
