@@ -11,7 +11,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -145,10 +145,40 @@ class Extractor(ABC):
         return {"origin.json": text.encode()}
 
 
-class HostExtractor(Extractor):
-    """An extractor without a model: what `prepare` returns is what is stored."""
+@dataclass(frozen=True)
+class SquareSettings:
+    """Settings of a `HostExtractor`.
 
+    Args:
+        size: side of the stored square, in pixels.
+
+    Raises:
+        InputError: the size is not positive.
+    """
+
+    size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"size must be at least 1 pixel, not {self.size}")
+
+
+class HostExtractor(Extractor):
+    """An extractor without a model: the squares that `prepare` returns are what is stored.
+
+    Attributes:
+        channels: the axes that follow the square's own two.
+    """
+
+    Settings = SquareSettings
     host_only = True
+    channels: ClassVar[tuple[int, ...]]
+
+    def __init__(self, settings: SquareSettings, images: ImageSettings, runtime: Runtime) -> None:
+        self.size = settings.size
+        shape = (settings.size, settings.size, *self.channels)
+        self.fields = (FeatureSpec(self.name, shape, "uint8"),)
+        self.fingerprint = self.sign("", asdict(settings), images)
 
     def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """The inputs as tensors, on the host."""
