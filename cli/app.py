@@ -14,6 +14,7 @@ from clare.cli import (
     extract,
     manifest,
     predict,
+    report,
     score,
     store,
     sweep,
@@ -36,6 +37,7 @@ app.command("train-head")(train_head.train_head)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("sweep")(sweep.sweep)
+app.command("report")(report.report)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.add_typer(manifest.app, name="manifest")

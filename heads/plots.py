@@ -33,24 +33,32 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
             is drawn on the left, every one that begins with ``val_`` on the right.
         path: the PNG to write.
     """
-    figure, (left, right) = _figure(9, 3.6, 1, 2)
-    epochs = [float(record["epoch"]) for record in history]
-    named = {name for record in history for name in record if name != "epoch"}
-    losses = sorted((n for n in named if "loss" in n), key=lambda n: (n.startswith("val"), n))
-    others = sorted(n for n in named if n.startswith("val_") and "loss" not in n)
-    for axes, names, title in (
-        (left, losses, "loss"),
-        (right, others, "validation"),
-    ):
-        for number, name in enumerate(names):
-            values = [_number(record.get(name)) for record in history]
-            label = name.replace("_", " ").replace("auc", "AUC")
-            axes.plot(epochs, values, marker="o", ms=3, color=COLOURS[number % 10], label=label)
-        axes.set(title=title, xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure, panels = _figure(9, 3.6, 1, 2)
+    for axes, (title, names) in zip(panels, curve_names(history).items(), strict=True):
+        draw_curves(axes, history, names)
+        axes.set(title=title)
         if names:
             axes.legend(frameon=False)
     _save(figure, path)
+
+
+def curve_names(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The columns of a history that are drawn, under ``loss`` and ``validation``."""
+    named = {name for record in history for name in record if name != "epoch"}
+    losses = sorted((n for n in named if "loss" in n), key=lambda n: (n.startswith("val"), n))
+    others = sorted(n for n in named if n.startswith("val_") and "loss" not in n)
+    return {"loss": losses, "validation": others}
+
+
+def draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Draw some columns of a history over its epochs, in the order of `COLOURS`."""
+    epochs = [float(record["epoch"]) for record in history]
+    for number, name in enumerate(names):
+        values = [_number(record.get(name)) for record in history]
+        label = name.replace("_", " ").replace("auc", "AUC")
+        axes.plot(epochs, values, marker="o", ms=3, color=COLOURS[number % 10], label=label)
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def plot_roc(sets: Mapping[str, Predictions], aucs: Mapping[str, float | None], path: Path) -> None:
@@ -61,16 +69,24 @@ def plot_roc(sets: Mapping[str, Predictions], aucs: Mapping[str, float | None], 
         aucs: the area of each, for the legend.
         path: the PNG to write.
     """
+    figure, (axes,) = _figure(6.6, 4.4, 1, 1)
+    drawn = [name for name in sets if aucs.get(name) is not None]
+    draw_roc(axes, {f"{name}  {aucs[name]:.3f}": sets[name] for name in drawn})
+    if drawn:
+        legend = {"frameon": False, "fontsize": 8, "title": "AUC", "alignment": "left"}
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), **legend)
+    _save(figure, path)
+
+
+def draw_roc(axes: Axes, sets: Mapping[str, Predictions]) -> None:
+    """Draw the ROC curves of sets that have both labels, in the order of `stroke`."""
     from sklearn.metrics import roc_curve
 
-    figure, (axes,) = _figure(6.6, 4.4, 1, 1)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
-    drawn = [name for name in sets if aucs.get(name) is not None]
-    for number, name in enumerate(drawn):
-        alarms, caught, _ = roc_curve(sets[name].label, sets[name].margin)
-        style = STYLES[number // len(COLOURS) % len(STYLES)]
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(alarms, caught, style, color=colour, label=f"{name}  {aucs[name]:.3f}", lw=1.5)
+    for number, (name, one) in enumerate(sets.items()):
+        alarms, caught, _ = roc_curve(one.label, one.margin)
+        colour, style = stroke(number)
+        axes.plot(alarms, caught, style, color=colour, label=name, lw=1.5)
     axes.set(
         xlabel="false positive rate (reals called fake)",
         ylabel="true positive rate (fakes found)",
@@ -78,10 +94,11 @@ def plot_roc(sets: Mapping[str, Predictions], aucs: Mapping[str, float | None], 
         ylim=(-0.01, 1.01),
         aspect="equal",
     )
-    if drawn:
-        legend = {"frameon": False, "fontsize": 8, "title": "AUC", "alignment": "left"}
-        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), **legend)
-    _save(figure, path)
+
+
+def stroke(number: int) -> tuple[str, str]:
+    """Colour and line style of the n-th curve."""
+    return COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)]
 
 
 def plot_scores(sets: Mapping[str, Predictions], threshold: float | None, path: Path) -> None:
@@ -96,19 +113,9 @@ def plot_scores(sets: Mapping[str, Predictions], threshold: float | None, path: 
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure, panels = _figure(3.3 * max(columns, 2), 2.1 * rows + 0.6, rows, columns)
-    everything = np.concatenate([one.margin for _, one in shown])
-    low, high = np.quantile(everything, [0.002, 0.998])
-    pad = (high - low) * 0.05 or 0.5
-    count = min(40, max(8, int(2 * np.sqrt(min(len(one) for _, one in shown)))))
-    bins = np.linspace(low - pad, high + pad, count + 1).tolist()
+    bins = score_bins([one for _, one in shown])
     for (name, one), axes in zip(shown, panels, strict=False):
-        for label, colour, kind in ((0, REAL, "real"), (1, FAKE, "fake")):
-            mine = np.clip(one.margin[one.label == label], bins[0], bins[-1])
-            if len(mine):
-                share = np.full(len(mine), 1 / len(mine))
-                axes.hist(mine, bins, weights=share, color=colour, alpha=0.55, label=kind)
-        if threshold is not None:
-            axes.axvline(threshold, color="black", lw=0.9, ls="--", label="threshold")
+        draw_scores(axes, one, bins, threshold)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=8)
     for axes in panels[len(shown) :]:
@@ -117,6 +124,29 @@ def plot_scores(sets: Mapping[str, Predictions], threshold: float | None, path: 
     figure.supylabel("share of rows", size=9)
     panels[0].legend(frameon=False, fontsize=7)
     _save(figure, path)
+
+
+def score_bins(sets: Sequence[Predictions]) -> list[float]:
+    """Edges of the bins in which margins of several sets are counted."""
+    everything = np.concatenate([one.margin for one in sets])
+    low, high = np.quantile(everything, [0.002, 0.998])
+    pad = (high - low) * 0.05 or 0.5
+    count = min(40, max(8, int(2 * np.sqrt(min(len(one) for one in sets)))))
+    edges: list[float] = np.linspace(low - pad, high + pad, count + 1).tolist()
+    return edges
+
+
+def draw_scores(
+    axes: Axes, rows: Predictions, bins: Sequence[float], threshold: float | None
+) -> None:
+    """Draw how the margins of a set's reals and fakes lie; what is outside counts at the edge."""
+    for label, colour, kind in ((0, REAL, "real"), (1, FAKE, "fake")):
+        mine = np.clip(rows.margin[rows.label == label], bins[0], bins[-1])
+        if len(mine):
+            share = np.full(len(mine), 1 / len(mine))
+            axes.hist(mine, bins, weights=share, color=colour, alpha=0.55, label=kind)
+    if threshold is not None:
+        axes.axvline(threshold, color="black", lw=0.9, ls="--", label="threshold")
 
 
 def plot_matrix(

@@ -219,6 +219,11 @@ class Feature:
         records = self._journal.snapshot()
         return dict(records[max(records)].made_with) if records else None
 
+    def written(self) -> tuple[float, float] | None:
+        """When the first and the last shard were recorded, in seconds since the epoch."""
+        times = self._journal.times()
+        return (min(times), max(times)) if times else None
+
     def reader(self, field: str, threads: int = 8) -> FieldReader:
         """A reader of one field's rows, for this process and its DataLoader workers.
 

@@ -120,6 +120,11 @@ class Journal:
         """A copy by shard, for while another thread of this process records a shard."""
         return dict(self.records)
 
+    def times(self) -> list[float]:
+        """When each record was written, as its file says; a copied store may have lost it."""
+        paths = [record_path(self.folder, shard) for shard in record_shards(self.folder)]
+        return [path.stat().st_mtime for path in paths]
+
     def refresh(self) -> None:
         """Read what other processes wrote or removed since.
 

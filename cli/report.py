@@ -1,0 +1,28 @@
+"""`clare report`: the page that a run, several runs or a sweep end with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs, or the folder of one sweep.")
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where the feature store is now. [default: where it was]"),
+    ] = None,
+) -> None:
+    """Write one self-contained page: answer, figures, images, cost and settings."""
+    from clare.cli.output import console, messages, size
+    from clare.heads.page.writing import write_report
+
+    page = write_report(runs, out, store)
+    for warning in page.warnings:
+        messages.print(warning, style="yellow")
+    console.print(f"{out}: {size(out.stat().st_size)}")

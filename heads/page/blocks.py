@@ -1,0 +1,206 @@
+"""What a page is made of, as plain data: the template alone knows how it looks.
+
+Every text is text. The template escapes it; only `Plot.svg` is markup, drawn by us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell.
+
+    Args:
+        text: what is read.
+        under: a second line, an interval say.
+        value: the number behind the text with all its digits, for machines.
+        heat: how far an AUC is from chance, -1 to 1; tints the cell.
+    """
+
+    text: str
+    under: str = ""
+    value: Any = None
+    heat: float | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a section; ``kind`` names the template's macro for it."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Text(Block):
+    """A paragraph.
+
+    Args:
+        text: its sentences.
+        tone: ``plain``, ``note`` for what is aside, ``warning`` for what must not be overlooked.
+    """
+
+    kind = "text"
+    text: str
+    tone: str = "plain"
+
+
+@dataclass(frozen=True)
+class Heading(Block):
+    """A heading below the section's."""
+
+    kind = "heading"
+    text: str
+
+
+@dataclass(frozen=True)
+class Items(Block):
+    """A list of sentences."""
+
+    kind = "items"
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """A table whose first column names its rows.
+
+    Args:
+        caption: what it shows.
+        columns: their headings.
+        rows: cells by row, as many as columns.
+        names: how many columns hold names; the others hold numbers.
+    """
+
+    kind = "table"
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    names: int = 1
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing.
+
+    Args:
+        svg: its markup.
+        caption: text under it.
+        keys: what its colours and strokes mean: class of the swatch, text.
+    """
+
+    svg: str
+    caption: str
+    keys: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Plots(Block):
+    """Drawings side by side where there is room."""
+
+    kind = "plots"
+    plots: Sequence[Plot]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image.
+
+    Args:
+        uri: its bytes, as a data URI.
+        alt: what a screen reader says.
+        caption: text under it.
+        is_map: whether it is a coarse map, whose cells are drawn as squares.
+    """
+
+    uri: str
+    alt: str
+    caption: str
+    is_map: bool = False
+
+
+@dataclass(frozen=True)
+class Gallery(Block):
+    """Images side by side under one title.
+
+    Args:
+        title: what they have in common.
+        pictures: in reading order.
+        large: whether each gets more room.
+    """
+
+    kind = "gallery"
+    title: str
+    pictures: Sequence[Picture]
+    large: bool = False
+
+
+@dataclass(frozen=True)
+class Code(Block):
+    """Commands, a line each."""
+
+    kind = "code"
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Folded(Block):
+    """Blocks that open on demand."""
+
+    kind = "folded"
+    summary: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading of its own.
+
+    Args:
+        anchor: its id.
+        title: its heading.
+        blocks: what it holds.
+    """
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page.
+
+    Args:
+        title: its heading.
+        warnings: what a reader has to know before any figure.
+        question: one sentence.
+        answer: one sentence a run.
+        facts: figures at a glance: name, value, what is under it.
+        sections: in reading order.
+        made: by what and when.
+    """
+
+    title: str
+    warnings: Sequence[str]
+    question: str
+    answer: Sequence[str]
+    facts: Sequence[tuple[str, str, str]]
+    sections: Sequence[Section]
+    made: str = field(default="")
+
+
+def row(*cells: Any) -> list[Cell]:
+    """Cells of texts and numbers."""
+    return [cell if isinstance(cell, Cell) else Cell(_text(cell), value=cell) for cell in cells]
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return MISSING
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,210 @@
+"""The data that runs were trained and tested on: counts, files, faces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from clare.errors import StoreError
+from clare.heads.page.blocks import Block, Cell, Folded, Gallery, Picture, Section, Table, Text, row
+from clare.heads.page.findings import Finding
+from clare.heads.page.numbers import listed, size
+from clare.heads.page.pictures import LABELS, Samples, data_uri, of_split, spaced
+from clare.heads.page.results import shortcuts
+from clare.store.feature_store import FeatureStore
+from clare.store.index import Row
+
+FACES, EACH = 144, 12
+"""Thumbnails of a page, and of one subset and label."""
+
+OPEN = 6
+"""Galleries that are not folded away."""
+
+SPLITS = ("train", "val", "test")
+
+
+def data(findings: Sequence[Finding]) -> Section:
+    """Counts by subset, split and label, and some of the images."""
+    blocks: list[Block] = [_trained(findings)]
+    for store, names in used_subsets(findings):
+        try:
+            rows = {name: _plain(store.rows(name)) for name in names}
+            blocks.append(_counts(store, rows))
+            blocks += _faces(store, rows)
+        except StoreError as error:
+            blocks.append(Text(f"The store can't be read: {error}", "warning"))
+    if len(blocks) == 1:
+        blocks.append(Text("The store is not at hand: no images are shown."))
+    return Section("data", "Data", blocks)
+
+
+def audit(findings: Sequence[Finding]) -> Section:
+    """What gives a label away without a look at the face."""
+    blocks = shortcuts(findings)
+    for store, names in used_subsets(findings):
+        try:
+            rows = {name: _plain(store.rows(name)) for name in names}
+        except StoreError as error:
+            blocks.append(Text(f"The store can't be read: {error}", "warning"))
+            continue
+        blocks.append(_files(rows))
+    blocks += [Text(text, "note") for text in dict.fromkeys(map(_prepared, findings))]
+    return Section("shortcuts", "Shortcuts", blocks)
+
+
+def used_subsets(findings: Sequence[Finding]) -> list[tuple[FeatureStore, list[str]]]:
+    """Each store once, with the subsets that runs were trained or tested on."""
+    stores: dict[str, tuple[FeatureStore, set[str]]] = {}
+    for one in findings:
+        if one.store is None:
+            continue
+        store, names = stores.setdefault(str(one.store.path), (one.store, set()))
+        there = set(store.subsets())
+        names |= set(one.record.subsets) & there
+        if one.predictions is not None:
+            groups = set(one.predictions.subset.tolist())
+            names |= groups & there
+            if groups - there:
+                names |= _behind(store, one, groups - there)
+    return [(store, sorted(names)) for store, names in stores.values()]
+
+
+def _behind(store: FeatureStore, finding: Finding, groups: set[str]) -> set[str]:
+    """The subsets that groups of an evaluation are parts of."""
+    predictions = finding.predictions
+    assert predictions is not None
+    samples = Samples(store)
+    names = set()
+    for group in groups:
+        (places,) = np.nonzero(predictions.subset == group)
+        found = samples.find(group, str(predictions.sample_id[places[0]]))
+        names |= {found[0]} if found else set()
+    return names
+
+
+def _plain(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.view == 0]
+
+
+def _trained(findings: Sequence[Finding]) -> Table:
+    rows = []
+    for one in findings:
+        counts = one.record.rows
+        cells: list[Any] = [counts.get(s, {}).get(label, 0) for s in SPLITS[:2] for label in LABELS]
+        test = one.test["subsets"] if one.test else {}
+        fakes = sum(found["fake"] for found in test.values()) if test else None
+        tested = Cell(", ".join(test) if len(test) < 5 else f"{len(test)} subsets") if test else ""
+        rows.append(row(one.name, Cell(", ".join(one.record.subsets)), *cells, tested, fakes))
+    columns = ["run", "trained on", "train, real", "train, fake", "val, real", "val, fake"]
+    return Table(
+        "Rows that each run learnt from and was tested on",
+        [*columns, "tested on", "test, fake"],
+        rows,
+        names=2,
+    )
+
+
+def _counts(store: FeatureStore, rows: Mapping[str, Sequence[Row]]) -> Table:
+    made = []
+    for name, mine in rows.items():
+        found = Counter((r.columns.get("split", ""), r.columns.get("label")) for r in mine)
+        failed = max((f.counts()["failed"] for f in store.features(name)), default=0)
+        cells = [found[split, label] for split in SPLITS for label in (0, 1)]
+        made.append(row(name, *cells, failed))
+    columns = [f"{split}, {label}" for split in SPLITS for label in LABELS]
+    return Table(
+        f"Images in {store.path.name}", ["subset", *columns, "could not be extracted"], made
+    )
+
+
+def _files(rows: Mapping[str, Sequence[Row]]) -> Table:
+    made = []
+    for name, mine in rows.items():
+        for label, kind in enumerate(LABELS):
+            columns = [r.columns for r in mine if r.columns.get("label") == label]
+            if not columns:
+                continue
+            formats = Counter(str(c["format"]) for c in columns if c.get("format"))
+            sizes = Counter((c["width"], c["height"]) for c in columns if c.get("width"))
+            made.append(
+                row(
+                    name,
+                    Cell(kind),
+                    len(columns),
+                    Cell(", ".join(f"{f} {n / len(columns):.0%}" for f, n in formats.items())),
+                    _sizes(sizes),
+                    _bytes([c["bytes"] for c in columns if c.get("bytes")]),
+                )
+            )
+    heads = ["subset", "label", "files", "format", "pixels", "bytes, median"]
+    return Table("Files as they were found", heads, made, names=2)
+
+
+def _sizes(sizes: Counter[tuple[int, int]]) -> Cell:
+    if not sizes:
+        return Cell("unknown")
+    (width, height), _ = sizes.most_common(1)[0]
+    more = f"most common of {len(sizes)}" if len(sizes) > 1 else ""
+    return Cell(f"{width} × {height}", more)
+
+
+def _bytes(values: Sequence[int]) -> Cell:
+    if not values:
+        return Cell("unknown")
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+    return Cell(size(middle), f"{size(low)} to {size(high)}", float(middle))
+
+
+def _prepared(finding: Finding) -> str:
+    """What extraction did to the files before anything looked at them."""
+    images = [
+        made["fingerprint"]["settings"].get("images", {})
+        for made in finding.record.extractors.values()
+    ]
+    resized = all(one.get("resize") for one in images)
+    recoded = all(one.get("recode") for one in images)
+    done = []
+    if images and resized:
+        done.append(f"squashed to {listed(sorted({str(i['resize']) for i in images}))} pixels")
+    if images and recoded:
+        done.append(f"coded anew as {listed(sorted({i['recode'] for i in images}))}")
+    if not done:
+        return (
+            "Extraction looked at the files as they are: a detector can use image size and file "
+            "format (`clare extract --resize 256 --recode jpeg:95` takes them away)."
+        )
+    return (
+        f"Before anything looked at the pixels, images were {listed(done)}. A history of JPEG "
+        "compression in the pixels remains."
+    )
+
+
+def _faces(store: FeatureStore, rows: Mapping[str, Sequence[Row]]) -> list[Block]:
+    groups = {
+        (name, label): [r for r in of_split(mine) if r.columns["label"] == label]
+        for name, mine in rows.items()
+        for label in (0, 1)
+    }
+    groups = {key: mine for key, mine in groups.items() if mine}
+    each = max(2, min(EACH, FACES // max(len(groups), 1)))
+    galleries: list[Block] = []
+    for (name, label), mine in groups.items():
+        pictures = []
+        for one in spaced(mine, each):
+            thumbnail = store.thumbnail(name, one.slot)
+            if thumbnail:
+                alt = f"{LABELS[label]} image of {name}: {one.sample_id}"
+                short = one.sample_id.rsplit("/", 1)[-1]
+                pictures.append(Picture(data_uri(thumbnail, "jpeg"), alt, short))
+        if pictures:
+            split = mine[0].columns.get("split", "")
+            title = f"{name}, {LABELS[label]}: {len(pictures)} of {len(mine):,} in {split}"
+            galleries.append(Gallery(title, pictures))
+    if not galleries:
+        return [Text("The store keeps no thumbnails (`clare extract --no-thumbnails`).")]
+    if len(galleries) > OPEN:
+        return [*galleries[:OPEN], Folded("Images of the other subsets", galleries[OPEN:])]
+    return galleries

@@ -1,0 +1,69 @@
+"""The images that a run got most wrong, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clare.errors import StoreError
+from clare.heads.page.blocks import Block, Gallery, Heading, Picture, Section, Text
+from clare.heads.page.findings import Finding
+from clare.heads.page.pictures import Samples, data_uri
+from clare.heads.predictions import Predictions
+
+SHOWN = 8
+"""Images of each kind of mistake."""
+
+BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+
+
+def mistakes(findings: Sequence[Finding]) -> Section:
+    """Reals that were called fake by the widest margin, and fakes that were missed."""
+    blocks: list[Block] = []
+    samples: dict[str, Samples] = {}
+    for finding in findings:
+        if len(findings) > 1:
+            blocks.append(Heading(f"{finding.name}: {finding.detector}"))
+        rows, test = finding.predictions, finding.test
+        if rows is None or test is None or test["threshold"] is None:
+            blocks.append(Text("There are no scores of test rows yet."))
+            continue
+        where = str(finding.store.path) if finding.store else ""
+        try:
+            if finding.store is not None and where not in samples:
+                samples[where] = Samples(finding.store)
+            for label, what in ((0, "Reals called fake"), (1, "Fakes called real")):
+                blocks.append(_worst(rows, label, what, test["threshold"], samples.get(where)))
+        except StoreError as error:
+            blocks.append(Text(f"The store can't be read: {error}", "warning"))
+    return Section("mistakes", "Most wrong", blocks)
+
+
+def _worst(
+    rows: Predictions, label: int, what: str, threshold: float, samples: Samples | None
+) -> Block:
+    side = 1 if label == 0 else -1
+    (mine,) = np.nonzero(rows.label == label)
+    far = side * (rows.margin[mine] - threshold)
+    wrong = mine[far >= 0] if label == 0 else mine[far > 0]
+    order = np.argsort(-side * rows.margin[wrong], kind="stable")
+    total = f"{len(wrong):,} of {len(mine):,}"
+    if not len(wrong):
+        return Text(f"{what}: none of {len(mine):,}.")
+    shown = [_picture(rows, int(place), samples) for place in wrong[order][:SHOWN]]
+    return Gallery(f"{what}: {total}, the most wrong first", shown, large=True)
+
+
+def _picture(rows: Predictions, place: int, samples: Samples | None) -> Picture:
+    group, name = str(rows.subset[place]), str(rows.sample_id[place])
+    score = float(rows.score[place])
+    found = samples.find(group, name) if samples else None
+    thumbnail = samples.store.thumbnail(found[0], found[1].slot) if samples and found else None
+    kind = ("real", "fake")[int(rows.label[place])]
+    caption = f"p(fake) {score:.3f}, margin {rows.margin[place]:+.3g}: {name}"
+    if thumbnail is None:
+        return Picture(BLANK, f"No picture of the {kind} image {name} of {group}", caption)
+    return Picture(
+        data_uri(thumbnail, "jpeg"), f"{kind} image of {group}, p(fake) {score:.3f}", caption
+    )

@@ -1,0 +1,83 @@
+"""Figures, sizes and times as a reader of a page meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clare.heads.page.blocks import MISSING, Cell
+
+Figure = Mapping[str, Any]
+"""``{"value", "low", "high", "n"}``, as an evaluation writes it."""
+
+NAMES = {
+    "auc": "AUC",
+    "ap": "AP",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "eer": "EER",
+    "tpr_at_fpr_1": "TPR at 1 % FPR",
+    "tpr_at_fpr_5": "TPR at 5 % FPR",
+    "ece": "ECE",
+    "accuracy_at_0.5": "accuracy at 0.5",
+}
+"""Headings of the figures, in the order in which they are read."""
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """A number with a fixed number of decimals; a dash where there is none."""
+    if value is None:
+        return MISSING
+    return f"{value:.{digits}f}".replace("-0.000", "0.000")
+
+
+def span(figure: Figure) -> str:
+    """The ends of a figure's interval; empty where it has none."""
+    if figure.get("low") is None:
+        return ""
+    return f"{figure['low']:.2f} to {figure['high']:.2f}"
+
+
+def figure_cell(figure: Figure | None, *, tinted: bool = False) -> Cell:
+    """A figure above its interval."""
+    if figure is None or figure.get("value") is None:
+        return Cell(MISSING)
+    value = float(figure["value"])
+    heat = max(-1.0, min(1.0, 2 * value - 1)) if tinted else None
+    return Cell(decimal(value), span(figure), value, heat)
+
+
+def said(figure: Figure, name: str = "AUC") -> str:
+    """A figure in a sentence: with its interval, or the lack of one."""
+    ends = f"95 % interval {span(figure)}" if span(figure) else "no interval"
+    return f"{name} {decimal(figure['value'])} ({ends})"
+
+
+def size(count: float) -> str:
+    """Bytes, in powers of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a sentence lists them: ``a, b and c``."""
+    *first, last = list(names) or ["nothing"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, in the plural where it must be."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

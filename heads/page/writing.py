@@ -1,0 +1,157 @@
+"""From run folders to one HTML file."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from clare import __version__
+from clare.errors import InputError
+from clare.heads.page import answer, cost, data, maps, mistakes, results, sweeps
+from clare.heads.page.blocks import Folded, Page, Section
+from clare.heads.page.findings import Finding, is_run, read_finding
+from clare.heads.page.numbers import listed
+from clare.heads.page.settings import settings, settings_table, shared_settings
+
+_HERE = Path(__file__).parent
+
+
+def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) -> Page:
+    """Write the page of some runs, or of one sweep.
+
+    The file needs nothing beside itself: no script, no style and no image from elsewhere.
+
+    Args:
+        paths: folders of finished runs, or the folder of one sweep.
+        out: the HTML file; its folder is made.
+        store: where the store is now; where it was if left out.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: a folder is no finished run and no sweep, a file in it is damaged, or ``out``
+            can't be written.
+        StoreError: the named store is not there.
+    """
+    folders = list(dict.fromkeys(path.absolute() for path in paths))
+    several = [path for path in folders if sweeps.is_sweep(path) and not is_run(path)]
+    if several and len(folders) > 1:
+        raise InputError(f"{several[0]} is a sweep: give it a page of its own")
+    command = shlex.join(
+        [
+            "clare",
+            "report",
+            *map(str, paths),
+            *(["--store", str(store)] if store else []),
+            "--out",
+            str(out),
+        ]
+    )
+    if several:
+        page = _sweep_page(sweeps.read_sweep(folders[0]), store, command)
+    else:
+        page = _runs_page([read_finding(path, store) for path in folders], command)
+    html = render(page)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(html, "utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error}") from error
+    return page
+
+
+def render(page: Page) -> str:
+    """A page as HTML; every text in it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    style = (_HERE / "page.css").read_text("utf-8")
+    return environment.get_template("page.html").render(page=page, style=style)
+
+
+def _runs_page(findings: Sequence[Finding], command: str) -> Page:
+    one = findings[0] if len(findings) == 1 else None
+    answers = [answer.answer_of(each) for each in findings]
+    return Page(
+        title=f"{one.name}: {one.detector}" if one else f"{len(findings)} runs compared",
+        warnings=answer.warnings_of(findings),
+        question=answer.question_of(findings),
+        answer=answers
+        if one
+        else [
+            f"{each.name} ({each.detector}): {text}"
+            for each, text in zip(findings, answers, strict=True)
+        ],
+        facts=answer.facts_of(one) if one else [],
+        sections=[
+            *([] if one else [results.matrix(findings)]),
+            results.results(findings),
+            data.audit(findings),
+            data.data(findings),
+            maps.lare_maps(findings),
+            mistakes.mistakes(findings),
+            cost.training(findings),
+            cost.cost(findings),
+            settings(findings, [command]),
+        ],
+        made=_made(),
+    )
+
+
+def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
+    findings = [read_finding(sweep.path / str(line["run"]), store) for line in sweep.finished]
+    best = max(sweep.finished, key=lambda line: float(line[sweeps.RANKED] or 0))
+    leader = [one for one in findings if one.name == best["run"]]
+    shared = shared_settings(findings)
+    common = settings_table("Settings that all runs share", shared)
+    tested = any(one.test is not None for one in findings)
+    about_leader = [
+        results.results(leader),
+        data.audit(leader),
+        data.data(leader),
+        maps.lare_maps(leader),
+        mistakes.mistakes(leader),
+        cost.training(leader),
+    ]
+    made = settings(leader, [command])
+    return Page(
+        title=f"Sweep {sweep.path.name}: {len(sweep.lines)} runs",
+        warnings=answer.warnings_of(findings),
+        question=sweeps.question_of(sweep),
+        answer=[sweeps.answer_of(sweep)],
+        facts=sweeps.facts_of(sweep),
+        sections=[
+            sweeps.board(sweep),
+            sweeps.options(sweep),
+            sweeps.spread(sweep),
+            *([results.matrix(findings)] if tested else []),
+            *(_named(section, leader[0]) for section in about_leader),
+            sweeps.runs(sweep),
+            cost.cost(findings),
+            Section(
+                made.anchor, made.title, [Folded("Shared by all runs", [common]), *made.blocks]
+            ),
+        ],
+        made=_made(),
+    )
+
+
+def _named(section: Section, leader: Finding) -> Section:
+    """A section about the best run of a sweep alone."""
+    return Section(section.anchor, f"{section.title}: {leader.name}", section.blocks)
+
+
+def _made() -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M")
+    return f"Made by clare {__version__} on {stamp}. This file needs nothing beside itself."
+
+
+__all__ = ["listed", "render", "write_report"]
