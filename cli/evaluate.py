@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,23 @@ def evaluate(
             "[default: the run's own reals]"
         ),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME or FILE.yaml: decides subsets, reals, domains and frames; "
+            "`clare manifest protocols` lists them."
+        ),
+    ] = None,
+    domains: Annotated[
+        str | None, typer.Option(help="Rows of these domains alone, comma-separated.")
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each video at most. [default: the protocol's, else all]"),
+    ] = None,
+    sampling: Annotated[
+        str | None, typer.Option(help="Which frames: even, or first_n. [default: even]")
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(envvar="CLARE_STORE", help="The feature store. [default: the run's own]"),
@@ -39,6 +57,13 @@ def evaluate(
     ] = False,
     against: Annotated[
         str | None, typer.Option(help="Published figures to stand beside: clare-paper.")
+    ] = None,
+    compat: Annotated[
+        str | None,
+        typer.Option(
+            help="df40: only its authors' frames, lists and grouping, beside their table 6. "
+            "Not for figures of your own."
+        ),
     ] = None,
     resamples: Annotated[
         int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
@@ -57,25 +82,29 @@ def evaluate(
     """Test runs on rows that they have never seen, at the threshold from validation."""
     import os
 
-    from clare.cli.lists import split_names
-    from clare.cli.output import console, progress_bar
+    from clare.cli.lists import read_sampling, split_names
+    from clare.cli.output import console
     from clare.heads.evaluation import MATRIX, write_matrix
     from clare.heads.evaluation import evaluate as evaluate_run
     from clare.pipeline.devices import choose_runtime
 
-    chosen = choose_runtime(device).device
-    with progress_bar() as bar:
-        task = bar.add_task("scoring", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
+    chosen, chosen_sampling = choose_runtime(device).device, read_sampling(sampling)
+    if compat is not None:
+        others = (subset, reals, domains, frames, sampling, against, baselines or None)
+        _require_df40(compat, any(option is not None for option in others))
+        _measure_as_df40(runs, store, protocol, chosen, json_)
+        return
+    with _scoring() as show:
         results = [
             evaluate_run(
                 run,
                 store,
                 split_names(subset),
                 reals=split_names(reals),
+                protocol=protocol,
+                domains=split_names(domains) or (),
+                frames=frames,
+                sampling=chosen_sampling,
                 baselines=baselines,
                 against=against,
                 device=chosen,
@@ -98,10 +127,51 @@ def evaluate(
         typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
 
 
+@contextmanager
+def _scoring() -> Iterator[Callable[[str, int, int], None]]:
+    from clare.cli.output import progress_bar
+
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield show
+
+
+def _require_df40(compat: str, more: bool) -> None:
+    from clare.errors import InputError
+
+    if compat != "df40":
+        raise InputError(f"--compat {compat} is not df40")
+    if more:
+        raise InputError(
+            "--compat df40 measures a protocol as its authors do: give --protocol, --store and "
+            "--device alone beside it"
+        )
+
+
+def _measure_as_df40(
+    runs: list[Path], store: Path | None, protocol: str | None, device: str, as_json: bool
+) -> None:
+    from clare.cli.figures import print_as_df40
+    from clare.heads.df40 import PROTOCOL, measure_as_df40
+
+    tests = protocol or PROTOCOL
+    with _scoring() as show:
+        reports = [measure_as_df40(run, store, tests, device=device, progress=show) for run in runs]
+    if as_json:
+        typer.echo(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
+        return
+    for report in reports:
+        print_as_df40(report)
+
+
 def _print(run: Path, report: Mapping[str, Any]) -> None:
     from rich.text import Text
 
-    from clare.cli.figures import print_against, print_baselines, print_report, print_skipped
+    from clare.cli.figures import print_against, print_baselines, print_left_out, print_report
     from clare.cli.output import console
     from clare.heads.evaluation import ROC, SCORES
     from clare.heads.report import METRICS, PREDICTIONS
@@ -109,7 +179,7 @@ def _print(run: Path, report: Mapping[str, Any]) -> None:
     trained_on = f", trained on {', '.join(report['trained_on'])}\n"
     console.print(Text.assemble("\n", (str(run), "bold"), trained_on))
     print_report(report)
-    print_skipped(report)
+    print_left_out(report)
     if "baselines" in report:
         print_baselines(report)
     if "against" in report:

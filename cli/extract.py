@@ -17,6 +17,14 @@ def extract(
             "--subset", "-s", help="Subsets by name, comma-separated.", rich_help_panel=DATA
         ),
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="All that a protocol trains and tests on, NAME or NAME/KEY; "
+            "`clare manifest protocols` lists them.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     manifest: Annotated[
         list[Path] | None, typer.Option(help="A manifest file.", rich_help_panel=DATA)
     ] = None,
@@ -181,10 +189,11 @@ def extract(
 ) -> None:
     """Extract features, each image once; run again, it does only what is missing."""
     from clare.cli.extract_view import ExtractView
+    from clare.errors import InputError
     from clare.pipeline.devices import choose_runtime
     from clare.pipeline.images import ImageSettings
     from clare.pipeline.job import ExtractJob, run_job
-    from clare.pipeline.selection import select_manifests
+    from clare.pipeline.selection import select_manifests, select_protocol
     from clare.pipeline.settings import merge_settings
 
     allowed, names = _share(max_failures), _names(features)
@@ -207,9 +216,16 @@ def extract(
             "mean_std": mean_std,
         },
     }
+    if protocol is not None and (subset or manifest or real or fake):
+        raise InputError("--protocol names its subsets: leave --subset, --manifest and folders out")
     with ExtractView() as view:
-        job = ExtractJob(
-            manifests=select_manifests(
+        if protocol is not None:
+            manifests_found, absent = select_protocol(
+                protocol, manifests, root or [], progress=view.indexing
+            )
+            view.absent(protocol, absent)
+        else:
+            manifests_found = select_manifests(
                 subset,
                 manifest or [],
                 manifests,
@@ -217,7 +233,9 @@ def extract(
                 real or [],
                 fake or [],
                 progress=view.indexing,
-            ),
+            )
+        job = ExtractJob(
+            manifests=manifests_found,
             store=store,
             runtime=choose_runtime(device, dtype, compile=compile_),
             features=names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.progress import TaskID
 
@@ -53,6 +53,14 @@ class ExtractView(Observer):
     def indexing(self, done: int, total: int) -> None:
         """Image headers were read."""
         self._show("reading headers", done, total)
+
+    def absent(self, protocol: str, reasons: Mapping[str, str]) -> None:
+        """Say what of a protocol is not at hand."""
+        if reasons:
+            first = next(iter(reasons.values()))
+            messages.print(
+                f"{protocol} goes on without {', '.join(reasons)}: {first}", style="yellow"
+            )
 
     def loading_models(self, features: Sequence[str]) -> None:
         """Say that the models are being loaded, which takes a while."""

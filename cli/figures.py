@@ -60,13 +60,18 @@ def print_report(report: Mapping[str, Any]) -> None:
     )
 
 
-def print_skipped(report: Mapping[str, Any]) -> None:
-    """Say which rows could not be scored."""
+def print_left_out(report: Mapping[str, Any]) -> None:
+    """Say which rows and sets could not be scored, and what else is to be known."""
     for name, count in report["skipped"].items():
         console.print(
             f"{name}: {count} rows have no features and are left out; `clare store info` says why",
             style="yellow",
         )
+    _print_absent(report["absent"])
+    if report["aside"]:
+        console.print(f"in no mean: {', '.join(report['aside'])}", style="dim")
+    for note in report["notes"]:
+        console.print(note, style="yellow")
 
 
 def print_baselines(report: Mapping[str, Any]) -> None:
@@ -115,6 +120,41 @@ def print_against(report: Mapping[str, Any]) -> None:
     )
 
 
+def print_as_df40(report: Mapping[str, Any]) -> None:
+    """Print what DF40's own way of measuring gives, its published figures, and what is wrong."""
+    published = report["published"]
+    rows = [
+        (
+            f"{name}\n{found['real']} real, {found['fake']} fake",
+            f"{found['frame_auc']:.3f}",
+            *(f"{one[name]:.3f}" if name in one else "–" for one in published.values()),
+            f"{found['video_auc']:.3f}",
+            f"{found['groups']} ({found['mixed']} mixed)",
+        )
+        for name, found in report["lists"].items()
+    ]
+    if report["unknown"] is not None:
+        means = [f"{one['unknown']:.3f}" for one in published.values()]
+        count = sum(not found["pool"] for found in report["lists"].values())
+        name = f"mean of {count} unknown\n(published: of 9)"
+        rows.append((name, f"{report['unknown']:.3f}", *means, "", ""))
+    title = f"{report['run']}, protocol {report['protocol']}, as DF40's code measures"
+    heads = [f"{name}\npublished" for name in published]
+    console.print(table(title, ("list", "frame AUC", *heads, "their\nvideo AUC", "groups"), rows))
+    _print_absent(report["absent"])
+    console.print("\nNot figures to report as your own. What is wrong with them:", style="yellow")
+    for line in report["wrong"]:
+        console.print(f"- {line}")
+    console.print("What is not as its authors have it:")
+    for line in report["unlike"]:
+        console.print(f"- {line}")
+
+
+def _print_absent(absent: Mapping[str, str]) -> None:
+    if absent:
+        console.print(table("\nsets that are not tested", ("set", "why"), absent.items(), left=2))
+
+
 def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
     """Print the figures of two detectors and their differences."""
     named = [*report["subsets"].items()]
@@ -150,8 +190,9 @@ def _means(
     if len(kinds) > 1:
         named = [(f"{kind}\nmean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
         named.append((f"mean of\n{len(kinds)} categories", macro["categories"]))
-    if len(report["subsets"]) > 1:
-        named.append((f"mean of\n{len(report['subsets'])} subsets", macro["subsets"]))
+    counted = len(report["subsets"]) - len(report.get("aside", ()))
+    if counted > 1:
+        named.append((f"mean of\n{counted} subsets", macro["subsets"]))
     return [(name, *_cells(found[level], heads)) for name, found in named if found[level]]
 
 

@@ -99,6 +99,18 @@ def status(
 
 
 @app.command()
+def protocols(
+    name: Annotated[
+        str | None, typer.Argument(help="NAME or FILE.yaml, to see it whole. [default: all]")
+    ] = None,
+) -> None:
+    """What there is for --protocol: titles and trainings, or all of one."""
+    from clare.cli.protocol_view import show_protocol, show_protocols
+
+    show_protocols() if name is None else show_protocol(name)
+
+
+@app.command()
 def check(
     subset: Annotated[
         str | None, typer.Argument(help="Subsets, comma-separated. [default: all]")

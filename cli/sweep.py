@@ -22,6 +22,13 @@ def sweep(
         typer.Option(help="Shares of the training rows, as 0.25,0.5,1.", rich_help_panel=AXES),
     ] = None,
     lr: Annotated[str | None, typer.Option(help="Learning rates.", rich_help_panel=AXES)] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME or NAME/KEY: what trains; NAME alone stands for all its trainings.",
+            rich_help_panel=AXES,
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, as 0-4.", rich_help_panel=AXES)] = "0",
     vary: Annotated[
         list[str] | None,
@@ -50,7 +57,8 @@ def sweep(
         ),
     ] = None,
     reals: Annotated[
-        str | None, typer.Option(help="Subset whose real rows join.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(help="Subsets whose real rows join, comma-separated.", rich_help_panel=DATA),
     ] = None,
     store: Annotated[
         Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
@@ -85,6 +93,7 @@ def sweep(
     from clare.cli.output import console
     from clare.cli.train_options import create_machine, print_leaderboard, read_base, refine
     from clare.cli.train_view import TrainView
+    from clare.data_manifests.protocol import list_trainings
     from clare.errors import InputError
     from clare.heads.config import create_config
     from clare.heads.sweep import RESULTS, expand, leaderboard, parse_values, run_sweep
@@ -97,6 +106,12 @@ def sweep(
         asked[name] = values
     asked["seed"] = seeds
     axes: dict[str, list[Any]] = {n: parse_values(v) for n, v in asked.items() if v is not None}
+    if protocol is not None:
+        if train or reals:
+            raise InputError(
+                "--protocol names its subsets and reals: leave --train and --reals out"
+            )
+        axes["protocol"] = [one for name in parse_values(protocol) for one in list_trainings(name)]
     common = {
         "train": train,
         "reals": reals,

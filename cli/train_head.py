@@ -68,7 +68,28 @@ def train_head(
         ),
     ] = None,
     reals: Annotated[
-        str | None, typer.Option(help="Subset whose real rows join.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(help="Subsets whose real rows join, comma-separated.", rich_help_panel=DATA),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME, NAME/KEY or FILE.yaml: decides subsets, reals, domains and frames; "
+            "`clare manifest protocols` lists them.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    domains: Annotated[
+        str | None,
+        typer.Option(help="Rows of these domains alone, as ff.", rich_help_panel=DATA),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="Of each video at most. [default: all]", rich_help_panel=DATA),
+    ] = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(help="Which frames: even, or first_n. [default: even]", rich_help_panel=DATA),
     ] = None,
     store: Annotated[
         Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
@@ -170,6 +191,10 @@ def train_head(
         "scope": scope,
         "train": train,
         "reals": reals,
+        "protocol": protocol,
+        "domains": domains,
+        "frames": frames,
+        "sampling": sampling,
         "fraction": fraction,
         "shuffle_labels": shuffle_labels or None,
         "epochs": epochs,
@@ -197,4 +222,5 @@ def train_head(
 
         evaluate_runs([folder], subset=evaluate, store=source, device=device)
     else:
-        console.print(f"next: clare evaluate {folder}")
+        tests = "" if chosen.protocol is None else f" --protocol {chosen.protocol}"
+        console.print(f"next: clare evaluate {folder}{tests}")

@@ -42,6 +42,11 @@ def build_config(
     """
     base = read_base(preset, file)
     given = {name: value for name, value in options.items() if value is not None}
+    if "protocol" in given and {"train", "reals", "domains"} & set(given):
+        raise InputError(
+            "--protocol names its subsets, reals and domains: leave --train, --reals and "
+            "--domains out"
+        )
     config = create_config(given, base)
     return refine(config, query, tokens, features, assignments)
 

@@ -6,7 +6,8 @@ A protocol is a YAML file with these keys, and no others:
 - ``train``: ``fakes``, ``reals``, ``domains``, ``frames``, ``sampling``; see `Training`. Where the
   protocol is trained in several ways, ``fakes`` is a mapping of lists, and one is asked for as
   ``NAME/KEY``.
-- ``test``: ``frames``, ``sampling``, and ``sets``, a list of ``fakes``, ``reals``, ``domains``,
+- ``test``: ``frames``, ``sampling``, ``others`` (what a run was trained on is measured, but part of
+  no mean), and ``sets``, a list of ``fakes``, ``reals``, ``domains``,
   ``split`` and ``beside``; see `Target`. Each fake in each domain is a set of its own, measured by
   itself.
 
@@ -15,7 +16,8 @@ A protocol is a YAML file with these keys, and no others:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -88,6 +90,7 @@ class Protocol:
         targets: what is tested. Empty for a training alone.
         frames: of each video at most, in tests; all if None.
         sampling: which frames, in tests.
+        others: whether sets of subsets that a run was trained on are part of no mean.
     """
 
     name: str
@@ -98,14 +101,31 @@ class Protocol:
     targets: tuple[Target, ...]
     frames: int | None
     sampling: Sampling
+    others: bool
 
-    @property
-    def subsets(self) -> tuple[str, ...]:
-        """Every subset that training or testing reads, sorted."""
-        parts = [*self.trainings.values()]
-        found = {name for part in parts for name in (*part.fakes, *part.reals)}
-        found |= {name for one in self.targets for name in (one.fakes, *one.reals)}
-        return tuple(sorted(found))
+    def needs(self, key: str = "") -> dict[str, set[tuple[str, str]]]:
+        """What it reads: by subset, domains and splits of the rows; all domains where it is empty.
+
+        Args:
+            key: of one of its trainings; all of them count if it is empty.
+
+        Raises:
+            InputError: there is no training of this key.
+        """
+        found: dict[str, set[tuple[str, str]]] = {}
+        for training in [self.training(key)] if key else self.trainings.values():
+            for name in (*training.fakes, *training.reals):
+                places = itertools.product(training.domains or ("",), ("train", "val"))
+                found.setdefault(name, set()).update(places)
+        for target in self.targets:
+            for name in (target.fakes, *target.reals):
+                found.setdefault(name, set()).add((target.domain, target.split))
+        return found
+
+    def aside(self, trained: Collection[str]) -> list[str]:
+        """Sets that are part of no mean for a run that was trained on these subsets."""
+        own = trained if self.others else ()
+        return [one.name for one in self.targets if one.beside or one.fakes in own]
 
     def training(self, key: str = "") -> Training:
         """One of its trainings.
@@ -141,6 +161,17 @@ def split_name(text: str) -> tuple[str, str]:
     return name, key
 
 
+def list_trainings(name: str) -> list[str]:
+    """The trainings that a name stands for: its own, or all of a protocol named without a key.
+
+    Raises:
+        InputError: there is no such protocol, or it is for tests alone.
+    """
+    found, key = split_name(name)
+    keys = list(read_protocol(found).trainings)
+    return [name] if key or len(keys) < 2 else [f"{found}/{one}" for one in keys]
+
+
 def read_protocol(name: str) -> Protocol:
     """Read a protocol and check it.
 
@@ -162,7 +193,7 @@ def read_protocol(name: str) -> Protocol:
     sets = test.pop("sets", None) if test else []
     if not isinstance(sets, list) or (test and not sets):
         raise InputError(f"{where}: test has no list of sets")
-    how = build_settings(f"{where}: test", _Frames, test)
+    how = build_settings(f"{where}: test", _Test, test)
     targets = [one for part in sets for one in _targets(where, part)]
     names = [one.name for one in targets]
     twice = sorted({one for one in names if names.count(one) > 1})
@@ -177,6 +208,7 @@ def read_protocol(name: str) -> Protocol:
         targets=tuple(targets),
         frames=how.frames,
         sampling=how.sampling,
+        others=how.others,
     )
 
 
@@ -188,9 +220,10 @@ class _Head:
 
 
 @dataclass(frozen=True)
-class _Frames:
+class _Test:
     frames: int | None = None
     sampling: Sampling = "even"
+    others: bool = False
 
     def __post_init__(self) -> None:
         _require("test", ("",), self.frames)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clare.data_manifests.protocol import Sampling, read_protocol
+from clare.data_manifests.protocol import Sampling, read_protocol, split_name
 from clare.errors import InputError
 from clare.heads.baselines import file_shortcuts, measure_shortcuts, pixel_shortcuts
 from clare.heads.detector import Detector
@@ -122,10 +122,10 @@ def evaluate(
                 f"protocol {protocol} names its subsets, reals and domains: leave --subset, "
                 "--reals and --domains out"
             )
-        tests = read_protocol(protocol)
+        tests = read_protocol(split_name(protocol)[0])
         frames, how = frames or tests.frames, sampling or tests.sampling
         unseen = choose_targets(opened, source, tests, frames=frames, sampling=how)
-        aside = [one.name for one in tests.targets if one.beside and one.name in unseen.places]
+        aside = [name for name in tests.aside(opened.record.subsets) if name in unseen.places]
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
     predictions = Predictions.of_rows(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside

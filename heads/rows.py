@@ -82,9 +82,11 @@ def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
         raise InputError(f"{store.path} has no rows; `clare extract` fills it")
     absent = sorted(names.difference(there))
     if absent and config.protocol is not None:
+        rest = [name for name in config.train if name in there]
         raise InputError(
-            f"protocol {config.protocol} trains on {', '.join(absent)}, which {store.path} does "
-            f"not have: `clare extract --subset {','.join(absent)}` first"
+            f"protocol {config.protocol} trains on {', '.join(absent)}, not in {store.path}: "
+            f"`clare extract --protocol {config.protocol}` adds it"
+            + (f", or leave it out with --train {','.join(rest)}" if rest else "")
         )
     return tuple(sorted(names))
 

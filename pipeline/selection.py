@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from clare.data_manifests.protocol import read_protocol, split_name
 from clare.errors import InputError
 from clare.pipeline.building import build_dataset, write_dataset
 from clare.pipeline.discovery import BuiltManifest, build_manifest
@@ -70,6 +71,54 @@ def select_manifests(
     places = Roots.from_options(roots, os.environ)
     found = [_find(name, folder, places, progress) for name in names] + list(files)
     return _without_repeats([(_without_copies(read_manifest(path)), places) for path in found])
+
+
+def select_protocol(
+    name: str,
+    folder: Path,
+    roots: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[tuple[Manifest, Roots]], dict[str, str]]:
+    """The rows that a protocol trains and tests on, each subset and each pool of reals once.
+
+    They are those of its domains and splits. All frames of their videos stay: frames are chosen
+    from what the store has, so a store of some frames would make the same protocol another one.
+
+    Args:
+        name: ``NAME``, or ``NAME/KEY`` for one of its trainings alone and the tests.
+        folder: where manifests are; registered subsets without one get one, as `select_manifests`.
+        roots: as `select_manifests`.
+        progress: as `select_manifests`.
+
+    Returns:
+        The manifests with the roots of their paths, and why, by subset that can't be had.
+
+    Raises:
+        InputError: there is no such protocol, or none of its subsets.
+        ManifestError: a manifest breaks a rule.
+    """
+    found, key = split_name(name)
+    places = Roots.from_options(roots, os.environ)
+    selected, absent = [], {}
+    for subset, needed in sorted(read_protocol(found).needs(key).items()):
+        try:
+            manifest = _without_copies(read_manifest(_find(subset, folder, places, progress)))
+        except InputError as error:
+            absent[subset] = str(error)
+            continue
+        kept = tuple(
+            sample
+            for sample in manifest.samples
+            if {(sample.domain, sample.split), ("", sample.split)} & needed
+        )
+        if kept:
+            selected.append((Manifest(manifest.name, kept), places))
+        else:
+            absent[subset] = f"{manifest.name} has no rows of the protocol's domains and splits"
+    if not selected:
+        raise InputError(f"nothing of protocol {name} is there: {next(iter(absent.values()))}")
+    return selected, absent
 
 
 def _find(
