@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.heads.page.findings import Finding
-from clare.heads.page.numbers import counted, decimal, listed, said, span
+from clare.heads.page.numbers import decimal, listed, said, span
 
 TINY = (
     "The features come from small random models (the tiny backbone): every figure on this page "
@@ -99,8 +99,8 @@ def against_shortcut(test: Mapping[str, Any], subset: str) -> str:
 def _verdict(test: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> str:
     if len(known) == 1:
         ((name, one),) = known.items()
-        rows = f"On {counted(one['real'], 'real')} and {one['fake']:,} fake rows of {name}"
-        return f"{_judged(one['frame']['auc'])} {rows}: {said(one['frame']['auc'])}."
+        rows = f"{one['real']:,} real and {one['fake']:,} fake rows of {name}"
+        return f"{said(one['frame']['auc'])} on {rows}: {_judged(one['frame']['auc'])}."
     macro = test["macro"]["subsets"]["frame"]["auc"]
     values = {name: one["frame"]["auc"]["value"] for name, one in known.items()}
     least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
@@ -115,12 +115,12 @@ def _verdict(test: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) ->
 
 def _judged(auc: Mapping[str, Any]) -> str:
     if auc["low"] is None:
-        return "Not settled, for there is no interval."
+        return "without an interval, this settles nothing"
     if auc["low"] > CHANCE:
-        return "Better than chance."
+        return "better than chance"
     if auc["high"] < CHANCE:
-        return "Worse than chance: it ranks fakes below reals."
-    return "Not shown: chance (0.5) lies within the interval."
+        return "worse than chance, for it ranks fakes below reals"
+    return "not told from chance, which is 0.5"
 
 
 def _beside_shortcuts(test: Mapping[str, Any], known: Mapping[str, Any]) -> str:

@@ -115,12 +115,14 @@ class Picture:
         uri: its bytes, as a data URI.
         alt: what a screen reader says.
         caption: text under it.
+        under: a second line.
         is_map: whether it is a coarse map, whose cells are drawn as squares.
     """
 
     uri: str
     alt: str
     caption: str
+    under: str = ""
     is_map: bool = False
 
 
@@ -131,13 +133,13 @@ class Gallery(Block):
     Args:
         title: what they have in common.
         pictures: in reading order.
-        large: whether each gets more room.
+        look: ``small``, ``large``, or ``pairs``: two squares side by side in each.
     """
 
     kind = "gallery"
     title: str
     pictures: Sequence[Picture]
-    large: bool = False
+    look: str = "small"
 
 
 @dataclass(frozen=True)

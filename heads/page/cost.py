@@ -95,6 +95,11 @@ def _training(findings: Sequence[Finding]) -> Table:
                 Cell(size(taken), value=taken),
             )
         )
+    if len(findings) > 1:
+        taken = sum(_bytes(one.path) for one in findings)
+        spans = [times for one in findings if (times := log_times(one.path))]
+        whole = _between(min(s[0] for s in spans), max(s[1] for s in spans)) if spans else ""
+        rows.append(row(f"all {len(findings)}", "", "", whole, Cell(size(taken), value=taken)))
     heads = ["run", "epochs", "time in epochs", "first to last line of its log", "disk"]
     return Table("Training", heads, rows)
 

@@ -201,7 +201,8 @@ def _faces(store: FeatureStore, rows: Mapping[str, Sequence[Row]]) -> list[Block
                 pictures.append(Picture(data_uri(thumbnail, "jpeg"), alt, short))
         if pictures:
             split = mine[0].columns.get("split", "")
-            title = f"{name}, {LABELS[label]}: {len(pictures)} of {len(mine):,} in {split}"
+            shown = f"{len(pictures)} of {len(mine):,}" + (f" in {split}" if split else "")
+            title = f"{LABELS[label].capitalize()}s of {name}: {shown}"
             galleries.append(Gallery(title, pictures))
     if not galleries:
         return [Text("The store keeps no thumbnails (`clare extract --no-thumbnails`).")]

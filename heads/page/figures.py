@@ -14,6 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from clare.heads.page.blocks import Plot
+from clare.heads.page.numbers import NAMES
 from clare.heads.plots import (
     COLOURS,
     STYLES,
@@ -90,7 +91,7 @@ def history_plots(history: Sequence[Mapping[str, Any]]) -> list[Plot]:
             Plot(
                 _draw(draw, (4.2, 2.6), f"Curves of {title} over the epochs"),
                 f"{title.capitalize()} over the epochs.",
-                [(_swatch(n), name.replace("_", " ")) for n, name in enumerate(names)],
+                [(_swatch(n), _spelt(name)) for n, name in enumerate(names)],
             )
         )
     return plots
@@ -103,11 +104,10 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
         groups: the runs' figures by configuration.
         figure: what the figure is called.
     """
-    names = list(groups)
+    names = ["".join(c if c.isprintable() else "?" for c in name) for name in groups]
 
     def draw(axes: Any) -> None:
-        for place, name in enumerate(names):
-            values = groups[name]
+        for place, values in enumerate(groups.values()):
             axes.plot(values, [place] * len(values), "o", ms=5, alpha=0.7, color=COLOURS[0])
             mean = sum(values) / len(values)
             axes.plot([mean, mean], [place - 0.3, place + 0.3], color=COLOURS[1], lw=2.5)
@@ -116,9 +116,9 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
         axes.set(xlabel=figure, ylim=(len(names) - 0.5, -0.5))
 
     return Plot(
-        _draw(draw, (6.2, 0.9 + 0.34 * len(names)), f"{figure} of every run, by configuration"),
+        _draw(draw, (4.2, 0.8 + 0.3 * len(names)), f"{figure} of every run, by configuration"),
         f"{figure} of every run. The dotted line is chance.",
-        [("k0 dot", "a run"), ("k1", "mean of a configuration")],
+        [("point", "a run"), ("k1", "mean of a configuration")],
     )
 
 
@@ -156,6 +156,12 @@ def _adopt(svg: bytes, label: str) -> str:
     root.set("role", "img")
     root.set("aria-label", label)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _spelt(name: str) -> str:
+    """A history's column in words: val_balanced_accuracy is validation balanced accuracy."""
+    split, _, figure = name.partition("_")
+    return f"{'validation' if split == 'val' else split} {NAMES.get(figure, figure)}"
 
 
 def _swatch(number: int) -> str:

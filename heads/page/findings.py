@@ -94,8 +94,11 @@ def read_finding(path: Path, store: Path | None = None) -> Finding:
     validation = _read(path / VAL_METRICS)
     if validation is None:
         raise InputError(f"{path} is not finished: go on with `clare train-head --resume {path}`")
+    _require(path / VAL_METRICS, validation, "epoch", "threshold", "metrics")
     missing = []
     test = _read(path / METRICS)
+    if test is not None:
+        _require(path / METRICS, test, "threshold", "resamples", "subsets", "categories", "macro")
     predictions = None
     if test is not None and (path / PREDICTIONS).is_file():
         predictions = read_predictions(path / PREDICTIONS)
@@ -145,6 +148,12 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise InputError(f"{path} is damaged: it holds no table")
     return found
+
+
+def _require(path: Path, found: Mapping[str, Any], *names: str) -> None:
+    lacking = [name for name in names if name not in found]
+    if lacking:
+        raise InputError(f"{path} is damaged: there is no {', '.join(lacking)} in it")
 
 
 def _history(path: Path) -> list[dict[str, str]]:

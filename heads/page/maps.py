@@ -36,7 +36,7 @@ class _Group:
 
     @property
     def name(self) -> str:
-        return f"{self.subset}, {LABELS[self.label]}"
+        return f"{LABELS[self.label].capitalize()}s of {self.subset}"
 
     @property
     def means(self) -> NDArray[np.float64]:
@@ -105,21 +105,22 @@ def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> li
             [
                 Picture(
                     map_uri(colour_map(average, averages.min(), averages.max())),
-                    f"Mean LaRE map of {group.name}: mean {group.means.mean():.3g}",
+                    f"Mean LaRE map, {group.name}: mean {group.means.mean():.3g}",
                     f"{group.name}, mean of {len(group.rows):,}",
                     is_map=True,
                 )
                 for group, average in zip(groups, averages, strict=True)
             ],
-            large=True,
+            look="large",
         )
     )
     for group in groups[:GROUPS]:
         pictures = [
             _pair(store, group, place, low, high) for place in spaced(range(len(group.rows)), EACH)
         ]
+        look = "large" if all(one.is_map for one in pictures) else "pairs"
         title = f"{group.name}: each image with its map, from {low:.3g} to {high:.3g}"
-        blocks.append(Gallery(title, pictures, large=True))
+        blocks.append(Gallery(title, pictures, look))
     return blocks
 
 
@@ -127,11 +128,11 @@ def _pair(store: FeatureStore, group: _Group, place: int, low: float, high: floa
     row, values = group.rows[place], group.maps[place]
     colours = colour_map(values, low, high)
     thumbnail = store.thumbnail(group.subset, row.slot)
-    short = f"{row.sample_id.rsplit('/', 1)[-1]}, mean {values.mean():.3g}"
-    alt = f"LaRE map of the {LABELS[group.label]} image {row.sample_id}: mean {values.mean():.3g}"
+    short, mean = row.sample_id.rsplit("/", 1)[-1], f"mean {values.mean():.3g}"
+    alt = f"LaRE map of the {LABELS[group.label]} image {row.sample_id}: {mean}"
     if thumbnail is None:
-        return Picture(map_uri(colours), alt, short, is_map=True)
-    return Picture(pair_uri(thumbnail, colours), f"The image, and the {alt}", short)
+        return Picture(map_uri(colours), alt, short, mean, is_map=True)
+    return Picture(pair_uri(thumbnail, colours), f"The image, and the {alt}", short, mean)
 
 
 def _numbers(groups: Sequence[_Group]) -> Table:
@@ -147,7 +148,7 @@ def _numbers(groups: Sequence[_Group]) -> Table:
             row(
                 group.name,
                 len(means),
-                Cell(f"{means.mean():.4g}", spread, float(means.mean())),
+                Cell(f"{means.mean():#.4g}", spread, float(means.mean())),
                 figure_cell(auc),
             )
         )

@@ -52,7 +52,7 @@ def _worst(
     if not len(wrong):
         return Text(f"{what}: none of {len(mine):,}.")
     shown = [_picture(rows, int(place), samples) for place in wrong[order][:SHOWN]]
-    return Gallery(f"{what}: {total}, the most wrong first", shown, large=True)
+    return Gallery(f"{what}: {total}, the most wrong first", shown, "large")
 
 
 def _picture(rows: Predictions, place: int, samples: Samples | None) -> Picture:
@@ -61,9 +61,13 @@ def _picture(rows: Predictions, place: int, samples: Samples | None) -> Picture:
     found = samples.find(group, name) if samples else None
     thumbnail = samples.store.thumbnail(found[0], found[1].slot) if samples and found else None
     kind = ("real", "fake")[int(rows.label[place])]
-    caption = f"p(fake) {score:.3f}, margin {rows.margin[place]:+.3g}: {name}"
+    caption = f"p(fake) {score:.3f}"
+    under = f"{group}: {name.rsplit('/', 1)[-1]}"
     if thumbnail is None:
-        return Picture(BLANK, f"No picture of the {kind} image {name} of {group}", caption)
+        return Picture(BLANK, f"No picture of the {kind} image {name} of {group}", caption, under)
     return Picture(
-        data_uri(thumbnail, "jpeg"), f"{kind} image of {group}, p(fake) {score:.3f}", caption
+        data_uri(thumbnail, "jpeg"),
+        f"{kind} image {name} of {group}",
+        f"{caption}, margin {rows.margin[place]:+.2f}",
+        under,
     )

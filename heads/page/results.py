@@ -142,7 +142,7 @@ def _count(found: Mapping[str, Any], level: str) -> Cell:
     if level == "video":
         return Cell(f"{found['video']['auc']['n']:,}", value=found["video"]["auc"]["n"])
     beside = found.get("beside")
-    under = f"reals of {', '.join(beside)}" if beside else ""
+    under = f"reals: {', '.join(beside)}" if beside else ""
     return Cell(f"{found['real']:,} real, {found['fake']:,} fake", under)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clare.heads.config import TrainConfig
 from clare.heads.page.blocks import Block, Cell, Code, Folded, Heading, Section, Table, Text
+from clare.heads.page.commands import commands_of
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import listed
 
@@ -22,8 +22,12 @@ def settings(findings: Sequence[Finding], commands: Sequence[str]) -> Section:
         commands: further lines, after those of the runs.
     """
     blocks: list[Block] = [
-        Text("These commands make everything on this page again, from the images on."),
-        Code([*_commands(findings), *commands]),
+        Text(
+            "These commands make everything on this page again. A store does not know where its "
+            "images were: put the folders of yours in place of DIR, or name manifests by "
+            "`--subset` and `--root`."
+        ),
+        Code([*commands_of(findings), *commands]),
     ]
     for one in findings:
         if len(findings) > 1:
@@ -92,64 +96,6 @@ def _versions(finding: Finding) -> Table:
     }
     rows = [[Cell(name), Cell(_shown(value))] for name, value in values.items()]
     return Table("Versions and places", ["what", "value"], rows, names=2)
-
-
-def _commands(findings: Sequence[Finding]) -> list[str]:
-    lines = list(dict.fromkeys(_extract(one) for one in findings))
-    for one in findings:
-        store = str(one.store.path) if one.store else one.record.store
-        again = one.path.with_name(f"{one.name}-again")
-        lines.append(
-            _line(
-                "train-head", "--config", one.path / "config.json", "--store", store, "--out", again
-            )
-        )
-    return lines + [_evaluate(one) for one in findings if one.test is not None]
-
-
-def _extract(finding: Finding) -> str:
-    """The extraction, its settings from the fingerprints; the manifests are the user's."""
-    found = {
-        name: made["fingerprint"]["settings"] for name, made in finding.record.extractors.items()
-    }
-    parts: list[Any] = ["extract", "--subset", ",".join(finding.record.subsets)]
-    parts += ["--store", finding.record.store, "--features", ",".join(found)]
-    backbones = {values.get("backbone") for values in found.values()} - {None}
-    for backbone in sorted(backbones):
-        parts += ["--backbone", backbone]
-    images: Mapping[str, Any] = next(
-        (values["images"] for values in found.values() if values.get("images")), {}
-    )
-    for option, plain in (("resize", None), ("recode", None), ("crop", "none")):
-        if images.get(option) not in (plain, None, ""):
-            parts += [f"--{option}", images[option]]
-    lare = found.get("lare", {})
-    for option, name in (("timesteps", "timesteps"), ("draws", "draws"), ("prompt", "prompt")):
-        if name in lare:
-            value = lare[name]
-            parts += [
-                f"--{option}",
-                ",".join(map(str, value)) if isinstance(value, list) else value,
-            ]
-    return _line(*parts)
-
-
-def _evaluate(finding: Finding) -> str:
-    test = finding.test or {}
-    parts: list[Any] = ["evaluate", finding.path]
-    if test.get("protocol"):
-        parts += ["--protocol", test["protocol"]]
-    else:
-        parts += ["--subset", ",".join(test["subsets"])]
-        if test.get("reals"):
-            parts += ["--reals", ",".join(test["reals"])]
-    parts += ["--baselines"] if "baselines" in test else []
-    parts += ["--against", test["against"]["table"]] if "against" in test else []
-    return _line(*parts)
-
-
-def _line(*parts: Any) -> str:
-    return shlex.join(["clare", *(str(part) for part in parts)])
 
 
 def _shown(value: Any) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from clare import __version__
 from clare.errors import InputError
-from clare.heads.page import answer, cost, data, maps, mistakes, results, sweeps
-from clare.heads.page.blocks import Folded, Page, Section
+from clare.heads.page import answer, cost, data, maps, mistakes, results, sweep_sections, sweeps
+from clare.heads.page.blocks import Folded, Page, Section, Text
 from clare.heads.page.findings import Finding, is_run, read_finding
-from clare.heads.page.numbers import listed
 from clare.heads.page.settings import settings, settings_table, shared_settings
 
 _HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) ->
             can't be written.
         StoreError: the named store is not there.
     """
-    folders = list(dict.fromkeys(path.absolute() for path in paths))
+    folders = list(dict.fromkeys(paths))
     several = [path for path in folders if sweeps.is_sweep(path) and not is_run(path)]
     if several and len(folders) > 1:
         raise InputError(f"{several[0]} is a sweep: give it a page of its own")
@@ -73,6 +73,7 @@ def render(page: Page) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["marked"] = _marked
     style = (_HERE / "page.css").read_text("utf-8")
     return environment.get_template("page.html").render(page=page, style=style)
 
@@ -129,12 +130,12 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
         answer=[sweeps.answer_of(sweep)],
         facts=sweeps.facts_of(sweep),
         sections=[
-            sweeps.board(sweep),
-            sweeps.options(sweep),
-            sweeps.spread(sweep),
-            *([results.matrix(findings)] if tested else []),
-            *(_named(section, leader[0]) for section in about_leader),
-            sweeps.runs(sweep),
+            sweep_sections.board(sweep),
+            sweep_sections.options(sweep),
+            sweep_sections.spread(sweep),
+            *([sweep_sections.matrix(sweep, findings)] if tested else []),
+            *(_of_leader(section, leader[0]) for section in about_leader),
+            sweep_sections.runs(sweep),
             cost.cost(findings),
             Section(
                 made.anchor, made.title, [Folded("Shared by all runs", [common]), *made.blocks]
@@ -144,14 +145,20 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
     )
 
 
-def _named(section: Section, leader: Finding) -> Section:
+def _of_leader(section: Section, leader: Finding) -> Section:
     """A section about the best run of a sweep alone."""
-    return Section(section.anchor, f"{section.title}: {leader.name}", section.blocks)
+    whose = Text(f"Of {leader.name}, the best single run on validation.", "note")
+    return Section(section.anchor, section.title, [whose, *section.blocks])
+
+
+def _marked(text: str) -> Markup:
+    """A text, escaped, in which what stands between backticks is code."""
+    parts = [escape(part) for part in text.split("`")]
+    for place in range(1, len(parts) - 1, 2):
+        parts[place] = Markup("<code>") + parts[place] + Markup("</code>")
+    return Markup("").join(parts)
 
 
 def _made() -> str:
     stamp = time.strftime("%Y-%m-%d %H:%M")
     return f"Made by clare {__version__} on {stamp}. This file needs nothing beside itself."
-
-
-__all__ = ["listed", "render", "write_report"]

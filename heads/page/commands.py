@@ -1,0 +1,100 @@
+"""The commands that repeat a run, from what its folder records."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from clare.heads.page.findings import Finding
+from clare.heads.runs import CONFIG
+
+_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "lare": {
+        "timesteps": "--timesteps",
+        "draws": "--draws",
+        "prompt": "--prompt",
+        "size": "--lare-size",
+        "latent": "--latent",
+        "error": "--error",
+        "seed": "--seed",
+    },
+    "clip": {"layers": "--layers", "mean_std": "--mean-std"},
+}
+"""Options of ``clare extract`` by extractor and setting of its fingerprint."""
+
+_WEIGHTS = {
+    "lare": {"model": "--sd-model", "revision": "--sd-revision"},
+    "clip": {"model": "--clip-model", "weights": "--clip-weights"},
+}
+
+
+def commands_of(findings: Sequence[Finding]) -> list[str]:
+    """Lines for a shell: extraction, training and evaluation of every run."""
+    lines = list(dict.fromkeys(_extract(one) for one in findings))
+    for one in findings:
+        store = one.store.path if one.store else one.record.store
+        again = one.path.with_name(f"{one.name}-again")
+        training = ("--config", one.path / CONFIG, "--store", store, "--out", again)
+        lines.append(_line("train-head", *training))
+    return lines + [_evaluate(one) for one in findings if one.test is not None]
+
+
+def _extract(finding: Finding) -> str:
+    made = finding.record.extractors
+    found = {name: one["fingerprint"]["settings"] for name, one in made.items()}
+    pools = [name for name in finding.record.subsets if name not in finding.trained_on]
+    parts: list[Any] = ["extract"] + ["--real", "DIR"] * bool(pools)
+    for name in finding.trained_on:
+        parts += ["--fake", f"{name}=DIR"]
+    parts += ["--store", finding.record.store, "--features", ",".join(found)]
+    parts += _pairs("--dtype", {one.get("dtype") for one in found.values()})
+    backbones = {one.get("backbone") for one in found.values()} - {None}
+    parts += _pairs("--backbone", backbones)
+    parts += _images([one["images"] for one in found.values() if one.get("images")])
+    for name, settings in found.items():
+        for setting, option in _OPTIONS.get(name, {}).items():
+            parts += _pairs(option, [settings.get(setting)])
+        if not backbones:
+            origin = made[name].get("origin", {})
+            for key, option in _WEIGHTS.get(name, {}).items():
+                parts += _pairs(option, [origin.get(key)])
+    return _line(*parts)
+
+
+def _images(settings: Sequence[Mapping[str, Any]]) -> list[Any]:
+    first = settings[0] if settings else {}
+    parts = []
+    for name in ("resize", "recode", "view_seed"):
+        parts += _pairs(f"--{name.replace('_', '-')}", [first.get(name)])
+    if first.get("crop", "none") != "none":
+        parts += ["--crop", first["crop"], *_pairs("--margin", [first.get("margin")])]
+    return parts
+
+
+def _evaluate(finding: Finding) -> str:
+    test = finding.test or {}
+    parts: list[Any] = ["evaluate", finding.path]
+    if test.get("protocol"):
+        parts += ["--protocol", test["protocol"]]
+    else:
+        parts += _pairs("--subset", [[*test["subsets"]]]) + _pairs("--reals", [test.get("reals")])
+        parts += _pairs("--domains", [test.get("domains")])
+    parts += _pairs("--frames", [test.get("frames")])
+    if test.get("sampling") not in (None, "even"):
+        parts += ["--sampling", test["sampling"]]
+    parts += ["--resamples", test["resamples"]] if test["resamples"] != 1000 else []
+    parts += ["--baselines"] if "baselines" in test else []
+    parts += ["--against", test["against"]["table"]] if "against" in test else []
+    return _line(*parts)
+
+
+def _pairs(option: str, values: Iterable[Any]) -> list[Any]:
+    """An option before each value; lists become comma lists, what is empty is left out."""
+    known = [value for value in values if value not in (None, "", [])]
+    texts = [",".join(map(str, v)) if isinstance(v, list) else str(v) for v in known]
+    return [part for text in sorted(texts) for part in (option, text)]
+
+
+def _line(*parts: Any) -> str:
+    return shlex.join(["clare", *(str(part) for part in parts)])
