@@ -32,7 +32,7 @@ class ClipModel:
         weights: sha256 of the weights.
         config: digest of the model's configuration.
         origin: model and weights by name.
-        tiny: True if the weights are random ones from `clare.pipeline.tiny`.
+        backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
     """
 
     visual: Any
@@ -44,7 +44,7 @@ class ClipModel:
     weights: str
     config: str
     origin: dict[str, str]
-    tiny: bool
+    backbone: str | None
 
 
 def load_clip(
@@ -90,7 +90,7 @@ def load_clip(
         weights=weights_sha256([source.file]),
         config=config_digest({**config, "mean": preprocess["mean"], "std": preprocess["std"]}),
         origin=source.origin,
-        tiny=source.tiny,
+        backbone=source.backbone,
     )
 
 

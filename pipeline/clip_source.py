@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError, WeightsError
-from clare.pipeline.weights import fetch, list_files, read_json
+from clare.pipeline.weights import fetch, list_files, own_backbone, read_json
 
 CONFIG = "open_clip_config.json"
 
@@ -36,7 +36,7 @@ class ClipSource:
         file: the weights.
         origin: model and weights by name.
         openai: whether the weights need QuickGELU; None if nothing says so.
-        tiny: True if the weights are random ones from `clare.pipeline.tiny`.
+        backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
     """
 
     config: dict[str, Any]
@@ -44,7 +44,7 @@ class ClipSource:
     file: Path
     origin: dict[str, str]
     openai: bool | None
-    tiny: bool = False
+    backbone: str | None = None
 
 
 def find_clip(model: str, weights: str | None) -> ClipSource:
@@ -94,9 +94,8 @@ def _from_folder(folder: Path, origin: dict[str, str]) -> ClipSource:
         raise InputError(f"{folder / CONFIG} does not describe an open_clip model")
     file = folder / _weights_name(folder)
     # A folder with its own configuration says itself which activation it was trained with.
-    gelu = bool(config.get("quick_gelu", False))
-    tiny = bool(record.get("_clare_tiny"))
-    return ClipSource(config, record.get("preprocess_cfg", {}), file, origin, gelu, tiny)
+    gelu, own = bool(config.get("quick_gelu", False)), own_backbone(record)
+    return ClipSource(config, record.get("preprocess_cfg", {}), file, origin, gelu, own)
 
 
 def _weights_name(folder: Path) -> str:

@@ -12,6 +12,7 @@ from clare.pipeline.weights import (
     config_digest,
     fetch,
     list_files,
+    own_backbone,
     pick_weights,
     quiet,
     read_json,
@@ -67,7 +68,7 @@ class Diffusion:
         weights: sha256 over UNet, VAE and text encoder.
         config: digest of their configurations, the scheduler's and the prompt's token ids.
         origin: hub id and revision, or the local folder's name.
-        tiny: True if the weights are random ones from `clare.pipeline.tiny`.
+        backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
     """
 
     vae: Any
@@ -78,7 +79,7 @@ class Diffusion:
     weights: str
     config: str
     origin: dict[str, str]
-    tiny: bool
+    backbone: str | None
 
 
 def load_diffusion(model: str, revision: str | None, prompt: str, runtime: Runtime) -> Diffusion:
@@ -117,8 +118,9 @@ def load_diffusion(model: str, revision: str | None, prompt: str, runtime: Runti
         weights=weights_sha256(weights),
         config=config_digest({**configs, "tokens": tokens}),
         origin=origin,
-        tiny="model_index.json" in files
-        and bool(read_json(folder / "model_index.json").get("_clare_tiny")),
+        backbone=own_backbone(read_json(folder / "model_index.json"))
+        if "model_index.json" in files
+        else None,
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from clare.errors import InputError
+from clare.pipeline.backbones import backbone_overrides
 from clare.pipeline.extractor import Extractor, Runtime
 from clare.pipeline.extractors import create_extractor, find_extractor
 from clare.pipeline.images import ImageSettings
@@ -46,12 +45,9 @@ def rebuild_extractor(
     own = {field.name for field in fields(find_extractor(name).Settings)}
     settings = {key: value for key, value in recorded.settings.items() if key in own}
     images = recorded_images(recorded)
-    if recorded.settings.get("backbone") == "tiny":
-        from clare.pipeline.tiny import tiny_overrides
-
-        with TemporaryDirectory(prefix="clare-tiny-") as folder:
-            tiny = tiny_overrides(Path(folder))[name]
-            extractor = create_extractor(name, {**settings, **tiny}, images, runtime)
+    if backbone := recorded.settings.get("backbone"):
+        with backbone_overrides(backbone) as overridden:
+            extractor = create_extractor(name, {**settings, **overridden[name]}, images, runtime)
     else:
         places = {key: value for key, value in origin.items() if key in own}
         extractor = create_extractor(name, {**settings, **places, **overrides}, images, runtime)

@@ -96,6 +96,11 @@ def _absent(
     )
 
 
+def own_backbone(record: Mapping[str, Any]) -> str | None:
+    """``tiny`` or ``mini`` where a model's configuration carries that mark of CLaRE's own."""
+    return next((name for name in ("tiny", "mini") if record.get(f"_clare_{name}")), None)
+
+
 def list_files(folder: Path) -> list[str]:
     """Names of all files below a folder, relative, with forward slashes, sorted."""
     found = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]

@@ -81,7 +81,7 @@ class ClipExtractor(Extractor):
             images,
             config=clip.config,
             dtype=runtime.dtype,
-            backbone="tiny" if clip.tiny else None,
+            backbone=clip.backbone,
         )
 
     def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:

@@ -111,7 +111,7 @@ class LareExtractor(Extractor):
             images,
             config=parts.config,
             dtype=runtime.dtype,
-            backbone="tiny" if parts.tiny else None,
+            backbone=parts.backbone,
         )
 
     def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:

@@ -1,0 +1,42 @@
+"""Models of CLaRE's own that stand in for the published ones: ``tiny`` and ``mini``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from clare.errors import InputError
+
+BACKBONES = ("real", "mini", "tiny")
+"""What ``--backbone`` takes; ``real`` changes nothing."""
+
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Extractor name to the settings that replace its defaults."""
+
+
+@contextmanager
+def backbone_overrides(backbone: str) -> Iterator[Overrides]:
+    """How to make the extractors use a backbone, as long as the context lasts.
+
+    Args:
+        backbone: one of `BACKBONES`.
+
+    Raises:
+        InputError: there is no such backbone.
+    """
+    if backbone == "tiny":
+        from clare.pipeline.tiny import tiny_overrides
+
+        with TemporaryDirectory(prefix="clare-tiny-") as folder:
+            yield tiny_overrides(Path(folder))
+    elif backbone == "mini":
+        from clare.pipeline.mini.models import mini_overrides
+
+        yield mini_overrides()
+    elif backbone == "real":
+        yield {}
+    else:
+        raise InputError(f"--backbone {backbone} is not one of {', '.join(BACKBONES)}")
