@@ -27,7 +27,8 @@ from rich.table import Table
 from torch.nn import functional
 
 from clare.heads import fusion
-from clare.heads.parts import Fusion, Inputs, Role, Shapes, find_part
+from clare.heads.parts import Fusion, Inputs, Role, Shapes
+from clare.plugins import find_part
 from clare.settings import build_settings
 
 SHAPES: Shapes = {"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32)}

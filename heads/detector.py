@@ -15,9 +15,10 @@ from torch import nn
 
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
-from clare.heads.parts import Classifier, Fusion, Inputs, Role, find_part
+from clare.heads.parts import Classifier, Fusion, Inputs, Role
 from clare.heads.roles import CHANNEL_AXES, Specs, find_fields, input_shape, take
 from clare.heads.standardization import Moments, Standardization
+from clare.plugins import find_part
 from clare.settings import build_settings
 from clare.store.records import write_durably
 

@@ -6,18 +6,13 @@ value of ``--fusion`` or ``--classifier``.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import nn
-
-from clare.errors import InputError
 
 if TYPE_CHECKING:
     from clare.heads.text_tower import TextTower
@@ -106,32 +101,3 @@ class Classifier(nn.Module, ABC):
 
     def fit(self, vectors: torch.Tensor, labels: torch.Tensor) -> None:
         """Keep what it takes from all training vectors (N, D) at once; most take nothing."""
-
-
-Part = TypeVar("Part", bound=nn.Module)
-
-
-def list_parts(package: ModuleType) -> list[str]:
-    """Names of the parts in a package, sorted; imports none of them."""
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-
-
-def find_part(package: ModuleType, name: str, base: type[Part]) -> type[Part]:
-    """The class that stands in a package's file of this name.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    names = list_parts(package)
-    kind = package.__name__.rpartition(".")[2].removesuffix("s")
-    if name not in names:
-        raise InputError(f"no {kind} {name!r}: there are {', '.join(names)}")
-    module = importlib.import_module(f"{package.__name__}.{name}")
-    (found,) = (
-        member
-        for member in vars(module).values()
-        if isinstance(member, type)
-        and issubclass(member, base)
-        and member.__module__ == module.__name__
-    )
-    return found

@@ -19,12 +19,13 @@ from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
 from clare.heads.features import FeatureTable
 from clare.heads.fingerprints import Chosen, choose_fingerprints
-from clare.heads.parts import Fusion, find_part
+from clare.heads.parts import Fusion
 from clare.heads.roles import DEFAULT_FIELDS
 from clare.heads.rows import Samples, choose_samples, subsets_of
 from clare.heads.runs import BEST, RunRecord, detector_config, load_text_tower
 from clare.heads.text_tower import TextTower
 from clare.heads.ties import refuse_leaks
+from clare.plugins import find_part
 from clare.store.feature_store import FeatureStore, Row
 
 ORIGIN = "origin.json"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from clare.errors import InputError
 from clare.pipeline.extractor import Extractor, Runtime
+from clare.plugins import find_part, list_parts
 from clare.settings import build_settings
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def list_extractors() -> list[str]:
     """Names of all extractors, sorted; imports none of them."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return list_parts(sys.modules[__name__])
 
 
 def create_extractor(
@@ -45,14 +44,4 @@ def find_extractor(name: str) -> type[Extractor]:
     Raises:
         InputError: there is no such file.
     """
-    if name not in list_extractors():
-        raise InputError(f"no extractor {name!r}: there are {', '.join(list_extractors())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    (cls,) = (
-        member
-        for member in vars(module).values()
-        if isinstance(member, type)
-        and issubclass(member, Extractor)
-        and member.__module__ == module.__name__
-    )
-    return cls
+    return find_part(sys.modules[__name__], name, Extractor)  # type: ignore[type-abstract]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from clare.errors import InputError
 from clare.heads import classifiers
 from clare.heads.classifiers.text_similarity import PROMPTS
-from clare.heads.parts import Classifier, find_part, list_parts
+from clare.heads.parts import Classifier
 from clare.heads.text_tower import TextTower
+from clare.plugins import find_part, list_parts
 from clare.settings import build_settings
 
 NAMES = list_parts(classifiers)

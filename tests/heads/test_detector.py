@@ -18,8 +18,8 @@ from clare.heads.detector import (
     read_metadata,
     save_detector,
 )
-from clare.heads.parts import list_parts
 from clare.heads.text_tower import TextTower
+from clare.plugins import list_parts
 
 SPECS = {
     "clip_cls": (24,),

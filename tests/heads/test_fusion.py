@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from clare.errors import InputError
 from clare.heads import fusion
-from clare.heads.parts import Fusion, find_part, list_parts
+from clare.heads.parts import Fusion
+from clare.plugins import find_part, list_parts
 from clare.settings import build_settings
 
 VIT_L14 = {"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32)}

@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from clare.errors import InputError
 from clare.heads import classifiers
-from clare.heads.parts import Classifier, find_part
+from clare.heads.parts import Classifier
 from clare.heads.text_tower import TextTower
+from clare.plugins import find_part
 from clare.settings import build_settings
 
 LAYOUTS = [

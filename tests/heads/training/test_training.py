@@ -17,11 +17,11 @@ from clare.errors import InputError
 from clare.heads import classifiers, fusion
 from clare.heads.config import TrainConfig, create_config, list_presets, read_preset
 from clare.heads.metrics import best_threshold
-from clare.heads.parts import list_parts
 from clare.heads.predictions import read_predictions
 from clare.heads.preparation import create_detector
 from clare.heads.runs import open_run
 from clare.heads.training import Machine, Observer, train_run, train_runs
+from clare.plugins import list_parts
 from clare.store.arrays import cell_bytes, shard_path
 from clare.store.reader import FieldReader
 from clare.store.spec import SHARD_ROWS
