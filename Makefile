@@ -13,7 +13,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## draw 64 pictures, extract them with tiny models, train and test a head
+demo: $(READY)  ## draw 64 pictures, extract them with tiny models, train and test a head, report
 	rm -rf demo
 	$(BIN)/clare draw demo/pictures --count 64
 	$(BIN)/clare extract --real demo/pictures/real --fake toy=demo/pictures/fake \
@@ -25,7 +25,8 @@ demo: $(READY)  ## draw 64 pictures, extract them with tiny models, train and te
 		--fusion cross_attn --out demo/run
 	$(BIN)/clare evaluate demo/run --baselines
 	$(BIN)/clare predict demo/run demo/pictures/fake/0000.jpg --explain demo/explained
-	@echo "Pictures to look at: demo/run/*.png demo/explained/*.png"
+	$(BIN)/clare report demo/run --out demo/report.html
+	@echo "Open demo/report.html in a browser; more pictures: demo/explained/*.png"
 
 test: $(READY)  ## the whole suite: offline, on a CPU
 	$(BIN)/python -m pytest

@@ -107,10 +107,16 @@ def _verdict(test: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) ->
     above = [n for n, one in known.items() if (one["frame"]["auc"]["low"] or 0) > CHANCE]
     ends = f" ({span(macro)})" if span(macro) else ""
     return (
-        f"Mean AUC {decimal(macro['value'])}{ends} over {len(known)} subsets, from "
+        f"Mean AUC {decimal(macro['value'])}{ends} over {len(known)} subsets{_fakes(known)}, from "
         f"{decimal(values[least])} on {least} to {decimal(values[most])} on {most}; above chance, "
         f"by its 95 % interval, on {len(above)} of {len(known)}."
     )
+
+
+def _fakes(known: Mapping[str, Mapping[str, Any]]) -> str:
+    counts = sorted(one["fake"] for one in known.values())
+    each = f"{counts[0]:,}" + (f" to {counts[-1]:,}" if counts[0] < counts[-1] else "")
+    return f" of {each} fakes each"
 
 
 def _judged(auc: Mapping[str, Any]) -> str:

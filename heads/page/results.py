@@ -112,6 +112,8 @@ def _of_run(finding: Finding) -> list[Block]:
     for name, count in test.get("skipped", {}).items():
         blocks.append(Text(f"{name}: {count} rows have no features and are left out.", "note"))
     blocks += [Text(f"{name}: {why}.", "note") for name, why in test.get("absent", {}).items()]
+    if test.get("aside"):
+        blocks.append(Text(f"In no mean: {listed(test['aside'])}.", "note"))
     blocks += [Text(note, "note") for note in test.get("notes", ())]
     sets = finding.sets()
     aucs = {name: found["frame"]["auc"]["value"] for name, found in test["subsets"].items()}

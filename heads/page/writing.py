@@ -19,6 +19,9 @@ from clare.heads.page.settings import settings, settings_table, shared_settings
 
 _HERE = Path(__file__).parent
 
+SHORT = 32
+"""Characters of code in a sentence that stay on one line."""
+
 
 def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) -> Page:
     """Write the page of some runs, or of one sweep.
@@ -80,6 +83,7 @@ def render(page: Page) -> str:
 
 def _runs_page(findings: Sequence[Finding], command: str) -> Page:
     one = findings[0] if len(findings) == 1 else None
+    several = len(findings) > 1 and any(each.test is not None for each in findings)
     answers = [answer.answer_of(each) for each in findings]
     return Page(
         title=f"{one.name}: {one.detector}" if one else f"{len(findings)} runs compared",
@@ -93,7 +97,7 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
         ],
         facts=answer.facts_of(one) if one else [],
         sections=[
-            *([] if one else [results.matrix(findings)]),
+            *([results.matrix(findings)] if several else []),
             results.results(findings),
             data.audit(findings),
             data.data(findings),
@@ -155,7 +159,8 @@ def _marked(text: str) -> Markup:
     """A text, escaped, in which what stands between backticks is code."""
     parts = [escape(part) for part in text.split("`")]
     for place in range(1, len(parts) - 1, 2):
-        parts[place] = Markup("<code>") + parts[place] + Markup("</code>")
+        short = Markup(' class="short"' if len(parts[place]) < SHORT else "")
+        parts[place] = Markup("<code{}>{}</code>").format(short, parts[place])
     return Markup("").join(parts)
 
 

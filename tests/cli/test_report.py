@@ -220,8 +220,8 @@ def test_every_setting_and_fingerprint_is_there(place):
 
 
 def test_the_commands_on_the_page_repeat_it(place, pictures, tmp_path):
-    (code,) = re.findall(r"<code>(clare extract.*?)</code>", (place / "run.html").read_text(), re.S)
-    commands = [shlex.split(line.replace("&#39;", "'")) for line in code.strip().splitlines()]
+    lines = re.findall(r"<pre><code>(.*?)</code></pre>", (place / "run.html").read_text())
+    commands = [shlex.split(html.unescape(line)) for line in lines]
     assert [words[1] for words in commands] == ["extract", "train-head", "evaluate", "report"]
     extract, train = commands[0][1:], commands[1][1:]
     folders = iter([str(pictures / "real"), f"toy={pictures / 'fake'}"])
