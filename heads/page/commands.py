@@ -83,6 +83,7 @@ def _evaluate(finding: Finding) -> str:
     parts += _pairs("--frames", [test.get("frames")])
     if test.get("sampling") not in (None, "even"):
         parts += ["--sampling", test["sampling"]]
+    parts += ["--store", test["store"]] if test.get("store") != finding.record.store else []
     parts += ["--resamples", test["resamples"]] if test["resamples"] != 1000 else []
     parts += ["--baselines"] if "baselines" in test else []
     parts += ["--against", test["against"]["table"]] if "against" in test else []

@@ -14,6 +14,7 @@ from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import listed, size
 from clare.heads.page.pictures import LABELS, Samples, data_uri, of_split, spaced
 from clare.heads.page.results import shortcuts
+from clare.heads.predictions import Predictions
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
@@ -58,24 +59,23 @@ def audit(findings: Sequence[Finding]) -> Section:
 def used_subsets(findings: Sequence[Finding]) -> list[tuple[FeatureStore, list[str]]]:
     """Each store once, with the subsets that runs were trained or tested on."""
     stores: dict[str, tuple[FeatureStore, set[str]]] = {}
+
+    def add(store: FeatureStore, names: set[str]) -> None:
+        stores.setdefault(str(store.path), (store, set()))[1].update(names & set(store.subsets()))
+
     for one in findings:
-        if one.store is None:
-            continue
-        store, names = stores.setdefault(str(one.store.path), (one.store, set()))
-        there = set(store.subsets())
-        names |= set(one.record.subsets) & there
-        if one.predictions is not None:
+        if one.store is not None:
+            add(one.store, set(one.record.subsets))
+        if one.tested is not None and one.predictions is not None:
             groups = set(one.predictions.subset.tolist())
-            names |= groups & there
-            if groups - there:
-                names |= _behind(store, one, groups - there)
+            add(one.tested, groups)
+            if parts := groups - set(one.tested.subsets()):
+                add(one.tested, _behind(one.tested, one.predictions, parts))
     return [(store, sorted(names)) for store, names in stores.values()]
 
 
-def _behind(store: FeatureStore, finding: Finding, groups: set[str]) -> set[str]:
+def _behind(store: FeatureStore, predictions: Predictions, groups: set[str]) -> set[str]:
     """The subsets that groups of an evaluation are parts of."""
-    predictions = finding.predictions
-    assert predictions is not None
     samples = Samples(store)
     names = set()
     for group in groups:

@@ -29,7 +29,8 @@ class Finding:
         history: a record an epoch, as text.
         test: its ``test_metrics.json``; None before an evaluation.
         predictions: its ``test_predictions.csv``; None where there is none.
-        store: the store, or None where it was not found.
+        store: the store that it was trained on, or None where that was not found.
+        tested: the store of its test rows, or None; mostly the same.
         missing: sentences about what could not be read.
     """
 
@@ -40,6 +41,7 @@ class Finding:
     test: Mapping[str, Any] | None
     predictions: Predictions | None
     store: FeatureStore | None
+    tested: FeatureStore | None
     missing: Sequence[str]
 
     @property
@@ -55,8 +57,7 @@ class Finding:
     @property
     def trained_on(self) -> list[str]:
         """The subsets of its fakes, pools of reals left out."""
-        pools = {self.record.reals} if isinstance(self.record.reals, str) else self.record.reals
-        names = [name for name in self.record.subsets if name not in set(pools or ())]
+        names = [name for name in self.record.subsets if name not in self.record.reals]
         return names or list(self.record.subsets)
 
     @property
@@ -95,7 +96,7 @@ def read_finding(path: Path, store: Path | None = None) -> Finding:
     if validation is None:
         raise InputError(f"{path} is not finished: go on with `clare train-head --resume {path}`")
     _require(path / VAL_METRICS, validation, "epoch", "threshold", "metrics")
-    missing = []
+    missing: list[str] = []
     test = _read(path / METRICS)
     if test is not None:
         _require(path / METRICS, test, "threshold", "resamples", "subsets", "categories", "macro")
@@ -107,20 +108,27 @@ def read_finding(path: Path, store: Path | None = None) -> Finding:
             f"{path / PREDICTIONS} is missing, so there are no curves and no single images: "
             f"run `clare evaluate {path}` again."
         )
-    opened = None
-    if store is not None:
-        opened = open_store(store)
-    else:
-        try:
-            opened = open_store(record.store)
-        except StoreError as error:
-            missing.append(
-                f"The store could not be opened, so its counts, pictures and LaRE maps are "
-                f"missing here; name it with --store. ({error})"
-            )
+    opened = _open(store, record.store, missing)
+    tested = opened
+    if store is None and test is not None and test.get("store", record.store) != record.store:
+        tested = _open(None, test["store"], missing)
     return Finding(
-        path, record, validation, _history(path), test, predictions, opened, tuple(missing)
+        path, record, validation, _history(path), test, predictions, opened, tested, tuple(missing)
     )
+
+
+def _open(named: Path | None, recorded: str, missing: list[str]) -> FeatureStore | None:
+    """A store; where nobody named it and it is not where it was, a sentence about that."""
+    if named is not None:
+        return open_store(named)
+    try:
+        return open_store(recorded)
+    except StoreError as error:
+        missing.append(
+            "The store could not be opened, so its counts, pictures and LaRE maps are missing "
+            f"here; name it with --store. ({error})"
+        )
+    return None
 
 
 def is_run(path: Path) -> bool:

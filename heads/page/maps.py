@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import StoreError
+from clare.heads.config import TrainConfig
 from clare.heads.metrics import measure
 from clare.heads.page.blocks import Block, Cell, Gallery, Picture, Section, Table, Text, row
 from clare.heads.page.data import used_subsets
@@ -22,6 +23,9 @@ from clare.store.journal import COMPLETE
 
 ROWS = 512
 """Rows of a subset and label that a mean is over."""
+
+STEP = 64
+"""Rows that are read at a time."""
 
 EACH, GROUPS = 6, 10
 """Single maps of a subset and label, and such groups."""
@@ -52,7 +56,10 @@ def lare_maps(findings: Sequence[Finding]) -> Section:
     blocks: list[Block] = []
     reading = [one for one in findings if "lare" in one.record.fingerprints] or list(findings)
     for store, names in used_subsets(findings):
-        mine = next((f for f in reading if f.store and f.store.path == store.path), None)
+        mine = next(
+            (f for f in reading if any(s and s.path == store.path for s in (f.store, f.tested))),
+            None,
+        )
         if mine is None:
             continue
         try:
@@ -77,10 +84,22 @@ def _read(store: FeatureStore, names: Sequence[str], finding: Finding) -> list[_
             rows = [r for r in of_split(store.rows(name)) if r.columns["label"] == label]
             rows = spaced([r for r in rows if states[r.slot] == COMPLETE], ROWS)
             if rows:
-                values = reader.read([r.slot for r in rows]).astype(np.float32)
-                one_step = values[:, min(config.timestep, values.shape[1] - 1), : config.draws]
-                groups.append(_Group(name, label, rows, one_step.mean((1, 2))))
+                maps = [
+                    _reduce(reader.read([r.slot for r in rows[k : k + STEP]]), config)
+                    for k in range(0, len(rows), STEP)
+                ]
+                groups.append(_Group(name, label, rows, np.concatenate(maps)))
+    # Other extractions of LaRE may have other sizes; these have no scale in common.
+    groups = [group for group in groups if group.maps.shape[1:] == groups[0].maps.shape[1:]]
     return sorted(groups, key=lambda group: group.label)
+
+
+def _reduce(values: NDArray[np.float16], config: TrainConfig) -> NDArray[np.float32]:
+    """(n, T, N, 4, h, w) as a run reads it, its channels averaged: (n, h, w)."""
+    step = min(config.timestep, values.shape[1] - 1)
+    chosen = values[:, step, : config.draws].astype(np.float32)
+    mean: NDArray[np.float32] = chosen.mean((1, 2))
+    return mean
 
 
 def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> list[Block]:

@@ -29,10 +29,11 @@ def mistakes(findings: Sequence[Finding]) -> Section:
         if rows is None or test is None or test["threshold"] is None:
             blocks.append(Text("There are no scores of test rows yet."))
             continue
-        where = str(finding.store.path) if finding.store else ""
+        store = finding.tested
+        where = str(store.path) if store else ""
         try:
-            if finding.store is not None and where not in samples:
-                samples[where] = Samples(finding.store)
+            if store is not None and where not in samples:
+                samples[where] = Samples(store)
             for label, what in ((0, "Reals called fake"), (1, "Fakes called real")):
                 blocks.append(_worst(rows, label, what, test["threshold"], samples.get(where)))
         except StoreError as error:

@@ -123,7 +123,8 @@ def _option(sweep: Sweep, name: str) -> Table:
     values: dict[str, dict[tuple[Any, ...], float]] = defaultdict(dict)
     for line in sweep.finished:
         key = tuple(line[axis] for axis in others)
-        values[str(line[name])][key] = float(line[RANKED])
+        if line[RANKED] is not None:
+            values[str(line[name])][key] = line[RANKED]
     base = sweep.axes[name][0]
     rows = []
     for value in sweep.axes[name]:
@@ -158,8 +159,7 @@ def _difference(pairs: Sequence[float]) -> Cell:
 
 def _figure(line: Result, key: str) -> dict[str, float | None]:
     parts = {"value": key, "low": f"{key}_low", "high": f"{key}_high"}
-    found = {part: line.get(column) for part, column in parts.items()}
-    return {part: None if text is None else float(text) for part, text in found.items()}
+    return {part: line.get(column) for part, column in parts.items()}
 
 
 def _heading(key: str) -> str:

@@ -55,7 +55,7 @@ class Sweep:
         groups: dict[str, list[float]] = {self.label(line): [] for line in self.board}
         for line in self.finished:
             if line.get(figure) is not None:
-                groups[self.label(line)].append(float(line[figure]))
+                groups[self.label(line)].append(line[figure])
         return {name: values for name, values in groups.items() if values}
 
 
@@ -80,14 +80,27 @@ def read_sweep(path: Path) -> Sweep:
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path / RESULTS} can't be read: {error}") from error
-    if "failure" not in columns or columns[0] != "run" or None in (line["run"] for line in lines):
+    if not {"run", "failure", RANKED} <= set(columns):
         raise InputError(f"{path / RESULTS} is not what `clare sweep` writes")
+    _read_figures(path, lines, columns[columns.index("failure") + 1 :])
     names = columns[1 : columns.index("failure")]
     axes = {name: list(dict.fromkeys(str(line[name]) for line in lines)) for name in names}
     sweep = Sweep(path, axes, lines)
     if not sweep.finished:
         raise InputError(f"no run of {path} has finished: run its `clare sweep` again")
     return sweep
+
+
+def _read_figures(path: Path, lines: Sequence[Result], columns: Sequence[str]) -> None:
+    """Make numbers of a line's cells from ``failure`` on."""
+    for line in lines:
+        for name in columns:
+            try:
+                line[name] = None if line[name] is None else float(line[name])
+            except ValueError:
+                raise InputError(
+                    f"{path / RESULTS}: {name} of {line['run']} is {line[name]!r}, not a number"
+                ) from None
 
 
 def question_of(sweep: Sweep) -> str:

@@ -113,7 +113,7 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
 
 def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
     findings = [read_finding(sweep.path / str(line["run"]), store) for line in sweep.finished]
-    best = max(sweep.finished, key=lambda line: float(line[sweeps.RANKED] or 0))
+    best = max(sweep.finished, key=lambda line: line[sweeps.RANKED] or 0)
     leader = [one for one in findings if one.name == best["run"]]
     shared = shared_settings(findings)
     common = settings_table("Settings that all runs share", shared)

@@ -295,6 +295,52 @@ def test_what_is_missing_is_said_in_words(place, tmp_path):
     assert "not tested on unseen rows" in text and "LaRE map" in text
 
 
+def test_damage_to_the_pictures_is_said_and_costs_no_figures(place, tmp_path):
+    store = shutil.copytree(place / "features.zarr", tmp_path / "features.zarr")
+    for path in (store / "thumbnails").rglob("*.thumbs"):
+        path.write_bytes(path.read_bytes()[:-7])
+    run("report", place / "run", "--store", store, "--out", tmp_path / "page.html")
+    page = read(tmp_path / "page.html")
+    assert "The store can't be read" in page.text
+    whole = read(place / "run.html")
+    auc = json.loads((place / "run" / "test_metrics.json").read_text())["subsets"]["toy"]["frame"]
+    assert auc["auc"]["value"] in page.numbers and "Files as they were found" in page.text
+    assert len(page.all("table")) >= len(whole.all("table")) - 1
+
+
+def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
+    folder = shutil.copytree(place / "run", tmp_path / "run")
+    other = tmp_path / "other.zarr"
+    images = ("--real", pictures / "fake", "--fake", f"swapped={pictures / 'real'}")
+    same = ("--resize", 64, "--recode", "jpeg:95", "--backbone", "tiny")
+    run("extract", *images, *same, "--store", other)
+    (folder / "seen.json").write_text("{}")
+    run("evaluate", folder, "--store", other, "--resamples", 50)
+    run("report", folder, "--out", tmp_path / "page.html")
+    page = read(tmp_path / "page.html")
+    assert "Images in features.zarr" in page.text and "Images in other.zarr" in page.text
+    alts = [attrs["alt"] for attrs in page.all("img")]
+    assert any(alt.startswith("fake image") and "swapped" in alt for alt in alts)
+    assert not any(alt.startswith("No picture") for alt in alts)
+    assert shlex.join(["--store", str(other)]) in page.text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("run,", "name,", "is not what `clare sweep` writes"),
+        ("val_auc,", "val_auk,", "is not what `clare sweep` writes"),
+        (",cls,", ",cls,linear,0,,1,many", "not a number"),
+    ],
+)
+def test_a_damaged_results_file_is_refused_in_a_sentence(place, tmp_path, old, new, message):
+    folder = shutil.copytree(place / "tested", tmp_path / "sweep")
+    path = folder / "results.csv"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ClareError, match=message):
+        run("report", folder, "--out", tmp_path / "page.html")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
