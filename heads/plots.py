@@ -24,6 +24,9 @@ DPI = 150
 MANY = 12
 """Subsets that one picture shows curve by curve."""
 
+POINTS = 500
+"""Points of a curve at most; more can't be seen."""
+
 
 def plot_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw a run's losses and validation figures over its epochs.
@@ -85,8 +88,9 @@ def draw_roc(axes: Axes, sets: Mapping[str, Predictions]) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
     for number, (name, one) in enumerate(sets.items()):
         alarms, caught, _ = roc_curve(one.label, one.margin)
+        shown = np.unique(np.linspace(0, len(alarms) - 1, POINTS).round().astype(int))
         colour, style = stroke(number)
-        axes.plot(alarms, caught, style, color=colour, label=name, lw=1.5)
+        axes.plot(alarms[shown], caught[shown], style, color=colour, label=name, lw=1.5)
     axes.set(
         xlabel="false positive rate (reals called fake)",
         ylabel="true positive rate (fakes found)",
@@ -144,7 +148,15 @@ def draw_scores(
         mine = np.clip(rows.margin[rows.label == label], bins[0], bins[-1])
         if len(mine):
             share = np.full(len(mine), 1 / len(mine))
-            axes.hist(mine, bins, weights=share, color=colour, alpha=0.55, label=kind)
+            axes.hist(
+                mine,
+                bins,
+                weights=share,
+                color=colour,
+                alpha=0.55,
+                label=kind,
+                histtype="stepfilled",
+            )
     if threshold is not None:
         axes.axvline(threshold, color="black", lw=0.9, ls="--", label="threshold")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clare.heads.page.findings import Finding
+from clare.heads.page.sweeps import Sweep
 from clare.heads.runs import CONFIG
 
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -38,6 +39,21 @@ def commands_of(findings: Sequence[Finding]) -> list[str]:
         training = ("--config", one.path / CONFIG, "--store", store, "--out", again)
         lines.append(_line("train-head", *training))
     return lines + [_evaluate(one) for one in findings if one.test is not None]
+
+
+def sweep_commands(sweep: Sweep, leader: Finding) -> list[str]:
+    """Lines for a shell: extraction, and the whole sweep from its leader's configuration."""
+    store = leader.store.path if leader.store else leader.record.store
+    parts: list[Any] = ["sweep", "--config", leader.path / CONFIG, "--store", store]
+    for name, values in sweep.axes.items():
+        option = {"seed": "--seeds"}.get(name, f"--{name}")
+        named = name in ("fusion", "classifier", "fraction", "lr", "seed")
+        listed = ",".join(values)
+        parts += [option, listed] if named else ["--vary", f"{name}={listed}"]
+    if leader.test is not None:
+        parts += ["--evaluate", ",".join(leader.test["subsets"])]
+    folder = sweep.path.with_name(f"{sweep.path.absolute().name}-again")
+    return [_extract(leader), _line(*parts, "--out", folder)]
 
 
 def _extract(finding: Finding) -> str:

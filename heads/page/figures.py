@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -41,6 +42,9 @@ _COLOURS = {colour: f"var(--s{n})" for n, colour in enumerate(COLOURS)} | {
     "#000000": "currentColor",
     "#8a8a8a": "currentColor",
 }
+LABEL = 24
+"""Characters of an axis' label on one line."""
+
 _HATCH = ("", " dash", " dot", " dash")
 
 
@@ -104,7 +108,9 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
         groups: the runs' figures by configuration.
         figure: what the figure is called.
     """
-    names = ["".join(c if c.isprintable() else "?" for c in name) for name in groups]
+    printable = ["".join(c if c.isprintable() else "?" for c in name) for name in groups]
+    names = [textwrap.fill(name, LABEL) for name in printable]
+    lines = sum(name.count("\n") + 1 for name in names)
 
     def draw(axes: Any) -> None:
         for place, values in enumerate(groups.values()):
@@ -116,7 +122,11 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
         axes.set(xlabel=figure, ylim=(len(names) - 0.5, -0.5))
 
     return Plot(
-        _draw(draw, (4.2, 0.8 + 0.3 * len(names)), f"{figure} of every run, by configuration"),
+        _draw(
+            draw,
+            (4.2, 0.8 + 0.12 * len(names) + 0.18 * lines),
+            f"{figure} of every run, by configuration",
+        ),
         f"{figure} of every run. The dotted line is chance.",
         [("point", "a run"), ("k1", "mean of a configuration")],
     )

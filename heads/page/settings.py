@@ -9,7 +9,6 @@ from typing import Any
 
 from clare.heads.config import TrainConfig
 from clare.heads.page.blocks import Block, Cell, Code, Folded, Heading, Section, Table, Text
-from clare.heads.page.commands import commands_of
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import listed
 
@@ -19,7 +18,7 @@ def settings(findings: Sequence[Finding], commands: Sequence[str]) -> Section:
 
     Args:
         findings: the runs.
-        commands: further lines, after those of the runs.
+        commands: the lines that made everything.
     """
     blocks: list[Block] = [
         Text(
@@ -27,7 +26,7 @@ def settings(findings: Sequence[Finding], commands: Sequence[str]) -> Section:
             "images were: put the folders of yours in place of DIR, or name manifests by "
             "`--subset` and `--root`."
         ),
-        Code([*commands_of(findings), *commands]),
+        Code(commands),
     ]
     for one in findings:
         if len(findings) > 1:

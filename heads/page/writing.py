@@ -14,6 +14,7 @@ from clare import __version__
 from clare.errors import InputError
 from clare.heads.page import answer, cost, data, maps, mistakes, results, sweep_sections, sweeps
 from clare.heads.page.blocks import Folded, Page, Section, Text
+from clare.heads.page.commands import commands_of, sweep_commands
 from clare.heads.page.findings import Finding, is_run, read_finding
 from clare.heads.page.settings import settings, settings_table, shared_settings
 
@@ -105,7 +106,7 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
             mistakes.mistakes(findings),
             cost.training(findings),
             cost.cost(findings),
-            settings(findings, [command]),
+            settings(findings, [*commands_of(findings), command]),
         ],
         made=_made(),
     )
@@ -126,7 +127,7 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
         mistakes.mistakes(leader),
         cost.training(leader),
     ]
-    made = settings(leader, [command])
+    made = settings(leader, [*sweep_commands(sweep, leader[0]), command])
     return Page(
         title=f"Sweep {sweep.path.name}: {len(sweep.lines)} runs",
         warnings=answer.warnings_of(findings),

@@ -233,6 +233,15 @@ def test_the_commands_on_the_page_repeat_it(place, pictures, tmp_path):
     assert metrics[0] == metrics[1]
 
 
+def test_the_commands_of_a_sweep_repeat_it(place, tmp_path):
+    lines = re.findall(r"<pre><code>(.*?)</code></pre>", (place / "tested.html").read_text())
+    commands = [shlex.split(html.unescape(line)) for line in lines]
+    assert [words[1] for words in commands] == ["extract", "sweep", "report"]
+    run(*commands[1][1:-1], tmp_path / "again")
+    again = (tmp_path / "again" / "results.csv").read_text()
+    assert again == (place / "tested" / "results.csv").read_text()
+
+
 def test_twenty_runs_fit_into_ten_megabytes(place):
     assert (place / "sweep.html").stat().st_size < 10e6
 
