@@ -119,6 +119,9 @@ def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> li
         blocks.append(Text("The detector does not read LaRE; the store has it.", "note"))
     blocks.append(_numbers(groups))
     blocks.append(
+        Text("That AUC is above 0.5 where fakes have more error, below where less.", "note")
+    )
+    blocks.append(
         Gallery(
             f"Mean maps, all from {averages.min():.3g} (dark) to {averages.max():.3g} (bright)",
             [
@@ -171,7 +174,7 @@ def _numbers(groups: Sequence[_Group]) -> Table:
                 figure_cell(auc),
             )
         )
-    heads = ["images", "count", "mean LaRE", "AUC of the mean: above 0.5, fakes have more"]
+    heads = ["images", "count", "mean LaRE", "AUC of the mean"]
     return Table("LaRE in one number", heads, rows)
 
 
