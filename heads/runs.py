@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,22 @@ def open_run(
         path=folder,
         record=record,
         detector=load_detector(folder / BEST, text),
-        threshold=float(_read_json(folder / VAL_METRICS)["threshold"]),
-        seen=Seen.from_json(_read_json(folder / SEEN)),
+        threshold=_read_threshold(folder / VAL_METRICS),
+        seen=read_seen(folder / SEEN),
     )
+
+
+def read_seen(path: Path) -> Seen:
+    """What a run's ``seen.json`` holds.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found = _read_json(path)
+    try:
+        return Seen.from_json(found)
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
 
 
 def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
@@ -166,6 +180,13 @@ def detector_config(config: TrainConfig) -> DetectorConfig:
     """The part of a run's configuration that decides its detector."""
     names = DetectorConfig.__dataclass_fields__
     return DetectorConfig(**{name: getattr(config, name) for name in names})
+
+
+def _read_threshold(path: Path) -> float:
+    found = _read_json(path).get("threshold")
+    if not isinstance(found, int | float) or not math.isfinite(found):
+        raise InputError(f"{path} is damaged: its threshold is {found!r}, not a number")
+    return float(found)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from clare.store.index import Row
 SHOWN = 5
 """Ids that a message names; it counts the others."""
 
+KINDS = ("video", "identity", "image")
+"""What ties rows together; see `ties_of`."""
+
 _SHA256 = 64
 
 
@@ -90,13 +93,23 @@ class Seen:
         ]
 
     def to_json(self) -> dict[str, list[str]]:
-        """Sorted hashes by kind."""
-        return {kind: sorted(names) for kind, names in self.ties.items()}
+        """Sorted hashes by kind; every kind is there, so that an empty record is a damaged one."""
+        return {kind: sorted(self.ties.get(kind, ())) for kind in KINDS}
 
     @classmethod
     def from_json(cls, record: Mapping[str, list[str]]) -> Seen:
-        """What `to_json` wrote."""
-        return cls({kind: frozenset(names) for kind, names in record.items()})
+        """What `to_json` wrote.
+
+        Raises:
+            InputError: it is not that; a guard that is read wrongly would guard nothing.
+        """
+        lists = [names for kind, names in record.items() if kind in KINDS]
+        if len(lists) < max(len(record), 1) or not all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names)
+            for names in lists
+        ):
+            raise InputError("what a run has seen is not recorded as lists of hashes by kind")
+        return cls({kind: frozenset(names) for kind, names in record.items() if names})
 
 
 def _hash(name: str) -> str:

@@ -208,6 +208,24 @@ def test_rows_that_training_saw_are_refused(store, tmp_path):
     evaluate(run, subsets=["gan"], reals=["pool"], resamples=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (SEEN, "{}", r"seen\.json is damaged"),
+        (SEEN, '{"image": 3}', r"seen\.json is damaged"),
+        (SEEN, '{"image": [3]}', r"seen\.json is damaged"),
+        (SEEN, '{"images": []}', r"seen\.json is damaged"),
+        (VAL_METRICS, "{}", r"val_metrics\.json is damaged: its threshold is None"),
+        (VAL_METRICS, '{"threshold": "low"}', r"val_metrics\.json is damaged"),
+    ],
+)
+def test_a_damaged_record_is_refused(store, tmp_path, name, text, said):
+    run = make_run(tmp_path / "run", store)
+    (run / name).write_text(text)
+    with pytest.raises(InputError, match=said):
+        evaluate(run, subsets=["swap"], resamples=0)
+
+
 def test_a_store_without_the_runs_features_is_refused(store, tmp_path):
     run = make_run(tmp_path / "run", store)
     other = create_store(tmp_path / "other.zarr")
