@@ -65,7 +65,8 @@ def extract(
     backbone: Annotated[
         str,
         typer.Option(
-            help="real, or tiny: small random models, offline; the features mean nothing."
+            help="real; mini: small models trained on drawn faces (`clare draw --mini`), offline; "
+            "tiny: random ones, whose features mean nothing."
         ),
     ] = "real",
     preset: Annotated[

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from rich.progress import TaskID
 
 from clare.cli.output import console, duration, messages, progress_bar, size, table
+from clare.pipeline.backbones import remark_on
 from clare.pipeline.extract import ExtractReport
 from clare.pipeline.job import Observer, Plan
 
@@ -75,11 +76,8 @@ class ExtractView(Observer):
         self._pending = plan.pending
         for name, key in plan.fingerprints.items():
             messages.print(f"{key}: micro-batches of {plan.micro_batches[name]}")
-        if plan.backbone == "tiny":
-            messages.print(
-                "tiny backbone: small random models; these features mean nothing",
-                style="bold yellow",
-            )
+        if remark := remark_on(plan.backbone):
+            messages.print(remark, style="bold yellow")
         if not plan.pending:
             console.print(f"{plan.rows} rows, nothing is missing")
             return

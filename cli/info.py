@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from clare.cli.output import console, size, table
+from clare.pipeline.backbones import remark_on
 
 SHOWN_FAILURES = 10
 
@@ -29,10 +30,9 @@ def print_info(store: Path, found: Mapping[str, Any]) -> None:
         ]
         columns = ("feature", "fields", "complete", "failed", "pending", "size")
         console.print(table(None, columns, [_feature_row(*f) for f in features], left=2))
-        if any(feature["settings"].get("backbone") == "tiny" for _, feature in features):
-            console.print(
-                "made with tiny random models: these features mean nothing", style="yellow"
-            )
+        backbones = {feature["settings"].get("backbone") for _, feature in features}
+        for remark in filter(None, map(remark_on, sorted(backbones - {None}))):
+            console.print(remark, style="yellow")
         for extractor, feature in features:
             _print_failures(extractor, feature["failures"])
     for extractor, digests in found["differences"].items():

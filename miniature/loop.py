@@ -32,7 +32,7 @@ class Plan:
     steps: int
     rate: float
     seed: int = 0
-    decay: float = 0.999
+    decay: float = 0.998
     save: int = 200
 
 

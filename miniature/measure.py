@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clare.pipeline.extractor import Runtime
+from clare.pipeline.extractor import Extractor, Runtime
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images import ImageSettings, load_views
 from clare.pipeline.mini.camera import develop
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def describe(
-    extractor: object, files: list[bytes], steps: tuple[int, ...]
+    extractor: Extractor, files: list[bytes], steps: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """One number a picture (N,): two shortcuts, and the mean of the map at each step."""
     pictures = develop(files)
@@ -75,16 +75,20 @@ def describe(
     return found | {f"lare t={step}": means[:, k] for k, step in enumerate(steps)}
 
 
-def maps_of(extractor: object, files: list[bytes]) -> np.ndarray:
+def maps_of(extractor: Extractor, files: list[bytes]) -> np.ndarray:
     """LaRE (B, T, D, 4, h, w) of files, as `clare extract` makes it."""
+    found: np.ndarray = extractor.forward(inputs_of(extractor, files))["lare"].float().numpy()
+    return found
+
+
+def inputs_of(extractor: Extractor, files: list[bytes]) -> dict[str, np.ndarray]:
+    """What the extractor's `forward` takes, of files."""
     rows = []
     for file in files:
         content = hashlib.sha256(file).hexdigest()
         (image,) = load_views(file, ImageSettings(), [0], content=content)
         rows.append(extractor.prepare(image))
-    inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    found: np.ndarray = extractor.forward(inputs)["lare"].float().numpy()
-    return found
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def auc(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]:

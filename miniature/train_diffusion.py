@@ -22,7 +22,7 @@ from torch.nn import functional
 from train_autoencoder import to_pixels
 from write_tokenizer import LENGTH
 
-BATCH = 64
+BATCH = 32
 WITHOUT_CAPTION = 0.1
 
 

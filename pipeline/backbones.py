@@ -13,8 +13,19 @@ from clare.errors import InputError
 BACKBONES = ("real", "mini", "tiny")
 """What ``--backbone`` takes; ``real`` changes nothing."""
 
+_REMARKS = {
+    "tiny": "tiny backbone: small random models; these features mean nothing",
+    "mini": "mini backbone: small models trained on drawn faces; "
+    "these features say nothing about photographs",
+}
+
 Overrides = Mapping[str, Mapping[str, Any]]
 """Extractor name to the settings that replace its defaults."""
+
+
+def remark_on(backbone: str) -> str | None:
+    """What has to be known of features made with a backbone; None for the published models."""
+    return _REMARKS.get(backbone)
 
 
 @contextmanager

@@ -7,16 +7,15 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from clare.errors import InputError
+from clare.pipeline.backbones import backbone_overrides
 from clare.pipeline.batching import BatchRunner
 from clare.pipeline.extract import ExtractReport, extract, open_features, pending_shards
 from clare.pipeline.extractor import Extractor, Runtime
@@ -28,8 +27,6 @@ from clare.pipeline.rows import rows_of_samples
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.spec import SHARD_ROWS
-
-BACKBONES = ("real", "tiny")
 
 TIMED = 8
 """Rows of a subset that are decoded for the estimate of the time."""
@@ -52,7 +49,8 @@ class ExtractJob:
         settings: extractor name to the settings that differ from its defaults.
         images: how images are prepared.
         runtime: device and precision.
-        backbone: ``real``, or ``tiny`` for small random models whose features mean nothing.
+        backbone: ``real``, ``mini`` for small models that were trained on drawn faces, or ``tiny``
+            for random ones whose features mean nothing.
         views: views of each training sample; view 0 is the plain image.
         micro_batch: images a batch; None finds it.
         loaders: decoding threads; None takes the cores.
@@ -86,7 +84,7 @@ class Plan:
         seconds: estimated duration; None where nothing is left to do.
         micro_batches: extractor name to images a batch.
         fingerprints: extractor name to its folder in the store.
-        backbone: ``real`` or ``tiny``.
+        backbone: ``real``, ``mini`` or ``tiny``.
     """
 
     rows: int
@@ -190,16 +188,10 @@ def create_extractors(job: ExtractJob) -> list[Extractor]:
         raise InputError(
             f"settings were given for {', '.join(sorted(unused))}, which --features does not name"
         )
-    with ExitStack() as stack:
-        if job.backbone == "tiny":
-            from clare.pipeline.tiny import tiny_overrides
-
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="clare-tiny-")))
-            for name, values in tiny_overrides(folder).items():
-                if name in names:
-                    settings[name] = {**values, **settings.get(name, {})}
-        elif job.backbone not in BACKBONES:
-            raise InputError(f"--backbone {job.backbone} is not one of {', '.join(BACKBONES)}")
+    with backbone_overrides(job.backbone) as overrides:
+        for name, values in overrides.items():
+            if name in names:
+                settings[name] = {**values, **settings.get(name, {})}
         return [create_extractor(n, settings.get(n, {}), job.images, job.runtime) for n in names]
 
 
