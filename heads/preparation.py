@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 import clare
@@ -19,12 +18,13 @@ from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
 from clare.heads.features import FeatureTable
 from clare.heads.fingerprints import Chosen, choose_fingerprints
+from clare.heads.inheritance import Parent, open_parent
 from clare.heads.parts import Fusion
 from clare.heads.roles import DEFAULT_FIELDS
 from clare.heads.rows import Samples, choose_samples, subsets_of
-from clare.heads.runs import BEST, RunRecord, detector_config, load_text_tower
+from clare.heads.runs import CONFIG, RunRecord, detector_config, load_text_tower
 from clare.heads.text_tower import TextTower
-from clare.heads.ties import refuse_leaks
+from clare.heads.ties import Seen, refuse_leaks
 from clare.plugins import find_part
 from clare.store.feature_store import FeatureStore, Row
 
@@ -45,6 +45,7 @@ class Prepared:
         train: its training samples, places in the table of the train split.
         val: its validation samples, places in the table of the val split.
         record: for its folder.
+        seen: by it, and by the runs that it begins from.
         notes: sentences for the user.
     """
 
@@ -53,6 +54,7 @@ class Prepared:
     train: Samples
     val: Samples
     record: RunRecord
+    seen: Seen
     notes: tuple[str, ...]
 
 
@@ -105,6 +107,7 @@ def open_tables(
 def prepare(
     store: FeatureStore,
     configs: Sequence[TrainConfig],
+    folders: Sequence[Path],
     tables: Tables,
     chosen: Chosen,
     device: torch.device,
@@ -117,28 +120,49 @@ def prepare(
         InputError: a part, a setting or the rows of a run are not usable.
         StoreError: a text tower is needed and not there.
     """
-    samples: dict[object, tuple[Samples, Samples]] = {}
+    samples: dict[object, tuple[Samples, Samples, Seen]] = {}
+    parents: dict[object, Parent] = {}
     text: TextTower | None = None
     made = []
-    for config in configs:
+    for config, folder in zip(configs, folders, strict=True):
         fields = fields_of(config)
         share = (config.fraction, config.data_seed) if config.fraction < 1 else None
         rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
         key = (rows, share, fields)
         if key not in samples:
-            samples[key] = (
-                choose_samples(tables.train, config, fields, "train"),
-                choose_samples(tables.val, config, fields, "val"),
-            )
-        train, val = samples[key]
+            samples[key] = _choose(tables, config, fields)
+        train, val, seen = samples[key]
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
         if text is None and detector_config(config).needs_text:
             text = load_text_tower(store, chosen.keys["clip"]).to(device)
-        detector = create_detector(config, chosen.specs, text).to(device)
+        detector = create_detector(config, chosen.specs, text)
+        notes, parent = list(chosen.notes), None
+        if config.init_from is not None:
+            place = folder if (folder / CONFIG).exists() else config.init_from
+            if place not in parents:
+                parents[place] = open_parent(config.init_from, folder)
+            parent = parents[place]
+            parent.refuse_trained_on([tables.val.rows[place] for place in val.plain])
+            seen = seen.join(parent.seen)
+            taken = parent.give(detector)
+            notes += [taken] if parent.note else []
         record = _record(store, config, chosen, detector, tables.train.rows, train, val)
-        made.append(Prepared(config, detector, train, val, record, chosen.notes))
+        record = replace(record, parent=None if parent is None else parent.record)
+        made.append(Prepared(config, detector.to(device), train, val, record, seen, tuple(notes)))
     return made
+
+
+def _choose(
+    tables: Tables, config: TrainConfig, fields: Sequence[str]
+) -> tuple[Samples, Samples, Seen]:
+    train = choose_samples(tables.train, config, fields, "train")
+    val = choose_samples(tables.val, config, fields, "val")
+    seen = Seen.of(
+        (tables.train.rows[place] for place in train.plain),
+        (tables.val.rows[place] for place in val.plain),
+    )
+    return train, val, seen
 
 
 def create_detector(
@@ -147,14 +171,11 @@ def create_detector(
     """A detector whose random start follows from the configuration's seed.
 
     Raises:
-        InputError: a part or a setting is not usable, or ``init_from`` has nothing that fits.
+        InputError: a part or a setting is not usable.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        detector = Detector(detector_config(config), specs, text)
-    if config.init_from is not None:
-        _take_over(detector, Path(config.init_from))
-    return detector
+        return Detector(detector_config(config), specs, text)
 
 
 def measure_channels(
@@ -230,21 +251,3 @@ def _extractor(store: FeatureStore, key: str) -> dict[str, Any]:
     except StoreError:  # extractors without models have no weights to come from anywhere
         origin = {}
     return {"fingerprint": fingerprint.to_json(), "origin": origin}
-
-
-def _take_over(detector: Detector, run: Path) -> None:
-    """Copy the parameters of another run that have the same name and shape."""
-    path = run / BEST
-    if not path.is_file():
-        raise InputError(f"--init-from {run} is no finished run: it has no {BEST}")
-    there = safetensors.torch.load_file(path)
-    fitting = {
-        name: own
-        for name, own in detector.named_parameters()
-        if name in there and there[name].shape == own.shape
-    }
-    if not fitting:
-        raise InputError(f"--init-from {run} has no parameter that fits this detector")
-    with torch.no_grad():
-        for name, own in fitting.items():
-            own.copy_(there[name])

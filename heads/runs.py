@@ -45,6 +45,7 @@ class RunRecord:
         face_crops: how the training rows' faces were cropped, as their manifests say.
         rows: rows by split and label.
         versions: of clare, Python and torch.
+        parent: the run that it began from, ``run`` (its folder) and ``sha256`` (of its detector).
     """
 
     config: TrainConfig
@@ -55,6 +56,7 @@ class RunRecord:
     face_crops: tuple[str, ...]
     rows: Mapping[str, Mapping[str, int]]
     versions: Mapping[str, str]
+    parent: Mapping[str, str] | None = None
 
     @property
     def reals(self) -> tuple[str, ...]:
@@ -100,7 +102,7 @@ class Run:
         record: its configuration and what it was trained on.
         detector: in evaluation mode, on the CPU.
         threshold: the margin from which on a row is called fake, chosen on validation.
-        seen: videos, identities and images of its training and validation rows.
+        seen: what it, and the runs that it began from, were trained and chosen on.
     """
 
     path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from clare.errors import InputError
 from clare.store.index import Row
@@ -14,6 +15,9 @@ SHOWN = 5
 
 KINDS = ("video", "identity", "image")
 """What ties rows together; see `ties_of`."""
+
+Ties = Mapping[str, frozenset[str]]
+"""Hashes by kind."""
 
 _SHA256 = 64
 
@@ -67,49 +71,92 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """Videos, identities and images that a run was trained or chosen on, as short hashes.
+    """Videos, identities and images that made a run what it is, as short hashes.
+
+    Those of the runs that it began from are among them (``init_from``).
 
     Args:
-        ties: hashes by kind.
+        trained: by kind, of the rows that it was trained on.
+        chosen: by kind, of the rows that its checkpoint and threshold were chosen on.
     """
 
-    ties: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    trained: Ties = field(default_factory=dict)
+    chosen: Ties = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Seen:
+    def of(cls, trained: Iterable[Row], chosen: Iterable[Row] = ()) -> Seen:
         """What these rows show."""
-        found: dict[str, set[str]] = {}
-        for row in rows:
-            for kind, name in ties_of(row):
-                found.setdefault(kind, set()).add(_hash(name))
-        return cls({kind: frozenset(names) for kind, names in found.items()})
+        return cls(_hashes(trained), _hashes(chosen))
+
+    def join(self, other: Seen) -> Seen:
+        """What either of the two has seen."""
+        return Seen(_join(self.trained, other.trained), _join(self.chosen, other.chosen))
 
     def shared_with(self, row: Row) -> list[str]:
         """What of a row was seen, for example ``["video ff/003", "identity ff/17"]``."""
-        return [
-            f"{kind} {name}"
-            for kind, name in ties_of(row)
-            if _hash(name) in self.ties.get(kind, frozenset())
-        ]
+        return _shared(row, self.trained, self.chosen)
 
-    def to_json(self) -> dict[str, list[str]]:
-        """Sorted hashes by kind; every kind is there, so that an empty record is a damaged one."""
-        return {kind: sorted(self.ties.get(kind, ())) for kind in KINDS}
+    def trained_on(self, row: Row) -> list[str]:
+        """What of a row was trained on, as `shared_with`."""
+        return _shared(row, self.trained)
+
+    def to_json(self) -> dict[str, dict[str, list[str]]]:
+        """Sorted hashes by part and kind."""
+        return {
+            part: {kind: sorted(names) for kind, names in ties.items()}
+            for part, ties in vars(self).items()
+        }
 
     @classmethod
-    def from_json(cls, record: Mapping[str, list[str]]) -> Seen:
-        """What `to_json` wrote.
+    def from_json(cls, record: Mapping[str, Any]) -> Seen:
+        """What `to_json` wrote; older runs named no parts, and count as trained on all of it.
 
         Raises:
-            InputError: it is not that; a guard that is read wrongly would guard nothing.
+            InputError: the record is damaged.
         """
-        lists = [names for kind, names in record.items() if kind in KINDS]
-        if len(lists) < max(len(record), 1) or not all(
-            isinstance(names, list) and all(isinstance(name, str) for name in names)
-            for names in lists
-        ):
-            raise InputError("what a run has seen is not recorded as lists of hashes by kind")
-        return cls({kind: frozenset(names) for kind, names in record.items() if names})
+        if record and record.keys() <= set(KINDS):
+            record = {"trained": record, "chosen": {}}
+        try:
+            return cls(_read(record["trained"]), _read(record["chosen"]))
+        except (AttributeError, KeyError, TypeError):
+            # A guard that is read wrongly would guard nothing.
+            raise InputError(
+                "what a run has seen is not recorded as lists of hashes by kind"
+            ) from None
+
+
+def _hashes(rows: Iterable[Row]) -> Ties:
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        for kind, name in ties_of(row):
+            found.setdefault(kind, set()).add(_hash(name))
+    return {kind: frozenset(names) for kind, names in found.items()}
+
+
+def _join(one: Ties, other: Ties) -> Ties:
+    none: frozenset[str] = frozenset()
+    return {kind: one.get(kind, none) | other.get(kind, none) for kind in {**one, **other}}
+
+
+def _shared(row: Row, *seen: Ties) -> list[str]:
+    shared = []
+    for kind, name in ties_of(row):
+        own = _hash(name)
+        if any(own in ties.get(kind, ()) for ties in seen):
+            shared.append(f"{kind} {name}")
+    return shared
+
+
+def _read(ties: Any) -> Ties:
+    """Hashes by kind.
+
+    Raises:
+        TypeError: they are no lists of texts.
+    """
+    for names in ties.values():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("hashes are lists of texts")
+    return {kind: frozenset(names) for kind, names in ties.items()}
 
 
 def _hash(name: str) -> str:

@@ -17,7 +17,6 @@ from clare.heads.lanes import Cache, Lane, Stream, arrange, fit, judge_all
 from clare.heads.preparation import Tables, measure_channels, open_tables, prepare
 from clare.heads.run_folder import Epoch, RunFolder
 from clare.heads.run_state import RunState
-from clare.heads.ties import Seen
 from clare.store.feature_store import FeatureStore, open_store
 
 SCORED_TOGETHER = 128
@@ -125,7 +124,7 @@ def train_runs(
     device = torch.device(machine.device)
     observer.busy("looking at the rows")
     tables, chosen = open_tables(opened, configs, device)
-    runs = prepare(opened, configs, tables, chosen, device)
+    runs = prepare(opened, configs, folders, tables, chosen, device)
     states = [
         RunState.open(run, RunFolder(folder, run.record, tensorboard=machine.tensorboard))
         for run, folder in zip(runs, folders, strict=True)
@@ -134,7 +133,7 @@ def train_runs(
     plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
     streams = arrange(states, stack=machine.stack)
     observer.planned(_plan(states, plans, streams))
-    _begin(states, tables)
+    _begin(states)
     load_fields((tables.train, tables.val), plans, observer.loading)
     measure_channels(runs, tables.train, observer.busy)
     for state in states:
@@ -166,19 +165,14 @@ def train_run(
         raise InputError(failure)
 
 
-def _begin(states: Sequence[RunState], tables: Tables) -> None:
+def _begin(states: Sequence[RunState]) -> None:
     """Write what is known before training."""
-    shown: dict[tuple[int, int], Seen] = {}
     for state in states:
         run, folder = state.run, state.folder
         if state.progress.epoch:
             folder.log(f"resumed after epoch {state.progress.epoch}")
             continue
-        places = (id(run.train.plain), id(run.val.plain))  # many runs of a sweep share them
-        if places not in shown:
-            rows = [tables.train.rows[place] for place in run.train.plain]
-            shown[places] = Seen.of([*rows, *(tables.val.rows[place] for place in run.val.plain)])
-        folder.begin(shown[places])
+        folder.begin(run.seen)
         counts = run.record.rows
         folder.log(f"training on {counts['train']}, validation on {counts['val']}")
         for note in run.notes:
