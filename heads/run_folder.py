@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +34,15 @@ from clare.heads.runs import (
     VAL_METRICS,
     VAL_PREDICTIONS,
     RunRecord,
+    read_seen,
 )
 from clare.heads.ties import Seen
 from clare.store.index import Row
+from clare.store.locks import lock_file
 from clare.store.records import write_durably
+
+LOCKS = ".clare-runs.lock"
+"""Beside the folders of runs; see `hold_runs`."""
 
 _STATE = "clare_training"
 _CHANGES = ("versions", "store")
@@ -80,23 +87,34 @@ class RunFolder:
         tensorboard: whether figures go to TensorBoard's files too.
 
     Raises:
-        InputError: the folder holds something else, or a run with another configuration, or one
-            that is finished; or TensorBoard is not installed.
+        InputError: the folder is a file, or holds something else, or a run with another
+            configuration; or TensorBoard is not installed.
     """
 
     def __init__(self, path: Path, record: RunRecord, *, tensorboard: bool = False) -> None:
         self.path = path
         self.record = record
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; name a folder with --out")
         if (path / CONFIG).exists():
-            _require_same(RunRecord.read(path), record, path)
+            require_same_record(RunRecord.read(path), record, path)
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"{path} is not empty and no run; name another folder with --out")
         self._board = _board(path) if tensorboard else None
 
     def begin(self, seen: Seen) -> None:
-        """Write what is known before training."""
-        _write(self.path / SEEN, json.dumps(seen.to_json()))
+        """Write what is known before training; of a run that is gone on with, where its store is.
+
+        Args:
+            seen: what the run, and those that it begins from, are trained and chosen on.
+
+        Raises:
+            InputError: the run was begun on other rows.
+        """
+        if (self.path / LAST).exists() or (self.path / SEEN).exists():
+            require_same_rows(self.path, seen)
         write_durably(self.path / CONFIG, json.dumps(self.record.to_json(), indent=2).encode())
+        _write(self.path / SEEN, json.dumps(seen.to_json()))
 
     def log(self, line: str) -> None:
         """Add a line, with the time, to ``run.log``."""
@@ -198,7 +216,46 @@ def is_finished(path: Path) -> bool:
     return (path / VAL_METRICS).is_file()
 
 
-def _require_same(there: RunRecord, wanted: RunRecord, path: Path) -> None:
+@contextmanager
+def hold_runs(folders: Iterable[Path]) -> Iterator[None]:
+    """Keep other processes out of the folders of runs, for as long as this one trains them.
+
+    The lock is the kernel's and ends with its process, however that ends. A file beside the folders
+    has a byte for each of them: a sweep has more folders than a process may have open files.
+
+    Raises:
+        InputError: another process, or another thread, trains one of them.
+        StoreError: the place can't be used.
+    """
+    with ExitStack() as held:
+        for folder in folders:
+            place = folder.resolve()
+            lock, byte = lock_file(place.parent / LOCKS), _byte_of(place.name)
+            if not lock.acquire(byte):
+                raise InputError(
+                    f"{folder} is being trained by another process: wait until that ends, or name "
+                    "another folder with --out"
+                )
+            held.callback(lock.release, byte)
+        yield
+
+
+def _byte_of(name: str) -> int:
+    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 2  # a place in a file has 63 bits
+
+
+def require_same_record(there: RunRecord, wanted: RunRecord, path: Path) -> None:
+    """Refuse a run that was begun otherwise.
+
+    Args:
+        there: the record in the folder.
+        wanted: the record as it would be written now.
+        path: the folder.
+
+    Raises:
+        InputError: they differ; the message names what differs.
+    """
     old, new = there.to_json(), wanted.to_json()
     old, new = old | old.pop("config"), new | new.pop("config")
     differing = [name for name in new if name not in _CHANGES and old.get(name) != new[name]]
@@ -207,6 +264,31 @@ def _require_same(there: RunRecord, wanted: RunRecord, path: Path) -> None:
             f"{name} was {old.get(name)} and is {new[name]}" for name in differing[:3]
         )
         raise InputError(f"{path} holds another run ({named}); name another folder with --out")
+
+
+def require_same_rows(path: Path, seen: Seen) -> None:
+    """Refuse a run that was begun on other rows, which as many rows of another store are.
+
+    Args:
+        path: the run's folder.
+        seen: what it would be trained and chosen on now.
+
+    Raises:
+        InputError: the rows differ, or the record of them is damaged.
+    """
+    there = read_seen(path / SEEN)
+    # Runs of older versions did not tell rows of training from rows of validation.
+    pairs = [(there.trained, seen.trained), (there.chosen, seen.chosen)]
+    if not there.chosen:
+        pairs = [(there.trained, seen.join(Seen(seen.chosen)).trained)]
+    if any(_filled(old) != _filled(new) for old, new in pairs):
+        raise InputError(
+            f"{path} was trained on other rows than --store has now; name another folder with --out"
+        )
+
+
+def _filled(ties: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    return {kind: names for kind, names in ties.items() if names}
 
 
 def _board(path: Path) -> Any:
