@@ -1,12 +1,12 @@
 """Figures of a detector, each with n and a 95 % interval; scikit-learn's definitions.
 
-Fake is the positive class. Rank figures use the margin, for a probability runs out of digits. All
-resamples of a bootstrap are computed at once, as rows of weights.
+Fake is the positive class. Rank figures use the margin, for a probability runs out of digits.
+Resamples of a bootstrap are computed many at once, as rows of weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 
 from clare.errors import InputError
 from clare.heads.predictions import Predictions
+from clare.heads.ranking import Ranking
 from clare.statistics import interval, resample
-
-Figures = dict[str, NDArray[np.float64]]
-
-ONE_CLASS = ("accuracy", "accuracy_at_0.5", "ece")
-"""Figures that exist where only one label is there."""
-
-BINS = 15
-"""Bins of the calibration error."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ def measure(
     *,
     oracle: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """All figures of a set of rows; see `figures_of` for their names.
+    """All figures of a set of rows; see `Ranking.figures` for their names.
 
     Args:
         predictions: the rows.
@@ -83,17 +76,24 @@ def measure_draws(
     resamples: int = 1000,
     *,
     oracle: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> Measured:
-    """`measure`, with every resample's figures."""
+    """`measure`, with every resample's figures; ``progress`` hears how many are done."""
     if not len(predictions):
         raise InputError("there are no rows to measure: no row has a score and this split")
-    ranked = predictions.take(np.argsort(-predictions.margin, kind="stable"))
-    table = _Ranked(ranked, threshold, oracle)
-    point = table.figures(np.ones((1, len(ranked))))
-    weights = resample(ranked.label, ranked.cluster, seed=seed, resamples=resamples)
-    steps = [table.figures(step) for step in weights]
+    order = np.lexsort((-predictions.margin, predictions.label))
+    label, cluster = predictions.label[order], predictions.cluster[order]
+    table = Ranking(predictions, order, threshold, oracle)
+    point = table.figures(np.ones((1, len(label))))
+    steps = []
+    done = 0
+    for weights in resample(label, cluster, seed=seed, resamples=resamples):
+        steps.append(table.figures(weights))
+        done += len(weights)
+        if progress is not None:
+            progress(done)
     return Measured(
-        n=len(ranked),
+        n=len(label),
         values={name: float(point[name][0]) if name in point else None for name in table.names},
         draws={name: np.concatenate([s[name] for s in steps]) for name in point if steps},
     )
@@ -157,116 +157,3 @@ def best_threshold(margin: NDArray[np.floating], label: NDArray[np.integer]) -> 
     middle = values[best - 1] + gaps[best] / 2
     # Between two neighbouring floats there is no middle.
     return float(middle if middle > values[best - 1] else values[best])
-
-
-class _Ranked:
-    """Rows in falling order of their margin, and what their figures need."""
-
-    def __init__(self, rows: Predictions, threshold: float | None, oracle: bool) -> None:
-        self.fake = (rows.label == 1).astype(np.float64)
-        self.both = 0 < self.fake.sum() < len(rows)
-        self.ends = np.flatnonzero(np.append(np.diff(rows.margin) != 0, True))
-        self.threshold = threshold
-        self.oracle = oracle
-        self.columns = np.column_stack(
-            [
-                *_called(rows, threshold if threshold is not None else rows.even),
-                *_called(rows, rows.even),
-                *_bins(rows.score, self.fake).T,
-            ]
-        )
-
-    @property
-    def names(self) -> list[str]:
-        """Every figure, those that do not exist here too."""
-        names = ["auc", "ap", "eer", "accuracy", "balanced_accuracy", "f1"]
-        names += ["tpr_at_fpr_1", "tpr_at_fpr_5", "ece", "accuracy_at_0.5"]
-        return [*names, "accuracy_oracle"] if self.oracle else names
-
-    def figures(self, weights: NDArray[np.float64]) -> Figures:
-        """The figures of each resample.
-
-        Args:
-            weights: (B, N), how often each row counts, in the rows' order.
-
-        Returns:
-            (B,) by name: area under the ROC curve, average precision, equal error rate (the mean
-            of both rates where they differ least), accuracy, balanced accuracy and F1 at the
-            threshold, true positive rate at 1 % and 5 % false ones, expected calibration error of
-            p(fake) in 15 bins of equal width, and accuracy at even odds.
-        """
-        found = self._at_thresholds(weights)
-        if self.both:
-            found |= self._of_ranks(weights)
-        else:
-            found = {name: values for name, values in found.items() if name in ONE_CLASS}
-        if self.threshold is None:
-            found = {n: v for n, v in found.items() if n not in _NEED_THRESHOLD}
-        return {name: found[name] for name in self.names if name in found}
-
-    def _at_thresholds(self, weights: NDArray[np.float64]) -> Figures:
-        total = weights.sum(1)
-        fakes = weights @ self.fake
-        reals = total - fakes
-        caught, alarms, caught_even, alarms_even, *bins = (weights @ self.columns).T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            balanced = (caught / fakes + 1 - alarms / reals) / 2
-        return {
-            "accuracy": (caught + reals - alarms) / total,
-            "balanced_accuracy": balanced,
-            "f1": 2 * caught / np.maximum(caught + alarms + fakes, 1),
-            "accuracy_at_0.5": (caught_even + reals - alarms_even) / total,
-            "ece": np.abs(bins).sum(0) / total,
-        }
-
-    def _of_ranks(self, weights: NDArray[np.float64]) -> Figures:
-        first = np.zeros((len(weights), 1))
-        caught = np.cumsum(weights * self.fake, 1)[:, self.ends]
-        called = np.cumsum(weights, 1)[:, self.ends]
-        caught, called = np.hstack([first, caught]), np.hstack([first, called])
-        alarms = called - caught
-        fakes, reals = caught[:, -1:], alarms[:, -1:]
-        area = np.sum(np.diff(alarms) * (caught[:, 1:] + caught[:, :-1]), 1) / 2
-        precision = caught[:, 1:] / np.maximum(called[:, 1:], 1)
-        found = {
-            "auc": area / (fakes * reals)[:, 0],
-            "ap": np.sum(np.diff(caught) * precision, 1) / fakes[:, 0],
-            "eer": _equal_error(alarms, reals, fakes - caught, fakes),
-        }
-        for percent in (1, 5):
-            # In whole numbers: 0.01 * reals would round.
-            allowed = np.where(100 * alarms <= percent * reals, caught, 0)
-            found[f"tpr_at_fpr_{percent}"] = allowed.max(1) / fakes[:, 0]
-        if self.oracle:
-            right = caught + reals - alarms
-            found["accuracy_oracle"] = right.max(1) / (fakes + reals)[:, 0]
-        return found
-
-
-_NEED_THRESHOLD = ("accuracy", "balanced_accuracy", "f1")
-
-
-def _called(rows: Predictions, threshold: float) -> tuple[NDArray, NDArray]:
-    """Rows called fake that are fake, and that are not, as (N,) of 0 and 1."""
-    called = rows.margin >= threshold
-    return (called & (rows.label == 1)).astype(float), (called & (rows.label == 0)).astype(float)
-
-
-def _bins(score: NDArray[np.float64], fake: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, BINS): each row's label minus its score, in the bin of its score."""
-    made = np.zeros((len(score), BINS))
-    places = np.minimum((score * BINS).astype(np.int64), BINS - 1)
-    made[np.arange(len(score)), places] = fake - score
-    return made
-
-
-def _equal_error(
-    alarms: NDArray[np.float64],
-    reals: NDArray[np.float64],
-    missed: NDArray[np.float64],
-    fakes: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    # Compared in whole numbers, so that rounding never decides between two equal gaps.
-    place = np.abs(alarms * fakes - missed * reals).argmin(1)[:, None]
-    rates = np.take_along_axis(alarms / reals + missed / fakes, place, 1)
-    return rates[:, 0] / 2

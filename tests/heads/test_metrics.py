@@ -1,5 +1,7 @@
 """Figures against scikit-learn's, their intervals, and the threshold."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,6 +132,19 @@ def test_an_interval_needs_two_clusters_of_each_label():
     margin, label = noisy(10, 1.0)
     found = measure(make(margin, label, np.where(label, "one", np.arange(10).astype(str))), 0.0)
     assert found["auc"]["value"] is not None and found["auc"]["low"] is None
+
+
+def test_many_rows_need_little_memory_and_say_how_far_they_are():
+    rows = make(*noisy(200_000, 1.0))
+    heard: list[int] = []
+    tracemalloc.start()
+    try:
+        measure_draws(rows, 0.0, resamples=20, progress=heard.append)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 120 * 2**20, "a table of 20 resamples of all rows alone has 32 MB"
+    assert heard == sorted(heard) and len(heard) > 5 and heard[-1] == 20
 
 
 def test_one_label_has_no_ranks():
