@@ -15,7 +15,7 @@ from clare.heads.config import TrainConfig
 from clare.heads.features import FieldPlan, Memory, load_fields, plan_memory
 from clare.heads.lanes import Cache, Lane, Stream, arrange, fit, judge_all
 from clare.heads.preparation import Tables, measure_channels, open_tables, prepare
-from clare.heads.run_folder import Epoch, RunFolder
+from clare.heads.run_folder import Epoch, RunFolder, hold_runs
 from clare.heads.run_state import RunState
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -119,7 +119,18 @@ def train_runs(
         StoreError: a field, a subset or a text tower is not there.
         CorruptStoreError: stored bytes are not what was written.
     """
-    machine, observer = machine or Machine(), observer or Observer()
+    with hold_runs(folders):
+        return _train(configs, store, folders, machine or Machine(), observer or Observer())
+
+
+def _train(
+    configs: Sequence[TrainConfig],
+    store: Path | FeatureStore,
+    folders: Sequence[Path],
+    machine: Machine,
+    observer: Observer,
+) -> list[str | None]:
+    """`train_runs`, in folders that nobody else writes to."""
     opened = store if isinstance(store, FeatureStore) else open_store(store)
     device = torch.device(machine.device)
     observer.busy("looking at the rows")
@@ -169,10 +180,10 @@ def _begin(states: Sequence[RunState]) -> None:
     """Write what is known before training."""
     for state in states:
         run, folder = state.run, state.folder
+        folder.begin(run.seen)
         if state.progress.epoch:
             folder.log(f"resumed after epoch {state.progress.epoch}")
             continue
-        folder.begin(run.seen)
         counts = run.record.rows
         folder.log(f"training on {counts['train']}, validation on {counts['val']}")
         for note in run.notes:
