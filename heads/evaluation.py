@@ -22,7 +22,7 @@ from clare.heads.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.published import beside_published, published
 from clare.heads.report import METRICS, PREDICTIONS, measure_subsets
-from clare.heads.runs import Run, open_run
+from clare.heads.runs import Run, open_own_store, open_run
 from clare.heads.targets import choose_targets
 from clare.heads.unseen import UnseenRows, choose_rows
 from clare.store.feature_store import FeatureStore, open_store
@@ -107,7 +107,7 @@ def evaluate(
     """
     named = open_store(store) if store else None
     opened = open_run(run, named)
-    source = named or open_store(opened.record.store)
+    source = named or open_own_store(opened.path, opened.record)
     if against:
         published(against, "")  # an unknown table is refused before the work
     aside: list[str] = []
@@ -133,7 +133,7 @@ def evaluate(
     record = opened.record
     report = {
         "run": opened.path.name,
-        "trained_on": [name for name in record.subsets if name not in record.reals],
+        "trained_on": list(record.trained_on),
         "store": str(source.path),
         "split": split,
         "protocol": protocol,

@@ -231,15 +231,22 @@ def _record(
         fingerprints=read,
         extractors={name: _extractor(store, key) for name, key in read.items()},
         face_crops=tuple(
-            sorted({rows[place].columns.get("face_crop", "") for place in train.plain} - {""})
+            sorted({row.columns.get("face_crop", "") for row in _rows(rows, train)} - {""})
         ),
         rows={"train": train.counts(), "val": val.counts()},
+        fakes=tuple(
+            sorted({row.columns["subset"] for row in _rows(rows, train) if row.columns["label"]})
+        ),
         versions={
             "clare": clare.__version__,
             "python": platform.python_version(),
             "torch": str(torch.__version__),
         },
     )
+
+
+def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:
+    return [rows[place] for place in samples.plain]
 
 
 def _extractor(store: FeatureStore, key: str) -> dict[str, Any]:

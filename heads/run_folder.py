@@ -45,8 +45,8 @@ LOCKS = ".clare-runs.lock"
 """Beside the folders of runs; see `hold_runs`."""
 
 _STATE = "clare_training"
-_CHANGES = ("versions", "store")
-"""Parts of a run's record that may differ when it is resumed."""
+_CHANGES = ("versions", "store", "fakes")
+"""Parts of a run's record that may differ when it is resumed; rows say what fakes says."""
 
 Epoch = dict[str, float]
 """One line of the history."""

@@ -46,6 +46,7 @@ class RunRecord:
         rows: rows by split and label.
         versions: of clare, Python and torch.
         parent: the run that it began from, ``run`` (its folder) and ``sha256`` (of its detector).
+        fakes: the subsets that its fakes are of; empty in older runs.
     """
 
     config: TrainConfig
@@ -57,6 +58,13 @@ class RunRecord:
     rows: Mapping[str, Mapping[str, int]]
     versions: Mapping[str, str]
     parent: Mapping[str, str] | None = None
+    fakes: tuple[str, ...] = ()
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The subsets of its fakes; older runs know only which pools were named."""
+        named = tuple(name for name in self.subsets if name not in self.reals)
+        return self.fakes or named or self.subsets
 
     @property
     def reals(self) -> tuple[str, ...]:
@@ -87,6 +95,7 @@ class RunRecord:
                 "config": create_config(found["config"]),
                 "subsets": tuple(found["subsets"]),
                 "face_crops": tuple(found["face_crops"]),
+                "fakes": tuple(found.get("fakes", ())),
             }
             return cls(**values)
         except (KeyError, TypeError) as error:
@@ -135,7 +144,8 @@ def open_run(
             f"{folder} is not finished: go on with `clare train-head --resume {folder}`"
         )
     if text is None and read_config(folder / BEST).needs_text:
-        text = load_text_tower(store or Path(record.store), record.fingerprints.get("clip", ""))
+        source = store or open_own_store(folder, record)
+        text = load_text_tower(source, record.fingerprints.get("clip", ""))
     return Run(
         path=folder,
         record=record,
@@ -143,6 +153,32 @@ def open_run(
         threshold=_read_threshold(folder / VAL_METRICS),
         seen=read_seen(folder / SEEN),
     )
+
+
+def open_own_store(folder: Path, record: RunRecord) -> FeatureStore:
+    """The store that a run was trained on.
+
+    Raises:
+        StoreError: it is not where it was.
+    """
+    if not Path(record.store).is_dir():
+        raise StoreError(
+            f"The store of {folder} is not at {record.store} any more; name it with --store."
+        )
+    return open_store(record.store)
+
+
+def read_validation(folder: Path) -> dict[str, Any]:
+    """What a finished run's ``val_metrics.json`` holds: ``epoch``, ``threshold``, ``metrics``.
+
+    Raises:
+        InputError: the run is not finished, or the file is damaged.
+    """
+    path = folder / VAL_METRICS
+    found = _read_json(path)
+    if not ({"epoch", "threshold"} <= set(found) and isinstance(found.get("metrics"), dict)):
+        raise InputError(f"{path} is damaged: epoch, threshold or metrics are missing")
+    return found
 
 
 def read_seen(path: Path) -> Seen:

@@ -57,8 +57,7 @@ class Finding:
     @property
     def trained_on(self) -> list[str]:
         """The subsets of its fakes, pools of reals left out."""
-        names = [name for name in self.record.subsets if name not in self.record.reals]
-        return names or list(self.record.subsets)
+        return list(self.record.trained_on)
 
     @property
     def is_tiny(self) -> bool:

@@ -47,6 +47,23 @@ def test_an_opened_run_scores_as_it_did(run, store):
     assert opened.record.subsets == ("gan", "pool") and opened.record.reals == ("pool",)
 
 
+def test_a_pool_of_reals_is_not_what_a_run_was_trained_on(store, tmp_path):
+    linear = TrainConfig(fusion="cls", classifier="linear", epochs=1)
+    for name, config in {
+        "all": linear,
+        "named": replace(linear, train=("gan",), reals=("pool",)),
+        "domain": replace(linear, domains=("ff",)),
+    }.items():
+        train_run(config, store.path, tmp_path / name)
+    trained = {name: open_run(tmp_path / name).record.trained_on for name in ("all", "named")}
+    assert trained == {"all": ("gan", "swap"), "named": ("gan",)}
+    assert open_run(tmp_path / "domain").record.trained_on == ("swap",)
+    record = json.loads((tmp_path / "all" / "config.json").read_text())
+    del record["fakes"]  # as older runs are
+    (tmp_path / "all" / "config.json").write_text(json.dumps(record))
+    assert open_run(tmp_path / "all").record.trained_on == ("gan", "pool", "swap")
+
+
 def test_what_it_saw_is_train_and_val(run, store):
     seen = open_run(run).seen
     for row in store.rows("gan"):
@@ -104,7 +121,7 @@ def test_the_text_tower_is_found_or_asked_for(run, store, tmp_path):
     record = json.loads((run / "config.json").read_text())
     record["store"] = str(tmp_path / "gone.zarr")
     (tmp_path / "moved" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(StoreError, match="no feature store at"):
+    with pytest.raises(StoreError, match=r"moved is not at .*gone.zarr any more; name it with --store"):
         open_run(tmp_path / "moved")
     assert open_run(tmp_path / "moved", store).detector.config.classifier == "coop"
     classifier: Any = open_run(run).detector.classifier

@@ -1,0 +1,140 @@
+"""Folders of runs: one process at a time, one store's rows, and words for what is in the way."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from clare.errors import InputError, StoreError
+from clare.heads.config import TrainConfig
+from clare.heads.evaluation import evaluate
+from clare.heads.run_folder import hold_runs
+from clare.heads.training import Machine, Observer, train_run
+
+LINEAR = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=3, batch=32)
+
+HOLD = """
+import sys
+from pathlib import Path
+from clare.heads.run_folder import hold_runs
+
+with hold_runs([Path(sys.argv[1])]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Stop(Observer):
+    """Interrupts after the second epoch."""
+
+    def epoch(self, run, record):
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+
+def begin(store, folder) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_run(LINEAR, store.path, folder, Machine(checkpoint_seconds=0), Stop())
+
+
+@pytest.fixture
+def other_rows(tmp_path, build_store, rows_of, store):
+    """As many rows of each subset, split and label as the store has, of other images."""
+    plain = rows_of["row"]
+    rows = {
+        subset: [
+            plain(
+                subset,
+                row.sample_id,
+                row.columns["label"],
+                row.columns["split"],
+                row.view,
+                content=f"other {row.sample_id}",
+                **{
+                    name: value
+                    for name, value in row.columns.items()
+                    if name not in ("label", "split", "subset")
+                },
+            )
+            for row in store.rows(subset)
+        ]
+        for subset in store.subsets()
+    }
+    return build_store(tmp_path / "other.zarr", rows)
+
+
+def test_a_second_process_is_told_to_wait(store, tmp_path):
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="run is being trained by another process: wait"):
+            train_run(LINEAR, store.path, folder)
+        assert not folder.exists()
+        train_run(LINEAR, store.path, tmp_path / "beside")
+        child.kill()
+    train_run(LINEAR, store.path, folder)
+
+
+def test_a_lock_ends_with_what_held_it(tmp_path):
+    folders = [tmp_path / name for name in "ab"]
+    with pytest.raises(KeyboardInterrupt), hold_runs(folders):
+        with pytest.raises(InputError, match="being trained"), hold_runs(folders[1:]):
+            pass
+        raise KeyboardInterrupt
+    with hold_runs(folders):
+        pass
+
+
+def test_a_run_does_not_go_on_with_other_rows(store, other_rows, tmp_path):
+    begin(store, tmp_path / "run")
+    with pytest.raises(InputError, match="run was trained on other rows than --store has now"):
+        train_run(LINEAR, other_rows.path, tmp_path / "run")
+    train_run(LINEAR, store.path, tmp_path / "run")
+    assert (tmp_path / "run" / "val_metrics.json").exists()
+
+
+def test_a_run_of_an_older_version_goes_on(store, tmp_path):
+    begin(store, tmp_path / "run")
+    path = tmp_path / "run" / "seen.json"
+    parts = json.loads(path.read_text())
+    kinds = {kind for part in parts.values() for kind in part}
+    flat = {k: sorted({n for part in parts.values() for n in part.get(k, [])}) for k in kinds}
+    path.write_text(json.dumps(flat))
+    train_run(LINEAR, store.path, tmp_path / "run")
+    assert "resumed after epoch" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_a_run_that_went_on_elsewhere_knows_where_its_store_is(store, tmp_path):
+    shutil.copytree(store.path, tmp_path / "first.zarr")
+    with pytest.raises(KeyboardInterrupt):
+        train_run(
+            replace(LINEAR, train=("gan",), reals=("pool",)),
+            tmp_path / "first.zarr",
+            tmp_path / "run",
+            Machine(checkpoint_seconds=0),
+            Stop(),
+        )
+    (tmp_path / "first.zarr").rename(tmp_path / "second.zarr")
+    train_run(
+        replace(LINEAR, train=("gan",), reals=("pool",)),
+        tmp_path / "second.zarr",
+        tmp_path / "run",
+    )
+    assert evaluate(tmp_path / "run", subsets=["gan"]).report["subsets"]
+    (tmp_path / "second.zarr").rename(tmp_path / "third.zarr")
+    with pytest.raises(StoreError, match=r"store of .*run is not at .*second.zarr.*--store"):
+        evaluate(tmp_path / "run", subsets=["gan"])
+
+
+def test_a_file_is_no_folder_for_a_run(store, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file is a file; name a folder with --out"):
+        train_run(LINEAR, store.path, tmp_path / "file")
