@@ -74,7 +74,7 @@ class TrainConfig:
         select: the figure on validation that chooses the checkpoint.
         patience: epochs without a gain after which training stops; None never stops early.
         min_gain: the least rise of the figure that counts as a gain for patience and plateau.
-        precision: ``bfloat16`` runs the detector under autocast.
+        precision: ``bfloat16`` runs the steps, not validation, under autocast.
 
     Raises:
         InputError: a number is out of its range.

@@ -144,7 +144,7 @@ class Learner:
 
     @torch.no_grad()
     def margins(self, inputs: Inputs) -> torch.Tensor:
-        """(R, B) float64, without dropout."""
+        """(R, B) float64, without dropout, and in float32 as they are once it is saved."""
         self._objective.eval()
         return self._each(inputs, None, None)
 
@@ -182,7 +182,7 @@ class Learner:
         """What `Objective` gives, of every run."""
         config = self.configs[0]
         half: AbstractContextManager[object] = nullcontext()
-        if config.precision == "bfloat16":
+        if config.precision == "bfloat16" and labels is not None:
             half = torch.autocast(self.device.type, torch.bfloat16)
         with half:
             parameters = self._pieces(self.values, self._learning)
