@@ -75,7 +75,7 @@ class Classifier(nn.Module, ABC):
         Settings: frozen dataclass of plain values.
         needs_text: whether it takes a text tower.
         has_prompts: whether it learns prompts, in a child module named ``prompts``.
-        normalizes: whether only the direction of a vector counts.
+        normalizes: whether only the direction of a vector counts; slerp is for these alone.
 
     Raises:
         InputError: it needs a text tower and there is none, or a setting is not usable.
@@ -94,6 +94,11 @@ class Classifier(nn.Module, ABC):
     def normalizes(self) -> bool:
         """Whether only the direction of a vector counts."""
         return True
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it takes all training vectors at once (`fit`), so that nothing is stepped."""
+        return type(self).fit is not Classifier.fit
 
     @abstractmethod
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:

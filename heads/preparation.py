@@ -19,6 +19,7 @@ from clare.heads.detector import Detector
 from clare.heads.features import FeatureTable
 from clare.heads.fingerprints import Chosen, choose_fingerprints
 from clare.heads.inheritance import Parent, open_parent
+from clare.heads.notices import notice
 from clare.heads.parts import Fusion
 from clare.heads.roles import DEFAULT_FIELDS
 from clare.heads.rows import Samples, choose_samples, subsets_of
@@ -137,7 +138,7 @@ def prepare(
         if text is None and detector_config(config).needs_text:
             text = load_text_tower(store, chosen.keys["clip"]).to(device)
         detector = create_detector(config, chosen.specs, text)
-        notes, parent = list(chosen.notes), None
+        notes, parent = [*chosen.notes, *notice(detector, config)], None
         if config.init_from is not None:
             place = folder if (folder / CONFIG).exists() else config.init_from
             if place not in parents:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from clare.heads.metrics import best_threshold, measure
-from clare.heads.parts import Classifier
 from clare.heads.predictions import Predictions
 from clare.heads.preparation import Prepared
 from clare.heads.run_folder import Epoch, Progress, RunFolder
@@ -54,12 +53,12 @@ class RunState:
     def parameters(self) -> int:
         """How many learn."""
         learning = self.run.detector.parameters_to_train(self.run.config.scope)
-        return sum(value.numel() for value in learning.values())
+        return 0 if self.is_fitted else sum(value.numel() for value in learning.values())
 
     @property
     def is_fitted(self) -> bool:
         """Whether its classifier takes all training vectors at once, so that nothing is stepped."""
-        return type(self.run.detector.classifier).fit is not Classifier.fit
+        return self.run.detector.classifier.is_fitted
 
     @property
     def complete(self) -> bool:

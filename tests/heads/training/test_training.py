@@ -16,11 +16,12 @@ from sklearn.metrics import roc_auc_score
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
 from clare.heads.config import TrainConfig, create_config, list_presets, read_preset
+from clare.heads.dataset import FeatureDataset
 from clare.heads.metrics import best_threshold
 from clare.heads.predictions import read_predictions
 from clare.heads.preparation import create_detector
 from clare.heads.runs import open_run
-from clare.heads.training import Machine, Observer, train_run, train_runs
+from clare.heads.training import Machine, Observer, Plan, train_run, train_runs
 from clare.plugins import list_parts
 from clare.store.arrays import cell_bytes, shard_path
 from clare.store.reader import FieldReader
@@ -147,7 +148,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from clare.heads.config import create_config
-from clare.heads.training import Machine, Observer, train_runs
+from clare.heads.training import Machine, Observer, Plan, train_runs
 
 torch.set_num_threads(1)
 
@@ -287,6 +288,68 @@ def test_shuffled_labels_teach_nothing(store, tmp_path):
     assert abs(aucs.mean() - 0.5) < 2.1 * aucs.std(ddof=1) / 20**0.5
     labels = {tuple(read_predictions(f / "val_predictions.csv").label) for f in folders}
     assert len(labels) == 20
+
+
+def test_half_precision_ends_with_the_threshold_of_what_is_kept(store, tmp_path):
+    """The saved detector, in float32, gives the margins that validation chose on."""
+    config = replace(LINEAR, fusion="concat", classifier="coop", precision="bfloat16", epochs=1)
+    train_run(config, store.path, tmp_path / "run")
+    run, found = open_run(tmp_path / "run"), read_predictions(tmp_path / "run/val_predictions.csv")
+    data = FeatureDataset(store, run.detector.fields, split="val", digests=run.record.digests)
+    with torch.no_grad():
+        kept = run.detector.margins(data.__getitems__(list(range(len(data))))).numpy()
+    by_name = dict(zip(found.sample_id, found.margin, strict=True))
+    chosen = [by_name[row.sample_id] for row in data.rows]
+    np.testing.assert_allclose(kept, chosen, rtol=0, atol=1e-5)
+
+
+def told(config, store, folder) -> tuple[Plan, str]:
+    """What is said before a run, and its log."""
+    plans: list[Plan] = []
+
+    class Look(Observer):
+        def planned(self, plan):
+            plans.append(plan)
+
+    train_run(config, store.path, folder, observer=Look())
+    return plans[0], (folder / "run.log").read_text()
+
+
+def test_losses_of_vectors_that_do_not_learn_are_named(store, tmp_path):
+    gend = create_config({"epochs": 1}, read_preset("gend"))
+    for name, config, idle in (
+        ("gend", gend, True),
+        ("prompts", replace(ESA, scope="as-published", epochs=1, uniformity=0.5), True),
+        ("esa", create_config({"fusion": "esa"}, gend), False),
+        ("plain", replace(gend, alignment=0.0, uniformity=0.0), False),
+    ):
+        plan, log = told(config, store, tmp_path / name)
+        assert any("change nothing here" in note for note in plan.notes) is idle
+        assert ("change nothing here" in log) is idle
+    norm, same = tmp_path / "plain", tmp_path / "gend"
+    np.testing.assert_array_equal(margins(norm), margins(same))
+    plan, _ = told(create_config({"fusion": "concat"}, gend), store, tmp_path / "concat")
+    assert "clip_cls_pre is read as cls, in place of clip_cls" in plan.notes
+
+
+def test_slerp_needs_a_classifier_of_directions(store, tmp_path):
+    mixed = replace(LINEAR, slerp=True)
+    with pytest.raises(InputError, match=r"slerp .* linear would be tested on lengths"):
+        train_run(mixed, store.path, tmp_path / "run")
+    train_run(replace(mixed, classifier_settings={"normalize": True}), store.path, tmp_path / "run")
+
+
+def test_nothing_learns_before_a_bank(store, tmp_path):
+    knn = replace(LINEAR, classifier="knn")
+    plan, _ = told(knn, store, tmp_path / "cls")
+    assert list(plan.parameters) == [0] and not plan.notes
+    plan, log = told(replace(knn, fusion="esa"), store, tmp_path / "esa")
+    assert list(plan.parameters) == [0]
+    assert "esa keeps its random start; --init-from RUN" in log
+    train_run(replace(ESA, epochs=1), store.path, tmp_path / "trained")
+    begun = replace(knn, fusion="esa", init_from=str(tmp_path / "trained"))
+    plan, log = told(begun, store, tmp_path / "begun")
+    assert "random start" not in log
 
 
 def test_a_bank_holds_the_training_rows(store, tmp_path):
