@@ -126,12 +126,9 @@ def prepare(
     text: TextTower | None = None
     made = []
     for config, folder in zip(configs, folders, strict=True):
-        fields = fields_of(config)
-        share = (config.fraction, config.data_seed) if config.fraction < 1 else None
-        rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
-        key = (rows, share, fields)
+        key = rows_key(config)
         if key not in samples:
-            samples[key] = _choose(tables, config, fields)
+            samples[key] = choose_splits(tables, config)
         train, val, seen = samples[key]
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
@@ -154,9 +151,20 @@ def prepare(
     return made
 
 
-def _choose(
-    tables: Tables, config: TrainConfig, fields: Sequence[str]
-) -> tuple[Samples, Samples, Seen]:
+def rows_key(config: TrainConfig) -> object:
+    """Equal for configurations that take the same rows of a store."""
+    share = (config.fraction, config.data_seed) if config.fraction < 1 else None
+    rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
+    return rows, share, fields_of(config)
+
+
+def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples, Seen]:
+    """Samples of training and of validation, and what a run sees by them.
+
+    Raises:
+        InputError: a class is missing, or an image has two labels.
+    """
+    fields = fields_of(config)
     train = choose_samples(tables.train, config, fields, "train")
     val = choose_samples(tables.val, config, fields, "val")
     seen = Seen.of(
