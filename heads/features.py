@@ -42,7 +42,7 @@ class FieldPlan:
 
     Args:
         field: its name.
-        bytes: of all rows in use, both splits together.
+        bytes: of the rows in use, both splits together.
         place: ``device``, ``host``, or ``disk``: streamed, batch by batch.
     """
 
@@ -103,7 +103,9 @@ class FeatureTable:
             self._positions[field] = np.full(len(keys), -1, np.int64)
             mine = [place[_key(row)] for row in dataset.rows]
             self._positions[field][mine] = np.arange(len(mine))
+        self._used = dict(self._positions)
         self._memory: dict[str, torch.Tensor] = {}
+        self._held: dict[str, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,37 +115,54 @@ class FeatureTable:
         held = [self._positions[field] >= 0 for field in fields]
         return np.logical_and.reduce(held) if held else np.zeros(len(self), bool)
 
+    def restrict(self, places: Mapping[str, Iterable[NDArray[np.int64]]]) -> None:
+        """Plan for, and load, rows in use alone.
+
+        Args:
+            places: in ``rows``, of the rows that are read, by field; of a field that is not named
+                none is.
+        """
+        for field, positions in self._positions.items():
+            read = np.zeros(len(self), bool)
+            for some in places.get(field, ()):
+                read[some] = True
+            self._used[field] = np.where(read, positions, -1)
+
     def bytes_of(self, field: str) -> int:
-        """Bytes of a field over all rows that have it."""
-        dataset = self._datasets[field]
-        if not len(dataset):
+        """Bytes of a field over the rows in use that have it."""
+        wanted = self._wanted(field)
+        if not len(wanted):
             return 0
-        row = dataset[0][field]
-        return len(dataset) * row.numel() * row.element_size()
+        row = self._datasets[field][wanted[0]][field]
+        return len(wanted) * row.numel() * row.element_size()
 
     def load(self, field: str, place: Place, progress: Callable[[int], None]) -> None:
-        """Bring a whole field into memory, in the store's order, each row read once.
+        """Bring a field's rows in use into memory, in the store's order, each read once.
 
         Args:
             field: its name.
             place: ``disk`` leaves it there.
             progress: called with the bytes of each piece.
         """
-        dataset = self._datasets[field]
-        if place == "disk" or not len(dataset):
+        wanted = self._wanted(field)
+        if place == "disk" or not len(wanted):
             return
-        first = dataset[0][field]
+        dataset = self._datasets[field]
+        first = dataset[wanted[0]][field]
         step = max(1, _CHUNK // (first.numel() * first.element_size()))
         target = self.device if place == "device" else torch.device("cpu")
         pinned = place == "host" and self.device.type == "cuda"
         held = torch.empty(
-            (len(dataset), *first.shape), dtype=first.dtype, device=target, pin_memory=pinned
+            (len(wanted), *first.shape), dtype=first.dtype, device=target, pin_memory=pinned
         )
-        for start in range(0, len(dataset), step):
-            piece = dataset.__getitems__(range(start, min(start + step, len(dataset))))[field]
+        for start in range(0, len(wanted), step):
+            piece = dataset.__getitems__(wanted[start : start + step].tolist())[field]
             held[start : start + len(piece)] = piece
             progress(piece.numel() * piece.element_size())
         self._memory[field] = held
+        self._held[field] = np.where(
+            self._used[field] >= 0, np.searchsorted(wanted, self._used[field]), -1
+        )
 
     def batches(
         self, order: Sequence[NDArray[np.int64]], fields: Iterable[str]
@@ -183,14 +202,20 @@ class FeatureTable:
     def _read(self, ids: NDArray[np.int64], fields: Sequence[str]) -> dict[str, torch.Tensor]:
         batch = {}
         for field in fields:
-            positions = self._positions[field][ids]
             held = self._memory.get(field)
             if held is None:
+                positions = self._positions[field][ids]
                 values = self._datasets[field].__getitems__(positions.tolist())[field]
             else:
-                values = held.index_select(0, torch.from_numpy(positions).to(held.device))
+                places = torch.from_numpy(self._held[field][ids])
+                values = held.index_select(0, places.to(held.device))
             batch[field] = values.to(self.device, non_blocking=True)
         return batch
+
+    def _wanted(self, field: str) -> NDArray[np.int64]:
+        """Places of a field's rows in use in its dataset, in the store's order."""
+        used = self._used[field]
+        return np.sort(used[used >= 0])
 
 
 def plan_memory(

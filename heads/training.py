@@ -14,7 +14,13 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.features import FieldPlan, Memory, load_fields, plan_memory
 from clare.heads.lanes import Cache, Lane, Stream, arrange, fit, judge_all
-from clare.heads.preparation import Tables, measure_channels, open_tables, prepare
+from clare.heads.preparation import (
+    Tables,
+    measure_channels,
+    open_tables,
+    prepare,
+    restrict_tables,
+)
 from clare.heads.run_folder import Epoch, RunFolder, hold_runs
 from clare.heads.run_state import RunState
 from clare.store.feature_store import FeatureStore, open_store
@@ -140,6 +146,7 @@ def _train(
         RunState.open(run, RunFolder(folder, run.record, tensorboard=machine.tensorboard))
         for run, folder in zip(runs, folders, strict=True)
     ]
+    restrict_tables(runs, tables)
     fields = {field for run in runs for field in run.detector.fields}
     plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
     streams = arrange(states, stack=machine.stack)

@@ -118,6 +118,35 @@ def test_no_test_row_is_ever_read(tmp_path, build_store, rows_of, monkeypatch, m
     assert asked == {"train", "val"}
 
 
+def test_rows_that_no_run_uses_are_neither_planned_nor_read(store, tmp_path, monkeypatch):
+    """A smaller fraction takes less memory; of a pool of reals the fakes take none."""
+    read: set[str] = set()
+    names = {(s, row.slot): row.sample_id for s in store.subsets() for row in store.rows(s)}
+    original = FieldReader.read
+
+    def spy(self, slots, out=None):
+        read.update(names[self.subset, int(slot)] for slot in slots)
+        return original(self, slots, out)
+
+    monkeypatch.setattr(FieldReader, "read", spy)
+    row = 24 * 4  # bytes of a class token
+    pooled = replace(LINEAR, train=("gan",), reals=("swap",), epochs=1)
+    for name, config, views, val in (
+        ("all", pooled, 2 * 50 + 40, 20 + 16),
+        ("half", replace(pooled, fraction=0.5), 2 * 25 + 20, 20 + 16),
+        ("plain", replace(pooled, views=False), 50 + 40, 20 + 16),
+    ):
+        read.clear()
+        plan, _ = told(config, store, tmp_path / name)
+        assert [field.bytes for field in plan.fields] == [(views + val) * row]
+        assert len(read) == sum(plan.rows["train"].values()) + val
+        assert not any(sample.split("-")[0::2][:2] == ["swap", "1"] for sample in read)
+    configs = [replace(pooled, fraction=share, epochs=2) for share in (0.5, 0.2)]
+    train_runs(configs, store.path, [tmp_path / "a", tmp_path / "b"])
+    train_run(configs[1], store.path, tmp_path / "alone", Machine(memory="disk"))
+    same_run(tmp_path / "b", tmp_path / "alone", tolerance=1e-5)
+
+
 def test_streaming_from_disk_gives_the_same(store, tmp_path):
     config = replace(ESA, fusion="concat")
     train_run(config, store.path, tmp_path / "memory", Machine(memory="host"))
