@@ -169,6 +169,7 @@ def print_run(folder: Path) -> None:
             [(name, *(_number(value) for value in values)) for name, *values in rows],
         )
     )
+    console.print("checkpoint and threshold were chosen on these rows, all subsets together")
     console.print(f"{folder}: detector, history, figures and predictions on validation")
 
 

@@ -204,7 +204,10 @@ class RunFolder:
         write_predictions(predictions, self.path / VAL_PREDICTIONS)
         plot_curves(progress.history, self.path / CURVES)
         auc = metrics["auc"]["value"]
-        self.log(f"done: epoch {progress.best_epoch} is the best, validation AUC {auc:.4f}")
+        self.log(
+            f"done: epoch {progress.best_epoch} is the best, validation AUC {auc:.4f} on the rows "
+            "that it and the threshold were chosen on"
+        )
         if self._board is not None:
             self._board.close()
         write_durably(self.path / VAL_METRICS, json.dumps(found, indent=2).encode())

@@ -43,6 +43,7 @@ def test_a_fusion_is_all_that_has_to_be_said(clare, tmp_path):
         found = json.loads((tmp_path / "runs" / folder / "val_metrics.json").read_text())
         assert f"{found['metrics']['auc']['value']:.4f}" in told
         assert f"{found['threshold']:.4f}" in told
+        assert "checkpoint and threshold were chosen on these rows" in told
     config = json.loads((tmp_path / "runs/cls-linear/config.json").read_text())["config"]
     assert config["epochs"] == 2 and config["classifier_settings"] == {}
 
