@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +82,7 @@ def evaluate(
     import os
 
     from clare.cli.lists import read_sampling, split_names
-    from clare.cli.output import console
+    from clare.cli.output import console, show_progress
     from clare.heads.evaluation import MATRIX, write_matrix
     from clare.heads.evaluation import evaluate as evaluate_run
     from clare.pipeline.devices import choose_runtime
@@ -94,7 +93,7 @@ def evaluate(
         _require_df40(compat, any(option is not None for option in others))
         _measure_as_df40(runs, store, protocol, chosen, json_)
         return
-    with _scoring() as show:
+    with show_progress("scoring") as show:
         results = [
             evaluate_run(
                 run,
@@ -127,19 +126,6 @@ def evaluate(
         typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
 
 
-@contextmanager
-def _scoring() -> Iterator[Callable[[str, int, int], None]]:
-    from clare.cli.output import progress_bar
-
-    with progress_bar() as bar:
-        task = bar.add_task("scoring", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield show
-
-
 def _require_df40(compat: str, more: bool) -> None:
     from clare.errors import InputError
 
@@ -156,10 +142,11 @@ def _measure_as_df40(
     runs: list[Path], store: Path | None, protocol: str | None, device: str, as_json: bool
 ) -> None:
     from clare.cli.figures import print_as_df40
+    from clare.cli.output import show_progress
     from clare.heads.df40 import PROTOCOL, measure_as_df40
 
     tests = protocol or PROTOCOL
-    with _scoring() as show:
+    with show_progress("scoring") as show:
         reports = [measure_as_df40(run, store, tests, device=device, progress=show) for run in runs]
     if as_json:
         typer.echo(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))

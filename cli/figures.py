@@ -36,6 +36,14 @@ SHORTCUTS = {
 }
 
 
+SCALES = {
+    "margin": "margins: fake above 0",
+    "probability": "probabilities of fake",
+    "number": "plain numbers, whose ranks alone count",
+}
+"""What is said of how scores were read."""
+
+
 def print_report(report: Mapping[str, Any]) -> None:
     """Print every subset's figures, each above its 95 % interval, and their means."""
     for level, title in (
@@ -53,11 +61,45 @@ def print_report(report: Mapping[str, Any]) -> None:
             console.print()
     threshold = report["threshold"]
     at = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
-    console.print(
-        f"{at} for accuracy, balanced accuracy and F1; below each figure its 95 % interval "
-        f"({report['resamples']} resamples of whole videos or identities where known)",
-        style="dim",
-    )
+    console.print(f"{at} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
+    for name in report["alone"]:
+        console.print(
+            f"{name}: fakes alone, so most figures do not exist, and it is in no mean with others; "
+            "name subsets whose reals stand beside it with --reals",
+            style="yellow",
+        )
+
+
+def print_scores(report: Mapping[str, Any]) -> None:
+    """Say which column of a file holds the scores, and what they were read as."""
+    scores = report["scores"]
+    console.print(f"scores: column {scores['column']}, read as {SCALES[scores['read_as']]}")
+    if scores["read_as"] == "number":
+        console.print(
+            "there is no ECE, no accuracy at even odds, and no threshold but --threshold; if they "
+            "are logits, say so with --read-as margin",
+            style="dim",
+        )
+
+
+def _intervals(report: Mapping[str, Any]) -> str:
+    """What the intervals are of; whole videos only where some rows share one."""
+    if not report["resamples"]:
+        return "no intervals, for there are no resamples"
+    subsets = report["subsets"]
+    single = [name for name, found in subsets.items() if found["clusters"] == _rows(found)]
+    if len(single) == len(subsets):
+        drawn = "single rows, for none share a video or an identity"
+    elif single:
+        drawn = f"whole videos or identities, of single rows in {', '.join(single)}"
+    else:
+        drawn = "whole videos or identities"
+    return f"below each figure its 95 % interval ({report['resamples']} resamples of {drawn})"
+
+
+def _rows(found: Mapping[str, Any]) -> int:
+    count: int = found["real"] + found["fake"]
+    return count
 
 
 def print_left_out(report: Mapping[str, Any]) -> None:
@@ -172,9 +214,12 @@ def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
     console.print(
         f"{report['rows']} rows that both have ({report['only_first']} only {names[0]}, "
         f"{report['only_second']} only {names[1]}); differences are {names[1]} less {names[0]}, "
-        "their 95 % intervals paired",
+        f"{'their 95 % intervals paired' if report['resamples'] else 'without intervals'}",
         style="dim",
     )
+    for name, scale in zip(names, report["read_as"], strict=True):
+        if scale != "margin":
+            console.print(f"{name}: scores are read as {SCALES[scale]}", style="dim")
 
 
 def _tables() -> list[Mapping[str, str]]:
@@ -190,7 +235,7 @@ def _means(
     if len(kinds) > 1:
         named = [(f"{kind}\nmean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
         named.append((f"mean of\n{len(kinds)} categories", macro["categories"]))
-    counted = len(report["subsets"]) - len(report.get("aside", ()))
+    counted = len(set(report["subsets"]) - {*report.get("aside", ()), *report["alone"]})
     if counted > 1:
         named.append((f"mean of\n{counted} subsets", macro["subsets"]))
     return [(name, *_cells(found[level], heads)) for name, found in named if found[level]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +37,20 @@ def progress_bar() -> Progress:
         console=messages,
         transient=True,
     )
+
+
+@contextmanager
+def show_progress(first: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar as a function of what is being done, how much is done, and of how much.
+
+    Args:
+        first: what is being done before the first call.
+    """
+    with progress_bar() as bar:
+        task = bar.add_task(first, total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total
+        )
 
 
 def table(

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
+
+if TYPE_CHECKING:
+    from clare.heads.predictions import Scale
 
 
 def score(
     file: Annotated[Path, typer.Argument(help="A CSV with a column of labels and one of scores.")],
     label: Annotated[str, typer.Option(help="Column: 0 or real, 1 or fake.")] = "label",
     score: Annotated[
-        str, typer.Option(help="Column: probability of fake, or any number that rises with it.")
-    ] = "score",
+        str | None,
+        typer.Option(
+            help="Column: probability of fake, or any number that rises with it. "
+            "[default: margin if there, else score]"
+        ),
+    ] = None,
+    read_as: Annotated[
+        str | None,
+        typer.Option(
+            help="What the scores are: probability, margin (a logit: fake above 0) or number "
+            "(they rank alone). [default: probability if all lie in 0 to 1, else number; "
+            "margin in a column of this name]"
+        ),
+    ] = None,
     subset: Annotated[str, typer.Option(help="Column, if there.")] = "subset",
     video: Annotated[str, typer.Option(help="Column, if there.")] = "video",
     reals: Annotated[
@@ -26,7 +42,10 @@ def score(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="From which on a row is called fake. [default: even odds]"),
+        typer.Option(
+            help="Value of the score's column from which on a row is called fake. "
+            "[default: even odds; none for numbers]"
+        ),
     ] = None,
     resamples: Annotated[
         int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
@@ -34,19 +53,43 @@ def score(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
-    from clare.cli.figures import print_report
+    from clare.cli.figures import print_report, print_scores
     from clare.cli.lists import split_names
+    from clare.cli.output import show_progress
     from clare.heads.predictions import read_predictions
     from clare.heads.report import measure_subsets
 
-    predictions = read_predictions(file, label=label, score=score, subset=subset, video=video)
-    report = measure_subsets(
-        predictions,
-        predictions.even if threshold is None else threshold,
-        reals=split_names(reals),
-        resamples=resamples,
-    )
+    scale = _check(read_as, threshold)
+    with show_progress("reading") as show:
+        # Names of samples are not needed, and those of a million rows fill much memory.
+        predictions = read_predictions(
+            file, label=label, score=score, subset=subset, video=video, sample=None, read_as=scale
+        )
+        report = measure_subsets(
+            predictions,
+            predictions.even if threshold is None else threshold,
+            reals=split_names(reals),
+            resamples=resamples,
+            progress=show,
+        )
+    report = {"scores": {"column": predictions.column, "read_as": predictions.scale}, **report}
     if json_:
         typer.echo(json.dumps(report, indent=2))
     else:
         print_report(report)
+        print_scores(report)
+
+
+def _check(read_as: str | None, threshold: float | None) -> Scale | None:
+    from clare.errors import InputError
+    from clare.heads.predictions import Scale
+
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"--threshold can't be {threshold}: it is a value of the scores")
+    for scale in get_args(Scale):
+        if scale == read_as:
+            found: Scale = scale
+            return found
+    if read_as is not None:
+        raise InputError(f"--read-as {read_as} is not one of {', '.join(get_args(Scale))}")
+    return None

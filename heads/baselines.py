@@ -147,7 +147,7 @@ def _free_auc(
         # A name has no order: each stands for the share of fakes among its files.
         _, places = np.unique(values, return_inverse=True)
         values = (np.bincount(places, rows.label) / np.bincount(places))[places]
-    ranked = replace(rows, margin=values, probability=False)
+    ranked = replace(rows, margin=values, scale="number")
     if measure(ranked, None, resamples=0)["auc"]["value"] < 0.5:
         ranked = replace(ranked, margin=-values)
     auc: dict[str, Any] = measure(ranked, None, seed, resamples)["auc"]

@@ -22,11 +22,11 @@ class Scores:
     """A detector's predictions and the margin from which on it calls a row fake."""
 
     predictions: Predictions
-    threshold: float
+    threshold: float | None
 
 
 def read_scores(path: Path) -> Scores:
-    """The scores of an evaluated run, at its threshold, or of a CSV file, at even odds.
+    """The scores of an evaluated run, at its threshold, or of a CSV file, at even odds if known.
 
     Raises:
         InputError: the run was not evaluated, or the file is not usable.
@@ -47,7 +47,7 @@ def read_scores(path: Path) -> Scores:
 def compare_predictions(
     first: Predictions,
     second: Predictions,
-    thresholds: tuple[float, float],
+    thresholds: tuple[float | None, float | None],
     *,
     reals: Sequence[str] | None = None,
     seed: int = 0,
@@ -67,8 +67,9 @@ def compare_predictions(
         resamples: of the bootstrap.
 
     Returns:
-        ``rows`` that both have, ``only_first``, ``only_second``; ``subsets``: by name ``first``,
-        ``second`` and ``difference`` figures; ``macro``: the same, the mean over subsets.
+        ``read_as``: what the scores of either are; ``rows`` that both have, ``only_first``,
+        ``only_second``; ``subsets``: by name ``first``, ``second`` and ``difference`` figures;
+        ``macro``: the same, the mean over subsets.
 
     Raises:
         InputError: they share no row with a fake, a row is listed twice or has no name, or they
@@ -93,6 +94,7 @@ def compare_predictions(
     }
     means = [mean_of([pair[k] for pair in pairs.values()]) for k in (0, 1)]
     return {
+        "read_as": [first.scale, second.scale],
         "rows": len(left),
         "only_first": len(first) - len(left),
         "only_second": len(second) - len(left),

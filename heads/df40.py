@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from clare.data_manifests.protocol import Protocol, read_protocol, split_name
-from clare.heads.evaluation import Progress, score_rows
+from clare.heads.evaluation import score_rows
 from clare.heads.predictions import Predictions, evaluation_sets
+from clare.heads.report import Progress
 from clare.heads.runs import open_run
 from clare.heads.targets import choose_targets
 from clare.store.feature_store import open_store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from clare.heads.detector import Detector
 from clare.heads.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.published import beside_published, published
-from clare.heads.report import METRICS, PREDICTIONS, measure_subsets
+from clare.heads.report import METRICS, PREDICTIONS, Progress, measure_subsets
 from clare.heads.runs import Run, open_own_store, open_run
 from clare.heads.targets import choose_targets
 from clare.heads.unseen import UnseenRows, choose_rows
@@ -32,9 +32,6 @@ SCORES = "scores.png"
 MATRIX = "matrix.png"
 
 BATCH = 256
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, rows done and rows in all."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def evaluate(
         device: a torch device.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        progress: called while rows are scored.
+        progress: called while rows are scored and figures resampled.
 
     Returns:
         The report, of `clare.heads.report.measure_subsets`, with ``run``, ``trained_on``,
@@ -152,6 +149,7 @@ def evaluate(
             seed=seed,
             resamples=resamples,
             oracle=against is not None,
+            progress=progress,
         ),
     }
     if baselines:

@@ -124,7 +124,7 @@ def plot_scores(sets: Mapping[str, Predictions], threshold: float | None, path: 
         axes.tick_params(labelsize=8)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    figure.supxlabel("score" if shown[0][1].probability else "margin (fake to the right)", size=9)
+    figure.supxlabel(f"{shown[0][1].column} (fake to the right)", size=9)
     figure.supylabel("share of rows", size=9)
     panels[0].legend(frameon=False, fontsize=7)
     _save(figure, path)

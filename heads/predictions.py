@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import InputError
+from clare.heads.score_columns import read_columns
 from clare.heads.ties import ties_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video
 BESIDE = "beside"
 """Columns of the file that `write_predictions` makes; `BESIDE` holds ``Predictions.beside``."""
 
-LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+Scale = Literal["margin", "probability", "number"]
+"""What scores are: logits of fake less real, probabilities of fake, or numbers that only rank."""
+
+ROUNDING = 1e-5
+"""How far outside 0 to 1 a probability may lie: a softmax in float32 rounds."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,11 @@ class Predictions:
         category: text, the kind of generation; empty where unknown.
         label: int64, 0 real, 1 fake.
         margin: float64, what ranks and what a threshold is compared with: logit of fake minus
-            logit of real. In a file that has probabilities alone, those.
+            logit of real. In a file of probabilities or plain numbers, those.
         video: text, ``subset/video``; empty where a row is no frame of a video.
         cluster: text, what a bootstrap draws: the video, else the first identity, else the row.
-        probability: whether ``margin`` holds probabilities.
+        scale: what ``margin`` holds.
+        column: what ``margin`` is called in its file.
         beside: by subset that has fakes alone, the subsets whose reals stand beside it, where that
             is settled.
 
@@ -57,7 +63,8 @@ class Predictions:
     margin: NDArray[np.float64]
     video: NDArray[np.str_]
     cluster: NDArray[np.str_]
-    probability: bool = False
+    scale: Scale = "margin"
+    column: str = "margin"
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,19 +118,24 @@ class Predictions:
 
     @property
     def score(self) -> NDArray[np.float64]:
-        """The probability of fake, in float64: in float32 it is 1.0 from a margin of 17 on."""
-        if self.probability:
+        """The probability of fake, in float64: in float32 it is 1.0 from a margin of 17 on.
+
+        Of plain numbers there is none; they stay what they are.
+        """
+        if self.scale == "number":
             return self.margin
+        if self.scale == "probability":
+            return np.clip(self.margin, 0.0, 1.0)
         return np.exp(-np.logaddexp(0.0, -self.margin))
 
     @property
-    def even(self) -> float:
-        """The margin at which real and fake are equally likely."""
-        return 0.5 if self.probability else 0.0
+    def even(self) -> float | None:
+        """The margin at which real and fake are equally likely; unknown of plain numbers."""
+        return {"margin": 0.0, "probability": 0.5}.get(self.scale)
 
     def take(self, which: NDArray) -> Predictions:
         """The rows of a mask or of a list of places."""
-        kept = ("probability", "beside")
+        kept = ("scale", "column", "beside")
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in kept}
         return replace(self, **{name: values[which] for name, values in arrays.items()})
 
@@ -144,7 +156,7 @@ def video_level(predictions: Predictions) -> Predictions | None:
     _, first, video = np.unique(names, return_index=True, return_inverse=True)
     frames = np.bincount(video)
     one = predictions.take(first)
-    if predictions.probability:
+    if predictions.scale != "margin":
         mean = np.bincount(video, predictions.margin) / frames
     else:
         mean = _log_mean(video, frames, -np.logaddexp(0.0, -predictions.margin)) - _log_mean(
@@ -203,73 +215,72 @@ def read_predictions(
     path: Path,
     *,
     label: str = "label",
-    score: str = "score",
+    score: str | None = None,
     subset: str = "subset",
     video: str = "video",
-    sample: str = "sample_id",
+    sample: str | None = "sample_id",
     category: str = "category",
+    read_as: Scale | None = None,
 ) -> Predictions:
     """Read a CSV of scores; the columns' names are given, all but label and score may be absent.
 
-    Beside a ``score``, a column ``margin`` is what ranks. Scores that are all between 0 and 1 are
-    probabilities of fake; others are margins, fake above 0. Labels are 0 or real, 1 or fake.
+    Labels are 0 or real, 1 or fake.
+
+    Args:
+        path: the file.
+        label: column of labels.
+        score: column of scores; ``margin`` where the file has one, else ``score``, if left out.
+        subset: column of subsets.
+        video: column of videos.
+        sample: column of names; none are read if None, which saves memory.
+        category: column of categories.
+        read_as: what the scores are. If left out, a column ``margin`` holds margins, scores that
+            all lie between 0 and 1 are probabilities, and others plain numbers: nothing tells
+            percents and cosines from logits.
 
     Raises:
         InputError: the file, a column or a cell is not usable.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            present = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} can't be read as a CSV file: {error}") from error
-    for option, name in (("--label", label), ("--score", score)):
-        if name not in present:
-            listed = ", ".join(present) or "none"
-            raise InputError(f"{path} has no column {name!r}; name one with {option}: {listed}")
-    if not rows:
+    texts = (subset, video, category, "cluster", BESIDE, *([sample] if sample else []))
+    found = read_columns(path, label, score, texts)
+    if not found.labels:
         raise InputError(f"{path} has no rows")
-
-    def texts(name: str) -> list[str]:
-        return [row.get(name) or "" for row in rows]
-
-    ranked = "margin" if score == "score" and "margin" in present else score
-    margin = np.array(list(_numbers(path, ranked, texts(ranked))))
-    subsets, videos, samples = texts(subset), texts(video), texts(sample)
+    margin = np.array(found.scores, np.float64)
+    empty = [""] * len(margin)
+    subsets, videos = found.texts.get(subset, empty), found.texts.get(video, empty)
     namespaced = [_within(s, v) for s, v in zip(subsets, videos, strict=True)]
-    known = texts("cluster")
-    beside = {s: tuple(t.split("|")) for s, t in zip(subsets, texts(BESIDE), strict=True) if t}
+    pools = found.texts.get(BESIDE, empty)
     return Predictions(
-        sample_id=_texts(samples),
+        sample_id=_texts(found.texts.get(sample or "", empty)),
         subset=_texts(subsets),
-        category=_texts(texts(category)),
-        label=np.array(list(_labels(path, label, texts(label))), np.int64),
+        category=_texts(found.texts.get(category, empty)),
+        label=np.array(found.labels, np.int64),
         margin=margin,
         video=_texts(namespaced),
         cluster=_texts(
             cluster or video or f"row {number}"
-            for number, (cluster, video) in enumerate(zip(known, namespaced, strict=True))
+            for number, (cluster, video) in enumerate(
+                zip(found.texts.get("cluster", empty), namespaced, strict=True)
+            )
         ),
-        beside=beside,
-        probability=ranked == score and bool(((margin >= 0) & (margin <= 1)).all()),
+        beside={s: tuple(t.split("|")) for s, t in zip(subsets, pools, strict=True) if t},
+        scale=_scale(path, found.score, margin, read_as),
+        column=found.score,
     )
 
 
-def _labels(path: Path, column: str, texts: Iterable[str]) -> Iterator[int]:
-    for line, text in enumerate(texts, start=2):
-        found = LABELS.get(text.strip().lower())
-        if found is None:
-            raise InputError(f"{path}, line {line}: {column} is {text!r}, not 0 or real, 1 or fake")
-        yield found
-
-
-def _numbers(path: Path, column: str, texts: Iterable[str]) -> Iterator[float]:
-    for line, text in enumerate(texts, start=2):
-        try:
-            yield float(text)
-        except ValueError:
-            raise InputError(f"{path}, line {line}: {column} is {text!r}, not a number") from None
+def _scale(path: Path, column: str, margin: NDArray[np.float64], read_as: Scale | None) -> Scale:
+    outside = int(((margin < -ROUNDING) | (margin > 1 + ROUNDING)).sum())
+    if read_as == "probability" and outside:
+        raise InputError(
+            f"{path}: {outside} of {len(margin)} scores in {column} lie outside 0 to 1, so they "
+            "are no probabilities: read them as margin or number"
+        )
+    if read_as is not None:
+        return read_as
+    if column == "margin":
+        return "margin"
+    return "number" if outside else "probability"
 
 
 def _log_mean(

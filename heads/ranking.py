@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +20,6 @@ BINS = 15
 """Bins of the calibration error."""
 
 _NEED_THRESHOLD = ("accuracy", "balanced_accuracy", "f1")
-_NEED_CHANCE = ("accuracy_at_0.5", "ece")
 
 
 class Ranking:
@@ -40,7 +40,7 @@ class Ranking:
     def __init__(
         self, rows: Predictions, order: NDArray[np.int64], threshold: float | None, oracle: bool
     ) -> None:
-        margin, score = rows.margin[order], rows.score[order]
+        margin = rows.margin[order]
         self.reals = int((rows.label == 0).sum())
         real, fake = -margin[: self.reals], -margin[self.reals :]
         self.both = 0 < self.reals < len(order)
@@ -56,8 +56,10 @@ class Ranking:
         self.above, self.beside = self.alarms[ends - 1], self.alarms[ends]
         self.called = _count(real, fake, threshold)
         self.called_even = _count(real, fake, self.even)
-        self.scores = score[: self.reals], score[self.reals :]
-        self.bins = [_edges(scores) for scores in self.scores]
+        if self.even is not None:
+            score = rows.score[order]
+            self.scores = score[: self.reals], score[self.reals :]
+            self.bins = [_edges(scores) for scores in self.scores]
 
     @property
     def names(self) -> list[str]:
@@ -76,7 +78,8 @@ class Ranking:
             (B,) by name: area under the ROC curve, average precision, equal error rate (the mean
             of both rates where they differ least), accuracy, balanced accuracy and F1 at the
             threshold, true positive rate at 1 % and 5 % false ones, expected calibration error of
-            p(fake) in 15 bins of equal width, and accuracy at even odds.
+            p(fake) in 15 bins of equal width, and accuracy at even odds; the last two not of
+            plain numbers, of which nobody knows where even odds are.
         """
         real, fake = weights[:, : self.reals], weights[:, self.reals :]
         reals, fakes = _running(real), _running(fake)
@@ -155,11 +158,13 @@ class Ranking:
         best = np.where(np.abs(gap(after)) < np.abs(gap(below)), after, below)
         missed = every_fake - caught(best)
         found = {"eer": (alarms(best) / every_real + missed / every_fake) / 2}
-        for percent in (1, 5):
+
+        def within(percent: int, cut: NDArray[np.int64]) -> NDArray[np.bool_]:
             # In whole numbers too: 0.01 * reals would round.
-            allowed = _bisect(
-                lambda cut, p=percent: 100 * alarms(cut) <= p * every_real, len(reals), last
-            )
+            return 100 * alarms(cut) <= percent * every_real
+
+        for percent in (1, 5):
+            allowed = _bisect(partial(within, percent), len(reals), last)
             found[f"tpr_at_fpr_{percent}"] = caught(allowed) / every_fake
         return found
 

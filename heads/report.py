@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from clare.heads.predictions import Predictions, evaluation_sets, video_level
 METRICS = "test_metrics.json"
 PREDICTIONS = "test_predictions.csv"
 """What an evaluation leaves in a run's folder."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
 
 Levels = dict[str, Measured]
 """Figures by level: ``frame``, and ``video`` where every row belongs to a video."""
@@ -30,6 +34,7 @@ def measure_subsets(
     resamples: int = 1000,
     oracle: bool = False,
     aside: Collection[str] = (),
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Every figure of every subset, and their means over subsets and over categories.
 
@@ -44,11 +49,14 @@ def measure_subsets(
         resamples: of the bootstrap.
         oracle: also the accuracy at a threshold searched on these rows.
         aside: subsets that are measured, but part of no mean.
+        progress: called while resamples are measured.
 
     Returns:
-        ``threshold``, ``seed``, ``resamples``; ``subsets``: by name ``category``, ``real``,
-        ``fake``, ``beside`` (the subsets whose reals these are, where they are not its own),
-        ``frame`` and ``video`` figures (None without real video ids);
+        ``threshold``, ``seed``, ``resamples``; ``alone``: subsets of fakes without any reals, which
+        have few figures and are part of no mean; ``subsets``: by name ``category``, ``real``,
+        ``fake``, ``clusters`` (what a bootstrap draws, as many as rows where they are drawn one by
+        one), ``beside`` (the subsets whose reals these are, where they are not its own), ``frame``
+        and ``video`` figures (None without real video ids);
         ``categories``: by name ``subsets``, ``frame`` and ``video``, the mean over its subsets;
         ``macro``: ``subsets`` and ``categories``, the means over either. In means, n counts what
         the mean is over.
@@ -59,11 +67,15 @@ def measure_subsets(
     sets = evaluation_sets(predictions, reals)
     if not sets:
         raise InputError("there are no fakes to measure: every row is real")
-    measured = {
-        name: _levels(predictions.take(places), threshold, seed, resamples, oracle)
-        for name, places in sets.items()
-    }
-    counted = [name for name in sets if name not in aside] or list(sets)
+    measured, clusters = {}, {}
+    for number, (name, places) in enumerate(sets.items()):
+        # A million rows of one set are not copied.
+        rows = predictions if len(places) == len(predictions) else predictions.take(places)
+        step = None if progress is None else _Steps(progress, number, len(sets), resamples)
+        measured[name] = _levels(rows, threshold, seed, resamples, oracle, step)
+        clusters[name] = len(np.unique(rows.cluster))
+    alone = [name for name, places in sets.items() if (predictions.label[places] == 1).all()]
+    counted = [name for name in sets if name not in aside and name not in alone] or list(sets)
     kinds = {name: _category(predictions, places) for name, places in sets.items()}
     groups = {
         kind: [name for name in counted if kinds[name] == kind]
@@ -74,11 +86,13 @@ def measure_subsets(
         "threshold": threshold,
         "seed": seed,
         "resamples": resamples,
+        "alone": alone,
         "subsets": {
             name: {
                 "category": kinds[name],
                 "real": int((predictions.label[places] == 0).sum()),
                 "fake": int((predictions.label[places] == 1).sum()),
+                "clusters": clusters[name],
                 "beside": sorted({*predictions.subset[places].tolist()} - {name, ""}),
                 **_plain(measured[name]),
             }
@@ -94,15 +108,35 @@ def measure_subsets(
     }
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """How far the resamples of all sets are, from how far those of one are."""
+
+    progress: Progress
+    number: int
+    sets: int
+    resamples: int
+
+    def __call__(self, done: int) -> None:
+        made = self.number * self.resamples + done
+        self.progress("resampling", made, self.sets * self.resamples)
+
+
 def _levels(
-    rows: Predictions, threshold: float | None, seed: int, resamples: int, oracle: bool
+    rows: Predictions,
+    threshold: float | None,
+    seed: int,
+    resamples: int,
+    oracle: bool,
+    step: _Steps | None,
 ) -> Levels:
-    videos = video_level(rows)
-    levels = {"frame": rows} if videos is None else {"frame": rows, "video": videos}
-    return {
-        level: measure_draws(found, threshold, seed, resamples, oracle=oracle)
-        for level, found in levels.items()
-    }
+    def measured(found: Predictions, step: _Steps | None) -> Measured:
+        return measure_draws(found, threshold, seed, resamples, oracle=oracle, progress=step)
+
+    levels = {"frame": measured(rows, step)}
+    if (videos := video_level(rows)) is not None:
+        levels["video"] = measured(videos, None)  # of few rows
+    return levels
 
 
 def _mean(several: Sequence[Levels]) -> Levels:

@@ -76,7 +76,7 @@ def score_plots(sets: Mapping[str, Predictions], threshold: float | None) -> lis
 
         def draw(axes: Any, rows: Predictions = rows) -> None:
             draw_scores(axes, rows, bins, threshold)
-            axes.set(xlabel="score" if rows.probability else "margin", ylabel="share of rows")
+            axes.set(xlabel=rows.column, ylabel="share of rows")
 
         svg = _draw(draw, (4.2, 2.6), f"Histogram of the margins of {name}, reals and fakes")
         plots.append(Plot(svg, f"Margins of {name}; fake lies to the right.", keys))

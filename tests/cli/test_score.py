@@ -72,6 +72,61 @@ def test_subsets_are_measured_apart_and_averaged(clare, tmp_path):
         clare("score", path, *COLUMNS, "--reals", "gan")
 
 
+def test_how_scores_were_read_is_said_and_can_be_chosen(clare, tmp_path):
+    path = write(tmp_path / "percent.csv", [100 * s for s in SCORES])
+    out = clare("score", path, *COLUMNS, "--resamples", 0)
+    assert "column p, read as plain numbers" in out and "--read-as margin" in out
+    assert "no threshold for accuracy" in out
+    found = json.loads(clare("score", path, *COLUMNS, "--json"))
+    assert found["scores"] == {"column": "p", "read_as": "number"} and found["threshold"] is None
+    frame = found["subsets"]["faces"]["frame"]
+    assert frame["auc"]["value"] == roc_auc_score(LABELS, SCORES)
+    assert frame["ece"]["value"] is frame["accuracy_at_0.5"]["value"] is None
+    found = json.loads(clare("score", path, *COLUMNS, "--read-as", "margin", "--json"))
+    assert found["threshold"] == 0
+    out = clare("score", write(tmp_path / "p.csv", SCORES), *COLUMNS)
+    assert "read as probabilities of fake" in out
+    with pytest.raises(InputError, match="--read-as percent is not one of margin"):
+        clare("score", path, *COLUMNS, "--read-as", "percent")
+
+
+def test_a_threshold_is_one_of_the_named_column(clare, tmp_path):
+    rows = [f"{y},{p},{8 * p - 4}" for y, p in zip(LABELS, SCORES, strict=True)]
+    path = tmp_path / "both.csv"
+    path.write_text("\n".join(["label,score,margin", *rows]))
+
+    def accuracy(*args):
+        found = json.loads(clare("score", path, *args, "--json"))
+        return found["scores"]["column"], found["subsets"]["all"]["frame"]["accuracy"]["value"]
+
+    assert accuracy("--score", "score", "--threshold", 0.35) == ("score", 7 / 8)
+    assert accuracy("--threshold", -1.2) == ("margin", 7 / 8)
+    for wrong in ("nan", "inf"):
+        with pytest.raises(InputError, match="--threshold can't be"):
+            clare("score", path, "--threshold", wrong)
+
+
+def test_fakes_without_reals_are_said_and_in_no_mean(clare, tmp_path):
+    subsets = ["mixed"] * 3 + ["gan"] * 2 + ["mixed"] * 3
+    path = write(tmp_path / "theirs.csv", SCORES, [0, 0, 0, 1, 1, 1, 1, 1], subsets)
+    out = clare("score", path, *COLUMNS)
+    assert "gan: fakes alone" in out and "--reals" in out and "mean of" not in out
+    found = json.loads(clare("score", path, *COLUMNS, "--json"))
+    assert found["alone"] == ["gan"] and found["subsets"]["gan"]["frame"]["auc"]["value"] is None
+    mixed = found["subsets"]["mixed"]["frame"]["accuracy"]["value"]
+    assert found["macro"]["subsets"]["frame"]["accuracy"]["value"] == mixed == 1
+    beside = clare("score", path, *COLUMNS, "--reals", "mixed")
+    assert "fakes alone" not in beside and "mean of" in beside
+
+
+def test_what_intervals_are_of(clare, tmp_path):
+    path = write(tmp_path / "theirs.csv", SCORES)
+    assert "no intervals" in clare("score", path, *COLUMNS, "--resamples", 0)
+    assert "resamples of single rows" in clare("score", path, *COLUMNS, "--resamples", 20)
+    out = clare("score", path, *COLUMNS, "--resamples", 20, "--video", "clip")
+    assert "20 resamples of whole videos or identities)" in out
+
+
 def test_two_files_are_compared(clare, tmp_path):
     def own(name, scores):
         path = write(tmp_path / name, scores)

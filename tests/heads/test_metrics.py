@@ -17,7 +17,7 @@ ROWS = st.lists(st.tuples(st.integers(-6, 6), st.booleans()), min_size=2, max_si
 BOTH = ROWS.filter(lambda rows: len({label for _, label in rows}) == 2)
 
 
-def make(margin, label, cluster=None, *, name="s", probability=False) -> Predictions:
+def make(margin, label, cluster=None, *, name="s", scale="margin") -> Predictions:
     count = len(label)
     samples = np.array([f"{name}/{n}" for n in range(count)])
     return Predictions(
@@ -28,7 +28,7 @@ def make(margin, label, cluster=None, *, name="s", probability=False) -> Predict
         margin=np.asarray(margin, np.float64),
         video=np.full(count, ""),
         cluster=samples if cluster is None else np.asarray(cluster, str),
-        probability=probability,
+        scale=scale,
     )
 
 
@@ -162,9 +162,18 @@ def test_without_a_threshold_its_figures_are_absent():
 
 
 def test_probabilities_are_even_at_one_half():
-    found = measure(make([0.6, 0.4, 0.1], [1, 0, 0], probability=True), None, resamples=0)
+    found = measure(make([0.6, 0.4, 0.1], [1, 0, 0], scale="probability"), None, resamples=0)
     assert found["accuracy_at_0.5"]["value"] == 1
     assert found["ece"]["value"] == pytest.approx((0.4 + 0.4 + 0.1) / 3)
+
+
+def test_plain_numbers_have_ranks_and_no_even_odds():
+    numbers = make([90.0, 40.0, 10.0, 60.0], [1, 0, 0, 1], scale="number")
+    found = measure(numbers, None, resamples=20)
+    assert found["auc"]["value"] == 1
+    for name in ("ece", "accuracy_at_0.5", "accuracy"):
+        assert found[name] == {"value": None, "low": None, "high": None, "n": 4}
+    assert measure(numbers, 50.0, resamples=0)["accuracy"]["value"] == 1
 
 
 def test_no_rows_are_refused():

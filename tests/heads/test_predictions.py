@@ -63,7 +63,7 @@ def test_a_file_gives_back_what_was_written(tmp_path_factory, rows):
     read = read_predictions(path)
     for name in ("sample_id", "subset", "category", "label", "margin", "video", "cluster", "score"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
-    assert not read.probability
+    assert read.scale == "margin"
 
 
 def csv(tmp_path, text):
@@ -76,15 +76,42 @@ def test_other_peoples_columns_and_labels(tmp_path):
     path = csv(tmp_path, "file,truth,p,clip\nx.png,Real,0.25,7\ny.png,fake,1.0,7\n")
     read = read_predictions(path, label="truth", score="p", video="clip", sample="file")
     assert read.label.tolist() == [0, 1] and read.score.tolist() == [0.25, 1.0]
-    assert read.probability and read.even == 0.5
+    assert read.scale == "probability" and read.even == 0.5
     assert read.cluster.tolist() == ["7", "7"] and read.subset.tolist() == ["", ""]
 
 
-def test_scores_beyond_0_and_1_are_margins(tmp_path):
-    read = read_predictions(csv(tmp_path, "label,score\n0,-2\n1,0.5\n"))
+def test_scores_beyond_0_and_1_are_plain_numbers_unless_said_otherwise(tmp_path):
+    path = csv(tmp_path, "label,score\n0,-2\n1,0.5\n")
+    read = read_predictions(path)
+    assert read.scale == "number" and read.even is None and read.margin.tolist() == [-2, 0.5]
+    read = read_predictions(path, read_as="margin")
     assert read.even == 0 and read.margin.tolist() == [-2, 0.5]
     assert read.score == pytest.approx([1 / (1 + np.exp(2)), 1 / (1 + np.exp(-0.5))])
     assert len(set(read.cluster)) == 2
+    with pytest.raises(InputError, match="1 of 2 scores in score lie outside 0 to 1"):
+        read_predictions(path, read_as="probability")
+
+
+def test_rounding_just_outside_0_and_1_is_still_a_probability(tmp_path):
+    text = "label,score\n0,0.1\n1,1.0000001\n1,1\n0,-1e-8\n"
+    read = read_predictions(csv(tmp_path, text))
+    assert read.scale == "probability" and read.score.tolist() == [0.1, 1, 1, 0]
+    assert read.margin[1] > read.margin[2], "ranks are those of the file"
+
+
+def test_a_margin_ranks_unless_another_column_is_named(tmp_path):
+    path = csv(tmp_path, "label,score,margin\n0,0.2,-3\n1,0.7,0.25\n")
+    read = read_predictions(path)
+    assert (read.column, read.scale, read.margin.tolist()) == ("margin", "margin", [-3, 0.25])
+    read = read_predictions(path, score="score")
+    assert (read.column, read.scale, read.margin.tolist()) == ("score", "probability", [0.2, 0.7])
+
+
+def test_short_and_empty_lines(tmp_path):
+    read = read_predictions(csv(tmp_path, "label,score,subset,video\n0,0.2\n\n1,0.7,a,v\n"))
+    assert read.subset.tolist() == ["", "a"] and read.video.tolist() == ["", "a/v"]
+    with pytest.raises(InputError, match="line 3: score is '', not a number"):
+        read_predictions(csv(tmp_path, "label,score\n0,0.2\n1\n"))
 
 
 @pytest.mark.parametrize(
