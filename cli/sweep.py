@@ -96,7 +96,8 @@ def sweep(
     from clare.data_manifests.protocol import list_trainings
     from clare.errors import InputError
     from clare.heads.config import create_config
-    from clare.heads.sweep import RESULTS, expand, leaderboard, parse_values, run_sweep
+    from clare.heads.sweep import expand, parse_values, run_sweep
+    from clare.heads.sweep_table import RESULTS, leaderboard
 
     asked = {"fusion": fusion, "classifier": classifier, "fraction": fraction, "lr": lr}
     for text in vary or []:

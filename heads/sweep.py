@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
 import re
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError
 from clare.heads.config import TrainConfig, create_config
 from clare.heads.run_folder import is_finished
-from clare.heads.runs import VAL_METRICS, RunRecord
+from clare.heads.runs import CONFIG, RunRecord
+from clare.heads.sweep_rows import check_rows
+from clare.heads.sweep_table import (
+    RESULTS,
+    Axes,
+    Figures,
+    Result,
+    axes_of,
+    plain_value,
+    read_results,
+    result_line,
+    write_tables,
+)
 from clare.heads.training import Machine, Observer, train_runs
-from clare.store.records import write_durably
+from clare.store.feature_store import FeatureStore, open_store
 
-RESULTS = "results.csv"
-LEADERBOARD = "leaderboard.csv"
+Evaluate = Callable[[Path], Figures]
+"""The figures of a finished run on test rows; none where it could not be tested."""
 
-Axes = Mapping[str, Sequence[Any]]
-"""Values by the name of a configuration's setting."""
-
-Result = dict[str, Any]
-"""A line of ``results.csv``."""
-
-Evaluate = Callable[[Path], Mapping[str, Mapping[str, Any]]]
-"""The figures of a finished run on test rows, by name."""
+_OF_PROTOCOL = ("train", "reals", "domains", "frames", "sampling")
+_OF_PARTS = ("fusion_settings", "classifier_settings", "fields")
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -82,13 +83,16 @@ def expand(
 def run_sweep(
     configs: Mapping[str, TrainConfig],
     axes: Axes,
-    store: Path,
+    store: Path | FeatureStore,
     out: Path,
     machine: Machine | None = None,
     observer: Observer | None = None,
     evaluate: Evaluate | None = None,
 ) -> list[Result]:
     """Train what is not finished yet, then write ``results.csv`` and ``leaderboard.csv``.
+
+    Runs of the same sweep that the folder already has, of other seeds for example, keep their
+    lines.
 
     Args:
         configs: by name, of `expand`.
@@ -103,118 +107,101 @@ def run_sweep(
         The lines of ``results.csv``; ``failure`` says why a run has no figures.
 
     Raises:
-        InputError: as `train_runs`, or a folder holds a run with another configuration.
+        InputError: as `train_runs`, or the folder holds runs of another sweep, or of another store.
     """
-    missing = {}
-    for name, config in configs.items():
-        if not is_finished(out / name):
-            missing[name] = config
-        elif RunRecord.read(out / name).config != config:
-            raise InputError(
-                f"{out / name} is a finished run with another configuration; name another --out"
-            )
-    failures: dict[str, str | None] = {}
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder with --out")
+    opened = store if isinstance(store, FeatureStore) else open_store(store)
+    _require_same_configs(out, configs)
+    before = {line["run"]: line for line in read_results(out)}
+    runs = _others(out, configs, axes, before) | dict(configs)
+    finished = {out / name: config for name, config in runs.items() if is_finished(out / name)}
+    missing = {out / name: one for name, one in configs.items() if out / name not in finished}
+    failures: dict[Path, str | None] = {
+        out / name: before[name]["failure"] for name in runs if name not in configs
+    }
+    failures |= check_rows(opened, finished, missing)
+    tested = {folder.name: _test_cells(before.get(folder.name, {})) for folder in finished}
 
     def collect(test: Evaluate | None) -> list[Result]:
-        lines = [
-            _result(out / name, config, axes, failures.get(name), test)
-            for name, config in configs.items()
-            if is_finished(out / name) or failures.get(name)
-        ]
-        columns = max(lines, key=len, default={})
-        lines = [{column: line.get(column) for column in columns} for line in lines]
-        if lines:
-            write_durably(out / RESULTS, _csv(lines))
-            write_durably(out / LEADERBOARD, _csv(leaderboard(lines, axes)))
-        return lines
+        lines = []
+        for name, config in runs.items():
+            folder, failure = out / name, failures.get(out / name)
+            if is_finished(folder) or failure:
+                figures = test(folder) if test is not None and not failure else {}
+                line = result_line(folder, config, axes, failure, figures)
+                lines.append(line | (tested.get(name, {}) if test is None else {}))
+        return write_tables(out, lines, axes)
 
+    wanted = {folder: one for folder, one in missing.items() if folder not in failures}
     try:
-        if missing:
-            folders = [out / name for name in missing]
-            found = train_runs(list(missing.values()), store, folders, machine, observer)
-            failures = dict(zip(missing, found, strict=True))
+        if wanted:
+            found = train_runs(list(wanted.values()), opened, list(wanted), machine, observer)
+            failures |= dict(zip(wanted, found, strict=True))
     finally:
         # What is finished is worth reading, also where the rest was interrupted.
         results = collect(None)
     return results if evaluate is None else collect(evaluate)
 
 
-def leaderboard(results: Sequence[Result], axes: Axes, figure: str = "val_auc") -> list[Result]:
-    """Mean and spread over seeds, the best on validation first.
-
-    Args:
-        results: of `run_sweep`; runs that failed count among ``failed`` alone.
-        axes: of the sweep; all but the seeds tell lines apart.
-        figure: what ranks.
-
-    Returns:
-        The axes' values, ``seeds`` (runs with figures), ``failed``, and of every figure the mean
-        and, as ``_spread``, the sample standard deviation; None with fewer than two.
-    """
-    names = [name for name in axes if name not in ("seed", "data_seed")]
-    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    for result in results:
-        groups[tuple(result[name] for name in names)].append(result)
-    lines = []
-    for values, members in groups.items():
-        good = [member for member in members if not member["failure"]]
-        line = dict(zip(names, values, strict=True))
-        line |= {"seeds": len(good), "failed": len(members) - len(good)}
-        for name in (key for key in results[0] if key.endswith(_RANKED)):
-            found = [float(member[name]) for member in good if member.get(name) is not None]
-            line[name] = statistics.fmean(found) if found else None
-            line[f"{name}_spread"] = statistics.stdev(found) if len(found) > 1 else None
-        lines.append(line)
-    return sorted(lines, key=lambda line: -(line.get(figure) or 0.0))
+def _require_same_configs(out: Path, configs: Mapping[str, TrainConfig]) -> None:
+    for name, config in configs.items():
+        if is_finished(out / name) and RunRecord.read(out / name).config != config:
+            raise InputError(
+                f"{out / name} is a finished run with another configuration; name another --out"
+            )
 
 
-_RANKED = ("auc", "ap", "balanced_accuracy", "eer")
-
-
-def _result(
-    folder: Path,
-    config: TrainConfig,
+def _others(
+    out: Path,
+    configs: Mapping[str, TrainConfig],
     axes: Axes,
-    failure: str | None,
-    evaluate: Evaluate | None,
-) -> Result:
-    line: Result = {"run": folder.name}
-    line |= {name: _plain(getattr(config, name)) for name in axes}
-    line["failure"] = failure or ""
-    if failure:
-        return line
-    found = json.loads((folder / VAL_METRICS).read_text("utf-8"))
-    line |= {"epoch": found["epoch"], "threshold": found["threshold"]}
-    line |= _columns("val", found["metrics"])
-    if evaluate is not None:
-        line |= _columns("test", evaluate(folder))
-    return line
+    before: Mapping[str, Mapping[str, str]],
+) -> dict[str, TrainConfig]:
+    """Runs of an earlier call that have a line, and are not part of this one.
+
+    Raises:
+        InputError: they differ in more than the axes: a table of both would compare neither.
+    """
+    names = [name for name in before if name not in configs and (out / name / CONFIG).is_file()]
+    found = {name: RunRecord.read(out / name).config for name in names}
+    for name, config in found.items():
+        if axes_of(before[name]) != list(axes):
+            raise InputError(
+                f"{out / RESULTS} is of a sweep over {', '.join(axes_of(before[name]))}, this one "
+                f"is over {', '.join(axes)}; name another --out"
+            )
+        differing = _differing(config, configs, axes)
+        if differing:
+            raise InputError(
+                f"{out / name} is a run of another sweep, with another {differing}; name another "
+                "--out"
+            )
+    return found
 
 
-def _columns(split: str, metrics: Mapping[str, Mapping[str, Any]]) -> Result:
-    line: Result = {}
-    for name, figure in metrics.items():
-        line[f"{split}_{name}"] = figure["value"]
-        line[f"{split}_{name}_low"] = figure["low"]
-        line[f"{split}_{name}_high"] = figure["high"]
-    if metrics:
-        line[f"{split}_n"] = next(iter(metrics.values()))["n"]
-    return line
+def _differing(config: TrainConfig, others: Mapping[str, TrainConfig], axes: Axes) -> str | None:
+    """A setting, none of the axes, that a run has not in common with any of another sweep."""
+    hidden = {*axes, *_OF_PARTS, *(_OF_PROTOCOL if "protocol" in axes else ())}
+    own = config.to_json()
+    shared = next(iter(others.values())).to_json()
+    differing = [name for name in own if name not in hidden and own[name] != shared[name]]
+    for name, part in zip(_OF_PARTS, ("fusion", "classifier", "fusion"), strict=True):
+        alike = [one for one in others.values() if getattr(one, part) == getattr(config, part)]
+        if alike and all(getattr(one, name) != getattr(config, name) for one in alike):
+            differing.append(name)
+    return differing[0] if differing else None
 
 
-def _csv(lines: Sequence[Result]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue().encode()
+def _test_cells(line: Mapping[str, str]) -> Result:
+    return {
+        name: int(cell) if cell.isdigit() else float(cell)
+        for name, cell in line.items()
+        if name.startswith("test_") and cell
+    }
 
 
 def _label(setting: str, value: Any) -> str:
-    plain = f"{value:g}" if isinstance(value, float) else str(_plain(value))
+    plain = f"{value:g}" if isinstance(value, float) else str(plain_value(value))
     text = re.sub(r"[^A-Za-z0-9._+-]+", "-", plain).strip("-")
     return text if setting in ("fusion", "classifier") else f"{setting}-{text}"
-
-
-def _plain(value: Any) -> Any:
-    return "+".join(value) if isinstance(value, list | tuple) else value

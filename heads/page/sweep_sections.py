@@ -12,7 +12,7 @@ from clare.heads.page.figures import spread_plot
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import NAMES, decimal, figure_cell
 from clare.heads.page.sweeps import RANKED, Sweep, plain, spread_of
-from clare.heads.sweep import RESULTS, Result
+from clare.heads.sweep_table import RESULTS, Result
 
 
 def board(sweep: Sweep) -> Section:

@@ -10,7 +10,7 @@ from typing import Any
 
 from clare.errors import InputError
 from clare.heads.page.numbers import counted, decimal, listed
-from clare.heads.sweep import RESULTS, Result, leaderboard
+from clare.heads.sweep_table import RESULTS, Result, leaderboard
 
 SEEDS = ("seed", "data_seed")
 RANKED = "val_auc"

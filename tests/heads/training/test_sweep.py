@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
-from clare.heads.sweep import expand, leaderboard, parse_values, run_sweep
+from clare.heads.sweep import expand, parse_values, run_sweep
+from clare.heads.sweep_table import leaderboard
 from clare.heads.training import Machine, Observer
 
 BASE = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=2, batch=32)
