@@ -18,6 +18,7 @@ from clare.data_manifests.protocol import Sampling, read_protocol, split_name
 from clare.errors import InputError
 from clare.heads.baselines import file_shortcuts, measure_shortcuts, pixel_shortcuts
 from clare.heads.detector import Detector
+from clare.heads.features import SCORED_TOGETHER
 from clare.heads.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.published import beside_published, published
@@ -30,8 +31,6 @@ from clare.store.feature_store import FeatureStore, open_store
 ROC = "roc_curve.png"
 SCORES = "scores.png"
 MATRIX = "matrix.png"
-
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -181,9 +180,9 @@ def score_rows(
     """
     detector.to(device)
     reads = [
-        partial(unseen.datasets[subset].__getitems__, places[start : start + BATCH])
+        partial(unseen.datasets[subset].__getitems__, places[start : start + SCORED_TOGETHER])
         for subset, places in unseen.places.items()
-        for start in range(0, len(places), BATCH)
+        for start in range(0, len(places), SCORED_TOGETHER)
     ]
     total = sum(map(len, unseen.places.values()))
     margins = np.empty(total)

@@ -28,6 +28,9 @@ Memory = Literal["auto", "device", "host", "disk"]
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
 
+SCORED_TOGETHER = 128
+"""Rows that a detector takes at once where it does not learn."""
+
 _SHARE = 0.8
 """Of the free memory that features may take; models and batches need the rest."""
 
@@ -216,6 +219,11 @@ class FeatureTable:
         """Places of a field's rows in use in its dataset, in the store's order."""
         used = self._used[field]
         return np.sort(used[used >= 0])
+
+
+def pieces(places: NDArray[np.int64], size: int = SCORED_TOGETHER) -> list[NDArray[np.int64]]:
+    """Places in batches, the last one perhaps shorter."""
+    return [places[start : start + size] for start in range(0, len(places), size)]
 
 
 def plan_memory(

@@ -14,7 +14,7 @@ import torch
 from clare.errors import InputError
 from clare.heads.detector import Detector
 from clare.heads.runs import BEST, CONFIG, LAST, SEEN, VAL_METRICS, RunRecord, read_seen
-from clare.heads.ties import SHOWN, Seen
+from clare.heads.ties import Seen, listed
 from clare.store.index import Row
 
 
@@ -45,11 +45,10 @@ class Parent:
         known = [(row, ties) for row in rows if (ties := self.seen.trained_on(row))]
         if not known:
             return
-        named = ", ".join(f"{row.sample_id} ({ties[0]})" for row, ties in known[:SHOWN])
-        more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+        named = listed([f"{row.sample_id} ({ties[0]})" for row, ties in known])
         raise InputError(
             f"{len(known)} of the {len(rows)} validation rows were trained on by "
-            f"--init-from {self.name}, or by a run before it: {named}{more}; begin from "
+            f"--init-from {self.name}, or by a run before it: {named}; begin from "
             "a run whose manifests have the same splits"
         )
 

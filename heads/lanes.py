@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clare.heads.config import TrainConfig
 from clare.heads.detector import save_detector
-from clare.heads.features import FeatureTable
+from clare.heads.features import FeatureTable, pieces
 from clare.heads.learner import Learner
 from clare.heads.parts import Inputs
 from clare.heads.rows import Samples
@@ -187,14 +187,14 @@ def arrange(states: Iterable[RunState], *, stack: bool = True) -> list[Stream]:
     return streams
 
 
-def fit(state: RunState, train: FeatureTable, val: FeatureTable, batch: int = 256) -> None:
+def fit(state: RunState, train: FeatureTable, val: FeatureTable) -> None:
     """Train a run whose classifier takes all training vectors at once."""
     run, detector = state.run, state.run.detector.eval()
 
     def over(table: FeatureTable, places: NDArray, what: Any) -> torch.Tensor:
-        order = [places[start : start + batch] for start in range(0, len(places), batch)]
+        batches = table.batches(pieces(places), detector.fields)
         with torch.no_grad():
-            return torch.cat([what(piece) for piece in table.batches(order, detector.fields)])
+            return torch.cat([what(batch) for batch in batches])
 
     vectors = over(train, run.train.plain, detector.vectors)
     detector.classifier.fit(vectors, torch.from_numpy(run.train.labels).to(vectors.device))
@@ -210,8 +210,7 @@ def judge_all(lanes: Sequence[Lane], val: FeatureTable, batch: int) -> None:
     for lane in lanes:
         together.setdefault(_digest(lane.val), []).append(lane)
     for group in together.values():
-        places = group[0].val
-        order = [places[start : start + batch] for start in range(0, len(places), batch)]
+        order = pieces(group[0].val, batch)
         fields = sorted({name for lane in group for name in lane.detector.fields})
         for values in val.batches(order, fields):
             cache: Cache = {}

@@ -19,7 +19,7 @@ from clare.errors import CorruptStoreError, InputError, StoreError
 from clare.heads import fusion
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
-from clare.heads.features import FeatureTable
+from clare.heads.features import FeatureTable, pieces
 from clare.heads.fingerprints import Chosen, choose_fingerprints
 from clare.heads.inheritance import Parent, open_parent
 from clare.heads.notices import notice
@@ -34,9 +34,6 @@ from clare.store.feature_store import FeatureStore, Row
 
 ORIGIN = "origin.json"
 """The asset of an extractor that says where its weights came from."""
-
-STATISTICS_BATCH = 128
-"""Rows that are read at once while channels are measured."""
 
 
 @dataclass(frozen=True)
@@ -223,11 +220,7 @@ def measure_channels(
             continue
         progress(f"measuring the channels of {', '.join(detector.fields)}")
         measured[key] = detector
-        places = run.train.plain
-        order = [
-            places[start : start + STATISTICS_BATCH]
-            for start in range(0, len(places), STATISTICS_BATCH)
-        ]
+        order = pieces(run.train.plain)
         detector.fit_statistics(table.batches(order, detector.fields))
 
 

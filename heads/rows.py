@@ -14,13 +14,12 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.features import FeatureTable, Split
 from clare.heads.frames import choose_frames
+from clare.heads.ties import knows_content
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
 CLASSES = ("real", "fake")
 """By label."""
-
-_SHA256 = 64
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _without_copies(chosen: list[dict[int, int]], rows: Sequence[Row]) -> list[d
     kept: dict[object, dict[int, int]] = {}
     for number, places in enumerate(chosen):
         row = rows[places[0]]
-        known = len(row.content) == _SHA256
+        known = knows_content(row)
         key = (row.content, row.columns.get("boxes")) if known else number
         first = kept.setdefault(key, places)
         if rows[first[0]].columns["label"] != row.columns["label"]:

@@ -20,6 +20,7 @@ Ties = Mapping[str, frozenset[str]]
 """Hashes by kind."""
 
 _SHA256 = 64
+"""Characters of the hash of an image that could be read."""
 
 
 def ties_of(row: Row) -> list[tuple[str, str]]:
@@ -36,9 +37,20 @@ def ties_of(row: Row) -> list[tuple[str, str]]:
         if identity.strip():
             domain = columns.get("domain")
             found.append(("identity", f"{domain}/{identity.strip()}" if domain else identity))
-    if len(row.content) == _SHA256:
+    if knows_content(row):
         found.append(("image", row.content))
     return found
+
+
+def knows_content(row: Row) -> bool:
+    """Whether a row's ``content`` is the hash of its image."""
+    return len(row.content) == _SHA256
+
+
+def listed(names: list[str]) -> str:
+    """The first few names, and how many others there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def refuse_leaks(rows: Iterable[Row]) -> None:
@@ -60,9 +72,7 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
                 shown = row.sample_id if kind == "image" else name
                 leaks.setdefault(kind, {})[name] = f"{shown!r} ({first} and {split})"
     if leaks:
-        named = "; ".join(
-            f"{kind} {_listed(list(found.values()))}" for kind, found in leaks.items()
-        )
+        named = "; ".join(f"{kind} {listed(list(found.values()))}" for kind, found in leaks.items())
         raise InputError(
             f"the splits leak, one stands in two of them: {named}; build the manifests again with "
             "groups kept whole (`clare manifest build`) and run `clare extract` to refresh them"
@@ -161,8 +171,3 @@ def _read(ties: Any) -> Ties:
 
 def _hash(name: str) -> str:
     return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

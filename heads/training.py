@@ -12,7 +12,14 @@ import torch
 
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
-from clare.heads.features import FieldPlan, Memory, load_fields, plan_memory
+from clare.heads.features import (
+    SCORED_TOGETHER,
+    FieldPlan,
+    Memory,
+    load_fields,
+    pieces,
+    plan_memory,
+)
 from clare.heads.lanes import Cache, Lane, Stream, arrange, fit, judge_all
 from clare.heads.preparation import (
     Tables,
@@ -24,9 +31,6 @@ from clare.heads.preparation import (
 from clare.heads.run_folder import Epoch, RunFolder, hold_runs
 from clare.heads.run_state import RunState
 from clare.store.feature_store import FeatureStore, open_store
-
-SCORED_TOGETHER = 128
-"""Rows of validation that are scored at once, if a training batch is not larger."""
 
 
 @dataclass(frozen=True)
@@ -242,15 +246,14 @@ def _train_epoch(
 ) -> None:
     config = stream.config
     order, places = stream.samples.epoch(config.data_seed, epoch, views=config.views)
-    starts = range(0, len(places), config.batch)
-    pieces = [places[start : start + config.batch] for start in starts]
+    taken = pieces(order, config.batch)
     fields = sorted({field for lane in lanes for field in lane.detector.fields})
-    batches = tables.train.batches(pieces, fields)
-    for number, (start, batch) in enumerate(zip(starts, batches, strict=True)):
+    batches = tables.train.batches(pieces(places, config.batch), fields)
+    for number, (some, batch) in enumerate(zip(taken, batches, strict=True)):
         cache: Cache = {}
-        picked = torch.from_numpy(order[start : start + config.batch])
+        picked = torch.from_numpy(some)
         for lane in lanes:
-            lane.step(lane.inputs(batch, cache), picked, epoch, number / len(pieces))
+            lane.step(lane.inputs(batch, cache), picked, epoch, number / len(taken))
         count.add(len(picked))
 
 
