@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cache
 
 from clare.data_manifests.protocol import Protocol, Sampling, Target
 from clare.errors import InputError
 from clare.heads.runs import Run
-from clare.heads.unseen import SHOWN, UnseenRows, Wanted, gather, has_label, list_rows, with_label
+from clare.heads.unseen import (
+    NO_FEATURES,
+    SHOWN,
+    UnseenRows,
+    Wanted,
+    gather,
+    has_label,
+    list_rows,
+    with_label,
+)
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
@@ -40,11 +50,42 @@ def choose_targets(
     if not protocol.targets:
         raise InputError(f"protocol {protocol.name} has no tests; test by another one")
     wanted = list_targets(store, protocol)
-    if not wanted.rows:
-        found = "; ".join(f"{name}: {why}" for name, why in list(wanted.absent.items())[:SHOWN])
-        more = f"; and {len(wanted.absent) - SHOWN} more" if len(wanted.absent) > SHOWN else ""
+    unseen = leave_out_bare(gather(run, store, wanted, frames, sampling), protocol)
+    if not unseen.places:
+        found = "; ".join(f"{name}: {why}" for name, why in list(unseen.absent.items())[:SHOWN])
+        more = f"; and {len(unseen.absent) - SHOWN} more" if len(unseen.absent) > SHOWN else ""
         raise InputError(f"the store has no set of protocol {protocol.name}: {found}{more}")
-    return gather(run, store, wanted, frames, sampling)
+    return unseen
+
+
+def leave_out_bare(unseen: UnseenRows, protocol: Protocol) -> UnseenRows:
+    """The sets whose fakes and reals have features; the others are absent."""
+    absent = dict(unseen.absent)
+    kept: dict[str, None] = {}
+    for target in protocol.targets:
+        if (name := target.name) not in unseen.places:
+            continue
+        pools = unseen.beside.get(name, ())
+        bare = [] if unseen.has_label(name, 1) else [target.fakes]
+        if not any(unseen.has_label(group, 0) for group in pools or [name]):
+            bare += target.reals or [target.fakes]
+        if bare:
+            absent[name] = f"{', '.join(dict.fromkeys(bare))} {NO_FEATURES}"
+        else:
+            filled = [group for group in pools if unseen.has_label(group, 0)]
+            kept |= dict.fromkeys([name, *filled])
+    return replace(
+        unseen,
+        datasets={group: unseen.datasets[group] for group in kept},
+        places={group: unseen.places[group] for group in kept},
+        beside={
+            name: tuple(pool for pool in pools if pool in kept)
+            for name, pools in unseen.beside.items()
+            if name in kept
+        },
+        skipped={group: count for group, count in unseen.skipped.items() if group in kept},
+        absent=absent,
+    )
 
 
 def list_targets(store: FeatureStore, protocol: Protocol) -> Wanted:

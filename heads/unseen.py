@@ -16,6 +16,9 @@ from clare.store.index import Row
 SHOWN = 3
 """Rows that a message names."""
 
+NO_FEATURES = "has no features of this run in these rows; `clare extract` makes them"
+"""What is said of a subset that was not extracted."""
+
 
 @dataclass(frozen=True)
 class UnseenRows:
@@ -53,6 +56,10 @@ class UnseenRows:
     def groups(self) -> list[str]:
         """The group of every row that is scored, in the order of scoring."""
         return [group for group, places in self.places.items() for _ in places]
+
+    def has_label(self, group: str, label: int) -> bool:
+        """Whether a row of this label is scored in a group."""
+        return bool((self.datasets[group].labels[self.places[group]] == label).any())
 
     def _pairs(self) -> list[tuple[FeatureDataset, Sequence[int]]]:
         return [(self.datasets[group], places) for group, places in self.places.items()]
@@ -101,8 +108,8 @@ def choose_rows(
         sampling: which frames.
 
     Raises:
-        InputError: there is nothing to test on, no reals to stand beside fakes, or a row shares a
-            video, an identity or an image with training.
+        InputError: there is nothing to test on, no reals to stand beside fakes, no row of either
+            has features, or a row shares a video, an identity or an image with training.
         StoreError: the store has no such subset, or not the run's features.
     """
     listed = {name: list_rows(store, name, split, domains) for name in store.subsets()}
@@ -124,7 +131,13 @@ def choose_rows(
         if not has_label(listed[name], 0):
             wanted.beside[name] = pools
             wanted.notes += _strangers(name, listed[name], [r for p in pools for r in listed[p]])
-    return gather(run, store, wanted, frames, sampling)
+    unseen = gather(run, store, wanted, frames, sampling)
+    bare = [name for name in asked if not unseen.has_label(name, 1)]
+    bare = bare if subsets or len(bare) == len(asked) else []
+    bare += [name for name in unseen.reals if not unseen.has_label(name, 0)]
+    if bare:
+        raise InputError(f"{', '.join(bare)} {NO_FEATURES}")
+    return unseen
 
 
 def gather(
@@ -141,18 +154,22 @@ def gather(
         for group, (_, _, rows) in wanted.rows.items()
     }
     _refuse_seen(run, chosen)
-    datasets, places = {}, {}
-    for group, (subset, split, _) in wanted.rows.items():
-        datasets[group] = FeatureDataset(
+    # Sets of a protocol may be parts of one subset, which is looked up once.
+    found = {
+        (subset, split): FeatureDataset(
             store,
             run.detector.fields,
             subsets=[subset],
             split=split,
             digests=run.record.digests,
         )
+        for subset, split in {(subset, split) for subset, split, _ in wanted.rows.values()}
+    }
+    datasets = {group: found[subset, split] for group, (subset, split, _) in wanted.rows.items()}
+    places = {}
+    for group, dataset in datasets.items():
         slots = {row.slot for row in chosen[group]}
-        found = enumerate(datasets[group].rows)
-        places[group] = [place for place, row in found if row.slot in slots]
+        places[group] = [place for place, row in enumerate(dataset.rows) if row.slot in slots]
     missing = {group: len(rows) - len(places[group]) for group, rows in chosen.items()}
     return UnseenRows(
         datasets=datasets,

@@ -208,6 +208,19 @@ def test_rows_that_training_saw_are_refused(store, tmp_path):
     evaluate(run, subsets=["gan"], reals=["pool"], resamples=0)
 
 
+def test_subsets_that_nobody_extracted(tmp_path):
+    store = make_store(tmp_path / "features.zarr")
+    run = make_run(tmp_path / "run", store)
+    store.assign_rows("late", [row("swap", n) for n in range(32)])
+    store.assign_rows("reals", [row("pool", n) for n in range(32)])
+    with pytest.raises(InputError, match="late has no features of this run"):
+        evaluate(run, subsets=["late"])
+    with pytest.raises(InputError, match="reals has no features of this run"):
+        evaluate(run, subsets=["gan"], reals=["reals"])
+    found = evaluate(run, reals=["pool"], resamples=0).report
+    assert set(found["subsets"]) == {"gan", "swap"} and found["skipped"]["late"] == 8
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

@@ -20,7 +20,7 @@ from clare.heads.frames import choose_frames
 from clare.heads.runs import BEST, CONFIG, SEEN, VAL_METRICS, RunRecord
 from clare.heads.ties import Seen
 from clare.pipeline.registry import load_registry
-from clare.store.feature_store import Row, create_store
+from clare.store.feature_store import Row, create_store, open_store
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 CLS = FeatureSpec("clip_cls", (1,), "float32")
@@ -276,6 +276,36 @@ def test_each_fake_stands_beside_the_reals_of_its_domain(world):
     )
     with pytest.raises(InputError, match="leave --subset"):
         evaluate(run, subsets=["swap"], protocol=protocol)
+
+
+def add_rows(store, *subsets):
+    """Rows of subsets that nobody extracted."""
+    for name in subsets:
+        rows = [frame(name, f"v{k}", 0, domain="cdf", category="FS") for k in range(3)]
+        rows += [frame(name, f"r{k}", 0, label=0, domain="cdf") for k in range(3)]
+        store.assign_rows(name, rows)
+
+
+def test_a_set_without_features_is_absent_like_one_without_rows(world, tmp_path):
+    run, _ = world
+    store = open_store(RunRecord.read(run).store)
+    add_rows(store, "late", "late_real")
+    path = tmp_path / "late.yaml"
+    path.write_text(
+        "title: late\ntest:\n  sets:\n"
+        "    - {fakes: [late, own]}\n"
+        "    - {fakes: [other], domains: [cdf], reals: [late_real]}\n"
+        "    - {fakes: [late], domains: [cdf], reals: [cdf_real]}\n"
+    )
+    report = evaluate(run, protocol=str(path), resamples=0).report
+    assert set(report["subsets"]) == {"own"}
+    assert set(report["absent"]) == {"late", "other_cdf", "late_cdf"}
+    assert "late has no features of this run" in report["absent"]["late"]
+    assert "late_real has no features of this run" in report["absent"]["other_cdf"]
+    assert report["skipped"] == {}
+    path.write_text("title: late\ntest:\n  sets:\n    - {fakes: [late]}\n")
+    with pytest.raises(InputError, match="no set of protocol late: late: late has no features"):
+        evaluate(run, protocol=str(path))
 
 
 def test_what_was_seen_is_refused_in_a_protocol_too(world):
