@@ -112,6 +112,34 @@ def choose_rows(
             has features, or a row shares a video, an identity or an image with training.
         StoreError: the store has no such subset, or not the run's features.
     """
+    trained = (run.record.reals, run.record.subsets)
+    wanted = list_wanted(store, subsets, reals, split, domains=domains, trained=trained)
+    return gather(run, store, wanted, frames, sampling)
+
+
+def list_wanted(
+    store: FeatureStore,
+    subsets: Sequence[str] | None,
+    reals: Sequence[str] | None = None,
+    split: str = "test",
+    *,
+    domains: Sequence[str] = (),
+    trained: tuple[Sequence[str], Sequence[str]],
+) -> Wanted:
+    """The rows to test on as `choose_rows` has them, before there is a run.
+
+    Args:
+        store: see `choose_rows`, as the others.
+        subsets: what to test on.
+        reals: subsets whose reals stand beside.
+        split: the rows' split.
+        domains: rows of these domains alone.
+        trained: the pools of reals and all subsets that a run is trained on.
+
+    Raises:
+        InputError: there is nothing to test on, or no reals to stand beside fakes.
+        StoreError: the store has no such subset.
+    """
     listed = {name: list_rows(store, name, split, domains) for name in store.subsets()}
     for name in subsets or ():
         listed.setdefault(
@@ -122,7 +150,7 @@ def choose_rows(
         _require_fakes(name, listed[name], split)
     if not asked:
         raise InputError(f"{store.path} has no fakes in split {split}: there is nothing to test on")
-    pools = _pools(run, listed, asked, reals, split)
+    pools = _pools(trained, listed, asked, reals, split)
 
     wanted = Wanted({name: (name, split, listed[name]) for name in asked})
     for name in pools:
@@ -229,7 +257,7 @@ def _require_fakes(name: str, rows: Sequence[Row], split: str) -> None:
 
 
 def _pools(
-    run: Run,
+    trained: tuple[Sequence[str], Sequence[str]],
     listed: Mapping[str, Sequence[Row]],
     asked: Sequence[str],
     reals: Sequence[str] | None,
@@ -242,9 +270,8 @@ def _pools(
             raise InputError("every subset has reals of its own: leave --reals out")
         return ()
     pure = [name for name, rows in listed.items() if rows and not has_label(rows, 1)]
-    own = run.record.reals
-    trained = own or run.record.subsets
-    found = reals or [n for n in trained if n in listed and (n in pure or n in own)]
+    own, subsets = trained
+    found = reals or [n for n in own or subsets if n in listed and (n in pure or n in own)]
     if not found:
         known = f": {', '.join(pure)}" if pure else ""
         raise InputError(
