@@ -114,7 +114,14 @@ def choose_rows(
     """
     trained = (run.record.reals, run.record.subsets)
     wanted = list_wanted(store, subsets, reals, split, domains=domains, trained=trained)
-    return gather(run, store, wanted, frames, sampling)
+    asked = [name for name, (_, _, rows) in wanted.rows.items() if has_label(rows, 1)]
+    unseen = gather(run, store, wanted, frames, sampling)
+    bare = [name for name in asked if not unseen.has_label(name, 1)]
+    bare = bare if subsets or len(bare) == len(asked) else []
+    bare += [name for name in unseen.reals if not unseen.has_label(name, 0)]
+    if bare:
+        raise InputError(f"{', '.join(bare)} {NO_FEATURES}")
+    return unseen
 
 
 def list_wanted(
@@ -159,13 +166,7 @@ def list_wanted(
         if not has_label(listed[name], 0):
             wanted.beside[name] = pools
             wanted.notes += _strangers(name, listed[name], [r for p in pools for r in listed[p]])
-    unseen = gather(run, store, wanted, frames, sampling)
-    bare = [name for name in asked if not unseen.has_label(name, 1)]
-    bare = bare if subsets or len(bare) == len(asked) else []
-    bare += [name for name in unseen.reals if not unseen.has_label(name, 0)]
-    if bare:
-        raise InputError(f"{', '.join(bare)} {NO_FEATURES}")
-    return unseen
+    return wanted
 
 
 def gather(
