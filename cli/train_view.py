@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,7 @@ class TrainView(Observer):
         if plan.runs == 1:
             messages.print(f"{plan.parameters[0]:,} parameters learn")
         else:
-            messages.print(
-                f"{plan.runs} runs; they step together in groups of {list(plan.together)}"
-            )
+            messages.print(f"{plan.runs} runs to train{_together(plan.together)}")
         if plan.resumed:
             messages.print(f"going on after {plan.resumed} epochs")
         for note in plan.notes:
@@ -72,6 +71,10 @@ class TrainView(Observer):
     def trained(self, done: int, total: int) -> None:
         """Show the images learnt from."""
         self._show("training", done, total)
+
+    def testing(self, what: str, done: int, total: int) -> None:
+        """Show the test rows that are scored."""
+        self._show(what, done, total)
 
     def epoch(self, run: Path, record: Epoch) -> None:
         """Print an epoch's figures."""
@@ -97,3 +100,11 @@ class TrainView(Observer):
         if not messages.is_terminal and time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()
             messages.print(f"{label}: {done} of {total if total is not None else '?'}")
+
+
+def _together(sizes: Sequence[int]) -> str:
+    """How many runs take their steps with how many others."""
+    groups = Counter(size for size in sizes if size > 1)
+    parts = [f"{count} x {size} step together" for size, count in sorted(groups.items())[::-1]]
+    alone = sum(size == 1 for size in sizes)
+    return "".join(f", {part}" for part in [*parts, *([f"{alone} alone"] if alone else [])])

@@ -22,6 +22,7 @@ from clare.heads.features import SCORED_TOGETHER
 from clare.heads.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.published import beside_published, published
+from clare.heads.readings import Readings
 from clare.heads.report import METRICS, PREDICTIONS, Progress, measure_subsets
 from clare.heads.runs import Run, open_own_store, open_run
 from clare.heads.targets import choose_targets
@@ -50,7 +51,7 @@ class EvalResult:
 
 def evaluate(
     run: Path | str,
-    store: Path | str | None = None,
+    store: FeatureStore | Path | str | None = None,
     subsets: Sequence[str] | None = None,
     *,
     reals: Sequence[str] | None = None,
@@ -65,6 +66,7 @@ def evaluate(
     seed: int = 0,
     resamples: int = 1000,
     progress: Progress | None = None,
+    readings: Readings | None = None,
 ) -> EvalResult:
     """Score rows that a run has never seen, and write figures and pictures into its folder.
 
@@ -101,7 +103,7 @@ def evaluate(
             something is asked for that the protocol decides.
         StoreError: the store has no such subset, or not the run's features.
     """
-    named = open_store(store) if store else None
+    named = store if isinstance(store, FeatureStore) else open_store(store) if store else None
     opened = open_run(run, named)
     source = named or open_own_store(opened.path, opened.record)
     if against:
@@ -122,6 +124,8 @@ def evaluate(
         frames, how = frames or tests.frames, sampling or tests.sampling
         unseen = choose_targets(opened, source, tests, frames=frames, sampling=how)
         aside = [name for name in tests.aside(opened.record.subsets) if name in unseen.places]
+    if readings is not None:
+        unseen = readings.of(unseen, opened.record.digests)
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
     predictions = Predictions.of_rows(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
