@@ -137,10 +137,11 @@ def prepare(
         detector = create_detector(config, chosen.specs, text)
         notes, parent = [*chosen.notes, *notice(detector, config)], None
         if config.init_from is not None:
-            place = folder if (folder / CONFIG).exists() else config.init_from
-            if place not in parents:
-                parents[place] = open_parent(config.init_from, folder)
-            parent = parents[place]
+            # A run that was begun has its own record of its parent; new ones share the parent.
+            known = folder if (folder / CONFIG).exists() else config.init_from
+            if known not in parents:
+                parents[known] = open_parent(config.init_from, folder)
+            parent = parents[known]
             parent.refuse_trained_on([tables.val.rows[place] for place in val.plain])
             seen = seen.join(parent.seen)
             taken = parent.give(detector)
