@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,7 +47,9 @@ def evaluate(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(envvar="CLARE_STORE", help="The feature store. [default: the run's own]"),
+        typer.Option(
+            help="The feature store. [default: the run's own; CLARE_STORE where that is gone]"
+        ),
     ] = None,
     baselines: Annotated[
         bool,
@@ -79,19 +82,22 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test runs on rows that they have never seen, at the threshold from validation."""
-    import os
-
     from clare.cli.lists import read_sampling, split_names
     from clare.cli.output import console, show_progress
+    from clare.cli.places import prepare_folder
     from clare.heads.evaluation import MATRIX, write_matrix
     from clare.heads.evaluation import evaluate as evaluate_run
     from clare.pipeline.devices import choose_runtime
 
+    if out is not None:
+        prepare_folder(out, "--out")
+    # Not the option's default: it would silently go before the run's own record.
+    elsewhere = os.environ.get("CLARE_STORE") or None
     chosen, chosen_sampling = choose_runtime(device).device, read_sampling(sampling)
     if compat is not None:
         others = (subset, reals, domains, frames, sampling, against, baselines or None)
         _require_df40(compat, any(option is not None for option in others))
-        _measure_as_df40(runs, store, protocol, chosen, json_)
+        _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_)
         return
     with show_progress("scoring") as show:
         results = [
@@ -104,6 +110,7 @@ def evaluate(
                 domains=split_names(domains) or (),
                 frames=frames,
                 sampling=chosen_sampling,
+                elsewhere=elsewhere,
                 baselines=baselines,
                 against=against,
                 device=chosen,
@@ -139,7 +146,11 @@ def _require_df40(compat: str, more: bool) -> None:
 
 
 def _measure_as_df40(
-    runs: list[Path], store: Path | None, protocol: str | None, device: str, as_json: bool
+    runs: list[Path],
+    stores: tuple[Path | None, str | None],
+    protocol: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     from clare.cli.figures import print_as_df40
     from clare.cli.output import show_progress
@@ -147,7 +158,12 @@ def _measure_as_df40(
 
     tests = protocol or PROTOCOL
     with show_progress("scoring") as show:
-        reports = [measure_as_df40(run, store, tests, device=device, progress=show) for run in runs]
+        reports = [
+            measure_as_df40(
+                run, stores[0], tests, elsewhere=stores[1], device=device, progress=show
+            )
+            for run in runs
+        ]
     if as_json:
         typer.echo(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
         return
@@ -163,12 +179,15 @@ def _print(run: Path, report: Mapping[str, Any]) -> None:
     from clare.heads.evaluation import ROC, SCORES
     from clare.heads.report import METRICS, PREDICTIONS
 
-    trained_on = f", trained on {', '.join(report['trained_on'])}\n"
-    console.print(Text.assemble("\n", (str(run), "bold"), trained_on))
+    trained_on = f", trained on {', '.join(report['trained_on'])}"
+    title = Text.assemble("\n", (str(run), "bold"), trained_on, f"\nstore: {report['store']}")
+    if report["control"]:
+        title.append(f"\n{report['control']}; its figures have to be those of chance", "yellow")
+    console.print(title, end="\n\n")
     print_report(report)
     print_left_out(report)
     if "baselines" in report:
         print_baselines(report)
-    if "against" in report:
+    if report.get("against", {}).get("subsets"):
         print_against(report)
     console.print(f"\n{run}: {METRICS}, {PREDICTIONS}, {ROC}, {SCORES}")

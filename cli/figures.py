@@ -181,8 +181,10 @@ def print_as_df40(report: Mapping[str, Any]) -> None:
         name = f"mean of {count} unknown\n(published: of 9)"
         rows.append((name, f"{report['unknown']:.3f}", *means, "", ""))
     title = f"{report['run']}, protocol {report['protocol']}, as DF40's code measures"
+    title += f" ({report['control']})" if report["control"] else ""
     heads = [f"{name}\npublished" for name in published]
     console.print(table(title, ("list", "frame AUC", *heads, "their\nvideo AUC", "groups"), rows))
+    console.print(f"store: {report['store']}")
     _print_absent(report["absent"])
     console.print("\nNot figures to report as your own. What is wrong with them:", style="yellow")
     for line in report["wrong"]:

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from clare.data_manifests.protocol import Protocol, read_protocol, split_name
-from clare.heads.evaluation import score_rows
+from clare.heads.evaluation import CONTROL, score_rows
 from clare.heads.predictions import Predictions, evaluation_sets
 from clare.heads.report import Progress
-from clare.heads.runs import open_run
+from clare.heads.run_store import open_with_store
 from clare.heads.targets import choose_targets
-from clare.store.feature_store import open_store
 from clare.store.index import Row
 
 REPORT = "df40_metrics.json"
@@ -68,6 +67,7 @@ def measure_as_df40(
     store: Path | str | None = None,
     protocol: str = PROTOCOL,
     *,
+    elsewhere: Path | str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -79,29 +79,30 @@ def measure_as_df40(
         run: its folder.
         store: the store; the run's own if left out.
         protocol: whose tests.
+        elsewhere: the store where the run's own is gone and none is named.
         device: a torch device.
         progress: called while rows are scored.
 
     Returns:
-        ``run``, ``protocol``, ``absent``; ``lists``: by name ``real``, ``fake``, ``frame_auc``,
-        ``video_auc``, ``groups``, ``mixed`` (groups of both labels), ``pool`` and ``sets`` (the
-        protocol's that are in it); ``unknown``: the mean frame AUC of lists that are no pool;
-        ``wrong``, ``unlike``; ``published``.
+        ``run``, ``control``, ``store``, ``protocol``, ``absent``; ``lists``: by name ``real``,
+        ``fake``, ``frame_auc``, ``video_auc``, ``groups``, ``mixed`` (groups of both labels),
+        ``pool`` and ``sets`` (the protocol's that are in it); ``unknown``: the mean frame AUC of
+        lists that are no pool; ``wrong``, ``unlike``; ``published``.
 
     Raises:
         InputError: see `choose_targets`.
         StoreError: see `choose_targets`.
     """
-    named = open_store(store) if store else None
-    opened = open_run(run, named)
+    opened, source = open_with_store(run, store, elsewhere)
     tests = read_protocol(split_name(protocol)[0])
-    source = named or open_store(opened.record.store)
     unseen = choose_targets(opened, source, tests, frames=FRAMES, sampling="first_n")
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
     rows = [row for _, row in unseen.rows()]
     predictions = Predictions.of_rows(rows, margins, unseen.groups(), unseen.beside)
     report = {
         "run": opened.path.name,
+        "control": CONTROL if opened.record.config.shuffle_labels else None,
+        "store": str(source.path),
         "protocol": tests.name,
         "absent": dict(unseen.absent),
         **measure_lists(predictions, rows, tests),

@@ -24,14 +24,18 @@ from clare.heads.predictions import Predictions, evaluation_sets, write_predicti
 from clare.heads.published import beside_published, published
 from clare.heads.readings import Readings
 from clare.heads.report import METRICS, PREDICTIONS, Progress, measure_subsets
-from clare.heads.runs import Run, open_own_store, open_run
+from clare.heads.run_store import note_on_store, open_with_store
+from clare.heads.runs import Run
 from clare.heads.targets import choose_targets
 from clare.heads.unseen import UnseenRows, choose_rows
-from clare.store.feature_store import FeatureStore, open_store
+from clare.store.feature_store import FeatureStore
 
 ROC = "roc_curve.png"
 SCORES = "scores.png"
 MATRIX = "matrix.png"
+
+CONTROL = "control: labels shuffled"
+"""What marks a run that was trained on shuffled labels; its figures have to say nothing."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def evaluate(
     frames: int | None = None,
     sampling: Sampling | None = None,
     split: str = "test",
+    elsewhere: Path | str | None = None,
     baselines: bool = False,
     against: str | None = None,
     device: str = "cpu",
@@ -84,28 +89,28 @@ def evaluate(
         frames: of each video at most; all if None.
         sampling: which frames; ``even`` if left out.
         split: the rows' split.
+        elsewhere: the store where the run's own is gone and none is named.
         baselines: also measure what format, size, bytes and plain pixel statistics tell.
         against: name of a table of `clare.heads.published` to stand beside.
         device: a torch device.
         seed: of the bootstrap.
         resamples: of the bootstrap.
         progress: called while rows are scored and figures resampled.
+        readings: what was read for other runs, where several are tested on the same rows.
 
     Returns:
         The report, of `clare.heads.report.measure_subsets`, with ``run``, ``trained_on``,
-        ``store``, ``split``, ``protocol``, ``domains``, ``frames``, ``sampling``, ``reals``,
-        ``skipped`` (rows without features by subset), ``absent`` (why, by set of the protocol that
-        is not there), ``aside`` (sets in no mean), ``notes`` (sentences), and ``baselines`` and
-        ``against`` where asked for.
+        ``control`` (what makes the run a control, or None), ``store``, ``split``, ``protocol``,
+        ``domains``, ``frames``, ``sampling``, ``reals``, ``skipped`` (rows without features by
+        subset), ``absent`` (why, by set of the protocol that is not there), ``aside`` (sets in no
+        mean), ``notes`` (sentences), and ``baselines`` and ``against`` where asked for.
 
     Raises:
         InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
             something is asked for that the protocol decides.
         StoreError: the store has no such subset, or not the run's features.
     """
-    named = store if isinstance(store, FeatureStore) else open_store(store) if store else None
-    opened = open_run(run, named)
-    source = named or open_own_store(opened.path, opened.record)
+    opened, source = open_with_store(run, store, elsewhere)
     if against:
         published(against, "")  # an unknown table is refused before the work
     aside: list[str] = []
@@ -131,9 +136,10 @@ def evaluate(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
     )
     record = opened.record
-    report = {
+    report: dict[str, Any] = {
         "run": opened.path.name,
         "trained_on": list(record.trained_on),
+        "control": CONTROL if record.config.shuffle_labels else None,
         "store": str(source.path),
         "split": split,
         "protocol": protocol,
@@ -144,7 +150,7 @@ def evaluate(
         "skipped": dict(unseen.skipped),
         "absent": dict(unseen.absent),
         "aside": aside,
-        "notes": list(unseen.notes),
+        "notes": [*note_on_store(opened, source, store), *unseen.notes],
         **measure_subsets(
             predictions,
             opened.threshold,
@@ -159,6 +165,9 @@ def evaluate(
         report["baselines"] = _baselines(opened, source, unseen, predictions, report, progress)
     if against:
         report["against"] = beside_published(report, against)
+        if not report["against"]["subsets"]:
+            tested = ", ".join(report["subsets"])
+            report["notes"].append(f"{against} has no published figures for {tested}")
     result = EvalResult(opened.path, report, predictions)
     _write(result)
     return result
@@ -221,7 +230,10 @@ def write_matrix(results: Sequence[EvalResult], path: Path) -> None:
         [one[name]["frame"]["auc"]["value"] if name in one else None for name in columns]
         for one in found
     ]
-    trained = [", ".join(result.report["trained_on"]) for result in results]
+    trained = [
+        ", ".join(result.report["trained_on"]) + (" (control)" if result.report["control"] else "")
+        for result in results
+    ]
     # Two runs on the same subsets are told apart by their names.
     rows = [
         name if trained.count(name) == 1 else f"{result.run.name}: {name}"
@@ -263,5 +275,5 @@ def _write(result: EvalResult) -> None:
     places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
     aucs = {name: found["frame"]["auc"]["value"] for name, found in report["subsets"].items()}
-    plot_roc(sets, aucs, folder / ROC)
-    plot_scores(sets, report["threshold"], folder / SCORES)
+    plot_roc(sets, aucs, folder / ROC, title=report["control"] or "")
+    plot_scores(sets, report["threshold"], folder / SCORES, title=report["control"] or "")

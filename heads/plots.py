@@ -64,15 +64,23 @@ def draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequenc
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def plot_roc(sets: Mapping[str, Predictions], aucs: Mapping[str, float | None], path: Path) -> None:
+def plot_roc(
+    sets: Mapping[str, Predictions],
+    aucs: Mapping[str, float | None],
+    path: Path,
+    title: str = "",
+) -> None:
     """Draw a ROC curve for each set that has both labels.
 
     Args:
         sets: rows by subset.
         aucs: the area of each, for the legend.
         path: the PNG to write.
+        title: above the picture.
     """
     figure, (axes,) = _figure(6.6, 4.4, 1, 1)
+    if title:
+        figure.suptitle(title, size=10)
     drawn = [name for name in sets if aucs.get(name) is not None]
     draw_roc(axes, {f"{name}  {aucs[name]:.3f}": sets[name] for name in drawn})
     if drawn:
@@ -105,18 +113,26 @@ def stroke(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)]
 
 
-def plot_scores(sets: Mapping[str, Predictions], threshold: float | None, path: Path) -> None:
+def plot_scores(
+    sets: Mapping[str, Predictions],
+    threshold: float | None,
+    path: Path,
+    title: str = "",
+) -> None:
     """Draw how the margins of reals and fakes lie, one panel a subset.
 
     Args:
         sets: rows by subset; the first twelve are drawn.
         threshold: drawn as a line.
         path: the PNG to write.
+        title: above the picture.
     """
     shown = list(sets.items())[:MANY]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure, panels = _figure(3.3 * max(columns, 2), 2.1 * rows + 0.6, rows, columns)
+    if title:
+        figure.suptitle(title, size=10)
     bins = score_bins([one for _, one in shown])
     for (name, one), axes in zip(shown, panels, strict=False):
         draw_scores(axes, one, bins, threshold)

@@ -146,6 +146,12 @@ def test_all_rows_of_one_label_are_refused(clare, tmp_path):
         clare("score", write(tmp_path / "reals.csv", SCORES, [0] * 8), *COLUMNS)
 
 
+def test_a_place_that_can_not_be_written_is_refused_before_the_work(clare, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--out .*file can't be a folder .*it is a file"):
+        clare("evaluate", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "file")
+
+
 def test_a_folder_that_is_no_run_is_refused(clare, tmp_path):
     with pytest.raises(InputError, match="train-head"):
         clare("evaluate", tmp_path / "nothing")

@@ -3,10 +3,12 @@
 import csv
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -14,7 +16,7 @@ from clare.errors import InputError, StoreError
 from clare.heads.comparison import compare_predictions, read_scores
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector, DetectorConfig, save_detector
-from clare.heads.evaluation import evaluate, write_matrix
+from clare.heads.evaluation import CONTROL, evaluate, write_matrix
 from clare.heads.predictions import Predictions
 from clare.heads.published import published
 from clare.heads.report import measure_subsets
@@ -259,6 +261,49 @@ def test_published_figures_stand_beside_ours(tmp_path):
     assert ours["accuracy_oracle"]["value"] >= ours["accuracy"]["value"]
     with pytest.raises(InputError, match="clare-paper"):
         evaluate(run, against="moon-paper")
+
+
+def test_a_table_that_has_none_of_the_subsets_loses_nothing(store, tmp_path):
+    run = make_run(tmp_path / "run", store)
+    report = evaluate(run, subsets=["swap"], against="clare-paper", resamples=0).report
+    assert report["against"]["subsets"] == {}
+    assert "clare-paper has no published figures for swap" in report["notes"]
+    assert json.loads((run / "test_metrics.json").read_text()) == report
+
+
+def test_a_control_is_marked(store, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", store)
+    titles: list[str] = []
+    suptitle = Figure.suptitle
+
+    def noted(figure: Figure, title: str, **settings: Any) -> Any:
+        titles.append(title)
+        return suptitle(figure, title, **settings)
+
+    monkeypatch.setattr(Figure, "suptitle", noted)
+    assert evaluate(run, subsets=["swap"], resamples=0).report["control"] is None
+    assert not titles
+    config = json.loads((run / CONFIG).read_text())
+    config["config"]["shuffle_labels"] = True
+    (run / CONFIG).write_text(json.dumps(config))
+    assert evaluate(run, subsets=["swap"], resamples=0).report["control"] == CONTROL
+    assert titles == [CONTROL, CONTROL], "the curves and the scores"
+
+
+def test_a_store_that_moved(store, tmp_path):
+    run = make_run(tmp_path / "run", store)
+    other = create_store(tmp_path / "other.zarr")
+    swap: dict[str, Any] = {"subsets": ["swap"], "resamples": 0}
+    report = evaluate(run, elsewhere=other.path, **swap).report
+    assert report["store"] == str(store.path) and report["notes"] == [], "its own goes first"
+    config = json.loads((run / CONFIG).read_text())
+    config["store"] = str(tmp_path / "gone.zarr")
+    (run / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(StoreError, match=r"store of .*run is not at .*gone\.zarr.*--store"):
+        evaluate(run, **swap)
+    assert evaluate(run, store.path, elsewhere=other.path, **swap).report["notes"] == []
+    report = evaluate(run, elsewhere=store.path, **swap).report
+    assert report["store"] == str(store.path) and "gone.zarr any more" in report["notes"][0]
 
 
 def test_published_figures_are_found_by_any_spelling():
