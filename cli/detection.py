@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +71,21 @@ class LiveDetector:
                     text = TextTower.load(Path(folder) / TEXT_TOWER)
         self.run: Run = open_run(run, text=text)
         self.run.detector.to(self.runtime.device)
+        self._remark_on_the_run()
         self._remark_on_crops()
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """The diffusion steps of LaRE, as they are stored; none where it is not extracted."""
+        return tuple(
+            step for _, made in self.extractors for step in made.settings.get("timesteps", ())
+        )
+
+    @property
+    def even(self) -> float:
+        """The threshold as a score: the sigmoid of its margin."""
+        margin = self.run.threshold
+        return 1 / (1 + math.exp(-margin)) if margin > -700 else 0.0
 
     def detect(self, paths: Sequence[Path]) -> Iterator[tuple[Verdict, LiveImage]]:
         """Judge image files, in their order."""
@@ -108,6 +123,18 @@ class LiveDetector:
             dtype = "float32"
         return replace(runtime, dtype=dtype)
 
+    def _remark_on_the_run(self) -> None:
+        from clare.heads.evaluation import CONTROL
+
+        config = self.run.record.config
+        if config.shuffle_labels:
+            self.remarks.append(f"{CONTROL}: the run learned nothing, and its verdicts say nothing")
+        if not list(self.run.detector.classifier.parameters()):
+            self.remarks.append(
+                f"{config.classifier} compares similarities: its p(fake) puts images in order, and "
+                "is no probability"
+            )
+
     def _remark_on_crops(self) -> None:
         margins = {
             recorded.settings["images"]["margin"]
@@ -123,4 +150,9 @@ class LiveDetector:
             self.remarks.append(
                 f"the run was trained on faces cropped as: {'; '.join(crops)}; crop these images "
                 "in the same way"
+            )
+        elif not margins:
+            self.remarks.append(
+                "the run does not say how its faces were cropped; a verdict holds for images that "
+                "are cropped as in training"
             )

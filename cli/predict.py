@@ -47,9 +47,15 @@ def predict(
     """Judge images with a run: extract their features as it was trained, and score them."""
     from clare.cli.detection import LiveDetector
     from clare.cli.output import messages, progress_bar
+    from clare.cli.places import prepare_file, prepare_folder
     from clare.pipeline.live import list_images
 
     paths = list_images(images)
+    # Before the models run, which may take hours.
+    if out is not None:
+        prepare_file(out, "--out")
+    if explain is not None:
+        prepare_folder(explain, "--explain")
     overrides = {
         "lare": {"model": sd_model, "revision": sd_revision},
         "clip": {"model": clip_model, "weights": clip_weights},
@@ -65,34 +71,41 @@ def predict(
             bar.advance(task)
             if explain is not None and verdict.margin is not None:
                 _explain(detector, verdict, image, explain)
-    _show(verdicts, detector.run.threshold, out)
+    _show(verdicts, detector, out)
     if any(verdict.margin is None for verdict in verdicts):
         raise typer.Exit(3)
 
 
 def _explain(detector: LiveDetector, verdict: Verdict, image: LiveImage, folder: Path) -> None:
+    from clare.heads.evaluation import CONTROL
     from clare.heads.explanation import plot_explanation
 
     assert image.picture is not None
-    folder.mkdir(parents=True, exist_ok=True)
     # Two folders may hold files of one name.
     place = hashlib.sha256(str(verdict.path).encode()).hexdigest()[:8]
     target = folder / f"{verdict.path.stem}-{place}.png"
     title = f"{verdict.path.name}: {verdict.verdict}, p(fake) {verdict.score:.3f}"
-    plot_explanation(detector.run.detector, image.features, image.picture, title, target)
+    title += f"\nfake from {detector.even:.3f} on"
+    if detector.run.record.config.shuffle_labels:
+        title += f"\n{CONTROL}"
+    plot_explanation(
+        detector.run.detector, image.features, image.picture, title, target, detector.timesteps
+    )
 
 
-def _show(verdicts: Sequence[Verdict], threshold: float, out: Path | None) -> None:
+def _show(verdicts: Sequence[Verdict], detector: LiveDetector, out: Path | None) -> None:
     from clare.cli.output import console, table
 
-    columns = ("path", "score", "margin", "verdict")
+    threshold = detector.run.threshold
     rows = [(v.path, v.score, v.margin, v.verdict) for v in verdicts]
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        # A row alone says what its verdict hangs on, wherever the file goes.
+        same = (threshold, "; ".join(detector.remarks))
         with out.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+            writer.writerow(("path", "score", "margin", "verdict", "threshold", "remarks"))
+            for row in rows:
+                writer.writerow(["" if cell is None else cell for cell in (*row, *same)])
         console.print(f"{out}: {len(rows)} images")
         return
     shown = [
@@ -100,4 +113,7 @@ def _show(verdicts: Sequence[Verdict], threshold: float, out: Path | None) -> No
         for path, score, margin, verdict in rows
     ]
     console.print(table(None, ("image", "verdict", "p(fake)", "margin"), shown, left=2))
-    console.print(f"fake from a margin of {threshold:.4f} on, chosen on validation")
+    console.print(
+        f"fake from p(fake) {detector.even:.4f} on, a margin of {threshold:.4f}, which was chosen "
+        "on validation"
+    )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 
 import pytest
@@ -43,6 +44,49 @@ def test_a_verdict_needs_no_store_and_equals_the_evaluated_one(clare, run, pictu
         assert float(mine["margin"]) == pytest.approx(float(row["margin"]), abs=1e-4)
         assert float(mine["score"]) == pytest.approx(float(row["score"]), abs=1e-4)
         assert mine["verdict"] == ("fake" if float(mine["margin"]) >= threshold else "real")
+
+
+def test_a_file_of_verdicts_says_what_they_hang_on(clare, run, pictures, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["shuffle_labels"] = True
+    (run / "config.json").write_text(json.dumps(config))
+    image = next((pictures / "real").iterdir())
+    code, _, err = clare("predict", run, image, "--device", "cpu", "--out", "new/found.csv")
+    assert code == 0 and "control: labels shuffled" in err and "how its faces were cropped" in err
+    threshold = json.loads((run / "val_metrics.json").read_text())["threshold"]
+    (found,) = rows_of(tmp_path / "new" / "found.csv")
+    assert float(found["threshold"]) == threshold and "control" in found["remarks"]
+    out = clare("predict", run, image, "--device", "cpu")[1]
+    even = 1 / (1 + math.exp(-threshold))
+    assert f"fake from p(fake) {even:.4f} on, a margin of {threshold:.4f}" in out
+
+
+@pytest.mark.parametrize("option", ["--out", "--explain"])
+def test_places_that_can_not_be_written_are_refused_before_the_models_run(
+    clare, run, pictures, tmp_path, monkeypatch, option
+):
+    monkeypatch.setattr("clare.cli.detection.LiveDetector", None)
+    (tmp_path / "file").write_text("kept")
+    wrong = ["file"] if option == "--explain" else [".", "file/found.csv", "/proc/found.csv"]
+    for place in wrong:
+        code, _, err = clare("predict", run, pictures, option, place)
+        assert code == 1 and f"{option} {place}" in err and "Traceback" not in err
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_the_store_of_the_environment_serves_where_the_runs_own_is_gone(
+    clare, run, tmp_path, monkeypatch
+):
+    evaluate = ("evaluate", run, "--device", "cpu", "--resamples", "0")
+    code, _, err = clare(*evaluate)
+    assert code == 1 and "--store" in err and "clare extract" not in err
+    monkeypatch.setenv("CLARE_STORE", str(tmp_path / "gone.zarr"))
+    code, out, _ = clare(*evaluate)
+    assert code == 0 and "gone.zarr" in out and "any more" in out
+    shutil.move(tmp_path / "gone.zarr", tmp_path / "features.zarr")
+    monkeypatch.setenv("CLARE_STORE", str(tmp_path / "another.zarr"))
+    code, out, _ = clare(*evaluate)
+    assert code == 0 and f"store: {tmp_path / 'features.zarr'}" in out.replace("\n", "")
 
 
 def test_explain_keeps_a_picture_an_image(clare, run, pictures, tmp_path):
