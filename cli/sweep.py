@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,7 +29,9 @@ def sweep(
             rich_help_panel=AXES,
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, as 0-4.", rich_help_panel=AXES)] = "0",
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, as 0-4. [default: 0]", rich_help_panel=AXES)
+    ] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,28 +93,22 @@ def sweep(
 ) -> None:
     """Train every combination; run again, it does only what is missing."""
     from clare.cli.output import console
-    from clare.cli.train_options import create_machine, print_leaderboard, read_base, refine
+    from clare.cli.sweep_axes import read_axes
+    from clare.cli.train_options import (
+        create_machine,
+        print_leaderboard,
+        read_base,
+        refine,
+        require_tests,
+    )
     from clare.cli.train_view import TrainView
-    from clare.data_manifests.protocol import list_trainings
-    from clare.errors import InputError
     from clare.heads.config import create_config
-    from clare.heads.sweep import expand, parse_values, run_sweep
+    from clare.heads.sweep import expand, run_sweep
     from clare.heads.sweep_table import RESULTS, leaderboard
+    from clare.heads.sweep_tests import SweepTests
+    from clare.store.feature_store import open_store
 
-    asked = {"fusion": fusion, "classifier": classifier, "fraction": fraction, "lr": lr}
-    for text in vary or []:
-        name, equals, values = text.partition("=")
-        if not equals:
-            raise InputError(f"--vary {text} is not of the form SETTING=V1,V2")
-        asked[name] = values
-    asked["seed"] = seeds
-    axes: dict[str, list[Any]] = {n: parse_values(v) for n, v in asked.items() if v is not None}
-    if protocol is not None:
-        if train or reals:
-            raise InputError(
-                "--protocol names its subsets and reals: leave --train and --reals out"
-            )
-        axes["protocol"] = [one for name in parse_values(protocol) for one in list_trainings(name)]
+    named = {"fusion": fusion, "classifier": classifier, "fraction": fraction, "lr": lr}
     common = {
         "train": train,
         "reals": reals,
@@ -120,32 +116,28 @@ def sweep(
         "batch": batch,
         "shuffle_labels": shuffle_labels or None,
     }
-    base = create_config(
-        {name: value for name, value in common.items() if value is not None},
-        read_base(preset, config),
-    )
+    common = {name: value for name, value in common.items() if value is not None}
+    axes = read_axes(named | {"seed": seeds}, protocol, vary or [], common, set_ or [])
+    base = create_config(common, read_base(preset, config))
     parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
     configs = expand(
         base, axes, lambda one: refine(one, query, tokens, features, set_ or [], parts)
     )
     machine = create_machine(device, memory, False, 0, False)
-
-    def test(run: Path) -> Any:
-        from clare.heads.evaluation import evaluate as evaluate_run
-
-        names = [name.strip() for name in str(evaluate).split(",")]
-        report = evaluate_run(run, store, names, device=machine.device).report
-        return report["macro"]["subsets"]["frame"]
-
+    subsets = require_tests(store, evaluate, configs.values()) if evaluate is not None else []
+    opened = open_store(store)
     with TrainView(epochs=False) as view:
-        results = run_sweep(
-            configs, axes, store, out, machine, view, test if evaluate is not None else None
-        )
+        tests = SweepTests(opened, subsets, device=machine.device, progress=view.testing)
+        test = tests if subsets else None
+        results = run_sweep(configs, axes, opened, out, machine, view, test)
     names = [name for name in axes if name not in ("seed", "data_seed")]
-    print_leaderboard(leaderboard(results, axes), names)
-    failed = [line for line in results if line["failure"]]
-    for line in failed:
-        console.print(line["failure"])
+    control = all(one.shuffle_labels for one in configs.values())
+    print_leaderboard(leaderboard(results, axes), names, control=control)
+    failed = [line["failure"] for line in results if line["failure"]]
+    for reason in failed:
+        console.print(reason)
+    for run, reason in tests.failures.items():
+        console.print(f"{run} was not tested: {reason}")
     console.print(f"{len(results)} runs, {len(failed)} failed: {out / RESULTS}")
-    if failed:
+    if failed or tests.failures:
         raise typer.Exit(3)

@@ -7,28 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
+from clare.cli.part_names import names_of, preset_names
+
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
 
 
 def train_head(
+    context: typer.Context,
     fusion: Annotated[
         str | None,
-        typer.Option(help="cls, lare, concat, esa, cross_attn…", rich_help_panel=HEAD),
+        typer.Option(help=f"{names_of('fusion')}. [default: the preset's]", rich_help_panel=HEAD),
     ] = None,
     classifier: Annotated[
         str | None,
         typer.Option(
-            help="linear, knn, text_similarity, coop, cocoop… [default: cocoop]",
-            rich_help_panel=HEAD,
+            help=f"{names_of('classifiers')}. [default: the preset's]", rich_help_panel=HEAD
         ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(
-            help="clare, clare-published, clip-prompt, lare2, univfd, gend, text-similarity. "
-            "[default: clare]",
-            rich_help_panel=HEAD,
-        ),
+        typer.Option(help=f"{preset_names()}. [default: clare]", rich_help_panel=HEAD),
     ] = None,
     config: Annotated[
         Path | None,
@@ -92,7 +90,12 @@ def train_head(
         typer.Option(help="Which frames: even, or first_n. [default: even]", rich_help_panel=DATA),
     ] = None,
     store: Annotated[
-        Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
+        Path,
+        typer.Option(
+            envvar="CLARE_STORE",
+            help="The feature store; beside --resume the run's own, if none is named.",
+            rich_help_panel=DATA,
+        ),
     ] = Path("features.zarr"),
     features: Annotated[
         str | None,
@@ -179,8 +182,10 @@ def train_head(
         build_config,
         choose_folder,
         create_machine,
+        is_named,
         print_run,
         read_resumed,
+        require_tests,
     )
     from clare.cli.train_view import TrainView
     from clare.heads.training import train_run
@@ -209,11 +214,15 @@ def train_head(
     }
     machine = create_machine(device, memory, compile_, every_k, tensorboard)
     if resume is not None:
-        chosen, source = read_resumed(resume, store, [*options.values(), preset, config, out])
+        others = (preset, config, out, query, tokens, features, set_ or None)
+        named = is_named(context, "store")
+        chosen, source = read_resumed(resume, store, named, [*options.values(), *others])
         folder = resume
     else:
         chosen = build_config(preset, config, options, query, tokens, features, set_ or [])
         folder, source = choose_folder(out, chosen), store
+    if evaluate is not None:
+        require_tests(source, evaluate, [chosen])
     with TrainView() as view:
         train_run(chosen, source, folder, machine, view)
     print_run(folder)

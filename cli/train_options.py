@@ -8,8 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import typer
+
+from clare.cli.lists import split_names
 from clare.cli.output import console, table
 from clare.errors import InputError
+from clare.heads import fusion
 from clare.heads.config import (
     DEFAULT_PRESET,
     TrainConfig,
@@ -19,9 +23,14 @@ from clare.heads.config import (
     read_preset,
 )
 from clare.heads.features import Memory
-from clare.heads.runs import VAL_METRICS, RunRecord
+from clare.heads.parts import Fusion
+from clare.heads.rows import subsets_of
+from clare.heads.runs import VAL_METRICS, RunRecord, open_own_store
 from clare.heads.training import Machine
+from clare.heads.unseen import list_wanted
+from clare.plugins import find_part, list_parts
 from clare.settings import parse_assignments
+from clare.store.feature_store import open_store
 
 SHOWN = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_0.5")
 
@@ -91,18 +100,64 @@ def refine(
         elif "cross_attn" not in known:
             raise InputError(f"--query is for cross_attn; {config.fusion} has no such choice")
     if tokens is not None:
-        config = replace(config, fields={**config.fields, "tokens": tokens})
+        if reads_tokens(config.fusion):
+            config = replace(config, fields={**config.fields, "tokens": tokens})
+        elif not any(map(reads_tokens, known.intersection(list_parts(fusion)))):
+            raise InputError(f"--tokens is for fusions that read tokens; {config.fusion} has none")
     if features is not None:
         config = replace(config, features={**config.features, **_fingerprints(features)})
     return assign_settings(config, parse_assignments(assignments), known=known)
 
 
-def read_resumed(run: Path, store: Path, given: Iterable[Any]) -> tuple[TrainConfig, Path]:
+def reads_tokens(name: str) -> bool:
+    """Whether a fusion reads tokens.
+
+    Raises:
+        InputError: there is no such fusion.
+    """
+    return "tokens" in find_part(fusion, name, Fusion).roles  # type: ignore[type-abstract]
+
+
+def is_named(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line, and not in the environment alone."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) -> list[str]:
+    """The subsets of ``--evaluate``, of which each run can be tested once it is trained.
+
+    Args:
+        store: the store.
+        evaluate: the option.
+        configs: of the runs.
+
+    Raises:
+        InputError: there is none, or a run would have nothing to be tested on.
+        StoreError: the store, or a subset, is not there.
+    """
+    names, opened = split_names(evaluate), open_store(store)
+    if not names:
+        raise InputError("--evaluate names no subset")
+    known = {(config.train, config.reals): config for config in configs}
+    for config in known.values():
+        try:
+            trained = subsets_of(opened, config)
+        except InputError:
+            continue  # training says so, in a sweep of this run alone
+        list_wanted(opened, names, trained=(config.reals, trained))
+    return names
+
+
+def read_resumed(
+    run: Path, store: Path, named: bool, given: Iterable[Any]
+) -> tuple[TrainConfig, Path]:
     """The configuration and the store of a run that is gone on with.
 
     Args:
         run: its folder.
-        store: taken where the run's own is not there any more.
+        store: taken where it was named, or where the run's own is not there any more.
+        named: whether the store was named on the command line.
         given: other options, which have no place beside ``--resume``.
 
     Raises:
@@ -114,7 +169,9 @@ def read_resumed(run: Path, store: Path, given: Iterable[Any]) -> tuple[TrainCon
     if (run / VAL_METRICS).is_file():
         raise InputError(f"{run} is finished: see `clare evaluate {run}`")
     own = Path(record.store)
-    return record.config, own if own.is_dir() else store
+    if named or (store.is_dir() and not own.is_dir()):
+        return record.config, store
+    return record.config, open_own_store(run, record).path
 
 
 def choose_folder(out: Path | None, config: TrainConfig) -> Path:
@@ -173,27 +230,57 @@ def print_run(folder: Path) -> None:
     console.print(f"{folder}: detector, history, figures and predictions on validation")
 
 
-def print_leaderboard(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Print a sweep's leaderboard: means over seeds, ranked on validation."""
+def print_leaderboard(
+    lines: Sequence[Mapping[str, Any]], names: Sequence[str], *, control: bool = False
+) -> None:
+    """Print a sweep's leaderboard: means over seeds, ranked on validation.
+
+    Args:
+        lines: of the leaderboard.
+        names: the axes that tell them apart.
+        control: whether labels were shuffled, so that the mean AUC has to be 0.5.
+    """
     columns = {"AUC": "val_auc", "balanced": "val_balanced_accuracy", "EER": "val_eer"}
     if "test_auc" in lines[0]:
         columns["test AUC"] = "test_auc"
     console.print(
         table(
-            "leaderboard: mean and spread over seeds, ranked by AUC on validation",
-            (*names, "seeds", "failed", *columns),
+            f"leaderboard{' of controls, labels shuffled' if control else ''}: mean over seeds ± "
+            "standard deviation, ranked by AUC on validation",
+            (*names, "seeds", "failed", *columns, "95 % of the mean AUC"),
             [
                 (
                     *(line[name] for name in names),
                     line["seeds"],
                     line["failed"],
                     *(_mean(line[name], line[f"{name}_spread"]) for name in columns.values()),
+                    _interval(line),
                 )
                 for line in lines
             ],
             left=len(names),
         )
     )
+    for line in lines if control else ():
+        where = ", ".join(f"{name} {line[name]}" for name in names)
+        console.print(f"control{where and f' ({where})'}: {_verdict(line)}")
+
+
+def _verdict(line: Mapping[str, Any]) -> str:
+    """Whether the mean of a control is that of guessing, as far as its seeds tell."""
+    low, high = line["val_auc_low"], line["val_auc_high"]
+    if low is None:
+        return "one shuffle tells nothing; take twenty, --seeds 0-19"
+    found = f"the mean AUC over {line['seeds']} shuffles is {line['val_auc']:.3f}, 95 % interval "
+    found += f"{low:.3f} to {high:.3f}"
+    if low <= 0.5 <= high:
+        return f"{found}, which holds 0.5"
+    return f"{found}, which does not hold 0.5: something but the labels tells the classes"
+
+
+def _interval(line: Mapping[str, Any]) -> str:
+    low, high = line["val_auc_low"], line["val_auc_high"]
+    return "-" if low is None else f"{low:.3f} to {high:.3f}"
 
 
 def _mean(value: float | None, spread: float | None) -> str:

@@ -2,13 +2,27 @@
 
 import csv
 import json
+import os
 import re
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from clare.cli.app import app
-from clare.errors import InputError
+from clare.cli.part_names import names_of
+from clare.cli.train_view import TrainView
+from clare.errors import ClareError, InputError
+from clare.heads import classifiers, fusion
+from clare.heads.config import create_config, list_presets
+from clare.heads.sweep_tests import SweepTests
+from clare.heads.training import Machine, Observer, Plan, train_run
+from clare.plugins import list_parts
+from clare.store.feature_store import open_store
+
+LINEAR = ("--fusion", "cls", "--classifier", "linear")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +42,7 @@ def clare(store, tmp_path, monkeypatch):
 
     def run(*command):
         result = CliRunner().invoke(app, list(command))
-        if isinstance(result.exception, InputError):
+        if isinstance(result.exception, ClareError):
             raise result.exception
         assert result.exit_code == 0, result.output
         return result.output
@@ -79,14 +93,81 @@ def test_train_and_test_in_one_command(clare, tmp_path):
         (("--memory", "tape"), "--memory tape is not one of auto, device, host, disk"),
         (("--features", "lare"), "not of the form EXTRACTOR=FINGERPRINT"),
         (("--resume", "run", "--lr", "1"), "leave other options out"),
+        (("--resume", "run", "--query", "mean"), "leave other options out"),
+        (("--resume", "run", "--tokens", "clip_tokens"), "leave other options out"),
+        (("--resume", "run", "--features", "clip=aa"), "leave other options out"),
+        (("--resume", "run", "--set", "train.lr=1"), "leave other options out"),
+        (("--tokens", "clip_tokens", "--fusion", "cls"), "--tokens is for fusions that read"),
+        ((*LINEAR, "--evaluate", ","), "--evaluate names no subset"),
+        ((*LINEAR, "--evaluate", "real"), "real has reals alone in split test"),
+        ((*LINEAR, "--out", "file"), "file is a file; name a folder with --out"),
+        ((*LINEAR, "--out", "file/run"), "something that is not a folder stands there"),
         (("--resume", "run"), "is missing"),
         (("--train", "toy", "--classifier", "linear"), "--reals NAME"),
         (("--set", "coop.n_ctx=4"), r"--set coop\.… names no part"),
     ],
 )
-def test_what_can_not_be_is_refused_in_a_sentence(clare, options, message):
-    with pytest.raises(InputError, match=message):
+def test_what_can_not_be_is_refused_in_a_sentence(clare, tmp_path, options, message):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ClareError, match=message):
         clare("train-head", *options)
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").glob("*/*"))
+
+
+def test_a_wrong_test_is_refused_before_training(clare, tmp_path):
+    for command in (("train-head", *LINEAR), ("sweep", *LINEAR)):
+        with pytest.raises(ClareError, match="no subset 'none'"):
+            clare(*command, "--evaluate", "toy,none", "--out", "out")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def begun(clare, monkeypatch):
+    """A run that stopped after an epoch, on a store of its own that has moved since."""
+
+    class Stop(Observer):
+        def epoch(self, run, record):
+            raise KeyboardInterrupt
+
+    def begin(store, moved):
+        shutil.copytree(os.environ["CLARE_STORE"], store)
+        config = create_config({"fusion": "cls", "classifier": "linear", "epochs": 2})
+        with pytest.raises(KeyboardInterrupt):
+            train_run(config, store, Path("run"), Machine(checkpoint_seconds=0), Stop())
+        store.rename(moved)
+
+    return begin
+
+
+def test_a_run_goes_on_where_its_store_is_now(clare, begun, tmp_path, monkeypatch):
+    begun(tmp_path / "first.zarr", tmp_path / "second.zarr")
+    monkeypatch.setenv("CLARE_STORE", str(tmp_path / "none.zarr"))
+    with pytest.raises(ClareError, match=r"store of run is not at .*first.zarr any more; name it"):
+        clare("train-head", "--resume", "run")
+    told = clare("train-head", "--resume", "run", "--store", str(tmp_path / "second.zarr"))
+    assert "clare evaluate run" in told
+    clare("evaluate", "run", "--store", str(tmp_path / "second.zarr"))
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["store"] == str(tmp_path / "second.zarr")
+
+
+def test_a_store_that_is_named_is_taken(clare, begun, tmp_path):
+    begun(tmp_path / "first.zarr", tmp_path / "second.zarr")
+    shutil.copytree(tmp_path / "second.zarr", tmp_path / "first.zarr")
+    with pytest.raises(ClareError, match=r"no feature store at .*none.zarr"):
+        clare("train-head", "--resume", "run", "--store", str(tmp_path / "none.zarr"))
+    clare("train-head", "--resume", "run", "--store", str(tmp_path / "second.zarr"))
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["store"] == str(tmp_path / "second.zarr")
+
+
+def test_the_help_lists_what_stands_in_the_packages(clare, tmp_path, monkeypatch):
+    told = " ".join(clare("train-head", "--help").replace("│", " ").split())
+    for names in (list_parts(fusion), list_parts(classifiers), list_presets()):
+        assert ", ".join(names) in told
+    (tmp_path / "film.py").write_text("")
+    monkeypatch.setattr(fusion, "__path__", [*fusion.__path__, str(tmp_path)])
+    assert "film" in names_of("fusion") and "clare.heads.fusion.film" not in sys.modules
 
 
 def test_a_finished_run_is_not_resumed(clare):
@@ -111,3 +192,79 @@ def test_a_sweep_of_several_parts(clare, tmp_path):
     assert config["fusion_settings"] == {"query": "mean"}
     assert config["classifier_settings"] == {"n_ctx": 2}
     assert (config["weight_decay"], config["seed"]) == (0.1, 1)
+
+
+SWEEP = ("sweep", *LINEAR, "--epochs", "1", "--out", "many")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--lr", "1e-4", "--vary", "lr=1e-3"), "lr stands in --lr and in --vary lr=1e-3"),
+        (("--seeds", "1", "--vary", "seed=2"), "seed stands in --seeds and in --vary"),
+        (("--vary", "batch=1", "--vary", "batch=2"), "batch stands in --vary batch=1 and in"),
+        (("--vary", "epochs=1,2"), "epochs stands in --epochs and in --vary"),
+        (("--lr", "1e-4,1", "--set", "train.lr=1"), r"lr is an axis, and --set train\.lr would"),
+        (("--tokens", "clip_tokens"), "--tokens is for fusions that read tokens; cls has none"),
+        (("--out", "file"), "file is a file; name a folder with --out"),
+        (("--evaluate", "toy,none"), "no subset 'none'"),
+    ],
+)
+def test_what_a_sweep_can_not_be_is_refused(clare, tmp_path, options, message):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ClareError, match=message):
+        clare(*SWEEP, *options)
+    assert not (tmp_path / "many").exists()
+
+
+def test_tokens_go_to_the_fusions_that_read_them(clare, tmp_path):
+    axes = ("--fusion", "cls,esa", "--classifier", "linear", "--tokens", "clip_tokens")
+    clare("sweep", *axes, "--epochs", "1", "--out", "many")
+    fields = [
+        json.loads((tmp_path / "many" / f"{name}_linear_seed-0/config.json").read_text())["config"]
+        for name in ("cls", "esa")
+    ]
+    assert [one["fields"] for one in fields] == [{}, {"tokens": "clip_tokens"}]
+
+
+def test_a_test_that_is_there_is_not_made_again(clare, tmp_path):
+    clare(*SWEEP, "--seeds", "0-1", "--evaluate", " toy, ")
+    tests = [tmp_path / "many" / f"cls_linear_seed-{n}" / "test_metrics.json" for n in (0, 1)]
+    times = [path.stat().st_mtime_ns for path in tests]
+    table = (tmp_path / "many" / "results.csv").read_bytes()
+    report = json.loads(tests[1].read_text())
+    tests[1].write_text(json.dumps({**report, "resamples": 10}))
+    clare(*SWEEP, "--seeds", "0-1", "--evaluate", "toy")
+    assert tests[0].stat().st_mtime_ns == times[0] and tests[1].stat().st_mtime_ns > times[1]
+    assert (tmp_path / "many" / "results.csv").read_bytes() == table
+    assert json.loads(tests[1].read_text()) == report
+
+
+def test_a_run_that_can_not_be_tested_leaves_the_others_alone(clare, tmp_path):
+    clare(*SWEEP, "--seeds", "0-1")
+    seen = tmp_path / "many" / "cls_linear_seed-0" / "seen.json"
+    record = json.loads(seen.read_text())
+    del record["trained"]
+    test = SweepTests(open_store(os.environ["CLARE_STORE"]), ["toy"])
+    seen.write_text(json.dumps(record))
+    assert [bool(test(Path(f"many/cls_linear_seed-{n}"))) for n in (0, 1)] == [False, True]
+    assert "seen.json is damaged" in test.failures[Path("many/cls_linear_seed-0")]
+
+
+def test_twenty_shuffles_say_what_their_mean_is(clare):
+    told = clare(*SWEEP, "--shuffle-labels", "--seeds", "0-3")
+    assert "leaderboard of controls, labels shuffled" in told
+    assert re.search(
+        r"control \(fusion cls, classifier linear\): the mean AUC over 4 shuffles is 0\.\d+, "
+        r"95 % interval 0\.\d+ to [01]\.\d+, which (holds 0\.5|does not hold 0\.5: )",
+        " ".join(told.split()),
+    )
+    one = clare("sweep", *LINEAR, "--epochs", "1", "--out", "one", "--shuffle-labels")
+    assert "one shuffle tells nothing; take twenty, --seeds 0-19" in " ".join(one.split())
+
+
+def test_groups_of_runs_are_counted(capsys):
+    together = [4, 1, 4, 2, 1, 1]
+    TrainView(epochs=False).planned(Plan(13, {}, (), [3] * 13, together, 0, ()))
+    told = capsys.readouterr().err
+    assert "13 runs to train, 2 x 4 step together, 1 x 2 step together, 3 alone" in told

@@ -22,7 +22,7 @@ def lines(path):
         return list(csv.DictReader(file))
 
 
-def seeds(*numbers):
+def seeds(*numbers: int) -> tuple[dict[str, TrainConfig], dict[str, list[str]]]:
     axes = {"seed": [str(number) for number in numbers]}
     return expand(BASE, axes), axes
 

@@ -1,0 +1,58 @@
+"""The axes of `clare sweep`: every setting is named once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from clare.data_manifests.protocol import list_trainings
+from clare.errors import InputError
+from clare.heads.sweep import parse_values
+from clare.settings import parse_assignments
+
+_OPTIONS = {"seed": "--seeds", "shuffle_labels": "--shuffle-labels"}
+_OF_PROTOCOL = ("train", "reals", "domains")
+
+
+def read_axes(
+    named: Mapping[str, str | None],
+    protocol: str | None,
+    vary: Sequence[str],
+    common: Collection[str],
+    assignments: Sequence[str],
+) -> dict[str, list[Any]]:
+    """Values by setting, the seeds last; of one seed, 0, where none is named.
+
+    Args:
+        named: comma lists by setting, of the options that are axes.
+        protocol: ``--protocol``; a name without a key stands for all its trainings.
+        vary: texts of ``--vary``.
+        common: settings that are given for all runs.
+        assignments: texts of ``--set``.
+
+    Raises:
+        InputError: a list is not usable, or a setting is named twice.
+    """
+    asked = {name: text for name, text in named.items() if text is not None}
+    given = {name: _OPTIONS.get(name, f"--{name}") for name in (*asked, *common)}
+    given |= dict.fromkeys(parse_assignments(assignments).get("train", {}), "--set")
+    given |= {"protocol": "--protocol"} if protocol is not None else {}
+    for text in vary:
+        name, equals, values = text.partition("=")
+        if not equals:
+            raise InputError(f"--vary {text} is not of the form SETTING=V1,V2")
+        if name in given:
+            raise InputError(f"{name} stands in {given[name]} and in --vary {text}: name it once")
+        asked[name], given[name] = values, f"--vary {text}"
+    for name in asked:
+        if given[name] == "--set":
+            raise InputError(f"{name} is an axis, and --set train.{name} would decide it for all")
+    if protocol is not None and set(_OF_PROTOCOL) & set(given):
+        raise InputError("--protocol names its subsets and reals: leave --train and --reals out")
+    seeds = asked.pop("seed", "0")
+    axes: dict[str, list[Any]] = {name: parse_values(text) for name, text in asked.items()}
+    axes["seed"] = parse_values(seeds)
+    if protocol is not None:
+        names = parse_values(protocol)
+        axes["protocol"] = [training for name in names for training in list_trainings(name)]
+    return axes
