@@ -32,7 +32,7 @@ CONFIG: dict[str, Any] = {
     "text_cfg": {
         "context_length": CONTEXT,
         "vocab_size": 49408,
-        "width": 64,
+        "width": 48,  # most of the file are the 49,408 rows of open_clip's vocabulary
         "heads": 4,
         "layers": 2,
     },

@@ -17,11 +17,12 @@ from clare.pipeline.mini.camera import develop, finish
 from clare.pipeline.mini.faces import Faces, list_faces, write_captions
 from clare.pipeline.mini.models import find_model
 from clare.pipeline.mini.painting import paint
+from clare.pipeline.weights import quiet
 
 STEPS = 25
 """Of the sampler (DDIM)."""
 
-GUIDANCE = 1.5
+GUIDANCE = 2.0
 """How far the caption is followed beyond what the model was trained for."""
 
 BATCH = 64
@@ -65,20 +66,23 @@ class Diffusion:
 
     Args:
         folder: in the layout of diffusers.
-        vae: folder that holds the folder vae; None means the same.
+        vae: folder that holds the folders vae and tokenizer; None means the same.
     """
 
     def __init__(self, folder: Path, vae: Path | None = None) -> None:
         import diffusers
         import transformers
 
-        self._vae = diffusers.AutoencoderKL.from_pretrained((vae or folder) / "vae").float().eval()
-        self._unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet").float().eval()
-        text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder")
+        shared = vae or folder
+        with quiet():
+            auto = diffusers.AutoencoderKL.from_pretrained(shared / "vae")
+            unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+            text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder")
+            self._tokenizer = transformers.CLIPTokenizer.from_pretrained(shared / "tokenizer")
+            config = diffusers.PNDMScheduler.load_config(folder / "scheduler")
+            self._scheduler = diffusers.DDIMScheduler.from_config(config, clip_sample=False)
+        self._vae, self._unet = auto.float().eval(), unet.float().eval()
         self._text = text.float().eval()
-        self._tokenizer = transformers.CLIPTokenizer.from_pretrained((vae or folder) / "tokenizer")
-        config = diffusers.PNDMScheduler.load_config(folder / "scheduler")
-        self._scheduler = diffusers.DDIMScheduler.from_config(config, clip_sample=False)
 
     def sample(
         self,
