@@ -92,11 +92,11 @@ def sweep(
     ] = "auto",
 ) -> None:
     """Train every combination; run again, it does only what is missing."""
+    from clare.cli.leaderboard import print_leaderboard
     from clare.cli.output import console
     from clare.cli.sweep_axes import read_axes
     from clare.cli.train_options import (
         create_machine,
-        print_leaderboard,
         read_base,
         refine,
         require_tests,

@@ -28,7 +28,8 @@ from clare.heads.preparation import (
     prepare,
     restrict_tables,
 )
-from clare.heads.run_folder import Epoch, RunFolder, hold_runs
+from clare.heads.run_folder import Epoch, RunFolder
+from clare.heads.run_locks import hold_runs
 from clare.heads.run_state import RunState
 from clare.store.feature_store import FeatureStore, open_store
 

@@ -1,0 +1,43 @@
+"""One process at a time in the folder of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from clare.errors import InputError
+from clare.store.locks import lock_file
+
+LOCKS = ".clare-runs.lock"
+"""Beside the folders of runs; see `hold_runs`."""
+
+
+@contextmanager
+def hold_runs(folders: Iterable[Path]) -> Iterator[None]:
+    """Keep other processes out of the folders of runs, for as long as this one trains them.
+
+    The lock is the kernel's and ends with its process, however that ends. A file beside the folders
+    has a byte for each of them: a sweep has more folders than a process may have open files.
+
+    Raises:
+        InputError: another process, or another thread, trains one of them.
+        StoreError: the place can't be used.
+    """
+    with ExitStack() as held:
+        for folder in folders:
+            place = folder.resolve()
+            lock, byte = lock_file(place.parent / LOCKS), _byte_of(place.name)
+            if not lock.acquire(byte):
+                raise InputError(
+                    f"{folder} is being trained by another process: wait until that ends, or name "
+                    "another folder with --out"
+                )
+            held.callback(lock.release, byte)
+        yield
+
+
+def _byte_of(name: str) -> int:
+    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 2  # a place in a file has 63 bits
