@@ -64,10 +64,15 @@ def export_clip(folder: Path, out: Path) -> None:
     state, step = read_average(folder / "clip_run")
     state = {name.removeprefix("clip."): value.contiguous() for name, value in state.items()}
     state["logit_scale"].clamp_(max=math.log(100))
-    # Words that no caption holds never learned anything: zeros, and the file packs well.
-    words = torch.zeros(CONFIG["text_cfg"]["vocab_size"], CONFIG["text_cfg"]["width"])
+    # Words that no caption holds are seeded noise as strong as the others: prompts tell them apart.
+    learned = state["token_embedding.weight"]
+    words = torch.randn(
+        (CONFIG["text_cfg"]["vocab_size"], CONFIG["text_cfg"]["width"]),
+        generator=torch.Generator().manual_seed(0),
+    )
+    words *= learned.std()
     used = json.loads((folder / "clip_run" / "used.json").read_text(encoding="utf-8"))
-    words[used] = state["token_embedding.weight"]
+    words[used] = learned
     state["token_embedding.weight"] = words
     out.mkdir(parents=True, exist_ok=True)
     halves = {
