@@ -27,9 +27,10 @@ BATCH = 64
 
 
 def main() -> None:
-    """Print a table, and write it to measured.json in the folder of models."""
+    """Print a table, and write it to a JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path, help="folder that export.py wrote")
+    parser.add_argument("out", type=Path, help="the JSON file")
     parser.add_argument("--count", type=int, default=300, help="pictures of each kind")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--timesteps", default="200")
@@ -56,7 +57,7 @@ def main() -> None:
         cells = [f"{n} {a:.3f} ({lo:.3f} to {hi:.3f})" for n, (a, lo, hi) in table[kind].items()]
         print(f"{kind:10}", "; ".join(cells), flush=True)
     record = {"count": options.count, "draws": options.draws, "auc": table}
-    (options.models / "measured.json").write_text(json.dumps(record, indent=1) + "\n")
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def describe(
