@@ -13,19 +13,21 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## draw 64 pictures, extract them with tiny models, train and test a head, report
+demo: $(READY)  ## the whole experiment in miniature: draw, extract, train two heads, test, report
 	rm -rf demo
-	$(BIN)/clare draw demo/pictures --count 64
-	$(BIN)/clare extract --real demo/pictures/real --fake toy=demo/pictures/fake \
-		--backbone tiny --store demo/features.zarr
+	$(BIN)/clare draw demo/pictures --mini --count 200 --kinds sampled,unseen,swap
+	$(BIN)/clare extract --subset reals,sampled,unseen,swap --manifests demo/pictures/manifests \
+		--root demo/pictures --backbone mini --store demo/features.zarr
 	$(BIN)/clare store info demo/features.zarr
 	$(BIN)/clare store verify demo/features.zarr
 	$(BIN)/clare store stats demo/features.zarr
-	$(BIN)/clare train-head --store demo/features.zarr --train toy --reals real \
-		--fusion cross_attn --out demo/run
-	$(BIN)/clare evaluate demo/run --baselines
-	$(BIN)/clare predict demo/run demo/pictures/fake/0000.jpg --explain demo/explained
-	$(BIN)/clare report demo/run --out demo/report.html
+	$(BIN)/clare train-head --store demo/features.zarr --train sampled --reals reals \
+		--fusion cls --classifier linear --out demo/clip-only
+	$(BIN)/clare train-head --store demo/features.zarr --train sampled --reals reals \
+		--fusion cross_attn --query mean --epochs 20 --out demo/clare
+	$(BIN)/clare evaluate demo/clip-only demo/clare --subset sampled,unseen,swap --baselines
+	$(BIN)/clare predict demo/clare demo/pictures/sampled/000008.jpg --explain demo/explained
+	$(BIN)/clare report demo/clip-only demo/clare --out demo/report.html
 	@echo "Open demo/report.html in a browser; more pictures: demo/explained/*.png"
 
 test: $(READY)  ## the whole suite: offline, on a CPU
