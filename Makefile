@@ -13,7 +13,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## the whole experiment in miniature: draw, extract, train two heads, test, report
+demo: $(READY)  ## the whole experiment in miniature: draw, extract, train three heads, test, report
 	rm -rf demo
 	$(BIN)/clare draw demo/pictures --mini --count 200 --kinds sampled,unseen,swap
 	$(BIN)/clare extract --subset reals,sampled,unseen,swap --manifests demo/pictures/manifests \
@@ -24,10 +24,12 @@ demo: $(READY)  ## the whole experiment in miniature: draw, extract, train two h
 	$(BIN)/clare train-head --store demo/features.zarr --train sampled --reals reals \
 		--fusion cls --classifier linear --out demo/clip-only
 	$(BIN)/clare train-head --store demo/features.zarr --train sampled --reals reals \
+		--fusion lare --classifier linear --epochs 60 --out demo/lare-only
+	$(BIN)/clare train-head --store demo/features.zarr --train sampled --reals reals \
 		--fusion cross_attn --query mean --epochs 20 --out demo/clare
-	$(BIN)/clare evaluate demo/clip-only demo/clare --subset sampled,unseen,swap --baselines
+	$(BIN)/clare evaluate demo/clip-only demo/lare-only demo/clare --subset sampled,unseen,swap --baselines
 	$(BIN)/clare predict demo/clare demo/pictures/sampled/000008.jpg --explain demo/explained
-	$(BIN)/clare report demo/clip-only demo/clare --out demo/report.html
+	$(BIN)/clare report demo/clip-only demo/lare-only demo/clare --out demo/report.html
 	@echo "Open demo/report.html in a browser; more pictures: demo/explained/*.png"
 
 test: $(READY)  ## the whole suite: offline, on a CPU
