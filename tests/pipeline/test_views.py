@@ -17,19 +17,22 @@ def encoded(image, container="PNG", **options):
 
 
 def blob(size, dice):
-    """A few white shapes on black: where the picture is bright, its mask is set."""
+    """White on black, off the middle: where the picture is bright, its mask is set.
+
+    One shape alone: the gap between two may be too narrow to survive in a small mask.
+    """
     width, height = size
     image = Image.new("L", size)
-    draw = ImageDraw.Draw(image)
-    for _ in range(3):
-        x, y = dice.uniform(0, 0.6) * width, dice.uniform(0, 0.6) * height
-        draw.rectangle((x, y, x + width * 0.35, y + height * 0.35), fill=255)
+    x, y = dice.uniform(0, 0.6) * width, dice.uniform(0, 0.6) * height
+    corner = (x + width * 0.35, y + height * 0.35)
+    ImageDraw.Draw(image).rectangle((x, y, *corner), fill=255)
     return image
 
 
 def eroded(marked, by):
-    """Pixels whose whole neighbourhood is marked; beyond the image counts as marked."""
-    padded = np.pad(marked, by, constant_values=True)
+    """Pixels whose whole neighbourhood is marked, and in the image: at an edge a strip may go on
+    beyond it, or end there."""
+    padded = np.pad(marked, by, constant_values=False)
     height, width = marked.shape
     shifts = [
         padded[dy : dy + height, dx : dx + width]

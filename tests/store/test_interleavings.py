@@ -137,5 +137,5 @@ def test_store_behaves_as_the_model(tmp_path):
     StoreAgainstModel.folder = tmp_path
     run_state_machine_as_test(
         StoreAgainstModel,
-        settings=settings(max_examples=25, stateful_step_count=20, deadline=None, derandomize=True),
+        settings=settings(max_examples=25, stateful_step_count=20, deadline=None),
     )

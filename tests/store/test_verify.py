@@ -71,7 +71,7 @@ def test_verify_is_silent_on_a_store_that_is_only_begun(store):
     assert verify_store(store.path) == []
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_every_flipped_byte_is_caught_and_mended(good, tmp_path_factory, data):
     names = [name for name in contents(good) if (good / name).stat().st_size]
