@@ -22,7 +22,9 @@ def clip_of(row: Row) -> str:
         return str(columns["video_id"])
     if columns.get("frame_idx") is None:
         return ""
-    return row.sample_id.rpartition("/")[0]
+    # A row that shared its id with another has its root and path behind its own id.
+    place = f"@{columns.get('root', '')}/{columns.get('path', '')}"
+    return row.sample_id.removesuffix(place).rpartition("/")[0]
 
 
 def choose_frames(rows: Sequence[Row], frames: int | None, sampling: Sampling) -> list[int]:

@@ -33,10 +33,10 @@ def ties_of(row: Row) -> list[tuple[str, str]]:
     found = []
     if columns.get("video_id"):
         found.append(("video", f"{columns.get('subset', '')}/{columns['video_id']}"))
-    for identity in str(columns.get("source_ids") or "").split("|"):
-        if identity.strip():
+    for identity in map(str.strip, str(columns.get("source_ids") or "").split("|")):
+        if identity:
             domain = columns.get("domain")
-            found.append(("identity", f"{domain}/{identity.strip()}" if domain else identity))
+            found.append(("identity", f"{domain}/{identity}" if domain else identity))
     if knows_content(row):
         found.append(("image", row.content))
     return found
