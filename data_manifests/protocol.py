@@ -11,7 +11,8 @@ A protocol is a YAML file with these keys, and no others:
   ``split`` and ``beside``; see `Target`. Each fake in each domain is a set of its own, measured by
   itself.
 
-``train`` or ``test`` may be the name or the path of another protocol, whose part it then is.
+``train`` or ``test`` may be the name or the path of another protocol, whose part it then is;
+``train`` of one of its ways too, as ``NAME/KEY``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Target:
         name: the subset's, with ``_<domain>`` where it is one domain of it.
         fakes: the subset.
         domain: only its rows of this domain, beside reals of this domain; all if empty.
-        reals: subsets whose real rows stand beside the fakes; the subset's own if empty.
+        reals: subsets whose real rows stand beside the fakes, and each of which has to have some;
+            the subset's own if empty.
         split: ``test``, or ``val``.
         beside: measured, but not part of any mean.
     """
@@ -271,11 +273,33 @@ def _parse(name: str) -> dict[str, Any]:
 def _part(where: str, key: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """``train`` or ``test``, that of another protocol if a name stands there."""
     part = found.get(key, {})
-    if isinstance(part, str):
-        part = _parse(part).get(key)
+    way = ""
+    names: list[str] = []
+    while isinstance(part, str):
+        name, asked = split_name(part)
+        if asked and key == "train":  # tests are the same however a detector is trained
+            if way:
+                raise InputError(
+                    f"{where}: protocol {names[-1]} has one training: leave /{way} out"
+                )
+            way = asked
+        if name in names:
+            raise InputError(f"{where}: {key} goes round in a circle: {', '.join([*names, name])}")
+        names.append(name)
+        part = _parse(name).get(key)
     if not isinstance(part, dict):
         raise InputError(f"{where}: {key} is neither a mapping nor the name of a protocol with one")
-    return dict(part)
+    return _way(where, part, names[-1], way) if way else dict(part)
+
+
+def _way(where: str, part: Mapping[str, Any], name: str, way: str) -> dict[str, Any]:
+    """A protocol's ``train`` with the fakes of one of its ways alone."""
+    fakes = part.get("fakes")
+    ways = {str(one): fakes[one] for one in fakes} if isinstance(fakes, dict) else {}
+    if way not in ways:
+        known = ", ".join(f"{name}/{one}" for one in ways) or name
+        raise InputError(f"{where}: there is no training {name}/{way}, but {known}")
+    return {**part, "fakes": ways[way]}
 
 
 def _trainings(where: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Training]]:
