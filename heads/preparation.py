@@ -156,7 +156,8 @@ def rows_key(config: TrainConfig) -> object:
     """Equal for configurations that take the same rows of a store."""
     share = (config.fraction, config.data_seed) if config.fraction < 1 else None
     rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
-    return rows, share, fields_of(config)
+    # A protocol refuses rows that the same subsets without its name may take.
+    return rows, share, fields_of(config), config.protocol
 
 
 def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples, Seen]:

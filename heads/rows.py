@@ -84,8 +84,7 @@ def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
         rest = [name for name in config.train if name in there]
         raise InputError(
             f"protocol {config.protocol} trains on {', '.join(absent)}, not in {store.path}: "
-            f"`clare extract --protocol {config.protocol}` adds it"
-            + (f", or leave it out with --train {','.join(rest)}" if rest else "")
+            + _advice(config.protocol, rest)
         )
     return tuple(sorted(names))
 
@@ -100,7 +99,8 @@ def choose_samples(
     fraction is one of training, of whole videos, within subset and label.
 
     Raises:
-        InputError: a class is missing, or an image has two labels.
+        InputError: a class is missing, or a subset of the run's protocol is, or an image has two
+            labels.
     """
     complete = table.complete(fields)
     groups: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
@@ -115,7 +115,10 @@ def choose_samples(
     frames = choose_frames(
         [table.rows[views[0]] for views in chosen], config.frames, config.sampling
     )
-    chosen = _without_copies([chosen[place] for place in frames], table.rows)
+    chosen = [chosen[place] for place in frames]
+    if config.protocol is not None:
+        _require_all(chosen, table.rows, config, config.protocol, split)
+    chosen = _without_copies(chosen, table.rows)
     if split == "train" and config.fraction < 1:
         chosen = _take_fraction(chosen, table.rows, config.fraction, config.data_seed)
     samples = _pack(chosen, table.rows)
@@ -172,6 +175,34 @@ def _take_fraction(
             taken += groups[name]
             got += len(groups[name])
     return [chosen[number] for number in sorted(taken)]
+
+
+def _require_all(
+    chosen: Sequence[dict[int, int]],
+    rows: Sequence[Row],
+    config: TrainConfig,
+    protocol: str,
+    split: Split,
+) -> None:
+    """Refuse a protocol without some of its subsets: it would be another one."""
+    columns = [rows[places[0]].columns for places in chosen]
+    there = {(one["subset"], one["label"]) for one in columns}
+    fakes = [name for name in config.train if (name, 1) not in there]
+    reals = [name for name in config.reals if (name, 0) not in there]
+    if not fakes and not reals:
+        return
+    rest = [] if reals else [name for name in config.train if name not in fakes]
+    where = f" of domain {', '.join(config.domains)}" if config.domains else ""
+    raise InputError(
+        f"protocol {protocol} trains on {', '.join(fakes + reals)}, of which the store has no "
+        f"complete rows{where} in split {split}: {_advice(protocol, rest)}"
+    )
+
+
+def _advice(protocol: str, rest: Sequence[str]) -> str:
+    """How a protocol gets what it lacks, or is trained without it on the rest of its fakes."""
+    leave = f", or leave it out with --train {','.join(rest)}" if rest else ""
+    return f"`clare extract --protocol {protocol}` adds it{leave}"
 
 
 def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, split: Split) -> None:
