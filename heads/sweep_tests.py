@@ -9,11 +9,12 @@ from typing import Any
 
 from clare.errors import ClareError
 from clare.heads.evaluation import evaluate
+from clare.heads.predictions import read_predictions
 from clare.heads.readings import Readings
-from clare.heads.report import METRICS
-from clare.heads.runs import VAL_METRICS
+from clare.heads.report import METRICS, PREDICTIONS
+from clare.heads.runs import VAL_METRICS, RunRecord
 from clare.heads.sweep_table import Figures
-from clare.heads.unseen import list_rows, with_label
+from clare.heads.unseen import Wanted, list_wanted
 from clare.store.feature_store import FeatureStore
 
 _AS_USUAL: Mapping[str, Any] = {
@@ -55,7 +56,7 @@ class SweepTests:
     ) -> None:
         self._store, self._subsets, self._device = store, list(subsets), device
         self._progress, self._readings = progress, Readings()
-        self._counts: dict[str, tuple[int, int]] = {}
+        self._wanted: dict[object, Wanted] = {}
         self.failures: dict[Path, str] = {}
 
     def __call__(self, run: Path) -> Figures:
@@ -89,25 +90,31 @@ class SweepTests:
             report: dict[str, Any] = json.loads((run / METRICS).read_text("utf-8"))
             late = (run / METRICS).stat().st_mtime_ns >= (run / VAL_METRICS).stat().st_mtime_ns
             usual = all(report[name] == value for name, value in _AS_USUAL.items())
-            same = report["store"] == str(self._store.path) and self._rows_stay(report)
+            same = report["store"] == str(self._store.path) and self._rows_stay(run, report)
             return report if late and usual and same else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ClareError, OSError, ValueError, KeyError, TypeError):
             return None  # none there, of an older version, or damaged: a new one replaces it
 
-    def _rows_stay(self, report: Mapping[str, Any]) -> bool:
-        """Whether the store has as many test rows as the report is of."""
+    def _rows_stay(self, run: Path, report: Mapping[str, Any]) -> bool:
+        """Whether a test of this run would be of the report's rows, beside the same reals."""
         if sorted(report["subsets"]) != sorted(self._subsets):
             return False
+        wanted = self._wanted_by(run)
         for name, found in report["subsets"].items():
-            beside = found["beside"]
-            real = sum(self._count(pool)[0] for pool in beside or [name])
-            if (found["real"], found["fake"]) != (real, self._count(name)[1]):
+            if found["beside"] != sorted(wanted.beside.get(name, ())):
                 return False
-        return True
+        scored = read_predictions(run / PREDICTIONS)
+        columns = (scored.subset, scored.sample_id, scored.label)
+        return sorted(zip(*(c.tolist() for c in columns), strict=True)) == sorted(
+            (group, row.sample_id, row.columns["label"])
+            for group, (_, _, rows) in wanted.rows.items()
+            for row in rows
+        )
 
-    def _count(self, subset: str) -> tuple[int, int]:
-        """Real and fake test rows of a subset."""
-        if subset not in self._counts:
-            rows = list_rows(self._store, subset, "test")
-            self._counts[subset] = (len(with_label(rows, 0)), len(with_label(rows, 1)))
-        return self._counts[subset]
+    def _wanted_by(self, run: Path) -> Wanted:
+        """The test rows of a run; listed once for all that were trained with the same reals."""
+        record = RunRecord.read(run)
+        trained = (record.reals, record.subsets)
+        if trained not in self._wanted:
+            self._wanted[trained] = list_wanted(self._store, self._subsets, trained=trained)
+        return self._wanted[trained]

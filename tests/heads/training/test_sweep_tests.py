@@ -1,6 +1,8 @@
 """Testing a sweep's runs: rows are read once, and what can't be tested stands aside."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +10,7 @@ from clare.heads.config import TrainConfig
 from clare.heads.dataset import FeatureDataset
 from clare.heads.evaluation import evaluate
 from clare.heads.readings import Readings
+from clare.heads.report import METRICS
 from clare.heads.sweep import expand, run_sweep
 from clare.heads.sweep_tests import SweepTests
 
@@ -68,7 +71,24 @@ def test_a_test_of_fewer_rows_is_made_again(store, sweep, tmp_path, reads, build
     reads.clear()
     SweepTests(small, ["gan"])(out / "seed-0")
     assert not reads
+    named = [replace(row, sample_id=f"new-{row.sample_id}") for row in rows["gan"]]
+    shutil.rmtree(tmp_path / "s.zarr")
+    SweepTests(build_store(tmp_path / "s.zarr", rows | {"gan": named}), ["gan"])(out / "seed-0")
+    assert sorted(reads) == [10, 10]
+    reads.clear()
     more = rows_of["plain"]("gan", 1, 88, views=2)
     shutil.rmtree(tmp_path / "s.zarr")
     SweepTests(build_store(tmp_path / "s.zarr", rows | {"gan": more}), ["gan"])(out / "seed-0")
     assert sorted(reads) == [10, 11]
+
+
+def test_a_test_beside_other_reals_is_made_again(sweep, tmp_path, reads, build_store, rows_of):
+    rows = {name: rows_of["plain"](name, int(name == "gan"), 80) for name in ("pool", "els", "gan")}
+    out = shutil.copytree(sweep, tmp_path / "out")
+    store = build_store(tmp_path / "s.zarr", rows)
+    evaluate(out / "seed-0", store, ["gan"], reals=["els"])
+    reads.clear()
+    SweepTests(store, ["gan"])(out / "seed-0")
+    assert sorted(reads) == [10, 10]
+    report = json.loads((out / "seed-0" / METRICS).read_text())
+    assert report["subsets"]["gan"]["beside"] == ["pool"]
