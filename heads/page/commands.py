@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from clare.data_manifests.protocol import read_protocol, split_name
+from clare.errors import InputError
 from clare.heads.page.findings import Finding
 from clare.heads.page.sweeps import Sweep
 from clare.heads.runs import CONFIG
@@ -50,10 +53,13 @@ def sweep_commands(sweep: Sweep, leader: Finding) -> list[str]:
         named = name in ("fusion", "classifier", "fraction", "lr", "seed")
         listed = ",".join(values)
         parts += [option, listed] if named else ["--vary", f"{name}={listed}"]
-    if leader.test is not None:
-        parts += ["--evaluate", ",".join(leader.test["subsets"])]
     folder = sweep.path.with_name(f"{sweep.path.absolute().name}-again")
-    return [_extract(leader), _line(*parts, "--out", folder)]
+    by_protocol = leader.test is not None and leader.test.get("protocol")
+    if leader.test is not None and not by_protocol:
+        parts += ["--evaluate", ",".join(leader.test["subsets"])]
+    lines = [_extract(leader), _line(*parts, "--out", folder)]
+    # A sweep tests on subsets; sets of a protocol are tested afterwards.
+    return [*lines, _evaluate(leader, folder / leader.name)] if by_protocol else lines
 
 
 def _extract(finding: Finding) -> str:
@@ -88,22 +94,34 @@ def _images(settings: Sequence[Mapping[str, Any]]) -> list[Any]:
     return parts
 
 
-def _evaluate(finding: Finding) -> str:
+def _evaluate(finding: Finding, run: Path | None = None) -> str:
+    """The test of a finding's run, or the same test of another run."""
     test = finding.test or {}
-    parts: list[Any] = ["evaluate", finding.path]
+    parts: list[Any] = ["evaluate", run or finding.path]
     if test.get("protocol"):
         parts += ["--protocol", test["protocol"]]
     else:
         parts += _pairs("--subset", [[*test["subsets"]]]) + _pairs("--reals", [test.get("reals")])
         parts += _pairs("--domains", [test.get("domains")])
-    parts += _pairs("--frames", [test.get("frames")])
-    if test.get("sampling") not in (None, "even"):
-        parts += ["--sampling", test["sampling"]]
+    usual = _usual(test.get("protocol"))
+    for name in ("frames", "sampling"):
+        parts += _pairs(f"--{name}", [test.get(name)] if test.get(name) != usual.get(name) else [])
     parts += ["--store", test["store"]] if test.get("store") != finding.record.store else []
     parts += ["--resamples", test["resamples"]] if test["resamples"] != 1000 else []
     parts += ["--baselines"] if "baselines" in test else []
     parts += ["--against", test["against"]["table"]] if "against" in test else []
     return _line(*parts)
+
+
+def _usual(protocol: str | None) -> Mapping[str, Any]:
+    """Frames and sampling of a test that are not to be said; none where nobody knows."""
+    if not protocol:
+        return {"frames": None, "sampling": "even"}
+    try:
+        tests = read_protocol(split_name(protocol)[0])
+    except InputError:
+        return {}  # a file of one's own that is gone
+    return {"frames": tests.frames, "sampling": tests.sampling}
 
 
 def _pairs(option: str, values: Iterable[Any]) -> list[Any]:
