@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +58,8 @@ def measure_subsets(
         one), ``beside`` (the subsets whose reals these are, where they are not its own), ``frame``
         and ``video`` figures (None without real video ids);
         ``categories``: by name ``subsets``, ``frame`` and ``video``, the mean over its subsets;
-        ``macro``: ``subsets`` and ``categories``, the means over either. In means, n counts what
-        the mean is over.
+        ``macro``: ``subsets`` and ``categories``, the means over either, None where there is
+        nothing to average. In means, n counts what the mean is over.
 
     Raises:
         InputError: no subset has fakes.
@@ -75,7 +75,7 @@ def measure_subsets(
         measured[name] = _levels(rows, threshold, seed, resamples, oracle, step)
         clusters[name] = len(np.unique(rows.cluster))
     alone = [name for name, places in sets.items() if (predictions.label[places] == 1).all()]
-    counted = [name for name in sets if name not in aside and name not in alone] or list(sets)
+    counted = counted_subsets(sets, aside, alone)
     kinds = {name: _category(predictions, places) for name, places in sets.items()}
     groups = {
         kind: [name for name in counted if kinds[name] == kind]
@@ -102,10 +102,25 @@ def measure_subsets(
             kind: {"subsets": groups[kind], **_plain(levels)} for kind, levels in categories.items()
         },
         "macro": {
-            "subsets": _plain(_mean([measured[name] for name in counted])),
+            "subsets": _plain(_mean([measured[name] for name in counted])) if counted else None,
             "categories": _plain(_mean(list(categories.values()))) if categories else None,
         },
     }
+
+
+def counted_subsets(
+    names: Iterable[str], aside: Collection[str], alone: Collection[str]
+) -> list[str]:
+    """The subsets that a mean is over.
+
+    Args:
+        names: all that are measured.
+        aside: those in no mean.
+        alone: those of fakes without reals; they are averaged where there is nothing else.
+    """
+    every = list(names)
+    counted = [name for name in every if name not in aside and name not in alone]
+    return counted if counted or set(aside) & set(every) else every
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,15 @@ from typing import Any
 
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import decimal, listed, said, span
+from clare.heads.report import counted_subsets
 
 TINY = (
     "The features come from small random models (the tiny backbone): every figure on this page "
     "shows that the pipeline works, and says nothing about detecting generated faces."
+)
+MINI = (
+    "The features come from the miniature, small models trained on drawn faces: figures hold for "
+    "drawn faces alone (see miniature/README.md for what they are)."
 )
 SHUFFLED = (
     "The labels were shuffled before training: this is the control, which has to find nothing on "
@@ -21,9 +26,8 @@ CHANCE = 0.5
 
 def warnings_of(findings: Sequence[Finding]) -> list[str]:
     """What a reader has to know before any figure."""
-    found = []
-    if any(one.is_tiny for one in findings):
-        found.append(TINY)
+    backbones = {name for one in findings for name in one.backbones}
+    found = [text for name, text in (("tiny", TINY), ("mini", MINI)) if name in backbones]
     shuffled = [one.name for one in findings if one.record.config.shuffle_labels]
     if shuffled:
         which = "" if len(shuffled) == len(findings) else f" ({listed(shuffled)})"
@@ -53,7 +57,12 @@ def answer_of(finding: Finding) -> str:
             f"that chose its checkpoint: {said(auc)}. Run `clare evaluate {finding.path}`."
         )
     subsets = _subsets(finding)
-    known = {name: one for name, one in subsets.items() if one["frame"]["auc"]["value"] is not None}
+    counted = counted_in(finding.test)
+    if not counted:
+        return (
+            f"Not known: {listed(list(subsets))} {'are' if len(subsets) > 1 else 'is'} in no mean."
+        )
+    known = {n: subsets[n] for n in counted if subsets[n]["frame"]["auc"]["value"] is not None}
     if not known:
         return "Not known: no tested subset has both real and fake rows."
     return f"{_verdict(finding.test, known)} {_beside_shortcuts(finding.test, known)}"
@@ -65,14 +74,22 @@ def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
     facts = [("AUC on validation", decimal(validation["value"]), span(validation))]
     if finding.test is None:
         return facts
+    counted = counted_in(finding.test)
+    if not counted:
+        return facts
     macro = finding.test["macro"]["subsets"]["frame"]
-    several = len(finding.test["subsets"])
-    of = f"mean of {several} subsets" if several > 1 else "unseen rows"
+    of = "unseen rows" if len(finding.test["subsets"]) == 1 else f"unseen rows of {counted[0]}"
+    of = f"mean of {len(counted)} subsets" if len(counted) > 1 else of
     for figure, name in (("auc", "AUC"), ("ap", "AP"), ("balanced_accuracy", "balanced accuracy")):
         one = macro.get(figure)
         if one and one["value"] is not None:
             facts.append((f"{name}, {of}", decimal(one["value"]), span(one)))
     return [*facts[1:], facts[0]]
+
+
+def counted_in(test: Mapping[str, Any]) -> list[str]:
+    """The tested subsets that the means are over."""
+    return counted_subsets(test["subsets"], test.get("aside", ()), test.get("alone", ()))
 
 
 def best_shortcut(test: Mapping[str, Any], subset: str) -> tuple[str, float] | None:

@@ -60,12 +60,11 @@ class Finding:
         return list(self.record.trained_on)
 
     @property
-    def is_tiny(self) -> bool:
-        """Whether its features come from small random models."""
-        return any(
-            made["fingerprint"]["settings"].get("backbone") == "tiny"
-            for made in self.record.extractors.values()
-        )
+    def backbones(self) -> set[str]:
+        """CLaRE's own small models that its features come from: ``tiny``, ``mini`` or neither."""
+        made = self.record.extractors.values()
+        found = {one["fingerprint"]["settings"].get("backbone") for one in made}
+        return {str(name) for name in found - {None}}
 
     def sets(self) -> dict[str, Predictions]:
         """The rows that each subset was measured on."""
@@ -103,9 +102,10 @@ def read_finding(path: Path, store: Path | None = None) -> Finding:
     if test is not None and (path / PREDICTIONS).is_file():
         predictions = read_predictions(path / PREDICTIONS)
     elif test is not None:
+        protocol = f" --protocol {test['protocol']}" if test.get("protocol") else ""
         missing.append(
             f"{path / PREDICTIONS} is missing, so there are no curves and no single images: "
-            f"run `clare evaluate {path}` again."
+            f"run `clare evaluate {path}{protocol}` again."
         )
     opened = _open(store, record.store, missing)
     tested = opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clare.heads.page.answer import against_shortcut
+from clare.heads.page.answer import against_shortcut, counted_in
 from clare.heads.page.blocks import Block, Cell, Heading, Plots, Section, Table, Text, row
 from clare.heads.page.figures import roc_plot, score_plots
 from clare.heads.page.findings import Finding
@@ -65,13 +65,14 @@ def shortcuts(findings: Sequence[Finding]) -> list[Block]:
     for finding in findings:
         test = finding.test or {}
         measured = test.get("baselines")
+        protocol = f" --protocol {test['protocol']}" if test.get("protocol") else ""
         which = f" of {finding.name}" if len(findings) > 1 else ""
         if not measured:
             blocks.append(
                 Text(
                     f"What format, size, bytes and plain pixel statistics alone tell about the "
-                    f"test rows{which} was not measured: run `clare evaluate {finding.path} "
-                    "--baselines`."
+                    f"test rows{which} was not measured: run `clare evaluate {finding.path}"
+                    f"{protocol} --baselines`."
                 )
             )
             continue
@@ -112,8 +113,8 @@ def _of_run(finding: Finding) -> list[Block]:
     for name, count in test.get("skipped", {}).items():
         blocks.append(Text(f"{name}: {count} rows have no features and are left out.", "note"))
     blocks += [Text(f"{name}: {why}.", "note") for name, why in test.get("absent", {}).items()]
-    if test.get("aside"):
-        blocks.append(Text(f"In no mean: {listed(test['aside'])}.", "note"))
+    if outside := [name for name in test["subsets"] if name not in counted_in(test)]:
+        blocks.append(Text(f"In no mean: {listed(outside)}.", "note"))
     blocks += [Text(note, "note") for note in test.get("notes", ())]
     sets = finding.sets()
     aucs = {name: found["frame"]["auc"]["value"] for name, found in test["subsets"].items()}
@@ -134,8 +135,8 @@ def _level_rows(test: Mapping[str, Any], level: str) -> list[list[Cell]]:
     if len(kinds) > 1:
         several = [(f"{kind}, mean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
         several.append((f"mean of {len(kinds)} categories", macro["categories"]))
-    if len(test["subsets"]) > 1:
-        several.append((f"mean of {len(test['subsets'])} subsets", macro["subsets"]))
+    if len(counted := counted_in(test)) > 1:
+        several.append((f"mean of {len(counted)} subsets", macro["subsets"]))
     rows += [row(name, "", *_figures(one[level])) for name, one in several if one[level]]
     return rows
 

@@ -1,0 +1,82 @@
+"""What a page says of runs: what counts in a mean, the commands that repeat it, its warnings."""
+
+from pathlib import Path
+
+import pytest
+
+from clare.heads.config import TrainConfig
+from clare.heads.page.answer import MINI, TINY, answer_of, facts_of, warnings_of
+from clare.heads.page.commands import commands_of, sweep_commands
+from clare.heads.page.findings import Finding
+from clare.heads.page.results import results, shortcuts
+from clare.heads.page.sweeps import Sweep
+from clare.heads.runs import RunRecord
+
+
+def figures(auc):
+    return {"frame": {"auc": auc and {"value": auc, "low": auc - 0.1, "high": auc, "n": 9}}}
+
+
+def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, **test):
+    """A run that was tested on subsets of these AUC."""
+    subsets = {
+        name: {"real": 5, "fake": 4, "category": "FS", "beside": [], "video": None, **figures(auc)}
+        for name, auc in aucs.items()
+    }
+    report = {
+        "threshold": 0.0, "resamples": 1000, "subsets": subsets, "categories": {},
+        "store": "s", "aside": list(aside), "alone": list(alone), **test,
+        "macro": {"subsets": mean and {**figures(mean), "video": None}, "categories": None},
+    }  # fmt: skip
+    record = RunRecord(TrainConfig(), "s", ("own",), {}, extractors or {}, (), {}, {})
+    validation = {"metrics": {"auc": {"value": 0.9, "low": 0.8, "high": 1.0, "n": 9}}}
+    return Finding(Path("run"), record, validation, [], report, None, None, None, ())
+
+
+def said(finding):
+    return f"{answer_of(finding)} {facts_of(finding)} {results([finding])}"
+
+
+def test_what_is_in_no_mean_is_not_counted_in_the_answer():
+    aucs = {"a": 0.7, "b": 0.8, "own": 0.99, "bare": 0.2}
+    finding = make_finding(aucs, aside=["own"], alone=["bare"], mean=0.75)
+    assert "over 2 subsets" in answer_of(finding) and "on 2 of 2" in answer_of(finding)
+    assert "from 0.700 on a to 0.800 on b" in answer_of(finding)
+    assert "mean of 2 subsets" in said(finding) and "of 4 subsets" not in said(finding)
+    assert "In no mean: own and bare" in said(finding)
+
+
+@pytest.mark.parametrize("aucs", [{"own": 0.99}, {"own": 0.99, "owned": 0.9}])
+def test_where_all_is_in_no_mean_there_is_none(aucs):
+    finding = make_finding(aucs, aside=list(aucs))
+    assert "Not known" in answer_of(finding) and "in no mean" in answer_of(finding)
+    assert [name for name, _, _ in facts_of(finding)] == ["AUC on validation"]
+    assert "mean of" not in said(finding)
+
+
+def test_a_protocols_test_is_repeated_by_its_protocol():
+    usual = {"protocol": "p3-unknown", "frames": 8, "sampling": "even"}
+    finding = make_finding({"sd21_cdf": 0.7}, mean=0.7, **usual)
+    assert commands_of([finding])[-1] == "clare evaluate run --protocol p3-unknown"
+    sweep = sweep_commands(Sweep(Path("sweep"), {"seed": ["0"]}, []), finding)
+    assert not any("--evaluate" in line for line in sweep)
+    assert sweep[-1].startswith("clare evaluate sweep-again/run --protocol p3-unknown")
+    other = make_finding(
+        {"sd21_cdf": 0.7}, mean=0.7, **usual | {"frames": 2, "sampling": "first_n"}
+    )
+    assert "--frames 2 --sampling first_n" in commands_of([other])[-1]
+    gone = make_finding({"a": 0.7}, mean=0.7, **usual | {"protocol": "gone.yaml"})
+    assert "--protocol gone.yaml --frames 8 --sampling even" in commands_of([gone])[-1]
+    plain = make_finding({"a": 0.7}, mean=0.7, sampling="even", frames=None)
+    assert (
+        "--frames" not in commands_of([plain])[-1] and "--sampling" not in commands_of([plain])[-1]
+    )
+    assert "--evaluate a" in sweep_commands(Sweep(Path("sweep"), {}, []), plain)[-1]
+    assert "clare evaluate run --protocol p3-unknown --baselines" in str(shortcuts([finding]))
+
+
+@pytest.mark.parametrize(("backbone", "said"), [("mini", [MINI]), ("tiny", [TINY]), (None, [])])
+def test_small_models_are_told_before_any_figure(backbone, said):
+    settings = {"backbone": backbone} if backbone else {}
+    made = {"clip": {"fingerprint": {"settings": settings}}}
+    assert warnings_of([make_finding({"a": 0.7}, mean=0.7, extractors=made)]) == said
