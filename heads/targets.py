@@ -67,22 +67,20 @@ def leave_out_bare(unseen: UnseenRows, protocol: Protocol) -> UnseenRows:
             continue
         pools = unseen.beside.get(name, ())
         bare = [] if unseen.has_label(name, 1) else [target.fakes]
-        if not any(unseen.has_label(group, 0) for group in pools or [name]):
-            bare += target.reals or [target.fakes]
+        bare += [
+            unseen.datasets[group].subsets[0]
+            for group in pools or [name]
+            if not unseen.has_label(group, 0)
+        ]
         if bare:
             absent[name] = f"{', '.join(dict.fromkeys(bare))} {NO_FEATURES}"
         else:
-            filled = [group for group in pools if unseen.has_label(group, 0)]
-            kept |= dict.fromkeys([name, *filled])
+            kept |= dict.fromkeys([name, *pools])
     return replace(
         unseen,
         datasets={group: unseen.datasets[group] for group in kept},
         places={group: unseen.places[group] for group in kept},
-        beside={
-            name: tuple(pool for pool in pools if pool in kept)
-            for name, pools in unseen.beside.items()
-            if name in kept
-        },
+        beside={name: pools for name, pools in unseen.beside.items() if name in kept},
         skipped={group: count for group, count in unseen.skipped.items() if group in kept},
         absent=absent,
     )
@@ -92,7 +90,7 @@ def list_targets(store: FeatureStore, protocol: Protocol) -> Wanted:
     """Every set that the store can fill, with its reals, and why it can't fill the others."""
     there = set(store.subsets())
     names = {target.name for target in protocol.targets}
-    wanted = Wanted()
+    wanted = Wanted(protocol=protocol.name)
 
     @cache  # many fakes share a pool
     def listed(subset: str, split: str) -> list[Row]:
@@ -107,29 +105,30 @@ def list_targets(store: FeatureStore, protocol: Protocol) -> Wanted:
     for target in protocol.targets:
         missing = [name for name in (target.fakes, *target.reals) if name not in there]
         rows = of_target(target.fakes, target)
-        pools = {
-            _pool_name(name, target, names): (name, target.split, reals)
-            for name in target.reals
-            if (reals := with_label(of_target(name, target), 0))
-        }
+        pools = {name: with_label(of_target(name, target), 0) for name in target.reals}
+        empty = [name for name, reals in pools.items() if not reals]
+        if not target.reals and not has_label(rows, 0):
+            empty = [target.fakes]
         if missing:
             wanted.absent[target.name] = f"{', '.join(missing)} is not in the store"
-        elif not has_label(rows, 1) or not (pools or (not target.reals and has_label(rows, 0))):
-            wanted.absent[target.name] = _lack(target, rows)
+        elif empty or not has_label(rows, 1):
+            wanted.absent[target.name] = _lack(target, rows, empty)
         else:
             if target.reals:
                 rows = with_label(rows, 1)
-                wanted.beside[target.name] = tuple(pools)
-            wanted.rows |= {target.name: (target.fakes, target.split, rows), **pools}
+                wanted.beside[target.name] = tuple(_pool_name(p, target, names) for p in pools)
+            wanted.rows[target.name] = (target.fakes, target.split, rows)
+            for pool, reals in pools.items():
+                wanted.rows[_pool_name(pool, target, names)] = (pool, target.split, reals)
     return wanted
 
 
-def _lack(target: Target, rows: Sequence[Row]) -> str:
+def _lack(target: Target, rows: Sequence[Row], empty: Sequence[str]) -> str:
     """Why a set can't be tested although its subsets are there."""
     where = f"split {target.split}" + (f" of domain {target.domain}" if target.domain else "")
     if not has_label(rows, 1):
         return f"{target.fakes} has no fakes in {where}"
-    return f"{', '.join(target.reals) or target.fakes} has no reals in {where}"
+    return f"{', '.join(empty)} has no reals in {where}"
 
 
 def _pool_name(pool: str, target: Target, taken: Collection[str]) -> str:

@@ -74,12 +74,14 @@ class Wanted:
         beside: see `UnseenRows`.
         absent: see `UnseenRows`.
         notes: see `UnseenRows`.
+        protocol: that asks for them, if one does.
     """
 
     rows: dict[str, tuple[str, str, list[Row]]] = field(default_factory=dict)
     beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    protocol: str = ""
 
 
 def choose_rows(
@@ -182,7 +184,7 @@ def gather(
         group: [rows[place] for place in choose_frames(rows, frames, sampling)]
         for group, (_, _, rows) in wanted.rows.items()
     }
-    _refuse_seen(run, chosen)
+    _refuse_seen(run, chosen, wanted.protocol)
     # Sets of a protocol may be parts of one subset, which is looked up once.
     found = {
         (subset, split): FeatureDataset(
@@ -285,13 +287,14 @@ def _pools(
     return tuple(found)
 
 
-def _refuse_seen(run: Run, wanted: Mapping[str, Sequence[Row]]) -> None:
+def _refuse_seen(run: Run, wanted: Mapping[str, Sequence[Row]], protocol: str) -> None:
     for name, rows in wanted.items():
         seen = [(row, shared) for row in rows if (shared := run.seen.shared_with(row))]
         if seen:
             shown = "; ".join(f"{row.sample_id} ({shared[0]})" for row, shared in seen[:SHOWN])
+            leave = f"take it out of a copy of protocol {protocol}" if protocol else "leave it out"
             raise InputError(
                 f"{len(seen)} of the {len(rows)} test rows of {name} share a video, an identity or "
-                f"an image with the training of {run.path}: {shown}; leave {name} out, or build "
-                "its manifest anew so that groups stay whole"
+                f"an image with the training of {run.path}: {shown}; {leave}, or build its "
+                "manifest anew so that groups stay whole"
             )

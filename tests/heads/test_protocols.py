@@ -202,7 +202,8 @@ test:
   frames: 4
   others: true
   sets:
-    - {fakes: [swap, other], domains: [cdf, ff], reals: [ff_real, cdf_real]}
+    - {fakes: [swap, other], domains: [cdf], reals: [cdf_real]}
+    - {fakes: [swap, other], domains: [ff], reals: [ff_real]}
     - {fakes: [own, bare, nowhere]}
     - {fakes: [own], domains: [x], beside: true}
 """
