@@ -100,10 +100,11 @@ def evaluate(
 
     Returns:
         The report, of `clare.heads.report.measure_subsets`, with ``run``, ``trained_on``,
-        ``control`` (what makes the run a control, or None), ``store``, ``split``, ``protocol``,
-        ``domains``, ``frames``, ``sampling``, ``reals``, ``skipped`` (rows without features by
-        subset), ``absent`` (why, by set of the protocol that is not there), ``aside`` (sets in no
-        mean), ``notes`` (sentences), and ``baselines`` and ``against`` where asked for.
+        ``control`` (what makes the run a control, or None), ``store``, ``split`` (or several, of a
+        protocol's sets), ``protocol``, ``domains``, ``frames``, ``sampling``, ``reals``,
+        ``skipped`` (rows without features by subset), ``absent`` (why, by set of the protocol that
+        is not there), ``aside`` (sets in no mean), ``notes`` (sentences), and ``baselines`` and
+        ``against`` where asked for.
 
     Raises:
         InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
@@ -128,7 +129,9 @@ def evaluate(
         tests = read_protocol(split_name(protocol)[0])
         frames, how = frames or tests.frames, sampling or tests.sampling
         unseen = choose_targets(opened, source, tests, frames=frames, sampling=how)
-        aside = [name for name in tests.aside(opened.record.subsets) if name in unseen.places]
+        splits = {target.split for target in tests.targets if target.name in unseen.places}
+        split = ", ".join(sorted(splits))
+        aside = [name for name in tests.aside(opened.record.all_subsets) if name in unseen.places]
     if readings is not None:
         unseen = readings.of(unseen, opened.record.digests)
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)

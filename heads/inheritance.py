@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -31,7 +32,7 @@ class Parent:
     """
 
     name: str
-    record: Mapping[str, str] | None
+    record: Mapping[str, Any] | None
     values: Mapping[str, torch.Tensor]
     seen: Seen
     note: bool = True
@@ -95,7 +96,14 @@ def open_parent(init_from: str, folder: Path) -> Parent:
             f"--init-from {init_from} is no finished run: `clare train-head` makes one"
         )
     values, digest = _read_values(path / BEST)
-    return Parent(init_from, {"run": str(path), "sha256": digest}, values, read_seen(path / SEEN))
+    before = RunRecord.read(path)
+    record = {
+        "run": str(path),
+        "sha256": digest,
+        "subsets": list(before.all_subsets),
+        "fakes": list(before.trained_on),
+    }
+    return Parent(init_from, record, values, read_seen(path / SEEN))
 
 
 def _read_values(path: Path) -> tuple[dict[str, torch.Tensor], str]:

@@ -45,7 +45,8 @@ class RunRecord:
         face_crops: how the training rows' faces were cropped, as their manifests say.
         rows: rows by split and label.
         versions: of clare, Python and torch.
-        parent: the run that it began from, ``run`` (its folder) and ``sha256`` (of its detector).
+        parent: the run that it began from, ``run`` (its folder) and ``sha256`` (of its detector);
+            ``subsets`` and ``fakes``, what it and all runs before it were trained on.
         fakes: the subsets that its fakes are of; empty in older runs.
     """
 
@@ -57,14 +58,22 @@ class RunRecord:
     face_crops: tuple[str, ...]
     rows: Mapping[str, Mapping[str, int]]
     versions: Mapping[str, str]
-    parent: Mapping[str, str] | None = None
+    parent: Mapping[str, Any] | None = None
     fakes: tuple[str, ...] = ()
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """The subsets of its fakes; older runs know only which pools were named."""
+        """The subsets of its fakes, and of the runs before it.
+
+        Older runs know only which pools were named.
+        """
         named = tuple(name for name in self.subsets if name not in self.reals)
-        return self.fakes or named or self.subsets
+        return self._with_parent("fakes", self.fakes or named or self.subsets)
+
+    @property
+    def all_subsets(self) -> tuple[str, ...]:
+        """What it, and the runs before it, were trained on, pools of reals included."""
+        return self._with_parent("subsets", self.subsets)
 
     @property
     def reals(self) -> tuple[str, ...]:
@@ -75,6 +84,9 @@ class RunRecord:
     def digests(self) -> dict[str, str]:
         """The fingerprints' digests by extractor, as a `FeatureDataset` takes them."""
         return {name: key.rpartition("-")[2] for name, key in self.fingerprints.items()}
+
+    def _with_parent(self, key: str, own: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*own, *(self.parent or {}).get(key, ())]))
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON."""

@@ -149,6 +149,8 @@ def test_the_parent_is_known_by_its_place_and_its_hash(store, tmp_path, monkeypa
     assert json.loads(Path("b/config.json").read_text())["parent"] == {
         "run": str(tmp_path / "a"),
         "sha256": hashlib.sha256(weights).hexdigest(),
+        "subsets": ["gan", "pool", "swap"],
+        "fakes": ["gan", "swap"],
     }
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
