@@ -169,22 +169,23 @@ def print_as_df40(report: Mapping[str, Any]) -> None:
         (
             f"{name}\n{found['real']} real, {found['fake']} fake",
             f"{found['frame_auc']:.3f}",
-            *(f"{one[name]:.3f}" if name in one else "–" for one in published.values()),
+            *_published(published, name),
             f"{found['video_auc']:.3f}",
             f"{found['groups']} ({found['mixed']} mixed)",
         )
         for name, found in report["lists"].items()
     ]
     if report["unknown"] is not None:
-        means = [f"{one['unknown']:.3f}" for one in published.values()]
         count = sum(not found["pool"] for found in report["lists"].values())
-        name = f"mean of {count} unknown\n(published: of 9)"
-        rows.append((name, f"{report['unknown']:.3f}", *means, "", ""))
+        means = _published(published, "unknown")
+        rows.append((f"mean of {count} unknown", f"{report['unknown']:.3f}", *means, "", ""))
     title = f"{report['run']}, protocol {report['protocol']}, as DF40's code measures"
     title += f" ({report['control']})" if report["control"] else ""
     heads = [f"{name}\npublished" for name in published]
     console.print(table(title, ("list", "frame AUC", *heads, "their\nvideo AUC", "groups"), rows))
     console.print(f"store: {report['store']}")
+    if report["unpublished"]:
+        console.print(report["unpublished"], style="yellow")
     _print_absent(report["absent"])
     console.print("\nNot figures to report as your own. What is wrong with them:", style="yellow")
     for line in report["wrong"]:
@@ -192,6 +193,10 @@ def print_as_df40(report: Mapping[str, Any]) -> None:
     console.print("What is not as its authors have it:")
     for line in report["unlike"]:
         console.print(f"- {line}")
+
+
+def _published(published: Mapping[str, Mapping[str, float]], name: str) -> list[str]:
+    return [f"{one[name]:.3f}" if name in one else "–" for one in published.values()]
 
 
 def _print_absent(absent: Mapping[str, str]) -> None:

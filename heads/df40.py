@@ -46,8 +46,6 @@ WRONG = (
 UNLIKE = (
     "their frames are in the order of their lists, which no file tells; here in the order of their "
     "numbers",
-    "their lists repeat the reals once for each method; each counts once here, and the AUC is the "
-    "same where all are repeated alike",
     "an image that they can't read becomes the first of the list, label included; here it is left "
     "out",
     "they chose checkpoints on test lists; a run of CLaRE was chosen on validation",
@@ -60,6 +58,9 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "CLIP-large": {"FSAll_cdf": 0.942, "FRAll_cdf": 0.896, "EFSAll_cdf": 0.858, "unknown": 0.898},
 }
 """Frame AUC of DF40's table 6, trained on all of it in FF++; ``unknown``: the mean of the nine."""
+
+METHODS = "p1-ff"
+"""The protocol whose trainings are the methods of each pooled category."""
 
 
 def measure_as_df40(
@@ -87,7 +88,8 @@ def measure_as_df40(
         ``run``, ``control``, ``store``, ``protocol``, ``absent``; ``lists``: by name ``real``,
         ``fake``, ``frame_auc``, ``video_auc``, ``groups``, ``mixed`` (groups of both labels),
         ``pool`` and ``sets`` (the protocol's that are in it); ``unknown``: the mean frame AUC of
-        lists that are no pool; ``wrong``, ``unlike``; ``published``.
+        lists that are no pool; ``wrong``, ``unlike``; ``published`` and ``unpublished``, see
+        `choose_published`.
 
     Raises:
         InputError: see `choose_targets`.
@@ -99,20 +101,66 @@ def measure_as_df40(
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
     rows = [row for _, row in unseen.rows()]
     predictions = Predictions.of_rows(rows, margins, unseen.groups(), unseen.beside)
+    measured = measure_lists(predictions, rows, tests)
+    figures, why = choose_published(opened.record.config.protocol, tests, measured["lists"])
     report = {
         "run": opened.path.name,
         "control": CONTROL if opened.record.config.shuffle_labels else None,
         "store": str(source.path),
         "protocol": tests.name,
         "absent": dict(unseen.absent),
-        **measure_lists(predictions, rows, tests),
+        **measured,
         "wrong": list(WRONG),
         "unlike": list(UNLIKE),
-        "published": PUBLISHED,
+        "published": figures,
+        "unpublished": why,
     }
     text = json.dumps(report, indent=2, allow_nan=False)
     (opened.path / REPORT).write_text(text + "\n", encoding="utf-8")
     return report
+
+
+def choose_published(
+    trained_by: str | None, tests: Protocol, lists: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, dict[str, float]], str]:
+    """The published figures that stand beside the same training and the same lists.
+
+    Args:
+        trained_by: the run's protocol, if any.
+        tests: the protocol of the tests.
+        lists: of `measure_lists`.
+
+    Returns:
+        Those of `PUBLISHED` that can be compared, and why others can't; empty if all can.
+    """
+    none: dict[str, dict[str, float]] = {system: {} for system in PUBLISHED}
+    if trained_by != PROTOCOL:
+        by = f"protocol {trained_by}" if trained_by else "no protocol"
+        return none, (
+            f"no published figures: the run was trained by {by}, theirs on all of DF40 in FF++ "
+            f"(protocol {PROTOCOL})"
+        )
+    mine = {target.name: target for target in tests.targets}
+    theirs = {target.name: target for target in read_protocol(PROTOCOL).targets}
+    wanted = {
+        f"{key.upper()}All_cdf": {f"{fake}_cdf" for fake in training.fakes}
+        for key, training in read_protocol(METHODS).trainings.items()
+    }
+    wanted["unknown"] = set(theirs).difference(*wanted.values())
+    found = {name: set(one["sets"]) for name, one in lists.items() if one["pool"]}
+    found["unknown"] = {n for one in lists.values() if not one["pool"] for n in one["sets"]}
+    same = {
+        name
+        for name, sets in wanted.items()
+        if found.get(name) == sets and all(mine[one] == theirs[one] for one in sets)
+    }
+    shown = {
+        system: {name: value for name, value in values.items() if name in same}
+        for system, values in PUBLISHED.items()
+    }
+    unlike = ", ".join(name for name in wanted if name not in same)
+    why = f"no published figures of {unlike}: not the sets of protocol {PROTOCOL}" if unlike else ""
+    return shown, why
 
 
 def measure_lists(
@@ -135,12 +183,14 @@ def measure_lists(
     folders = np.array([_folder(row) for row in rows], str)
     lists = {}
     for name, members in pooled.items():
-        places = np.unique(np.concatenate([sets[member] for member in members]))
+        # Their lists hold the reals once for each method.
+        every = np.concatenate([sets[member] for member in members])
+        places, times = np.unique(every, return_counts=True)
         label, score = predictions.label[places], predictions.score[places]
         lists[name] = {
             "real": int((label == 0).sum()),
             "fake": int((label == 1).sum()),
-            **group_by_folder(folders[places], label, score),
+            **group_by_folder(folders[places], label, score, times),
             "pool": name not in sets,
             "sets": members,
         }
@@ -149,7 +199,10 @@ def measure_lists(
 
 
 def group_by_folder(
-    folders: NDArray[np.str_], label: NDArray[np.int64], score: NDArray[np.float64]
+    folders: NDArray[np.str_],
+    label: NDArray[np.int64],
+    score: NDArray[np.float64],
+    times: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Frame AUC, and the video AUC of groups that share a folder's name, as DF40's code has them.
 
@@ -157,14 +210,18 @@ def group_by_folder(
         folders: (N,) name of the folder that an image lies in.
         label: (N,) 0 real, 1 fake; both occur.
         score: (N,) p(fake).
+        times: (N,) how often a list has the image; once if left out.
     """
+    times = np.ones(len(label), np.int64) if times is None else times
     _, place = np.unique(folders, return_inverse=True)
-    count = np.bincount(place)
-    fakes = np.bincount(place, label)
+    count = np.bincount(place, times)
+    fakes = np.bincount(place, times * label)
     group_label = (fakes / count).astype(int)
-    frame_auc = float(roc_auc_score(label, score))
+    frame_auc = float(roc_auc_score(label, score, sample_weight=times))
     both = len(np.unique(group_label)) == 2
-    video = roc_auc_score(group_label, np.bincount(place, score) / count) if both else frame_auc
+    video = (
+        roc_auc_score(group_label, np.bincount(place, times * score) / count) if both else frame_auc
+    )
     return {
         "frame_auc": frame_auc,
         "video_auc": float(video),
