@@ -35,6 +35,7 @@ def compare(
         right.predictions,
         (left.threshold, right.threshold),
         reals=split_names(reals),
+        aside={*left.aside, *right.aside},
         resamples=resamples,
     )
     if json_:

@@ -110,10 +110,15 @@ def print_left_out(report: Mapping[str, Any]) -> None:
             style="yellow",
         )
     _print_absent(report["absent"])
-    if report["aside"]:
-        console.print(f"in no mean: {', '.join(report['aside'])}", style="dim")
+    print_aside(report)
     for note in report["notes"]:
         console.print(note, style="yellow")
+
+
+def print_aside(report: Mapping[str, Any]) -> None:
+    """Name the subsets that are in no mean."""
+    if report["aside"]:
+        console.print(f"in no mean: {', '.join(report['aside'])}", style="dim")
 
 
 def print_baselines(report: Mapping[str, Any]) -> None:
@@ -207,8 +212,8 @@ def _print_absent(absent: Mapping[str, str]) -> None:
 def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
     """Print the figures of two detectors and their differences."""
     named = [*report["subsets"].items()]
-    if len(named) > 1:
-        named.append((f"mean over {len(named)} subsets", report["macro"]))
+    if (counted := len(named) - len(report["aside"])) > 1:
+        named.append((f"mean over {counted} subsets", report["macro"]))
     labels = {"first": names[0], "second": names[1], "difference": "difference"}
     for heads in _tables():
         rows = [
@@ -224,6 +229,7 @@ def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
         f"{'their 95 % intervals paired' if report['resamples'] else 'without intervals'}",
         style="dim",
     )
+    print_aside(report)
     for name, scale in zip(names, report["read_as"], strict=True):
         if scale != "margin":
             console.print(f"{name}: scores are read as {SCALES[scale]}", style="dim")

@@ -53,13 +53,15 @@ def score(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
-    from clare.cli.figures import print_report, print_scores
+    from clare.cli.figures import print_aside, print_report, print_scores
     from clare.cli.lists import split_names
     from clare.cli.output import show_progress
+    from clare.heads.comparison import read_aside
     from clare.heads.predictions import read_predictions
     from clare.heads.report import measure_subsets
 
     scale = _check(read_as, threshold)
+    aside = read_aside(file)
     with show_progress("reading") as show:
         # Names of samples are not needed, and those of a million rows fill much memory.
         predictions = read_predictions(
@@ -69,14 +71,20 @@ def score(
             predictions,
             predictions.even if threshold is None else threshold,
             reals=split_names(reals),
+            aside=aside,
             resamples=resamples,
             progress=show,
         )
-    report = {"scores": {"column": predictions.column, "read_as": predictions.scale}, **report}
+    report = {
+        "scores": {"column": predictions.column, "read_as": predictions.scale},
+        "aside": [name for name in report["subsets"] if name in aside],
+        **report,
+    }
     if json_:
         typer.echo(json.dumps(report, indent=2))
     else:
         print_report(report)
+        print_aside(report)
         print_scores(report)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,17 @@ from clare.heads.report import METRICS, PREDICTIONS
 
 @dataclass(frozen=True)
 class Scores:
-    """A detector's predictions and the margin from which on it calls a row fake."""
+    """A detector's predictions.
+
+    Args:
+        predictions: of its rows.
+        threshold: the margin from which on it calls a row fake.
+        aside: subsets in no mean of its evaluation.
+    """
 
     predictions: Predictions
     threshold: float | None
+    aside: tuple[str, ...] = ()
 
 
 def read_scores(path: Path) -> Scores:
@@ -33,15 +40,31 @@ def read_scores(path: Path) -> Scores:
     """
     if not path.is_dir():
         predictions = read_predictions(path)
-        return Scores(predictions, predictions.even)
+        return Scores(predictions, predictions.even, read_aside(path))
     try:
         report = json.loads((path / METRICS).read_text("utf-8"))
         threshold = float(report["threshold"])
+        aside = tuple(report.get("aside", ()))
     except FileNotFoundError:
         raise InputError(f"{path} was not evaluated: run `clare evaluate {path}` first") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path / METRICS} can't be read: {error}") from error
-    return Scores(read_predictions(path / PREDICTIONS), threshold)
+    return Scores(read_predictions(path / PREDICTIONS), threshold, aside)
+
+
+def read_aside(path: Path) -> tuple[str, ...]:
+    """The subsets in no mean of the evaluation that wrote a file; none for other files.
+
+    Raises:
+        InputError: the report beside the file is damaged.
+    """
+    report = path.with_name(METRICS)
+    if path.name != PREDICTIONS or not report.is_file():
+        return ()
+    try:
+        return tuple(json.loads(report.read_text("utf-8")).get("aside", ()))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{report} can't be read: {error}") from error
 
 
 def compare_predictions(
@@ -50,6 +73,7 @@ def compare_predictions(
     thresholds: tuple[float | None, float | None],
     *,
     reals: Sequence[str] | None = None,
+    aside: Collection[str] = (),
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, Any]:
@@ -63,13 +87,15 @@ def compare_predictions(
         second: scores of the other.
         thresholds: the margin from which on each calls a row fake.
         reals: see `evaluation_sets`.
+        aside: subsets that are compared, but part of no mean.
         seed: of the bootstrap.
         resamples: of the bootstrap.
 
     Returns:
         ``read_as``: what the scores of either are; ``rows`` that both have, ``only_first``,
-        ``only_second``; ``subsets``: by name ``first``, ``second`` and ``difference`` figures;
-        ``macro``: the same, the mean over subsets.
+        ``only_second``; ``aside``: subsets that are in no mean; ``subsets``: by name ``first``,
+        ``second`` and ``difference`` figures; ``macro``: the same, the mean over the other
+        subsets; None where there are none.
 
     Raises:
         InputError: they share no row with a fake, a row is listed twice or has no name, or they
@@ -92,7 +118,7 @@ def compare_predictions(
         )
         for name, places in sets.items()
     }
-    means = [mean_of([pair[k] for pair in pairs.values()]) for k in (0, 1)]
+    counted = [pair for name, pair in pairs.items() if name not in aside]
     return {
         "read_as": [first.scale, second.scale],
         "rows": len(left),
@@ -100,8 +126,11 @@ def compare_predictions(
         "only_second": len(second) - len(left),
         "seed": seed,
         "resamples": resamples,
+        "aside": [name for name in sets if name in aside],
         "subsets": {name: _plain(one, other) for name, (one, other) in pairs.items()},
-        "macro": _plain(*means),
+        "macro": _plain(*(mean_of([pair[k] for pair in counted]) for k in (0, 1)))
+        if counted
+        else None,
     }
 
 

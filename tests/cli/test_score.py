@@ -119,6 +119,21 @@ def test_fakes_without_reals_are_said_and_in_no_mean(clare, tmp_path):
     assert "fakes alone" not in beside and "mean of" in beside
 
 
+def test_what_an_evaluation_sets_aside_is_in_no_mean(clare, tmp_path):
+    path = write(tmp_path / "test_predictions.csv", SCORES * 3, LABELS * 3,
+                 ["a"] * 8 + ["b"] * 8 + ["own"] * 8)  # fmt: skip
+    path.write_text(path.read_text().replace("name,y,p", "sample_id,label,score"))
+    assert "3 subsets" in clare("score", path, "--resamples", 0)
+    (tmp_path / "test_metrics.json").write_text('{"aside": ["own"]}')
+    for command in (("score", path), ("compare", path, path)):
+        out = clare(*command, "--resamples", 0)
+        assert "in no mean: own" in out and "2 subsets" in out and "3 subsets" not in out
+        assert json.loads(clare(*command, "--resamples", 0, "--json"))["aside"] == ["own"]
+    (tmp_path / "test_metrics.json").write_text("[]")
+    with pytest.raises(InputError, match="can't be read"):
+        clare("score", path)
+
+
 def test_what_intervals_are_of(clare, tmp_path):
     path = write(tmp_path / "theirs.csv", SCORES)
     assert "no intervals" in clare("score", path, *COLUMNS, "--resamples", 0)

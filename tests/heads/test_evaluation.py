@@ -13,13 +13,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from clare.errors import InputError, StoreError
-from clare.heads.comparison import compare_predictions, read_scores
+from clare.heads.comparison import compare_predictions, read_aside, read_scores
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector, DetectorConfig, save_detector
 from clare.heads.evaluation import CONTROL, evaluate, write_matrix
 from clare.heads.predictions import Predictions
 from clare.heads.published import published
-from clare.heads.report import measure_subsets
+from clare.heads.report import METRICS, PREDICTIONS, measure_subsets
 from clare.heads.runs import BEST, CONFIG, SEEN, VAL_METRICS, RunRecord
 from clare.heads.ties import Seen
 from clare.store.feature_store import Row, create_store
@@ -345,6 +345,27 @@ def test_two_runs_are_compared_on_the_rows_that_both_have(store, tmp_path):
     same = compare_predictions(one.predictions, one.predictions, (0, 0), resamples=50)
     assert same["macro"]["difference"]["auc"]["low"] == 0
     assert same["macro"]["difference"]["auc"]["high"] == 0
+
+
+def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, tmp_path):
+    run = make_run(tmp_path / "run", store, noise=1.0, trained=("swap",))
+    evaluate(run, subsets=["swap", "gan"], reals=["pool"], resamples=0)
+    report = json.loads((run / METRICS).read_text())
+    (run / METRICS).write_text(json.dumps(report | {"aside": ["swap"]}))
+    one = read_scores(run)
+    assert one.aside == read_aside(run / PREDICTIONS) == ("swap",)
+    found = compare_predictions(
+        one.predictions, one.predictions, (0, 0), aside=one.aside, resamples=0
+    )
+    assert found["aside"] == ["swap"] and set(found["subsets"]) == {"swap", "gan"}
+    mean, gan = (
+        part["first"]["auc"]["value"] for part in (found["macro"], found["subsets"]["gan"])
+    )
+    assert mean == gan != found["subsets"]["swap"]["first"]["auc"]["value"]
+    none = compare_predictions(
+        one.predictions, one.predictions, (0, 0), aside=["swap", "gan"], resamples=0
+    )
+    assert none["macro"] is None
 
 
 def test_rows_that_can_not_be_matched_are_refused():
