@@ -14,7 +14,7 @@ from clare.data_manifests.protocol import list_protocols, list_trainings, read_p
 from clare.errors import InputError
 from clare.heads.config import TrainConfig, create_config
 from clare.heads.detector import Detector, DetectorConfig, save_detector
-from clare.heads.df40 import group_by_folder, measure_as_df40
+from clare.heads.df40 import METHODS, PUBLISHED, choose_published, group_by_folder, measure_as_df40
 from clare.heads.evaluation import evaluate
 from clare.heads.frames import choose_frames
 from clare.heads.runs import BEST, CONFIG, SEEN, VAL_METRICS, RunRecord
@@ -279,6 +279,19 @@ def test_each_fake_stands_beside_the_reals_of_its_domain(world):
         evaluate(run, subsets=["swap"], protocol=protocol)
 
 
+def test_a_protocol_of_what_was_trained_on_has_no_mean(world, tmp_path):
+    run, _ = world
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "title: own\ntest:\n  others: true\n  sets:\n"
+        "    - {fakes: [swap], domains: [cdf], reals: [cdf_real]}\n"
+    )
+    report = evaluate(run, protocol=str(path), resamples=0).report
+    assert report["aside"] == list(report["subsets"]) == ["swap_cdf"]
+    assert report["macro"] == {"subsets": None, "categories": None}
+    assert report["categories"] == {}
+
+
 def add_rows(store, *subsets):
     """Rows of subsets that nobody extracted."""
     for name in subsets:
@@ -349,6 +362,7 @@ def test_df40s_way_is_told_apart_from_ours(world):
     assert (lists["FSAll_cdf"]["groups"], lists["FSAll_cdf"]["mixed"]) == (4, 3)
     assert lists["FSAll_cdf"]["video_auc"] == lists["FSAll_cdf"]["frame_auc"] < 1
     assert lists["own"]["groups"] == 2 and not lists["own"]["pool"]
+    assert "trained by no protocol" in found["unpublished"] and not any(found["published"].values())
     assert found["wrong"] and json.loads((run / "df40_metrics.json").read_text()) == found
     assert not (run / "test_metrics.json").exists()
 
@@ -364,3 +378,34 @@ def test_two_flat_folders_give_a_video_auc_of_one():
     folders = np.array(["a", "a", "a", "b", "c"])
     found = group_by_folder(folders, np.array([0, 1, 1, 1, 0]), np.array([0.9, 0.9, 0.9, 0.5, 0.1]))
     assert (found["groups"], found["mixed"], found["video_auc"]) == (3, 1, 0.5)
+    # A real that a list has twice weighs twice.
+    times = np.array([3, 1, 1, 1, 3])
+    label, score = np.array([0, 1, 1, 1, 0]), np.array([0.5, 0.9, 0.9, 0.7, 0.1])
+    weighed = group_by_folder(folders, label, score, times)
+    repeated = group_by_folder(*(np.repeat(one, times) for one in (folders, label, score)))
+    assert weighed == repeated and weighed["video_auc"] == 1
+    assert group_by_folder(folders, label, score)["video_auc"] == 0.5
+
+
+def test_published_figures_stand_beside_the_same_training_and_lists_alone():
+    joint, registry = read_protocol("joint"), load_registry()
+    pools = {
+        f"{key.upper()}All_cdf": [f"{fake}_cdf" for fake in training.fakes]
+        for key, training in read_protocol(METHODS).trainings.items()
+    }
+    for name, sets in pools.items():
+        kinds = {registry.subset(one.removesuffix("_cdf")).category for one in sets}
+        assert kinds == {name.partition("All")[0]}
+    unknown = {target.name for target in joint.targets}.difference(*pools.values())
+    lists = {name: {"pool": True, "sets": sets} for name, sets in pools.items()}
+    lists |= {name: {"pool": False, "sets": [name]} for name in unknown}
+    figures, why = choose_published("joint", joint, lists)
+    assert figures == PUBLISHED and not why and len(unknown) == 9
+    figures, why = choose_published("p1-ff/fs", joint, lists)
+    assert not any(figures.values()) and "trained by protocol p1-ff/fs" in why
+    # One method is absent: its pool is another list.
+    fewer = lists | {"FSAll_cdf": {"pool": True, "sets": pools["FSAll_cdf"][1:]}}
+    del fewer["heygen"]
+    figures, why = choose_published("joint", joint, fewer)
+    assert set(figures["CLIP-large"]) == {"FRAll_cdf", "EFSAll_cdf"}
+    assert "of FSAll_cdf, unknown:" in why
