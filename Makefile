@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## the whole experiment in miniature: draw, extract, train three heads, test, report
 	rm -rf demo
-	$(BIN)/clare draw demo/pictures --mini --count 200 --kinds sampled,unseen,swap
+	$(BIN)/clare draw demo/pictures --mini --count 300 --kinds sampled,unseen,swap
 	$(BIN)/clare extract --subset reals,sampled,unseen,swap --manifests demo/pictures/manifests \
 		--root demo/pictures --backbone mini --store demo/features.zarr
 	$(BIN)/clare store info demo/features.zarr
