@@ -26,6 +26,7 @@ def choose_runtime(device: str = "auto", dtype: str = "auto", *, compile: bool =
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=device)
+    # What torch raises for a device that is unknown, not built in (CUDA) or without storage (meta).
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"--device {device} can't be used ({reason}); try --device cpu") from error

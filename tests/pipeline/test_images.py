@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFile, features
+from PIL import Image, ImageCms, ImageFile
 
 from clare.errors import ImageError, InputError
 from clare.pipeline import decoding
@@ -287,7 +287,6 @@ class TestFailures:
     def test_samples_without_a_known_range(self, values):
         assert reason(encoded(Image.fromarray(values), "TIFF")) == "unsupported"
 
-    @pytest.mark.skipif(not features.check("littlecms2"), reason="needs colour profiles")
     def test_a_colour_space_that_needs_a_profile(self):
         lab = ImageCms.applyTransform(
             gradient(),

@@ -82,10 +82,13 @@ def test_a_place_that_can_hold_no_export_is_refused_in_words(filled, tmp_path, o
     assert not list(tmp_path.glob("**/*.partial"))
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no such file system")
-def test_a_file_system_without_new_folders_is_refused_in_words():
-    with pytest.raises(StoreError, match=r"can't be (made there|used)"):
-        create_store("/proc/nowhere/s")
+def test_a_file_system_without_new_folders_is_refused_in_words(tmp_path, monkeypatch):
+    def refuse(path, mode=0o777, parents=False, exist_ok=False):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # as /proc does
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StoreError, match="can't be made there"):
+        create_store(tmp_path / "nowhere/s")
 
 
 def test_a_folder_of_something_else_is_no_store_to_verify(tmp_path):
