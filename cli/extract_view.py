@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.progress import TaskID
 
-from clare.cli.output import console, duration, messages, progress_bar, size, table
+from clare.cli.output import console, messages, progress_bar, table
 from clare.pipeline.backbones import remark_on
 from clare.pipeline.extract import ExtractReport
 from clare.pipeline.job import Observer, Plan
+from clare.wording import duration, size
 
 SHOWN_FAILURES = 20
 LOG_SECONDS = 30

@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.text import Text
 
-from clare.cli.output import console, size, table
+from clare.cli.output import console, table
 from clare.pipeline.backbones import remark_on
+from clare.wording import size
 
 SHOWN_FAILURES = 10
 

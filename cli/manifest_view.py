@@ -11,8 +11,9 @@ from rich.text import Text
 
 from clare.cli.output import console, table
 from clare.pipeline.registry import load_registry
-from clare.pipeline.rules import counted, name_rows
+from clare.pipeline.rules import name_rows
 from clare.pipeline.status import list_status
+from clare.wording import counted
 
 if TYPE_CHECKING:
     from clare.pipeline.building import BuiltDataset

@@ -19,8 +19,9 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained page: answer, figures, images, cost and settings."""
-    from clare.cli.output import console, messages, size
+    from clare.cli.output import console, messages
     from clare.heads.page.writing import write_report
+    from clare.wording import size
 
     page = write_report(runs, out, store)
     for warning in page.warnings:

@@ -90,9 +90,10 @@ def export(
     ] = None,
 ) -> None:
     """Write one subset, index included, as one HDF5 file."""
-    from clare.cli.output import console, size
+    from clare.cli.output import console
     from clare.store.export import export_hdf5
     from clare.store.feature_store import open_store
+    from clare.wording import size
 
     export_hdf5(open_store(store), subset, out, digests=_digests(features))
     console.print(f"{out}: {size(out.stat().st_size)}")

@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.progress import TaskID
 
-from clare.cli.output import messages, progress_bar, size
+from clare.cli.output import messages, progress_bar
 from clare.heads.run_folder import Epoch
 from clare.heads.training import Observer, Plan
+from clare.wording import size
 
 LOG_SECONDS = 30
 """A log file gets a line of progress this often; a terminal has the bar."""

@@ -18,9 +18,9 @@ from clare.pipeline.indexing import Indexed, SideFiles, index_folder, with_uniqu
 from clare.pipeline.manifest import Manifest, Sample, natural_key, write_manifest
 from clare.pipeline.placement import Placer
 from clare.pipeline.roots import Roots
-from clare.pipeline.rules import counted
 from clare.pipeline.subsets import Registry, Subset
 from clare.pipeline.tree import Folder, list_tree
+from clare.wording import counted
 
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all); 0 in all while they are still being listed."""

@@ -11,10 +11,11 @@ from statistics import median
 from clare.errors import InputError, ManifestError
 from clare.pipeline.building import read_facts
 from clare.pipeline.manifest import Manifest, Sample, read_rows
-from clare.pipeline.rules import broken_rules, counted
+from clare.pipeline.rules import broken_rules
 from clare.pipeline.shared_rows import SharedRows
 from clare.pipeline.status import SUFFIXES, find_manifest
 from clare.pipeline.subsets import Registry, Subset
+from clare.wording import counted
 
 
 @dataclass(frozen=True)

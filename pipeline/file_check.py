@@ -10,7 +10,7 @@ from clare.pipeline.checking import Finding
 from clare.pipeline.headers import THREADS
 from clare.pipeline.manifest import Manifest, Sample
 from clare.pipeline.roots import Roots
-from clare.pipeline.rules import counted
+from clare.wording import counted
 
 
 class FileCheck:

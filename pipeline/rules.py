@@ -29,11 +29,6 @@ def name_rows(rows: Sequence[str], separator: str = ", ") -> str:
     return shown if len(rows) <= NAMED_ROWS else f"{shown} and {len(rows) - NAMED_ROWS} more"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: ``1 file``, ``2,000 files``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def check_name(name: str) -> None:
     """Refuse the name of a subset that can't name a file and a folder everywhere.
 

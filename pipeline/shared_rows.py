@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clare.pipeline.manifest import Manifest, Sample
-from clare.pipeline.rules import counted
 from clare.pipeline.subsets import Domain, Registry
+from clare.wording import counted
 
 Broken = tuple[str, list[str]]
 """What is wrong, and the rows."""

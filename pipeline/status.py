@@ -11,8 +11,8 @@ from typing import Any
 from clare.errors import ManifestError
 from clare.pipeline.building import read_facts
 from clare.pipeline.manifest import Sample, read_rows
-from clare.pipeline.rules import counted
 from clare.pipeline.subsets import Registry, Subset
+from clare.wording import counted
 
 SUFFIXES = (".csv", ".csv.gz")
 """Of manifests, the preferred one first."""

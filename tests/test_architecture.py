@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("cli", "data_manifests", "heads", "pipeline", "store")
-LEAVES = {"errors", "plugins", "settings", "statistics"}
+LEAVES = {"errors", "plugins", "settings", "statistics", "wording"}
 MAY_IMPORT = {
     "store": {"errors", "settings", "store"},
     "data_manifests": {"errors", "settings", "data_manifests"},

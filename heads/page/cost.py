@@ -11,8 +11,8 @@ from clare.heads.page.blocks import Block, Cell, Plots, Section, Table, Text, ro
 from clare.heads.page.data import used_subsets
 from clare.heads.page.figures import history_plots
 from clare.heads.page.findings import Finding, log_times
-from clare.heads.page.numbers import duration, size
 from clare.store.feature_store import FeatureStore
+from clare.wording import duration, size
 
 
 def training(findings: Sequence[Finding]) -> Section:

@@ -11,12 +11,13 @@ import numpy as np
 from clare.errors import StoreError
 from clare.heads.page.blocks import Block, Cell, Folded, Gallery, Picture, Section, Table, Text, row
 from clare.heads.page.findings import Finding
-from clare.heads.page.numbers import listed, size
+from clare.heads.page.numbers import listed
 from clare.heads.page.pictures import LABELS, Samples, data_uri, of_split, spaced
 from clare.heads.page.results import shortcuts
 from clare.heads.predictions import Predictions
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
+from clare.wording import size
 
 FACES, EACH = 144, 12
 """Thumbnails of a page, and of one subset and label."""

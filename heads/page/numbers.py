@@ -1,4 +1,4 @@
-"""Figures, sizes and times as a reader of a page meets them."""
+"""Figures as a reader of a page meets them."""
 
 from __future__ import annotations
 
@@ -54,30 +54,7 @@ def said(figure: Figure, name: str = "AUC") -> str:
     return f"{name} {decimal(figure['value'])} ({ends})"
 
 
-def size(count: float) -> str:
-    """Bytes, in powers of 1024."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def listed(names: Iterable[str]) -> str:
     """Names as a sentence lists them: ``a, b and c``."""
     *first, last = list(names) or ["nothing"]
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def counted(count: int, noun: str) -> str:
-    """A number and its noun, in the plural where it must be."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

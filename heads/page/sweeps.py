@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError
-from clare.heads.page.numbers import counted, decimal, listed
+from clare.heads.page.numbers import decimal, listed
 from clare.heads.sweep_table import RESULTS, Result, leaderboard
+from clare.wording import counted
 
 SEEDS = ("seed", "data_seed")
 RANKED = "val_auc"
