@@ -105,7 +105,7 @@ def _reduce(values: NDArray[np.float16], config: TrainConfig) -> NDArray[np.floa
 def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> list[Block]:
     if not groups:
         return [Text("No row of these subsets has LaRE.")]
-    single = np.concatenate([group.maps[:EACH].ravel() for group in groups])
+    single = np.concatenate([np.stack(spaced(list(group.maps), EACH)).ravel() for group in groups])
     low, high = (float(value) for value in np.quantile(single, [0.02, 0.98]))
     averages = np.stack([group.maps.mean(0) for group in groups])
     blocks: list[Block] = [
