@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.cli.output import console, table
+from clare.heads.report import counted_in
 
 RANKS = {
     "auc": "AUC",
@@ -62,12 +63,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     threshold = report["threshold"]
     at = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
     console.print(f"{at} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
-    for name in report["alone"]:
-        console.print(
-            f"{name}: fakes alone, so most figures do not exist, and it is in no mean with others; "
-            "name subsets whose reals stand beside it with --reals",
-            style="yellow",
-        )
+    _print_alone(report)
 
 
 def print_scores(report: Mapping[str, Any]) -> None:
@@ -113,6 +109,15 @@ def print_left_out(report: Mapping[str, Any]) -> None:
     print_aside(report)
     for note in report["notes"]:
         console.print(note, style="yellow")
+
+
+def _print_alone(report: Mapping[str, Any]) -> None:
+    for name in report["alone"]:
+        console.print(
+            f"{name}: fakes alone, so most figures do not exist, and it is in no mean with others; "
+            "name subsets whose reals stand beside it with --reals",
+            style="yellow",
+        )
 
 
 def print_aside(report: Mapping[str, Any]) -> None:
@@ -212,7 +217,7 @@ def _print_absent(absent: Mapping[str, str]) -> None:
 def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
     """Print the figures of two detectors and their differences."""
     named = [*report["subsets"].items()]
-    if (counted := len(named) - len(report["aside"])) > 1:
+    if (counted := len(counted_in(report))) > 1:
         named.append((f"mean over {counted} subsets", report["macro"]))
     labels = {"first": names[0], "second": names[1], "difference": "difference"}
     for heads in _tables():
@@ -229,6 +234,7 @@ def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
         f"{'their 95 % intervals paired' if report['resamples'] else 'without intervals'}",
         style="dim",
     )
+    _print_alone(report)
     print_aside(report)
     for name, scale in zip(names, report["read_as"], strict=True):
         if scale != "margin":
@@ -248,8 +254,7 @@ def _means(
     if len(kinds) > 1:
         named = [(f"{kind}\nmean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
         named.append((f"mean of\n{len(kinds)} categories", macro["categories"]))
-    counted = len(set(report["subsets"]) - {*report.get("aside", ()), *report["alone"]})
-    if counted > 1:
+    if (counted := len(counted_in(report))) > 1:
         named.append((f"mean of\n{counted} subsets", macro["subsets"]))
     return [(name, *_cells(found[level], heads)) for name, found in named if found[level]]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.heads.metrics import Measured, difference_of, mean_of, measure_draws
 from clare.heads.predictions import Predictions, evaluation_sets, read_predictions
-from clare.heads.report import METRICS, PREDICTIONS
+from clare.heads.report import METRICS, PREDICTIONS, counted_subsets, fakes_alone
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def compare_predictions(
 
     Returns:
         ``read_as``: what the scores of either are; ``rows`` that both have, ``only_first``,
-        ``only_second``; ``aside``: subsets that are in no mean; ``subsets``: by name ``first``,
-        ``second`` and ``difference`` figures; ``macro``: the same, the mean over the other
-        subsets; None where there are none.
+        ``only_second``; ``aside`` and ``alone``, as of `clare.heads.report.measure_subsets`;
+        ``subsets``: by name ``first``, ``second`` and ``difference`` figures; ``macro``: the same,
+        the mean over the subsets that count; None where none does.
 
     Raises:
         InputError: they share no row with a fake, a row is listed twice or has no name, or they
@@ -118,7 +118,8 @@ def compare_predictions(
         )
         for name, places in sets.items()
     }
-    counted = [pair for name, pair in pairs.items() if name not in aside]
+    alone = fakes_alone(left, sets)
+    counted = [pairs[name] for name in counted_subsets(sets, aside, alone)]
     return {
         "read_as": [first.scale, second.scale],
         "rows": len(left),
@@ -127,6 +128,7 @@ def compare_predictions(
         "seed": seed,
         "resamples": resamples,
         "aside": [name for name in sets if name in aside],
+        "alone": alone,
         "subsets": {name: _plain(one, other) for name, (one, other) in pairs.items()},
         "macro": _plain(*(mean_of([pair[k] for pair in counted]) for k in (0, 1)))
         if counted

@@ -103,8 +103,7 @@ def evaluate(
         ``control`` (what makes the run a control, or None), ``store``, ``split`` (or several, of a
         protocol's sets), ``protocol``, ``domains``, ``frames``, ``sampling``, ``reals``,
         ``skipped`` (rows without features by subset), ``absent`` (why, by set of the protocol that
-        is not there), ``aside`` (sets in no mean), ``notes`` (sentences), and ``baselines`` and
-        ``against`` where asked for.
+        is not there), ``notes`` (sentences), and ``baselines`` and ``against`` where asked for.
 
     Raises:
         InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
@@ -114,7 +113,7 @@ def evaluate(
     opened, source = open_with_store(run, store, elsewhere)
     if against:
         published(against, "")  # an unknown table is refused before the work
-    aside: list[str] = []
+    aside: Sequence[str] = ()
     if protocol is None:
         how = sampling or "even"
         unseen = choose_rows(
@@ -131,7 +130,7 @@ def evaluate(
         unseen = choose_targets(opened, source, tests, frames=frames, sampling=how)
         splits = {target.split for target in tests.targets if target.name in unseen.places}
         split = ", ".join(sorted(splits))
-        aside = [name for name in tests.aside(opened.record.all_subsets) if name in unseen.places]
+        aside = tests.aside(opened.record.all_subsets)
     if readings is not None:
         unseen = readings.of(unseen, opened.record.digests)
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
@@ -152,7 +151,6 @@ def evaluate(
         "reals": list(unseen.reals),
         "skipped": dict(unseen.skipped),
         "absent": dict(unseen.absent),
-        "aside": aside,
         "notes": [*note_on_store(opened, source, store), *unseen.notes],
         **measure_subsets(
             predictions,

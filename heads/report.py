@@ -52,11 +52,12 @@ def measure_subsets(
         progress: called while resamples are measured.
 
     Returns:
-        ``threshold``, ``seed``, ``resamples``; ``alone``: subsets of fakes without any reals, which
-        have few figures and are part of no mean; ``subsets``: by name ``category``, ``real``,
-        ``fake``, ``clusters`` (what a bootstrap draws, as many as rows where they are drawn one by
-        one), ``beside`` (the subsets whose reals these are, where they are not its own), ``frame``
-        and ``video`` figures (None without real video ids);
+        ``threshold``, ``seed``, ``resamples``; ``aside``: those of the given that are here;
+        ``alone``: subsets of fakes without any reals, which have few figures and are in no mean
+        with others; ``subsets``: by name ``category``, ``real``, ``fake``, ``clusters`` (what a
+        bootstrap draws, as many as rows where they are drawn one by one), ``beside`` (the subsets
+        whose reals these are, where they are not its own), ``frame`` and ``video`` figures (None
+        without real video ids);
         ``categories``: by name ``subsets``, ``frame`` and ``video``, the mean over its subsets;
         ``macro``: ``subsets`` and ``categories``, the means over either, None where there is
         nothing to average. In means, n counts what the mean is over.
@@ -74,7 +75,7 @@ def measure_subsets(
         step = None if progress is None else _Steps(progress, number, len(sets), resamples)
         measured[name] = _levels(rows, threshold, seed, resamples, oracle, step)
         clusters[name] = len(np.unique(rows.cluster))
-    alone = [name for name, places in sets.items() if (predictions.label[places] == 1).all()]
+    alone = fakes_alone(predictions, sets)
     counted = counted_subsets(sets, aside, alone)
     kinds = {name: _category(predictions, places) for name, places in sets.items()}
     groups = {
@@ -86,6 +87,7 @@ def measure_subsets(
         "threshold": threshold,
         "seed": seed,
         "resamples": resamples,
+        "aside": [name for name in sets if name in aside],
         "alone": alone,
         "subsets": {
             name: {
@@ -106,6 +108,16 @@ def measure_subsets(
             "categories": _plain(_mean(list(categories.values()))) if categories else None,
         },
     }
+
+
+def fakes_alone(predictions: Predictions, sets: Mapping[str, NDArray[np.int64]]) -> list[str]:
+    """The sets of fakes without any reals, by the places of each set's rows."""
+    return [name for name, places in sets.items() if (predictions.label[places] == 1).all()]
+
+
+def counted_in(report: Mapping[str, Any]) -> list[str]:
+    """The subsets that a report's means are over; older reports name none that they are not."""
+    return counted_subsets(report["subsets"], report.get("aside", ()), report.get("alone", ()))
 
 
 def counted_subsets(

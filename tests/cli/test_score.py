@@ -119,6 +119,33 @@ def test_fakes_without_reals_are_said_and_in_no_mean(clare, tmp_path):
     assert "fakes alone" not in beside and "mean of" in beside
 
 
+def test_a_comparison_and_a_score_have_their_means_over_the_same_subsets(clare, tmp_path):
+    def means(labels, subsets):
+        path = write(tmp_path / "theirs.csv", SCORES * 3, labels, subsets)
+        path.write_text(path.read_text().replace("name,y,p", "sample_id,label,score"))
+        shown, found = (
+            {name: clare(name, *[path] * count, "--resamples", 0, *args)
+             for name, count in (("score", 1), ("compare", 2))}
+            for args in ((), ("--json",))
+        )  # fmt: skip
+        compared, scored = json.loads(found["compare"]), json.loads(found["score"])
+        assert compared["alone"] == scored["alone"]
+        mean = scored["macro"]["subsets"]["frame"]
+        assert compared["macro"]["first"] == compared["macro"]["second"] == mean
+        return " ".join(shown["score"].split()), " ".join(shown["compare"].split()), mean
+
+    names = ["a"] * 8 + ["b"] * 8 + ["gan"] * 8
+    scored, compared, mean = means(LABELS * 2 + [1] * 8, names)
+    assert mean["auc"] == {"value": 0.875, "low": None, "high": None, "n": 2}
+    for out in (scored, compared):
+        assert "gan: fakes alone" in out and "2 subsets" in out and "3 subsets" not in out
+    # Where there is nothing else, what they have in common is averaged.
+    scored, compared, mean = means([1] * 24, names)
+    assert mean["accuracy"]["n"] == 3 and mean["auc"]["value"] is None
+    for out in (scored, compared):
+        assert "3 subsets" in out
+
+
 def test_what_an_evaluation_sets_aside_is_in_no_mean(clare, tmp_path):
     path = write(tmp_path / "test_predictions.csv", SCORES * 3, LABELS * 3,
                  ["a"] * 8 + ["b"] * 8 + ["own"] * 8)  # fmt: skip
