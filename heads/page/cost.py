@@ -8,9 +8,9 @@ from pathlib import Path
 
 from clare.errors import StoreError
 from clare.heads.page.blocks import Block, Cell, Plots, Section, Table, Text, row
-from clare.heads.page.data import used_subsets
 from clare.heads.page.figures import history_plots
 from clare.heads.page.findings import Finding, log_times
+from clare.heads.page.sources import Part
 from clare.store.feature_store import FeatureStore
 from clare.wording import duration, size
 
@@ -33,12 +33,12 @@ def training(findings: Sequence[Finding]) -> Section:
     return Section("training", "Training", blocks)
 
 
-def cost(findings: Sequence[Finding]) -> Section:
+def cost(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
     """Time and disk of extraction, training and evaluation."""
     blocks: list[Block] = []
-    for store, names in used_subsets(findings):
+    for source, names in parts:
         try:
-            blocks.append(_extraction(store, names))
+            blocks.append(_extraction(source.store, names))
         except StoreError as error:
             blocks.append(Text(f"The store can't be read: {error}", "warning"))
     blocks.append(_training(findings))

@@ -12,9 +12,9 @@ from clare.errors import StoreError
 from clare.heads.page.blocks import Block, Cell, Folded, Gallery, Picture, Section, Table, Text, row
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import listed
-from clare.heads.page.pictures import LABELS, Samples, data_uri, of_split, spaced
+from clare.heads.page.pictures import LABELS, data_uri, of_split, spaced
 from clare.heads.page.results import shortcuts
-from clare.heads.predictions import Predictions
+from clare.heads.page.sources import Part
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.wording import size
@@ -28,14 +28,14 @@ OPEN = 6
 SPLITS = ("train", "val", "test")
 
 
-def data(findings: Sequence[Finding]) -> Section:
+def data(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
     """Counts by subset, split and label, and some of the images."""
     blocks: list[Block] = [_trained(findings)]
-    for store, names in used_subsets(findings):
+    for source, names in parts:
         try:
-            rows = {name: _plain(store.rows(name)) for name in names}
-            blocks.append(_counts(store, rows))
-            blocks += _faces(store, rows)
+            rows = {name: list(source.samples(name).values()) for name in names}
+            blocks.append(_counts(source.store, rows))
+            blocks += _faces(source.store, rows)
         except StoreError as error:
             blocks.append(Text(f"The store can't be read: {error}", "warning"))
     if len(blocks) == 1:
@@ -43,51 +43,18 @@ def data(findings: Sequence[Finding]) -> Section:
     return Section("data", "Data", blocks)
 
 
-def audit(findings: Sequence[Finding]) -> Section:
+def audit(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
     """What gives a label away without a look at the face."""
     blocks = shortcuts(findings)
-    for store, names in used_subsets(findings):
+    for source, names in parts:
         try:
-            rows = {name: _plain(store.rows(name)) for name in names}
+            rows = {name: list(source.samples(name).values()) for name in names}
         except StoreError as error:
             blocks.append(Text(f"The store can't be read: {error}", "warning"))
             continue
         blocks.append(_files(rows))
     blocks += [Text(text, "note") for text in dict.fromkeys(map(_prepared, findings))]
     return Section("shortcuts", "Shortcuts", blocks)
-
-
-def used_subsets(findings: Sequence[Finding]) -> list[tuple[FeatureStore, list[str]]]:
-    """Each store once, with the subsets that runs were trained or tested on."""
-    stores: dict[str, tuple[FeatureStore, set[str]]] = {}
-
-    def add(store: FeatureStore, names: set[str]) -> None:
-        stores.setdefault(str(store.path), (store, set()))[1].update(names & set(store.subsets()))
-
-    for one in findings:
-        if one.store is not None:
-            add(one.store, set(one.record.subsets))
-        if one.tested is not None and one.predictions is not None:
-            groups = set(one.predictions.subset.tolist())
-            add(one.tested, groups)
-            if parts := groups - set(one.tested.subsets()):
-                add(one.tested, _behind(one.tested, one.predictions, parts))
-    return [(store, sorted(names)) for store, names in stores.values()]
-
-
-def _behind(store: FeatureStore, predictions: Predictions, groups: set[str]) -> set[str]:
-    """The subsets that groups of an evaluation are parts of."""
-    samples = Samples(store)
-    names = set()
-    for group in groups:
-        (places,) = np.nonzero(predictions.subset == group)
-        found = samples.find(group, str(predictions.sample_id[places[0]]))
-        names |= {found[0]} if found else set()
-    return names
-
-
-def _plain(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.view == 0]
 
 
 def _trained(findings: Sequence[Finding]) -> Table:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clare.errors import InputError, StoreError
+from clare.heads.page.sources import Part, Source, opening
 from clare.heads.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report import METRICS, PREDICTIONS
-from clare.heads.runs import CONFIG, HISTORY, LOG, VAL_METRICS, RunRecord
-from clare.store.feature_store import FeatureStore, open_store
+from clare.heads.run_folder import is_finished
+from clare.heads.runs import CONFIG, HISTORY, LOG, RunRecord, read_validation
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Finding:
     history: Sequence[Mapping[str, str]]
     test: Mapping[str, Any] | None
     predictions: Predictions | None
-    store: FeatureStore | None
-    tested: FeatureStore | None
+    store: Source | None
+    tested: Source | None
     missing: Sequence[str]
 
     @property
@@ -76,28 +79,31 @@ class Finding:
         return {name: self.predictions.take(where) for name, where in places.items()}
 
 
-def read_finding(path: Path, store: Path | None = None) -> Finding:
-    """Read a run's folder.
+def read_findings(paths: Sequence[Path], store: Path | None = None) -> list[Finding]:
+    """Read runs' folders.
 
     Args:
-        path: the folder.
-        store: where its store is now; where it was if left out.
+        paths: the folders.
+        store: where their store is now; where it was if left out.
 
     Raises:
-        InputError: it is no finished run, or a file in it is damaged.
+        InputError: one is no finished run, or a file in it is damaged.
         StoreError: the named store is not there.
     """
+    opened = opening(store)
+    return [_read_run(path, opened) for path in paths]
+
+
+def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
     if not path.is_dir():
         raise InputError(f"there is no run at {path}; `clare train-head` makes one")
     record = RunRecord.read(path)
-    validation = _read(path / VAL_METRICS)
-    if validation is None:
+    if not is_finished(path):
         raise InputError(f"{path} is not finished: go on with `clare train-head --resume {path}`")
-    _require(path / VAL_METRICS, validation, "epoch", "threshold", "metrics")
-    missing: list[str] = []
-    test = _read(path / METRICS)
-    if test is not None:
-        _require(path / METRICS, test, "threshold", "resamples", "subsets", "categories", "macro")
+    test = _read(path / METRICS, "threshold", "resamples", "subsets", "categories", "macro")
+    trained_on = opened(record.store)
+    tested_on = opened(test.get("store", record.store)) if test else trained_on
+    missing = [one for one in (trained_on, tested_on) if isinstance(one, str)]
     predictions = None
     if test is not None and (path / PREDICTIONS).is_file():
         predictions = read_predictions(path / PREDICTIONS)
@@ -107,27 +113,41 @@ def read_finding(path: Path, store: Path | None = None) -> Finding:
             f"{path / PREDICTIONS} is missing, so there are no curves and no single images: "
             f"run `clare evaluate {path}{protocol}` again."
         )
-    opened = _open(store, record.store, missing)
-    tested = opened
-    if store is None and test is not None and test.get("store", record.store) != record.store:
-        tested = _open(None, test["store"], missing)
     return Finding(
-        path, record, validation, _history(path), test, predictions, opened, tested, tuple(missing)
+        path=path,
+        record=record,
+        validation=read_validation(path),
+        history=_history(path),
+        test=test,
+        predictions=predictions,
+        store=None if isinstance(trained_on, str) else trained_on,
+        tested=None if isinstance(tested_on, str) else tested_on,
+        missing=tuple(dict.fromkeys(missing)),
     )
 
 
-def _open(named: Path | None, recorded: str, missing: list[str]) -> FeatureStore | None:
-    """A store; where nobody named it and it is not where it was, a sentence about that."""
-    if named is not None:
-        return open_store(named)
-    try:
-        return open_store(recorded)
-    except StoreError as error:
-        missing.append(
-            "The store could not be opened, so its counts, pictures and LaRE maps are missing "
-            f"here; name it with --store. ({error})"
-        )
-    return None
+def used_parts(findings: Sequence[Finding]) -> list[Part]:
+    """Each store once, with the subsets that runs were trained or tested on."""
+    used: dict[Source, set[str]] = {}
+    for one in findings:
+        if one.store is not None:
+            used.setdefault(one.store, set()).update(one.record.subsets)
+        if one.tested is not None and one.predictions is not None:
+            used.setdefault(one.tested, set()).update(_tested_subsets(one.tested, one.predictions))
+    return [(source, sorted(names & set(source.store.subsets()))) for source, names in used.items()]
+
+
+def _tested_subsets(source: Source, predictions: Predictions) -> set[str]:
+    """The groups of an evaluation, and the subsets that they are parts of."""
+    groups, places = np.unique(predictions.subset, return_index=True)
+    ids = predictions.sample_id[places].tolist()
+    subsets = set(groups.tolist())
+    for group, sample_id in zip(groups.tolist(), ids, strict=True):
+        # A subset that can't be read is named where its pictures would be.
+        with suppress(StoreError):
+            found = source.find(group, sample_id)
+            subsets |= {found[0]} if found else set()
+    return subsets
 
 
 def is_run(path: Path) -> bool:
@@ -145,7 +165,8 @@ def log_times(path: Path) -> tuple[float, float] | None:
     return (found[0], found[-1]) if found else None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, *names: str) -> dict[str, Any] | None:
+    """A table in a file, which has these names; None without the file."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -154,13 +175,9 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise InputError(f"{path} can't be read: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} is damaged: it holds no table")
-    return found
-
-
-def _require(path: Path, found: Mapping[str, Any], *names: str) -> None:
-    lacking = [name for name in names if name not in found]
-    if lacking:
+    if lacking := [name for name in names if name not in found]:
         raise InputError(f"{path} is damaged: there is no {', '.join(lacking)} in it")
+    return found
 
 
 def _history(path: Path) -> list[dict[str, str]]:

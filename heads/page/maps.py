@@ -12,10 +12,10 @@ from clare.errors import StoreError
 from clare.heads.config import TrainConfig
 from clare.heads.metrics import measure
 from clare.heads.page.blocks import Block, Cell, Gallery, Picture, Section, Table, Text, row
-from clare.heads.page.data import used_subsets
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import figure_cell
 from clare.heads.page.pictures import LABELS, colour_map, map_uri, of_split, pair_uri, spaced
+from clare.heads.page.sources import Part, Source
 from clare.heads.predictions import Predictions
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
@@ -47,7 +47,7 @@ class _Group:
         return self.maps.mean((1, 2), dtype=np.float64)
 
 
-def lare_maps(findings: Sequence[Finding]) -> Section:
+def lare_maps(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
     """Mean and single maps of every subset's reals and fakes.
 
     Draws and the four latent channels are averaged, as are the timestep and draws of the first
@@ -55,16 +55,13 @@ def lare_maps(findings: Sequence[Finding]) -> Section:
     """
     blocks: list[Block] = []
     reading = [one for one in findings if "lare" in one.record.fingerprints] or list(findings)
-    for store, names in used_subsets(findings):
-        mine = next(
-            (f for f in reading if any(s and s.path == store.path for s in (f.store, f.tested))),
-            None,
-        )
+    for source, names in parts:
+        mine = next((f for f in reading if source in (f.store, f.tested)), None)
         if mine is None:
             continue
         try:
-            groups = _read(store, names, mine)
-            blocks += _show(store, groups, mine)
+            groups = _read(source, names, mine)
+            blocks += _show(source.store, groups, mine)
         except StoreError as error:
             blocks.append(Text(f"There are no LaRE maps to show: {error}"))
     if not blocks:
@@ -72,17 +69,18 @@ def lare_maps(findings: Sequence[Finding]) -> Section:
     return Section("lare", "LaRE maps", blocks)
 
 
-def _read(store: FeatureStore, names: Sequence[str], finding: Finding) -> list[_Group]:
+def _read(source: Source, names: Sequence[str], finding: Finding) -> list[_Group]:
     config = finding.record.config
     digest = finding.record.digests.get("lare")
     groups = []
     for name in names:
-        feature = store.feature(name, "lare", digest)
+        feature = source.store.feature(name, "lare", digest)
         states = feature.states()
         reader = feature.reader(config.fields.get("lare", "lare"))
+        plain = of_split(source.samples(name).values())
         for label in (0, 1):
-            rows = [r for r in of_split(store.rows(name)) if r.columns["label"] == label]
-            rows = spaced([r for r in rows if states[r.slot] == COMPLETE], ROWS)
+            rows = [r for r in plain if r.columns["label"] == label and states[r.slot] == COMPLETE]
+            rows = spaced(rows, ROWS)
             if rows:
                 maps = [
                     _reduce(reader.read([r.slot for r in rows[k : k + STEP]]), config)

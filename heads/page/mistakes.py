@@ -9,7 +9,8 @@ import numpy as np
 from clare.errors import StoreError
 from clare.heads.page.blocks import Block, Gallery, Heading, Picture, Section, Text
 from clare.heads.page.findings import Finding
-from clare.heads.page.pictures import Samples, data_uri
+from clare.heads.page.pictures import data_uri
+from clare.heads.page.sources import Source
 from clare.heads.predictions import Predictions
 
 SHOWN = 8
@@ -21,7 +22,6 @@ BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 def mistakes(findings: Sequence[Finding]) -> Section:
     """Reals that were called fake by the widest margin, and fakes that were missed."""
     blocks: list[Block] = []
-    samples: dict[str, Samples] = {}
     for finding in findings:
         if len(findings) > 1:
             blocks.append(Heading(f"{finding.name}: {finding.detector}"))
@@ -29,20 +29,16 @@ def mistakes(findings: Sequence[Finding]) -> Section:
         if rows is None or test is None or test["threshold"] is None:
             blocks.append(Text("There are no scores of test rows yet."))
             continue
-        store = finding.tested
-        where = str(store.path) if store else ""
         try:
-            if store is not None and where not in samples:
-                samples[where] = Samples(store)
             for label, what in ((0, "Reals called fake"), (1, "Fakes called real")):
-                blocks.append(_worst(rows, label, what, test["threshold"], samples.get(where)))
+                blocks.append(_worst(rows, label, what, test["threshold"], finding.tested))
         except StoreError as error:
             blocks.append(Text(f"The store can't be read: {error}", "warning"))
     return Section("mistakes", "Most wrong", blocks)
 
 
 def _worst(
-    rows: Predictions, label: int, what: str, threshold: float, samples: Samples | None
+    rows: Predictions, label: int, what: str, threshold: float, source: Source | None
 ) -> Block:
     side = 1 if label == 0 else -1
     (mine,) = np.nonzero(rows.label == label)
@@ -52,15 +48,15 @@ def _worst(
     total = f"{len(wrong):,} of {len(mine):,}"
     if not len(wrong):
         return Text(f"{what}: none of {len(mine):,}.")
-    shown = [_picture(rows, int(place), samples) for place in wrong[order][:SHOWN]]
+    shown = [_picture(rows, int(place), source) for place in wrong[order][:SHOWN]]
     return Gallery(f"{what}: {total}, the most wrong first", shown, "large")
 
 
-def _picture(rows: Predictions, place: int, samples: Samples | None) -> Picture:
+def _picture(rows: Predictions, place: int, source: Source | None) -> Picture:
     group, name = str(rows.subset[place]), str(rows.sample_id[place])
     score = float(rows.score[place])
-    found = samples.find(group, name) if samples else None
-    thumbnail = samples.store.thumbnail(found[0], found[1].slot) if samples and found else None
+    found = source.find(group, name) if source else None
+    thumbnail = source.store.thumbnail(found[0], found[1].slot) if source and found else None
     kind = ("real", "fake")[int(rows.label[place])]
     caption = f"p(fake) {score:.3f}"
     under = f"{group}: {name.rsplit('/', 1)[-1]}"

@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
 LABELS = ("real", "fake")
@@ -18,36 +17,6 @@ SIDE = 128
 """Pixels of a picture's side: that of a thumbnail."""
 
 T = TypeVar("T")
-
-
-class Samples:
-    """The plain rows of a store by the names that predictions use.
-
-    Args:
-        store: the store.
-    """
-
-    def __init__(self, store: FeatureStore) -> None:
-        self.store = store
-        self._places: dict[str, list[tuple[str, Row]]] = {}
-        for subset in store.subsets():
-            for row in store.rows(subset):
-                if row.view == 0:
-                    self._places.setdefault(row.sample_id, []).append((subset, row))
-
-    def find(self, group: str, sample_id: str) -> tuple[str, Row] | None:
-        """The subset and row of a sample.
-
-        Args:
-            group: the subset, or what an evaluation calls a part of one.
-            sample_id: its id.
-        """
-        found = self._places.get(sample_id, [])
-        for fits in (lambda name: name == group, group.startswith, lambda name: len(found) == 1):
-            for subset, row in found:
-                if fits(subset):
-                    return subset, row
-        return None
 
 
 def data_uri(data: bytes, kind: str) -> str:

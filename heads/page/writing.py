@@ -15,7 +15,7 @@ from clare.errors import InputError
 from clare.heads.page import answer, cost, data, maps, mistakes, results, sweep_sections, sweeps
 from clare.heads.page.blocks import Folded, Page, Section, Text
 from clare.heads.page.commands import commands_of, sweep_commands
-from clare.heads.page.findings import Finding, is_run, read_finding
+from clare.heads.page.findings import Finding, is_run, read_findings, used_parts
 from clare.heads.page.settings import settings, settings_table, shared_settings
 
 _HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) ->
     if several:
         page = _sweep_page(sweeps.read_sweep(folders[0]), store, command)
     else:
-        page = _runs_page([read_finding(path, store) for path in folders], command)
+        page = _runs_page(read_findings(folders, store), command)
     html = render(page)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +86,7 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
     one = findings[0] if len(findings) == 1 else None
     several = len(findings) > 1 and any(each.test is not None for each in findings)
     answers = [answer.answer_of(each) for each in findings]
+    parts = used_parts(findings)
     return Page(
         title=f"{one.name}: {one.detector}" if one else f"{len(findings)} runs compared",
         warnings=answer.warnings_of(findings),
@@ -100,12 +101,12 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
         sections=[
             *([results.matrix(findings)] if several else []),
             results.results(findings),
-            data.audit(findings),
-            data.data(findings),
-            maps.lare_maps(findings),
+            data.audit(findings, parts),
+            data.data(findings, parts),
+            maps.lare_maps(findings, parts),
             mistakes.mistakes(findings),
             cost.training(findings),
-            cost.cost(findings),
+            cost.cost(findings, parts),
             settings(findings, [*commands_of(findings), command]),
         ],
         made=_made(),
@@ -113,17 +114,18 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
 
 
 def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
-    findings = [read_finding(sweep.path / str(line["run"]), store) for line in sweep.finished]
+    findings = read_findings([sweep.path / str(line["run"]) for line in sweep.finished], store)
     best = max(sweep.finished, key=lambda line: line[sweeps.RANKED] or 0)
     leader = [one for one in findings if one.name == best["run"]]
+    parts = used_parts(leader)
     shared = shared_settings(findings)
     common = settings_table("Settings that all runs share", shared)
     tested = any(one.test is not None for one in findings)
     about_leader = [
         results.results(leader),
-        data.audit(leader),
-        data.data(leader),
-        maps.lare_maps(leader),
+        data.audit(leader, parts),
+        data.data(leader, parts),
+        maps.lare_maps(leader, parts),
         mistakes.mistakes(leader),
         cost.training(leader),
     ]
@@ -141,7 +143,7 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
             *([sweep_sections.matrix(sweep, findings)] if tested else []),
             *(_of_leader(section, leader[0]) for section in about_leader),
             sweep_sections.runs(sweep),
-            cost.cost(findings),
+            cost.cost(findings, used_parts(findings)),
             Section(
                 made.anchor, made.title, [Folded("Shared by all runs", [common]), *made.blocks]
             ),

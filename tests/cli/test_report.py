@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from clare.cli.app import app
 from clare.errors import ClareError
+from clare.store import feature_store
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -240,6 +241,15 @@ def test_the_commands_of_a_sweep_repeat_it(place, tmp_path):
     run(*commands[1][1:-1], tmp_path / "again")
     again = (tmp_path / "again" / "results.csv").read_text()
     assert again == (place / "tested" / "results.csv").read_text()
+
+
+def test_a_store_is_read_once_for_all_runs_and_sections(place, tmp_path, monkeypatch):
+    read_index, reads = feature_store.load_index, []
+    monkeypatch.setattr(
+        feature_store, "load_index", lambda *of: reads.append(of) or read_index(*of)
+    )
+    run("report", place / "tested", "--out", tmp_path / "page.html")
+    assert sorted(name for _, name in reads) == ["real", "toy"]
 
 
 def test_twenty_runs_fit_into_ten_megabytes(place):
