@@ -155,12 +155,11 @@ class Stream:
         return len(self.samples) * (self.config.epochs - self.start)
 
 
-def arrange(states: Iterable[RunState], *, stack: bool = True) -> list[Stream]:
+def arrange(states: Iterable[RunState]) -> list[Stream]:
     """Runs that are not complete, by the stream and the lane that they can share.
 
     Args:
         states: all runs; fitted ones take no steps and are left out.
-        stack: whether runs may share a lane.
     """
     streams: list[Stream] = []
     latest: dict[object, Stream] = {}
@@ -179,7 +178,7 @@ def arrange(states: Iterable[RunState], *, stack: bool = True) -> list[Stream]:
             streams.append(stream)
         stream.parameters += size
         shape = (id(stream), _shape(config), run.detector.fields, _digest(run.val.plain))
-        if stack and can_stack(run.detector, config) and shape in lanes:
+        if can_stack(run.detector, config) and shape in lanes:
             lanes[shape].append(state)
         else:
             lanes[shape] = [state]

@@ -46,7 +46,6 @@ class Machine:
         tensorboard: write TensorBoard's files too.
         checkpoint_seconds: seconds after which what is needed to resume is written again; a kill
             costs no more than that and one epoch.
-        stack: whether runs of one shape may take their steps together.
     """
 
     device: str = "cpu"
@@ -55,7 +54,6 @@ class Machine:
     keep_every: int = 0
     tensorboard: bool = False
     checkpoint_seconds: float = 30.0
-    stack: bool = True
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ def _train(
     restrict_tables(runs, tables)
     fields = {field for run in runs for field in run.detector.fields}
     plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
-    streams = arrange(states, stack=machine.stack)
+    streams = arrange(states)
     observer.planned(_plan(states, plans, streams))
     _begin(states)
     load_fields((tables.train, tables.val), plans, observer.loading)

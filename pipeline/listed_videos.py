@@ -15,7 +15,6 @@ from clare.errors import InputError
 from clare.pipeline.rules import SPLITS, name_rows
 from clare.pipeline.subsets import Registry
 
-COMPRESSIONS = ("raw", "c23", "c40")
 FORBIDDEN = ("df40_all", "df40all")
 """Names, in lower case, of a list that nobody should measure anything on."""
 
