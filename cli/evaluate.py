@@ -10,8 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+BESIDE_DF40 = ("runs", "compat", "protocol", "store", "device", "json_")
+"""What can act beside ``--compat df40``."""
+
 
 def evaluate(
+    context: typer.Context,
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
     subset: Annotated[
         str | None,
@@ -85,20 +89,24 @@ def evaluate(
     from clare.cli.lists import read_sampling, split_names
     from clare.cli.output import console, show_progress
     from clare.cli.places import prepare_folder
+    from clare.errors import InputError
     from clare.heads.evaluation import MATRIX, write_matrix
     from clare.heads.evaluation import evaluate as evaluate_run
     from clare.pipeline.devices import choose_runtime
 
-    if out is not None:
-        prepare_folder(out, "--out")
     # Not the option's default: it would silently go before the run's own record.
     elsewhere = os.environ.get("CLARE_STORE") or None
     chosen, chosen_sampling = choose_runtime(device).device, read_sampling(sampling)
     if compat is not None:
-        others = (subset, reals, domains, frames, sampling, against, baselines or None)
-        _require_df40(compat, any(option is not None for option in others))
+        _require_df40(context, compat)
         _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_)
         return
+    if out is not None:
+        if len(runs) < 2:
+            raise InputError(
+                f"--out is where {MATRIX} of several runs goes: leave it out for one run"
+            )
+        prepare_folder(out, "--out")
     with show_progress("scoring") as show:
         results = [
             evaluate_run(
@@ -124,7 +132,6 @@ def evaluate(
             _print(result.run, result.report)
     if len(runs) > 1:
         folder = out or Path(os.path.commonpath([run.absolute().parent for run in runs]))
-        folder.mkdir(parents=True, exist_ok=True)
         write_matrix(results, folder / MATRIX)
         if not json_:
             console.print(f"{folder / MATRIX}")
@@ -133,15 +140,21 @@ def evaluate(
         typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
 
 
-def _require_df40(compat: str, more: bool) -> None:
+def _require_df40(context: typer.Context, compat: str) -> None:
+    from clare.cli.train_options import is_named
     from clare.errors import InputError
 
     if compat != "df40":
         raise InputError(f"--compat {compat} is not df40")
-    if more:
+    idle = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name and option.name not in BESIDE_DF40 and is_named(context, option.name)
+    ]
+    if idle:
         raise InputError(
-            "--compat df40 measures a protocol as its authors do: give --protocol, --store and "
-            "--device alone beside it"
+            f"--compat df40 measures as its authors do, without {', '.join(idle)}: give "
+            "--protocol, --store, --device and --json alone beside it"
         )
 
 

@@ -73,8 +73,6 @@ def test_from_archives_to_a_protocol(clare, tree, tmp_path):
     code, out, err = clare("evaluate", "run", "--compat", "df40", "--device", "cpu")
     assert code == 0 and "What is wrong with them" in out, err
     assert "trained by protocol mine.yaml" in " ".join(out.split()) and "0.942" not in out
-    code, _, err = clare("evaluate", "run", "--compat", "df40", "--subset", "e4e")
-    assert code == 1 and "give --protocol" in err
     code, out, err = clare("evaluate", "run", "--protocol", "p3-unknown", "--frames", "1")
     assert code == 0, err
     report = json.loads(Path("run/test_metrics.json").read_text())

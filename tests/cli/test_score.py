@@ -194,6 +194,26 @@ def test_a_place_that_can_not_be_written_is_refused_before_the_work(clare, tmp_p
         clare("evaluate", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "file")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--out", "new"), "--out is where matrix.png of several runs goes"),
+        (("b", "--compat", "df40", "--out", "new"), "without --out: give --protocol"),
+        (("--compat", "df40", "--resamples", 1000), "without --resamples: give"),
+        (("--compat", "df40", "-s", "e4e", "--baselines"), "without --subset, --baselines: give"),
+        (("b", "--compat", "clare", "--out", "new"), "--compat clare is not df40"),
+        (("b", "--sampling", "odd", "--out", "new"), "--sampling odd is not one of even"),
+    ],
+)
+def test_an_option_that_can_not_act_is_refused_before_anything_is_written(
+    clare, tmp_path, monkeypatch, given, said
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        clare("evaluate", "a", *given)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_no_run_is_refused(clare, tmp_path):
     with pytest.raises(InputError, match="train-head"):
         clare("evaluate", tmp_path / "nothing")
