@@ -6,7 +6,7 @@ import csv
 import io
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,13 @@ from clare.store.records import write_durably
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
-RANKED = ("auc", "ap", "balanced_accuracy", "eer")
+RANKED = "val_auc"
+"""The figure that ranks a leaderboard."""
+
+_AVERAGED = ("auc", "ap", "balanced_accuracy", "eer")
 """Ends of the names of figures that a leaderboard has."""
+
+_SEEDS = ("seed", "data_seed")
 
 Axes = Mapping[str, Sequence[Any]]
 """Values by the name of a configuration's setting."""
@@ -75,8 +80,11 @@ def read_results(out: Path) -> list[dict[str, str]]:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} can't be read: {error}") from error
-    if any(line.get("run") is None or line.get("failure") is None for line in lines):
-        raise InputError(f"{path} is not what `clare sweep` writes; name another --out")
+    # A line with too many or too few cells has None among its names or its cells.
+    if not all(
+        {"run", "failure"} <= set(line) and None not in (*line, *line.values()) for line in lines
+    ):
+        raise InputError(f"{path} is not what `clare sweep` writes: use another folder")
     return lines
 
 
@@ -84,6 +92,11 @@ def axes_of(line: Mapping[str, str]) -> list[str]:
     """The axes that a line of ``results.csv`` has."""
     columns = list(line)
     return columns[1 : columns.index("failure")]
+
+
+def options_of(axes: Iterable[str]) -> list[str]:
+    """The axes that tell a leaderboard's lines apart: all but the seeds."""
+    return [name for name in axes if name not in _SEEDS]
 
 
 def write_tables(out: Path, lines: Sequence[Result], axes: Axes) -> list[Result]:
@@ -96,20 +109,19 @@ def write_tables(out: Path, lines: Sequence[Result], axes: Axes) -> list[Result]
     return lines
 
 
-def leaderboard(results: Sequence[Result], axes: Axes, figure: str = "val_auc") -> list[Result]:
+def leaderboard(results: Sequence[Result], axes: Axes) -> list[Result]:
     """Mean and spread over seeds, the best on validation first.
 
     Args:
         results: of `run_sweep`; runs that failed count among ``failed`` alone.
-        axes: of the sweep; all but the seeds tell lines apart.
-        figure: what ranks.
+        axes: of the sweep.
 
     Returns:
         The axes' values, ``seeds`` (runs with figures), ``failed``, and of every figure the mean;
         as ``_spread`` the sample standard deviation, as ``_low`` and ``_high`` the 95 % interval of
         the mean, None with fewer than two. A figure that some of the runs lack has no mean.
     """
-    names = [name for name in axes if name not in ("seed", "data_seed")]
+    names = options_of(axes)
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for result in results:
         groups[tuple(result[name] for name in names)].append(result)
@@ -118,7 +130,7 @@ def leaderboard(results: Sequence[Result], axes: Axes, figure: str = "val_auc") 
         good = [member for member in members if not member["failure"]]
         line = dict(zip(names, values, strict=True))
         line |= {"seeds": len(good), "failed": len(members) - len(good)}
-        for name in (key for key in results[0] if key.endswith(RANKED)):
+        for name in (key for key in results[0] if key.endswith(_AVERAGED)):
             found = [float(member[name]) for member in good if member.get(name) is not None]
             if len(found) < len(good):
                 found = []
@@ -126,7 +138,7 @@ def leaderboard(results: Sequence[Result], axes: Axes, figure: str = "val_auc") 
             line[f"{name}_spread"] = statistics.stdev(found) if len(found) > 1 else None
             line[f"{name}_low"], line[f"{name}_high"] = mean_interval(found)
         lines.append(line)
-    return sorted(lines, key=lambda line: -(line.get(figure) or 0.0))
+    return sorted(lines, key=lambda line: -(line.get(RANKED) or 0.0))
 
 
 def _columns(split: str, metrics: Figures) -> Result:

@@ -11,8 +11,8 @@ from clare.heads.page.blocks import Block, Cell, Plots, Section, Table, Text, ro
 from clare.heads.page.figures import spread_plot
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import NAMES, decimal, figure_cell
-from clare.heads.page.sweeps import RANKED, Sweep, plain, spread_of
-from clare.heads.sweep_table import RESULTS, Result
+from clare.heads.page.sweeps import Sweep, plain, spread_of
+from clare.heads.sweep_table import RANKED, RESULTS, Result
 
 
 def board(sweep: Sweep) -> Section:
@@ -21,8 +21,7 @@ def board(sweep: Sweep) -> Section:
     known = [key for key in lines[0] if f"{key}_spread" in lines[0]]
     rows = [
         [
-            *(Cell(plain(line[name])) for name in sweep.options or ["run"] if sweep.options),
-            *([] if sweep.options else [Cell("all runs")]),
+            *([Cell(plain(line[name])) for name in sweep.options] or [Cell("all runs")]),
             *row(line["seeds"], line["failed"]),
             *(Cell(decimal(line[k]), spread_of(line, k), line[k]) for k in known),
         ]

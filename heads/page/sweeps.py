@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,16 @@ from typing import Any
 
 from clare.errors import InputError
 from clare.heads.page.numbers import decimal, listed
-from clare.heads.sweep_table import RESULTS, Result, leaderboard
+from clare.heads.sweep_table import (
+    RANKED,
+    RESULTS,
+    Result,
+    axes_of,
+    leaderboard,
+    options_of,
+    read_results,
+)
 from clare.wording import counted
-
-SEEDS = ("seed", "data_seed")
-RANKED = "val_auc"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Sweep:
     @property
     def options(self) -> list[str]:
         """The axes that are no seeds."""
-        return [name for name in self.axes if name not in SEEDS]
+        return options_of(self.axes)
 
     @property
     def finished(self) -> list[Result]:
@@ -71,37 +75,29 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         InputError: its results can't be read, or no run has finished.
     """
-    try:
-        with (path / RESULTS).open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or ())
-            lines: list[Result] = [
-                {name: cell if cell != "" else None for name, cell in line.items()}
-                for line in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path / RESULTS} can't be read: {error}") from error
-    if not {"run", "failure", RANKED} <= set(columns):
-        raise InputError(f"{path / RESULTS} is not what `clare sweep` writes")
-    _read_figures(path, lines, columns[columns.index("failure") + 1 :])
-    names = columns[1 : columns.index("failure")]
-    axes = {name: list(dict.fromkeys(str(line[name]) for line in lines)) for name in names}
-    sweep = Sweep(path, axes, lines)
-    if not sweep.finished:
+    found = read_results(path)
+    finished = [line for line in found if not line["failure"]]
+    if not finished:
         raise InputError(f"no run of {path} has finished: run its `clare sweep` again")
-    return sweep
+    if RANKED not in finished[0]:
+        raise InputError(f"{path / RESULTS} is not what `clare sweep` writes")
+    names = axes_of(finished[0])
+    lines = [_typed(path, line, names) for line in found]
+    axes = {name: list(dict.fromkeys(str(line[name]) for line in lines)) for name in names}
+    return Sweep(path, axes, lines)
 
 
-def _read_figures(path: Path, lines: Sequence[Result], columns: Sequence[str]) -> None:
-    """Make numbers of a line's cells from ``failure`` on."""
-    for line in lines:
-        for name in columns:
-            try:
-                line[name] = None if line[name] is None else float(line[name])
-            except ValueError:
-                raise InputError(
-                    f"{path / RESULTS}: {name} of {line['run']} is {line[name]!r}, not a number"
-                ) from None
+def _typed(path: Path, line: Mapping[str, str], axes: Sequence[str]) -> Result:
+    """A line whose figures are numbers; None where a cell is empty."""
+    typed: Result = {name: cell or None for name, cell in line.items()}
+    for name in set(line) - {"run", "failure", *axes}:
+        try:
+            typed[name] = float(line[name]) if line[name] else None
+        except ValueError:
+            raise InputError(
+                f"{path / RESULTS}: {name} of {line['run']} is {line[name]!r}, not a number"
+            ) from None
+    return typed
 
 
 def question_of(sweep: Sweep) -> str:

@@ -17,6 +17,7 @@ from clare.heads.page.blocks import Folded, Page, Section, Text
 from clare.heads.page.commands import commands_of, sweep_commands
 from clare.heads.page.findings import Finding, is_run, read_findings, used_parts
 from clare.heads.page.settings import settings, settings_table, shared_settings
+from clare.heads.sweep_table import RANKED
 
 _HERE = Path(__file__).parent
 
@@ -115,7 +116,7 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
 
 def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
     findings = read_findings([sweep.path / str(line["run"]) for line in sweep.finished], store)
-    best = max(sweep.finished, key=lambda line: line[sweeps.RANKED] or 0)
+    best = max(sweep.finished, key=lambda line: line[RANKED] or 0)
     leader = [one for one in findings if one.name == best["run"]]
     parts = used_parts(leader)
     shared = shared_settings(findings)

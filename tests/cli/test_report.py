@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from clare.cli.app import app
 from clare.errors import ClareError
-from clare.store import feature_store
+from clare.store.index import load_index
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -244,12 +244,15 @@ def test_the_commands_of_a_sweep_repeat_it(place, tmp_path):
 
 
 def test_a_store_is_read_once_for_all_runs_and_sections(place, tmp_path, monkeypatch):
-    read_index, reads = feature_store.load_index, []
-    monkeypatch.setattr(
-        feature_store, "load_index", lambda *of: reads.append(of) or read_index(*of)
-    )
+    reads = []
+
+    def load(folder, subset):
+        reads.append(subset)
+        return load_index(folder, subset)
+
+    monkeypatch.setattr("clare.store.feature_store.load_index", load)
     run("report", place / "tested", "--out", tmp_path / "page.html")
-    assert sorted(name for _, name in reads) == ["real", "toy"]
+    assert sorted(reads) == ["real", "toy"]
 
 
 def test_twenty_runs_fit_into_ten_megabytes(place):
@@ -349,14 +352,24 @@ def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
     [
         ("run,", "name,", "is not what `clare sweep` writes"),
         ("val_auc,", "val_auk,", "is not what `clare sweep` writes"),
-        (",cls,", ",cls,linear,0,,1,many", "not a number"),
+        (",cls,", ",cls,cls,", "is not what `clare sweep` writes"),
+        (r"(?<=,)0\.\d+", "many", "is 'many', not a number"),
     ],
 )
 def test_a_damaged_results_file_is_refused_in_a_sentence(place, tmp_path, old, new, message):
     folder = shutil.copytree(place / "tested", tmp_path / "sweep")
     path = folder / "results.csv"
-    path.write_text(path.read_text().replace(old, new, 1))
+    path.write_text(re.sub(old, new, path.read_text(), count=1))
     with pytest.raises(ClareError, match=message):
+        run("report", folder, "--out", tmp_path / "page.html")
+
+
+def test_a_sweep_whose_runs_all_failed_has_no_page(place, tmp_path):
+    folder = shutil.copytree(place / "tested", tmp_path / "sweep")
+    lines = rows_of(folder / "results.csv")
+    table = "".join(f"{line['run']},{line['fusion']},no memory\n" for line in lines)
+    (folder / "results.csv").write_text(f"run,fusion,failure\n{table}")
+    with pytest.raises(ClareError, match="has finished: run its `clare sweep` again"):
         run("report", folder, "--out", tmp_path / "page.html")
 
 
