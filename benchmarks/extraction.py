@@ -33,9 +33,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTextModel
 
 from clare.pipeline.batching import BatchRunner
+from clare.pipeline.claims import open_features
 from clare.pipeline.devices import choose_runtime
 from clare.pipeline.drawing import draw_faces
-from clare.pipeline.extract import extract, open_features
+from clare.pipeline.extract import extract
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images import ImageSettings, load_views

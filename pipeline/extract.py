@@ -21,11 +21,10 @@ import numpy as np
 
 from clare.errors import ClareError
 from clare.pipeline.batching import BatchRunner, BatchTooLargeError, Launched
-from clare.pipeline.extractor import Extractor
+from clare.pipeline.claims import Work, claim_shards, not_tried, pending_shards
 from clare.pipeline.loading import LoadedShard, Loader, gather
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS
 
 LOOKAHEAD = 2
@@ -65,72 +64,6 @@ class ExtractReport:
             self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
 
 
-@dataclass
-class _Work:
-    """One shard on its way.
-
-    Args:
-        shard: its number.
-        rows: offset to row, of all that some extractor lacks.
-        lacking: extractor to the offsets that it lacks, of the features claimed.
-        runners: of these extractors.
-        loading: its images.
-    """
-
-    shard: int
-    rows: dict[int, Row]
-    lacking: dict[str, list[int]]
-    runners: list[BatchRunner]
-    loading: list[Future[LoadedShard]]
-
-
-def open_features(
-    store: FeatureStore, subset: str, extractors: Sequence[Extractor]
-) -> dict[str, Feature]:
-    """Declare the extractors' arrays for one subset.
-
-    Returns:
-        Extractor name to the feature of this subset.
-    """
-    features = {}
-    for extractor in extractors:
-        store.declare(extractor.fingerprint, extractor.fields)
-        features[extractor.name] = store.feature(
-            subset, extractor.name, extractor.fingerprint.digest
-        )
-    return features
-
-
-def pending_shards(
-    features: Mapping[str, Feature], wanted: np.ndarray
-) -> dict[int, dict[str, list[int]]]:
-    """What is to be done, in shard order.
-
-    Args:
-        features: by extractor.
-        wanted: the slots that may be worked on.
-
-    Returns:
-        Shard to extractor to the offsets that it lacks.
-    """
-    for feature in features.values():
-        feature.refresh()
-    return _lacking(features, wanted)
-
-
-def _lacking(
-    features: Mapping[str, Feature], wanted: np.ndarray
-) -> dict[int, dict[str, list[int]]]:
-    pending: dict[int, dict[str, list[int]]] = {}
-    for name, feature in features.items():
-        slots = np.intersect1d(feature.pending_slots(), wanted)
-        for shard, offset in zip(
-            *(part.tolist() for part in divmod(slots, SHARD_ROWS)), strict=True
-        ):
-            pending.setdefault(shard, {}).setdefault(name, []).append(offset)
-    return dict(sorted(pending.items()))
-
-
 def extract(
     store: FeatureStore,
     subset: str,
@@ -149,7 +82,7 @@ def extract(
         store: an open store whose rows are assigned.
         subset: the subset to work on.
         slots: of the rows to work on; those of earlier manifests may have no file any more.
-        features: from `open_features`.
+        features: from `clare.pipeline.claims.open_features`.
         runners: extractor name to its batch runner.
         loader: decodes; the caller closes it.
         strict: stop at the first row that fails.
@@ -168,10 +101,10 @@ def extract(
     try:
         with _interrupts() as stop_if_asked:
             computer = _Computer(features, writer, report, strict, stop_if_asked)
-            while pending := _not_tried(pending_shards(features, wanted), tried):
-                queue: deque[_Work] = deque()
+            while pending := not_tried(pending_shards(features, wanted), tried):
+                queue: deque[Work] = deque()
                 claimed = False
-                for work in _claim(pending, wanted, features, runners, loader):
+                for work in claim_shards(pending, wanted, features, runners, loader):
                     claimed = True
                     tried.update((work.shard, name) for name in work.lacking)
                     queue.append(work)
@@ -226,43 +159,10 @@ def _interrupts() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _not_tried(
-    pending: Mapping[int, Mapping[str, list[int]]], tried: set[tuple[int, str]]
-) -> dict[int, list[str]]:
-    """Leave out what this run did: a shard with a changed file stays pending for the next run."""
-    left = {s: [n for n in names if (s, n) not in tried] for s, names in pending.items()}
-    return {shard: names for shard, names in left.items() if names}
-
-
-def _claim(
-    pending: Mapping[int, Sequence[str]],
-    wanted: np.ndarray,
-    features: Mapping[str, Feature],
-    runners: Mapping[str, BatchRunner],
-    loader: Loader,
-) -> Iterator[_Work]:
-    """Take each pending shard that no other run holds, and begin to decode it.
-
-    Lazy: a shard is taken when it is asked for, so that runs side by side share the work.
-    """
-    for shard, names in pending.items():
-        claimed = {name: features[name] for name in names if features[name].claim(shard)}
-        if claimed:
-            # Looked at again, because another run may have done some meanwhile.
-            lacking = _lacking(claimed, wanted).get(shard, {})
-            offsets = {offset for some in lacking.values() for offset in some}
-            taken = next(iter(claimed.values())).shard_rows(shard)
-            rows = {row.slot % SHARD_ROWS: row for row in taken}
-            rows = {offset: row for offset, row in rows.items() if offset in offsets}
-            chosen = [runners[name] for name in claimed]
-            loading = loader.start(rows, [runner.extractor for runner in chosen])
-            yield _Work(shard, rows, {n: lacking.get(n, []) for n in claimed}, chosen, loading)
-
-
 class _Shard:
     """The values of one extractor for one shard, filled batch by batch."""
 
-    def __init__(self, work: _Work, runner: BatchRunner, feature: Feature, loaded: LoadedShard):
+    def __init__(self, work: Work, runner: BatchRunner, feature: Feature, loaded: LoadedShard):
         self.work = work
         self.feature = feature
         self.runner = runner
@@ -306,7 +206,7 @@ class _Computer:
         self._strict = strict
         self._in_flight: deque[tuple[Launched, list[int], _Shard]] = deque()
 
-    def compute(self, work: _Work) -> None:
+    def compute(self, work: Work) -> None:
         """Launch every micro-batch of a shard; it is written once the last one is fetched."""
         loaded = gather(work.loading)
         seconds = self._report.stage_seconds

@@ -17,7 +17,8 @@ import numpy as np
 from clare.errors import InputError
 from clare.pipeline.backbones import backbone_overrides
 from clare.pipeline.batching import BatchRunner
-from clare.pipeline.extract import ExtractReport, extract, open_features, pending_shards
+from clare.pipeline.claims import open_features, pending_shards
+from clare.pipeline.extract import ExtractReport, extract
 from clare.pipeline.extractor import Extractor, Runtime
 from clare.pipeline.images import ImageSettings, PreparedImage, load_views
 from clare.pipeline.loading import Loader, gather
