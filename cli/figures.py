@@ -174,24 +174,19 @@ def print_against(report: Mapping[str, Any]) -> None:
 
 def print_as_df40(report: Mapping[str, Any]) -> None:
     """Print what DF40's own way of measuring gives, its published figures, and what is wrong."""
-    published = report["published"]
-    rows = [
-        (
-            f"{name}\n{found['real']} real, {found['fake']} fake",
-            f"{found['frame_auc']:.3f}",
-            *_published(published, name),
-            f"{found['video_auc']:.3f}",
-            f"{found['groups']} ({found['mixed']} mixed)",
-        )
-        for name, found in report["lists"].items()
-    ]
-    if report["unknown"] is not None:
-        count = sum(not found["pool"] for found in report["lists"].values())
-        means = _published(published, "unknown")
-        rows.append((f"mean of {count} unknown", f"{report['unknown']:.3f}", *means, "", ""))
+    from clare.heads.df40 import lines_of
+
+    rows = []
+    for line in lines_of(report):
+        found, name, video = line.figures, line.name, ("", "")
+        if "video_auc" in found:
+            name += f"\n{found['real']} real, {found['fake']} fake"
+            video = (f"{found['video_auc']:.3f}", f"{found['groups']} ({found['mixed']} mixed)")
+        published = ("–" if one is None else f"{one:.3f}" for one in line.published.values())
+        rows.append((name, f"{found['frame_auc']:.3f}", *published, *video))
     title = f"{report['run']}, protocol {report['protocol']}, as DF40's code measures"
     title += f" ({report['control']})" if report["control"] else ""
-    heads = [f"{name}\npublished" for name in published]
+    heads = [f"{name}\npublished" for name in report["published"]]
     console.print(table(title, ("list", "frame AUC", *heads, "their\nvideo AUC", "groups"), rows))
     console.print(f"store: {report['store']}")
     if report["unpublished"]:
@@ -203,10 +198,6 @@ def print_as_df40(report: Mapping[str, Any]) -> None:
     console.print("What is not as its authors have it:")
     for line in report["unlike"]:
         console.print(f"- {line}")
-
-
-def _published(published: Mapping[str, Mapping[str, float]], name: str) -> list[str]:
-    return [f"{one[name]:.3f}" if name in one else "–" for one in published.values()]
 
 
 def _print_absent(absent: Mapping[str, str]) -> None:

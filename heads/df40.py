@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -118,6 +119,35 @@ def measure_as_df40(
     text = json.dumps(report, indent=2, allow_nan=False)
     (opened.path / REPORT).write_text(text + "\n", encoding="utf-8")
     return report
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table that stands beside the published one.
+
+    Args:
+        name: of the list, or of the mean over the lists that are no pool.
+        figures: of the list; the mean has ``frame_auc`` alone.
+        published: frame AUC by system, None where there is none to compare.
+    """
+
+    name: str
+    figures: Mapping[str, Any]
+    published: Mapping[str, float | None]
+
+
+def lines_of(report: Mapping[str, Any]) -> list[Line]:
+    """The lines of a report's table; see `measure_as_df40`."""
+
+    def beside(name: str) -> dict[str, float | None]:
+        return {system: found.get(name) for system, found in report["published"].items()}
+
+    lines = [Line(name, found, beside(name)) for name, found in report["lists"].items()]
+    if report["unknown"] is not None:
+        count = sum(not found["pool"] for found in report["lists"].values())
+        mean = {"frame_auc": report["unknown"]}
+        lines.append(Line(f"mean of {count} unknown", mean, beside("unknown")))
+    return lines
 
 
 def choose_published(

@@ -14,11 +14,16 @@ from typing import Any
 import numpy as np
 
 from clare.errors import InputError, StoreError
+from clare.heads.df40 import REPORT
 from clare.heads.page.sources import Part, Source, opening
 from clare.heads.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report import METRICS, PREDICTIONS
 from clare.heads.run_folder import is_finished
 from clare.heads.runs import CONFIG, HISTORY, LOG, RunRecord, read_validation
+
+_OF_DF40 = ("control", "store", "protocol", "absent", "lists", "unknown", "wrong", "unlike",
+            "published", "unpublished")  # fmt: skip
+"""What a page shows of ``df40_metrics.json``."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Finding:
         store: the store that it was trained on, or None where that was not found.
         tested: the store of its test rows, or None; mostly the same.
         missing: sentences about what could not be read.
+        as_df40: its ``df40_metrics.json``, if any.
     """
 
     path: Path
@@ -46,6 +52,7 @@ class Finding:
     store: Source | None
     tested: Source | None
     missing: Sequence[str]
+    as_df40: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -123,6 +130,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
         store=None if isinstance(trained_on, str) else trained_on,
         tested=None if isinstance(tested_on, str) else tested_on,
         missing=tuple(dict.fromkeys(missing)),
+        as_df40=_read(path / REPORT, *_OF_DF40),
     )
 
 

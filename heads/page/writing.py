@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from clare import __version__
 from clare.errors import InputError
 from clare.heads.page import answer, cost, data, maps, mistakes, results, sweep_sections, sweeps
+from clare.heads.page.as_df40 import as_df40
 from clare.heads.page.blocks import Folded, Page, Section, Text
 from clare.heads.page.commands import commands_of, sweep_commands
 from clare.heads.page.findings import Finding, is_run, read_findings, used_parts
@@ -102,6 +103,7 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
         sections=[
             *([results.matrix(findings)] if several else []),
             results.results(findings),
+            *as_df40(findings),
             data.audit(findings, parts),
             data.data(findings, parts),
             maps.lare_maps(findings, parts),
@@ -143,6 +145,7 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
             sweep_sections.spread(sweep),
             *([sweep_sections.matrix(sweep, findings)] if tested else []),
             *(_of_leader(section, leader[0]) for section in about_leader),
+            *as_df40(findings),
             sweep_sections.runs(sweep),
             cost.cost(findings, used_parts(findings)),
             Section(

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from clare.cli.app import app
 from clare.errors import ClareError
+from clare.heads.df40 import PUBLISHED, UNLIKE, WRONG
 from clare.store.index import load_index
 
 CHROMIUM = next(
@@ -208,6 +209,30 @@ def test_a_sweeps_tables_hold_the_numbers_of_its_files(place, name, count):
     )
     paired = sum(b - a for a, b in zip(cls, lare, strict=True)) / len(cls)
     assert any(abs(number - paired) < 1e-12 for number in page.numbers)
+
+
+def test_what_df40s_code_measures_stands_beside_its_table_and_what_is_wrong(place, tmp_path):
+    folder = shutil.copytree(place / "run", tmp_path / "run")
+    assert "DF40" not in read(place / "run.html").text
+    measured = {"real": 32, "fake": 48, "frame_auc": 0.8125, "video_auc": 0.75, "groups": 4,
+                "mixed": 3, "pool": True, "sets": ["blend_cdf"]}  # fmt: skip
+    alone = measured | {"pool": False, "frame_auc": 0.625, "video_auc": 0.5}
+    report = {
+        "run": "run", "control": None, "store": "s", "protocol": "joint", "unknown": 0.6875,
+        "absent": {"heygen": "no rows"}, "lists": {"FSAll_cdf": measured, "sd21_cdf": alone},
+        "wrong": WRONG, "unlike": UNLIKE, "published": PUBLISHED, "unpublished": "not of all",
+    }  # fmt: skip
+    (folder / "df40_metrics.json").write_text(json.dumps(report))
+    run("report", folder, "--out", tmp_path / "page.html")
+    page = read(tmp_path / "page.html")
+    theirs = {PUBLISHED[system][name] for system in PUBLISHED for name in ("FSAll_cdf", "unknown")}
+    assert theirs | {0.8125, 0.75, 0.625, 0.6875} <= page.numbers
+    for words in (*WRONG, *UNLIKE, "mean of 1 unknown", "Not tested, heygen: no rows."):
+        assert words in page.text
+    assert "Not figures to report as your own" in page.text and "Not of all." in page.text
+    (folder / "df40_metrics.json").write_text("{}")
+    with pytest.raises(ClareError, match=r"df40_metrics\.json is damaged"):
+        run("report", folder, "--out", tmp_path / "page.html")
 
 
 def test_every_setting_and_fingerprint_is_there(place):
