@@ -10,12 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-BESIDE_DF40 = ("runs", "compat", "protocol", "store", "device", "json_")
-"""What can act beside ``--compat df40``."""
+RESAMPLES = 1000
 
 
 def evaluate(
-    context: typer.Context,
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
     subset: Annotated[
         str | None,
@@ -72,8 +70,9 @@ def evaluate(
         ),
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
-    ] = 1000,
+        int | None,
+        typer.Option(min=0, help=f"Of the bootstrap behind each interval. [default: {RESAMPLES}]"),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[
         Path | None,
@@ -98,7 +97,18 @@ def evaluate(
     elsewhere = os.environ.get("CLARE_STORE") or None
     chosen, chosen_sampling = choose_runtime(device).device, read_sampling(sampling)
     if compat is not None:
-        _require_df40(context, compat)
+        idle = {
+            "--subset": subset,
+            "--reals": reals,
+            "--domains": domains,
+            "--frames": frames,
+            "--sampling": sampling,
+            "--baselines": baselines or None,
+            "--against": against,
+            "--resamples": resamples,
+            "--out": out,
+        }
+        _require_df40(compat, [name for name, value in idle.items() if value is not None])
         _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_)
         return
     if out is not None:
@@ -122,7 +132,7 @@ def evaluate(
                 baselines=baselines,
                 against=against,
                 device=chosen,
-                resamples=resamples,
+                resamples=RESAMPLES if resamples is None else resamples,
                 progress=show,
             )
             for run in runs
@@ -140,17 +150,11 @@ def evaluate(
         typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
 
 
-def _require_df40(context: typer.Context, compat: str) -> None:
-    from clare.cli.train_options import is_named
+def _require_df40(compat: str, idle: list[str]) -> None:
     from clare.errors import InputError
 
     if compat != "df40":
         raise InputError(f"--compat {compat} is not df40")
-    idle = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name and option.name not in BESIDE_DF40 and is_named(context, option.name)
-    ]
     if idle:
         raise InputError(
             f"--compat df40 measures as its authors do, without {', '.join(idle)}: give "
