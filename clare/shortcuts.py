@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.pipeline.manifest import Sample
 from clare.statistics import interval, resample
 
 FOLDS = 5
@@ -21,19 +20,6 @@ Fact = NDArray[np.float64] | NDArray[np.str_]
 
 Figure = dict[str, Any]
 """``{"value", "low", "high", "n"}``."""
-
-
-def clusters(samples: Sequence[Sample]) -> NDArray[np.str_]:
-    """(N,) what a bootstrap draws: the video, else the first identity, else the row."""
-    return np.array(
-        [
-            (s.video_id and f"{s.subset}/{s.video_id}")
-            or s.source_ids.split("|")[0].strip()
-            or f"{s.subset}/{s.sample_id}"
-            for s in samples
-        ],
-        dtype=np.str_,
-    )
 
 
 def free_aucs(

@@ -10,15 +10,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import StoreError
-from clare.heads.metrics import measure
 from clare.heads.predictions import Predictions
+from clare.shortcuts import Fact, Figure, free_aucs
 from clare.statistics import jpeg_size, laplacian_energy
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
@@ -29,12 +28,12 @@ PIXELS = ("laplacian", "jpeg_size")
 STEP = 64
 """Images at a time."""
 
-Shortcuts = dict[str, NDArray[np.float64]]
-"""(N,) by name; NaN where a row has none."""
+Shortcuts = dict[str, Fact]
+"""(N,) by name; where a row has none NaN, or the empty name."""
 
 
 def file_shortcuts(rows: Sequence[Row], images: Sequence[Mapping[str, Any]]) -> Shortcuts:
-    """What the files give away: format (a number a name), pixels in the image, and bytes.
+    """What the files give away: format, pixels in the image, and bytes.
 
     Args:
         rows: of the store's index.
@@ -46,18 +45,16 @@ def file_shortcuts(rows: Sequence[Row], images: Sequence[Mapping[str, Any]]) -> 
         return np.array([np.nan if v is None else v for v in values], np.float64)
 
     columns = [row.columns for row in rows]
-    names = sorted({c["format"] for c in columns if c.get("format")})
-    formats = [names.index(c["format"]) if c.get("format") else None for c in columns]
     sizes = [c["width"] * c["height"] if c.get("width") else None for c in columns]
-    found = {
-        "format": numbers(formats),
+    found: Shortcuts = {
+        "format": np.array([c.get("format") or "" for c in columns], np.str_),
         "size": numbers(sizes),
         "bytes": numbers([c.get("bytes") for c in columns]),
     }
     if images and all(settings.get("recode") for settings in images):
-        found["format"][:] = 0
+        found["format"] = np.full(len(rows), "recoded")
     if images and all(settings.get("resize") for settings in images):
-        found["size"][:] = 0
+        found["size"] = np.zeros(len(rows))
     return found
 
 
@@ -106,11 +103,8 @@ def measure_shortcuts(
     *,
     seed: int = 0,
     resamples: int = 1000,
-) -> dict[str, dict[str, dict[str, Any] | None]]:
-    """The AUC of each shortcut on each set, in whichever direction it is above one half.
-
-    The direction, and the order of the formats, is taken from the rows that are measured, and is
-    the same in every resample; so the interval of a shortcut that says nothing holds 0.5.
+) -> dict[str, dict[str, Figure | None]]:
+    """The AUC of each shortcut on each set; see `free_aucs`.
 
     Args:
         sets: places of each set's rows.
@@ -125,7 +119,7 @@ def measure_shortcuts(
     """
     return {
         name: {
-            shortcut: _free_auc(predictions.take(places), values[places], shortcut, seed, resamples)
+            shortcut: _known_auc(predictions.take(places), values[places], seed, resamples)
             for shortcut, values in shortcuts.items()
         }
         for name, places in sets.items()
@@ -136,22 +130,12 @@ def _statistics(image: NDArray[np.uint8]) -> tuple[float, float]:
     return laplacian_energy(image), jpeg_size(image)
 
 
-def _free_auc(
-    rows: Predictions, values: NDArray[np.float64], shortcut: str, seed: int, resamples: int
-) -> dict[str, Any] | None:
-    known = ~np.isnan(values)
-    rows, values = rows.take(known), values[known]
+def _known_auc(rows: Predictions, values: Fact, seed: int, resamples: int) -> Figure | None:
+    known = values != "" if values.dtype.kind == "U" else ~np.isnan(values.astype(np.float64))
+    rows, facts = rows.take(known), {"": values[known]}
     if not 0 < rows.label.sum() < len(rows):
         return None
-    if shortcut == "format":
-        # A name has no order: each stands for the share of fakes among its files.
-        _, places = np.unique(values, return_inverse=True)
-        values = (np.bincount(places, rows.label) / np.bincount(places))[places]
-    ranked = replace(rows, margin=values, scale="number")
-    if measure(ranked, None, resamples=0)["auc"]["value"] < 0.5:
-        ranked = replace(ranked, margin=-values)
-    auc: dict[str, Any] = measure(ranked, None, seed, resamples)["auc"]
-    return auc
+    return free_aucs(facts, rows.label, rows.cluster, seed=seed, resamples=resamples)[""]
 
 
 _Read = Callable[[Sequence[int]], Sequence[NDArray[np.uint8]]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.decoding import read_content
@@ -22,7 +23,7 @@ from clare.pipeline.manifest import Manifest, Sample
 from clare.pipeline.remarks import remark, suggest
 from clare.pipeline.roots import Roots
 from clare.pipeline.rules import SPLITS, name_rows
-from clare.pipeline.shortcuts import Fact, Figure, clusters, free_aucs
+from clare.shortcuts import Fact, Figure, free_aucs
 from clare.statistics import QUALITY, jpeg_size, laplacian_energy
 
 SIDE = 256
@@ -116,6 +117,19 @@ def audit(
         },
     }
     return {**report, "remarks": remark(report)}
+
+
+def clusters(samples: Sequence[Sample]) -> NDArray[np.str_]:
+    """(N,) what a bootstrap draws: the video, else the first identity, else the row."""
+    return np.array(
+        [
+            (s.video_id and f"{s.subset}/{s.video_id}")
+            or s.source_ids.split("|")[0].strip()
+            or f"{s.subset}/{s.sample_id}"
+            for s in samples
+        ],
+        dtype=np.str_,
+    )
 
 
 def _readable(

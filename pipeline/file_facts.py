@@ -12,7 +12,7 @@ import numpy as np
 from clare.errors import ImageError
 from clare.pipeline.decoding import open_header, open_regular
 from clare.pipeline.manifest import Sample, parse_boxes
-from clare.pipeline.shortcuts import Fact
+from clare.shortcuts import Fact
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from clare.pipeline.images import ImageSettings
 from clare.pipeline.rules import name_rows
-from clare.pipeline.shortcuts import Figure
+from clare.shortcuts import Figure
 
 TELLS = 0.6
 """AUC from which on a fact counts as a shortcut, if its interval lies above one half."""

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("cli", "data_manifests", "heads", "pipeline", "store")
-LEAVES = {"errors", "plugins", "settings", "statistics", "wording"}
+LEAVES = {"errors", "plugins", "settings", "shortcuts", "statistics", "wording"}
 MAY_IMPORT = {
     "store": {"errors", "settings", "store"},
     "data_manifests": {"errors", "settings", "data_manifests"},

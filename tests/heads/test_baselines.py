@@ -1,6 +1,7 @@
 """What file format, size, bytes and pixel statistics tell."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from clare.heads.baselines import (
     pixel_shortcuts,
 )
 from clare.heads.predictions import Predictions
+from clare.shortcuts import free_aucs
 from clare.statistics import jpeg_size, laplacian_energy
 from clare.store.feature_store import Row, create_store
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
@@ -65,6 +67,24 @@ def test_names_have_no_order():
     found = measure_shortcuts({"toy": np.arange(30)}, predictions, shortcuts, resamples=0)["toy"]
     assert found["format"] == {"value": 1.0, "low": None, "high": None, "n": 30}
     assert found["size"] is None and found["bytes"] is None
+
+
+def test_an_evaluation_and_an_audit_give_a_format_the_same_figure():
+    """A name is judged on rows that it was not learned from: one that stands once says nothing."""
+    formats = ["png" if n % 2 and n % 3 else f"raw{n}" for n in range(COUNT)]
+    rows = [replace(row, columns={**row.columns, "format": name})
+            for row, name in zip(ROWS, formats, strict=True)]  # fmt: skip
+    found = aucs(file_shortcuts(rows, []))["format"]
+    facts, label = {"format": np.array(formats)}, PREDICTIONS.label
+    assert found == free_aucs(facts, label, PREDICTIONS.cluster, resamples=200)["format"]
+    assert 0.7 < found["value"] < 0.9, "a third of the fakes has a name of its own"
+
+
+def test_a_row_of_unknown_format_is_left_out():
+    rows = [replace(row, columns={**row.columns, "format": "" if n < 10 else "png"})
+            for n, row in enumerate(ROWS)]  # fmt: skip
+    found = aucs(file_shortcuts(rows, []))["format"]
+    assert (found["value"], found["n"]) == (0.5, COUNT - 10)
 
 
 def test_what_extraction_made_equal_says_nothing_any_more():
