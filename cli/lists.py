@@ -1,8 +1,10 @@
-"""Lists on the command line."""
+"""Lists and choices on the command line."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
+
+from clare.errors import InputError
 
 if TYPE_CHECKING:
     from clare.data_manifests.protocol import Sampling
@@ -13,6 +15,22 @@ def split_names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",") if name.strip()] if text else None
 
 
+def read_choice(option: str, text: str | None, choices: object) -> Any:
+    """One of a few words; None where nothing is said.
+
+    Args:
+        option: as a user types it, for the message.
+        text: what stands there.
+        choices: the words, as a ``Literal``.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if text is not None and text not in get_args(choices):
+        raise InputError(f"{option} {text} is not one of {', '.join(get_args(choices))}")
+    return text
+
+
 def read_sampling(text: str | None) -> Sampling | None:
     """Which frames of a video are taken; None where nothing is said.
 
@@ -20,11 +38,6 @@ def read_sampling(text: str | None) -> Sampling | None:
         InputError: there is no such sampling.
     """
     from clare.data_manifests.protocol import Sampling
-    from clare.errors import InputError
 
-    for known in get_args(Sampling):
-        if text == known:
-            return known
-    if text is not None:
-        raise InputError(f"--sampling {text} is not one of {', '.join(get_args(Sampling))}")
-    return None
+    sampling: Sampling | None = read_choice("--sampling", text, Sampling)
+    return sampling

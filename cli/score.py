@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from clare.heads.predictions import Scale
 
 
 def score(
@@ -54,13 +51,16 @@ def score(
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
     from clare.cli.figures import print_aside, print_report, print_scores
-    from clare.cli.lists import split_names
+    from clare.cli.lists import read_choice, split_names
     from clare.cli.output import show_progress
+    from clare.errors import InputError
     from clare.heads.comparison import read_aside
-    from clare.heads.predictions import read_predictions
+    from clare.heads.predictions import Scale, read_predictions
     from clare.heads.report import measure_subsets
 
-    scale = _check(read_as, threshold)
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"--threshold can't be {threshold}: it is a value of the scores")
+    scale: Scale | None = read_choice("--read-as", read_as, Scale)
     aside = read_aside(file)
     with show_progress("reading") as show:
         # Names of samples are not needed, and those of a million rows fill much memory.
@@ -86,18 +86,3 @@ def score(
         print_report(report)
         print_aside(report)
         print_scores(report)
-
-
-def _check(read_as: str | None, threshold: float | None) -> Scale | None:
-    from clare.errors import InputError
-    from clare.heads.predictions import Scale
-
-    if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"--threshold can't be {threshold}: it is a value of the scores")
-    for scale in get_args(Scale):
-        if scale == read_as:
-            found: Scale = scale
-            return found
-    if read_as is not None:
-        raise InputError(f"--read-as {read_as} is not one of {', '.join(get_args(Scale))}")
-    return None

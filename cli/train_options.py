@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
-from clare.cli.lists import split_names
+from clare.cli.lists import read_choice, split_names
 from clare.cli.output import console, table
 from clare.errors import InputError
 from clare.heads import fusion
@@ -198,16 +198,13 @@ def create_machine(
     """
     from clare.pipeline.devices import choose_runtime
 
-    for kind in get_args(Memory):
-        if memory == kind:
-            return Machine(
-                device=choose_runtime(device).device,
-                memory=kind,
-                compile=compile_,
-                keep_every=keep_every,
-                tensorboard=tensorboard,
-            )
-    raise InputError(f"--memory {memory} is not one of {', '.join(get_args(Memory))}")
+    return Machine(
+        memory=read_choice("--memory", memory, Memory),
+        device=choose_runtime(device).device,
+        compile=compile_,
+        keep_every=keep_every,
+        tensorboard=tensorboard,
+    )
 
 
 def print_run(folder: Path) -> None:
