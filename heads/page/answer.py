@@ -105,12 +105,16 @@ def best_shortcut(test: Mapping[str, Any], subset: str) -> tuple[str, float] | N
 def against_shortcut(test: Mapping[str, Any], subset: str) -> str:
     """Whether a detector beats the best shortcut of a subset: yes, not clearly, no, or unknown."""
     best = best_shortcut(test, subset)
-    auc = test["subsets"][subset]["frame"]["auc"]
+    return against(test["subsets"][subset]["frame"]["auc"], best[1] if best else None)
+
+
+def against(auc: Mapping[str, Any], best: float | None) -> str:
+    """Whether an AUC is above that of the best shortcut; see `against_shortcut`."""
     if best is None or auc["value"] is None:
         return "unknown"
-    if auc["value"] <= best[1]:
+    if auc["value"] <= best:
         return "no"
-    return "yes" if auc["low"] is not None and auc["low"] > best[1] else "not clearly"
+    return "yes" if auc["low"] is not None and auc["low"] > best else "not clearly"
 
 
 def _verdict(test: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> str:

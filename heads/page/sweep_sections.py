@@ -11,12 +11,13 @@ from clare.heads.page.blocks import Block, Cell, Plots, Section, Table, Text, ro
 from clare.heads.page.figures import spread_plot
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import NAMES, decimal, figure_cell
+from clare.heads.page.sweep_shortcuts import beside_shortcuts
 from clare.heads.page.sweeps import Sweep, plain, spread_of
 from clare.heads.sweep_table import RANKED, RESULTS, Result
 
 
-def board(sweep: Sweep) -> Section:
-    """Mean and spread over seeds of every configuration."""
+def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
+    """Mean and spread over seeds of every configuration, and what their tests must beat."""
     lines = sweep.board
     known = [key for key in lines[0] if f"{key}_spread" in lines[0]]
     rows = [
@@ -40,7 +41,7 @@ def board(sweep: Sweep) -> Section:
             "note",
         ),
     ]
-    return Section("leaderboard", "Leaderboard", blocks)
+    return Section("leaderboard", "Leaderboard", blocks + beside_shortcuts(sweep, findings))
 
 
 def spread(sweep: Sweep) -> Section:

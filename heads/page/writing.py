@@ -119,20 +119,14 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
 def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
     findings = read_findings([sweep.path / str(line["run"]) for line in sweep.finished], store)
     best = max(sweep.finished, key=lambda line: line[RANKED] or 0)
-    leader = [one for one in findings if one.name == best["run"]]
-    parts = used_parts(leader)
+    (leader,) = (one for one in findings if one.name == best["run"])
+    measured = (one for one in (leader, *findings) if one.test and "baselines" in one.test)
+    judged = next(measured, leader)
+    parts = used_parts([leader])
     shared = shared_settings(findings)
     common = settings_table("Settings that all runs share", shared)
     tested = any(one.test is not None for one in findings)
-    about_leader = [
-        results.results(leader),
-        data.audit(leader, parts),
-        data.data(leader, parts),
-        maps.lare_maps(leader, parts),
-        mistakes.mistakes(leader),
-        cost.training(leader),
-    ]
-    made = settings(leader, [*sweep_commands(sweep, leader[0]), command])
+    made = settings([leader], [*sweep_commands(sweep, leader), command])
     return Page(
         title=f"Sweep {sweep.path.name}: {len(sweep.lines)} runs",
         warnings=answer.warnings_of(findings),
@@ -140,11 +134,16 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
         answer=[sweeps.answer_of(sweep)],
         facts=sweeps.facts_of(sweep),
         sections=[
-            sweep_sections.board(sweep),
+            sweep_sections.board(sweep, findings),
             sweep_sections.options(sweep),
             sweep_sections.spread(sweep),
             *([sweep_sections.matrix(sweep, findings)] if tested else []),
-            *(_of_leader(section, leader[0]) for section in about_leader),
+            _of_leader(results.results([leader]), leader),
+            _of_leader(data.audit([judged], used_parts([judged])), leader, judged),
+            _of_leader(data.data([leader], parts), leader),
+            _of_leader(maps.lare_maps([leader], parts), leader),
+            _of_leader(mistakes.mistakes([leader]), leader),
+            _of_leader(cost.training([leader]), leader),
             *as_df40(findings),
             sweep_sections.runs(sweep),
             cost.cost(findings, used_parts(findings)),
@@ -156,10 +155,12 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
     )
 
 
-def _of_leader(section: Section, leader: Finding) -> Section:
-    """A section about the best run of a sweep alone."""
-    whose = Text(f"Of {leader.name}, the best single run on validation.", "note")
-    return Section(section.anchor, section.title, [whose, *section.blocks])
+def _of_leader(section: Section, leader: Finding, run: Finding | None = None) -> Section:
+    """A section about the best run of a sweep alone, or about the one that has what it shows."""
+    whose = f"Of {leader.name}, the best single run on validation."
+    if run is not None and run is not leader:
+        whose = f"Of {run.name}, whose evaluation measured them."
+    return Section(section.anchor, section.title, [Text(whose, "note"), *section.blocks])
 
 
 def _marked(text: str) -> Markup:

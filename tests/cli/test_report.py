@@ -235,6 +235,37 @@ def test_what_df40s_code_measures_stands_beside_its_table_and_what_is_wrong(plac
         run("report", folder, "--out", tmp_path / "page.html")
 
 
+@pytest.mark.parametrize(
+    ("shortcut", "beaten", "said"),
+    [
+        (0.8, "0 of 2", "On toy these do not beat it: lare and cls."),
+        (0.6, "0 of 2", "do not beat it: lare. On toy these are not clearly above it: cls."),
+        (0.5, "1 of 2", "On toy these are not clearly above it: lare."),
+    ],
+)
+def test_a_sweep_says_which_test_figures_beat_no_shortcut(place, tmp_path, shortcut, beaten, said):
+    folder = shutil.copytree(place / "tested", tmp_path / "sweep")
+    before = read(place / "tested.html").text
+    assert "What a test AUC must beat" not in before and "--baselines" in before
+    aucs = {"cls": (0.7, 0.55, 0.8), "lare": (0.6, 0.4, 0.8)}
+    for path in folder.glob("*/test_metrics.json"):
+        report = json.loads(path.read_text())
+        auc = aucs[path.parent.name.partition("_")[0]]
+        report["subsets"]["toy"]["frame"]["auc"] |= dict(
+            zip(("value", "low", "high"), auc, strict=True)
+        )
+        if path.parent.name == "lare_linear_seed-1":
+            found = {"bytes": {"value": shortcut, "low": 0.5, "high": 0.9, "n": 12}, "size": None}
+            report["baselines"] = {"subsets": {"toy": found}, "pixels_from": None}
+        path.write_text(json.dumps(report))
+    run("report", folder, "--out", tmp_path / "page.html")
+    page = read(tmp_path / "page.html")
+    table = page.text.partition("What a test AUC must beat")[2].partition("beats a shortcut")[0]
+    assert "file bytes" in table and beaten in table and said in table
+    assert shortcut in page.numbers and "--baselines" not in page.text
+    assert "Of lare_linear_seed-1, whose evaluation measured them" in page.text
+
+
 def test_every_setting_and_fingerprint_is_there(place):
     page = read(place / "run.html")
     record = json.loads((place / "run" / "config.json").read_text())
