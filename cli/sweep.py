@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-AXES, DATA, RUN = "Axes (comma lists; 0-4 is a range)", "Data", "Run"
+from clare.cli import option_types as shared
+from clare.cli.option_types import RUN
+
+AXES = "Axes (comma lists; 0-4 is a range)"
 
 
 def sweep(
@@ -38,58 +41,24 @@ def sweep(
             help="SETTING=V1,V2: any other setting of a configuration.", rich_help_panel=AXES
         ),
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="What all runs begin from. [default: clare]")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML or config.json that all runs begin from.")
-    ] = None,
-    query: Annotated[str | None, typer.Option(help="Of cross_attn: all or mean.")] = None,
-    tokens: Annotated[str | None, typer.Option(help="Field of the tokens.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the rows.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="PART.SETTING=VALUE, for runs with this part.")
-    ] = None,
-    train: Annotated[
-        str | None,
-        typer.Option(
-            help="Subsets to train on, comma-separated. [default: all of the store]",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    reals: Annotated[
-        str | None,
-        typer.Option(help="Subsets whose real rows join, comma-separated.", rich_help_panel=DATA),
-    ] = None,
-    store: Annotated[
-        Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
-    ] = Path("features.zarr"),
-    features: Annotated[
-        str | None, typer.Option(help="EXTRACTOR=FINGERPRINT, …", rich_help_panel=DATA)
-    ] = None,
-    shuffle_labels: Annotated[
-        bool,
-        typer.Option(
-            "--shuffle-labels",
-            help="The control; with --seeds 0-19 its twenty shuffles.",
-            rich_help_panel=DATA,
-        ),
-    ] = False,
+    preset: shared.Preset = None,
+    config: shared.Config = None,
+    query: shared.Query = None,
+    tokens: shared.Tokens = None,
+    set_: shared.Assignments = None,
+    train: shared.Train = None,
+    reals: shared.Reals = None,
+    store: shared.Store = Path("features.zarr"),
+    features: shared.Features = None,
+    shuffle_labels: shared.ShuffleLabels = False,
+    epochs: shared.Epochs = None,
+    batch: shared.Batch = None,
     out: Annotated[
         Path, typer.Option(help="Folder that gets a folder a run.", rich_help_panel=RUN)
     ] = Path("runs/sweep"),
-    evaluate: Annotated[
-        str | None,
-        typer.Option(help="Also test every run on these subsets.", rich_help_panel=RUN),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1.", rich_help_panel=RUN)
-    ] = "auto",
-    memory: Annotated[
-        str,
-        typer.Option(help="Where features lie: auto, device, host, disk.", rich_help_panel=RUN),
-    ] = "auto",
+    evaluate: shared.Evaluate = None,
+    device: shared.Device = "auto",
+    memory: shared.Memory = "auto",
 ) -> None:
     """Train every combination; run again, it does only what is missing."""
     from clare.cli.leaderboard import print_leaderboard

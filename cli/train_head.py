@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from clare.cli.part_names import names_of, preset_names
-
-HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
+from clare.cli import option_types as shared
+from clare.cli.option_types import DATA, HEAD, LEARNING, RUN
+from clare.cli.part_names import names_of
 
 
 def train_head(
@@ -24,20 +24,9 @@ def train_head(
             help=f"{names_of('classifiers')}. [default: the preset's]", rich_help_panel=HEAD
         ),
     ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help=f"{preset_names()}. [default: clare]", rich_help_panel=HEAD),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="YAML of the presets' form, or a run's config.json.", rich_help_panel=HEAD
-        ),
-    ] = None,
-    query: Annotated[
-        str | None,
-        typer.Option(help="Of cross_attn: all, or mean as published.", rich_help_panel=HEAD),
-    ] = None,
+    preset: shared.Preset = None,
+    config: shared.Config = None,
+    query: shared.Query = None,
     scope: Annotated[
         str | None,
         typer.Option(
@@ -46,29 +35,10 @@ def train_head(
             rich_help_panel=HEAD,
         ),
     ] = None,
-    tokens: Annotated[
-        str | None,
-        typer.Option(help="Field of the tokens, as clip_tokens_20.", rich_help_panel=HEAD),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="PART.SETTING=VALUE: any setting of fusion, classifier or train.",
-            rich_help_panel=HEAD,
-        ),
-    ] = None,
-    train: Annotated[
-        str | None,
-        typer.Option(
-            help="Subsets to train on, comma-separated. [default: all of the store]",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    reals: Annotated[
-        str | None,
-        typer.Option(help="Subsets whose real rows join, comma-separated.", rich_help_panel=DATA),
-    ] = None,
+    tokens: shared.Tokens = None,
+    set_: shared.Assignments = None,
+    train: shared.Train = None,
+    reals: shared.Reals = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -89,37 +59,15 @@ def train_head(
         str | None,
         typer.Option(help="Which frames: even, or first_n. [default: even]", rich_help_panel=DATA),
     ] = None,
-    store: Annotated[
-        Path,
-        typer.Option(
-            envvar="CLARE_STORE",
-            help="The feature store; beside --resume the run's own, if none is named.",
-            rich_help_panel=DATA,
-        ),
-    ] = Path("features.zarr"),
-    features: Annotated[
-        str | None,
-        typer.Option(
-            help="EXTRACTOR=FINGERPRINT, comma-separated, where the store has several.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    store: shared.Store = Path("features.zarr"),
+    features: shared.Features = None,
     fraction: Annotated[
         float | None,
         typer.Option(help="Share of the training rows, whole videos.", rich_help_panel=DATA),
     ] = None,
-    shuffle_labels: Annotated[
-        bool,
-        typer.Option(
-            "--shuffle-labels", help="The control: has to find nothing.", rich_help_panel=DATA
-        ),
-    ] = False,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the rows.", rich_help_panel=LEARNING)
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Rows a step.", rich_help_panel=LEARNING)
-    ] = None,
+    shuffle_labels: shared.ShuffleLabels = False,
+    epochs: shared.Epochs = None,
+    batch: shared.Batch = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate.", rich_help_panel=LEARNING)
     ] = None,
@@ -153,19 +101,14 @@ def train_head(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Run to go on with, as it was begun.", rich_help_panel=RUN),
+        typer.Option(
+            help="Run to go on with, as it was begun, on its own store if none is named.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
-    evaluate: Annotated[
-        str | None,
-        typer.Option(help="Subsets to test on afterwards, comma-separated.", rich_help_panel=RUN),
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1.", rich_help_panel=RUN)
-    ] = "auto",
-    memory: Annotated[
-        str,
-        typer.Option(help="Where features lie: auto, device, host, disk.", rich_help_panel=RUN),
-    ] = "auto",
+    evaluate: shared.Evaluate = None,
+    device: shared.Device = "auto",
+    memory: shared.Memory = "auto",
     compile_: Annotated[
         bool, typer.Option("--compile", help="torch.compile the step.", rich_help_panel=RUN)
     ] = False,
