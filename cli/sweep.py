@@ -77,7 +77,14 @@ def sweep(
     from clare.heads.sweep_tests import SweepTests
     from clare.store.feature_store import open_store
 
-    named = {"fusion": fusion, "classifier": classifier, "fraction": fraction, "lr": lr}
+    named = {
+        "fusion": fusion,
+        "classifier": classifier,
+        "fraction": fraction,
+        "lr": lr,
+        "protocol": protocol,
+        "seed": seeds,
+    }
     common = {
         "train": train,
         "reals": reals,
@@ -86,7 +93,7 @@ def sweep(
         "shuffle_labels": shuffle_labels or None,
     }
     common = {name: value for name, value in common.items() if value is not None}
-    axes = read_axes(named | {"seed": seeds}, protocol, vary or [], common, set_ or [])
+    axes = read_axes(named, vary or [], common, set_ or [])
     base = create_config(common, read_base(preset, config))
     parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
     configs = expand(

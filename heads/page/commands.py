@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clare.data_manifests.protocol import read_protocol, split_name
 from clare.errors import InputError
+from clare.heads.config import TrainConfig, follow_protocol
 from clare.heads.page.findings import Finding
 from clare.heads.page.sweeps import Sweep
-from clare.heads.runs import CONFIG
+from clare.heads.runs import CONFIG, RunRecord
 
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
     "lare": {
@@ -26,6 +28,9 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
     "clip": {"layers": "--layers", "mean_std": "--mean-std"},
 }
 """Options of ``clare extract`` by extractor and setting of its fingerprint."""
+
+_AXES = ("fusion", "classifier", "fraction", "lr", "protocol", "seed")
+"""Settings that ``clare sweep`` has an option for, whose values it lists."""
 
 _WEIGHTS = {
     "lare": {"model": "--sd-model", "revision": "--sd-revision"},
@@ -50,9 +55,10 @@ def sweep_commands(sweep: Sweep, leader: Finding) -> list[str]:
     parts: list[Any] = ["sweep", "--config", leader.path / CONFIG, "--store", store]
     for name, values in sweep.axes.items():
         option = {"seed": "--seeds"}.get(name, f"--{name}")
-        named = name in ("fusion", "classifier", "fraction", "lr", "seed")
-        listed = ",".join(values)
-        parts += [option, listed] if named else ["--vary", f"{name}={listed}"]
+        # As the command line takes them: a table's truth values are Python's.
+        listed = ",".join({"True": "true", "False": "false"}.get(one, one) for one in values)
+        parts += [option, listed] if name in _AXES else ["--vary", f"{name}={listed}"]
+    parts += _beside_leader(sweep, leader.record.config)
     folder = sweep.path.with_name(f"{sweep.path.absolute().name}-again")
     by_protocol = leader.test is not None and leader.test.get("protocol")
     if leader.test is not None and not by_protocol:
@@ -60,6 +66,36 @@ def sweep_commands(sweep: Sweep, leader: Finding) -> list[str]:
     lines = [_extract(leader), _line(*parts, "--out", folder)]
     # A sweep tests on subsets; sets of a protocol are tested afterwards.
     return [*lines, _evaluate(leader, folder / leader.name)] if by_protocol else lines
+
+
+def _beside_leader(sweep: Sweep, leader: TrainConfig) -> list[Any]:
+    """Options for settings that other runs would not get from the leader's configuration."""
+    values: dict[str, Any] = {}
+    tokens: dict[str, None] = {}
+    runs = {(line.get("fusion"), line.get("classifier")): line["run"] for line in sweep.finished}
+    for run in runs.values():
+        other = RunRecord.read(sweep.path / str(run)).config
+        for part in ("fusion", "classifier"):
+            name, settings = getattr(other, part), getattr(other, f"{part}_settings")
+            if name != getattr(leader, part):
+                values |= {f"{name}.{setting}": value for setting, value in settings.items()}
+        if "tokens" in other.fields and "tokens" not in leader.fields:
+            tokens[other.fields["tokens"]] = None
+    if "protocol" in sweep.axes:
+        values |= _unlike_protocol(leader, set(sweep.axes))
+    sets = (f"{name}={json.dumps(value)}" for name, value in values.items())
+    return [*_pairs("--tokens", tokens), *_pairs("--set", sets)]
+
+
+def _unlike_protocol(config: TrainConfig, axes: Collection[str]) -> dict[str, Any]:
+    """What ``--set`` said of frames otherwise than a run's protocol does."""
+    try:
+        usual = follow_protocol(config, config.protocol or "")
+    except InputError:
+        return {}  # a file of one's own that is gone
+    asked = {name for name in ("frames", "sampling") if name not in axes}
+    differing = {name for name in asked if getattr(config, name) != getattr(usual, name)}
+    return {f"train.{name}": getattr(config, name) for name in differing}
 
 
 def _extract(finding: Finding) -> str:

@@ -1,9 +1,11 @@
 """`clare train-head` and `clare sweep` on features of tiny models."""
 
 import csv
+import html
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -215,6 +217,34 @@ def test_what_a_sweep_can_not_be_is_refused(clare, tmp_path, options, message):
     with pytest.raises(ClareError, match=message):
         clare(*SWEEP, *options)
     assert not (tmp_path / "many").exists()
+
+
+PROTOCOL = "train: {fakes: {one: [toy], two: [toy]}, reals: [real], frames: 4}"
+OTHER_FRAMES = ("--set", "train.frames=2", "--set", "train.sampling=first_n")
+PARTS = ("--preset", "clare-published", "--set", "train.scope=full")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--fusion", "cls", "--protocol", "p.yaml", "--seeds", "0-1"),
+        ("--fusion", "cls", "--vary", "balance=true,false", "--vary", "protocol=p.yaml/one"),
+        ("--fusion", "cls", "--protocol", "p.yaml/two", *OTHER_FRAMES),
+        ("--vary", "seed=1", "--vary", "lr=1e-3,2e-5", "--vary", "fusion=lare,cls"),
+        ("--fusion", "cls,cross_attn", *PARTS),
+        ("--fusion", "lare,esa", "--tokens", "clip_tokens", "--set", "esa.heads=2"),
+    ],
+)
+def test_a_pages_command_finds_its_sweeps_runs(clare, tmp_path, options):
+    (tmp_path / "p.yaml").write_text(PROTOCOL)
+    clare("sweep", *options, "--classifier", "linear", "--epochs", "1", "--out", "many")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("*/*")}
+    clare("report", "many", "--out", "page.html")
+    lines = re.findall(r"<pre><code>(.*?)</code></pre>", (tmp_path / "page.html").read_text())
+    sweep = next(line for line in lines if line.startswith("clare sweep"))
+    again = shlex.split(html.unescape(sweep))[1:]
+    clare(*[word.replace("many-again", "many") for word in again])
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "many").glob("*/*")} == files
 
 
 def test_tokens_go_to_the_fusions_that_read_them(clare, tmp_path):
