@@ -71,19 +71,30 @@ def free_aucs(
 
 @dataclass(frozen=True)
 class _Ranking:
-    """Rows in falling order, and where each run of equal ones ends."""
+    """Reals and fakes, each in falling order, and how many reals stand above each fake.
 
-    rows: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    fake: NDArray[np.float64]
+    Args:
+        reals: (R,) places.
+        fakes: (F,) places.
+        above: (F,) reals before each fake.
+        beside: (F,) the same, with those that equal it.
+    """
+
+    reals: NDArray[np.int64]
+    fakes: NDArray[np.int64]
+    above: NDArray[np.int64]
+    beside: NDArray[np.int64]
 
     @classmethod
     def of(
         cls, scores: NDArray[np.float64], label: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> _Ranking:
         order = np.argsort(-scores, kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-        return cls(rows[order], ends, (label[order] == 1).astype(np.float64))
+        real, fake = order[label[order] == 0], order[label[order] == 1]
+        above, beside = (
+            np.searchsorted(-scores[real], -scores[fake], side) for side in ("left", "right")
+        )
+        return cls(rows[real], rows[fake], above, beside)
 
     @classmethod
     def free(cls, values: NDArray[np.float64], label: NDArray[np.int64]) -> _Ranking:
@@ -95,12 +106,13 @@ class _Ranking:
 
     def pairs(self, weights: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         """Pairs of a fake and a real in the right order, and all pairs, each (B,)."""
-        mine = weights[:, self.rows]
-        first = np.zeros((len(weights), 1))
-        caught = np.hstack([first, np.cumsum(mine * self.fake, 1)[:, self.ends]])
-        alarms = np.hstack([first, np.cumsum(mine, 1)[:, self.ends]]) - caught
-        area = np.sum(np.diff(alarms) * (caught[:, 1:] + caught[:, :-1]), 1) / 2
-        return area, caught[:, -1] * alarms[:, -1]
+        alarms = np.zeros((len(weights), len(self.reals) + 1))
+        np.cumsum(weights.take(self.reals, 1), 1, out=alarms[:, 1:])
+        fakes = weights.take(self.fakes, 1)
+        wrong = np.einsum("ij,ij->i", fakes, alarms.take(self.above, 1))
+        wrong += np.einsum("ij,ij->i", fakes, alarms.take(self.beside, 1))
+        every = fakes.sum(1) * alarms[:, -1]
+        return every - wrong / 2, every
 
 
 def _auc(rankings: Sequence[_Ranking], weights: NDArray[np.float64]) -> NDArray[np.float64]:
