@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clare.errors import StoreError
-from clare.heads.page.blocks import Block, Cell, Plots, Section, Table, Text, row
+from clare.heads.page.blocks import MISSING, Block, Cell, Plots, Section, Table, Text, row
 from clare.heads.page.figures import history_plots
 from clare.heads.page.findings import Finding, log_times
 from clare.heads.page.sources import Part
@@ -44,9 +44,9 @@ def cost(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
     blocks.append(_training(findings))
     blocks.append(
         Text(
-            "A store does not record how long extraction took: the span is from its first to its "
-            "last finished shard of 64 rows, pauses included. Runs of a sweep that step together "
-            "share their seconds. Evaluations do not record theirs.",
+            "Extraction is not timed: the span is between the files of its first and its last "
+            "finished shard of 64 rows, pauses included, so that a single shard has none. Runs of "
+            "a sweep that step together share their seconds. Evaluations are not timed.",
             "note",
         )
     )
@@ -106,6 +106,8 @@ def _training(findings: Sequence[Finding]) -> Table:
 
 def _between(first: float, last: float) -> Cell:
     begin = time.strftime("%Y-%m-%d %H:%M", time.localtime(first))
+    if first == last:
+        return Cell(MISSING, f"at {begin}")
     return Cell(duration(last - first), f"from {begin}", last - first)
 
 

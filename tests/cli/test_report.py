@@ -4,6 +4,7 @@ import csv
 import html
 import itertools
 import json
+import os
 import re
 import shlex
 import shutil
@@ -384,6 +385,19 @@ def test_damage_to_the_pictures_is_said_and_costs_no_figures(place, tmp_path):
     auc = json.loads((place / "run" / "test_metrics.json").read_text())["subsets"]["toy"]["frame"]
     assert auc["auc"]["value"] in page.numbers and "Files as they were found" in page.text
     assert len(page.all("table")) >= len(whole.all("table")) - 1
+
+
+@pytest.mark.parametrize(("later", "span"), [(1000, "16 min 40 s"), (0, "–")])
+def test_the_time_of_extraction_is_that_between_shards(place, tmp_path, later, span):
+    store = shutil.copytree(place / "features.zarr", tmp_path / "features.zarr")
+    for path in (store / "journal").rglob("*.json"):
+        # Of each extractor a shard of either subset.
+        when = 1_000_000_000 + (later if "toy" in path.parts else 0)
+        os.utime(path, (when, when))
+    run("report", place / "run", "--store", store, "--out", tmp_path / "page.html")
+    cost = read(tmp_path / "page.html").text.partition("Extraction into")[2]
+    assert len(re.findall(rf"{span} (?:from|at) 2001-09-0\d", cost)) == 2
+    assert "pauses included" in cost
 
 
 def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
