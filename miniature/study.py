@@ -1,32 +1,43 @@
 """What decides how well LaRE separates: the step, the draws, their noise, the prompt.
 
-People that the models never saw; the score of a picture is the mean of its map.
+Two scores of a picture of the split test: the mean of its map, which says in which direction fakes
+differ, and a logistic regression on the map, fitted on people of the split train, which says how
+much is in it. Settings differ in nothing but their own value, so differences are paired.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measure import BATCH, auc, inputs_of
+from measure import BATCH, inputs_of
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from clare.heads.metrics import Measured, difference_of, measure_draws
+from clare.heads.predictions import Predictions
 from clare.pipeline.extractor import Runtime
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images import ImageSettings
-from clare.pipeline.mini.faces import list_faces
-from clare.pipeline.mini.fakes import create_kind, draw_reals
-from clare.pipeline.mini.painting import SIZE
+from clare.pipeline.manifest import read_manifest
+from clare.pipeline.mini.dataset import REALS
+from clare.pipeline.mini.models import WEIGHTS, mini_overrides
 
-KINDS = ("roundtrip", "image30", "image60", "sampled", "unseen")
-STEPS = (50, 100, 200, 400, 700)
-DRAWS = 16
-COUNTS = (1, 2, 4, 8, 16)
+KINDS = ("roundtrip", "image30", "image60", "sampled", "unseen", "swap")
 PROMPTS = ("a photo of a face", "", "a photo of a dog", "a face with long black hair and glasses")
+STEPS = (25, 50, 100, 200, 400, 700)
+MOST_DRAWS = 16
+SEED = 0
+CELLS = 4
+"""Side of the map that the regression sees: the means of its parts."""
 
 
 @dataclass(frozen=True)
@@ -34,74 +45,160 @@ class Setting:
     """One way of measuring.
 
     Args:
+        steps: of the diffusion; of several, the regression sees each map.
+        draws: noise draws a step, whose mean counts.
         noise: ``independent`` for every picture, ``shared`` by all, or ``antithetic``: of every
             two draws of a picture the second is the negative of the first.
         prompt: the constant prompt.
-        step: of the diffusion.
-        draws: noise draws.
     """
 
+    steps: tuple[int, ...] = (200,)
+    draws: int = 4
     noise: str = "independent"
     prompt: str = PROMPTS[0]
-    step: int = 200
-    draws: int = DRAWS
 
 
+USUAL = Setting()
 SETTINGS = (
-    *(Setting(step=step, draws=DRAWS if step == 200 else 8) for step in STEPS),
-    Setting(noise="shared", draws=8),
-    Setting(noise="antithetic", draws=8),
-    *(Setting(prompt=prompt, draws=4) for prompt in PROMPTS[1:]),
+    *(Setting(draws=draws) for draws in (1, 2, 4, 8, MOST_DRAWS)),
+    *(Setting(steps=(step,)) for step in STEPS if step != 200),
+    *(Setting(noise="shared", draws=draws) for draws in (1, 2, 4)),
+    *(Setting(noise="antithetic", draws=draws) for draws in (2, 4)),
+    *(Setting(prompt=prompt) for prompt in PROMPTS[1:]),
+    Setting(steps=(50, 400), draws=1),
+    Setting(steps=(50, 100, 200, 400), draws=1),
 )
 
 
 def main() -> None:
-    """Write study.json: AUC of each kind against reals, by setting and number of draws."""
+    """Write study.json: both scores' AUC of each kind against reals, by setting."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", type=Path, help="folder that export.py wrote")
+    parser.add_argument("pictures", type=Path, help="folder that `clare draw --mini` wrote")
     parser.add_argument("out", type=Path, help="the JSON file")
-    parser.add_argument("--count", type=int, default=150, help="pictures of each kind")
+    parser.add_argument("--maps", type=Path, required=True, help="folder that keeps what is slow")
+    parser.add_argument("--models", type=Path, default=WEIGHTS)
+    parser.add_argument("--fit", type=int, default=300, help="people the regression is fitted on")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    zeros = np.zeros(options.count, int)
-    people = list_faces(20_000 + np.arange(options.count), zeros)
-    files = {"real": draw_reals(list_faces(30_000 + np.arange(options.count), zeros), 5).files}
-    for kind in KINDS:
-        files[kind] = create_kind(kind, options.models)(people, 5).files
-    print("pictures drawn", flush=True)
+    files = {name: read_files(options.pictures, name, options.fit) for name in (REALS, *KINDS)}
+    maps = {
+        name: read_maps(found, options.models, options.maps / f"{name}.npz")
+        for name, found in files.items()
+    }
+    usual: dict[tuple[str, str], Measured] = {}
     rows: list[dict[str, Any]] = []
+    for setting in (USUAL, *(one for one in SETTINGS if one != USUAL)):
+        for kind in KINDS:
+            pair = [select(maps[name], setting) for name in (REALS, kind)]
+            for score, margins in scores(pair, options.fit).items():
+                found = measure_draws(predictions(margins), None, SEED)
+                first = usual.setdefault((kind, score), found)
+                rows.append(
+                    asdict(setting)
+                    | {"kind": kind, "score": score, "auc": found.to_json()["auc"]}
+                    | {"against_usual": difference_of(first, found).to_json()["auc"]}
+                )
+    record = {
+        "fit": options.fit,
+        "test": len(files[REALS]) - options.fit,
+        "usual": asdict(USUAL),
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(rows)} figures in {options.out}")
+
+
+def read_files(pictures: Path, name: str, fit: int) -> list[bytes]:
+    """Pictures of a subset: so many of the split train, then all of the split test."""
+    samples = read_manifest(pictures / "manifests" / f"{name}.csv").samples
+    train = [one for one in samples if one.split == "train"][:fit]
+    test = [one for one in samples if one.split == "test"]
+    return [(pictures / one.path).read_bytes() for one in (*train, *test)]
+
+
+def read_maps(files: list[bytes], models: Path, kept: Path) -> dict[str, np.ndarray]:
+    """By `_name`, maps float32 (N, D, 4, CELLS, CELLS) for every way of measuring."""
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        begun = time.monotonic()
+        found = {_name(way): measure(way, models, files) for way in measured()}
+        partial = kept.with_suffix(".partial.npz")
+        np.savez(partial, **found)
+        partial.replace(kept)
+        print(f"{kept.stem}: {time.monotonic() - begun:.0f} s", flush=True)
+    return dict(np.load(kept))
+
+
+def measured() -> Iterator[Setting]:
+    """What has to be measured for `SETTINGS`: one step each, as many draws as anyone wants."""
+    most: dict[Setting, int] = {}
     for setting in SETTINGS:
-        scores = {kind: measure(setting, options.models, files[kind]) for kind in files}
-        for draws in (count for count in COUNTS if count <= setting.draws):
-            means = {kind: values[:, :draws].mean(1) for kind, values in scores.items()}
-            found = {kind: auc(means["real"], means[kind]) for kind in KINDS}
-            rows.append({**vars(setting), "draws": draws, "auc": found})
-        said = ", ".join(f"{kind} {value[0]:.3f}" for kind, value in found.items())
-        print(setting, said, flush=True)
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        for step in setting.steps:
+            way = replace(setting, steps=(step,), draws=1)
+            most[way] = max(most.get(way, 0), setting.draws)
+    return (replace(way, draws=draws) for way, draws in most.items())
 
 
-def measure(setting: Setting, models: Path, files: list[bytes]) -> np.ndarray:
-    """Mean of the map (N, draws) of each picture and draw."""
-    settings = {
-        "model": str(models / "diffusion"),
-        "size": SIZE,
-        "timesteps": (setting.step,),
-        "draws": setting.draws,
-        "prompt": setting.prompt,
+def measure(way: Setting, models: Path, files: list[bytes]) -> np.ndarray:
+    """The maps (N, D, 4, CELLS, CELLS) of pictures, one step's, every draw by itself."""
+    settings = mini_overrides(models)["lare"] | {
+        "timesteps": way.steps,
+        "draws": way.draws,
+        "prompt": way.prompt,
     }
     extractor = create_extractor("lare", settings, ImageSettings(), Runtime())
     found = []
     for start in range(0, len(files), BATCH):
         inputs = inputs_of(extractor, files[start : start + BATCH])
         noise = inputs["noise"]  # (B, 1, D, 4, h, w)
-        if setting.noise == "shared":
-            dice = np.random.default_rng(6)
-            noise[:] = dice.standard_normal(noise.shape[1:], np.float32)
-        elif setting.noise == "antithetic":
+        if way.noise == "shared":
+            noise[:] = np.random.default_rng(6).standard_normal(noise.shape[1:], np.float32)
+        elif way.noise == "antithetic":
             noise[:, :, 1::2] = -noise[:, :, ::2]
-        found.append(extractor.forward(inputs)["lare"].float().mean((1, 3, 4, 5)).numpy())
+        error = extractor.forward(inputs)["lare"].float()[:, 0]
+        found.append(torch.nn.functional.adaptive_avg_pool3d(error, (4, CELLS, CELLS)).numpy())
     return np.concatenate(found)
+
+
+def select(maps: dict[str, np.ndarray], setting: Setting) -> np.ndarray:
+    """The maps (N, T, 4, CELLS, CELLS) of a setting, its draws averaged."""
+    steps = [
+        maps[_name(replace(setting, steps=(step,)))][:, : setting.draws].mean(1)
+        for step in setting.steps
+    ]
+    return np.stack(steps, 1)
+
+
+def _name(way: Setting) -> str:
+    return f"{way.steps[0]} {way.noise} {way.prompt}"
+
+
+def scores(pair: list[np.ndarray], fit: int) -> dict[str, list[np.ndarray]]:
+    """Margins of the test people's real and fake pictures, by score."""
+    logs = [np.log(maps.reshape(len(maps), -1)) for maps in pair]  # errors scatter by factors
+    label = np.repeat([0, 1], fit)
+    regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    regression.fit(np.concatenate([values[:fit] for values in logs]), label)
+    return {
+        "mean": [maps[fit:].mean((1, 2, 3, 4)) for maps in pair],
+        "regression": [regression.decision_function(values[fit:]) for values in logs],
+    }
+
+
+def predictions(margins: list[np.ndarray]) -> Predictions:
+    """Margins of reals and of fakes of the same people, a cluster each."""
+    count = len(margins[0])
+    people = np.tile(np.arange(count).astype(str), 2)
+    nothing = np.full(2 * count, "")
+    return Predictions(
+        sample_id=np.array([f"{k} {person}" for k, person in enumerate(people)]),
+        subset=nothing,
+        category=nothing,
+        label=np.repeat([0, 1], count),
+        margin=np.concatenate(margins).astype(np.float64),
+        video=nothing,
+        cluster=people,
+    )
 
 
 if __name__ == "__main__":

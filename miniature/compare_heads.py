@@ -1,0 +1,138 @@
+"""Heads of several sweeps against each other: means over seeds, and paired differences.
+
+All heads judge the same test rows. An interval of a mean is over its people; an interval of a
+difference is over people and seeds, both drawn again, the same people and seeds for both heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clare.heads.metrics import measure_draws
+from clare.heads.predictions import evaluation_sets, read_predictions
+from clare.heads.report import PREDICTIONS
+from clare.heads.runs import RunRecord
+from clare.statistics import interval
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, order=True)
+class Head:
+    """What runs of several seeds have in common.
+
+    Args:
+        fusion: with its query, where it has a choice.
+        classifier: its name.
+        scope: ``full`` or ``as-published``.
+        shuffled: whether it learned from shuffled labels.
+    """
+
+    fusion: str
+    classifier: str
+    scope: str
+    shuffled: bool
+
+
+@dataclass(frozen=True)
+class Figures:
+    """AUC of a head's runs on one set.
+
+    Args:
+        values: (S,) by seed, in the order of the seeds.
+        draws: (S, R) the same on resampled people, the same ones for every run.
+    """
+
+    values: np.ndarray
+    draws: np.ndarray
+
+
+def main() -> None:
+    """Write heads.json: every head's AUC by test set, and the differences that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sweeps", type=Path, nargs="+", help="folders of `clare sweep --evaluate`")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file")
+    options = parser.parse_args()
+    heads = read_heads(options.sweeps)
+    rows = [
+        asdict(head) | {"set": name} | summary(found)
+        for head, sets in sorted(heads.items())
+        for name, found in sets.items()
+    ]
+    differences = [
+        {"what": what, "set": name} | asdict(head) | difference(heads[base][name], found)
+        for head, sets in sorted(heads.items())
+        for what, base in bases(head).items()
+        if base in heads
+        for name, found in sets.items()
+    ]
+    record = {"heads": rows, "differences": differences}
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(rows)} means and {len(differences)} differences in {options.out}")
+
+
+def read_heads(sweeps: Sequence[Path]) -> Mapping[Head, dict[str, Figures]]:
+    """Figures by head and test set, of all tested runs."""
+    runs: dict[Head, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    for file in sorted(file for sweep in sweeps for file in sweep.glob(f"*/{PREDICTIONS}")):
+        config = RunRecord.read(file.parent).config
+        query = config.fusion_settings.get("query", "all") if config.fusion == "cross_attn" else ""
+        head = Head(
+            f"{config.fusion} {query}".strip(),
+            config.classifier,
+            config.scope,
+            config.shuffle_labels,
+        )
+        rows = read_predictions(file)
+        for name, places in evaluation_sets(rows, config.reals).items():
+            measured = measure_draws(rows.take(places), None, resamples=RESAMPLES)
+            runs[head][name][config.seed] = (measured.values["auc"], measured.draws["auc"])
+    return {
+        head: {
+            name: Figures(*(np.array([found[seed][k] for seed in sorted(found)]) for k in (0, 1)))
+            for name, found in sets.items()
+        }
+        for head, sets in runs.items()
+    }
+
+
+def bases(head: Head) -> dict[str, Head]:
+    """What a head is held against, by what the difference says."""
+    found = {}
+    if head.scope == "full" and head.fusion != "cls":
+        found["full training, less as published"] = replace(head, scope="as-published")
+    if head.fusion != "cls":
+        found["less CLIP alone"] = replace(head, fusion="cls")
+    if head.fusion not in ("cls", "lare"):
+        found["less LaRE alone"] = replace(head, fusion="lare")
+    if head.fusion == "cross_attn all":
+        found["all queries, less their mean"] = replace(head, fusion="cross_attn mean")
+    return found
+
+
+def summary(found: Figures) -> dict[str, Any]:
+    """Mean over seeds with its interval over people, and the deviation over seeds."""
+    low, high = interval(found.draws.mean(0))
+    value, spread = found.values.mean(), found.values.std(ddof=1)
+    return {"auc": value, "low": low, "high": high, "over_seeds": spread, "n": len(found.values)}
+
+
+def difference(base: Figures, found: Figures) -> dict[str, Any]:
+    """Mean over seeds of the paired difference, with its interval over people and seeds."""
+    drawn = found.draws - base.draws
+    seeds, resamples = drawn.shape
+    chosen = np.random.default_rng(0).integers(seeds, size=(seeds, resamples))
+    low, high = interval(np.take_along_axis(drawn, chosen, 0).mean(0))
+    return {"difference": (found.values - base.values).mean(), "low": low, "high": high}
+
+
+if __name__ == "__main__":
+    main()

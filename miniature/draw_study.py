@@ -1,0 +1,174 @@
+"""Tables, as Markdown on the terminal, and pictures of study.json and heads.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from compare_heads import Head
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from clare.heads.plots import COLOURS
+
+Row = Mapping[str, Any]
+SCORES = {"mean": "mean of the map", "regression": "regression on the map"}
+DPI = 110
+
+
+def main() -> None:
+    """Draw steps.png, draws.png and heads.png, and print every table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path, help="study.json")
+    parser.add_argument("heads", type=Path, help="heads.json")
+    parser.add_argument("out", type=Path, help="folder of the pictures")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    study = json.loads(options.study.read_text(encoding="utf-8"))
+    heads = json.loads(options.heads.read_text(encoding="utf-8"))
+    usual = {key: value for key, value in study["usual"].items() if key != "draws"}
+    rows = study["rows"]
+    one_step = [r for r in rows if r["draws"] == 4 and _plain(r, usual) and len(r["steps"]) == 1]
+    draw_lines(one_step, lambda r: r["steps"][0], "step t", options.out / "steps.png")
+    draws = [r for r in rows if _plain(r, usual) and r["steps"] == usual["steps"]]
+    draw_lines(draws, lambda r: r["draws"], "noise draws", options.out / "draws.png")
+    draw_heads(heads["heads"], options.out / "heads.png")
+    for score, title in SCORES.items():
+        print(f"\n{title}\n\n" + settings_table([r for r in rows if r["score"] == score]))
+    print("\nheads\n\n" + heads_table(heads["heads"]))
+    print("\ndifferences\n\n" + differences_table(heads["differences"]))
+
+
+def _plain(row: Row, usual: Row) -> bool:
+    return row["noise"] == usual["noise"] and row["prompt"] == usual["prompt"]
+
+
+def draw_lines(rows: Sequence[Row], place: Callable[[Row], int], name: str, file: Path) -> None:
+    """AUC over a setting, a panel a score and a line a kind, with intervals."""
+    figure = Figure((9, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(SCORES), sharey=True)
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
+        for number, kind in enumerate(kinds):
+            line = [r for r in rows if r["kind"] == kind and r["score"] == score]
+            line.sort(key=place)
+            x = np.array([place(row) for row in line]) * 1.03 ** (number - len(kinds) / 2)
+            _points(axes, x, [row["auc"] for row in line], COLOURS[number], kind)
+        ticks = sorted({place(row) for row in rows})
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.axhline(0.5, color="#8a8a8a", lw=0.8)
+        axes.set(title=title, xlabel=name, ylim=(0.3, 1.02))
+    panels[0].set_ylabel("AUC, fakes higher (95 % interval)")
+    panels[-1].legend(frameon=False, fontsize=8)
+    _save(figure, file)
+
+
+def draw_heads(rows: Sequence[Row], file: Path) -> None:
+    """AUC of every head on every test set, a panel a set, trainings side by side."""
+    rows = [row for row in rows if not row["shuffled"]]
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    trainings = sorted({_training(row) for row in rows})
+    fusions = sorted({row["fusion"] for row in rows}, key=_order)
+    figure = Figure((2.0 * len(sets) + 1.4, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(sets), sharey=True)
+    for axes, name in zip(panels, sets, strict=True):
+        for number, training in enumerate(trainings):
+            line = [r for r in rows if r["set"] == name and _training(r) == training]
+            places = np.array([fusions.index(row["fusion"]) for row in line]) + 0.22 * (number - 1)
+            figures = [row | {"value": row["auc"]} for row in line]
+            _points(axes, places, figures, COLOURS[number], training, line="")
+        axes.axhline(0.5, color="#8a8a8a", lw=0.8)
+        axes.set_xticks(range(len(fusions)), fusions, rotation=70, fontsize=8)
+        axes.set(title=name, ylim=(0.35, 1.02))
+    panels[0].set_ylabel("AUC, mean of seeds")
+    figure.legend(*panels[0].get_legend_handles_labels(), ncols=3, loc="outside lower center")
+    _save(figure, file)
+
+
+def _points(
+    axes: Axes, x: np.ndarray, figures: Sequence[Row], colour: str, label: str, line: str = "-"
+) -> None:
+    value = np.array([figure["value"] for figure in figures])
+    ends = np.array([[figure["low"], figure["high"]] for figure in figures], float)
+    error = np.abs(ends.T - value)
+    axes.errorbar(x, value, error, color=colour, label=label, ls=line, marker="o", ms=3.5, lw=1.2)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(file, dpi=DPI)
+
+
+def settings_table(rows: Sequence[Row]) -> str:
+    """A line a setting: AUC of every kind, and under it what it gains on the usual setting."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    lines: dict[str, list[str]] = {}
+    for row in rows:
+        steps = ", ".join(map(str, row["steps"]))
+        name = f"t = {steps}; {row['draws']} {row['noise']}; “{row['prompt']}”"
+        gain = row["against_usual"]
+        clear = gain["low"] > 0 or gain["high"] < 0
+        change = f" ({gain['value']:+.2f})" if clear else ""
+        lines.setdefault(name, []).append(f"{_two(row['auc']['value'])}{change}")
+    return _markdown(["setting", *kinds], [[name, *cells] for name, cells in lines.items()])
+
+
+def heads_table(rows: Sequence[Row]) -> str:
+    """A line a head and training: the mean over seeds with its interval, of every set."""
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    lines: dict[tuple[Any, ...], list[str]] = {}
+    for row in sorted(rows, key=lambda r: (r["shuffled"], _training(r), _order(r["fusion"]))):
+        cell = f"{_two(row['auc'])} ({_two(row['low'])}–{_two(row['high'])})"
+        name = f"{_training(row)}{', shuffled labels' if row['shuffled'] else ''}"
+        lines.setdefault((name, f"`{row['fusion']}`"), []).append(
+            f"{cell} ± {_two(row['over_seeds'])}"
+        )
+    return _markdown(
+        ["training", "fusion", *sets], [[*name, *cells] for name, cells in lines.items()]
+    )
+
+
+def differences_table(rows: Sequence[Row]) -> str:
+    """A line a head and comparison; differences whose interval holds no zero are bold."""
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    lines: dict[tuple[Any, ...], list[str]] = {}
+    kept = [row for row in rows if not row["shuffled"]]
+    for row in sorted(kept, key=lambda r: (r["what"], _training(r), _order(r["fusion"]))):
+        cell = f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+        clear = row["low"] > 0 or row["high"] < 0
+        name = (row["what"], _training(row), f"`{row['fusion']}`")
+        lines.setdefault(name, []).append(f"**{cell}**" if clear else cell)
+    return _markdown(
+        ["difference", "training", "fusion", *sets],
+        [[*name, *cells] for name, cells in lines.items()],
+    )
+
+
+def _training(row: Row) -> str:
+    head = Head(*(row[key] for key in Head.__dataclass_fields__))
+    return f"{head.classifier}, {head.scope}"
+
+
+def _order(fusion: str) -> int:
+    order = ("cls", "lare", "concat", "esa", "cross_attn mean", "cross_attn all")
+    return order.index(fusion)
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}".removeprefix("0")
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] * len(head)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+if __name__ == "__main__":
+    main()
