@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from clare.heads.config import (
 from clare.heads.features import Memory
 from clare.heads.parts import Fusion
 from clare.heads.rows import subsets_of
-from clare.heads.runs import VAL_METRICS, RunRecord, open_own_store
+from clare.heads.runs import RunRecord, is_finished, open_own_store, read_validation
 from clare.heads.training import Machine
 from clare.heads.unseen import list_wanted
 from clare.plugins import find_part, list_parts
@@ -166,7 +165,7 @@ def read_resumed(
     if any(value is not None for value in given):
         raise InputError("--resume goes on with a run as it was begun: leave other options out")
     record = RunRecord.read(run)
-    if (run / VAL_METRICS).is_file():
+    if is_finished(run):
         raise InputError(f"{run} is finished: see `clare evaluate {run}`")
     own = Path(record.store)
     if named or (store.is_dir() and not own.is_dir()):
@@ -177,7 +176,7 @@ def read_resumed(
 def choose_folder(out: Path | None, config: TrainConfig) -> Path:
     """The run's folder: as asked for, or the first free ``runs/FUSION-CLASSIFIER-n``."""
     if out is not None:
-        if (out / VAL_METRICS).is_file():
+        if is_finished(out):
             raise InputError(f"{out} is a finished run; name another --out")
         return out
     plain = Path("runs") / f"{config.fusion}-{config.classifier}"
@@ -208,8 +207,12 @@ def create_machine(
 
 
 def print_run(folder: Path) -> None:
-    """Print a finished run's figures on validation."""
-    found = json.loads((folder / VAL_METRICS).read_text("utf-8"))
+    """Print a finished run's figures on validation.
+
+    Raises:
+        InputError: they can't be read.
+    """
+    found = read_validation(folder)
     rows = [
         (name, figure["value"], figure["low"], figure["high"])
         for name, figure in found["metrics"].items()

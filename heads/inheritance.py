@@ -14,7 +14,7 @@ import torch
 
 from clare.errors import InputError
 from clare.heads.detector import Detector
-from clare.heads.runs import BEST, CONFIG, LAST, SEEN, VAL_METRICS, RunRecord, read_seen
+from clare.heads.runs import BEST, CONFIG, LAST, SEEN, RunRecord, is_finished, read_seen
 from clare.heads.ties import Seen, listed
 from clare.store.index import Row
 
@@ -91,7 +91,7 @@ def open_parent(init_from: str, folder: Path) -> Parent:
         values, _ = _read_values(folder / BEST)
         return Parent(init_from, begun, values, read_seen(folder / SEEN), note=False)
     path = Path(begun["run"] if begun else init_from).absolute()
-    if not all((path / name).is_file() for name in (VAL_METRICS, BEST)):
+    if not (is_finished(path) and (path / BEST).is_file()):
         raise InputError(
             f"--init-from {init_from} is no finished run: `clare train-head` makes one"
         )

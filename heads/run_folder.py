@@ -208,11 +208,6 @@ class RunFolder:
         return found
 
 
-def is_finished(path: Path) -> bool:
-    """Whether a folder holds a finished run."""
-    return (path / VAL_METRICS).is_file()
-
-
 def require_same_record(there: RunRecord, wanted: RunRecord, path: Path) -> None:
     """Refuse a run that was begun otherwise.
 

@@ -151,10 +151,7 @@ def open_run(
     if not folder.is_dir():
         raise InputError(f"there is no run at {folder}; `clare train-head` makes one")
     record = RunRecord.read(folder)
-    if not (folder / VAL_METRICS).is_file():
-        raise InputError(
-            f"{folder} is not finished: go on with `clare train-head --resume {folder}`"
-        )
+    threshold = float(read_validation(folder)["threshold"])
     if text is None and read_config(folder / BEST).needs_text:
         source = store or open_own_store(folder, record)
         text = load_text_tower(source, record.fingerprints.get("clip", ""))
@@ -162,7 +159,7 @@ def open_run(
         path=folder,
         record=record,
         detector=load_detector(folder / BEST, text),
-        threshold=_read_threshold(folder / VAL_METRICS),
+        threshold=threshold,
         seen=read_seen(folder / SEEN),
     )
 
@@ -180,16 +177,34 @@ def open_own_store(folder: Path, record: RunRecord) -> FeatureStore:
     return open_store(record.store)
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    return (folder / VAL_METRICS).is_file()
+
+
 def read_validation(folder: Path) -> dict[str, Any]:
     """What a finished run's ``val_metrics.json`` holds: ``epoch``, ``threshold``, ``metrics``.
 
     Raises:
         InputError: the run is not finished, or the file is damaged.
     """
+    if not is_finished(folder):
+        raise InputError(
+            f"{folder} is not finished: go on with `clare train-head --resume {folder}`"
+        )
     path = folder / VAL_METRICS
     found = _read_json(path)
-    if not ({"epoch", "threshold"} <= set(found) and isinstance(found.get("metrics"), dict)):
-        raise InputError(f"{path} is damaged: epoch, threshold or metrics are missing")
+    metrics = found.get("metrics")
+    usable = {
+        "epoch": _is_number(found.get("epoch")),
+        "threshold": _is_number(found.get("threshold")),
+        "metrics": isinstance(metrics, dict)
+        and "auc" in metrics
+        and all(map(_is_figure, metrics.values())),
+    }
+    if not all(usable.values()):
+        wrong = " and ".join(name for name, good in usable.items() if not good)
+        raise InputError(f"{path} is damaged: there is no {wrong} in it that can be used")
     return found
 
 
@@ -232,11 +247,15 @@ def detector_config(config: TrainConfig) -> DetectorConfig:
     return DetectorConfig(**{name: getattr(config, name) for name in names})
 
 
-def _read_threshold(path: Path) -> float:
-    found = _read_json(path).get("threshold")
-    if not isinstance(found, int | float) or not math.isfinite(found):
-        raise InputError(f"{path} is damaged: its threshold is {found!r}, not a number")
-    return float(found)
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and math.isfinite(found)
+
+
+def _is_figure(found: Any) -> bool:
+    names = ("value", "low", "high", "n")
+    return isinstance(found, dict) and all(
+        name in found and (found[name] is None or _is_number(found[name])) for name in names
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from typing import Any
 
 from clare.errors import InputError
 from clare.heads.config import TrainConfig, create_config
-from clare.heads.run_folder import is_finished
-from clare.heads.runs import CONFIG, RunRecord
+from clare.heads.runs import CONFIG, RunRecord, is_finished
 from clare.heads.sweep_rows import check_rows
 from clare.heads.sweep_table import (
     RESULTS,

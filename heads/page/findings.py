@@ -18,7 +18,6 @@ from clare.heads.df40 import REPORT
 from clare.heads.page.sources import Part, Source, opening
 from clare.heads.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report import METRICS, PREDICTIONS
-from clare.heads.run_folder import is_finished
 from clare.heads.runs import CONFIG, HISTORY, LOG, RunRecord, read_validation
 
 _OF_DF40 = ("control", "store", "protocol", "absent", "lists", "unknown", "wrong", "unlike",
@@ -105,8 +104,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
     if not path.is_dir():
         raise InputError(f"there is no run at {path}; `clare train-head` makes one")
     record = RunRecord.read(path)
-    if not is_finished(path):
-        raise InputError(f"{path} is not finished: go on with `clare train-head --resume {path}`")
+    validation = read_validation(path)
     test = _read(path / METRICS, "threshold", "resamples", "subsets", "categories", "macro")
     trained_on = opened(record.store)
     tested_on = opened(test.get("store", record.store)) if test else trained_on
@@ -123,7 +121,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
     return Finding(
         path=path,
         record=record,
-        validation=read_validation(path),
+        validation=validation,
         history=_history(path),
         test=test,
         predictions=predictions,

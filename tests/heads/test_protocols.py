@@ -241,7 +241,9 @@ def world(tmp_path):
     record = RunRecord(config, str(store.path), ("ff_real", "swap"), keys, {}, (), {}, {})
     (run / CONFIG).write_text(json.dumps(record.to_json()))
     (run / SEEN).write_text(json.dumps(Seen.of([]).to_json()))
-    (run / VAL_METRICS).write_text(json.dumps({"threshold": 0.0}))
+    auc = dict.fromkeys(("value", "low", "high", "n"), 1)
+    found = {"epoch": 1, "threshold": 0.0, "metrics": {"auc": auc}}
+    (run / VAL_METRICS).write_text(json.dumps(found))
     path = tmp_path / "mine.yaml"
     path.write_text(PROTOCOL)
     return run, str(path)

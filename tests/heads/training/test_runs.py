@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from clare.cli.train_options import print_run
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig, assign_settings, create_config, read_config, read_preset
 from clare.heads.dataset import FeatureDataset
+from clare.heads.page.findings import read_findings
 from clare.heads.predictions import read_predictions
 from clare.heads.runs import open_run
+from clare.heads.sweep_table import result_line
 from clare.heads.training import train_run
 from clare.store.spec import Fingerprint
 
@@ -114,6 +117,46 @@ def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):
     (tmp_path / "begun" / "config.json").write_text("not JSON")
     with pytest.raises(InputError, match="can't be read"):
         open_run(tmp_path / "begun")
+
+
+def without(name):
+    return lambda found: found.pop(name)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        open_run,
+        print_run,
+        lambda folder: read_findings([folder]),
+        lambda folder: result_line(folder, COOP, {}, None, {}),
+    ],
+    ids=["open", "print", "page", "sweep"],
+)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda found: found.clear(), "there is no epoch and threshold and metrics in it"),
+        (without("threshold"), "there is no threshold in it"),
+        (lambda found: found.update(threshold="low"), "there is no threshold in it"),
+        (lambda found: found.update(threshold=float("nan")), "there is no threshold in it"),
+        (lambda found: found.update(metrics=[]), "there is no metrics in it"),
+        (lambda found: found["metrics"].clear(), "there is no metrics in it"),
+        (lambda found: found["metrics"]["auc"].pop("low"), "there is no metrics in it"),
+        (lambda found: found["metrics"]["auc"].update(value="?"), "there is no metrics in it"),
+    ],
+)
+def test_damaged_figures_on_validation_are_said_by_every_reader(run, tmp_path, read, change, said):
+    folder = shutil.copytree(run, tmp_path / "run")
+    found = json.loads((run / "val_metrics.json").read_text())
+    read(folder)
+    change(found)
+    (folder / "val_metrics.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match=f"val_metrics.json is damaged: {said}"):
+        read(folder)
+    (folder / "val_metrics.json").write_text("{")
+    with pytest.raises(InputError, match=r"val_metrics.json can't be read"):
+        read(folder)
 
 
 def test_the_text_tower_is_found_or_asked_for(run, store, tmp_path):
