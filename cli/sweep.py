@@ -73,7 +73,7 @@ def sweep(
     from clare.cli.train_view import TrainView
     from clare.heads.config import create_config
     from clare.heads.sweep import expand, run_sweep
-    from clare.heads.sweep_table import RESULTS, leaderboard
+    from clare.heads.sweep_table import RESULTS, leaderboard, options_of
     from clare.heads.sweep_tests import SweepTests
     from clare.store.feature_store import open_store
 
@@ -106,7 +106,7 @@ def sweep(
         tests = SweepTests(opened, subsets, device=machine.device, progress=view.testing)
         test = tests if subsets else None
         results = run_sweep(configs, axes, opened, out, machine, view, test)
-    names = [name for name in axes if name not in ("seed", "data_seed")]
+    names = options_of(axes)
     control = all(one.shuffle_labels for one in configs.values())
     print_leaderboard(leaderboard(results, axes), names, control=control)
     failed = [line["failure"] for line in results if line["failure"]]

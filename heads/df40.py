@@ -108,7 +108,7 @@ def measure_as_df40(
         "run": opened.path.name,
         "control": CONTROL if opened.record.config.shuffle_labels else None,
         "store": str(source.path),
-        "protocol": tests.name,
+        "protocol": protocol,
         "absent": dict(unseen.absent),
         **measured,
         "wrong": list(WRONG),

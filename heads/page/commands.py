@@ -46,11 +46,17 @@ def commands_of(findings: Sequence[Finding]) -> list[str]:
         again = one.path.with_name(f"{one.name}-again")
         training = ("--config", one.path / CONFIG, "--store", store, "--out", again)
         lines.append(_line("train-head", *training))
-    return lines + [_evaluate(one) for one in findings if one.test is not None]
+    return lines + _evaluations({one.path: one for one in findings})
 
 
-def sweep_commands(sweep: Sweep, leader: Finding) -> list[str]:
-    """Lines for a shell: extraction, and the whole sweep from its leader's configuration."""
+def sweep_commands(sweep: Sweep, findings: Sequence[Finding]) -> list[str]:
+    """Lines for a shell: extraction, the whole sweep, and what of its runs was tested otherwise.
+
+    Args:
+        sweep: the sweep.
+        findings: its finished runs; from the configuration of the first all are made.
+    """
+    leader = findings[0]
     store = leader.store.path if leader.store else leader.record.store
     parts: list[Any] = ["sweep", "--config", leader.path / CONFIG, "--store", store]
     for name, values in sweep.axes.items():
@@ -60,12 +66,10 @@ def sweep_commands(sweep: Sweep, leader: Finding) -> list[str]:
         parts += [option, listed] if name in _AXES else ["--vary", f"{name}={listed}"]
     parts += _beside_leader(sweep, leader.record.config)
     folder = sweep.path.with_name(f"{sweep.path.absolute().name}-again")
-    by_protocol = leader.test is not None and leader.test.get("protocol")
-    if leader.test is not None and not by_protocol:
+    if leader.test is not None and not leader.test.get("protocol"):
         parts += ["--evaluate", ",".join(leader.test["subsets"])]
-    lines = [_extract(leader), _line(*parts, "--out", folder)]
-    # A sweep tests on subsets; sets of a protocol are tested afterwards.
-    return [*lines, _evaluate(leader, folder / leader.name)] if by_protocol else lines
+    tested = _evaluations({folder / one.name: one for one in findings}, by_sweep=True)
+    return [_extract(leader), _line(*parts, "--out", folder), *tested]
 
 
 def _beside_leader(sweep: Sweep, leader: TrainConfig) -> list[Any]:
@@ -130,10 +134,29 @@ def _images(settings: Sequence[Mapping[str, Any]]) -> list[Any]:
     return parts
 
 
-def _evaluate(finding: Finding, run: Path | None = None) -> str:
-    """The test of a finding's run, or the same test of another run."""
-    test = finding.test or {}
-    parts: list[Any] = ["evaluate", run or finding.path]
+def _evaluations(runs: Mapping[Path, Finding], *, by_sweep: bool = False) -> list[str]:
+    """The tests of runs, a line for all that were tested alike.
+
+    Args:
+        runs: by the folder that is tested.
+        by_sweep: leave out those that a sweep makes itself: on subsets, with nothing beside.
+    """
+    alike: dict[tuple[str, ...], list[Path]] = {}
+    for path, one in runs.items():
+        test = one.test or {}
+        more = test.get("protocol") or "baselines" in test or "against" in test
+        if test and (more or not by_sweep):
+            alike.setdefault(tuple(map(str, _test_options(one, test))), []).append(path)
+        if one.as_df40:
+            options = ("--compat", "df40", "--protocol", one.as_df40["protocol"])
+            moved = one.as_df40["store"] != one.record.store
+            store = ("--store", one.as_df40["store"]) if moved else ()
+            alike.setdefault((*options, *store), []).append(path)
+    return [_line("evaluate", *paths, *options) for options, paths in alike.items()]
+
+
+def _test_options(finding: Finding, test: Mapping[str, Any]) -> list[Any]:
+    parts: list[Any] = []
     if test.get("protocol"):
         parts += ["--protocol", test["protocol"]]
     else:
@@ -146,7 +169,7 @@ def _evaluate(finding: Finding, run: Path | None = None) -> str:
     parts += ["--resamples", test["resamples"]] if test["resamples"] != 1000 else []
     parts += ["--baselines"] if "baselines" in test else []
     parts += ["--against", test["against"]["table"]] if "against" in test else []
-    return _line(*parts)
+    return parts
 
 
 def _usual(protocol: str | None) -> Mapping[str, Any]:

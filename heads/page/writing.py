@@ -126,7 +126,8 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
     shared = shared_settings(findings)
     common = settings_table("Settings that all runs share", shared)
     tested = any(one.test is not None for one in findings)
-    made = settings([leader], [*sweep_commands(sweep, leader), command])
+    first = [leader, *(one for one in findings if one is not leader)]
+    made = settings([leader], [*sweep_commands(sweep, first), command])
     return Page(
         title=f"Sweep {sweep.path.name}: {len(sweep.lines)} runs",
         warnings=answer.warnings_of(findings),

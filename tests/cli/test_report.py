@@ -247,7 +247,7 @@ def test_what_df40s_code_measures_stands_beside_its_table_and_what_is_wrong(plac
 def test_a_sweep_says_which_test_figures_beat_no_shortcut(place, tmp_path, shortcut, beaten, said):
     folder = shutil.copytree(place / "tested", tmp_path / "sweep")
     before = read(place / "tested.html").text
-    assert "What a test AUC must beat" not in before and "--baselines" in before
+    assert "What a test AUC must beat" not in before and "was not measured: run" in before
     aucs = {"cls": (0.7, 0.55, 0.8), "lare": (0.6, 0.4, 0.8)}
     for path in folder.glob("*/test_metrics.json"):
         report = json.loads(path.read_text())
@@ -263,7 +263,8 @@ def test_a_sweep_says_which_test_figures_beat_no_shortcut(place, tmp_path, short
     page = read(tmp_path / "page.html")
     table = page.text.partition("What a test AUC must beat")[2].partition("beats a shortcut")[0]
     assert "file bytes" in table and beaten in table and said in table
-    assert shortcut in page.numbers and "--baselines" not in page.text
+    assert shortcut in page.numbers and "was not measured" not in page.text
+    assert "sweep-again/lare_linear_seed-1 --subset toy --baselines" in page.text
     assert "Of lare_linear_seed-1, whose evaluation measured them" in page.text
 
 

@@ -1,5 +1,6 @@
 """What a page says of runs: what counts in a mean, the commands that repeat it, its warnings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_protocols_test_is_repeated_by_its_protocol():
     usual = {"protocol": "p3-unknown", "frames": 8, "sampling": "even"}
     finding = make_finding({"sd21_cdf": 0.7}, mean=0.7, **usual)
     assert commands_of([finding])[-1] == "clare evaluate run --protocol p3-unknown"
-    sweep = sweep_commands(Sweep(Path("sweep"), {"seed": ["0"]}, []), finding)
+    sweep = sweep_commands(Sweep(Path("sweep"), {"seed": ["0"]}, []), [finding])
     assert not any("--evaluate" in line for line in sweep)
     assert sweep[-1].startswith("clare evaluate sweep-again/run --protocol p3-unknown")
     other = make_finding(
@@ -71,8 +72,22 @@ def test_a_protocols_test_is_repeated_by_its_protocol():
     assert (
         "--frames" not in commands_of([plain])[-1] and "--sampling" not in commands_of([plain])[-1]
     )
-    assert "--evaluate a" in sweep_commands(Sweep(Path("sweep"), {}, []), plain)[-1]
+    assert "--evaluate a" in sweep_commands(Sweep(Path("sweep"), {}, []), [plain])[-1]
     assert "clare evaluate run --protocol p3-unknown --baselines" in str(shortcuts([finding]))
+
+
+def test_what_was_tested_otherwise_than_by_its_sweep_is_repeated_too():
+    plain, more = make_finding({"a": 0.7}, mean=0.7), make_finding({"a": 0.7}, mean=0.7)
+    more = replace(more, path=Path("more"), test={**more.test, "baselines": {}})
+    table = replace(plain, path=Path("table"), as_df40={"protocol": "joint", "store": "s"})
+    found = sweep_commands(Sweep(Path("sweep"), {}, []), [plain, more, table])
+    assert found[2:] == [
+        "clare evaluate sweep-again/more --subset a --baselines",
+        "clare evaluate sweep-again/table --compat df40 --protocol joint",
+    ]
+    assert commands_of([plain, replace(plain, path=Path("other"))])[-1] == (
+        "clare evaluate run other --subset a"
+    )
 
 
 @pytest.mark.parametrize(("backbone", "said"), [("mini", [MINI]), ("tiny", [TINY]), (None, [])])
