@@ -264,7 +264,7 @@ def test_a_sweep_says_which_test_figures_beat_no_shortcut(place, tmp_path, short
     table = page.text.partition("What a test AUC must beat")[2].partition("beats a shortcut")[0]
     assert "file bytes" in table and beaten in table and said in table
     assert shortcut in page.numbers and "was not measured" not in page.text
-    assert "sweep-again/lare_linear_seed-1 --subset toy --baselines" in page.text
+    assert "sweep-again/lare_linear_seed-1 --subset toy --reals real --baselines" in page.text
     assert "Of lare_linear_seed-1, whose evaluation measured them" in page.text
 
 
