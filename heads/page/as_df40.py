@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.heads.df40 import lines_of
-from clare.heads.page.blocks import Block, Cell, Items, Section, Table, Text
+from clare.heads.page.blocks import MISSING, Block, Cell, Items, Section, Table, Text
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import figure_cell
 
@@ -49,7 +49,7 @@ def _table(name: str, report: Mapping[str, Any]) -> Table:
                 figure_cell({"value": found["frame_auc"]}),
                 *(figure_cell({"value": value}) for value in line.published.values()),
                 figure_cell({"value": found.get("video_auc")}),
-                Cell(f"{found['groups']:,}", mixed, found["groups"]) if mixed else Cell(""),
+                Cell(f"{found['groups']:,}", mixed, found["groups"]) if mixed else Cell(MISSING),
             ]
         )
     published = [f"{system}, published" for system in report["published"]]

@@ -73,6 +73,11 @@ def test_from_archives_to_a_protocol(clare, tree, tmp_path):
     code, out, err = clare("evaluate", "run", "--compat", "df40", "--device", "cpu")
     assert code == 0 and "What is wrong with them" in out, err
     assert "trained by protocol mine.yaml" in " ".join(out.split()) and "0.942" not in out
+    code, _, err = clare("report", "run")
+    assert code == 0, err
+    page = Path("report.html").read_text()
+    assert "trained by protocol mine.yaml" in page and "0.942" not in page
+    assert "--compat df40 --protocol joint" in page
     code, out, err = clare("evaluate", "run", "--protocol", "p3-unknown", "--frames", "1")
     assert code == 0, err
     report = json.loads(Path("run/test_metrics.json").read_text())
