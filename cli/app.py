@@ -28,6 +28,7 @@ app = typer.Typer(
     name="clare",
     help="Detect generated faces: extract LaRE and CLIP features once, train heads many times.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # Rich's own takes "[default: 4]" for a style and drops it
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -12,7 +12,9 @@ from clare.cli import manifest_audit, manifest_import
 if TYPE_CHECKING:
     from clare.pipeline.building import BuiltDataset
 
-app = typer.Typer(help="The lists of the subsets' images.", no_args_is_help=True)
+app = typer.Typer(
+    help="The lists of the subsets' images.", no_args_is_help=True, rich_markup_mode="markdown"
+)
 app.command("import-json")(manifest_import.import_json)
 app.command("audit")(manifest_audit.audit)
 

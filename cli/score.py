@@ -77,7 +77,6 @@ def score(
         )
     report = {
         "scores": {"column": predictions.column, "read_as": predictions.scale},
-        "aside": [name for name in report["subsets"] if name in aside],
         **report,
     }
     if json_:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The feature store.", no_args_is_help=True)
+app = typer.Typer(help="The feature store.", no_args_is_help=True, rich_markup_mode="markdown")
 
 StorePath = Annotated[
     Path, typer.Argument(envvar="CLARE_STORE", help="The store's folder.", show_default=True)

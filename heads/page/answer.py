@@ -7,7 +7,7 @@ from typing import Any
 
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import decimal, listed, said, span
-from clare.heads.report import counted_subsets
+from clare.heads.report import counted_in
 
 TINY = (
     "The features come from small random models (the tiny backbone): every figure on this page "
@@ -85,11 +85,6 @@ def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
         if one and one["value"] is not None:
             facts.append((f"{name}, {of}", decimal(one["value"]), span(one)))
     return [*facts[1:], facts[0]]
-
-
-def counted_in(test: Mapping[str, Any]) -> list[str]:
-    """The tested subsets that the means are over."""
-    return counted_subsets(test["subsets"], test.get("aside", ()), test.get("alone", ()))
 
 
 def best_shortcut(test: Mapping[str, Any], subset: str) -> tuple[str, float] | None:

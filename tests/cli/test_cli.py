@@ -184,3 +184,11 @@ def test_ctrl_c_keeps_what_is_done(pictures, tmp_path):
     assert done.returncode == 130 and "run the same command to continue" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(Path(tmp_path).glob("features.zarr/journal/**/*.json"))
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [(("extract",), "[default: 200]"), (("manifest", "import"), "[default: c23]")],
+)
+def test_the_help_shows_defaults(clare, command, default):
+    assert default in clare(*command, "--help")[1]
