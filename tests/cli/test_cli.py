@@ -188,7 +188,7 @@ def test_ctrl_c_keeps_what_is_done(pictures, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "default"),
-    [(("extract",), "[default: 200]"), (("manifest", "import"), "[default: c23]")],
+    [(("extract",), "[default: 200]"), (("manifest", "protocols"), "[default: all]")],
 )
 def test_the_help_shows_defaults(clare, command, default):
     assert default in clare(*command, "--help")[1]
