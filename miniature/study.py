@@ -47,14 +47,14 @@ class Setting:
     Args:
         steps: of the diffusion; of several, the regression sees each map.
         draws: noise draws a step, whose mean counts.
-        noise: ``independent`` for every picture, ``shared`` by all, or ``antithetic``: of every
-            two draws of a picture the second is the negative of the first.
+        noise: each ``image`` has its own, or one is ``shared`` by all; ``antithetic``: of every two
+            draws of a picture the second is the negative of the first.
         prompt: the constant prompt.
     """
 
     steps: tuple[int, ...] = (200,)
     draws: int = 4
-    noise: str = "independent"
+    noise: str = "image"
     prompt: str = PROMPTS[0]
 
 
@@ -118,15 +118,17 @@ def read_files(pictures: Path, name: str, fit: int) -> list[bytes]:
 
 def read_maps(files: list[bytes], models: Path, kept: Path) -> dict[str, np.ndarray]:
     """By `_name`, maps float32 (N, D, 4, CELLS, CELLS) for every way of measuring."""
-    if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        begun = time.monotonic()
-        found = {_name(way): measure(way, models, files) for way in measured()}
-        partial = kept.with_suffix(".partial.npz")
-        np.savez(partial, **found)
-        partial.replace(kept)
-        print(f"{kept.stem}: {time.monotonic() - begun:.0f} s", flush=True)
-    return dict(np.load(kept))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    found = dict(np.load(kept)) if kept.is_file() else {}
+    begun = time.monotonic()
+    for way in measured():
+        if _name(way) not in found:
+            found[_name(way)] = measure(way, models, files)
+            partial = kept.with_suffix(".partial.npz")
+            np.savez(partial, **found)
+            partial.replace(kept)
+    print(f"{kept.stem}: {time.monotonic() - begun:.0f} s", flush=True)
+    return found
 
 
 def measured() -> Iterator[Setting]:
@@ -145,15 +147,14 @@ def measure(way: Setting, models: Path, files: list[bytes]) -> np.ndarray:
         "timesteps": way.steps,
         "draws": way.draws,
         "prompt": way.prompt,
+        "noise": "shared" if way.noise == "shared" else "image",
     }
     extractor = create_extractor("lare", settings, ImageSettings(), Runtime())
     found = []
     for start in range(0, len(files), BATCH):
         inputs = inputs_of(extractor, files[start : start + BATCH])
-        noise = inputs["noise"]  # (B, 1, D, 4, h, w)
-        if way.noise == "shared":
-            noise[:] = np.random.default_rng(6).standard_normal(noise.shape[1:], np.float32)
-        elif way.noise == "antithetic":
+        if way.noise == "antithetic":
+            noise = inputs["noise"]  # (B, 1, D, 4, h, w)
             noise[:, :, 1::2] = -noise[:, :, ::2]
         error = extractor.forward(inputs)["lare"].float()[:, 0]
         found.append(torch.nn.functional.adaptive_avg_pool3d(error, (4, CELLS, CELLS)).numpy())

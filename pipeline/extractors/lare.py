@@ -42,6 +42,8 @@ class LareSettings:
         prompt: the one prompt, the same for every image.
         latent: ``mean`` of the VAE's distribution, or a seeded ``sample``.
         error: ``squared`` or ``absolute``.
+        noise: each ``image`` has its own, or all have one ``shared``: then maps differ by their
+            images alone, position by position.
         seed: of the noise.
 
     Raises:
@@ -56,6 +58,7 @@ class LareSettings:
     prompt: str = "a photo of a face"
     latent: Literal["mean", "sample"] = "mean"
     error: Literal["squared", "absolute"] = "squared"
+    noise: Literal["image", "shared"] = "image"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,6 +108,8 @@ class LareExtractor(Extractor):
         self.origin = parts.origin
         values = asdict(settings)
         del values["model"], values["revision"]  # where weights came from decides no value
+        if settings.noise == "image":
+            del values["noise"]  # stores that were made before there was a choice stay valid
         self.fingerprint = self.sign(
             parts.weights,
             values,
@@ -120,7 +125,7 @@ class LareExtractor(Extractor):
         For sampled latents also ``latent_noise`` float32 (C, h, w).
         """
         settings, shape = self._settings, self._latent_shape
-        key = image.noise_key
+        key = b"shared" if settings.noise == "shared" else image.noise_key
         noise = [
             [
                 seeded_noise(key, settings.seed, f"{t} {draw}", shape)
@@ -130,7 +135,7 @@ class LareExtractor(Extractor):
         ]
         inputs = {"pixels": image.pixels(settings.size), "noise": np.array(noise)}
         if settings.latent == "sample":
-            inputs["latent_noise"] = seeded_noise(key, settings.seed, "latent", shape)
+            inputs["latent_noise"] = seeded_noise(image.noise_key, settings.seed, "latent", shape)
         return inputs
 
     def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -181,7 +186,7 @@ def seeded_noise(key: bytes, seed: int, what: str, shape: tuple[int, ...]) -> np
     """Standard normal float32 noise that depends on its arguments alone.
 
     Args:
-        key: the image's content and view.
+        key: the image's content and view, or what all images share.
         seed: the user's seed.
         what: which noise of this image, for example step and draw.
         shape: of the noise.

@@ -153,6 +153,19 @@ def test_noise_depends_on_content_view_seed_step_and_draw_alone(diffusion_folder
     assert np.array_equal(alone[0, :2], noise[1])
 
 
+def test_shared_noise_is_the_same_for_every_image(diffusion_folders, prepare_images):
+    folder = diffusion_folders["epsilon"]
+    first, second = prepare_images(2)
+    shared = make(folder, timesteps=(100, 200), draws=2, noise="shared", latent="sample")
+    one, other = shared.prepare(first), shared.prepare(second)
+    assert np.array_equal(one["noise"], other["noise"])
+    assert not np.array_equal(one["latent_noise"], other["latent_noise"])
+    assert not np.array_equal(one["noise"][:, 0], one["noise"][:, 1])
+    own = make(folder, timesteps=(100, 200), draws=2, latent="sample")
+    assert own.fingerprint != shared.fingerprint
+    assert "noise" not in own.fingerprint.settings  # as in stores from before there was a choice
+
+
 def test_noise_is_standard_normal_and_never_changes():
     noise = seeded_noise(b"content", 0, "200 0", (400_000,))
     assert abs(noise.mean()) < 0.01 and abs(noise.std() - 1) < 0.01
