@@ -1,7 +1,8 @@
 """Heads of several sweeps against each other: means over seeds, and paired differences.
 
-All heads judge the same test rows. An interval of a mean is over its people; an interval of a
-difference is over people and seeds, both drawn again, the same people and seeds for both heads.
+All heads judge the same test rows, and all runs have the same settings but for their head and seed.
+An interval of a mean is over its people; an interval of a difference is over people and seeds, both
+drawn again, the same people and seeds for both heads.
 """
 
 from __future__ import annotations
@@ -24,6 +25,20 @@ from clare.statistics import interval
 
 RESAMPLES = 1000
 
+VARIED = (
+    "fusion",
+    "fusion_settings",
+    "classifier",
+    "scope",
+    "timestep",
+    "draws",
+    "shuffle_labels",
+    "seed",
+)
+"""Settings in which runs may differ."""
+
+USUAL = "t = 200, 4 draws, own noise"
+
 
 @dataclass(frozen=True, order=True)
 class Head:
@@ -33,12 +48,14 @@ class Head:
         fusion: with its query, where it has a choice.
         classifier: its name.
         scope: ``full`` or ``as-published``.
+        lare: how the map that it reads was measured; empty without one.
         shuffled: whether it learned from shuffled labels.
     """
 
     fusion: str
     classifier: str
     scope: str
+    lare: str
     shuffled: bool
 
 
@@ -47,10 +64,12 @@ class Figures:
     """AUC of a head's runs on one set.
 
     Args:
-        values: (S,) by seed, in the order of the seeds.
+        seeds: (S,) of the runs, sorted.
+        values: (S,) by seed.
         draws: (S, R) the same on resampled people, the same ones for every run.
     """
 
+    seeds: tuple[int, ...]
     values: np.ndarray
     draws: np.ndarray
 
@@ -81,27 +100,50 @@ def main() -> None:
 
 def read_heads(sweeps: Sequence[Path]) -> Mapping[Head, dict[str, Figures]]:
     """Figures by head and test set, of all tested runs."""
+    shared: dict[str, Any] = {}
     runs: dict[Head, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
     for file in sorted(file for sweep in sweeps for file in sweep.glob(f"*/{PREDICTIONS}")):
-        config = RunRecord.read(file.parent).config
+        record = RunRecord.read(file.parent)
+        config = record.config
+        kept = {name: value for name, value in config.to_json().items() if name not in VARIED}
+        if kept != (shared := shared or kept):
+            other = ", ".join(name for name in kept if kept[name] != shared[name])
+            raise SystemExit(f"{file.parent} differs from the others in more: {other}")
         query = config.fusion_settings.get("query", "all") if config.fusion == "cross_attn" else ""
         head = Head(
             f"{config.fusion} {query}".strip(),
             config.classifier,
             config.scope,
+            reading(record),
             config.shuffle_labels,
         )
         rows = read_predictions(file)
         for name, places in evaluation_sets(rows, config.reals).items():
             measured = measure_draws(rows.take(places), None, resamples=RESAMPLES)
+            if config.seed in runs[head][name]:
+                raise SystemExit(f"{file.parent}: another run is of {head} and seed {config.seed}")
             runs[head][name][config.seed] = (measured.values["auc"], measured.draws["auc"])
     return {
         head: {
-            name: Figures(*(np.array([found[seed][k] for seed in sorted(found)]) for k in (0, 1)))
+            name: Figures(
+                tuple(sorted(found)),
+                *(np.array([found[seed][k] for seed in sorted(found)]) for k in (0, 1)),
+            )
             for name, found in sets.items()
         }
         for head, sets in runs.items()
     }
+
+
+def reading(record: RunRecord) -> str:
+    """Step, draws and noise of the map that a run reads."""
+    if "lare" not in record.extractors:
+        return ""
+    settings = record.extractors["lare"]["fingerprint"]["settings"]
+    step = settings["timesteps"][record.config.timestep]
+    draws = record.config.draws or settings["draws"]
+    noise = "shared" if settings.get("noise") == "shared" else "own"
+    return f"t = {step}, {draws} draw{'s' if draws > 1 else ''}, {noise} noise"
 
 
 def bases(head: Head) -> dict[str, Head]:
@@ -110,9 +152,11 @@ def bases(head: Head) -> dict[str, Head]:
     if head.scope == "full" and head.fusion != "cls":
         found["full training, less as published"] = replace(head, scope="as-published")
     if head.fusion != "cls":
-        found["less CLIP alone"] = replace(head, fusion="cls")
+        found["less CLIP alone"] = replace(head, fusion="cls", lare="")
     if head.fusion not in ("cls", "lare"):
         found["less LaRE alone"] = replace(head, fusion="lare")
+    if head.lare not in ("", USUAL):
+        found[f"less {USUAL}"] = replace(head, lare=USUAL)
     if head.fusion == "cross_attn all":
         found["all queries, less their mean"] = replace(head, fusion="cross_attn mean")
     return found
@@ -121,12 +165,15 @@ def bases(head: Head) -> dict[str, Head]:
 def summary(found: Figures) -> dict[str, Any]:
     """Mean over seeds with its interval over people, and the deviation over seeds."""
     low, high = interval(found.draws.mean(0))
-    value, spread = found.values.mean(), found.values.std(ddof=1)
-    return {"auc": value, "low": low, "high": high, "over_seeds": spread, "n": len(found.values)}
+    value = found.values.mean()
+    spread = found.values.std(ddof=1) if len(found.seeds) > 1 else None
+    return {"auc": value, "low": low, "high": high, "over_seeds": spread, "n": len(found.seeds)}
 
 
 def difference(base: Figures, found: Figures) -> dict[str, Any]:
     """Mean over seeds of the paired difference, with its interval over people and seeds."""
+    if base.seeds != found.seeds:
+        raise SystemExit(f"seeds {base.seeds} can't be paired with seeds {found.seeds}")
     drawn = found.draws - base.draws
     seeds, resamples = drawn.shape
     chosen = np.random.default_rng(0).integers(seeds, size=(seeds, resamples))

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from clare.heads.plots import COLOURS
 
 Row = Mapping[str, Any]
+Lines = dict[tuple[str, ...], dict[str, str]]
 SCORES = {"mean": "mean of the map", "regression": "regression on the map"}
 DPI = 110
 
@@ -25,7 +26,8 @@ def main() -> None:
     """Draw steps.png, draws.png and heads.png, and print every table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path, help="study.json")
-    parser.add_argument("heads", type=Path, help="heads.json")
+    parser.add_argument("heads", type=Path, help="heads.json of fusions and trainings")
+    parser.add_argument("choice", type=Path, help="heads.json of steps, draws and noise")
     parser.add_argument("out", type=Path, help="folder of the pictures")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -33,15 +35,18 @@ def main() -> None:
     heads = json.loads(options.heads.read_text(encoding="utf-8"))
     usual = {key: value for key, value in study["usual"].items() if key != "draws"}
     rows = study["rows"]
-    one_step = [r for r in rows if r["draws"] == 4 and _plain(r, usual) and len(r["steps"]) == 1]
+    four = study["usual"]["draws"]
+    one_step = [r for r in rows if r["draws"] == four and _plain(r, usual) and len(r["steps"]) == 1]
     draw_lines(one_step, lambda r: r["steps"][0], "step t", options.out / "steps.png")
     draws = [r for r in rows if _plain(r, usual) and r["steps"] == usual["steps"]]
     draw_lines(draws, lambda r: r["draws"], "noise draws", options.out / "draws.png")
     draw_heads(heads["heads"], options.out / "heads.png")
     for score, title in SCORES.items():
         print(f"\n{title}\n\n" + settings_table([r for r in rows if r["score"] == score]))
-    print("\nheads\n\n" + heads_table(heads["heads"]))
-    print("\ndifferences\n\n" + differences_table(heads["differences"]))
+    choice = json.loads(options.choice.read_text(encoding="utf-8"))
+    for title, found in (("heads", heads), ("steps, draws and noise", choice)):
+        print(f"\n{title}\n\n" + heads_table(found["heads"]))
+        print(f"\n{title}, differences\n\n" + differences_table(found["differences"]))
 
 
 def _plain(row: Row, usual: Row) -> bool:
@@ -77,7 +82,7 @@ def draw_heads(rows: Sequence[Row], file: Path) -> None:
     trainings = sorted({_training(row) for row in rows})
     fusions = sorted({row["fusion"] for row in rows}, key=_order)
     figure = Figure((2.0 * len(sets) + 1.4, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(sets), sharey=True)
+    (panels,) = figure.subplots(1, len(sets), sharey=True, squeeze=False)
     for axes, name in zip(panels, sets, strict=True):
         for number, training in enumerate(trainings):
             line = [r for r in rows if r["set"] == name and _training(r) == training]
@@ -109,46 +114,41 @@ def _save(figure: Figure, file: Path) -> None:
 def settings_table(rows: Sequence[Row]) -> str:
     """A line a setting: AUC of every kind, and under it what it gains on the usual setting."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
-    lines: dict[str, list[str]] = {}
+    lines: Lines = {}
     for row in rows:
         steps = ", ".join(map(str, row["steps"]))
         name = f"t = {steps}; {row['draws']} {row['noise']}; “{row['prompt']}”"
         gain = row["against_usual"]
         clear = gain["low"] > 0 or gain["high"] < 0
         change = f" ({gain['value']:+.2f})" if clear else ""
-        lines.setdefault(name, []).append(f"{_two(row['auc']['value'])}{change}")
-    return _markdown(["setting", *kinds], [[name, *cells] for name, cells in lines.items()])
+        lines.setdefault((name,), {})[row["kind"]] = f"{_two(row['auc']['value'])}{change}"
+    return _markdown(["setting"], kinds, lines)
 
 
 def heads_table(rows: Sequence[Row]) -> str:
     """A line a head and training: the mean over seeds with its interval, of every set."""
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    lines: dict[tuple[Any, ...], list[str]] = {}
+    lines: Lines = {}
     for row in sorted(rows, key=lambda r: (r["shuffled"], _training(r), _order(r["fusion"]))):
         cell = f"{_two(row['auc'])} ({_two(row['low'])}–{_two(row['high'])})"
         name = f"{_training(row)}{', shuffled labels' if row['shuffled'] else ''}"
-        lines.setdefault((name, f"`{row['fusion']}`"), []).append(
-            f"{cell} ± {_two(row['over_seeds'])}"
-        )
-    return _markdown(
-        ["training", "fusion", *sets], [[*name, *cells] for name, cells in lines.items()]
-    )
+        if row["over_seeds"] is not None:
+            cell += f" ± {_two(row['over_seeds'])}"
+        lines.setdefault((name, f"`{row['fusion']}`", row["lare"]), {})[row["set"]] = cell
+    return _markdown(["training", "fusion", "LaRE"], sets, lines)
 
 
 def differences_table(rows: Sequence[Row]) -> str:
     """A line a head and comparison; differences whose interval holds no zero are bold."""
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    lines: dict[tuple[Any, ...], list[str]] = {}
+    lines: Lines = {}
     kept = [row for row in rows if not row["shuffled"]]
     for row in sorted(kept, key=lambda r: (r["what"], _training(r), _order(r["fusion"]))):
         cell = f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
         clear = row["low"] > 0 or row["high"] < 0
-        name = (row["what"], _training(row), f"`{row['fusion']}`")
-        lines.setdefault(name, []).append(f"**{cell}**" if clear else cell)
-    return _markdown(
-        ["difference", "training", "fusion", *sets],
-        [[*name, *cells] for name, cells in lines.items()],
-    )
+        name = (row["what"], _training(row), f"`{row['fusion']}`", row["lare"])
+        lines.setdefault(name, {})[row["set"]] = f"**{cell}**" if clear else cell
+    return _markdown(["difference", "training", "fusion", "LaRE"], sets, lines)
 
 
 def _training(row: Row) -> str:
@@ -158,16 +158,17 @@ def _training(row: Row) -> str:
 
 def _order(fusion: str) -> int:
     order = ("cls", "lare", "concat", "esa", "cross_attn mean", "cross_attn all")
-    return order.index(fusion)
+    return order.index(fusion) if fusion in order else len(order)
 
 
 def _two(value: float) -> str:
     return f"{value:.2f}".removeprefix("0")
 
 
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---"] * len(head)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+def _markdown(names: Sequence[str], columns: Sequence[str], lines: Lines) -> str:
+    head = [*names, *columns]
+    cells = [[*name, *(found.get(one, "–") for one in columns)] for name, found in lines.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *cells))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 Two scores of a picture of the split test: the mean of its map, which says in which direction fakes
 differ, and a logistic regression on the map, fitted on people of the split train, which says how
-much is in it. Settings differ in nothing but their own value, so differences are paired.
+much is in it. All settings measure the same pictures, so differences are paired.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -81,10 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     files = {name: read_files(options.pictures, name, options.fit) for name in (REALS, *KINDS)}
-    maps = {
-        name: read_maps(found, options.models, options.maps / f"{name}.npz")
-        for name, found in files.items()
-    }
+    maps = {name: read_maps(found, options.models, options.maps) for name, found in files.items()}
     usual: dict[tuple[str, str], Measured] = {}
     rows: list[dict[str, Any]] = []
     for setting in (USUAL, *(one for one in SETTINGS if one != USUAL)):
@@ -112,22 +110,27 @@ def read_files(pictures: Path, name: str, fit: int) -> list[bytes]:
     """Pictures of a subset: so many of the split train, then all of the split test."""
     samples = read_manifest(pictures / "manifests" / f"{name}.csv").samples
     train = [one for one in samples if one.split == "train"][:fit]
+    if len(train) < fit:
+        raise SystemExit(f"{name} has only {len(train)} people of the split train: lower --fit")
     test = [one for one in samples if one.split == "test"]
     return [(pictures / one.path).read_bytes() for one in (*train, *test)]
 
 
-def read_maps(files: list[bytes], models: Path, kept: Path) -> dict[str, np.ndarray]:
+def read_maps(files: list[bytes], models: Path, folder: Path) -> dict[str, np.ndarray]:
     """By `_name`, maps float32 (N, D, 4, CELLS, CELLS) for every way of measuring."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    weights = [file.read_bytes() for file in sorted(models.glob("diffusion/*/*.safetensors"))]
+    made_of = hashlib.sha256(b"".join(hashlib.sha256(b).digest() for b in (*weights, *files)))
+    kept = folder / f"{made_of.hexdigest()[:16]}.npz"
+    folder.mkdir(parents=True, exist_ok=True)
     found = dict(np.load(kept)) if kept.is_file() else {}
     begun = time.monotonic()
     for way in measured():
-        if _name(way) not in found:
+        if _name(way) not in found or found[_name(way)].shape[1] < way.draws:
             found[_name(way)] = measure(way, models, files)
             partial = kept.with_suffix(".partial.npz")
             np.savez(partial, **found)
             partial.replace(kept)
-    print(f"{kept.stem}: {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"{kept.name}: {time.monotonic() - begun:.0f} s", flush=True)
     return found
 
 

@@ -1,0 +1,61 @@
+"""The scripts behind docs/study.md: what they pair, fit on and write under which heading."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clare.pipeline.mini.dataset import write_miniature
+
+SCRIPTS = Path(__file__).parents[1] / "miniature"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
+
+
+def figures(script, seeds, values):
+    values = np.array(values, float)
+    draws = values[:, None] + np.linspace(-0.1, 0.1, 41)
+    return script("compare_heads").Figures(tuple(seeds), values, draws)
+
+
+def test_a_difference_is_between_equal_seeds_and_people(script):
+    heads = script("compare_heads")
+    base, better = figures(script, (0, 1), [0.5, 0.7]), figures(script, (0, 1), [0.6, 0.8])
+    found = heads.difference(base, better)
+    # People and seeds that are easy for both fall out.
+    assert found == pytest.approx({"difference": 0.1, "low": 0.1, "high": 0.1})
+    with pytest.raises(SystemExit, match="seeds"):
+        heads.difference(figures(script, (0, 2), [0.5, 0.7]), better)
+    assert heads.summary(figures(script, (3,), [0.5]))["over_seeds"] is None
+
+
+def test_cells_stand_under_their_set(script):
+    row = {"classifier": "cocoop", "scope": "full", "lare": "", "shuffled": False, "n": 5}
+    row |= {"auc": 0.98, "low": 0.97, "high": 0.99, "over_seeds": 0.01}
+    rows = [row | {"fusion": "cls", "set": one} for one in ("roundtrip", "swap")]
+    table = script("draw_study").heads_table([*rows, row | {"fusion": "lare", "set": "swap"}])
+    head, _, _, last = [line.split("|")[1:-1] for line in table.splitlines()]
+    cells = {name.strip(): cell.strip() for name, cell in zip(head, last, strict=True)}
+    assert cells["roundtrip"] == "–" and cells["swap"].startswith(".98 (.97–.99)")
+
+
+def test_the_regression_never_sees_people_that_it_is_tested_on(script, tmp_path):
+    write_miniature(tmp_path, 20, ("gaussian",))
+    study = script("study")
+    assert len(study.read_files(tmp_path, "gaussian", 10)) == 10 + 4
+    with pytest.raises(SystemExit, match="only 14 people"):
+        study.read_files(tmp_path, "gaussian", 15)
+
+
+def test_energy_of_detail_is_that_of_the_part(script):
+    pixels = torch.zeros(1, 3, 32, 32)
+    pixels[..., 8:12, 8:12] = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = script("sharpen_autoencoder").energy(pixels)
+    assert found.shape == (1, 3, 8, 8)
+    assert (found[..., 2, 2] > 0.1).all() and torch.allclose(found[..., 5:, :], torch.tensor(1e-5))
