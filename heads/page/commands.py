@@ -40,7 +40,7 @@ _WEIGHTS = {
 
 def commands_of(findings: Sequence[Finding]) -> list[str]:
     """Lines for a shell: extraction, training and evaluation of every run."""
-    lines = list(dict.fromkeys(_extract(one) for one in findings))
+    lines = list(dict.fromkeys(line for one in findings for line in _extractions([one])))
     for one in findings:
         store = one.store.path if one.store else one.record.store
         again = one.path.with_name(f"{one.name}-again")
@@ -69,7 +69,7 @@ def sweep_commands(sweep: Sweep, findings: Sequence[Finding]) -> list[str]:
     if leader.test is not None and not leader.test.get("protocol"):
         parts += ["--evaluate", ",".join(leader.test["subsets"])]
     tested = _evaluations({folder / one.name: one for one in findings}, by_sweep=True)
-    return [_extract(leader), _line(*parts, "--out", folder), *tested]
+    return [*_extractions(findings), _line(*parts, "--out", folder), *tested]
 
 
 def _beside_leader(sweep: Sweep, leader: TrainConfig) -> list[Any]:
@@ -102,35 +102,57 @@ def _unlike_protocol(config: TrainConfig, axes: Collection[str]) -> dict[str, An
     return {f"train.{name}": getattr(config, name) for name in differing}
 
 
-def _extract(finding: Finding) -> str:
-    made = finding.record.extractors
+def _extractions(findings: Sequence[Finding]) -> list[str]:
+    """All that runs of one store read, a line for what one command can extract."""
+    trained_on = dict.fromkeys(name for one in findings for name in one.trained_on)
+    subsets = {name for one in findings for name in one.record.subsets}
+    images: list[Any] = ["--real", "DIR"] if subsets - set(trained_on) else []
+    for name in trained_on:
+        images += ["--fake", f"{name}=DIR"]
+    images += ["--store", findings[0].record.store]
+    return [_line("extract", *images, *_how(made)) for made in _together(findings)]
+
+
+def _together(findings: Sequence[Finding]) -> list[dict[str, Mapping[str, Any]]]:
+    """Extractors by name: apart where their models or images differ, as two of one name do."""
+    alike: dict[str, list[dict[str, Mapping[str, Any]]]] = {}
+    for one in findings:
+        for name, made in one.record.extractors.items():
+            settings = made["fingerprint"]["settings"]
+            shared = json.dumps([settings.get(key) for key in ("backbone", "dtype", "images")])
+            sets = alike.setdefault(shared, [])
+            for found in sets:
+                if found.setdefault(name, made)["fingerprint"] == made["fingerprint"]:
+                    break
+            else:
+                sets.append({name: made})
+    return [found for sets in alike.values() for found in sets]
+
+
+def _how(made: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Options of extractors that one command can run."""
     found = {name: one["fingerprint"]["settings"] for name, one in made.items()}
-    pools = [name for name in finding.record.subsets if name not in finding.trained_on]
-    parts: list[Any] = ["extract"] + ["--real", "DIR"] * bool(pools)
-    for name in finding.trained_on:
-        parts += ["--fake", f"{name}=DIR"]
-    parts += ["--store", finding.record.store, "--features", ",".join(found)]
-    parts += _pairs("--dtype", {one.get("dtype") for one in found.values()})
-    backbones = {one.get("backbone") for one in found.values()} - {None}
-    parts += _pairs("--backbone", backbones)
-    parts += _images([one["images"] for one in found.values() if one.get("images")])
+    first = next(iter(found.values()))
+    parts: list[Any] = ["--features", ",".join(found)]
+    parts += _pairs("--dtype", [first.get("dtype")])
+    parts += _pairs("--backbone", [first.get("backbone")])
+    parts += _images(first.get("images") or {})
     for name, settings in found.items():
         for setting, option in _OPTIONS.get(name, {}).items():
             parts += _pairs(option, [settings.get(setting)])
-        if not backbones:
+        if not first.get("backbone"):
             origin = made[name].get("origin", {})
             for key, option in _WEIGHTS.get(name, {}).items():
                 parts += _pairs(option, [origin.get(key)])
-    return _line(*parts)
+    return parts
 
 
-def _images(settings: Sequence[Mapping[str, Any]]) -> list[Any]:
-    first = settings[0] if settings else {}
+def _images(settings: Mapping[str, Any]) -> list[Any]:
     parts = []
     for name in ("resize", "recode", "view_seed"):
-        parts += _pairs(f"--{name.replace('_', '-')}", [first.get(name)])
-    if first.get("crop", "none") != "none":
-        parts += ["--crop", first["crop"], *_pairs("--margin", [first.get("margin")])]
+        parts += _pairs(f"--{name.replace('_', '-')}", [settings.get(name)])
+    if settings.get("crop", "none") != "none":
+        parts += ["--crop", settings["crop"], *_pairs("--margin", [settings.get("margin")])]
     return parts
 
 

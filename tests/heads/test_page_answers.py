@@ -81,7 +81,7 @@ def test_what_was_tested_otherwise_than_by_its_sweep_is_repeated_too():
     more = replace(more, path=Path("more"), test={**more.test, "baselines": {}})
     table = replace(plain, path=Path("table"), as_df40={"protocol": "joint", "store": "s"})
     found = sweep_commands(Sweep(Path("sweep"), {}, []), [plain, more, table])
-    assert found[2:] == [
+    assert found[1:] == [
         "clare evaluate sweep-again/more --subset a --baselines",
         "clare evaluate sweep-again/table --compat df40 --protocol joint",
     ]
@@ -95,3 +95,44 @@ def test_small_models_are_told_before_any_figure(backbone, said):
     settings = {"backbone": backbone} if backbone else {}
     made = {"clip": {"fingerprint": {"settings": settings}}}
     assert warnings_of([make_finding({"a": 0.7}, mean=0.7, extractors=made)]) == said
+
+
+def made_by(**settings):
+    return {"fingerprint": {"settings": {"dtype": "float32", **settings}}}
+
+
+def extractions(findings):
+    return [
+        line for line in sweep_commands(Sweep(Path("s"), {}, []), findings) if "extract" in line
+    ]
+
+
+def test_a_sweep_extracts_what_any_of_its_runs_reads():
+    clip, lare = made_by(layers=[20]), made_by(timesteps=[200], draws=4)
+    leader = make_finding({"a": 0.7}, mean=0.7, extractors={"clip": clip})
+    other = make_finding({"a": 0.7}, mean=0.7, extractors={"lare": lare, "clip": clip})
+    other = replace(other, record=replace(other.record, subsets=("own", "more")))
+    assert extractions([leader, other]) == [
+        "clare extract --fake own=DIR --fake more=DIR --store s --features clip,lare "
+        "--dtype float32 --layers 20 --timesteps 200 --draws 4"
+    ]
+    assert [line.rpartition(" --store")[0] for line in commands_of([leader, other])[:2]] == [
+        "clare extract --fake own=DIR", "clare extract --fake own=DIR --fake more=DIR"
+    ]  # fmt: skip
+
+
+def test_what_one_command_cannot_extract_is_a_line_each():
+    plain, squashed = {"resize": None}, {"resize": 64}
+    runs = [
+        make_finding({"a": 0.7}, mean=0.7, extractors=extractors)
+        for extractors in (
+            {"clip": made_by(layers=[20], images=plain), "lare": made_by(draws=4, images=plain)},
+            {"clip": made_by(layers=[10], images=plain), "lare": made_by(draws=4, images=plain)},
+            {"clip": made_by(layers=[10], images=squashed)},
+        )
+    ]
+    assert [line.partition("--features ")[2] for line in extractions(runs)] == [
+        "clip,lare --dtype float32 --layers 20 --draws 4",
+        "clip --dtype float32 --layers 10",
+        "clip --dtype float32 --resize 64 --layers 10",
+    ]
