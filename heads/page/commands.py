@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def commands_of(findings: Sequence[Finding]) -> list[str]:
 def sweep_commands(sweep: Sweep, findings: Sequence[Finding]) -> list[str]:
     """Lines for a shell: extraction, the whole sweep, and what of its runs was tested otherwise.
 
+    The sweep's own test is the one that most runs have.
+
     Args:
         sweep: the sweep.
         findings: its finished runs; from the configuration of the first all are made.
@@ -66,9 +69,10 @@ def sweep_commands(sweep: Sweep, findings: Sequence[Finding]) -> list[str]:
         parts += [option, listed] if name in _AXES else ["--vary", f"{name}={listed}"]
     parts += _beside_leader(sweep, leader.record.config)
     folder = sweep.path.with_name(f"{sweep.path.absolute().name}-again")
-    if leader.test is not None and not leader.test.get("protocol"):
-        parts += ["--evaluate", ",".join(leader.test["subsets"])]
-    tested = _evaluations({folder / one.name: one for one in findings}, by_sweep=True)
+    plain = Counter(subsets for one in findings if (subsets := _tested_plainly(one)))
+    own = plain.most_common(1)[0][0] if plain else ()
+    parts += _pairs("--evaluate", [",".join(own)])
+    tested = _evaluations({folder / one.name: one for one in findings}, own)
     return [*_extractions(findings), _line(*parts, "--out", folder), *tested]
 
 
@@ -156,25 +160,35 @@ def _images(settings: Mapping[str, Any]) -> list[Any]:
     return parts
 
 
-def _evaluations(runs: Mapping[Path, Finding], *, by_sweep: bool = False) -> list[str]:
+def _evaluations(runs: Mapping[Path, Finding], by_sweep: tuple[str, ...] = ()) -> list[str]:
     """The tests of runs, a line for all that were tested alike.
 
     Args:
         runs: by the folder that is tested.
-        by_sweep: leave out those that a sweep makes itself: on subsets, with nothing beside.
+        by_sweep: the subsets that a sweep tests on itself, in order; such tests are left out.
     """
     alike: dict[tuple[str, ...], list[Path]] = {}
     for path, one in runs.items():
-        test = one.test or {}
-        more = test.get("protocol") or "baselines" in test or "against" in test
-        if test and (more or not by_sweep):
-            alike.setdefault(tuple(map(str, _test_options(one, test))), []).append(path)
+        if one.test and not (by_sweep and _tested_plainly(one) == by_sweep):
+            alike.setdefault(tuple(map(str, _test_options(one, one.test))), []).append(path)
         if one.as_df40:
             options = ("--compat", "df40", "--protocol", one.as_df40["protocol"])
             moved = one.as_df40["store"] != one.record.store
             store = ("--store", one.as_df40["store"]) if moved else ()
             alike.setdefault((*options, *store), []).append(path)
     return [_line("evaluate", *paths, *options) for options, paths in alike.items()]
+
+
+def _tested_plainly(finding: Finding) -> tuple[str, ...]:
+    """The subsets of a test as a sweep makes it; none where another was made."""
+    record, test = finding.record, finding.test or {}
+    subsets = tuple(test.get("subsets", ()))
+    # By default reals are those of the run's pools, or else of its subsets that have no fakes.
+    own = record.reals or [name for name in record.subsets if name not in finding.trained_on]
+    reals = list(own) if test.get("reals") else []
+    plain = {"subsets": subsets, "reals": reals, "sampling": "even", "resamples": 1000}
+    same = test and _test_options(finding, test) == _test_options(finding, plain)
+    return subsets if same else ()
 
 
 def _test_options(finding: Finding, test: Mapping[str, Any]) -> list[Any]:
@@ -187,7 +201,8 @@ def _test_options(finding: Finding, test: Mapping[str, Any]) -> list[Any]:
     usual = _usual(test.get("protocol"))
     for name in ("frames", "sampling"):
         parts += _pairs(f"--{name}", [test.get(name)] if test.get(name) != usual.get(name) else [])
-    parts += ["--store", test["store"]] if test.get("store") != finding.record.store else []
+    store = test.get("store", finding.record.store)
+    parts += ["--store", store] if store != finding.record.store else []
     parts += ["--resamples", test["resamples"]] if test["resamples"] != 1000 else []
     parts += ["--baselines"] if "baselines" in test else []
     parts += ["--against", test["against"]["table"]] if "against" in test else []

@@ -97,6 +97,37 @@ def test_small_models_are_told_before_any_figure(backbone, said):
     assert warnings_of([make_finding({"a": 0.7}, mean=0.7, extractors=made)]) == said
 
 
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        ({"resamples": 50}, "--subset a --reals pool --resamples 50"),
+        ({"subsets": {"b": {}}}, "--subset b --reals pool"),
+        ({"reals": ["others"]}, "--subset a --reals others"),
+        ({"frames": 4}, "--subset a --reals pool --frames 4"),
+        ({"sampling": "first_n"}, "--subset a --reals pool --sampling first_n"),
+        ({"domains": ["ff"]}, "--subset a --reals pool --domains ff"),
+        ({"store": "moved"}, "--subset a --reals pool --store moved"),
+        ({"protocol": "gone.yaml"}, "--protocol gone.yaml --sampling even"),
+    ],
+)
+def test_a_run_that_was_tested_otherwise_than_its_sweep_is_tested_so_again(change, options):
+    plain = make_finding({"a": 0.7}, mean=0.7, sampling="even", reals=["pool"])
+    plain = replace(plain, record=replace(plain.record, subsets=("own", "pool"), fakes=("own",)))
+    leader = replace(plain, path=Path("leader"), test={**plain.test, **change})
+    one, two = (replace(plain, path=Path(name)) for name in ("one", "two"))
+    lines = sweep_commands(Sweep(Path("sweep"), {}, []), [leader, one, two])
+    assert lines == [
+        "clare sweep --config leader/config.json --store s --evaluate a --out sweep-again",
+        f"clare evaluate sweep-again/leader {options}",
+    ]
+
+
+def test_a_test_before_stores_were_noted_is_repeated_in_the_runs_own():
+    finding = make_finding({"a": 0.7}, mean=0.7)
+    del finding.test["store"]
+    assert commands_of([finding])[-1] == "clare evaluate run --subset a"
+
+
 def made_by(**settings):
     return {"fingerprint": {"settings": {"dtype": "float32", **settings}}}
 
