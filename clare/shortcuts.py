@@ -1,4 +1,8 @@
-"""How well one fact of an image tells real from fake, in whichever direction it does."""
+"""How well one fact of an image tells real from fake.
+
+A number counts in whichever direction it does; a name, as file formats are, by what it meant in
+other rows, so that its AUC may fall a little below 0.5.
+"""
 
 from __future__ import annotations
 

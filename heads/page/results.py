@@ -91,8 +91,10 @@ def shortcuts(findings: Sequence[Finding]) -> list[Block]:
         source = measured.get("pixels_from")
         blocks.append(
             Text(
-                "Shortcuts are direction-free, so 0.5 is their floor. “Yes” needs the lower end "
-                "of the detector's interval above the best shortcut's AUC. "
+                "A number counts in whichever direction it tells more, so its AUC is at least "
+                "0.5; that of the format may fall a little below, as it is judged on rows that it "
+                "was not learned from. “Yes” needs the lower end of the detector's interval above "
+                "the best shortcut's AUC. "
                 + (f"Laplacian energy and size as JPEG: of the {source}." if source else ""),
                 "note",
             )

@@ -90,6 +90,13 @@ def test_what_was_tested_otherwise_than_by_its_sweep_is_repeated_too():
     )
 
 
+def test_a_page_says_which_shortcuts_may_fall_below_chance():
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    measured = {"subsets": {"a": {"format": figure}}, "pixels_from": None}
+    told = str(shortcuts([make_finding({"a": 0.7}, mean=0.7, baselines=measured)]))
+    assert "number" in told and "at least 0.5" in told and "format may fall a little below" in told
+
+
 @pytest.mark.parametrize(("backbone", "said"), [("mini", [MINI]), ("tiny", [TINY]), (None, [])])
 def test_small_models_are_told_before_any_figure(backbone, said):
     settings = {"backbone": backbone} if backbone else {}
