@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,13 +93,19 @@ def _typed(path: Path, line: Mapping[str, str], axes: Sequence[str]) -> Result:
     """A line whose figures are numbers; None where a cell is empty."""
     typed: Result = {name: cell or None for name, cell in line.items()}
     for name in set(line) - {"run", "failure", *axes}:
-        try:
-            typed[name] = float(line[name]) if line[name] else None
-        except ValueError:
+        typed[name] = _number(line[name])
+        if line[name] and typed[name] is None:
             raise InputError(
                 f"{path / RESULTS}: {name} of {line['run']} is {line[name]!r}, not a number"
-            ) from None
+            )
     return typed
+
+
+def _number(cell: str) -> float | None:
+    """A finite number; None where a cell holds none."""
+    with suppress(ValueError):
+        return number if math.isfinite(number := float(cell)) else None
+    return None
 
 
 def question_of(sweep: Sweep) -> str:

@@ -425,6 +425,8 @@ def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
         ("val_auc,", "val_auk,", "is not what `clare sweep` writes"),
         (",cls,", ",cls,cls,", "is not what `clare sweep` writes"),
         (r"(?<=,)0\.\d+", "many", "is 'many', not a number"),
+        (r"(?<=,)0\.\d+", "nan", "is 'nan', not a number"),
+        (r"(?<=,)0\.\d+", "-inf", "is '-inf', not a number"),
     ],
 )
 def test_a_damaged_results_file_is_refused_in_a_sentence(place, tmp_path, old, new, message):
