@@ -1,6 +1,8 @@
-"""Sizes, times and counts as a person reads them, the same in the terminal and on a page."""
+"""Sizes, times, counts and lists as a person reads them, in the terminal and on a page."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 def size(count: float) -> str:
@@ -24,3 +26,9 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 file``, ``2,000 files``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a sentence lists them: ``a, b and c``."""
+    *first, last = list(names) or ["nothing"]
+    return f"{', '.join(first)} and {last}" if first else last

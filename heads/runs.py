@@ -15,6 +15,7 @@ from clare.heads.detector import Detector, DetectorConfig, load_detector, read_c
 from clare.heads.text_tower import TextTower
 from clare.heads.ties import Seen
 from clare.store.feature_store import FeatureStore, open_store
+from clare.wording import listed
 
 CONFIG = "config.json"
 SEEN = "seen.json"
@@ -203,7 +204,7 @@ def read_validation(folder: Path) -> dict[str, Any]:
         and all(map(_is_figure, metrics.values())),
     }
     if not all(usable.values()):
-        wrong = " and ".join(name for name, good in usable.items() if not good)
+        wrong = listed(name for name, good in usable.items() if not good)
         raise InputError(f"{path} is damaged: there is no {wrong} in it that can be used")
     return found
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.heads.page.findings import Finding
-from clare.heads.page.numbers import decimal, listed, said, span
+from clare.heads.page.numbers import decimal, said, span
 from clare.heads.report import counted_in
+from clare.wording import listed
 
 TINY = (
     "The features come from small random models (the tiny backbone): every figure on this page "

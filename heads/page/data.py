@@ -11,13 +11,12 @@ import numpy as np
 from clare.errors import StoreError
 from clare.heads.page.blocks import Block, Cell, Folded, Gallery, Picture, Section, Table, Text, row
 from clare.heads.page.findings import Finding
-from clare.heads.page.numbers import listed
 from clare.heads.page.pictures import LABELS, data_uri, of_split, spaced
 from clare.heads.page.results import shortcuts
 from clare.heads.page.sources import Part
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
-from clare.wording import size
+from clare.wording import listed, size
 
 FACES, EACH = 144, 12
 """Thumbnails of a page, and of one subset and label."""

@@ -19,6 +19,7 @@ from clare.heads.page.sources import Part, Source, opening
 from clare.heads.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report import METRICS, PREDICTIONS
 from clare.heads.runs import CONFIG, HISTORY, LOG, RunRecord, read_validation
+from clare.wording import listed
 
 _OF_DF40 = ("control", "store", "protocol", "absent", "lists", "unknown", "wrong", "unlike",
             "published", "unpublished")  # fmt: skip
@@ -182,7 +183,7 @@ def _read(path: Path, *names: str) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise InputError(f"{path} is damaged: it holds no table")
     if lacking := [name for name in names if name not in found]:
-        raise InputError(f"{path} is damaged: there is no {', '.join(lacking)} in it")
+        raise InputError(f"{path} is damaged: there is no {listed(lacking)} in it")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from clare.heads.page.blocks import MISSING, Cell
@@ -52,9 +52,3 @@ def said(figure: Figure, name: str = "AUC") -> str:
     """A figure in a sentence: with its interval, or the lack of one."""
     ends = f"95 % interval {span(figure)}" if span(figure) else "no interval"
     return f"{name} {decimal(figure['value'])} ({ends})"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names as a sentence lists them: ``a, b and c``."""
-    *first, last = list(names) or ["nothing"]
-    return f"{', '.join(first)} and {last}" if first else last

@@ -9,9 +9,10 @@ from clare.heads.page.answer import against_shortcut
 from clare.heads.page.blocks import Block, Cell, Heading, Plots, Section, Table, Text, row
 from clare.heads.page.figures import roc_plot, score_plots
 from clare.heads.page.findings import Finding
-from clare.heads.page.numbers import NAMES, figure_cell, listed
+from clare.heads.page.numbers import NAMES, figure_cell
 from clare.heads.published import TABLES, published
 from clare.heads.report import counted_in
+from clare.wording import listed
 
 PANELS = 12
 """Subsets whose scores are drawn."""

@@ -10,7 +10,7 @@ from typing import Any
 from clare.heads.config import TrainConfig
 from clare.heads.page.blocks import Block, Cell, Code, Folded, Heading, Section, Table, Text
 from clare.heads.page.findings import Finding
-from clare.heads.page.numbers import listed
+from clare.wording import listed
 
 
 def settings(findings: Sequence[Finding], commands: Sequence[str]) -> Section:

@@ -9,9 +9,10 @@ from typing import Any
 from clare.heads.page.answer import against, best_shortcut
 from clare.heads.page.blocks import Block, Cell, Table, Text
 from clare.heads.page.findings import Finding
-from clare.heads.page.numbers import figure_cell, listed
+from clare.heads.page.numbers import figure_cell
 from clare.heads.page.results import SHORTCUTS
 from clare.heads.page.sweeps import Sweep
+from clare.wording import listed
 
 _Rows = tuple[str, int, int, tuple[str, ...]]
 """What tells test rows apart: subset, reals, fakes, and the subsets whose reals these are."""

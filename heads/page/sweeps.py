@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError
-from clare.heads.page.numbers import decimal, listed
+from clare.heads.page.numbers import decimal
 from clare.heads.sweep_table import (
     RANKED,
     RESULTS,
@@ -20,7 +20,7 @@ from clare.heads.sweep_table import (
     options_of,
     read_results,
 )
-from clare.wording import counted
+from clare.wording import counted, listed
 
 
 @dataclass(frozen=True)

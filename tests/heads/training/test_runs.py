@@ -136,7 +136,7 @@ def without(name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda found: found.clear(), "there is no epoch and threshold and metrics in it"),
+        (lambda found: found.clear(), "there is no epoch, threshold and metrics in it"),
         (without("threshold"), "there is no threshold in it"),
         (lambda found: found.update(threshold="low"), "there is no threshold in it"),
         (lambda found: found.update(threshold=float("nan")), "there is no threshold in it"),
