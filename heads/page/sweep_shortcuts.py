@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.heads.page.answer import against, best_shortcut
-from clare.heads.page.blocks import Block, Cell, Table, Text
+from clare.heads.page.blocks import Block, Cell, Items, Table, Text
 from clare.heads.page.findings import Finding
 from clare.heads.page.numbers import figure_cell
 from clare.heads.page.results import SHORTCUTS
 from clare.heads.page.sweeps import Sweep
-from clare.wording import listed
 
 _Rows = tuple[str, int, int, tuple[str, ...]]
 """What tells test rows apart: subset, reals, fakes, and the subsets whose reals these are."""
@@ -30,7 +29,7 @@ def beside_shortcuts(sweep: Sweep, findings: Sequence[Finding]) -> list[Block]:
     Returns:
         Nothing where no run has measured them.
     """
-    table, notes = [], []
+    table, notes = [], list[Block]()
     for rows, (shortcut, value) in sorted(_best(findings).items()):
         verdicts = _verdicts(sweep, findings, rows, value)
         below = [label for label, found in verdicts.items() if "no" in found]
@@ -45,10 +44,11 @@ def beside_shortcuts(sweep: Sweep, findings: Sequence[Finding]) -> list[Block]:
                 Cell(f"{len(clear)} of {len(verdicts)}", value=len(clear)),
             ]
         )
+        # A label may hold commas itself, so each stands in a line of its own.
         if below:
-            notes.append(Text(f"On {name} these do not beat it: {listed(below)}."))
+            notes += [Text(f"On {name} these do not beat it:"), Items(below)]
         if unclear:
-            notes.append(Text(f"On {name} these are not clearly above it: {listed(unclear)}."))
+            notes += [Text(f"On {name} these are not clearly above it:"), Items(unclear)]
     if not table:
         return []
     heads = ["subset", "best shortcut", "its AUC", "configurations that beat it"]

@@ -7,9 +7,11 @@ import pytest
 
 from clare.heads.config import TrainConfig
 from clare.heads.page.answer import MINI, TINY, answer_of, facts_of, warnings_of
+from clare.heads.page.blocks import Items
 from clare.heads.page.commands import commands_of, sweep_commands
 from clare.heads.page.findings import Finding
 from clare.heads.page.results import results, shortcuts
+from clare.heads.page.sweep_shortcuts import beside_shortcuts
 from clare.heads.page.sweeps import Sweep
 from clare.heads.runs import RunRecord
 
@@ -133,6 +135,20 @@ def test_a_test_before_stores_were_noted_is_repeated_in_the_runs_own():
     finding = make_finding({"a": 0.7}, mean=0.7)
     del finding.test["store"]
     assert commands_of([finding])[-1] == "clare evaluate run --subset a"
+
+
+def test_configurations_that_beat_no_shortcut_are_listed_apart():
+    measured = {"subsets": {"a": {"bytes": {"value": 0.9}}}}
+    runs = [
+        replace(make_finding({"a": 0.7}, mean=0.7, baselines=measured), path=Path(fusion))
+        for fusion in ("cls", "lare")
+    ]
+    lines = [
+        {"run": one.name, "fusion": one.name, "lr": lr, "failure": None, "val_auc": 0.8}
+        for one, lr in zip(runs, ("1", "2"), strict=True)
+    ]
+    sweep = Sweep(Path("sweep"), {"fusion": ["cls", "lare"], "lr": ["1", "2"]}, lines)
+    assert Items(["cls, lr 1", "lare, lr 2"]) in beside_shortcuts(sweep, runs)
 
 
 def made_by(**settings):
