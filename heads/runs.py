@@ -197,8 +197,8 @@ def read_validation(folder: Path) -> dict[str, Any]:
     found = _read_json(path)
     metrics = found.get("metrics")
     usable = {
-        "epoch": _is_number(found.get("epoch")),
-        "threshold": _is_number(found.get("threshold")),
+        "epoch": is_number(found.get("epoch")),
+        "threshold": is_number(found.get("threshold")),
         "metrics": isinstance(metrics, dict)
         and "auc" in metrics
         and all(map(_is_figure, metrics.values())),
@@ -248,14 +248,15 @@ def detector_config(config: TrainConfig) -> DetectorConfig:
     return DetectorConfig(**{name: getattr(config, name) for name in names})
 
 
-def _is_number(found: Any) -> bool:
+def is_number(found: Any) -> bool:
+    """Whether a value of a file is a finite number."""
     return isinstance(found, int | float) and math.isfinite(found)
 
 
 def _is_figure(found: Any) -> bool:
     names = ("value", "low", "high", "n")
     return isinstance(found, dict) and all(
-        name in found and (found[name] is None or _is_number(found[name])) for name in names
+        name in found and (found[name] is None or is_number(found[name])) for name in names
     )
 
 

@@ -18,12 +18,15 @@ from clare.heads.df40 import REPORT
 from clare.heads.page.sources import Part, Source, opening
 from clare.heads.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report import METRICS, PREDICTIONS
-from clare.heads.runs import CONFIG, HISTORY, LOG, RunRecord, read_validation
+from clare.heads.runs import CONFIG, HISTORY, LOG, RunRecord, is_number, read_validation
 from clare.wording import listed
 
 _OF_DF40 = ("control", "store", "protocol", "absent", "lists", "unknown", "wrong", "unlike",
             "published", "unpublished")  # fmt: skip
 """What a page shows of ``df40_metrics.json``."""
+
+_OF_LIST = ("real", "fake", "frame_auc", "video_auc", "groups", "mixed", "pool")
+"""What it shows of each of ``lists``; all are numbers, or truth values."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
         store=None if isinstance(trained_on, str) else trained_on,
         tested=None if isinstance(tested_on, str) else tested_on,
         missing=tuple(dict.fromkeys(missing)),
-        as_df40=_read(path / REPORT, *_OF_DF40),
+        as_df40=_read_as_df40(path / REPORT),
     )
 
 
@@ -184,6 +187,19 @@ def _read(path: Path, *names: str) -> dict[str, Any] | None:
         raise InputError(f"{path} is damaged: it holds no table")
     if lacking := [name for name in names if name not in found]:
         raise InputError(f"{path} is damaged: there is no {listed(lacking)} in it")
+    return found
+
+
+def _read_as_df40(path: Path) -> dict[str, Any] | None:
+    found = _read(path, *_OF_DF40)
+    lists = found["lists"] if found else {}
+    if not isinstance(lists, dict):
+        raise InputError(f"{path} is damaged: its lists are no table")
+    for name, figures in lists.items():
+        known = figures if isinstance(figures, dict) else {}
+        wrong = [one for one in _OF_LIST if not is_number(known.get(one))]
+        if wrong:
+            raise InputError(f"{path} is damaged: {name} has no usable {listed(wrong)}")
     return found
 
 

@@ -231,17 +231,19 @@ def test_what_df40s_code_measures_stands_beside_its_table_and_what_is_wrong(plac
     for words in (*WRONG, *UNLIKE, "mean of 1 unknown", "Not tested, heygen: no rows."):
         assert words in page.text
     assert "Not figures to report as your own" in page.text and "Not of all." in page.text
-    (folder / "df40_metrics.json").write_text("{}")
-    with pytest.raises(ClareError, match=r"df40_metrics\.json is damaged"):
-        run("report", folder, "--out", tmp_path / "page.html")
+    lists = '{"x": {}}', '{"x": null}', '["x"]', json.dumps({"x": measured | {"groups": "4"}})
+    for text in ("{}", *(json.dumps(report | {"lists": json.loads(one)}) for one in lists)):
+        (folder / "df40_metrics.json").write_text(text)
+        with pytest.raises(ClareError, match=r"df40_metrics\.json is damaged"):
+            run("report", folder, "--out", tmp_path / "page.html")
 
 
 @pytest.mark.parametrize(
     ("shortcut", "beaten", "said"),
     [
-        (0.8, "0 of 2", "On toy these do not beat it: lare and cls."),
-        (0.6, "0 of 2", "do not beat it: lare. On toy these are not clearly above it: cls."),
-        (0.5, "1 of 2", "On toy these are not clearly above it: lare."),
+        (0.8, "0 of 2", "On toy these do not beat it: lare cls "),
+        (0.6, "0 of 2", "do not beat it: lare On toy these are not clearly above it: cls "),
+        (0.5, "1 of 2", "On toy these are not clearly above it: lare "),
     ],
 )
 def test_a_sweep_says_which_test_figures_beat_no_shortcut(place, tmp_path, shortcut, beaten, said):
