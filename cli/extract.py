@@ -40,7 +40,7 @@ def extract(
         list[str] | None,
         typer.Option(
             help="DIR or NAME=DIR: where a manifest's paths start. "
-            "Else CLARE_ROOT, CLARE_ROOT_<NAME>.",
+            "Else CLARE_ROOT, CLARE_ROOT_NAME.",
             rich_help_panel=DATA,
         ),
     ] = None,

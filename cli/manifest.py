@@ -23,7 +23,7 @@ Folder = Annotated[
 ]
 RootOption = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=DIR: where a root of the dataset is. Else CLARE_ROOT_<NAME>."),
+    typer.Option(help="NAME=DIR: where a root of the dataset is. Else CLARE_ROOT_NAME."),
 ]
 FOLDERS, DATASET = "Plain folders", "A registered dataset"
 

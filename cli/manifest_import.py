@@ -14,7 +14,7 @@ def import_json(
         list[str] | None,
         typer.Option(
             help="DIR or NAME=DIR: folders to look in, all for every file. "
-            "Else CLARE_ROOT, CLARE_ROOT_<NAME>."
+            "Else CLARE_ROOT, CLARE_ROOT_NAME."
         ),
     ] = None,
     subset: Annotated[

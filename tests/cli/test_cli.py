@@ -1,13 +1,17 @@
 """The commands as a user types them: what they print, how they fail, what they return."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from clare.cli import config
+from clare.cli.app import app
 from clare.errors import InputError
 
 FOLDERS = ("--backbone", "tiny", "--micro-batch", "8")
@@ -187,8 +191,27 @@ def test_ctrl_c_keeps_what_is_done(pictures, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "default"),
-    [(("extract",), "[default: 200]"), (("manifest", "protocols"), "[default: all]")],
+    ("command", "words"),
+    [
+        (("extract",), "[default: 200]"),
+        (("extract",), "CLARE_ROOT_NAME."),
+        (("manifest", "build"), "CLARE_ROOT_NAME."),
+        (("manifest", "protocols"), "[default: all]"),
+    ],
 )
-def test_the_help_shows_defaults(clare, command, default):
-    assert default in clare(*command, "--help")[1]
+def test_the_help_shows_defaults_and_names(clare, command, words):
+    assert words in clare(*command, "--help")[1]
+
+
+def test_the_help_shows_every_word_that_is_written(clare):
+    def letters(text):
+        return re.sub(r"[\s│`]+", "", text)
+
+    commands: list[tuple[tuple[str, ...], Any]] = [((), get_command(app))]
+    for path, command in commands:
+        shown = letters(clare(*path, "--help")[1])
+        for text in (command.help, *(getattr(one, "help", None) for one in command.params)):
+            assert letters(text or "") in shown, (path, text)
+        below = getattr(command, "commands", {})
+        commands += [((*path, name), one) for name, one in below.items()]
+    assert len(commands) > 15
