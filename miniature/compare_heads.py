@@ -1,8 +1,8 @@
 """Heads of several sweeps against each other: means over seeds, and paired differences.
 
 All heads judge the same test rows, and all runs have the same settings but for their head and seed.
-An interval of a mean is over its people; an interval of a difference is over people and seeds, both
-drawn again, the same people and seeds for both heads.
+Intervals are over people and seeds, both drawn again; those of a difference draw the same people
+and seeds for both heads.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> None:
         {"what": what, "set": name} | asdict(head) | difference(heads[base][name], found)
         for head, sets in sorted(heads.items())
         for what, base in bases(head).items()
-        if base in heads
+        if base in heads and not head.shuffled
         for name, found in sets.items()
     ]
     record = {"heads": rows, "differences": differences}
@@ -163,22 +163,26 @@ def bases(head: Head) -> dict[str, Head]:
 
 
 def summary(found: Figures) -> dict[str, Any]:
-    """Mean over seeds with its interval over people, and the deviation over seeds."""
-    low, high = interval(found.draws.mean(0))
+    """Mean over seeds with its interval, and the deviation over seeds."""
+    low, high = interval(mean_of_drawn(found.draws))
     value = found.values.mean()
     spread = found.values.std(ddof=1) if len(found.seeds) > 1 else None
     return {"auc": value, "low": low, "high": high, "over_seeds": spread, "n": len(found.seeds)}
 
 
 def difference(base: Figures, found: Figures) -> dict[str, Any]:
-    """Mean over seeds of the paired difference, with its interval over people and seeds."""
+    """Mean over seeds of the paired difference, with its interval."""
     if base.seeds != found.seeds:
         raise SystemExit(f"seeds {base.seeds} can't be paired with seeds {found.seeds}")
-    drawn = found.draws - base.draws
-    seeds, resamples = drawn.shape
-    chosen = np.random.default_rng(0).integers(seeds, size=(seeds, resamples))
-    low, high = interval(np.take_along_axis(drawn, chosen, 0).mean(0))
+    low, high = interval(mean_of_drawn(found.draws - base.draws))
     return {"difference": (found.values - base.values).mean(), "low": low, "high": high}
+
+
+def mean_of_drawn(draws: np.ndarray) -> np.ndarray:
+    """Of figures (S, R) on resampled people, the mean (R,) over seeds drawn anew each time."""
+    chosen = np.random.default_rng(0).integers(len(draws), size=draws.shape)
+    drawn: np.ndarray = np.take_along_axis(draws, chosen, 0).mean(0)
+    return drawn
 
 
 if __name__ == "__main__":

@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from clare.pipeline.mini.camera import develop, finish
-from clare.pipeline.mini.faces import list_faces, write_captions
+from clare.pipeline.mini.faces import FIRST_TRAINING_IDENTITY, list_faces, write_captions
 from clare.pipeline.mini.painting import SIZE, paint
 
 SHOTS = 6
 BLOCK = 600
-
-FIRST_TRAINING_IDENTITY = 1_000_000
-"""Everyone from here on was seen by the models; nobody below was."""
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def _plain(row: Row, usual: Row) -> bool:
 
 def draw_lines(rows: Sequence[Row], place: Callable[[Row], int], name: str, file: Path) -> None:
     """AUC over a setting, a panel a score and a line a kind, with intervals."""
-    figure = Figure((9, 3.6), layout="constrained")
+    figure = Figure((9, 4), layout="constrained")
     panels = figure.subplots(1, len(SCORES), sharey=True)
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
@@ -71,14 +71,14 @@ def draw_lines(rows: Sequence[Row], place: Callable[[Row], int], name: str, file
         axes.axhline(0.5, color="#8a8a8a", lw=0.8)
         axes.set(title=title, xlabel=name, ylim=(0.3, 1.02))
     panels[0].set_ylabel("AUC, fakes higher (95 % interval)")
-    panels[-1].legend(frameon=False, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), ncols=6, loc="outside lower center")
     _save(figure, file)
 
 
 def draw_heads(rows: Sequence[Row], file: Path) -> None:
     """AUC of every head on every test set, a panel a set, trainings side by side."""
     rows = [row for row in rows if not row["shuffled"]]
-    sets = list(dict.fromkeys(row["set"] for row in rows))
+    sets = sets_of(rows)
     trainings = sorted({_training(row) for row in rows})
     fusions = sorted({row["fusion"] for row in rows}, key=_order)
     figure = Figure((2.0 * len(sets) + 1.4, 3.6), layout="constrained")
@@ -127,7 +127,7 @@ def settings_table(rows: Sequence[Row]) -> str:
 
 def heads_table(rows: Sequence[Row]) -> str:
     """A line a head and training: the mean over seeds with its interval, of every set."""
-    sets = list(dict.fromkeys(row["set"] for row in rows))
+    sets = sets_of(rows)
     lines: Lines = {}
     for row in sorted(rows, key=lambda r: (r["shuffled"], _training(r), _order(r["fusion"]))):
         cell = f"{_two(row['auc'])} ({_two(row['low'])}–{_two(row['high'])})"
@@ -139,16 +139,21 @@ def heads_table(rows: Sequence[Row]) -> str:
 
 
 def differences_table(rows: Sequence[Row]) -> str:
-    """A line a head and comparison; differences whose interval holds no zero are bold."""
-    sets = list(dict.fromkeys(row["set"] for row in rows))
+    """A line a fully trained head and comparison; bold where the interval holds no zero."""
+    sets = sets_of(rows)
     lines: Lines = {}
-    kept = [row for row in rows if not row["shuffled"]]
-    for row in sorted(kept, key=lambda r: (r["what"], _training(r), _order(r["fusion"]))):
+    full = [row for row in rows if row["scope"] == "full"]
+    for row in sorted(full, key=lambda r: (r["what"], _training(r), _order(r["fusion"]))):
         cell = f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
         clear = row["low"] > 0 or row["high"] < 0
         name = (row["what"], _training(row), f"`{row['fusion']}`", row["lare"])
         lines.setdefault(name, {})[row["set"]] = f"**{cell}**" if clear else cell
     return _markdown(["difference", "training", "fusion", "LaRE"], sets, lines)
+
+
+def sets_of(rows: Sequence[Row]) -> list[str]:
+    """Names of the test sets, that of the training first."""
+    return sorted({row["set"] for row in rows}, key=lambda name: (name != "sampled", name))
 
 
 def _training(row: Row) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from clare.errors import InputError
 from clare.pipeline.manifest import Manifest, Sample, write_manifest
-from clare.pipeline.mini.faces import Faces, list_faces
+from clare.pipeline.mini.faces import FIRST_TRAINING_IDENTITY, Faces, list_faces
 from clare.pipeline.mini.fakes import KINDS, Drawn, create_kind, draw_reals
 from clare.pipeline.mini.models import WEIGHTS
 from clare.pipeline.mini.painting import SIZE
@@ -55,13 +55,18 @@ def write_miniature(
         The manifests.
 
     Raises:
-        InputError: there is no such kind, or too few pictures.
+        InputError: there is no such kind, too few pictures, or people that the models have seen.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise InputError(f"there is no kind {unknown[0]!r} of fakes: take {', '.join(KINDS)}")
     if count < 2 * len(_CYCLE):
         raise InputError(f"the miniature needs {2 * len(_CYCLE)} pictures of a kind or more")
     people = seed * 100_000 + np.arange(count)
+    if seed < 0 or people[-1] >= FIRST_TRAINING_IDENTITY:
+        raise InputError(
+            "the miniature's models were trained on the people that this seed and count reach: "
+            "use a seed from 0 to 9 and fewer than 100,000 pictures"
+        )
     faces = list_faces(people, np.zeros(count, np.int64))
     written = []
     for name in (REALS, *kinds):

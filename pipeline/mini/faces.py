@@ -15,6 +15,9 @@ BACKGROUNDS = ("grey", "red", "orange", "yellow", "green", "blue", "purple", "wh
 LIGHTS = ("the left", "the front", "the right")
 POSES = ("left", "ahead", "right")
 
+FIRST_TRAINING_IDENTITY = 1_000_000
+"""From here on people were seen by the models, or helped to make fakes; nobody below was."""
+
 _IDENTITY = 15
 _SHOT = 17
 

@@ -99,6 +99,8 @@ def test_the_data_set_is_the_same_every_time(tmp_path):
 def test_what_can_not_be_drawn_is_refused(tmp_path):
     with pytest.raises(InputError, match="no kind 'gan'"):
         write_miniature(tmp_path, COUNT, ("gan",))
+    with pytest.raises(InputError, match="seed from 0 to 9"):
+        write_miniature(tmp_path, 20, ("gaussian",), seed=10)
     with pytest.raises(InputError, match="20 pictures"):
         write_miniature(tmp_path, 4)
     with pytest.raises(WeightsError, match="diffusion is not in"):
