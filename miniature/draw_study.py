@@ -1,4 +1,4 @@
-"""Tables, as Markdown on the terminal, and pictures of study.json and heads.json."""
+"""Tables, as Markdown on the terminal, and pictures of what study.sh measured."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DPI = 110
 def main() -> None:
     """Draw steps.png, draws.png and heads.png, and print every table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", type=Path, help="study.json")
-    parser.add_argument("heads", type=Path, help="heads.json of fusions and trainings")
-    parser.add_argument("choice", type=Path, help="heads.json of steps, draws and noise")
+    parser.add_argument("figures", type=Path, help="folder of study.json, heads.json, …")
     parser.add_argument("out", type=Path, help="folder of the pictures")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    study = json.loads(options.study.read_text(encoding="utf-8"))
-    heads = json.loads(options.heads.read_text(encoding="utf-8"))
+    study, heads, choice, others = (
+        json.loads((options.figures / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("study", "heads", "choice", "others")
+    )
     usual = {key: value for key, value in study["usual"].items() if key != "draws"}
     rows = study["rows"]
     four = study["usual"]["draws"]
@@ -43,8 +43,8 @@ def main() -> None:
     draw_heads(heads["heads"], options.out / "heads.png")
     for score, title in SCORES.items():
         print(f"\n{title}\n\n" + settings_table([r for r in rows if r["score"] == score]))
-    choice = json.loads(options.choice.read_text(encoding="utf-8"))
-    for title, found in (("heads", heads), ("steps, draws and noise", choice)):
+    named = {"heads": heads, "steps, draws and noise": choice, "the same, other people": others}
+    for title, found in named.items():
         print(f"\n{title}\n\n" + heads_table(found["heads"]))
         print(f"\n{title}, differences\n\n" + differences_table(found["differences"]))
 
@@ -112,12 +112,14 @@ def _save(figure: Figure, file: Path) -> None:
 
 
 def settings_table(rows: Sequence[Row]) -> str:
-    """A line a setting: AUC of every kind, and under it what it gains on the usual setting."""
+    """A line a setting: AUC of every kind, and what it clearly gains on the usual setting."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     lines: Lines = {}
     for row in rows:
         steps = ", ".join(map(str, row["steps"]))
-        name = f"t = {steps}; {row['draws']} {row['noise']}; “{row['prompt']}”"
+        draws = f"{row['draws']} draw{'s' if row['draws'] > 1 else ''}"
+        noise = {"image": "own"}.get(row["noise"], row["noise"])
+        name = f"t = {steps}; {draws}, {noise} noise; “{row['prompt']}”"
         gain = row["against_usual"]
         clear = gain["low"] > 0 or gain["high"] < 0
         change = f" ({gain['value']:+.2f})" if clear else ""
