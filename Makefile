@@ -28,7 +28,8 @@ demo: $(READY)  ## the whole experiment in miniature: draw, extract, train three
 	$(BIN)/clare train-head --store demo/features.zarr --train sampled --reals reals \
 		--fusion cross_attn --query mean --epochs 20 --out demo/clare
 	$(BIN)/clare evaluate demo/clip-only demo/lare-only demo/clare --subset sampled,unseen,swap --baselines
-	$(BIN)/clare predict demo/clare demo/pictures/sampled/000008.jpg --explain demo/explained
+	$(BIN)/clare predict demo/clare $(addprefix demo/pictures/,$(addsuffix /000008.jpg,reals sampled \
+		unseen swap)) --explain demo/explained
 	$(BIN)/clare report demo/clip-only demo/lare-only demo/clare --out demo/report.html
 	@echo "Open demo/report.html in a browser; more pictures: demo/explained/*.png"
 
