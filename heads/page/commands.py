@@ -30,6 +30,9 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 """Options of ``clare extract`` by extractor and setting of its fingerprint."""
 
+_WITHOUT_OPTION = {"lare": ("noise",)}
+"""Settings that only ``--set`` reaches."""
+
 _AXES = ("fusion", "classifier", "fraction", "lr", "protocol", "seed")
 """Settings that ``clare sweep`` has an option for, whose values it lists."""
 
@@ -41,7 +44,10 @@ _WEIGHTS = {
 
 def commands_of(findings: Sequence[Finding]) -> list[str]:
     """Lines for a shell: extraction, training and evaluation of every run."""
-    lines = list(dict.fromkeys(line for one in findings for line in _extractions([one])))
+    stores: dict[str, list[Finding]] = {}
+    for one in findings:
+        stores.setdefault(one.record.store, []).append(one)
+    lines = [line for alike in stores.values() for line in _extractions(alike)]
     for one in findings:
         store = one.store.path if one.store else one.record.store
         again = one.path.with_name(f"{one.name}-again")
@@ -108,13 +114,22 @@ def _unlike_protocol(config: TrainConfig, axes: Collection[str]) -> dict[str, An
 
 def _extractions(findings: Sequence[Finding]) -> list[str]:
     """All that runs of one store read, a line for what one command can extract."""
-    trained_on = dict.fromkeys(name for one in findings for name in one.trained_on)
+    fakes = dict.fromkeys(name for one in findings for name in one.trained_on)
     subsets = {name for one in findings for name in one.record.subsets}
-    images: list[Any] = ["--real", "DIR"] if subsets - set(trained_on) else []
-    for name in trained_on:
+    images: list[Any] = ["--real", "DIR"] if subsets - set(fakes) else []
+    fakes |= dict.fromkeys(name for one in findings for name in _tested_there(one))
+    for name in fakes:
         images += ["--fake", f"{name}=DIR"]
     images += ["--store", findings[0].record.store]
     return [_line("extract", *images, *_how(made)) for made in _together(findings)]
+
+
+def _tested_there(finding: Finding) -> list[str]:
+    """The subsets, but for reals, that a run was tested on in the store that it was trained on."""
+    test, own = finding.test or {}, finding.record.store
+    if test.get("protocol") or test.get("store", own) != own:
+        return []
+    return [name for name in test.get("subsets", ()) if name not in (test.get("reals") or ())]
 
 
 def _together(findings: Sequence[Finding]) -> list[dict[str, Mapping[str, Any]]]:
@@ -144,6 +159,8 @@ def _how(made: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     for name, settings in found.items():
         for setting, option in _OPTIONS.get(name, {}).items():
             parts += _pairs(option, [settings.get(setting)])
+        known = [(one, settings.get(one)) for one in _WITHOUT_OPTION.get(name, ())]
+        parts += _pairs("--set", [f"{name}.{one}={value}" for one, value in known if value])
         if not first.get("backbone"):
             origin = made[name].get("origin", {})
             for key, option in _WEIGHTS.get(name, {}).items():

@@ -161,18 +161,17 @@ def extractions(findings):
     ]
 
 
-def test_a_sweep_extracts_what_any_of_its_runs_reads():
-    clip, lare = made_by(layers=[20]), made_by(timesteps=[200], draws=4)
+def test_pages_extract_what_any_of_their_runs_reads_or_was_tested_on():
+    clip, lare = made_by(layers=[20]), made_by(timesteps=[200], draws=2, noise="shared")
     leader = make_finding({"a": 0.7}, mean=0.7, extractors={"clip": clip})
-    other = make_finding({"a": 0.7}, mean=0.7, extractors={"lare": lare, "clip": clip})
+    other = make_finding({"b": 0.7}, mean=0.7, extractors={"lare": lare, "clip": clip}, store="t")
     other = replace(other, record=replace(other.record, subsets=("own", "more")))
-    assert extractions([leader, other]) == [
-        "clare extract --fake own=DIR --fake more=DIR --store s --features clip,lare "
-        "--dtype float32 --layers 20 --timesteps 200 --draws 4"
-    ]
-    assert [line.rpartition(" --store")[0] for line in commands_of([leader, other])[:2]] == [
-        "clare extract --fake own=DIR", "clare extract --fake own=DIR --fake more=DIR"
-    ]  # fmt: skip
+    line = (
+        "clare extract --fake own=DIR --fake more=DIR --fake a=DIR --store s --features clip,lare "
+        "--dtype float32 --layers 20 --timesteps 200 --draws 2 --set lare.noise=shared"
+    )
+    assert extractions([leader, other]) == [line]
+    assert [one for one in commands_of([leader, other]) if "extract" in one] == [line]
 
 
 def test_what_one_command_cannot_extract_is_a_line_each():
