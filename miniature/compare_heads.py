@@ -157,6 +157,9 @@ def bases(head: Head) -> dict[str, Head]:
         found["less LaRE alone"] = replace(head, fusion="lare")
     if head.lare not in ("", USUAL):
         found[f"less {USUAL}"] = replace(head, lare=USUAL)
+    four = f"{head.lare.partition(',')[0]}, 4 draws, own noise"
+    if head.lare not in ("", four):
+        found["less 4 draws of own noise at its step"] = replace(head, lare=four)
     if head.fusion == "cross_attn all":
         found["all queries, less their mean"] = replace(head, fusion="cross_attn mean")
     return found

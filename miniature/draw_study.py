@@ -86,12 +86,14 @@ def draw_heads(rows: Sequence[Row], file: Path) -> None:
     for axes, name in zip(panels, sets, strict=True):
         for number, training in enumerate(trainings):
             line = [r for r in rows if r["set"] == name and _training(r) == training]
-            places = np.array([fusions.index(row["fusion"]) for row in line]) + 0.22 * (number - 1)
+            places = np.array([fusions.index(row["fusion"]) for row in line]) + 0.2 * (
+                number - (len(trainings) - 1) / 2
+            )
             figures = [row | {"value": row["auc"]} for row in line]
             _points(axes, places, figures, COLOURS[number], training, line="")
         axes.axhline(0.5, color="#8a8a8a", lw=0.8)
         axes.set_xticks(range(len(fusions)), fusions, rotation=70, fontsize=8)
-        axes.set(title=name, ylim=(0.35, 1.02))
+        axes.set(title=name, ylim=(0.3, 1.02))
     panels[0].set_ylabel("AUC, mean of seeds")
     figure.legend(*panels[0].get_legend_handles_labels(), ncols=3, loc="outside lower center")
     _save(figure, file)

@@ -1,14 +1,14 @@
 #!/bin/sh
 # Makes the figures of docs/study.md: ./miniature/study.sh FOLDER. About 1.5 hours on two processor
-# cores. Every step goes on where it was stopped.
+# cores. Run again, it goes on where it was stopped.
 set -e
-D=$1
+D=${1:?the folder for pictures, stores and runs}
 HERE=$(dirname "$0")
 KINDS=sampled,image30,image60,roundtrip,swap,gaussian,unseen
 FIVE=sampled,image60,roundtrip,swap,unseen
 TRAIN="--train sampled --reals reals --classifier cocoop --epochs 15"
 
-[ -d "$D/pictures" ] || clare draw "$D/pictures" --mini --count 1000 --kinds $KINDS
+[ -f "$D/pictures/manifests/unseen.csv" ] || clare draw "$D/pictures" --mini --count 1000 --kinds $KINDS
 extract() {
     clare extract --manifests "$D/pictures/manifests" --root "$D/pictures" --backbone mini "$@"
 }
@@ -35,7 +35,7 @@ python "$HERE/compare_heads.py" "$D"/heads-? "$D"/controls-? --out "$HERE/heads.
 
 # Steps, draws and noise of the map that heads read; then the same heads on other people, of whose
 # pictures only the split test is wanted.
-[ -d "$D/new" ] || clare draw "$D/new" --mini --count 1000 --seed 1 --kinds $FIVE
+[ -f "$D/new/manifests/unseen.csv" ] || clare draw "$D/new" --mini --count 1000 --seed 1 --kinds $FIVE
 mkdir -p "$D/new/test" "$D/others"
 for list in "$D"/new/manifests/*.csv; do
     { head -n 1 "$list"; grep ",test," "$list"; } > "$D/new/test/$(basename "$list")"
@@ -47,7 +47,8 @@ for noise in image shared; do
         --fusion lare,concat --vary timestep=0,1 --vary draws=1,2,4 --out "$D/choice-$noise"
     clare extract --manifests "$D/new/test" --root "$D/new" --backbone mini $maps \
         --subset reals,$FIVE --store "$D/new-$noise.zarr"
-    [ -d "$D/others/choice-$noise" ] || cp -r "$D/choice-$noise" "$D/others"
+    rm -rf "$D/others/choice-$noise"
+    cp -r "$D/choice-$noise" "$D/others"
     clare evaluate "$D/others/choice-$noise"/*_seed-* --store "$D/new-$noise.zarr" --subset $FIVE
 done
 python "$HERE/compare_heads.py" "$D"/choice-image "$D"/choice-shared --out "$HERE/choice.json"
