@@ -25,6 +25,8 @@ from clare.store.index import load_index
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+# No package index has a browser: it is the machine's. What a page holds is tested without one.
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
 HOSTILE = '<script>alert("x")</script> & <b>co</b>'
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -518,7 +520,7 @@ def requests_of(log: Path, page: Path) -> set[str]:
     return {url for url in urls if not url.startswith("data:")} - {page.as_uri()}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@in_browser
 @pytest.mark.parametrize("name", ["run.html", "sweep.html"])
 def test_a_browser_opens_the_page_without_errors_or_requests(place, tmp_path, name):
     log = tmp_path / "net.json"
@@ -528,7 +530,7 @@ def test_a_browser_opens_the_page_without_errors_or_requests(place, tmp_path, na
     assert requests_of(log, place / name) == set()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@in_browser
 def test_the_browser_would_have_told(tmp_path):
     bad = tmp_path / "bad.html"
     bad.write_text('<img src="http://127.0.0.1:9/x.png"><script>console.error("no")</script>')
@@ -538,7 +540,7 @@ def test_the_browser_would_have_told(tmp_path):
     assert requests_of(log, bad) == {"http://127.0.0.1:9/x.png"}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@in_browser
 @pytest.mark.parametrize("name", ["run.html", "sweep.html"])
 def test_a_phone_scrolls_tables_and_never_the_page(place, tmp_path, name):
     # A window is never narrower than 500 pixels; a frame may be.
@@ -561,7 +563,7 @@ def test_a_phone_scrolls_tables_and_never_the_page(place, tmp_path, name):
     assert 370 <= width <= 390 and needed <= width and wide_tables > 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@in_browser
 def test_the_page_is_dark_where_the_reader_is(place, tmp_path):
     light, dark = (
         corner_of(tmp_path, place / "run.html", f"{scheme}.png", setting)
