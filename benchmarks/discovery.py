@@ -25,9 +25,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from clare.pipeline.building import build_dataset, write_dataset
-from clare.pipeline.checking import check_manifests
-from clare.pipeline.registry import load_registry
+from clare.pipeline.checks.check import check_manifests
+from clare.pipeline.datasets.build import build_dataset, write_dataset
+from clare.pipeline.datasets.registry import load_registry
 
 FRAMES = 32
 METHODS = ("simswap", "blendface", "fomm", "pixart", "DiT")

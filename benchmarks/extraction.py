@@ -32,20 +32,20 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTextModel
 
-from clare.pipeline.batching import BatchRunner
-from clare.pipeline.claims import open_features
-from clare.pipeline.devices import choose_runtime
-from clare.pipeline.drawing import draw_faces
-from clare.pipeline.extract import extract
+from clare.models.runtime import choose_runtime
+from clare.pipeline.datasets.select import select_manifests
+from clare.pipeline.extraction.batching import BatchRunner
+from clare.pipeline.extraction.claims import open_features
+from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
+from clare.pipeline.extraction.loop import extract
+from clare.pipeline.extraction.store_rows import rows_of_samples
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images import ImageSettings, load_views
-from clare.pipeline.loading import LoadedShard, Loader, gather
-from clare.pipeline.manifest import Manifest
-from clare.pipeline.roots import Roots
-from clare.pipeline.rows import rows_of_samples
-from clare.pipeline.selection import select_manifests
-from clare.pipeline.tiny import tiny_overrides, write_tiny_clip
+from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.manifests.csv_io import Manifest
+from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.models.tiny import tiny_overrides, write_tiny_clip
+from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import create_store
 from clare.store.spec import SHARD_ROWS
 

@@ -37,10 +37,10 @@ from rich.table import Table
 from rounding import rounding  # type: ignore[import-not-found]
 from torch.utils.flop_counter import FlopCounterMode
 
-from clare.pipeline.devices import choose_runtime
-from clare.pipeline.extractor import Extractor, Runtime
+from clare.models.runtime import Runtime, choose_runtime
+from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images import ImageSettings, PreparedImage, load_views
+from clare.pipeline.images.prepare import ImageSettings, PreparedImage, load_views
 
 PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "RTX 4090": 165}
 """Dense half-precision peak of a device's matrix units, from the makers' data sheets."""

@@ -27,7 +27,7 @@ from rich.table import Table
 from torch.nn import functional
 
 from clare.heads import fusion
-from clare.heads.parts import Fusion, Inputs, Role, Shapes
+from clare.heads.base import Fusion, Inputs, Role, Shapes
 from clare.plugins import find_part
 from clare.settings import build_settings
 

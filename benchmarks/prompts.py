@@ -29,12 +29,12 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional
 
+from clare.heads.base import Inputs, Shapes
 from clare.heads.classifiers.cocoop import CoCoOp, CoCoOpSettings
-from clare.heads.cosine import cosines, unit
 from clare.heads.fusion.cross_attn import CrossAttnFusion, CrossAttnSettings
-from clare.heads.parts import Inputs, Shapes
-from clare.heads.prompts import CLASS_NAMES
-from clare.heads.text_tower import TextTower
+from clare.heads.layers.cosine import cosines, unit
+from clare.heads.text.prompts import CLASS_NAMES
+from clare.heads.text.tower import TextTower
 
 OURS, PUBLISHED, BATCHED = "ours", "published", "77 positions, batched"
 SHAPES: Shapes = {"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32)}

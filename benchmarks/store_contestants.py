@@ -17,7 +17,7 @@ import torch
 import zarr
 from torch.utils.data import DataLoader, Dataset
 
-from clare.heads.dataset import FeatureDataset
+from clare.heads.data.dataset import FeatureDataset
 from clare.store.feature import Feature
 from clare.store.feature_store import create_store
 from clare.store.index import Row

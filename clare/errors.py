@@ -15,9 +15,28 @@
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+from clare.advice import PYTHON, Advice, Wording, say
+
 
 class ClareError(Exception):
-    """Base of every error that a user can cause; its text is one clear sentence."""
+    """Base of every error that a user can cause; its text is one clear sentence.
+
+    Args:
+        what: is wrong. It names settings in words, never as options of a command line.
+        advice: what would mend it, one of these being enough; each caller words it its own way.
+    """
+
+    def __init__(self, what: str, *advice: Advice) -> None:
+        super().__init__(what, *advice)  # all of it: an error may cross processes
+        self.what = what
+        self.advice = advice
+
+    def worded(self, wording: Wording) -> str:
+        """The sentence, with settings and operations as a caller spells them."""
+        return say(self.what, self.advice, wording)
+
+    def __str__(self) -> str:
+        return self.worded(PYTHON)
 
 
 class InputError(ClareError):

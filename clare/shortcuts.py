@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.statistics import interval, resample
+from clare.bootstrap import interval, resample
 
 FOLDS = 5
 """Parts of the rows; the order of names that one is measured with comes from the others."""

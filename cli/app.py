@@ -6,9 +6,9 @@ import sys
 
 import typer
 
-from clare.cli import (
+from clare.cli import defaults as config
+from clare.cli.commands import (
     compare,
-    config,
     draw,
     evaluate,
     extract,

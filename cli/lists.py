@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from clare.errors import InputError
 
 if TYPE_CHECKING:
-    from clare.data_manifests.protocol import Sampling
+    from clare.protocol import Sampling
 
 
 def split_names(text: str | None) -> list[str] | None:
@@ -37,7 +37,7 @@ def read_sampling(text: str | None) -> Sampling | None:
     Raises:
         InputError: there is no such sampling.
     """
-    from clare.data_manifests.protocol import Sampling
+    from clare.protocol import Sampling
 
     sampling: Sampling | None = read_choice("--sampling", text, Sampling)
     return sampling

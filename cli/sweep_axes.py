@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from clare.data_manifests.protocol import list_trainings
 from clare.errors import InputError
-from clare.heads.sweep import parse_values
+from clare.heads.sweeps.sweep import parse_values
+from clare.protocol import list_trainings
 from clare.settings import parse_assignments
 
 _OPTIONS = {"seed": "--seeds", "shuffle_labels": "--shuffle-labels"}

@@ -10,9 +10,10 @@ from typing import Any
 import typer
 
 from clare.cli.lists import read_choice, split_names
-from clare.cli.output import console, table
+from clare.cli.views.console import console, table
 from clare.errors import InputError
 from clare.heads import fusion
+from clare.heads.base import Fusion
 from clare.heads.config import (
     DEFAULT_PRESET,
     TrainConfig,
@@ -21,12 +22,11 @@ from clare.heads.config import (
     read_config,
     read_preset,
 )
-from clare.heads.features import Memory
-from clare.heads.parts import Fusion
-from clare.heads.rows import subsets_of
-from clare.heads.runs import RunRecord, is_finished, open_own_store, read_validation
-from clare.heads.training import Machine
-from clare.heads.unseen import list_wanted
+from clare.heads.data.samples import subsets_of
+from clare.heads.data.table import Memory
+from clare.heads.evaluation.test_rows import list_wanted
+from clare.heads.runs.record import RunRecord, is_finished, open_own_store, read_validation
+from clare.heads.training.trainer import Machine
 from clare.plugins import find_part, list_parts
 from clare.settings import parse_assignments
 from clare.store.feature_store import open_store
@@ -195,7 +195,7 @@ def create_machine(
     Raises:
         InputError: the device is not there, or memory is of no known kind.
     """
-    from clare.pipeline.devices import choose_runtime
+    from clare.models.runtime import choose_runtime
 
     return Machine(
         memory=read_choice("--memory", memory, Memory),

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
-from clare.data_manifests.protocol import Sampling, read_protocol, split_name
 from clare.errors import InputError
+from clare.protocol import Sampling, read_protocol, split_name
 from clare.settings import build_settings
 
 PRESETS = Path(__file__).parent / "presets"

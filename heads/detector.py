@@ -15,15 +15,15 @@ from torch import nn
 
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
-from clare.heads.parts import Classifier, Fusion, Inputs, Role
+from clare.heads.base import Classifier, Fusion, Inputs, Role
+from clare.heads.layers.standardization import Moments, Standardization
 from clare.heads.roles import CHANNEL_AXES, Specs, find_fields, input_shape, take
-from clare.heads.standardization import Moments, Standardization
 from clare.plugins import find_part
 from clare.settings import build_settings
 from clare.store.records import write_durably
 
 if TYPE_CHECKING:
-    from clare.heads.text_tower import TextTower
+    from clare.heads.text.tower import TextTower
 
 Scope = Literal["full", "as-published"]
 """What learns: every part of the head, or the prompt learner alone (as CLaRE was trained)."""

@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 
 from clare.errors import InputError
-from clare.heads.parts import Role
+from clare.heads.base import Role
 
 Specs = Mapping[str, tuple[int, ...]]
 """Shapes of one row of the store's fields."""

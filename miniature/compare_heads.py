@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from clare.heads.metrics import measure_draws
-from clare.heads.predictions import evaluation_sets, read_predictions
-from clare.heads.report import PREDICTIONS
-from clare.heads.runs import RunRecord
-from clare.statistics import interval
+from clare.bootstrap import interval
+from clare.heads.metrics.by_subset import PREDICTIONS
+from clare.heads.metrics.measure import measure_draws
+from clare.heads.metrics.predictions import evaluation_sets, read_predictions
+from clare.heads.runs.record import RunRecord
 
 RESAMPLES = 1000
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from clare.pipeline.mini.camera import develop, finish
-from clare.pipeline.mini.faces import FIRST_TRAINING_IDENTITY, list_faces, write_captions
-from clare.pipeline.mini.painting import SIZE, paint
+from clare.pipeline.models.mini import SIZE
+from clare.pipeline.synthetic.camera import develop, finish
+from clare.pipeline.synthetic.faces import FIRST_TRAINING_IDENTITY, list_faces, write_captions
+from clare.pipeline.synthetic.painting import paint
 
 SHOTS = 6
 BLOCK = 600

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from clare.pipeline.mini.camera import develop
-from clare.pipeline.mini.faces import list_faces
-from clare.pipeline.mini.fakes import KINDS, create_kind, draw_reals
+from clare.pipeline.synthetic.camera import develop
+from clare.pipeline.synthetic.faces import list_faces
+from clare.pipeline.synthetic.fakes import KINDS, create_kind, draw_reals
 
 COLUMNS = 16
 SCALE = 2

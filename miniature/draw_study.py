@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from clare.heads.plots import COLOURS
+from clare.heads.metrics.plots import COLOURS
 
 Row = Mapping[str, Any]
 Lines = dict[tuple[str, ...], dict[str, str]]

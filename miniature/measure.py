@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clare.pipeline.extractor import Extractor, Runtime
+from clare.bootstrap import interval, resample
+from clare.image_statistics import jpeg_size, laplacian_energy
+from clare.models.runtime import Runtime
+from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images import ImageSettings, load_views
-from clare.pipeline.mini.camera import develop
-from clare.pipeline.mini.faces import list_faces
-from clare.pipeline.mini.fakes import KINDS, create_kind, draw_reals
-from clare.pipeline.mini.painting import SIZE
-from clare.statistics import interval, jpeg_size, laplacian_energy, resample
+from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.models.mini import SIZE
+from clare.pipeline.synthetic.camera import develop
+from clare.pipeline.synthetic.faces import list_faces
+from clare.pipeline.synthetic.fakes import KINDS, create_kind, draw_reals
 
 BATCH = 64
 

@@ -11,9 +11,9 @@ import torch
 from train_autoencoder import to_pixels
 from train_clip import CONTEXT
 
-from clare.pipeline.mini import faces as known
-from clare.pipeline.mini.faces import list_faces
-from clare.pipeline.mini.fakes import take_photographs
+from clare.pipeline.synthetic import faces as known
+from clare.pipeline.synthetic.faces import list_faces
+from clare.pipeline.synthetic.fakes import take_photographs
 
 
 def main() -> None:

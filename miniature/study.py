@@ -23,14 +23,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from clare.heads.metrics import Measured, difference_of, measure_draws
-from clare.heads.predictions import Predictions
-from clare.pipeline.extractor import Runtime
+from clare.heads.metrics.measure import Measured, difference_of, measure_draws
+from clare.heads.metrics.predictions import Predictions
+from clare.models.runtime import Runtime
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images import ImageSettings
-from clare.pipeline.manifest import read_manifest
-from clare.pipeline.mini.dataset import REALS
-from clare.pipeline.mini.models import WEIGHTS, mini_overrides
+from clare.pipeline.images.prepare import ImageSettings
+from clare.pipeline.manifests.csv_io import read_manifest
+from clare.pipeline.models.mini import WEIGHTS, mini_overrides
+from clare.pipeline.synthetic.dataset import REALS
 
 KINDS = ("roundtrip", "image30", "image60", "sampled", "unseen", "swap")
 PROMPTS = ("a photo of a face", "", "a photo of a dog", "a face with long black hair and glasses")

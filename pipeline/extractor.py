@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import types
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,69 +16,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clare.errors import InputError
+from clare.models.runtime import Runtime
 from clare.store.spec import FeatureSpec, Fingerprint
 
 if TYPE_CHECKING:
     import torch
 
-    from clare.pipeline.images import ImageSettings, PreparedImage
-
-DTYPES = ("float32", "bfloat16", "float16")
-"""The types that models may run in; what is stored does not depend on the choice."""
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and how the models run. Of all this only `dtype` is in a fingerprint.
-
-    Args:
-        device: a torch device, for example ``cuda``.
-        dtype: one of `DTYPES`.
-        compile: pass the models through ``torch.compile``.
-        channels_last: memory format of convolutions; None means "on a GPU".
-
-    Raises:
-        InputError: the dtype is unknown.
-    """
-
-    device: str = "cpu"
-    dtype: str = "float32"
-    compile: bool = False
-    channels_last: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise InputError(f"dtype {self.dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """`dtype` as torch names it."""
-        import torch
-
-        return typing.cast("torch.dtype", getattr(torch, self.dtype))
-
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """The layout of image-like tensors."""
-        import torch
-
-        on_gpu = self.device.startswith("cuda")
-        last = on_gpu if self.channels_last is None else self.channels_last
-        return torch.channels_last if last else torch.contiguous_format
-
-    def place(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model, frozen, in evaluation mode, in the runtime's dtype, layout and place."""
-        model.requires_grad_(False).eval()
-        return model.to(self.device, self.torch_dtype).to(memory_format=self.memory_format)
-
-    def tensor(self, array: np.ndarray) -> torch.Tensor:
-        """The array on the device; on a GPU the copy does not wait."""
-        import torch
-
-        tensor = torch.from_numpy(array)
-        if self.device.startswith("cuda"):
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+    from clare.pipeline.images.prepare import ImageSettings, PreparedImage
 
 
 class Extractor(ABC):

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clare.errors import ClareError, CorruptStoreError, InputError, StoreError
-from clare.store.arrays import fill_value, storage_dtype
-from clare.store.extractors import asset_files, extractor_record
+from clare.store.extractor_records import asset_files, extractor_record
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.index import Entry, Row
 from clare.store.journal import COMPLETE, FAILED, PENDING
@@ -32,6 +31,7 @@ from clare.store.records import (
     unseal,
 )
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from clare.store.zarr_shards import fill_value, storage_dtype
 
 if TYPE_CHECKING:
     from clare.store.feature import Feature

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clare.errors import CorruptStoreError, StoreError
-from clare.store.arrays import (
+from clare.store.index import Row, SubsetIndex
+from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, record_path
+from clare.store.locks import LockFile, exclusive, lock_file
+from clare.store.reader import FieldReader
+from clare.store.records import damaged, remove_durably, remove_partials
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from clare.store.zarr_shards import (
     GROUP,
     array_metadata,
     fill_value,
@@ -21,12 +27,6 @@ from clare.store.arrays import (
     write_metadata,
     write_shard_file,
 )
-from clare.store.index import Row, SubsetIndex
-from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, record_path
-from clare.store.locks import LockFile, exclusive, lock_file
-from clare.store.reader import FieldReader
-from clare.store.records import damaged, remove_durably, remove_partials
-from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 if TYPE_CHECKING:
     from clare.store.feature_store import FeatureStore

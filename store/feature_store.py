@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import StoreError
-from clare.store.arrays import GROUP, write_metadata
-from clare.store.extractors import (
+from clare.store.extractor_records import (
     asset_files,
     describe_asset,
     extractor_group,
@@ -37,6 +36,7 @@ from clare.store.records import (
 )
 from clare.store.spec import FeatureSpec, Fingerprint
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
+from clare.store.zarr_shards import GROUP, write_metadata
 
 FORMAT = 1
 """Version of the format on disk; raised when an older reader would misread it."""

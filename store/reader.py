@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from clare.errors import CorruptStoreError, RowUnavailableError
-from clare.store.arrays import (
+from clare.store.journal import COMPLETE, FAILED, PENDING, Journal
+from clare.store.records import REPAIR_ADVICE, checksum
+from clare.store.spec import SHARD_ROWS, FeatureSpec
+from clare.store.zarr_shards import (
     INDEX_BYTES,
     cell_bytes,
     read_positions,
@@ -20,9 +23,6 @@ from clare.store.arrays import (
     shard_path,
     storage_dtype,
 )
-from clare.store.journal import COMPLETE, FAILED, PENDING, Journal
-from clare.store.records import REPAIR_ADVICE, checksum
-from clare.store.spec import SHARD_ROWS, FeatureSpec
 
 _SMALL_ROW = 64 * 1024
 """Below it, rows that lie close together are copied out of one read over all of them."""

@@ -9,7 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 from hypothesis import settings
 
-from clare.pipeline.drawing import draw_faces
+from clare.pipeline.synthetic.toys import draw_faces
 
 # The same examples every time: a change is judged by what it changed.
 settings.register_profile("clare", derandomize=True)

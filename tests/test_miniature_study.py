@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clare.pipeline.mini.dataset import write_miniature
+from clare.pipeline.synthetic.dataset import write_miniature
 
 SCRIPTS = Path(__file__).parents[1] / "miniature"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clare.errors import InputError
-from clare.heads.prompts import PromptClassifier, PromptLearner, PromptSettings
-from clare.heads.text_tower import TextTower
+from clare.heads.text.prompts import PromptClassifier, PromptLearner, PromptSettings
+from clare.heads.text.tower import TextTower
 
 
 @dataclass(frozen=True)

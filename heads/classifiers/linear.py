@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from clare.heads.cosine import unit
-from clare.heads.parts import Classifier
-from clare.heads.text_tower import TextTower
+from clare.heads.base import Classifier
+from clare.heads.layers.cosine import unit
+from clare.heads.text.tower import TextTower
 
 
 @dataclass(frozen=True)

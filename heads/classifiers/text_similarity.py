@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from clare.heads.cosine import cosines, unit
-from clare.heads.parts import Classifier, NoSettings
-from clare.heads.prompts import require_text, text_projection
-from clare.heads.text_tower import TextTower
+from clare.heads.base import Classifier, NoSettings
+from clare.heads.layers.cosine import cosines, unit
+from clare.heads.text.prompts import require_text, text_projection
+from clare.heads.text.tower import TextTower
 
 PROMPTS = (
     "a genuine photograph of a face",

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from clare.heads.parts import Fusion, Inputs, Role, Shapes
+from clare.heads.base import Fusion, Inputs, Role, Shapes
 
 
 class ClsFusion(Fusion):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from clare.errors import InputError
-from clare.heads.branches import ChannelBranch, grid_side, project_image
+from clare.heads.base import Fusion, Inputs, Role, Shapes
 from clare.heads.fusion.lare import LareFusion, LareSettings
-from clare.heads.parts import Fusion, Inputs, Role, Shapes
+from clare.heads.layers.branches import ChannelBranch, grid_side, project_image
 
 
 @dataclass(frozen=True)

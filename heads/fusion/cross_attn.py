@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from clare.heads.attention import AttentionSettings, TokenAttention
-from clare.heads.branches import ChannelBranch, grid_side, pool_to_grid, project_image
-from clare.heads.parts import Fusion, Inputs, Role, Shapes
+from clare.heads.base import Fusion, Inputs, Role, Shapes
+from clare.heads.layers.attention import AttentionSettings, TokenAttention
+from clare.heads.layers.branches import ChannelBranch, grid_side, pool_to_grid, project_image
 
 _WIDTHS = (8, 32, 64, 128, 256)
 """Channels that LaRE is spread to, one 1x1 convolution after another, before the tokens' width."""

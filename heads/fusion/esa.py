@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from clare.heads.attention import AttentionSettings, TokenAttention
-from clare.heads.branches import ChannelBranch, grid_side, pool_to_grid, project_image
-from clare.heads.parts import Fusion, Inputs, Role, Shapes
+from clare.heads.base import Fusion, Inputs, Role, Shapes
+from clare.heads.layers.attention import AttentionSettings, TokenAttention
+from clare.heads.layers.branches import ChannelBranch, grid_side, pool_to_grid, project_image
 
 
 class EsaFusion(Fusion):

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from clare.errors import InputError
-from clare.heads.branches import pool_to_grid
-from clare.heads.parts import Fusion, Inputs, Role, Shapes
+from clare.heads.base import Fusion, Inputs, Role, Shapes
+from clare.heads.layers.branches import pool_to_grid
 
 MAPS = 8
 """Channels that LaRE's four are spread to."""

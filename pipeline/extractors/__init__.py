@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from clare.pipeline.extractor import Extractor, Runtime
+from clare.models.runtime import Runtime
+from clare.pipeline.extractor import Extractor
 from clare.plugins import find_part, list_parts
 from clare.settings import build_settings
 
 if TYPE_CHECKING:
-    from clare.pipeline.images import ImageSettings
+    from clare.pipeline.images.prepare import ImageSettings
 
 
 def list_extractors() -> list[str]:

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clare.errors import InputError
-from clare.pipeline.clip_model import load_clip
-from clare.pipeline.extractor import Extractor, Runtime
+from clare.models.clip import load_clip
+from clare.models.runtime import Runtime
+from clare.pipeline.extractor import Extractor
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:
     import torch
 
-    from clare.pipeline.images import ImageSettings, PreparedImage
+    from clare.pipeline.images.prepare import ImageSettings, PreparedImage
 
 Reading = Callable[["torch.Tensor"], dict[str, "torch.Tensor"]]
 """From normalised images (B, 3, S, S) to field -> tensor."""

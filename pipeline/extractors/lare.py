@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from clare.errors import InputError
-from clare.pipeline.diffusion import load_diffusion
-from clare.pipeline.extractor import Extractor, Runtime
+from clare.models.runtime import Runtime
+from clare.pipeline.extractor import Extractor
+from clare.pipeline.models.stable_diffusion import load_diffusion
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:
     import torch
 
-    from clare.pipeline.images import ImageSettings, PreparedImage
+    from clare.pipeline.images.prepare import ImageSettings, PreparedImage
 
 
 @dataclass(frozen=True)

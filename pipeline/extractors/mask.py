@@ -9,7 +9,7 @@ import numpy as np
 from clare.pipeline.extractor import HostExtractor
 
 if TYPE_CHECKING:
-    from clare.pipeline.images import PreparedImage
+    from clare.pipeline.images.prepare import PreparedImage
 
 
 class MaskExtractor(HostExtractor):

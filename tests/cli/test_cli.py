@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from clare.cli import config
+from clare.cli import defaults as config
 from clare.cli.app import app
 from clare.errors import InputError
 
@@ -178,7 +178,7 @@ def test_ctrl_c_while_the_command_is_imported_is_quiet(tmp_path):
 def test_ctrl_c_keeps_what_is_done(pictures, tmp_path):
     script = (
         "import os, signal; import clare.cli.app as a;"
-        "from clare.cli.extract_view import ExtractView as V;"
+        "from clare.cli.views.progress import ExtractView as V;"
         "V.extracting = lambda *_: os.kill(os.getpid(), signal.SIGINT); a.main()"
     )
     command = ["extract", "--real", str(pictures / "real"), "--features", "pixels", "--views", "3"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clare.data_manifests.protocol import read_protocol
-from clare.pipeline.manifest import read_manifest
+from clare.pipeline.manifests.csv_io import read_manifest
+from clare.protocol import read_protocol
 from tests.pipeline.df40_tree import make_tree
 
 PROTOCOL = """

@@ -6,11 +6,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from clare.cli.manifest_audit import audit
-from clare.cli.manifest_import import import_json
+from clare.cli.commands.manifest_audit import audit
+from clare.cli.commands.manifest_import import import_json
 from clare.errors import InputError
-from clare.pipeline.drawing import draw_faces
-from clare.pipeline.manifest import read_manifest
+from clare.pipeline.manifests.csv_io import read_manifest
+from clare.pipeline.synthetic.toys import draw_faces
 
 
 @pytest.fixture

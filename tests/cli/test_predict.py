@@ -8,8 +8,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from clare.pipeline.discovery import build_manifest
-from clare.pipeline.live import list_images
+from clare.pipeline.extraction.direct import list_images
+from clare.pipeline.manifests.folders import build_manifest
 
 EXTRACT = ("--backbone", "tiny", "--micro-batch", "8", "--resize", "64", "--recode", "jpeg:95")
 TRAIN = ("train-head", "--epochs", "1", "--device", "cpu", "--out")
@@ -65,7 +65,7 @@ def test_a_file_of_verdicts_says_what_they_hang_on(clare, run, pictures, tmp_pat
 def test_places_that_can_not_be_written_are_refused_before_the_models_run(
     clare, run, pictures, tmp_path, monkeypatch, option
 ):
-    monkeypatch.setattr("clare.cli.detection.LiveDetector", None)
+    monkeypatch.setattr("clare.inference.predictor.LiveDetector", None)
     (tmp_path / "file").write_text("kept")
     wrong = ["file"] if option == "--explain" else [".", "file/found.csv", "/proc/found.csv"]
     for place in wrong:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from clare.cli.app import app
 from clare.errors import ClareError
-from clare.heads.df40 import PUBLISHED, UNLIKE, WRONG
+from clare.heads.evaluation.df40 import PUBLISHED, UNLIKE, WRONG
 from clare.store.index import load_index
 
 CHROMIUM = next(

@@ -7,9 +7,9 @@ from sklearn.metrics import roc_auc_score
 from typer import Typer
 from typer.testing import CliRunner
 
-from clare.cli.compare import compare
-from clare.cli.evaluate import evaluate
-from clare.cli.score import score
+from clare.cli.commands.compare import compare
+from clare.cli.commands.evaluate import evaluate
+from clare.cli.commands.score import score
 from clare.errors import InputError
 
 

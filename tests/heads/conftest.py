@@ -1,13 +1,20 @@
-"""A text tower as open_clip runs it, and the file that extraction writes of it."""
+"""A text tower as open_clip runs it, and a small store with every field that a head may read,
+whose class token tells fakes.
+"""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
 from safetensors.torch import save_file
+
+from clare.store.feature_store import Row, create_store
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 
 @dataclass
@@ -65,3 +72,123 @@ def make_text(tmp_path_factory):
 def plain_text(make_text):
     """One tower for the tests that need just any: width 32, embed_dim 24."""
     return make_text()
+
+
+WIDTH = 24
+SPECS = {
+    "clip": [
+        FeatureSpec("clip_cls", (WIDTH,), "float32"),
+        FeatureSpec("clip_cls_pre", (16,), "float32"),
+        FeatureSpec("clip_tokens", (9, 16), "float16"),
+    ],
+    "lare": [FeatureSpec("lare", (2, 3, 4, 6, 6), "float16", channel_axis=-3)],
+}
+FINGERPRINTS = {"clip": Fingerprint("clip", 1, "aa"), "lare": Fingerprint("lare", 1, "bb")}
+SPLITS = ("train", "train", "train", "train", "train", "val", "val", "test")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The tests' tensors are tiny, and their machine is shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_row(subset, sample_id, label, split, view=0, content=None, **columns) -> Row:
+    known = {"label": label, "split": split, "subset": subset, **columns}
+    content = hashlib.sha256((content or f"{subset}/{sample_id}").encode()).hexdigest()
+    return Row(sample_id=sample_id, view=view, content=content, columns=known)
+
+
+def value_of(row: Row, spec: FeatureSpec) -> np.ndarray:
+    seed = hashlib.sha256(f"{row.content}{row.view}{spec.field}".encode()).digest()
+    values = np.random.default_rng(list(seed[:8])).normal(size=spec.shape)
+    if spec.field in ("clip_cls", "clip_cls_pre"):
+        values[0] += 3.0 * row.columns["label"]
+    elif spec.field == "clip_tokens":
+        values = values * 2 + 5
+    return values.astype(spec.dtype)
+
+
+def fill(store, subset, rows, failed=()) -> None:
+    """Rows with values in every field; ``failed`` sample ids have none for lare."""
+    assigned = store.assign_rows(subset, rows)
+    for extractor, specs in SPECS.items():
+        fingerprint = FINGERPRINTS[extractor]
+        store.declare(fingerprint, specs)
+        feature = store.feature(subset, extractor, fingerprint.digest)
+        for shard in feature.pending():
+            assert feature.claim(shard)
+            mine = [row for row in assigned if row.slot // SHARD_ROWS == shard]
+            values = {}
+            for spec in specs:
+                values[spec.field] = np.zeros((SHARD_ROWS, *spec.shape), spec.dtype)
+                for row in mine:
+                    values[spec.field][row.slot % SHARD_ROWS] = value_of(row, spec)
+            bad = {
+                row.slot % SHARD_ROWS: "bad"
+                for row in mine
+                if extractor == "lare" and row.sample_id in failed
+            }
+            feature.write_shard(shard, values, bad, {})
+            feature.release(shard)
+
+
+def plain_rows(subset, label, count, views=1) -> list[Row]:
+    return [
+        make_row(subset, f"{subset}-{n}", label, SPLITS[n % 8], view)
+        for n in range(count)
+        for view in range(views if SPLITS[n % 8] == "train" else 1)
+    ]
+
+
+def video_rows(subset, videos) -> list[Row]:
+    """Four frames a video, a real and a fake video of each identity, in the domain "ff"."""
+    return [
+        make_row(
+            subset,
+            f"{subset}-{video}-{label}-{frame}",
+            label,
+            SPLITS[video % 8],
+            video_id=f"{'fake' if label else 'real'}{video}",
+            source_ids=f"{video}",
+            domain="ff",
+        )
+        for video in range(videos)
+        for label in (0, 1)
+        for frame in range(4)
+    ]
+
+
+@pytest.fixture(scope="session")
+def build_store(plain_text):
+    """Make a store: ``build(path, {subset: rows}, failed)``; with a text tower."""
+
+    def build(path, subsets, failed=()):
+        store = create_store(path)
+        for subset, rows in subsets.items():
+            fill(store, subset, rows, failed)
+        tower = {"text_tower.safetensors": plain_text.file.read_bytes()}
+        store.write_assets(FINGERPRINTS["clip"].key, tower)
+        return store
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory, build_store):
+    """A pool of reals, fakes in two views, and videos of either."""
+    subsets = {
+        "pool": plain_rows("pool", 0, 80),
+        "gan": plain_rows("gan", 1, 80, views=2),
+        "swap": video_rows("swap", 16),
+    }
+    return build_store(tmp_path_factory.mktemp("training") / "features.zarr", subsets)
+
+
+@pytest.fixture
+def rows_of():
+    """The makers of rows, for tests with a store of their own."""
+    return {"row": make_row, "plain": plain_rows, "videos": video_rows}

@@ -18,7 +18,7 @@ from clare.heads.detector import (
     read_metadata,
     save_detector,
 )
-from clare.heads.text_tower import TextTower
+from clare.heads.text.tower import TextTower
 from clare.plugins import list_parts
 
 SPECS = {

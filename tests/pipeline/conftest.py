@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clare.pipeline.images import ImageSettings, load_views
-from clare.pipeline.tiny import write_tiny_clip, write_tiny_diffusion
+from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_diffusion
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from clare.store.feature_store import open_store
-from clare.store.verify import verify_store
+from clare.store.maintenance.verify import verify_store
 from tests.store.conftest import contents
 
 ROWS = 700

@@ -18,7 +18,7 @@ from clare.errors import (
 )
 from clare.store.export import export_hdf5, import_hdf5
 from clare.store.feature_store import create_store
-from clare.store.verify import verify_store
+from clare.store.maintenance.verify import verify_store
 from tests.store.conftest import FIELDS, FINGERPRINT, contents, extract, make_rows
 
 

@@ -13,8 +13,8 @@ import pytest
 from clare.errors import StoreError
 from clare.store.export import export_hdf5, import_hdf5
 from clare.store.feature_store import create_store, open_store
+from clare.store.maintenance.verify import verify_store
 from clare.store.records import storage_errors
-from clare.store.verify import verify_store
 
 AT_ONCE = """
 import multiprocessing, sys, time

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from clare.errors import InputError
 from clare.heads.config import TrainConfig, create_config, read_preset
 from clare.heads.detector import Detector
-from clare.heads.learner import Learner
-from clare.heads.optimizers import Optimizer, clip_rows
-from clare.heads.runs import detector_config
-from clare.heads.schedule import exhausted, learning_rate
-from clare.heads.stacking import can_stack
+from clare.heads.runs.record import detector_config
+from clare.heads.training.learner import Learner
+from clare.heads.training.optimizers import Optimizer, clip_rows
+from clare.heads.training.schedule import exhausted, learning_rate
+from clare.heads.training.stacking import can_stack
 
 SPECS = {"clip_cls": (8,)}
 LINEAR = TrainConfig(fusion="cls", classifier="linear")

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from clare.data_manifests.protocol import read_protocol
 from clare.errors import InputError
 from clare.heads.config import TrainConfig, create_config
-from clare.heads.evaluation import evaluate
-from clare.heads.frames import choose_frames
-from clare.heads.runs import RunRecord
-from clare.heads.ties import ties_of
-from clare.heads.training import train_run
+from clare.heads.data.frames import choose_frames
+from clare.heads.data.leakage import ties_of
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.runs.record import RunRecord
+from clare.heads.training.trainer import train_run
+from clare.protocol import read_protocol
 
 LINEAR = TrainConfig(fusion="cls", classifier="linear", epochs=1, batch=32, lr=0.02)
 FAKES = ("gan", "vq", "late")

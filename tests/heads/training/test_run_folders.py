@@ -10,16 +10,16 @@ import pytest
 
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig
-from clare.heads.evaluation import evaluate
-from clare.heads.run_locks import hold_runs
-from clare.heads.training import Machine, Observer, train_run
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.runs.lock import hold_runs
+from clare.heads.training.trainer import Machine, Observer, train_run
 
 LINEAR = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=3, batch=32)
 
 HOLD = """
 import sys
 from pathlib import Path
-from clare.heads.run_locks import hold_runs
+from clare.heads.runs.lock import hold_runs
 
 with hold_runs([Path(sys.argv[1])]):
     print("held", flush=True)

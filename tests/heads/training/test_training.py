@@ -16,16 +16,16 @@ from sklearn.metrics import roc_auc_score
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
 from clare.heads.config import TrainConfig, create_config, list_presets, read_preset
-from clare.heads.dataset import FeatureDataset
-from clare.heads.metrics import best_threshold
-from clare.heads.predictions import read_predictions
-from clare.heads.preparation import create_detector
-from clare.heads.runs import open_run
-from clare.heads.training import Machine, Observer, Plan, train_run, train_runs
+from clare.heads.data.dataset import FeatureDataset
+from clare.heads.metrics.measure import best_threshold
+from clare.heads.metrics.predictions import read_predictions
+from clare.heads.runs.record import open_run
+from clare.heads.training.prepare import create_detector
+from clare.heads.training.trainer import Machine, Observer, Plan, train_run, train_runs
 from clare.plugins import list_parts
-from clare.store.arrays import cell_bytes, shard_path
 from clare.store.reader import FieldReader
 from clare.store.spec import SHARD_ROWS
+from clare.store.zarr_shards import cell_bytes, shard_path
 
 LINEAR = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=3, batch=32)
 ESA = replace(LINEAR, fusion="esa", classifier="coop", lr=1e-3, select="loss")
@@ -177,7 +177,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from clare.heads.config import create_config
-from clare.heads.training import Machine, Observer, Plan, train_runs
+from clare.heads.training.trainer import Machine, Observer, Plan, train_runs
 
 torch.set_num_threads(1)
 

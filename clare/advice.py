@@ -1,0 +1,164 @@
+"""What would mend an error, or change what a notice speaks of: data, which each caller words.
+
+The library says what is wrong and never how a command line spells the remedy. A notebook reads
+``name another folder with out=``, a terminal ``name another folder with --out``: each from the same
+`Advice`, through its own `Wording`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Set:
+    """Give a setting this very value.
+
+    Args:
+        name: of the setting, as the Python API has it; a part's setting is ``PART.SETTING``.
+        value: to be given.
+        effect: what that does, as ``removes it``; empty where it goes without saying.
+    """
+
+    name: str
+    value: Any
+    effect: str = ""
+
+
+@dataclass(frozen=True)
+class Name:
+    """Give a setting a value of the user's own.
+
+    Args:
+        what: that shall be named, as ``another folder``.
+        name: of the setting.
+        example: what the value may look like, as ``NAME=DIR``.
+    """
+
+    what: str
+    name: str
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """Give these settings no value at all."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run an operation of CLaRE first.
+
+    Args:
+        operation: its name in the Python API, as ``train_head``; of a group, ``store.verify``.
+        arguments: given by position: paths.
+        settings: given by name. True is a switch, a sequence one value with several items.
+        effect: what that does, as ``fills it``.
+    """
+
+    operation: str
+    arguments: tuple[Any, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    effect: str = ""
+
+
+Advice = str | Set | Name | LeaveOut | Run
+"""A remedy; plain text where no setting and no operation of CLaRE is spoken of."""
+
+
+class Wording(Protocol):
+    """How a caller spells settings and operations."""
+
+    def setting(self, name: str) -> str:
+        """A setting's name, as ``--out``."""
+
+    def assignment(self, name: str, value: Any) -> str:
+        """A setting with its value, as ``--recode jpeg:95``."""
+
+    def operation(self, run: Run) -> str:
+        """A call or a command that can be typed."""
+
+
+class PythonWording:
+    """How a notebook spells them."""
+
+    def setting(self, name: str) -> str:
+        """As a keyword: ``out=``."""
+        return f"{name}="
+
+    def assignment(self, name: str, value: Any) -> str:
+        """As a keyword argument: ``recode='jpeg:95'``."""
+        return f"{name}={_plain(value)!r}"
+
+    def operation(self, run: Run) -> str:
+        """As a call: ``clare.train_head(out='runs/a')``."""
+        given = [repr(_plain(value)) for value in run.arguments]
+        given += [self.assignment(name, value) for name, value in run.settings.items()]
+        return f"clare.{run.operation}({', '.join(given)})"
+
+
+PYTHON: Wording = PythonWording()
+
+
+def say(what: str, advice: Sequence[Advice], wording: Wording = PYTHON) -> str:
+    """A sentence: what there is to say, then what would change it.
+
+    Args:
+        what: without a full stop.
+        advice: remedies, of which one is enough.
+        wording: of whoever reads it.
+    """
+    remedies = [_remedy(one, wording) for one in advice]
+    return f"{what}: {', or '.join(remedies)}" if remedies else what
+
+
+def _remedy(advice: Advice, wording: Wording) -> str:
+    if isinstance(advice, str):
+        return advice
+    if isinstance(advice, Name):
+        example = f", as {advice.example}" if advice.example else ""
+        return f"name {advice.what} with {wording.setting(advice.name)}{example}"
+    if isinstance(advice, LeaveOut):
+        *first, last = map(wording.setting, advice.names)
+        return f"leave {', '.join(first)} and {last} out" if first else f"leave {last} out"
+    if isinstance(advice, Run):
+        told = f"run `{wording.operation(advice)}`"
+        return f"{told}, which {advice.effect}" if advice.effect else told
+    told = wording.assignment(advice.name, advice.value)
+    return f"{told} {advice.effect}" if advice.effect else f"give {told}"
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a user may not expect although nothing failed.
+
+    Args:
+        what: there is to say, without a full stop.
+        advice: what would change it.
+    """
+
+    what: str
+    advice: tuple[Advice, ...] = ()
+
+    def __init__(self, what: str, *advice: Advice) -> None:
+        object.__setattr__(self, "what", what)
+        object.__setattr__(self, "advice", advice)
+
+    def worded(self, wording: Wording = PYTHON) -> str:
+        """The notice as a sentence."""
+        return say(self.what, self.advice, wording)
+
+    def __str__(self) -> str:
+        return self.worded()

@@ -1,0 +1,1 @@
+"""Both stages together, without a store: images in, verdicts out."""

@@ -1,0 +1,159 @@
+"""Both stages on single images: models to features to a verdict, without a store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clare.heads.runs.record import Run
+    from clare.models.runtime import Runtime
+    from clare.pipeline.extraction.direct import LiveImage
+    from clare.pipeline.extractor import Extractor
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run says of an image.
+
+    Args:
+        path: the file.
+        margin: logit of fake less logit of real; None where the image can't be used.
+        score: p(fake), the sigmoid of the margin.
+        verdict: ``fake`` from the run's threshold on, else ``real``; ``failed`` with the reason.
+    """
+
+    path: Path
+    margin: float | None
+    score: float | None
+    verdict: str
+
+
+class LiveDetector:
+    """A run together with the models that made its features.
+
+    Args:
+        run: folder of a finished run.
+        device: ``auto`` or a torch device.
+        overrides: extractor to settings that say where its weights are now.
+
+    Attributes:
+        run: the run.
+        remarks: what a user should know before trusting a verdict.
+
+    Raises:
+        InputError: the run is not finished, or the weights are not those it was trained on.
+        WeightsError: weights are not on disk and can't be fetched.
+    """
+
+    def __init__(self, run: Path, device: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+        from clare.heads.runs.record import TEXT_TOWER, RunRecord, open_run
+        from clare.heads.text.tower import TextTower
+        from clare.models.runtime import choose_runtime
+        from clare.pipeline.extraction.rebuild import rebuild_extractor
+        from clare.store.spec import Fingerprint
+
+        self.remarks: list[str] = []
+        self.extractors: list[tuple[Extractor, Fingerprint]] = []
+        text = None
+        for name, made in RunRecord.read(run).extractors.items():
+            recorded = Fingerprint(**made["fingerprint"])
+            self.runtime = self._runtime(choose_runtime(device), recorded)
+            given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
+            extractor = rebuild_extractor(recorded, made["origin"], given, self.runtime)
+            self.extractors.append((extractor, recorded))
+            if (tower := extractor.assets().get(TEXT_TOWER)) is not None:
+                with TemporaryDirectory(prefix="clare-") as folder:
+                    (Path(folder) / TEXT_TOWER).write_bytes(tower)
+                    text = TextTower.load(Path(folder) / TEXT_TOWER)
+        self.run: Run = open_run(run, text=text)
+        self.run.detector.to(self.runtime.device)
+        self._remark_on_the_run()
+        self._remark_on_crops()
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """The diffusion steps of LaRE, as they are stored; none where it is not extracted."""
+        return tuple(
+            step for _, made in self.extractors for step in made.settings.get("timesteps", ())
+        )
+
+    @property
+    def even(self) -> float:
+        """The threshold as a score: the sigmoid of its margin."""
+        margin = self.run.threshold
+        return 1 / (1 + math.exp(-margin)) if margin > -700 else 0.0
+
+    def detect(self, paths: Sequence[Path]) -> Iterator[tuple[Verdict, LiveImage]]:
+        """Judge image files, in their order."""
+        from clare.pipeline.extraction.direct import extract_images
+        from clare.pipeline.extraction.rebuild import recorded_images
+
+        # There is no manifest here, so nothing knows where the face is.
+        prepared = [(e, replace(recorded_images(f), crop="none")) for e, f in self.extractors]
+        for image in extract_images(paths, prepared, self.runtime):
+            yield self._judge(image), image
+
+    def _judge(self, image: LiveImage) -> Verdict:
+        import torch
+
+        if image.failure:
+            return Verdict(image.path, None, None, f"failed: {image.failure}")
+        detector = self.run.detector
+        with torch.inference_mode():
+            batch = {
+                name: torch.from_numpy(image.features[name])[None].to(self.runtime.device)
+                for name in detector.fields
+            }
+            margin = detector.margins(batch)
+        verdict = "fake" if margin.item() >= self.run.threshold else "real"
+        return Verdict(image.path, margin.item(), margin.sigmoid().item(), verdict)
+
+    def _runtime(self, runtime: Runtime, recorded: Any) -> Runtime:
+        """The recorded precision, or full precision where a CPU would crawl with half."""
+        dtype = recorded.settings.get("dtype", "float32")
+        if runtime.device == "cpu" and dtype != "float32":
+            self.remarks.append(
+                f"{recorded.extractor} was extracted in {dtype} and runs in float32 here: "
+                "values differ by about a percent"
+            )
+            dtype = "float32"
+        return replace(runtime, dtype=dtype)
+
+    def _remark_on_the_run(self) -> None:
+        from clare.heads.evaluation.evaluate import CONTROL
+
+        config = self.run.record.config
+        if config.shuffle_labels:
+            self.remarks.append(f"{CONTROL}: the run learned nothing, and its verdicts say nothing")
+        if not list(self.run.detector.classifier.parameters()):
+            self.remarks.append(
+                f"{config.classifier} compares similarities: its p(fake) puts images in order, and "
+                "is no probability"
+            )
+
+    def _remark_on_crops(self) -> None:
+        margins = {
+            recorded.settings["images"]["margin"]
+            for _, recorded in self.extractors
+            if recorded.settings["images"]["crop"] == "boxes"
+        }
+        if margins:
+            self.remarks.append(
+                f"the run was trained on faces cut out with a margin of {margins.pop()}; images "
+                "are judged as they are, so cut the faces out in the same way"
+            )
+        if crops := self.run.record.face_crops:
+            self.remarks.append(
+                f"the run was trained on faces cropped as: {'; '.join(crops)}; crop these images "
+                "in the same way"
+            )
+        elif not margins:
+            self.remarks.append(
+                "the run does not say how its faces were cropped; a verdict holds for images that "
+                "are cropped as in training"
+            )

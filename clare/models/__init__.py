@@ -1,0 +1,1 @@
+"""Backbones that both stages need: where their weights lie, CLIP, device and precision."""

@@ -1,0 +1,152 @@
+"""Where an open_clip model's configuration and weights are: named, on the hub, or local."""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clare.errors import InputError, WeightsError
+from clare.models.hub import fetch, list_files, own_backbone, read_json
+
+CONFIG = "open_clip_config.json"
+
+FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+"""Names under which a folder's weights are looked for, in this order."""
+
+WAY = "give a local weights file or folder with `--clip-weights PATH`"
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """A model's configuration and its weights file.
+
+    Args:
+        config: open_clip's model configuration.
+        preprocess: what is known of the input normalisation (``mean``, ``std``).
+        file: the weights.
+        origin: model and weights by name.
+        openai: whether the weights need QuickGELU; None if nothing says so.
+        backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
+    """
+
+    config: dict[str, Any]
+    preprocess: Mapping[str, Any]
+    file: Path
+    origin: dict[str, str]
+    openai: bool | None
+    backbone: str | None = None
+
+
+def find_clip(model: str, weights: str | None) -> ClipSource:
+    """Find a model's files; for the arguments and errors see `clare.models.clip`."""
+    import open_clip
+
+    local = Path(model.removeprefix("local-dir:")).expanduser()
+    if local.is_dir():
+        return _from_folder(local, {"model": local.resolve().name})
+    if model.startswith("hf-hub:"):
+        repo = model.removeprefix("hf-hub:")
+        folder, _ = fetch(repo, None, [CONFIG], _choose_repository, (CONFIG, FILES[0]), WAY)
+        return _from_folder(folder, {"model": model})
+    name = model.replace("/", "-")
+    config = open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), 3, 0.3)
+        raise InputError(
+            f"open_clip has no model {model!r} (near it: {', '.join(near) or 'none'}), "
+            "and there is no such folder"
+        )
+    tag = weights or "openai"
+    path = Path(tag).expanduser()
+    if path.is_dir():
+        if (path / CONFIG).is_file():
+            return _from_folder(path, {"model": name, "weights": path.resolve().name})
+        path = path / _weights_name(path)
+    if path.is_file():
+        origin = {"model": name, "weights": path.name}
+        return ClipSource(config, {}, path, origin, _looks_openai(path))
+    known = open_clip.get_pretrained_cfg(name, tag)
+    if not known:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise InputError(
+            f"open_clip has no weights {tag!r} for {name} (it has: {tags}), and there is no such "
+            "file"
+        )
+    file = _fetch_tag(name, tag, known)
+    origin = {"model": name, "weights": tag}
+    return ClipSource(config, known, file, origin, bool(known.get("quick_gelu")))
+
+
+def _from_folder(folder: Path, origin: dict[str, str]) -> ClipSource:
+    record = read_json(folder / CONFIG)
+    config = record.get("model_cfg")
+    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= set(config):
+        raise InputError(f"{folder / CONFIG} does not describe an open_clip model")
+    file = folder / _weights_name(folder)
+    # A folder with its own configuration says itself which activation it was trained with.
+    gelu, own = bool(config.get("quick_gelu", False)), own_backbone(record)
+    return ClipSource(config, record.get("preprocess_cfg", {}), file, origin, gelu, own)
+
+
+def _weights_name(folder: Path) -> str:
+    files = list_files(folder)
+    names = [n for n in FILES if n in files] or [f for f in files if f.endswith(".safetensors")]
+    if not names:
+        raise WeightsError(f"there are no weights in {folder}: it needs {FILES[0]}")
+    return names[0]
+
+
+def _choose_repository(files: Sequence[str]) -> list[str]:
+    weights = [name for name in FILES if name in files][:1]
+    return [CONFIG, *weights] if weights and CONFIG in files else []
+
+
+def _fetch_tag(name: str, tag: str, known: Mapping[str, Any]) -> Path:
+    """The weights file of one of open_clip's tags."""
+    import open_clip
+
+    repo, _, file = str(known.get("hf_hub", "")).rpartition("/")
+    if not repo:
+        try:
+            return Path(open_clip.download_pretrained(known))
+        except Exception as error:  # urllib's errors and open_clip's checksum error
+            raise WeightsError(
+                f"the weights {tag} of {name} are not on this machine and can't be fetched "
+                f"from {known.get('url')}: {WAY}, or try the pipeline with `--backbone tiny`"
+            ) from error
+    names = [f"{file.rpartition('.')[0]}.safetensors", file] if file else FILES
+
+    def choose(files: Sequence[str]) -> list[str]:
+        return [n for n in names if n in files][:1]
+
+    folder, (found,) = fetch(repo, None, names, choose, names[:1], WAY)
+    return folder / found
+
+
+def _looks_openai(path: Path) -> bool | None:
+    """Whether a weights file is OpenAI's; None if it does not say.
+
+    OpenAI's own files are TorchScript archives, and nobody else's are. Copies in other formats
+    say it in their path only (``timm/vit_large_patch14_clip_224.openai/…``).
+    """
+    if is_torchscript(path) or any("openai" in part.lower() for part in path.parts):
+        return True
+    return None
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, as OpenAI's own weights are."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())

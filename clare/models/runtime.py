@@ -1,0 +1,104 @@
+"""Where and how the models run: device, precision, memory format."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clare.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+GPU_DTYPE = "float16"
+"""Three more bits of mantissa than bfloat16 at the same speed; overflow is caught row by row."""
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""The types that models may run in; what is stored does not depend on the choice."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how the models run. Of all this only `dtype` is in a fingerprint.
+
+    Args:
+        device: a torch device, for example ``cuda``.
+        dtype: one of `DTYPES`.
+        compile: pass the models through ``torch.compile``.
+        channels_last: memory format of convolutions; None means "on a GPU".
+
+    Raises:
+        InputError: the dtype is unknown.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    compile: bool = False
+    channels_last: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype {self.dtype!r} is unknown: choose one of {', '.join(DTYPES)}")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """`dtype` as torch names it."""
+        import torch
+
+        return typing.cast("torch.dtype", getattr(torch, self.dtype))
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of image-like tensors."""
+        import torch
+
+        on_gpu = self.device.startswith("cuda")
+        last = on_gpu if self.channels_last is None else self.channels_last
+        return torch.channels_last if last else torch.contiguous_format
+
+    def place(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model, frozen, in evaluation mode, in the runtime's dtype, layout and place."""
+        model.requires_grad_(False).eval()
+        return model.to(self.device, self.torch_dtype).to(memory_format=self.memory_format)
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the device; on a GPU the copy does not wait."""
+        import torch
+
+        tensor = torch.from_numpy(array)
+        if self.device.startswith("cuda"):
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+
+def choose_runtime(device: str = "auto", dtype: str = "auto", *, compile: bool = False) -> Runtime:
+    """Resolve ``auto``: the first GPU that there is, and half precision on it.
+
+    Args:
+        device: ``auto`` or a torch device.
+        dtype: ``auto`` or one of `DTYPES`.
+        compile: pass the models through ``torch.compile``.
+
+    Raises:
+        InputError: the device is not there, or a name is unknown.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    # What torch raises for a device that is unknown, not built in (CUDA) or without storage (meta).
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device {device} can't be used ({reason}); try --device cpu") from error
+    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        torch.backends.cudnn.benchmark = True  # every batch has one shape: search once, gain always
+    if dtype == "auto":
+        dtype = GPU_DTYPE if on_gpu else "float32"
+    return Runtime(device=device, dtype=dtype, compile=compile)

@@ -1,0 +1,47 @@
+"""`clare compare`: two detectors on the same test rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run that was evaluated, or a CSV of scores.")],
+    second: Annotated[Path, typer.Argument(help="The other one.")],
+    reals: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets whose reals stand beside fakes that have none, comma-separated. "
+            "[default: all subsets of reals alone]"
+        ),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
+    ] = 1000,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two detectors on the rows that both have scored, with paired intervals."""
+    from clare.cli.lists import split_names
+    from clare.cli.views.figures import print_comparison
+    from clare.heads.evaluation.compare import compare_predictions, read_scores
+
+    left, right = read_scores(first), read_scores(second)
+    report = compare_predictions(
+        left.predictions,
+        right.predictions,
+        (left.threshold, right.threshold),
+        reals=split_names(reals),
+        aside={*left.aside, *right.aside},
+        resamples=resamples,
+    )
+    if json_:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        names = (first.name, second.name)
+        if names[0] == names[1]:
+            names = (str(first), str(second))
+        print_comparison(report, names)

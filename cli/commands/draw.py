@@ -1,0 +1,55 @@
+"""`clare draw`: pictures to try the pipeline with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def draw(
+    folder: Annotated[Path, typer.Argument(help="Folder that gets the pictures.")],
+    count: Annotated[
+        int, typer.Option(min=2, help="Toy pictures in all; with --mini, pictures of each kind.")
+    ] = 64,
+    seed: Annotated[int, typer.Option(help="Other seeds give other pictures.")] = 0,
+    mini: Annotated[
+        bool,
+        typer.Option(
+            "--mini",
+            help="The miniature: people, fakes by models of its own, manifests (DIR/manifests).",
+        ),
+    ] = False,
+    kinds: Annotated[
+        str | None, typer.Option(help="With --mini: kinds of fakes, comma-separated.")
+    ] = None,
+) -> None:
+    """Draw faces, so that the pipeline can be tried without a dataset."""
+    from clare.errors import InputError
+
+    if mini:
+        _draw_miniature(folder, count, seed, kinds)
+        return
+    if kinds is not None:
+        raise InputError("--kinds names the miniature's fakes: say --mini too")
+    from clare.pipeline.synthetic.toys import draw_faces
+
+    draw_faces(folder / "real", count - count // 2, seed=seed, kind="real")
+    draw_faces(folder / "fake", count // 2, seed=seed, kind="fake")
+    typer.echo(f"{count} toy pictures in {folder}/real and {folder}/fake")
+
+
+def _draw_miniature(folder: Path, count: int, seed: int, kinds: str | None) -> None:
+    from clare.pipeline.synthetic.dataset import write_miniature
+    from clare.pipeline.synthetic.fakes import KINDS
+
+    names = KINDS if kinds is None else tuple(k.strip() for k in kinds.split(",") if k.strip())
+    write_miniature(
+        folder,
+        count,
+        names,
+        seed,
+        progress=lambda name, done: typer.echo(f"{done} pictures in {folder / name}"),
+    )
+    typer.echo(f"manifests in {folder / 'manifests'}")

@@ -1,0 +1,210 @@
+"""`clare evaluate`: a run on rows that it has never seen."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RESAMPLES = 1000
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            "--subset",
+            "-s",
+            help="Test on these, comma-separated. [default: every subset that has fakes]",
+        ),
+    ] = None,
+    reals: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets whose reals stand beside fakes that have none, comma-separated. "
+            "[default: the run's own reals]"
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME or FILE.yaml: decides subsets, reals, domains and frames; "
+            "`clare manifest protocols` lists them."
+        ),
+    ] = None,
+    domains: Annotated[
+        str | None, typer.Option(help="Rows of these domains alone, comma-separated.")
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each video at most. [default: the protocol's, else all]"),
+    ] = None,
+    sampling: Annotated[
+        str | None, typer.Option(help="Which frames: even, or first_n. [default: even]")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="The feature store. [default: the run's own; CLARE_STORE where that is gone]"
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines", help="Also the AUC of file format, size, bytes and pixel statistics."
+        ),
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="Published figures to stand beside: clare-paper.")
+    ] = None,
+    compat: Annotated[
+        str | None,
+        typer.Option(
+            help="df40: only its authors' frames, lists and grouping, beside their table 6. "
+            "Not for figures of your own."
+        ),
+    ] = None,
+    resamples: Annotated[
+        int | None,
+        typer.Option(min=0, help=f"Of the bootstrap behind each interval. [default: {RESAMPLES}]"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where matrix.png of several runs goes. [default: the folder they share]"
+        ),
+    ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print what test_metrics.json holds.")
+    ] = False,
+) -> None:
+    """Test runs on rows that they have never seen, at the threshold from validation."""
+    from clare.cli.lists import read_sampling, split_names
+    from clare.cli.places import prepare_folder
+    from clare.cli.views.console import console, show_progress
+    from clare.errors import InputError
+    from clare.heads.evaluation.evaluate import MATRIX, write_matrix
+    from clare.heads.evaluation.evaluate import evaluate as evaluate_run
+    from clare.models.runtime import choose_runtime
+
+    # Not the option's default: it would silently go before the run's own record.
+    elsewhere = os.environ.get("CLARE_STORE") or None
+    chosen, chosen_sampling = choose_runtime(device).device, read_sampling(sampling)
+    if compat is not None:
+        idle = {
+            "--subset": subset,
+            "--reals": reals,
+            "--domains": domains,
+            "--frames": frames,
+            "--sampling": sampling,
+            "--baselines": baselines or None,
+            "--against": against,
+            "--resamples": resamples,
+            "--out": out,
+        }
+        _require_df40(compat, [name for name, value in idle.items() if value is not None])
+        _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_)
+        return
+    if out is not None:
+        if len(runs) < 2:
+            raise InputError(
+                f"--out is where {MATRIX} of several runs goes: leave it out for one run"
+            )
+        prepare_folder(out, "--out")
+    with show_progress("scoring") as show:
+        results = [
+            evaluate_run(
+                run,
+                store,
+                split_names(subset),
+                reals=split_names(reals),
+                protocol=protocol,
+                domains=split_names(domains) or (),
+                frames=frames,
+                sampling=chosen_sampling,
+                elsewhere=elsewhere,
+                baselines=baselines,
+                against=against,
+                device=chosen,
+                resamples=RESAMPLES if resamples is None else resamples,
+                progress=show,
+            )
+            for run in runs
+        ]
+    if not json_:
+        for result in results:
+            _print(result.run, result.report)
+    if len(runs) > 1:
+        folder = out or Path(os.path.commonpath([run.absolute().parent for run in runs]))
+        write_matrix(results, folder / MATRIX)
+        if not json_:
+            console.print(f"{folder / MATRIX}")
+    if json_:
+        found = [result.report for result in results]
+        typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
+
+
+def _require_df40(compat: str, idle: list[str]) -> None:
+    from clare.errors import InputError
+
+    if compat != "df40":
+        raise InputError(f"--compat {compat} is not df40")
+    if idle:
+        raise InputError(
+            f"--compat df40 measures as its authors do, without {', '.join(idle)}: give "
+            "--protocol, --store, --device and --json alone beside it"
+        )
+
+
+def _measure_as_df40(
+    runs: list[Path],
+    stores: tuple[Path | None, str | None],
+    protocol: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    from clare.cli.views.console import show_progress
+    from clare.cli.views.figures import print_as_df40
+    from clare.heads.evaluation.df40 import PROTOCOL, measure_as_df40
+
+    tests = protocol or PROTOCOL
+    with show_progress("scoring") as show:
+        reports = [
+            measure_as_df40(
+                run, stores[0], tests, elsewhere=stores[1], device=device, progress=show
+            )
+            for run in runs
+        ]
+    if as_json:
+        typer.echo(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
+        return
+    for report in reports:
+        print_as_df40(report)
+
+
+def _print(run: Path, report: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    from clare.cli.views.console import console
+    from clare.cli.views.figures import print_against, print_baselines, print_left_out, print_report
+    from clare.heads.evaluation.evaluate import ROC, SCORES
+    from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
+
+    trained_on = f", trained on {', '.join(report['trained_on'])}"
+    title = Text.assemble("\n", (str(run), "bold"), trained_on, f"\nstore: {report['store']}")
+    if report["control"]:
+        title.append(f"\n{report['control']}; its figures have to be those of chance", "yellow")
+    console.print(title, end="\n\n")
+    print_report(report)
+    print_left_out(report)
+    if "baselines" in report:
+        print_baselines(report)
+    if report.get("against", {}).get("subsets"):
+        print_against(report)
+    console.print(f"\n{run}: {METRICS}, {PREDICTIONS}, {ROC}, {SCORES}")

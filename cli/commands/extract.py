@@ -1,0 +1,277 @@
+"""`clare extract`: stage one on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DATA, IMAGES, LARE, CLIP, RUN = "Data", "Images", "LaRE", "CLIP", "Run"
+
+
+def extract(
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            "--subset", "-s", help="Subsets by name, comma-separated.", rich_help_panel=DATA
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="All that a protocol trains and tests on, NAME or NAME/KEY; "
+            "`clare manifest protocols` lists them.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    manifest: Annotated[
+        list[Path] | None, typer.Option(help="A manifest file.", rich_help_panel=DATA)
+    ] = None,
+    manifests: Annotated[
+        Path,
+        typer.Option(
+            envvar="CLARE_MANIFESTS",
+            help="Folder that holds NAME.csv for --subset NAME.",
+            rich_help_panel=DATA,
+        ),
+    ] = Path("data_manifests"),
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DIR or NAME=DIR: where a manifest's paths start. "
+            "Else CLARE_ROOT, CLARE_ROOT_NAME.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    real: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of real images: no manifest needed.", rich_help_panel=DATA),
+    ] = None,
+    fake: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DIR or NAME=DIR: folder of generated images. Each NAME is a subset; "
+            "all share the reals.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    store: Annotated[
+        Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
+    ] = Path("features.zarr"),
+    features: Annotated[
+        str, typer.Option(help="Extractors, comma-separated: lare, clip, pixels, mask.")
+    ] = "lare,clip",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="real; mini: small models trained on drawn faces (`clare draw --mini`), offline; "
+            "tiny: random ones, whose features mean nothing."
+        ),
+    ] = "real",
+    preset: Annotated[
+        str, typer.Option(help="clare, or clare-published: the authors' settings.")
+    ] = "clare",
+    resize: Annotated[
+        int | None,
+        typer.Option(
+            help="Squash to NxN first: removes the size shortcut.", rich_help_panel=IMAGES
+        ),
+    ] = None,
+    recode: Annotated[
+        str | None,
+        typer.Option(
+            help="jpeg:95: encode anew in memory: removes the container shortcut.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    crop: Annotated[
+        str, typer.Option(help="none, or boxes: the manifest's face boxes.", rich_help_panel=IMAGES)
+    ] = "none",
+    margin: Annotated[
+        float, typer.Option(help="Share of the box added around it.", rich_help_panel=IMAGES)
+    ] = 0.3,
+    views: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Views of each training image: the plain one and seeded augmentations.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = 1,
+    view_seed: Annotated[
+        int, typer.Option(help="Seed of the augmentations.", rich_help_panel=IMAGES)
+    ] = 0,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(help="Keep a small JPEG of each image, for reports.", rich_help_panel=IMAGES),
+    ] = True,
+    sd_model: Annotated[
+        str | None,
+        typer.Option(
+            help="sd2.1-base, sd2.1, sd1.5, a hub id or a local folder.", rich_help_panel=LARE
+        ),
+    ] = None,
+    sd_revision: Annotated[
+        str | None, typer.Option(help="Revision on the hub.", rich_help_panel=LARE)
+    ] = None,
+    timesteps: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated, of 0-999. [default: 200]", rich_help_panel=LARE),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Noise draws. [default: 4]", rich_help_panel=LARE)
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="One for all images. [default: a photo of a face]", rich_help_panel=LARE),
+    ] = None,
+    lare_size: Annotated[
+        int | None, typer.Option(help="Pixels a side. [default: 256]", rich_help_panel=LARE)
+    ] = None,
+    latent: Annotated[
+        str | None, typer.Option(help="mean or sample. [default: mean]", rich_help_panel=LARE)
+    ] = None,
+    error: Annotated[
+        str | None,
+        typer.Option(help="squared or absolute. [default: squared]", rich_help_panel=LARE),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the noise. [default: 0]", rich_help_panel=LARE)
+    ] = None,
+    clip_model: Annotated[
+        str | None,
+        typer.Option(help="An open_clip model. [default: ViT-L-14]", rich_help_panel=CLIP),
+    ] = None,
+    clip_weights: Annotated[
+        str | None,
+        typer.Option(help="A weights tag or local file. [default: openai]", rich_help_panel=CLIP),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Blocks whose tokens are kept too, as 20,22.", rich_help_panel=CLIP),
+    ] = None,
+    mean_std: Annotated[
+        str | None, typer.Option(help="clip, or half: 0.5. [default: clip]", rich_help_panel=CLIP)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="EXTRACTOR.SETTING=VALUE (JSON or text), for any other setting."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=RUN)
+    ] = "auto",
+    dtype: Annotated[
+        str,
+        typer.Option(help="auto, float32, float16 or bfloat16.", rich_help_panel=RUN),
+    ] = "auto",
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images a batch. [default: finds itself]", rich_help_panel=RUN),
+    ] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the models.", rich_help_panel=RUN)
+    ] = False,
+    loaders: Annotated[
+        int | None,
+        typer.Option(min=1, help="Decoding threads. [default: the cores]", rich_help_panel=RUN),
+    ] = None,
+    max_failures: Annotated[
+        str,
+        typer.Option(
+            help="Share of new rows that may fail before the exit code is 3.", rich_help_panel=RUN
+        ),
+    ] = "1%",
+    strict: Annotated[
+        bool, typer.Option(help="Stop at the first image that fails.", rich_help_panel=RUN)
+    ] = False,
+) -> None:
+    """Extract features, each image once; run again, it does only what is missing."""
+    from clare.cli.views.progress import ExtractView
+    from clare.errors import InputError
+    from clare.models.runtime import choose_runtime
+    from clare.pipeline.datasets.select import select_manifests, select_protocol
+    from clare.pipeline.extraction.job import ExtractJob, run_job
+    from clare.pipeline.extraction.presets import merge_settings
+    from clare.pipeline.images.prepare import ImageSettings
+
+    allowed, names = _share(max_failures), _names(features)
+    options: dict[str, dict[str, Any]] = {
+        "lare": {
+            "model": sd_model,
+            "revision": sd_revision,
+            "timesteps": timesteps,
+            "draws": draws,
+            "prompt": prompt,
+            "size": lare_size,
+            "latent": latent,
+            "error": error,
+            "seed": seed,
+        },
+        "clip": {
+            "model": clip_model,
+            "weights": clip_weights,
+            "layers": layers,
+            "mean_std": mean_std,
+        },
+    }
+    if protocol is not None and (subset or manifest or real or fake):
+        raise InputError("--protocol names its subsets: leave --subset, --manifest and folders out")
+    with ExtractView() as view:
+        if protocol is not None:
+            manifests_found, absent = select_protocol(
+                protocol, manifests, root or [], progress=view.indexing
+            )
+            view.absent(protocol, absent)
+        else:
+            manifests_found = select_manifests(
+                subset,
+                manifest or [],
+                manifests,
+                root or [],
+                real or [],
+                fake or [],
+                progress=view.indexing,
+            )
+        job = ExtractJob(
+            manifests=manifests_found,
+            store=store,
+            runtime=choose_runtime(device, dtype, compile=compile_),
+            features=names,
+            settings=merge_settings(preset, options, set_ or []),
+            images=ImageSettings(resize, recode, crop, margin, view_seed),
+            backbone=backbone,
+            views=views,
+            micro_batch=micro_batch,
+            loaders=loaders,
+            strict=strict,
+            thumbnails=thumbnails,
+        )
+        report = run_job(job, view)
+    view.finished(report)
+    if len(report.failures) > allowed * report.rows:
+        raise typer.Exit(3)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    from clare.cli.lists import split_names
+    from clare.errors import InputError
+
+    names = split_names(text)
+    if not names:
+        raise InputError("--features names no extractor, for example lare,clip")
+    return tuple(names)
+
+
+def _share(text: str) -> float:
+    from clare.errors import InputError
+
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InputError(f"--max-failures {text} is not a share such as 1% or 0.01")
+    return share

@@ -1,0 +1,229 @@
+"""`clare manifest`: build the lists of images, see what is there, and check them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clare.cli.commands import manifest_audit, manifest_import
+
+if TYPE_CHECKING:
+    from clare.pipeline.datasets.build import BuiltDataset
+
+app = typer.Typer(
+    help="The lists of the subsets' images.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+app.command("import-json")(manifest_import.import_json)
+app.command("audit")(manifest_audit.audit)
+
+Folder = Annotated[
+    Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")
+]
+RootOption = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=DIR: where a root of the dataset is. Else CLARE_ROOT_NAME."),
+]
+FOLDERS, DATASET = "Plain folders", "A registered dataset"
+
+
+@app.command()
+def build(
+    subset: Annotated[
+        str | None,
+        typer.Option(help="Name of the subset; of a dataset, the ones to build, comma-separated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The CSV to write (.csv or .csv.gz). [default: NAME.csv of the manifests]",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = None,
+    real: Annotated[
+        list[Path] | None, typer.Option(help="Folder of real images.", rich_help_panel=FOLDERS)
+    ] = None,
+    fake: Annotated[
+        list[Path] | None, typer.Option(help="Folder of generated images.", rich_help_panel=FOLDERS)
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="df40, ffpp, celebdf, or your own entry.", rich_help_panel=DATASET),
+    ] = None,
+    root: RootOption = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DOMAIN=RULE, as ff=carved: listed, carved, held-out or identity. "
+            "[default: the registry's]",
+            rich_help_panel=DATASET,
+        ),
+    ] = None,
+    manifests: Folder = Path("data_manifests"),
+    hash_: Annotated[
+        bool, typer.Option("--hash", help="Also record each file's sha256; finds duplicates.")
+    ] = False,
+) -> None:
+    """Build manifests: of a dataset that the registry knows, or of folders that you label."""
+    from clare.errors import InputError
+
+    if dataset is not None:
+        if real or fake or out:
+            raise InputError("--dataset goes without --real, --fake and --out")
+        _build_dataset(dataset, subset, root or [], split or [], manifests, hash_)
+        return
+    if subset is None or not (real or fake):
+        raise InputError(
+            "name --dataset df40 with --root NAME=DIR, or --subset NAME with --real DIR and "
+            "--fake DIR"
+        )
+    _build_folders(subset, out or manifests / f"{subset}.csv", real or [], fake or [], hash_)
+
+
+@app.command()
+def status(
+    manifests: Folder = Path("data_manifests"),
+    json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """What is there of each registered subset: ok, partial or absent; counts, domains, reals."""
+    from dataclasses import asdict
+
+    from clare.cli.views.manifests import show_status
+    from clare.pipeline.checks.status import list_status
+    from clare.pipeline.datasets.registry import load_registry
+
+    found = list_status(load_registry(manifests), manifests)
+    if json_:
+        _print_json([asdict(one) for one in found])
+    else:
+        show_status(found)
+
+
+@app.command()
+def protocols(
+    name: Annotated[
+        str | None, typer.Argument(help="NAME or FILE.yaml, to see it whole. [default: all]")
+    ] = None,
+) -> None:
+    """What there is for --protocol: titles and trainings, or all of one."""
+    from clare.cli.views.protocols import show_protocol, show_protocols
+
+    show_protocols() if name is None else show_protocol(name)
+
+
+@app.command()
+def check(
+    subset: Annotated[
+        str | None, typer.Argument(help="Subsets, comma-separated. [default: all]")
+    ] = None,
+    manifests: Folder = Path("data_manifests"),
+    root: RootOption = None,
+    decode: Annotated[
+        bool, typer.Option(help="Decode every image: finds files that break off.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
+) -> None:
+    """Check manifests: exit code 1 if a gate fails. Files are looked at where a root is known."""
+    import os
+    from dataclasses import asdict
+
+    from clare.cli.views.console import progress_bar
+    from clare.cli.views.manifests import show_findings
+    from clare.pipeline.checks.check import check_manifests
+    from clare.pipeline.checks.files import FileCheck
+    from clare.pipeline.datasets.registry import load_registry
+    from clare.pipeline.manifests.roots import Roots
+
+    names = [name.strip() for name in (subset or "").split(",") if name.strip()]
+    with progress_bar() as bar:
+        task = bar.add_task("checking manifests", total=None)
+        findings = check_manifests(
+            load_registry(manifests),
+            manifests,
+            names,
+            look=FileCheck(Roots.from_options(root or [], os.environ), decode=decode),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if json_:
+        _print_json([asdict(one) for one in findings])
+    else:
+        show_findings(findings)
+    if any(finding.gate for finding in findings):
+        raise typer.Exit(1)
+
+
+def _build_dataset(
+    dataset: str,
+    subsets: str | None,
+    roots: list[str],
+    rules: list[str],
+    manifests: Path,
+    hash: bool,
+) -> None:
+    import os
+
+    from clare.cli.views.console import progress_bar
+    from clare.cli.views.manifests import show_build
+    from clare.pipeline.datasets.build import build_dataset, dataset_roots, write_dataset
+    from clare.pipeline.datasets.registry import load_registry
+
+    registry = load_registry(manifests)
+    names = [name.strip() for name in (subsets or "").split(",") if name.strip()]
+    with progress_bar() as bar:
+        task = bar.add_task("listing files", total=None)
+
+        def report(done: int, total: int) -> None:
+            what = "reading headers" if total else "listing files"
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        built: BuiltDataset = build_dataset(
+            registry,
+            dataset,
+            dataset_roots(registry, dataset, roots, os.environ),
+            wanted=[registry.subset(name).id for name in names],
+            rules=_rules(rules),
+            hash=hash,
+            progress=report,
+        )
+        refused = write_dataset(built, dataset, manifests)
+    show_build(built, refused, dataset, manifests)
+
+
+def _rules(options: list[str]) -> dict[str, str]:
+    from clare.errors import InputError
+
+    rules = {}
+    for option in options:
+        domain, equals, rule = option.partition("=")
+        if not equals:
+            raise InputError(f"--split {option} is not of the form DOMAIN=RULE, as ff=carved")
+        rules[domain] = rule
+    return rules
+
+
+def _build_folders(subset: str, out: Path, real: list[Path], fake: list[Path], hash: bool) -> None:
+    from clare.cli.views.console import console, progress_bar, table
+    from clare.pipeline.manifests.csv_io import write_manifest
+    from clare.pipeline.manifests.folders import build_manifest
+
+    with progress_bar() as bar:
+        task = bar.add_task("reading headers", total=None)
+        built = build_manifest(
+            subset,
+            real,
+            fake,
+            hash=hash,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    write_manifest(built.manifest, out)
+    console.print(table(None, ("split", "real", "fake"), built.counts()))
+    for line in built.remarks():
+        console.print(line)
+    console.print(f"{out}: {len(built.manifest.samples)} images, paths start at {built.root}")
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))

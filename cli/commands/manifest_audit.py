@@ -1,0 +1,123 @@
+"""`clare manifest audit`: what separates real from fake without looking at a pixel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def audit(
+    subset: Annotated[
+        str | None, typer.Argument(help="Subsets by name, comma-separated, taken together.")
+    ] = None,
+    manifest: Annotated[list[Path] | None, typer.Option(help="A manifest file.")] = None,
+    manifests: Annotated[
+        Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder that holds NAME.csv.")
+    ] = Path("data_manifests"),
+    reals: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets whose images stand beside, comma-separated. [default: the registry's "
+            "pools, for a subset of fakes alone]"
+        ),
+    ] = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="DIR or NAME=DIR: where a manifest's paths start."),
+    ] = None,
+    real: Annotated[
+        list[Path] | None, typer.Option(help="Folder of real images: no manifest needed.")
+    ] = None,
+    fake: Annotated[list[str] | None, typer.Option(help="Folder of generated images.")] = None,
+    resize: Annotated[
+        int | None, typer.Option(help="Measure again as prepared with --resize N.")
+    ] = None,
+    recode: Annotated[
+        str | None, typer.Option(help="Measure again as prepared with --recode jpeg:95.")
+    ] = None,
+    crop: Annotated[str, typer.Option(help="none, or boxes.")] = "none",
+    margin: Annotated[float, typer.Option(help="Share of the box added around it.")] = 0.3,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Images of each label that are decoded; 0 for all.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the draw and of the bootstrap.")] = 0,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
+    ] = 1000,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what gives the label away besides the face, and what preparation leaves of it.
+
+    Without --resize, --recode or --crop, the preparation that the shortcuts ask for is measured.
+    """
+    from clare.cli.views.console import progress_bar
+    from clare.pipeline.checks.audit import audit as measure
+    from clare.pipeline.datasets.audit_selection import select_audited
+    from clare.pipeline.images.prepare import ImageSettings
+
+    asked = resize is not None or recode is not None or crop != "none"
+    settings = ImageSettings(resize, recode, crop, margin) if asked else None
+    selected = select_audited(
+        subset, manifest or [], manifests, root or [], real or [], fake or [], pools=reals
+    )
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(title: str, done: int, total: int) -> None:
+            if title not in tasks:
+                tasks[title] = bar.add_task(title, total=total)
+            bar.update(tasks[title], completed=done)
+
+        report = measure(
+            selected, settings, limit=limit, seed=seed, resamples=resamples, progress=progress
+        )
+    if json_:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        _print(report)
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    from clare.cli.views.console import console, table
+    from clare.pipeline.checks.advice import TITLES, options_of
+
+    counts = [
+        (
+            row["split"] or "none",
+            ("real", "fake")[row["label"]],
+            row["images"],
+            row["videos"] or "–",
+            row["identities"] or "–",
+        )
+        for row in report["counts"]
+    ]
+    heads = ("split", "label", "images", "videos", "identities")
+    console.print(table(", ".join(report["subsets"]), heads, counts, left=2))
+    prepared = options_of(report["prepared"]) or "no preparation"
+    rows = [
+        (title, *(_cell(report["shortcuts"][name][when]) for when in ("before", "after")))
+        for name, title in TITLES.items()
+        if name in report["shortcuts"]
+    ]
+    console.print(table("\nAUC of one fact alone, 95 % interval", ("", "as it is", prepared), rows))
+    pixels = report["pixels"]
+    console.print(
+        f"Laplacian energy and bytes of prepared pictures: of {pixels['images']} of "
+        f"{pixels['of']} images, squashed to {pixels['side']} pixels",
+        style="dim",
+    )
+    console.print()
+    for line in report["remarks"]:
+        console.print(f"- {line}")
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "–"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f}  {figure['low']:.2f}–{figure['high']:.2f}"

@@ -1,0 +1,84 @@
+"""`clare manifest import-json`: a manifest from an official list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_json(
+    file: Annotated[Path, typer.Argument(help="A list of DeepfakeBench or DF40.")],
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DIR or NAME=DIR: folders to look in, all for every file. "
+            "Else CLARE_ROOT, CLARE_ROOT_NAME."
+        ),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(help="Name of the subset. [default: the registry's, or the list's]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The CSV to write. [default: MANIFESTS/SUBSET.csv, if new]")
+    ] = None,
+    manifests: Annotated[
+        Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests.")
+    ] = Path("data_manifests"),
+    compression: Annotated[
+        str | None, typer.Option(help="raw, c23 or c40, where the list has them. [default: c23]")
+    ] = None,
+    resplit: Annotated[
+        bool,
+        typer.Option("--resplit", help="Assign new splits; repairs a val or train that is tested."),
+    ] = False,
+    with_reals: Annotated[
+        bool,
+        typer.Option("--with-reals", help="Also take reals that belong to a shared pool."),
+    ] = False,
+) -> None:
+    """Turn a DeepfakeBench or DF40 JSON list into a manifest, its files found on this disk."""
+    import os
+
+    from clare.cli.views.console import console, progress_bar, table
+    from clare.errors import InputError
+    from clare.pipeline.manifests.csv_io import manifest_name, write_manifest
+    from clare.pipeline.manifests.roots import Roots
+    from clare.pipeline.official_lists.importer import SIDES, import_list
+
+    with progress_bar() as bar:
+        task = bar.add_task("finding files", total=None)
+        imported = import_list(
+            file,
+            Roots.from_options(root or [], os.environ),
+            subset=subset or (manifest_name(out) if out else None),
+            compression=compression,
+            resplit=resplit,
+            with_reals=with_reals,
+            folder=manifests,
+            progress=lambda done, total: bar.update(
+                task, description="reading headers", completed=done, total=total
+            ),
+        )
+    target = out or manifests / f"{imported.manifest.name}.csv"
+    if out is None and target.exists():
+        raise InputError(f"{target} is there already: name another with --subset, or it with --out")
+    write_manifest(imported.manifest, target)
+    rows = [
+        (
+            SIDES[one.label] + ("" if one.kept else " (left to their pool)"),
+            one.videos,
+            one.files,
+            one.found,
+            f"{one.found / max(one.files, 1):.1%}",
+        )
+        for one in imported.resolutions
+    ]
+    console.print(table(file.name, ("label", "videos", "files", "on disk", ""), rows))
+    console.print()
+    console.print(table(None, ("split", "real", "fake"), imported.counts()))
+    for line in imported.remarks:
+        console.print(f"- {line}")
+    console.print(f"{target}: {len(imported.manifest.samples)} images")

@@ -1,0 +1,119 @@
+"""`clare predict`: both stages on images of one's own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clare.inference.predictor import LiveDetector, Verdict
+    from clare.pipeline.extraction.direct import LiveImage
+
+WEIGHTS = "Where weights are, if not where they were"
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write a CSV here. [default: a table in the terminal]")
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a picture an image: its LaRE map, and where the attention looked."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    sd_model: Annotated[
+        str | None, typer.Option(help="A hub id or a local folder.", rich_help_panel=WEIGHTS)
+    ] = None,
+    sd_revision: Annotated[
+        str | None, typer.Option(help="Revision on the hub.", rich_help_panel=WEIGHTS)
+    ] = None,
+    clip_model: Annotated[
+        str | None,
+        typer.Option(help="A name of open_clip or a local folder.", rich_help_panel=WEIGHTS),
+    ] = None,
+    clip_weights: Annotated[
+        str | None, typer.Option(help="A tag or a local file.", rich_help_panel=WEIGHTS)
+    ] = None,
+) -> None:
+    """Judge images with a run: extract their features as it was trained, and score them."""
+    from clare.cli.places import prepare_file, prepare_folder
+    from clare.cli.views.console import messages, progress_bar
+    from clare.inference.predictor import LiveDetector
+    from clare.pipeline.extraction.direct import list_images
+
+    paths = list_images(images)
+    # Before the models run, which may take hours.
+    if out is not None:
+        prepare_file(out, "--out")
+    if explain is not None:
+        prepare_folder(explain, "--explain")
+    overrides = {
+        "lare": {"model": sd_model, "revision": sd_revision},
+        "clip": {"model": clip_model, "weights": clip_weights},
+    }
+    detector = LiveDetector(run, device, overrides)
+    for remark in detector.remarks:
+        messages.print(remark)
+    verdicts = []
+    with progress_bar() as bar:
+        task = bar.add_task("judging", total=len(paths))
+        for verdict, image in detector.detect(paths):
+            verdicts.append(verdict)
+            bar.advance(task)
+            if explain is not None and verdict.margin is not None:
+                _explain(detector, verdict, image, explain)
+    _show(verdicts, detector, out)
+    if any(verdict.margin is None for verdict in verdicts):
+        raise typer.Exit(3)
+
+
+def _explain(detector: LiveDetector, verdict: Verdict, image: LiveImage, folder: Path) -> None:
+    from clare.heads.evaluation.evaluate import CONTROL
+    from clare.heads.evaluation.explain import plot_explanation
+
+    assert image.picture is not None
+    # Two folders may hold files of one name.
+    place = hashlib.sha256(str(verdict.path).encode()).hexdigest()[:8]
+    target = folder / f"{verdict.path.stem}-{place}.png"
+    title = f"{verdict.path.name}: {verdict.verdict}, p(fake) {verdict.score:.3f}"
+    title += f"\nfake from {detector.even:.3f} on"
+    if detector.run.record.config.shuffle_labels:
+        title += f"\n{CONTROL}"
+    plot_explanation(
+        detector.run.detector, image.features, image.picture, title, target, detector.timesteps
+    )
+
+
+def _show(verdicts: Sequence[Verdict], detector: LiveDetector, out: Path | None) -> None:
+    from clare.cli.views.console import console, table
+
+    threshold = detector.run.threshold
+    rows = [(v.path, v.score, v.margin, v.verdict) for v in verdicts]
+    if out is not None:
+        # A row alone says what its verdict hangs on, wherever the file goes.
+        same = (threshold, "; ".join(detector.remarks))
+        with out.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("path", "score", "margin", "verdict", "threshold", "remarks"))
+            for row in rows:
+                writer.writerow(["" if cell is None else cell for cell in (*row, *same)])
+        console.print(f"{out}: {len(rows)} images")
+        return
+    shown = [
+        (path, verdict, *("-" if value is None else f"{value:.4f}" for value in (score, margin)))
+        for path, score, margin, verdict in rows
+    ]
+    console.print(table(None, ("image", "verdict", "p(fake)", "margin"), shown, left=2))
+    console.print(
+        f"fake from p(fake) {detector.even:.4f} on, a margin of {threshold:.4f}, which was chosen "
+        "on validation"
+    )

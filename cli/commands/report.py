@@ -1,0 +1,29 @@
+"""`clare report`: the page that a run, several runs or a sweep end with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs, or the folder of one sweep.")
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where the feature store is now. [default: where it was]"),
+    ] = None,
+) -> None:
+    """Write one self-contained page: answer, figures, images, cost and settings."""
+    from clare.cli.views.console import console, messages
+    from clare.heads.report.write import write_report
+    from clare.wording import size
+
+    page = write_report(runs, out, store)
+    for warning in page.warnings:
+        messages.print(warning, style="yellow")
+    console.print(f"{out}: {size(out.stat().st_size)}")

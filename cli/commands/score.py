@@ -1,0 +1,87 @@
+"""`clare score`: the figures of any detector's scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="A CSV with a column of labels and one of scores.")],
+    label: Annotated[str, typer.Option(help="Column: 0 or real, 1 or fake.")] = "label",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="Column: probability of fake, or any number that rises with it. "
+            "[default: margin if there, else score]"
+        ),
+    ] = None,
+    read_as: Annotated[
+        str | None,
+        typer.Option(
+            help="What the scores are: probability, margin (a logit: fake above 0) or number "
+            "(they rank alone). [default: probability if all lie in 0 to 1, else number; "
+            "margin in a column of this name]"
+        ),
+    ] = None,
+    subset: Annotated[str, typer.Option(help="Column, if there.")] = "subset",
+    video: Annotated[str, typer.Option(help="Column, if there.")] = "video",
+    reals: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets whose reals stand beside fakes that have none, comma-separated. "
+            "[default: all subsets of reals alone]"
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Value of the score's column from which on a row is called fake. "
+            "[default: even odds; none for numbers]"
+        ),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
+    ] = 1000,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure any detector's scores, as `clare evaluate` measures a run's."""
+    from clare.cli.lists import read_choice, split_names
+    from clare.cli.views.console import show_progress
+    from clare.cli.views.figures import print_aside, print_report, print_scores
+    from clare.errors import InputError
+    from clare.heads.evaluation.compare import read_aside
+    from clare.heads.metrics.by_subset import measure_subsets
+    from clare.heads.metrics.predictions import Scale, read_predictions
+
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"--threshold can't be {threshold}: it is a value of the scores")
+    scale: Scale | None = read_choice("--read-as", read_as, Scale)
+    aside = read_aside(file)
+    with show_progress("reading") as show:
+        # Names of samples are not needed, and those of a million rows fill much memory.
+        predictions = read_predictions(
+            file, label=label, score=score, subset=subset, video=video, sample=None, read_as=scale
+        )
+        report = measure_subsets(
+            predictions,
+            predictions.even if threshold is None else threshold,
+            reals=split_names(reals),
+            aside=aside,
+            resamples=resamples,
+            progress=show,
+        )
+    report = {
+        "scores": {"column": predictions.column, "read_as": predictions.scale},
+        **report,
+    }
+    if json_:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        print_report(report)
+        print_aside(report)
+        print_scores(report)

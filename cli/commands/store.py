@@ -1,0 +1,123 @@
+"""`clare store`: look into a feature store, check it, take it along."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The feature store.", no_args_is_help=True, rich_markup_mode="markdown")
+
+StorePath = Annotated[
+    Path, typer.Argument(envvar="CLARE_STORE", help="The store's folder.", show_default=True)
+]
+DEFAULT_STORE = Path("features.zarr")
+
+
+@app.command()
+def info(
+    store: StorePath = DEFAULT_STORE,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in a store: subsets, rows, features, failures and sizes."""
+    from clare.cli.views.store import print_info
+    from clare.store.feature_store import open_store
+    from clare.store.info import store_info
+
+    found = store_info(open_store(store))
+    if json_:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        print_info(store, found)
+
+
+@app.command()
+def verify(
+    store: StorePath = DEFAULT_STORE,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Queue what is damaged for the next extraction.")
+    ] = False,
+) -> None:
+    """Read every byte of a store and compare it with its checksum."""
+    from clare.cli.views.console import console, progress_bar, table
+    from clare.store.maintenance.repair import repair_store
+    from clare.store.maintenance.verify import verify_store
+
+    with progress_bar() as bar:
+        task = bar.add_task("verifying", total=None)
+        problems = verify_store(
+            store, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if not problems:
+        console.print(f"{store}: every byte is as it was written")
+        return
+    console.print(table(None, ("where", "what"), [(p.where, p.what) for p in problems], left=2))
+    if not repair:
+        found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        console.print(f"{found}; mend with `clare store verify {store} --repair`")
+        raise typer.Exit(1)
+    for line in repair_store(store, problems):
+        console.print(line)
+
+
+@app.command()
+def stats(
+    store: StorePath = DEFAULT_STORE,
+    subset: Annotated[str | None, typer.Option(help="Only this subset.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, every channel.")] = False,
+) -> None:
+    """Show the mean, deviation, outliers and NaN share of every field, over its channels."""
+    from clare.cli.views.store import print_statistics
+    from clare.store.feature_store import open_store
+    from clare.store.statistics import store_statistics
+
+    found = store_statistics(open_store(store), subset=subset)
+    if json_:
+        typer.echo(json.dumps(found))
+    else:
+        print_statistics(found)
+
+
+@app.command("export")
+def export(
+    subset: Annotated[str, typer.Option(help="The subset to export.")],
+    out: Annotated[Path, typer.Option(help="The HDF5 file to write.")],
+    store: StorePath = DEFAULT_STORE,
+    features: Annotated[
+        str | None, typer.Option(help="Only these fingerprints: lare=DIGEST,clip=DIGEST.")
+    ] = None,
+) -> None:
+    """Write one subset, index included, as one HDF5 file."""
+    from clare.cli.views.console import console
+    from clare.store.export import export_hdf5
+    from clare.store.feature_store import open_store
+    from clare.wording import size
+
+    export_hdf5(open_store(store), subset, out, digests=_digests(features))
+    console.print(f"{out}: {size(out.stat().st_size)}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="An HDF5 file that `clare store export` wrote.")],
+    store: Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The store.")] = DEFAULT_STORE,
+) -> None:
+    """Bring an exported subset into a store; the store is made if it is not there."""
+    from clare.cli.views.console import console
+    from clare.store.export import import_hdf5
+
+    subset = import_hdf5(store, file)
+    console.print(f"{store}: {subset} is in")
+
+
+def _digests(text: str | None) -> dict[str, str] | None:
+    from clare.errors import InputError
+
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name and digest for name, _, digest in pairs):
+        raise InputError(f"--features {text} is not of the form lare=DIGEST,clip=DIGEST")
+    return {name: digest for name, _, digest in pairs}

@@ -1,0 +1,101 @@
+"""What `clare manifest` shows: the build, the status table, and the findings of a check."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from clare.cli.views.console import console, table
+from clare.pipeline.checks.status import list_status
+from clare.pipeline.datasets.registry import load_registry
+from clare.pipeline.manifests.validation import name_rows
+from clare.wording import counted
+
+if TYPE_CHECKING:
+    from clare.pipeline.checks.check import Finding
+    from clare.pipeline.checks.status import SubsetStatus
+    from clare.pipeline.datasets.build import BuiltDataset
+
+SPLITS = ("train", "val", "test", "none")
+SHOWN_FOLDERS = 20
+
+
+def show_status(found: Sequence[SubsetStatus]) -> None:
+    """The table of subsets; absent ones of which nothing is known share one line."""
+    listed = [one for one in found if one.state != "absent" or one.remarks]
+    rows = [
+        (
+            one.id,
+            one.state,
+            " ".join(f"{domain} {number:,}" for domain, number in one.domains().items()),
+            one.reals or "-",
+            *(f"{one.rows(split):,}" for split in SPLITS),
+        )
+        for one in listed
+    ]
+    if rows:
+        columns = ("subset", "state", "domains", "reals", "train", "val", "test", "no split")
+        console.print(table(None, columns, rows, left=4))
+    remarks: dict[str, list[str]] = {}
+    for one in listed:
+        missing = [f"reals {pool} are not built" for pool, there in one.pools.items() if not there]
+        for remark in (*one.remarks, *missing):
+            remarks.setdefault(remark, []).append(one.id)
+    for remark, names in remarks.items():
+        console.print(f"{', '.join(names)}: {remark}", soft_wrap=True)
+    absent = [one.id for one in found if one.state == "absent" and not one.remarks]
+    if absent:
+        console.print(f"absent: {', '.join(absent)}", soft_wrap=True)
+
+
+def show_build(
+    built: BuiltDataset, refused: Mapping[str, str], dataset: str, manifests: Path
+) -> None:
+    """The status of what was built, and every file that became no row, by folder."""
+    status = list_status(load_registry(manifests), manifests)
+    show_status([one for one in status if one.id in built.subsets])
+    for name, reason in refused.items():
+        console.print(f"{name}: not written: {reason}", soft_wrap=True)
+    left = built.leftovers
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(left.ignored.items()))
+    if kinds:
+        console.print(f"left out by design: {kinds}", soft_wrap=True)
+    if left.unmatched:
+        where = f"; all in {manifests / dataset}.unmatched.txt" if built.complete else ""
+        console.print(
+            f"{counted(len(left.unmatched), 'file')} matched nothing{where}:", soft_wrap=True
+        )
+        for line in _by_folder(left.unmatched):
+            console.print(f"  {line}", soft_wrap=True)
+    written = len(built.subsets) - len(refused)
+    console.print(
+        f"{manifests}: {counted(written, 'manifest')}, {counted(built.rows, 'row')}", soft_wrap=True
+    )
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """One line a finding, its first rows named and the others counted."""
+    for finding in findings:
+        kind = ("FAILED ", "red") if finding.gate else "warning"
+        rows = f": {name_rows(finding.rows)}" if finding.rows else ""
+        said = f" {finding.subset}: {finding.what}{rows}"
+        console.print(Text.assemble(kind, said), soft_wrap=True)
+    gates = sum(finding.gate for finding in findings)
+    console.print(f"{counted(gates, 'gate')} failed, {counted(len(findings) - gates, 'warning')}")
+
+
+def _by_folder(unmatched: Iterable[tuple[str, str, str]]) -> list[str]:
+    groups: Counter[tuple[str, str, str]] = Counter()
+    for root, path, reason in unmatched:
+        groups[root, path.rpartition("/")[0] or ".", reason] += 1
+    lines = [
+        f"{root}: {folder}: {counted(number, 'file')}, {reason}"
+        for (root, folder, reason), number in groups.most_common(SHOWN_FOLDERS)
+    ]
+    if len(groups) > SHOWN_FOLDERS:
+        lines.append(f"and {len(groups) - SHOWN_FOLDERS} folders more")
+    return lines

@@ -1,0 +1,1 @@
+"""Tests of finished runs on rows that they have never seen."""

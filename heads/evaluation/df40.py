@@ -1,0 +1,264 @@
+"""DF40's own way of measuring, to compare with its published table: never for our own figures.
+
+Source: the code of https://github.com/YZY-stack/DF40 (its frames, its lists, its ``metrics``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from clare.heads.evaluation.evaluate import CONTROL, score_rows
+from clare.heads.evaluation.targets import choose_targets
+from clare.heads.metrics.by_subset import Progress
+from clare.heads.metrics.predictions import Predictions, evaluation_sets
+from clare.heads.runs.run import open_with_store
+from clare.protocol import Protocol, read_protocol, split_name
+from clare.store.index import Row
+
+REPORT = "df40_metrics.json"
+PROTOCOL = "joint"
+"""The protocol of the published table."""
+
+FRAMES = 8
+"""Of each video, as their configuration of CLIP tests."""
+
+POOLED = ("FS", "FR", "EFS")
+"""Categories whose methods are one list for each domain."""
+
+WRONG = (
+    "frames are the first 8 of each video, not spread over it: their step is 8 // 8 = 1",
+    "all methods of a category are pooled into one list, so a method that is easy hides one that "
+    "is hard, and fakes outnumber reals many times",
+    "video AUC groups frames by the name of their folder alone, across methods and labels: videos "
+    "of one name become one, and a method without video folders becomes two groups",
+    "a group of fakes and reals counts as real, since its label is int(mean)",
+    "where no fake group is left, their video AUC is the frame AUC",
+)
+"""What is wrong with it, and repeated here."""
+
+UNLIKE = (
+    "their frames are in the order of their lists, which no file tells; here in the order of their "
+    "numbers",
+    "an image that they can't read becomes the first of the list, label included; here it is left "
+    "out",
+    "they chose checkpoints on test lists; a run of CLaRE was chosen on validation",
+)
+"""What is not repeated."""
+
+PUBLISHED: Mapping[str, Mapping[str, float]] = {
+    "Xception": {"FSAll_cdf": 0.752, "FRAll_cdf": 0.831, "EFSAll_cdf": 0.681, "unknown": 0.606},
+    "CLIP-base": {"FSAll_cdf": 0.915, "FRAll_cdf": 0.926, "EFSAll_cdf": 0.843, "unknown": 0.788},
+    "CLIP-large": {"FSAll_cdf": 0.942, "FRAll_cdf": 0.896, "EFSAll_cdf": 0.858, "unknown": 0.898},
+}
+"""Frame AUC of DF40's table 6, trained on all of it in FF++; ``unknown``: the mean of the nine."""
+
+METHODS = "p1-ff"
+"""The protocol whose trainings are the methods of each pooled category."""
+
+
+def measure_as_df40(
+    run: Path | str,
+    store: Path | str | None = None,
+    protocol: str = PROTOCOL,
+    *,
+    elsewhere: Path | str | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score a protocol's tests with DF40's frames, lists and grouping.
+
+    Written is ``df40_metrics.json``; the run's own figures stay as they are.
+
+    Args:
+        run: its folder.
+        store: the store; the run's own if left out.
+        protocol: whose tests.
+        elsewhere: the store where the run's own is gone and none is named.
+        device: a torch device.
+        progress: called while rows are scored.
+
+    Returns:
+        ``run``, ``control``, ``store``, ``protocol``, ``absent``; ``lists``: by name ``real``,
+        ``fake``, ``frame_auc``, ``video_auc``, ``groups``, ``mixed`` (groups of both labels),
+        ``pool`` and ``sets`` (the protocol's that are in it); ``unknown``: the mean frame AUC of
+        lists that are no pool; ``wrong``, ``unlike``; ``published`` and ``unpublished``, see
+        `choose_published`.
+
+    Raises:
+        InputError: see `choose_targets`.
+        StoreError: see `choose_targets`.
+    """
+    opened, source = open_with_store(run, store, elsewhere)
+    tests = read_protocol(split_name(protocol)[0])
+    unseen = choose_targets(opened, source, tests, frames=FRAMES, sampling="first_n")
+    margins = score_rows(opened.detector, unseen, device=device, progress=progress)
+    rows = [row for _, row in unseen.rows()]
+    predictions = Predictions.of_rows(rows, margins, unseen.groups(), unseen.beside)
+    measured = measure_lists(predictions, rows, tests)
+    figures, why = choose_published(opened.record.config.protocol, tests, measured["lists"])
+    report = {
+        "run": opened.path.name,
+        "control": CONTROL if opened.record.config.shuffle_labels else None,
+        "store": str(source.path),
+        "protocol": protocol,
+        "absent": dict(unseen.absent),
+        **measured,
+        "wrong": list(WRONG),
+        "unlike": list(UNLIKE),
+        "published": figures,
+        "unpublished": why,
+    }
+    text = json.dumps(report, indent=2, allow_nan=False)
+    (opened.path / REPORT).write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table that stands beside the published one.
+
+    Args:
+        name: of the list, or of the mean over the lists that are no pool.
+        figures: of the list; the mean has ``frame_auc`` alone.
+        published: frame AUC by system, None where there is none to compare.
+    """
+
+    name: str
+    figures: Mapping[str, Any]
+    published: Mapping[str, float | None]
+
+
+def lines_of(report: Mapping[str, Any]) -> list[Line]:
+    """The lines of a report's table; see `measure_as_df40`."""
+
+    def beside(name: str) -> dict[str, float | None]:
+        return {system: found.get(name) for system, found in report["published"].items()}
+
+    lines = [Line(name, found, beside(name)) for name, found in report["lists"].items()]
+    if report["unknown"] is not None:
+        count = sum(not found["pool"] for found in report["lists"].values())
+        mean = {"frame_auc": report["unknown"]}
+        lines.append(Line(f"mean of {count} unknown", mean, beside("unknown")))
+    return lines
+
+
+def choose_published(
+    trained_by: str | None, tests: Protocol, lists: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, dict[str, float]], str]:
+    """The published figures that stand beside the same training and the same lists.
+
+    Args:
+        trained_by: the run's protocol, if any.
+        tests: the protocol of the tests.
+        lists: of `measure_lists`.
+
+    Returns:
+        Those of `PUBLISHED` that can be compared, and why others can't; empty if all can.
+    """
+    none: dict[str, dict[str, float]] = {system: {} for system in PUBLISHED}
+    if trained_by != PROTOCOL:
+        by = f"protocol {trained_by}" if trained_by else "no protocol"
+        return none, (
+            f"no published figures: the run was trained by {by}, theirs on all of DF40 in FF++ "
+            f"(protocol {PROTOCOL})"
+        )
+    mine = {target.name: target for target in tests.targets}
+    theirs = {target.name: target for target in read_protocol(PROTOCOL).targets}
+    wanted = {
+        f"{key.upper()}All_cdf": {f"{fake}_cdf" for fake in training.fakes}
+        for key, training in read_protocol(METHODS).trainings.items()
+    }
+    wanted["unknown"] = set(theirs).difference(*wanted.values())
+    found = {name: set(one["sets"]) for name, one in lists.items() if one["pool"]}
+    found["unknown"] = {n for one in lists.values() if not one["pool"] for n in one["sets"]}
+    same = {
+        name
+        for name, sets in wanted.items()
+        if found.get(name) == sets and all(mine[one] == theirs[one] for one in sets)
+    }
+    shown = {
+        system: {name: value for name, value in values.items() if name in same}
+        for system, values in PUBLISHED.items()
+    }
+    unlike = ", ".join(name for name in wanted if name not in same)
+    why = f"no published figures of {unlike}: not the sets of protocol {PROTOCOL}" if unlike else ""
+    return shown, why
+
+
+def measure_lists(
+    predictions: Predictions, rows: Sequence[Row], protocol: Protocol
+) -> dict[str, Any]:
+    """The lists' figures; see `measure_as_df40`.
+
+    Args:
+        predictions: of the protocol's sets.
+        rows: (N,) theirs, which name the folders.
+        protocol: says which domain a set is of.
+    """
+    domains = {target.name: target.domain for target in protocol.targets if target.reals}
+    pooled: dict[str, list[str]] = {}
+    sets = evaluation_sets(predictions)
+    for name, places in sets.items():
+        kind = str(predictions.category[places][predictions.label[places] == 1][0])
+        is_pool = kind in POOLED and domains.get(name)
+        pooled.setdefault(f"{kind}All_{domains[name]}" if is_pool else name, []).append(name)
+    folders = np.array([_folder(row) for row in rows], str)
+    lists = {}
+    for name, members in pooled.items():
+        # Their lists hold the reals once for each method.
+        every = np.concatenate([sets[member] for member in members])
+        places, times = np.unique(every, return_counts=True)
+        label, score = predictions.label[places], predictions.score[places]
+        lists[name] = {
+            "real": int((label == 0).sum()),
+            "fake": int((label == 1).sum()),
+            **group_by_folder(folders[places], label, score, times),
+            "pool": name not in sets,
+            "sets": members,
+        }
+    unknown = [found["frame_auc"] for name, found in lists.items() if name in sets]
+    return {"lists": lists, "unknown": float(np.mean(unknown)) if unknown else None}
+
+
+def group_by_folder(
+    folders: NDArray[np.str_],
+    label: NDArray[np.int64],
+    score: NDArray[np.float64],
+    times: NDArray[np.int64] | None = None,
+) -> dict[str, Any]:
+    """Frame AUC, and the video AUC of groups that share a folder's name, as DF40's code has them.
+
+    Args:
+        folders: (N,) name of the folder that an image lies in.
+        label: (N,) 0 real, 1 fake; both occur.
+        score: (N,) p(fake).
+        times: (N,) how often a list has the image; once if left out.
+    """
+    times = np.ones(len(label), np.int64) if times is None else times
+    _, place = np.unique(folders, return_inverse=True)
+    count = np.bincount(place, times)
+    fakes = np.bincount(place, times * label)
+    group_label = (fakes / count).astype(int)
+    frame_auc = float(roc_auc_score(label, score, sample_weight=times))
+    both = len(np.unique(group_label)) == 2
+    video = (
+        roc_auc_score(group_label, np.bincount(place, times * score) / count) if both else frame_auc
+    )
+    return {
+        "frame_auc": frame_auc,
+        "video_auc": float(video),
+        "groups": len(count),
+        "mixed": int(((fakes > 0) & (fakes < count)).sum()),
+    }
+
+
+def _folder(row: Row) -> str:
+    return PurePosixPath(str(row.columns.get("path") or row.sample_id)).parent.name

@@ -1,0 +1,1 @@
+"""Scores to figures: predictions, rank metrics, intervals, plots."""

@@ -1,0 +1,303 @@
+"""A detector's scores for the rows that it was shown, and the CSV file that holds them.
+
+Any CSV with a label and a score column is accepted, so that other people's detectors are measured
+by the same code.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clare.errors import InputError
+from clare.heads.data.leakage import ties_of
+from clare.heads.metrics.score_csv import read_columns
+
+if TYPE_CHECKING:
+    from clare.store.index import Row
+
+COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video", "cluster")
+BESIDE = "beside"
+"""Columns of the file that `write_predictions` makes; `BESIDE` holds ``Predictions.beside``."""
+
+Scale = Literal["margin", "probability", "number"]
+"""What scores are: logits of fake less real, probabilities of fake, or numbers that only rank."""
+
+ROUNDING = 1e-5
+"""How far outside 0 to 1 a probability may lie: a softmax in float32 rounds."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of N rows, as arrays of length N.
+
+    Args:
+        sample_id: text; unique in its subset, or empty where unknown.
+        subset: text; empty where unknown.
+        category: text, the kind of generation; empty where unknown.
+        label: int64, 0 real, 1 fake.
+        margin: float64, what ranks and what a threshold is compared with: logit of fake minus
+            logit of real. In a file of probabilities or plain numbers, those.
+        video: text, ``subset/video``; empty where a row is no frame of a video.
+        cluster: text, what a bootstrap draws: the video, else the first identity, else the row.
+        scale: what ``margin`` holds.
+        column: what ``margin`` is called in its file.
+        beside: by subset that has fakes alone, the subsets whose reals stand beside it, where that
+            is settled.
+
+    Raises:
+        InputError: a label is not 0 or 1, or a margin is not a finite number.
+    """
+
+    sample_id: NDArray[np.str_]
+    subset: NDArray[np.str_]
+    category: NDArray[np.str_]
+    label: NDArray[np.int64]
+    margin: NDArray[np.float64]
+    video: NDArray[np.str_]
+    cluster: NDArray[np.str_]
+    scale: Scale = "margin"
+    column: str = "margin"
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wrong = int(np.sum((self.label != 0) & (self.label != 1)))
+        if wrong:
+            raise InputError(f"{wrong} of {len(self)} rows have a label that is not 0 or 1")
+        wrong = int(np.sum(~np.isfinite(self.margin)))
+        if wrong:
+            raise InputError(
+                f"{wrong} of {len(self)} scores are not finite numbers; "
+                "leave these rows out, or find out why the detector can't score them"
+            )
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Sequence[Row],
+        margin: NDArray[np.floating],
+        subsets: Sequence[str] | None = None,
+        beside: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Predictions:
+        """The predictions for rows of a store.
+
+        Args:
+            rows: rows whose columns hold ``label`` and ``subset``.
+            margin: (N,) their margins.
+            subsets: what each row's subset is called here; as in its column if left out.
+            beside: see the class.
+        """
+        columns = [row.columns for row in rows]
+        ties = [dict(reversed(ties_of(row))) for row in rows]  # the first identity comes last
+        own = [str(c.get("subset", "")) for c in columns]
+        return cls(
+            sample_id=_texts(row.sample_id for row in rows),
+            subset=_texts(own if subsets is None else subsets),
+            category=_texts(str(c.get("category", "")) for c in columns),
+            label=np.array([c["label"] for c in columns], np.int64),
+            margin=np.asarray(margin, np.float64),
+            video=_texts(tie.get("video", "") for tie in ties),
+            cluster=_texts(
+                tie.get("video")
+                or (f"identity {tie['identity']}" if "identity" in tie else "")
+                or f"{subset}/{row.sample_id}"
+                for tie, subset, row in zip(ties, own, rows, strict=True)
+            ),
+            beside=dict(beside or {}),
+        )
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """The probability of fake, in float64: in float32 it is 1.0 from a margin of 17 on.
+
+        Of plain numbers there is none; they stay what they are.
+        """
+        if self.scale == "number":
+            return self.margin
+        if self.scale == "probability":
+            return np.clip(self.margin, 0.0, 1.0)
+        return np.exp(-np.logaddexp(0.0, -self.margin))
+
+    @property
+    def even(self) -> float | None:
+        """The margin at which real and fake are equally likely; unknown of plain numbers."""
+        return {"margin": 0.0, "probability": 0.5}.get(self.scale)
+
+    def take(self, which: NDArray) -> Predictions:
+        """The rows of a mask or of a list of places."""
+        kept = ("scale", "column", "beside")
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in kept}
+        return replace(self, **{name: values[which] for name, values in arrays.items()})
+
+
+def video_level(predictions: Predictions) -> Predictions | None:
+    """One row a video, its score the mean of its frames' scores.
+
+    The mean is kept as a margin, computed without rounding to 1.0 first, so that a threshold on
+    margins serves frames and videos alike.
+
+    Returns:
+        None where a row belongs to no video: a video-level figure would then mean little.
+    """
+    if not len(predictions) or (predictions.video == "").any():
+        return None
+    # A face swap may keep the name of the video that it was made from.
+    names = np.char.add(np.where(predictions.label == 1, "1", "0"), predictions.video)
+    _, first, video = np.unique(names, return_index=True, return_inverse=True)
+    frames = np.bincount(video)
+    one = predictions.take(first)
+    if predictions.scale != "margin":
+        mean = np.bincount(video, predictions.margin) / frames
+    else:
+        mean = _log_mean(video, frames, -np.logaddexp(0.0, -predictions.margin)) - _log_mean(
+            video, frames, -np.logaddexp(0.0, predictions.margin)
+        )
+    return replace(one, margin=mean, sample_id=one.video, cluster=one.video)
+
+
+def evaluation_sets(
+    predictions: Predictions, reals: Sequence[str] | None = None
+) -> dict[str, NDArray[np.int64]]:
+    """What each subset is measured on: its own rows, with reals beside them if it has none.
+
+    Args:
+        predictions: rows of several subsets.
+        reals: subsets whose real rows stand beside a subset that has fakes alone; by default those
+            of ``predictions.beside``, else all subsets that have reals alone.
+
+    Returns:
+        By name, for subsets that have fakes, the places of their rows. A file without subsets is
+        one set, ``all``.
+
+    Raises:
+        InputError: a named subset has no reals here.
+    """
+    is_real = predictions.label == 0
+    names = [str(name) for name in np.unique(predictions.subset)]
+    pure = [name for name in names if is_real[predictions.subset == name].all()]
+    settled = itertools.chain(*(predictions.beside.get(name, ()) for name in names))
+    for name in dict.fromkeys(settled if reals is None else reals):
+        if not (is_real & (predictions.subset == name)).any():
+            raise InputError(f"{name} has no real rows here; there are: {', '.join(names)}")
+    sets = {}
+    for name in names:
+        mine = predictions.subset == name
+        if not is_real[mine].all():
+            pools = predictions.beside.get(name, pure) if reals is None else reals
+            borrowed = is_real & np.isin(predictions.subset, list(pools))
+            chosen = mine if is_real[mine].any() else mine | borrowed
+            sets[name or "all"] = np.flatnonzero(chosen)
+    return sets
+
+
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """Write a CSV with `COLUMNS` and `BESIDE`; numbers keep all their digits."""
+    columns = {name: getattr(predictions, name).tolist() for name in COLUMNS}
+    pools = predictions.beside
+    columns[BESIDE] = ["|".join(pools.get(name, ())) for name in columns["subset"]]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def read_predictions(
+    path: Path,
+    *,
+    label: str = "label",
+    score: str | None = None,
+    subset: str = "subset",
+    video: str = "video",
+    sample: str | None = "sample_id",
+    category: str = "category",
+    read_as: Scale | None = None,
+) -> Predictions:
+    """Read a CSV of scores; the columns' names are given, all but label and score may be absent.
+
+    Labels are 0 or real, 1 or fake.
+
+    Args:
+        path: the file.
+        label: column of labels.
+        score: column of scores; ``margin`` where the file has one, else ``score``, if left out.
+        subset: column of subsets.
+        video: column of videos.
+        sample: column of names; none are read if None, which saves memory.
+        category: column of categories.
+        read_as: what the scores are. If left out, a column ``margin`` holds margins, scores that
+            all lie between 0 and 1 are probabilities, and others plain numbers: nothing tells
+            percents and cosines from logits.
+
+    Raises:
+        InputError: the file, a column or a cell is not usable.
+    """
+    texts = (subset, video, category, "cluster", BESIDE, *([sample] if sample else []))
+    found = read_columns(path, label, score, texts)
+    if not found.labels:
+        raise InputError(f"{path} has no rows")
+    margin = np.array(found.scores, np.float64)
+    empty = [""] * len(margin)
+    subsets, videos = found.texts.get(subset, empty), found.texts.get(video, empty)
+    namespaced = [_within(s, v) for s, v in zip(subsets, videos, strict=True)]
+    pools = found.texts.get(BESIDE, empty)
+    return Predictions(
+        sample_id=_texts(found.texts.get(sample or "", empty)),
+        subset=_texts(subsets),
+        category=_texts(found.texts.get(category, empty)),
+        label=np.array(found.labels, np.int64),
+        margin=margin,
+        video=_texts(namespaced),
+        cluster=_texts(
+            cluster or video or f"row {number}"
+            for number, (cluster, video) in enumerate(
+                zip(found.texts.get("cluster", empty), namespaced, strict=True)
+            )
+        ),
+        beside={s: tuple(t.split("|")) for s, t in zip(subsets, pools, strict=True) if t},
+        scale=_scale(path, found.score, margin, read_as),
+        column=found.score,
+    )
+
+
+def _scale(path: Path, column: str, margin: NDArray[np.float64], read_as: Scale | None) -> Scale:
+    outside = int(((margin < -ROUNDING) | (margin > 1 + ROUNDING)).sum())
+    if read_as == "probability" and outside:
+        raise InputError(
+            f"{path}: {outside} of {len(margin)} scores in {column} lie outside 0 to 1, so they "
+            "are no probabilities: read them as margin or number"
+        )
+    if read_as is not None:
+        return read_as
+    if column == "margin":
+        return "margin"
+    return "number" if outside else "probability"
+
+
+def _log_mean(
+    group: NDArray[np.int64], counts: NDArray[np.int64], logs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Logarithm of the mean of exp(logs) in each group."""
+    highest = np.full(len(counts), -np.inf)
+    np.maximum.at(highest, group, logs)
+    return highest + np.log(np.bincount(group, np.exp(logs - highest[group])) / counts)
+
+
+def _within(subset: str, video: str) -> str:
+    """A video's name with its subset before it, once."""
+    if not (subset and video) or video.startswith(f"{subset}/"):
+        return video
+    return f"{subset}/{video}"
+
+
+def _texts(values: Iterable[str]) -> NDArray[np.str_]:
+    return np.array(list(values), dtype=np.str_)

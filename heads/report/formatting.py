@@ -1,0 +1,54 @@
+"""Figures as a reader of a page meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clare.heads.report.blocks import MISSING, Cell
+
+Figure = Mapping[str, Any]
+"""``{"value", "low", "high", "n"}``, as an evaluation writes it."""
+
+NAMES = {
+    "auc": "AUC",
+    "ap": "AP",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "eer": "EER",
+    "tpr_at_fpr_1": "TPR at 1 % FPR",
+    "tpr_at_fpr_5": "TPR at 5 % FPR",
+    "ece": "ECE",
+    "accuracy_at_0.5": "accuracy at 0.5",
+}
+"""Headings of the figures, in the order in which they are read."""
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """A number with a fixed number of decimals; a dash where there is none."""
+    if value is None:
+        return MISSING
+    return f"{value:.{digits}f}".replace("-0.000", "0.000")
+
+
+def span(figure: Figure) -> str:
+    """The ends of a figure's interval; empty where it has none."""
+    if figure.get("low") is None:
+        return ""
+    return f"{figure['low']:.2f} to {figure['high']:.2f}"
+
+
+def figure_cell(figure: Figure | None, *, tinted: bool = False) -> Cell:
+    """A figure above its interval."""
+    if figure is None or figure.get("value") is None:
+        return Cell(MISSING)
+    value = float(figure["value"])
+    heat = max(-1.0, min(1.0, 2 * value - 1)) if tinted else None
+    return Cell(decimal(value), span(figure), value, heat)
+
+
+def said(figure: Figure, name: str = "AUC") -> str:
+    """A figure in a sentence: with its interval, or the lack of one."""
+    ends = f"95 % interval {span(figure)}" if span(figure) else "no interval"
+    return f"{name} {decimal(figure['value'])} ({ends})"

@@ -1,0 +1,209 @@
+"""What a run's folder and its store tell: read once, with what is missing said in words."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clare.errors import InputError, StoreError
+from clare.heads.evaluation.df40 import REPORT
+from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
+from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
+from clare.heads.report.stores import Part, Source, opening
+from clare.heads.runs.record import CONFIG, HISTORY, LOG, RunRecord, is_number, read_validation
+from clare.wording import listed
+
+_OF_DF40 = ("control", "store", "protocol", "absent", "lists", "unknown", "wrong", "unlike",
+            "published", "unpublished")  # fmt: skip
+"""What a page shows of ``df40_metrics.json``."""
+
+_OF_LIST = ("real", "fake", "frame_auc", "video_auc", "groups", "mixed", "pool")
+"""What it shows of each of ``lists``; all are numbers, or truth values."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finished run.
+
+    Args:
+        path: its folder.
+        record: its ``config.json``.
+        validation: its ``val_metrics.json``.
+        history: a record an epoch, as text.
+        test: its ``test_metrics.json``; None before an evaluation.
+        predictions: its ``test_predictions.csv``; None where there is none.
+        store: the store that it was trained on, or None where that was not found.
+        tested: the store of its test rows, or None; mostly the same.
+        missing: sentences about what could not be read.
+        as_df40: its ``df40_metrics.json``, if any.
+    """
+
+    path: Path
+    record: RunRecord
+    validation: Mapping[str, Any]
+    history: Sequence[Mapping[str, str]]
+    test: Mapping[str, Any] | None
+    predictions: Predictions | None
+    store: Source | None
+    tested: Source | None
+    missing: Sequence[str]
+    as_df40: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the page calls it."""
+        return self.path.absolute().name
+
+    @property
+    def detector(self) -> str:
+        """Its parts."""
+        return f"{self.record.config.fusion} + {self.record.config.classifier}"
+
+    @property
+    def trained_on(self) -> list[str]:
+        """The subsets of its fakes, pools of reals left out."""
+        return list(self.record.trained_on)
+
+    @property
+    def backbones(self) -> set[str]:
+        """CLaRE's own small models that its features come from: ``tiny``, ``mini`` or neither."""
+        made = self.record.extractors.values()
+        found = {one["fingerprint"]["settings"].get("backbone") for one in made}
+        return {str(name) for name in found - {None}}
+
+    def sets(self) -> dict[str, Predictions]:
+        """The rows that each subset was measured on."""
+        if self.predictions is None or self.test is None:
+            return {}
+        # Files of older evaluations name the pools in the report alone.
+        pools = None if self.predictions.beside else list(self.test.get("reals") or ()) or None
+        places = evaluation_sets(self.predictions, pools)
+        return {name: self.predictions.take(where) for name, where in places.items()}
+
+
+def read_findings(paths: Sequence[Path], store: Path | None = None) -> list[Finding]:
+    """Read runs' folders.
+
+    Args:
+        paths: the folders.
+        store: where their store is now; where it was if left out.
+
+    Raises:
+        InputError: one is no finished run, or a file in it is damaged.
+        StoreError: the named store is not there.
+    """
+    opened = opening(store)
+    return [_read_run(path, opened) for path in paths]
+
+
+def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
+    if not path.is_dir():
+        raise InputError(f"there is no run at {path}; `clare train-head` makes one")
+    record = RunRecord.read(path)
+    validation = read_validation(path)
+    test = _read(path / METRICS, "threshold", "resamples", "subsets", "categories", "macro")
+    trained_on = opened(record.store)
+    tested_on = opened(test.get("store", record.store)) if test else trained_on
+    missing = [one for one in (trained_on, tested_on) if isinstance(one, str)]
+    predictions = None
+    if test is not None and (path / PREDICTIONS).is_file():
+        predictions = read_predictions(path / PREDICTIONS)
+    elif test is not None:
+        protocol = f" --protocol {test['protocol']}" if test.get("protocol") else ""
+        missing.append(
+            f"{path / PREDICTIONS} is missing, so there are no curves and no single images: "
+            f"run `clare evaluate {path}{protocol}` again."
+        )
+    return Finding(
+        path=path,
+        record=record,
+        validation=validation,
+        history=_history(path),
+        test=test,
+        predictions=predictions,
+        store=None if isinstance(trained_on, str) else trained_on,
+        tested=None if isinstance(tested_on, str) else tested_on,
+        missing=tuple(dict.fromkeys(missing)),
+        as_df40=_read_as_df40(path / REPORT),
+    )
+
+
+def used_parts(findings: Sequence[Finding]) -> list[Part]:
+    """Each store once, with the subsets that runs were trained or tested on."""
+    used: dict[Source, set[str]] = {}
+    for one in findings:
+        if one.store is not None:
+            used.setdefault(one.store, set()).update(one.record.subsets)
+        if one.tested is not None and one.predictions is not None:
+            used.setdefault(one.tested, set()).update(_tested_subsets(one.tested, one.predictions))
+    return [(source, sorted(names & set(source.store.subsets()))) for source, names in used.items()]
+
+
+def _tested_subsets(source: Source, predictions: Predictions) -> set[str]:
+    """The groups of an evaluation, and the subsets that they are parts of."""
+    groups, places = np.unique(predictions.subset, return_index=True)
+    ids = predictions.sample_id[places].tolist()
+    subsets = set(groups.tolist())
+    for group, sample_id in zip(groups.tolist(), ids, strict=True):
+        # A subset that can't be read is named where its pictures would be.
+        with suppress(StoreError):
+            found = source.find(group, sample_id)
+            subsets |= {found[0]} if found else set()
+    return subsets
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, finished or not."""
+    return (path / CONFIG).is_file()
+
+
+def log_times(path: Path) -> tuple[float, float] | None:
+    """When a run's log begins and ends, in seconds of local time; None without a readable log."""
+    found = []
+    with suppress(OSError, UnicodeDecodeError):
+        for line in (path / LOG).read_text("utf-8").splitlines():
+            with suppress(ValueError):
+                found.append(time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")))
+    return (found[0], found[-1]) if found else None
+
+
+def _read(path: Path, *names: str) -> dict[str, Any] | None:
+    """A table in a file, which has these names; None without the file."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} can't be read: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it holds no table")
+    if lacking := [name for name in names if name not in found]:
+        raise InputError(f"{path} is damaged: there is no {listed(lacking)} in it")
+    return found
+
+
+def _read_as_df40(path: Path) -> dict[str, Any] | None:
+    found = _read(path, *_OF_DF40)
+    lists = found["lists"] if found else {}
+    if not isinstance(lists, dict):
+        raise InputError(f"{path} is damaged: its lists are no table")
+    for name, figures in lists.items():
+        known = figures if isinstance(figures, dict) else {}
+        wrong = [one for one in _OF_LIST if not is_number(known.get(one))]
+        if wrong:
+            raise InputError(f"{path} is damaged: {name} has no usable {listed(wrong)}")
+    return found
+
+
+def _history(path: Path) -> list[dict[str, str]]:
+    with suppress(OSError, UnicodeDecodeError), (path / HISTORY).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+    return []

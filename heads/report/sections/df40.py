@@ -1,0 +1,58 @@
+"""A run as DF40's code measures, beside its published table, with what is wrong with that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clare.heads.evaluation.df40 import lines_of
+from clare.heads.report.blocks import MISSING, Block, Cell, Items, Section, Table, Text
+from clare.heads.report.formatting import figure_cell
+from clare.heads.report.run_results import Finding
+
+
+def as_df40(findings: Sequence[Finding]) -> list[Section]:
+    """The section of the runs that were measured so; none where no run was."""
+    reports = {one.name: one.as_df40 for one in findings if one.as_df40 is not None}
+    if not reports:
+        return []
+    blocks: list[Block] = [
+        Text(
+            "Not figures to report as your own: they repeat what DF40's code does, to stand beside "
+            "its table 6.",
+            "warning",
+        )
+    ]
+    for name, report in reports.items():
+        blocks.append(_table(name, report))
+        notes = [f"store: {report['store']}", report["unpublished"]]
+        notes += [f"not tested, {absent}: {why}" for absent, why in report["absent"].items()]
+        blocks += [Text(f"{note[0].upper()}{note[1:]}.", "note") for note in notes if note]
+    for title, key in (
+        ("What is wrong with them:", "wrong"),
+        ("What is not as its authors have it:", "unlike"),
+    ):
+        said = dict.fromkeys(line for report in reports.values() for line in report[key])
+        blocks += [Text(title), Items(list(said))]
+    return [Section("df40", "As DF40's code measures", blocks)]
+
+
+def _table(name: str, report: Mapping[str, Any]) -> Table:
+    rows = []
+    for line in lines_of(report):
+        found = line.figures
+        counts = f"{found['real']:,} real, {found['fake']:,} fake" if "real" in found else ""
+        mixed = f"{found['mixed']:,} of both labels" if "mixed" in found else ""
+        rows.append(
+            [
+                Cell(line.name, counts),
+                figure_cell({"value": found["frame_auc"]}),
+                *(figure_cell({"value": value}) for value in line.published.values()),
+                figure_cell({"value": found.get("video_auc")}),
+                Cell(f"{found['groups']:,}", mixed, found["groups"]) if mixed else Cell(MISSING),
+            ]
+        )
+    published = [f"{system}, published" for system in report["published"]]
+    heads = ["list", "frame AUC", *published, "their video AUC", "groups"]
+    control = f" ({report['control']})" if report["control"] else ""
+    return Table(f"{name}, protocol {report['protocol']}{control}", heads, rows)

@@ -1,0 +1,205 @@
+"""Figures of the tested runs as tables, and what they stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clare.heads.evaluation.published import TABLES, published
+from clare.heads.metrics.by_subset import counted_in
+from clare.heads.report.answer import against_shortcut
+from clare.heads.report.blocks import Block, Cell, Heading, Plots, Section, Table, Text, row
+from clare.heads.report.formatting import NAMES, figure_cell
+from clare.heads.report.run_results import Finding
+from clare.heads.report.svg import roc_plot, score_plots
+from clare.wording import listed
+
+PANELS = 12
+"""Subsets whose scores are drawn."""
+
+SHORTCUTS = {
+    "format": "file format",
+    "size": "image size",
+    "bytes": "file bytes",
+    "laplacian": "Laplacian energy",
+    "jpeg_size": "size as JPEG",
+}
+
+
+def results(findings: Sequence[Finding]) -> Section:
+    """Figures with intervals, and curves, of every run."""
+    blocks: list[Block] = []
+    for finding in findings:
+        if len(findings) > 1:
+            blocks.append(Heading(f"{finding.name}: {finding.detector}"))
+        blocks += _of_run(finding)
+    return Section("results", "Results on unseen rows", blocks)
+
+
+def matrix(findings: Sequence[Finding]) -> Section:
+    """AUC of several runs, a row each, on every subset that one of them was tested on."""
+    tested = [one for one in findings if one.test is not None]
+    found = {name for one in tested for name in (one.test or {})["subsets"]}
+    # First what the runs were trained on: then the diagonal is the easy part.
+    own = dict.fromkeys(name for one in tested for name in one.trained_on)
+    columns = [name for name in own if name in found] + sorted(found - set(own))
+    rows = []
+    for one in tested:
+        subsets = (one.test or {})["subsets"]
+        cells = [
+            figure_cell(subsets[n]["frame"]["auc"] if n in subsets else None, tinted=True)
+            for n in columns
+        ]
+        rows.append([Cell(one.name, under=f"on {', '.join(one.trained_on)}"), *cells])
+    blocks: list[Block] = [
+        Table("AUC: trained on (rows), tested on (columns)", ["run", *columns], rows),
+        Text("Blue is above chance, red below; the paler, the nearer to 0.5.", "note"),
+    ]
+    untested = [one.name for one in findings if one.test is None]
+    if untested:
+        blocks.append(Text(f"Not tested yet: {listed(untested)}.", "note"))
+    return Section("matrix", "Train × test", blocks)
+
+
+def shortcuts(findings: Sequence[Finding]) -> list[Block]:
+    """What a detector must beat: AUC of each shortcut beside each run's."""
+    blocks: list[Block] = []
+    for finding in findings:
+        test = finding.test or {}
+        measured = test.get("baselines")
+        protocol = f" --protocol {test['protocol']}" if test.get("protocol") else ""
+        which = f" of {finding.name}" if len(findings) > 1 else ""
+        if not measured:
+            blocks.append(
+                Text(
+                    f"What format, size, bytes and plain pixel statistics alone tell about the "
+                    f"test rows{which} was not measured: run `clare evaluate {finding.path}"
+                    f"{protocol} --baselines`."
+                )
+            )
+            continue
+        rows = [
+            [
+                Cell(name),
+                figure_cell(test["subsets"][name]["frame"]["auc"]),
+                *(figure_cell(found.get(shortcut)) for shortcut in SHORTCUTS),
+                Cell(against_shortcut(test, name)),
+            ]
+            for name, found in measured["subsets"].items()
+        ]
+        columns = ["subset", "detector", *SHORTCUTS.values(), "beats the best shortcut?"]
+        blocks.append(Table(f"AUC{which} and of what it must beat, on test rows", columns, rows))
+        source = measured.get("pixels_from")
+        blocks.append(
+            Text(
+                "A number counts in whichever direction it tells more, so its AUC is at least "
+                "0.5; that of the format may fall a little below, as it is judged on rows that it "
+                "was not learned from. “Yes” needs the lower end of the detector's interval above "
+                "the best shortcut's AUC. "
+                + (f"Laplacian energy and size as JPEG: of the {source}." if source else ""),
+                "note",
+            )
+        )
+    return blocks
+
+
+def _of_run(finding: Finding) -> list[Block]:
+    test = finding.test
+    if test is None:
+        return [Text(f"Not tested yet: run `clare evaluate {finding.path} --baselines`.")]
+    blocks: list[Block] = []
+    for level, title in (("frame", "Each image"), ("video", "Each video: mean of its frames")):
+        rows = _level_rows(test, level)
+        if rows:
+            columns = ["subset", "rows" if level == "frame" else "videos", *NAMES.values()]
+            blocks.append(Table(title, columns, rows))
+    blocks.append(Text(_how(test), "note"))
+    for name, count in test.get("skipped", {}).items():
+        blocks.append(Text(f"{name}: {count} rows have no features and are left out.", "note"))
+    blocks += [Text(f"{name}: {why}.", "note") for name, why in test.get("absent", {}).items()]
+    if outside := [name for name in test["subsets"] if name not in counted_in(test)]:
+        blocks.append(Text(f"In no mean: {listed(outside)}.", "note"))
+    blocks += [Text(note, "note") for note in test.get("notes", ())]
+    sets = finding.sets()
+    aucs = {name: found["frame"]["auc"]["value"] for name, found in test["subsets"].items()}
+    roc = roc_plot(sets, aucs)
+    margins = score_plots(dict(list(sets.items())[:PANELS]), test["threshold"])
+    if roc or margins:
+        blocks.append(Plots([*([roc] if roc else []), *margins]))
+    return blocks + _beside_published(test)
+
+
+def _level_rows(test: Mapping[str, Any], level: str) -> list[list[Cell]]:
+    rows = []
+    for name, found in test["subsets"].items():
+        if found[level]:
+            rows.append([Cell(name), _count(found, level), *_figures(found[level])])
+    kinds, macro = test["categories"], test["macro"]
+    several = []
+    if len(kinds) > 1:
+        several = [(f"{kind}, mean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
+        several.append((f"mean of {len(kinds)} categories", macro["categories"]))
+    if len(counted := counted_in(test)) > 1:
+        several.append((f"mean of {len(counted)} subsets", macro["subsets"]))
+    rows += [row(name, "", *_figures(one[level])) for name, one in several if one[level]]
+    return rows
+
+
+def _count(found: Mapping[str, Any], level: str) -> Cell:
+    if level == "video":
+        return Cell(f"{found['video']['auc']['n']:,}", value=found["video"]["auc"]["n"])
+    beside = found.get("beside")
+    under = f"reals: {', '.join(beside)}" if beside else ""
+    return Cell(f"{found['real']:,} real, {found['fake']:,} fake", under)
+
+
+def _figures(figures: Mapping[str, Any]) -> list[Cell]:
+    return [figure_cell(figures.get(name)) for name in NAMES]
+
+
+def _how(test: Mapping[str, Any]) -> str:
+    threshold = test["threshold"]
+    at = "without a threshold" if threshold is None else f"at the margin {threshold:.4g}"
+    return (
+        f"Below each figure its 95 % interval, from {test['resamples']:,} resamples of whole "
+        "videos or identities where known: of these test rows alone, another training would add "
+        f"its own spread. Accuracy, balanced accuracy and F1 are {at}, chosen on validation."
+    )
+
+
+def _beside_published(test: Mapping[str, Any]) -> list[Block]:
+    blocks: list[Block] = []
+    for table in TABLES:
+        theirs = {name: published(table, name) for name in test["subsets"]}
+        theirs = {name: found for name, found in theirs.items() if found}
+        if not theirs:
+            continue
+        systems = list(dict.fromkeys(system for found in theirs.values() for system in found))
+        for figure, title in (("ap", "Average precision"), ("accuracy", "Accuracy")):
+            ours = {"ours": figure}
+            if figure == "accuracy":
+                ours["ours: oracle, as published"] = "accuracy_oracle"
+            rows = [
+                [Cell(label), *(figure_cell(test["subsets"][n]["frame"].get(key)) for n in theirs)]
+                for label, key in ours.items()
+            ]
+            rows += [
+                [
+                    Cell(system),
+                    *(
+                        figure_cell({"value": found.get(system, {}).get(figure)})
+                        for found in theirs.values()
+                    ),
+                ]
+                for system in systems
+            ]
+            blocks.append(Table(f"{title} beside {table}", ["system", *theirs], rows))
+        blocks.append(
+            Text(
+                "Published figures are their authors', on their rows and without intervals; their "
+                "accuracy is at a threshold searched on the test set, as in the oracle's line "
+                "(`clare evaluate --against clare-paper` measures it).",
+                "note",
+            )
+        )
+    return blocks

@@ -1,0 +1,103 @@
+"""Every setting and fingerprint of a run, and the commands that repeat it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clare.heads.config import TrainConfig
+from clare.heads.report.blocks import Block, Cell, Code, Folded, Heading, Section, Table, Text
+from clare.heads.report.run_results import Finding
+from clare.wording import listed
+
+
+def settings(findings: Sequence[Finding], commands: Sequence[str]) -> Section:
+    """Settings, fingerprints and versions of every run; commands.
+
+    Args:
+        findings: the runs.
+        commands: the lines that made everything.
+    """
+    blocks: list[Block] = [
+        Text(
+            "These commands make everything on this page again. A store does not know where its "
+            "images were: put the folders of yours in place of DIR, or name manifests by "
+            "`--subset` and `--root`."
+        ),
+        Code(commands),
+    ]
+    for one in findings:
+        if len(findings) > 1:
+            blocks.append(Heading(f"{one.name}: {one.detector}"))
+        blocks.append(Folded("Training", [_training(one)]))
+        blocks.append(Folded("Extractors and their fingerprints", [_extractors(one)]))
+        blocks.append(Folded("Versions and places", [_versions(one)]))
+    return Section("settings", "Settings and commands", blocks)
+
+
+def shared_settings(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The training settings, flattened, that all runs have in common."""
+    first, *others = [flatten(one.record.config.to_json()) for one in findings]
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in others)
+    }
+
+
+def settings_table(caption: str, values: Mapping[str, Any]) -> Table:
+    """Training settings beside their defaults."""
+    default = flatten(TrainConfig().to_json())
+    rows = []
+    for name, value in values.items():
+        usual = default.get(name, default.get(name.rpartition(".")[0]))
+        rows.append([Cell(name), Cell(_shown(value)), Cell("" if value == usual else "yes")])
+    return Table(caption, ["setting", "value", "not the default"], rows, names=3)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, its names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _training(finding: Finding) -> Table:
+    return settings_table("Settings of the training", flatten(finding.record.config.to_json()))
+
+
+def _extractors(finding: Finding) -> Table:
+    rows = []
+    for name, made in finding.record.extractors.items():
+        rows.append([Cell(name), Cell("fingerprint"), Cell(finding.record.fingerprints[name])])
+        for source in ("fingerprint", "origin"):
+            for setting, value in flatten(made.get(source, {})).items():
+                rows.append([Cell(name), Cell(f"{source}.{setting}"), Cell(_shown(value))])
+    return Table("What decides the features", ["extractor", "setting", "value"], rows, names=3)
+
+
+def _versions(finding: Finding) -> Table:
+    record = finding.record
+    values = {
+        **{f"version of {name}": version for name, version in record.versions.items()},
+        "run": str(finding.path),
+        "store": record.store,
+        "trained on": listed(record.subsets),
+        "face crops": "; ".join(record.face_crops) or "as the files are",
+        "threshold": finding.validation["threshold"],
+        "chosen epoch": finding.validation["epoch"],
+    }
+    rows = [[Cell(name), Cell(_shown(value))] for name, value in values.items()]
+    return Table("Versions and places", ["what", "value"], rows, names=2)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str | Path):
+        return str(value)
+    return json.dumps(value)

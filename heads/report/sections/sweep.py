@@ -1,0 +1,167 @@
+"""A sweep's tables and drawings: leaderboard, spread over seeds, what each option did."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from clare.heads.report.blocks import Block, Cell, Plots, Section, Table, Text, row
+from clare.heads.report.formatting import NAMES, decimal, figure_cell
+from clare.heads.report.run_results import Finding
+from clare.heads.report.sections.sweep_shortcuts import beside_shortcuts
+from clare.heads.report.svg import spread_plot
+from clare.heads.report.sweep_results import Sweep, plain, spread_of
+from clare.heads.sweeps.table import RANKED, RESULTS, Result
+
+
+def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
+    """Mean and spread over seeds of every configuration, and what their tests must beat."""
+    lines = sweep.board
+    known = [key for key in lines[0] if f"{key}_spread" in lines[0]]
+    rows = [
+        [
+            *([Cell(plain(line[name])) for name in sweep.options] or [Cell("all runs")]),
+            *row(line["seeds"], line["failed"]),
+            *(Cell(decimal(line[k]), spread_of(line, k), line[k]) for k in known),
+        ]
+        for line in lines
+    ]
+    columns = [*(sweep.options or ["configuration"]), "seeds", "failed", *map(_heading, known)]
+    blocks: list[Block] = [
+        Table(
+            "Leaderboard, ranked by AUC on validation",
+            columns,
+            rows,
+            names=max(1, len(sweep.options)),
+        ),
+        Text(
+            "Mean over seeds; below it ± the sample standard deviation. Test figures never rank.",
+            "note",
+        ),
+    ]
+    return Section("leaderboard", "Leaderboard", blocks + beside_shortcuts(sweep, findings))
+
+
+def spread(sweep: Sweep) -> Section:
+    """Every run as a dot, by configuration."""
+    plots = [spread_plot(sweep.groups(RANKED), "AUC on validation")]
+    tested = sweep.groups("test_auc")
+    if tested:
+        plots.append(spread_plot(tested, "AUC on test rows"))
+    return Section("spread", "Spread over seeds", [Plots(plots)])
+
+
+def options(sweep: Sweep) -> Section:
+    """What each value of each option did, everything else being equal."""
+    blocks: list[Block] = [
+        _option(sweep, name) for name in sweep.options if len(sweep.axes[name]) > 1
+    ]
+    if blocks:
+        blocks.append(
+            Text(
+                "A difference pairs runs that agree in all other options and in the seed; below "
+                "it the pairs in which the value was better.",
+                "note",
+            )
+        )
+    else:
+        blocks.append(Text("Nothing but the seed was varied."))
+    return Section("options", "What each option did", blocks)
+
+
+def matrix(sweep: Sweep, findings: Sequence[Finding]) -> Section:
+    """Mean test AUC over seeds of every configuration, on every tested subset."""
+    tested = {one.name: one for one in findings if one.test is not None}
+    columns = sorted({name for one in tested.values() for name in (one.test or {})["subsets"]})
+    found: dict[str, dict[str, list[float]]] = {sweep.label(line): {} for line in sweep.board}
+    for line in sweep.finished:
+        run = tested.get(line["run"])
+        for name, one in (run.test or {})["subsets"].items() if run else ():
+            value = one["frame"]["auc"]["value"]
+            if value is not None:
+                found[sweep.label(line)].setdefault(name, []).append(value)
+    rows = [
+        [Cell(label), *(_mean_cell(values.get(name, [])) for name in columns)]
+        for label, values in found.items()
+    ]
+    blocks: list[Block] = [
+        Table("Mean AUC on test rows: configuration, tested on", ["run", *columns], rows),
+        Text("Mean over seeds, ± the sample standard deviation; blue is above chance.", "note"),
+    ]
+    return Section("matrix", "Train × test", blocks)
+
+
+def runs(sweep: Sweep) -> Section:
+    """Every line of ``results.csv``."""
+    first = sweep.finished[0]
+    figures = [
+        (f"{split}_{name}", f"{split} {heading}")
+        for split in ("val", "test")
+        for name, heading in NAMES.items()
+        if f"{split}_{name}" in first
+    ]
+    rows = []
+    for line in sweep.lines:
+        cells = [figure_cell(_figure(line, key)) for key, _ in figures]
+        epoch = int(line["epoch"]) if line.get("epoch") else None
+        rows.append([Cell(str(line["run"])), *row(epoch), *cells])
+    blocks: list[Block] = [
+        Table(f"{RESULTS}, a line a run", ["run", "epoch", *(h for _, h in figures)], rows)
+    ]
+    blocks += [
+        Text(f"{line['run']} failed: {line['failure']}", "warning")
+        for line in sweep.lines
+        if line["failure"]
+    ]
+    return Section("runs", "Every run", blocks)
+
+
+def _option(sweep: Sweep, name: str) -> Table:
+    others = [axis for axis in sweep.axes if axis != name]
+    values: dict[str, dict[tuple[Any, ...], float]] = defaultdict(dict)
+    for line in sweep.finished:
+        key = tuple(line[axis] for axis in others)
+        if line[RANKED] is not None:
+            values[str(line[name])][key] = line[RANKED]
+    base = sweep.axes[name][0]
+    rows = []
+    for value in sweep.axes[name]:
+        found = list(values[value].values())
+        if not found:
+            continue
+        ends = f"{decimal(min(found))} to {decimal(max(found))}"
+        mean = statistics.fmean(found)
+        difference = Cell("–")
+        if value != base:
+            pairs = [v - values[base][k] for k, v in values[value].items() if k in values[base]]
+            difference = _difference(pairs)
+        rows.append([Cell(value), *row(len(found)), Cell(decimal(mean), ends, mean), difference])
+    columns = [name, "runs", "mean AUC on validation", f"against {base}"]
+    return Table(f"Option {name}, over all others", columns, rows)
+
+
+def _mean_cell(values: Sequence[float]) -> Cell:
+    if not values:
+        return Cell("–")
+    mean = statistics.fmean(values)
+    under = f"± {decimal(statistics.stdev(values))}" if len(values) > 1 else ""
+    return Cell(decimal(mean), under, mean, 2 * mean - 1)
+
+
+def _difference(pairs: Sequence[float]) -> Cell:
+    if not pairs:
+        return Cell("–")
+    mean, better = statistics.fmean(pairs), sum(one > 0 for one in pairs)
+    return Cell(f"{mean:+.3f}", f"better in {better} of {len(pairs)}", mean)
+
+
+def _figure(line: Result, key: str) -> dict[str, float | None]:
+    parts = {"value": key, "low": f"{key}_low", "high": f"{key}_high"}
+    return {part: line.get(column) for part, column in parts.items()}
+
+
+def _heading(key: str) -> str:
+    split, _, name = key.partition("_")
+    return f"{split} {NAMES.get(name, name)}"

@@ -1,0 +1,178 @@
+"""Drawings as SVG that stands in the page itself: its text is text, its colours are the page's."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+from zlib import crc32
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from clare.heads.metrics.plots import (
+    COLOURS,
+    STYLES,
+    curve_names,
+    draw_curves,
+    draw_roc,
+    draw_scores,
+    score_bins,
+)
+from clare.heads.metrics.predictions import Predictions
+from clare.heads.report.blocks import Plot
+from clare.heads.report.formatting import NAMES
+
+_SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "clare",
+    "font.family": "sans-serif",
+    "text.parse_math": False,  # a subset's name may hold dollars
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+_COLOURS = {colour: f"var(--s{n})" for n, colour in enumerate(COLOURS)} | {
+    "#000000": "currentColor",
+    "#8a8a8a": "currentColor",
+}
+LABEL = 24
+"""Characters of an axis' label on one line."""
+
+_HATCH = ("", " dash", " dot", " dash")
+
+
+def roc_plot(sets: Mapping[str, Predictions], aucs: Mapping[str, float | None]) -> Plot | None:
+    """The ROC curves of sets that have both labels; None where no set has."""
+    drawn = {name: one for name, one in sets.items() if aucs.get(name) is not None}
+    if not drawn:
+        return None
+
+    def draw(axes: Any) -> None:
+        draw_roc(axes, drawn)
+
+    return Plot(
+        _draw(draw, (4.2, 4.0), f"ROC curves of {', '.join(drawn)}"),
+        "ROC: the share of fakes that is found against the share of reals that is called fake. "
+        "The dotted diagonal is chance.",
+        [(_swatch(n), f"{name}, AUC {aucs[name]:.3f}") for n, name in enumerate(drawn)],
+    )
+
+
+def score_plots(sets: Mapping[str, Predictions], threshold: float | None) -> list[Plot]:
+    """How the margins of reals and fakes lie, one drawing a set."""
+    bins = score_bins(list(sets.values())) if sets else []
+    keys = [("k0", "real"), ("k1", "fake")]
+    if threshold is not None:
+        keys.append(("dash ink", "threshold, from validation"))
+    plots = []
+    for name, rows in sets.items():
+
+        def draw(axes: Any, rows: Predictions = rows) -> None:
+            draw_scores(axes, rows, bins, threshold)
+            axes.set(xlabel=rows.column, ylabel="share of rows")
+
+        svg = _draw(draw, (4.2, 2.6), f"Histogram of the margins of {name}, reals and fakes")
+        plots.append(Plot(svg, f"Margins of {name}; fake lies to the right.", keys))
+    return plots
+
+
+def history_plots(history: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    """A run's losses and validation figures over its epochs."""
+    plots = []
+    for title, names in curve_names(history).items():
+
+        def draw(axes: Any, names: Sequence[str] = names) -> None:
+            draw_curves(axes, history, names)
+
+        plots.append(
+            Plot(
+                _draw(draw, (4.2, 2.6), f"Curves of {title} over the epochs"),
+                f"{title.capitalize()} over the epochs.",
+                [(_swatch(n), _spelt(name)) for n, name in enumerate(names)],
+            )
+        )
+    return plots
+
+
+def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
+    """Every run of a sweep as a dot, a line a configuration, its mean as a stroke.
+
+    Args:
+        groups: the runs' figures by configuration.
+        figure: what the figure is called.
+    """
+    printable = ["".join(c if c.isprintable() else "?" for c in name) for name in groups]
+    names = [textwrap.fill(name, LABEL) for name in printable]
+    lines = sum(name.count("\n") + 1 for name in names)
+
+    def draw(axes: Any) -> None:
+        for place, values in enumerate(groups.values()):
+            axes.plot(values, [place] * len(values), "o", ms=5, alpha=0.7, color=COLOURS[0])
+            mean = sum(values) / len(values)
+            axes.plot([mean, mean], [place - 0.3, place + 0.3], color=COLOURS[1], lw=2.5)
+        axes.axvline(0.5, color="#8a8a8a", lw=0.8, ls=":")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel=figure, ylim=(len(names) - 0.5, -0.5))
+
+    return Plot(
+        _draw(
+            draw,
+            (4.2, 0.8 + 0.12 * len(names) + 0.18 * lines),
+            f"{figure} of every run, by configuration",
+        ),
+        f"{figure} of every run. The dotted line is chance.",
+        [("point", "a run"), ("k1", "mean of a configuration")],
+    )
+
+
+def _draw(draw: Any, inches: tuple[float, float], label: str) -> str:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=inches, layout="constrained")
+        draw(figure.subplots())
+        packed = io.BytesIO()
+        FigureCanvasSVG(figure).print_svg(packed, metadata={"Date": None})
+    return _adopt(packed.getvalue(), label)
+
+
+def _adopt(svg: bytes, label: str) -> str:
+    """An SVG made a part of the page: ids of its own, the page's colours, a name."""
+    for prefix, space in (("", _SVG), ("xlink", _LINK)):
+        ElementTree.register_namespace(prefix, space)
+    root = ElementTree.fromstring(svg)
+    mark = f"p{crc32(svg + label.encode(errors='replace')):08x}-"
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
+                parent.remove(child)
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            if name == "id":
+                value = mark + value
+            elif name in ("href", f"{{{_LINK}}}href"):
+                value = value.replace("#", f"#{mark}", 1)
+            elif name == "style":
+                value = re.sub(r"#[0-9a-f]{6}", lambda m: _COLOURS.get(m[0], m[0]), value)
+            element.set(name, value.replace("url(#", f"url(#{mark}"))
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.set("class", "plot")
+    root.set("role", "img")
+    root.set("aria-label", label)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _spelt(name: str) -> str:
+    """A history's column in words: val_balanced_accuracy is validation balanced accuracy."""
+    split, _, figure = name.partition("_")
+    return f"{'validation' if split == 'val' else split} {NAMES.get(figure, figure)}"
+
+
+def _swatch(number: int) -> str:
+    return f"k{number % len(COLOURS)}{_HATCH[number // len(COLOURS) % len(STYLES)]}"

@@ -1,0 +1,169 @@
+"""A sweep as its folder records it, the question it asks and what it answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clare.errors import InputError
+from clare.heads.report.formatting import decimal
+from clare.heads.sweeps.table import (
+    RANKED,
+    RESULTS,
+    Result,
+    axes_of,
+    leaderboard,
+    options_of,
+    read_results,
+)
+from clare.wording import counted, listed
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's ``results.csv``.
+
+    Args:
+        path: its folder.
+        axes: the settings that were varied, seeds too, with their values as text.
+        lines: a line a run; None where a cell is empty.
+    """
+
+    path: Path
+    axes: Mapping[str, Sequence[str]]
+    lines: Sequence[Result]
+
+    @property
+    def options(self) -> list[str]:
+        """The axes that are no seeds."""
+        return options_of(self.axes)
+
+    @property
+    def finished(self) -> list[Result]:
+        """The lines with figures."""
+        return [line for line in self.lines if not line["failure"]]
+
+    @property
+    def board(self) -> list[Result]:
+        """Mean and spread over seeds, the best on validation first."""
+        return leaderboard(self.lines, self.axes)
+
+    def label(self, line: Result) -> str:
+        """The configuration of a line."""
+        varied = [name for name in self.options if len(self.axes[name]) > 1]
+        return ", ".join(_said(name, line[name]) for name in varied) or "all runs"
+
+    def groups(self, figure: str) -> dict[str, list[float]]:
+        """A figure of every run by configuration, in the leaderboard's order."""
+        groups: dict[str, list[float]] = {self.label(line): [] for line in self.board}
+        for line in self.finished:
+            if line.get(figure) is not None:
+                groups[self.label(line)].append(line[figure])
+        return {name: values for name, values in groups.items() if values}
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a folder holds a sweep."""
+    return (path / RESULTS).is_file()
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep's folder.
+
+    Raises:
+        InputError: its results can't be read, or no run has finished.
+    """
+    found = read_results(path)
+    finished = [line for line in found if not line["failure"]]
+    if not finished:
+        raise InputError(f"no run of {path} has finished: run its `clare sweep` again")
+    if RANKED not in finished[0]:
+        raise InputError(f"{path / RESULTS} is not what `clare sweep` writes")
+    names = axes_of(finished[0])
+    lines = [_typed(path, line, names) for line in found]
+    axes = {name: list(dict.fromkeys(str(line[name]) for line in lines)) for name in names}
+    return Sweep(path, axes, lines)
+
+
+def _typed(path: Path, line: Mapping[str, str], axes: Sequence[str]) -> Result:
+    """A line whose figures are numbers; None where a cell is empty."""
+    typed: Result = {name: cell or None for name, cell in line.items()}
+    for name in set(line) - {"run", "failure", *axes}:
+        typed[name] = _number(line[name])
+        if line[name] and typed[name] is None:
+            raise InputError(
+                f"{path / RESULTS}: {name} of {line['run']} is {line[name]!r}, not a number"
+            )
+    return typed
+
+
+def _number(cell: str) -> float | None:
+    """A finite number; None where a cell holds none."""
+    with suppress(ValueError):
+        return number if math.isfinite(number := float(cell)) else None
+    return None
+
+
+def question_of(sweep: Sweep) -> str:
+    """What the sweep asks."""
+    varied = [name for name in sweep.options if len(sweep.axes[name]) > 1]
+    if not varied:
+        return f"How far do {counted(len(sweep.finished), 'run')} of one configuration differ?"
+    many = len(sweep.board)
+    return f"Which of {many} configurations ({listed(varied)}) tells fakes from reals best?"
+
+
+def answer_of(sweep: Sweep) -> str:
+    """Who leads on validation, whether that is more than the seeds' spread, and on test rows."""
+    first, *others = sweep.board
+    text = f"On validation {sweep.label(first)} leads: mean AUC {mean_of(first, RANKED)} over "
+    text += f"{counted(first['seeds'], 'seed')}."
+    if others:
+        gap = (first[RANKED] or 0) - (others[0][RANKED] or 0)
+        noise = max(first.get(f"{RANKED}_spread") or 0, others[0].get(f"{RANKED}_spread") or 0)
+        text += f" Next is {sweep.label(others[0])}: {mean_of(others[0], RANKED)}"
+        if not noise:
+            text += "; with one seed each, nothing says whether that is chance."
+        elif gap < noise:
+            text += "; the gap is smaller than the spread over seeds, so the order is not settled."
+        else:
+            text += "; the gap is larger than the spread over seeds."
+    if first.get("test_auc") is not None:
+        return f"{text} On test rows the leader has AUC {mean_of(first, 'test_auc')}."
+    return f"{text} No run was tested on unseen rows (`clare sweep --evaluate SUBSETS`)."
+
+
+def facts_of(sweep: Sweep) -> list[tuple[str, str, str]]:
+    """The figures that a reader looks for first."""
+    first, failed = sweep.board[0], len(sweep.lines) - len(sweep.finished)
+    facts = [
+        ("runs", str(len(sweep.lines)), f"{failed} failed" if failed else "all finished"),
+        ("best validation AUC", decimal(first[RANKED]), sweep.label(first)),
+    ]
+    if first.get("test_auc") is not None:
+        facts.append(("its test AUC", decimal(first["test_auc"]), spread_of(first, "test_auc")))
+    return facts
+
+
+def mean_of(line: Result, key: str) -> str:
+    """A figure of the leaderboard with its spread, in a sentence."""
+    return f"{decimal(line[key])}{f' {spread_of(line, key)}' if spread_of(line, key) else ''}"
+
+
+def spread_of(line: Result, key: str) -> str:
+    """The spread over seeds of a figure of the leaderboard; empty where there is none."""
+    found = line.get(f"{key}_spread")
+    return "" if found is None else f"± {decimal(found)}"
+
+
+def _said(name: str, value: Any) -> str:
+    return plain(value) if name in ("fusion", "classifier") else f"{name} {plain(value)}"
+
+
+def plain(value: Any) -> str:
+    """A value of an axis as text."""
+    return "–" if value is None else str(value)

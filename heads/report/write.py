@@ -1,0 +1,182 @@
+"""From run folders to one HTML file."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from clare import __version__
+from clare.errors import InputError
+from clare.heads.report import answer
+from clare.heads.report import sweep_results as sweeps
+from clare.heads.report.blocks import Folded, Page, Section, Text
+from clare.heads.report.commands import commands_of, sweep_commands
+from clare.heads.report.run_results import Finding, is_run, read_findings, used_parts
+from clare.heads.report.sections import cost, data, mistakes, results
+from clare.heads.report.sections import lare_maps as maps
+from clare.heads.report.sections import sweep as sweep_sections
+from clare.heads.report.sections.df40 import as_df40
+from clare.heads.report.sections.settings import settings, settings_table, shared_settings
+from clare.heads.sweeps.table import RANKED
+
+_HERE = Path(__file__).parent
+
+SHORT = 32
+"""Characters of code in a sentence that stay on one line."""
+
+
+def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) -> Page:
+    """Write the page of some runs, or of one sweep.
+
+    The file needs nothing beside itself: no script, no style and no image from elsewhere.
+
+    Args:
+        paths: folders of finished runs, or the folder of one sweep.
+        out: the HTML file; its folder is made.
+        store: where the store is now; where it was if left out.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: a folder is no finished run and no sweep, a file in it is damaged, or ``out``
+            can't be written.
+        StoreError: the named store is not there.
+    """
+    folders = list(dict.fromkeys(paths))
+    several = [path for path in folders if sweeps.is_sweep(path) and not is_run(path)]
+    if several and len(folders) > 1:
+        raise InputError(f"{several[0]} is a sweep: give it a page of its own")
+    command = shlex.join(
+        [
+            "clare",
+            "report",
+            *map(str, paths),
+            *(["--store", str(store)] if store else []),
+            "--out",
+            str(out),
+        ]
+    )
+    if several:
+        page = _sweep_page(sweeps.read_sweep(folders[0]), store, command)
+    else:
+        page = _runs_page(read_findings(folders, store), command)
+    html = render(page)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(html, "utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error}") from error
+    return page
+
+
+def render(page: Page) -> str:
+    """A page as HTML; every text in it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["marked"] = _marked
+    style = (_HERE / "page.css").read_text("utf-8")
+    return environment.get_template("page.html").render(page=page, style=style)
+
+
+def _runs_page(findings: Sequence[Finding], command: str) -> Page:
+    one = findings[0] if len(findings) == 1 else None
+    several = len(findings) > 1 and any(each.test is not None for each in findings)
+    answers = [answer.answer_of(each) for each in findings]
+    parts = used_parts(findings)
+    return Page(
+        title=f"{one.name}: {one.detector}" if one else f"{len(findings)} runs compared",
+        warnings=answer.warnings_of(findings),
+        question=answer.question_of(findings),
+        answer=answers
+        if one
+        else [
+            f"{each.name} ({each.detector}): {text}"
+            for each, text in zip(findings, answers, strict=True)
+        ],
+        facts=answer.facts_of(one) if one else [],
+        sections=[
+            *([results.matrix(findings)] if several else []),
+            results.results(findings),
+            *as_df40(findings),
+            data.audit(findings, parts),
+            data.data(findings, parts),
+            maps.lare_maps(findings, parts),
+            mistakes.mistakes(findings),
+            cost.training(findings),
+            cost.cost(findings, parts),
+            settings(findings, [*commands_of(findings), command]),
+        ],
+        made=_made(),
+    )
+
+
+def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
+    findings = read_findings([sweep.path / str(line["run"]) for line in sweep.finished], store)
+    best = max(sweep.finished, key=lambda line: line[RANKED] or 0)
+    (leader,) = (one for one in findings if one.name == best["run"])
+    measured = (one for one in (leader, *findings) if one.test and "baselines" in one.test)
+    judged = next(measured, leader)
+    parts = used_parts([leader])
+    shared = shared_settings(findings)
+    common = settings_table("Settings that all runs share", shared)
+    tested = any(one.test is not None for one in findings)
+    first = [leader, *(one for one in findings if one is not leader)]
+    made = settings([leader], [*sweep_commands(sweep, first), command])
+    return Page(
+        title=f"Sweep {sweep.path.name}: {len(sweep.lines)} runs",
+        warnings=answer.warnings_of(findings),
+        question=sweeps.question_of(sweep),
+        answer=[sweeps.answer_of(sweep)],
+        facts=sweeps.facts_of(sweep),
+        sections=[
+            sweep_sections.board(sweep, findings),
+            sweep_sections.options(sweep),
+            sweep_sections.spread(sweep),
+            *([sweep_sections.matrix(sweep, findings)] if tested else []),
+            _of_leader(results.results([leader]), leader),
+            _of_leader(data.audit([judged], used_parts([judged])), leader, judged),
+            _of_leader(data.data([leader], parts), leader),
+            _of_leader(maps.lare_maps([leader], parts), leader),
+            _of_leader(mistakes.mistakes([leader]), leader),
+            _of_leader(cost.training([leader]), leader),
+            *as_df40(findings),
+            sweep_sections.runs(sweep),
+            cost.cost(findings, used_parts(findings)),
+            Section(
+                made.anchor, made.title, [Folded("Shared by all runs", [common]), *made.blocks]
+            ),
+        ],
+        made=_made(),
+    )
+
+
+def _of_leader(section: Section, leader: Finding, run: Finding | None = None) -> Section:
+    """A section about the best run of a sweep alone, or about the one that has what it shows."""
+    whose = f"Of {leader.name}, the best single run on validation."
+    if run is not None and run is not leader:
+        whose = f"Of {run.name}, whose evaluation measured them."
+    return Section(section.anchor, section.title, [Text(whose, "note"), *section.blocks])
+
+
+def _marked(text: str) -> Markup:
+    """A text, escaped, in which what stands between backticks is code."""
+    parts = [escape(part) for part in text.split("`")]
+    for place in range(1, len(parts) - 1, 2):
+        short = Markup(' class="short"' if len(parts[place]) < SHORT else "")
+        parts[place] = Markup("<code{}>{}</code>").format(short, parts[place])
+    return Markup("").join(parts)
+
+
+def _made() -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M")
+    return f"Made by clare {__version__} on {stamp}. This file needs nothing beside itself."

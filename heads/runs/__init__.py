@@ -1,0 +1,1 @@
+"""A run's folder on disk: its record, its files, its lock."""

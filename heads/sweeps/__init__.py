@@ -1,0 +1,1 @@
+"""Many runs over one store, and their table."""

@@ -1,0 +1,84 @@
+"""What the runs of a sweep find in a store: rows to train on, and the rows they were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from clare.errors import InputError
+from clare.heads.config import TrainConfig
+from clare.heads.data.leakage import Seen
+from clare.heads.data.samples import Samples, subsets_of
+from clare.heads.runs.record import SEEN, RunRecord, read_seen
+from clare.heads.training.prepare import choose_splits, open_tables, rows_key
+from clare.heads.training.run_folder import require_same_rows
+from clare.store.feature_store import FeatureStore
+
+Choice = tuple[Samples, Samples, Seen]
+
+
+def check_rows(
+    store: FeatureStore, finished: Mapping[Path, TrainConfig], missing: Mapping[Path, TrainConfig]
+) -> dict[Path, str]:
+    """Hold runs against a store before any of them is trained.
+
+    Args:
+        store: the store.
+        finished: configurations of finished runs, by folder.
+        missing: of those that are not.
+
+    Returns:
+        Of the missing ones that find nothing to train on why, as others of the sweep may not.
+
+    Raises:
+        InputError: a finished run was trained on other rows or features, or no run finds rows.
+    """
+    configs = {**finished, **missing}
+    lacking: dict[Path, str] = {}
+    for folder, config in configs.items():
+        try:
+            subsets_of(store, config)
+        except InputError as error:
+            lacking[folder] = str(error)
+    here = {folder: config for folder, config in configs.items() if folder not in lacking}
+    found: dict[object, Choice | InputError] = {}
+    if here:
+        tables, chosen = open_tables(store, list(here.values()), torch.device("cpu"))
+    for folder, config in here.items():
+        key = rows_key(config)
+        if key not in found:
+            try:
+                found[key] = choose_splits(tables, config)
+            except InputError as error:
+                found[key] = error
+        choice = found[key]
+        if isinstance(choice, InputError):
+            lacking[folder] = str(choice)
+        elif folder in finished:
+            _require_same(folder, choice, chosen.keys)
+    for folder, why in lacking.items():
+        if folder in finished or len(lacking) == len(configs):
+            raise InputError(f"{folder} is finished, but now {why}" if folder in finished else why)
+    return lacking
+
+
+def _require_same(folder: Path, choice: Choice, keys: Mapping[str, str]) -> None:
+    """Refuse a finished run whose rows or features are not those of the store."""
+    record = RunRecord.read(folder)
+    train, val, seen = choice
+    there = {name: keys.get(name, "none") for name in record.fingerprints}
+    if there != dict(record.fingerprints):
+        differ = [f"{key} and not {there[n]}" for n, key in record.fingerprints.items()]
+        raise InputError(
+            f"{folder} was trained on {', '.join(differ)}; name another folder with --out"
+        )
+    if record.rows != {"train": train.counts(), "val": val.counts()}:
+        raise InputError(
+            f"{folder} was trained on other rows than --store has now; name another folder with "
+            "--out"
+        )
+    if record.config.init_from is not None:  # what the runs before it saw is recorded there too
+        seen = seen.join(read_seen(folder / SEEN))
+    require_same_rows(folder, seen)

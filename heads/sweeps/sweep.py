@@ -1,0 +1,206 @@
+"""Sweeps: the product of several values, one run each, and what they come to."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clare.errors import InputError
+from clare.heads.config import TrainConfig, create_config
+from clare.heads.runs.record import CONFIG, RunRecord, is_finished
+from clare.heads.sweeps.preflight import check_rows
+from clare.heads.sweeps.table import (
+    RESULTS,
+    Axes,
+    Figures,
+    Result,
+    axes_of,
+    plain_value,
+    read_results,
+    result_line,
+    write_tables,
+)
+from clare.heads.training.trainer import Machine, Observer, train_runs
+from clare.store.feature_store import FeatureStore, open_store
+
+Evaluate = Callable[[Path], Figures]
+"""The figures of a finished run on test rows; none where it could not be tested."""
+
+_OF_PROTOCOL = ("train", "reals", "domains", "frames", "sampling")
+_OF_PARTS = ("fusion_settings", "classifier_settings", "fields")
+
+_RANGE = re.compile(r"(\d+)-(\d+)")
+
+
+def parse_values(text: str) -> list[str]:
+    """Values of a comma list, in which ``0-4`` stands for 0, 1, 2, 3, 4.
+
+    Raises:
+        InputError: there is none, a range falls, or a value stands twice.
+    """
+    values: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        span = _RANGE.fullmatch(part)
+        if span and int(span[1]) > int(span[2]):
+            raise InputError(f"the range {part} falls: write {span[2]}-{span[1]}")
+        values += map(str, range(int(span[1]), int(span[2]) + 1)) if span else [part]
+    if not values or len(set(values)) < len(values):
+        raise InputError(f"{text!r} is no list of different values, such as 1,2 or 0-4")
+    return values
+
+
+def expand(
+    base: Mapping[str, Any] | TrainConfig,
+    axes: Axes,
+    refine: Callable[[TrainConfig], TrainConfig] = lambda config: config,
+) -> dict[str, TrainConfig]:
+    """The product of the axes, by a name that says where a run stands on each.
+
+    Args:
+        base: what all runs have in common.
+        axes: values by setting.
+        refine: further changes, for example settings of the parts that a run has.
+
+    Raises:
+        InputError: a setting or a value is not usable, or two runs come to the same name.
+    """
+    start = base if isinstance(base, TrainConfig) else create_config(base)
+    found: dict[str, TrainConfig] = {}
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        config = create_config(point, start)
+        name = "_".join(_label(setting, getattr(config, setting)) for setting in axes) or "run"
+        if name in found:
+            raise InputError(f"two runs of the sweep are called {name}: list each value once")
+        found[name] = refine(config)
+    return found
+
+
+def run_sweep(
+    configs: Mapping[str, TrainConfig],
+    axes: Axes,
+    store: Path | FeatureStore,
+    out: Path,
+    machine: Machine | None = None,
+    observer: Observer | None = None,
+    evaluate: Evaluate | None = None,
+) -> list[Result]:
+    """Train what is not finished yet, then write ``results.csv`` and ``leaderboard.csv``.
+
+    Runs of the same sweep that the folder already has, of other seeds for example, keep their
+    lines.
+
+    Args:
+        configs: by name, of `expand`.
+        axes: as they were given to `expand`.
+        store: the feature store.
+        out: folder that gets a folder a run.
+        machine: device, memory and the like.
+        observer: told what happens.
+        evaluate: also measures finished runs on test rows; never used to rank.
+
+    Returns:
+        The lines of ``results.csv``; ``failure`` says why a run has no figures.
+
+    Raises:
+        InputError: as `train_runs`, or the folder holds runs of another sweep, or of another store.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder with --out")
+    opened = store if isinstance(store, FeatureStore) else open_store(store)
+    _require_same_configs(out, configs)
+    before = {line["run"]: line for line in read_results(out)}
+    runs = _others(out, configs, axes, before) | dict(configs)
+    finished = {out / name: config for name, config in runs.items() if is_finished(out / name)}
+    missing = {out / name: one for name, one in configs.items() if out / name not in finished}
+    failures: dict[Path, str | None] = {
+        out / name: before[name]["failure"] for name in runs if name not in configs
+    }
+    failures |= check_rows(opened, finished, missing)
+    tested = {folder.name: _test_cells(before.get(folder.name, {})) for folder in finished}
+
+    def collect(test: Evaluate | None) -> list[Result]:
+        lines = []
+        for name, config in runs.items():
+            folder, failure = out / name, failures.get(out / name)
+            if is_finished(folder) or failure:
+                figures = test(folder) if test is not None and not failure else {}
+                line = result_line(folder, config, axes, failure, figures)
+                lines.append(line | (tested.get(name, {}) if test is None else {}))
+        return write_tables(out, lines, axes)
+
+    wanted = {folder: one for folder, one in missing.items() if folder not in failures}
+    try:
+        if wanted:
+            found = train_runs(list(wanted.values()), opened, list(wanted), machine, observer)
+            failures |= dict(zip(wanted, found, strict=True))
+    finally:
+        # What is finished is worth reading, also where the rest was interrupted.
+        results = collect(None)
+    return results if evaluate is None else collect(evaluate)
+
+
+def _require_same_configs(out: Path, configs: Mapping[str, TrainConfig]) -> None:
+    for name, config in configs.items():
+        if is_finished(out / name) and RunRecord.read(out / name).config != config:
+            raise InputError(
+                f"{out / name} is a finished run with another configuration; name another --out"
+            )
+
+
+def _others(
+    out: Path,
+    configs: Mapping[str, TrainConfig],
+    axes: Axes,
+    before: Mapping[str, Mapping[str, str]],
+) -> dict[str, TrainConfig]:
+    """Runs of an earlier call that have a line, and are not part of this one.
+
+    Raises:
+        InputError: they differ in more than the axes: a table of both would compare neither.
+    """
+    names = [name for name in before if name not in configs and (out / name / CONFIG).is_file()]
+    found = {name: RunRecord.read(out / name).config for name in names}
+    for name, config in found.items():
+        if axes_of(before[name]) != list(axes):
+            raise InputError(
+                f"{out / RESULTS} is of a sweep over {', '.join(axes_of(before[name]))}, this one "
+                f"is over {', '.join(axes)}; name another --out"
+            )
+        differing = _differing(config, configs, axes)
+        if differing:
+            raise InputError(
+                f"{out / name} is a run of another sweep, with another {differing}; name another "
+                "--out"
+            )
+    return found
+
+
+def _differing(config: TrainConfig, others: Mapping[str, TrainConfig], axes: Axes) -> str | None:
+    """A setting, none of the axes, that a run has not in common with any of another sweep."""
+    hidden = {*axes, *_OF_PARTS, *(_OF_PROTOCOL if "protocol" in axes else ())}
+    own = config.to_json()
+    shared = next(iter(others.values())).to_json()
+    differing = [name for name in own if name not in hidden and own[name] != shared[name]]
+    for name, part in zip(_OF_PARTS, ("fusion", "classifier", "fusion"), strict=True):
+        alike = [one for one in others.values() if getattr(one, part) == getattr(config, part)]
+        if alike and all(getattr(one, name) != getattr(config, name) for one in alike):
+            differing.append(name)
+    return differing[0] if differing else None
+
+
+def _test_cells(line: Mapping[str, str]) -> Result:
+    return {
+        name: int(cell) if cell.isdigit() else float(cell)
+        for name, cell in line.items()
+        if name.startswith("test_") and cell
+    }
+
+
+def _label(setting: str, value: Any) -> str:
+    plain = f"{value:g}" if isinstance(value, float) else str(plain_value(value))
+    text = re.sub(r"[^A-Za-z0-9._+-]+", "-", plain).strip("-")
+    return text if setting in ("fusion", "classifier") else f"{setting}-{text}"

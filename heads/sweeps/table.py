@@ -1,0 +1,160 @@
+"""The tables of a sweep: a line a run, and means over seeds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clare.errors import InputError
+from clare.heads.config import TrainConfig
+from clare.heads.runs.record import read_validation
+from clare.heads.sweeps.seeds import mean_interval
+from clare.store.records import write_durably
+
+RESULTS = "results.csv"
+LEADERBOARD = "leaderboard.csv"
+RANKED = "val_auc"
+"""The figure that ranks a leaderboard."""
+
+_AVERAGED = ("auc", "ap", "balanced_accuracy", "eer")
+"""Ends of the names of figures that a leaderboard has."""
+
+_SEEDS = ("seed", "data_seed")
+
+Axes = Mapping[str, Sequence[Any]]
+"""Values by the name of a configuration's setting."""
+
+Result = dict[str, Any]
+"""A line of ``results.csv``."""
+
+Figures = Mapping[str, Mapping[str, Any]]
+"""By name a value with its interval and n."""
+
+
+def result_line(
+    folder: Path, config: TrainConfig, axes: Axes, failure: str | None, test: Figures
+) -> Result:
+    """The line of a run.
+
+    Args:
+        folder: the run's, which is finished if there is no failure.
+        config: its configuration.
+        axes: of the sweep.
+        failure: why it has no figures.
+        test: its figures on test rows, if any.
+
+    Raises:
+        InputError: the run's figures can't be read.
+    """
+    line: Result = {"run": folder.name}
+    line |= {name: plain_value(getattr(config, name)) for name in axes}
+    line["failure"] = failure or ""
+    if failure:
+        return line
+    found = read_validation(folder)
+    line |= {"epoch": found["epoch"], "threshold": found["threshold"]}
+    return line | _columns("val", found["metrics"]) | _columns("test", test)
+
+
+def plain_value(value: Any) -> Any:
+    """A value of an axis as a cell has it."""
+    return "+".join(value) if isinstance(value, list | tuple) else value
+
+
+def read_results(out: Path) -> list[dict[str, str]]:
+    """The lines of a sweep's ``results.csv``, cells as they stand there; none without the file.
+
+    Raises:
+        InputError: the file can't be read.
+    """
+    path = out / RESULTS
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} can't be read: {error}") from error
+    # A line with too many or too few cells has None among its names or its cells.
+    if not all(
+        {"run", "failure"} <= set(line) and None not in (*line, *line.values()) for line in lines
+    ):
+        raise InputError(f"{path} is not what `clare sweep` writes: use another folder")
+    return lines
+
+
+def axes_of(line: Mapping[str, str]) -> list[str]:
+    """The axes that a line of ``results.csv`` has."""
+    columns = list(line)
+    return columns[1 : columns.index("failure")]
+
+
+def options_of(axes: Iterable[str]) -> list[str]:
+    """The axes that tell a leaderboard's lines apart: all but the seeds."""
+    return [name for name in axes if name not in _SEEDS]
+
+
+def write_tables(out: Path, lines: Sequence[Result], axes: Axes) -> list[Result]:
+    """Write ``results.csv`` and ``leaderboard.csv``; the lines come back with all columns."""
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    lines = [{column: line.get(column) for column in columns} for line in lines]
+    if lines:
+        write_durably(out / RESULTS, _csv(lines))
+        write_durably(out / LEADERBOARD, _csv(leaderboard(lines, axes)))
+    return lines
+
+
+def leaderboard(results: Sequence[Result], axes: Axes) -> list[Result]:
+    """Mean and spread over seeds, the best on validation first.
+
+    Args:
+        results: of `run_sweep`; runs that failed count among ``failed`` alone.
+        axes: of the sweep.
+
+    Returns:
+        The axes' values, ``seeds`` (runs with figures), ``failed``, and of every figure the mean;
+        as ``_spread`` the sample standard deviation, as ``_low`` and ``_high`` the 95 % interval of
+        the mean, None with fewer than two. A figure that some of the runs lack has no mean.
+    """
+    names = options_of(axes)
+    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    for result in results:
+        groups[tuple(result[name] for name in names)].append(result)
+    lines = []
+    for values, members in groups.items():
+        good = [member for member in members if not member["failure"]]
+        line = dict(zip(names, values, strict=True))
+        line |= {"seeds": len(good), "failed": len(members) - len(good)}
+        for name in (key for key in results[0] if key.endswith(_AVERAGED)):
+            found = [float(member[name]) for member in good if member.get(name) is not None]
+            if len(found) < len(good):
+                found = []
+            line[name] = statistics.fmean(found) if found else None
+            line[f"{name}_spread"] = statistics.stdev(found) if len(found) > 1 else None
+            line[f"{name}_low"], line[f"{name}_high"] = mean_interval(found)
+        lines.append(line)
+    return sorted(lines, key=lambda line: -(line.get(RANKED) or 0.0))
+
+
+def _columns(split: str, metrics: Figures) -> Result:
+    line: Result = {}
+    for name, figure in metrics.items():
+        line[f"{split}_{name}"] = figure["value"]
+        line[f"{split}_{name}_low"] = figure["low"]
+        line[f"{split}_{name}_high"] = figure["high"]
+    if metrics:
+        line[f"{split}_n"] = next(iter(metrics.values()))["n"]
+    return line
+
+
+def _csv(lines: Sequence[Result]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue().encode()

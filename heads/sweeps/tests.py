@@ -1,0 +1,120 @@
+"""Testing the runs of a sweep: one reading of the test rows, and no test twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clare.errors import ClareError
+from clare.heads.evaluation.batch_cache import Readings
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.evaluation.test_rows import Wanted, list_wanted
+from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
+from clare.heads.metrics.predictions import read_predictions
+from clare.heads.runs.record import VAL_METRICS, RunRecord
+from clare.heads.sweeps.table import Figures
+from clare.store.feature_store import FeatureStore
+
+_AS_USUAL: Mapping[str, Any] = {
+    "split": "test",
+    "protocol": None,
+    "domains": [],
+    "frames": None,
+    "sampling": "even",
+    "skipped": {},
+    "seed": 0,
+    "resamples": 1000,
+}
+"""What the report of a test says that was made as `SweepTests` makes it, of rows without gaps."""
+
+
+class SweepTests:
+    """Tests finished runs, one a call.
+
+    A test that is in the run's folder already, of the same rows, is not made again. One that fails
+    leaves the others alone.
+
+    Args:
+        store: the store.
+        subsets: what to test on.
+        device: a torch device.
+        progress: called with what is being done, rows done and rows in all.
+
+    Attributes:
+        failures: why a run could not be tested, by folder.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        subsets: Sequence[str],
+        *,
+        device: str = "cpu",
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self._store, self._subsets, self._device = store, list(subsets), device
+        self._progress, self._readings = progress, Readings()
+        self._wanted: dict[object, Wanted] = {}
+        self.failures: dict[Path, str] = {}
+
+    def __call__(self, run: Path) -> Figures:
+        """The means over the subsets of a run's figures; none where it can't be tested."""
+        report = self._made(run)
+        if report is None:
+            try:
+                report = evaluate(
+                    run,
+                    self._store,
+                    self._subsets,
+                    device=self._device,
+                    progress=self._named(run),
+                    readings=self._readings,
+                ).report
+            except ClareError as error:
+                self.failures[run] = str(error)
+                return {}
+        figures: Figures = report["macro"]["subsets"]["frame"]
+        return figures
+
+    def _named(self, run: Path) -> Callable[[str, int, int], None] | None:
+        progress = self._progress
+        if progress is None:
+            return None
+        return lambda what, done, total: progress(f"{run.name}: {what}", done, total)
+
+    def _made(self, run: Path) -> Mapping[str, Any] | None:
+        """The report of a test that would come out the same."""
+        try:
+            report: dict[str, Any] = json.loads((run / METRICS).read_text("utf-8"))
+            late = (run / METRICS).stat().st_mtime_ns >= (run / VAL_METRICS).stat().st_mtime_ns
+            usual = all(report[name] == value for name, value in _AS_USUAL.items())
+            same = report["store"] == str(self._store.path) and self._rows_stay(run, report)
+            return report if late and usual and same else None
+        except (ClareError, OSError, ValueError, KeyError, TypeError):
+            return None  # none there, of an older version, or damaged: a new one replaces it
+
+    def _rows_stay(self, run: Path, report: Mapping[str, Any]) -> bool:
+        """Whether a test of this run would be of the report's rows, beside the same reals."""
+        if sorted(report["subsets"]) != sorted(self._subsets):
+            return False
+        wanted = self._wanted_by(run)
+        for name, found in report["subsets"].items():
+            if found["beside"] != sorted(wanted.beside.get(name, ())):
+                return False
+        scored = read_predictions(run / PREDICTIONS)
+        columns = (scored.subset, scored.sample_id, scored.label)
+        return sorted(zip(*(c.tolist() for c in columns), strict=True)) == sorted(
+            (group, row.sample_id, row.columns["label"])
+            for group, (_, _, rows) in wanted.rows.items()
+            for row in rows
+        )
+
+    def _wanted_by(self, run: Path) -> Wanted:
+        """The test rows of a run; listed once for all that were trained with the same reals."""
+        record = RunRecord.read(run)
+        trained = (record.reals, record.subsets)
+        if trained not in self._wanted:
+            self._wanted[trained] = list_wanted(self._store, self._subsets, trained=trained)
+        return self._wanted[trained]

@@ -1,0 +1,232 @@
+"""Runs side by side: the lanes that step together, the streams that lanes share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clare.heads.base import Inputs
+from clare.heads.config import TrainConfig
+from clare.heads.data.samples import Samples
+from clare.heads.data.table import FeatureTable, pieces
+from clare.heads.detector import save_detector
+from clare.heads.training.learner import Learner
+from clare.heads.training.run_state import RunState
+from clare.heads.training.schedule import learning_rate
+from clare.heads.training.stacking import can_stack
+
+STREAM_PARAMETERS = 200_000_000
+"""Parameters that learn side by side; with an optimiser's state they take 16 bytes each."""
+
+Cache = dict[Any, Inputs]
+"""A batch as fusions take it, by how they take it."""
+
+
+class Lane:
+    """Runs of one shape that take each step together.
+
+    Args:
+        states: one a run.
+        compile: whether a single run's step is compiled.
+    """
+
+    def __init__(self, states: Sequence[RunState], *, compile: bool = False) -> None:
+        self.states = list(states)
+        runs = [state.run for state in states]
+        self.detector = runs[0].detector
+        self.val = runs[0].val.plain
+        self.learner = Learner(
+            [run.detector for run in runs],
+            [run.config for run in runs],
+            torch.from_numpy(runs[0].train.labels),
+            compile=compile,
+        )
+        for row, state in enumerate(states):
+            if state.progress.state:
+                self.learner.set_state(row, state.progress.state, state.progress.steps)
+        labels = np.stack([run.train.labels for run in runs])
+        self._labels = torch.from_numpy(labels).to(self.learner.device)
+        self._loss = torch.zeros(len(runs), device=self.learner.device, dtype=torch.float64)
+        self._rates: list[float] = []
+        self._margins: list[torch.Tensor] = []
+
+    def inputs(self, batch: Mapping[str, torch.Tensor], cache: Cache) -> Inputs:
+        """The batch as the lane's fusion takes it, shared with lanes that take the same."""
+        config, roles = self.detector.config, self.detector.fusion.roles
+        key = (roles, self.detector.fields, config.timestep, config.draws, config.standardize)
+        if key not in cache:
+            with torch.no_grad():
+                cache[key] = self.detector.inputs(batch)
+        return cache[key]
+
+    def step(self, inputs: Inputs, picked: torch.Tensor, epoch: int, done: float) -> None:
+        """Learn from a batch.
+
+        Args:
+            inputs: of the fusion.
+            picked: (B,) the samples in it.
+            epoch: counted from 1.
+            done: share of the epoch's steps that are done.
+        """
+        self._rates = [
+            learning_rate(state.run.config, epoch, done, state.figures) for state in self.states
+        ]
+        losses = self.learner.step(inputs, self._labels[:, picked], self._rates)
+        self._loss += losses * len(picked)
+
+    def judge(self, inputs: Inputs) -> None:
+        """Score a batch of validation."""
+        self._margins.append(self.learner.margins(inputs))
+
+    def end_epoch(self, epoch: int, seconds: float) -> None:
+        """Give every run its epoch's figures."""
+        losses = (self._loss / self._labels.shape[1]).tolist()
+        margins = torch.cat(self._margins, 1).cpu().numpy()
+        for row, state in enumerate(self.states):
+            record = {
+                "epoch": float(epoch),
+                "lr": self._rates[row],
+                "train_loss": losses[row],
+                "seconds": seconds,
+            }
+            state.add(record, margins[row], self.learner.values[row])
+        self._loss.zero_()
+        self._margins.clear()
+
+    def save(self) -> None:
+        """Keep all that is needed to go on after a kill."""
+        for row, state in enumerate(self.states):
+            if state.failure is None:
+                self._save(row, state)
+
+    def keep(self, name: str) -> None:
+        """Keep every run's detector as it now is, in a file of its own."""
+        for row, state in enumerate(self.states):
+            if state.failure is None:
+                detector = self.learner.write_back(row, self.learner.values[row])
+                save_detector(detector, state.folder.path / name)
+
+    def close_complete(self) -> None:
+        """Keep the runs that are complete, and go on without them."""
+        staying = [row for row, state in enumerate(self.states) if not state.complete]
+        for row, state in enumerate(self.states):
+            if row not in staying and state.failure is None:
+                self._save(row, state)
+        if len(staying) < len(self.states):
+            self.states = [self.states[row] for row in staying]
+            if staying:
+                self.learner.keep(staying)
+            self._labels, self._loss = self._labels[staying], self._loss[staying]
+
+    def _save(self, row: int, state: RunState) -> None:
+        state.progress.state = self.learner.state(row)
+        state.progress.steps = self.learner.optimizer.steps
+        detector = self.learner.write_back(row, state.progress.best)
+        state.folder.save(state.progress, detector)
+
+
+@dataclass
+class Stream:
+    """Lanes that see the same batches in the same order.
+
+    Args:
+        config: of one of its runs: batch, data seed, views and epochs are those of all.
+        samples: of training.
+        start: epochs that are done.
+        groups: the runs, by lane.
+        parameters: that learn, of all of them.
+    """
+
+    config: TrainConfig
+    samples: Samples
+    start: int
+    groups: list[list[RunState]] = field(default_factory=list)
+    parameters: int = 0
+
+    @property
+    def samples_left(self) -> int:
+        """Samples that are still to be learnt from."""
+        return len(self.samples) * (self.config.epochs - self.start)
+
+
+def arrange(states: Iterable[RunState]) -> list[Stream]:
+    """Runs that are not complete, by the stream and the lane that they can share.
+
+    Args:
+        states: all runs; fitted ones take no steps and are left out.
+    """
+    streams: list[Stream] = []
+    latest: dict[object, Stream] = {}
+    lanes: dict[object, list[RunState]] = {}
+    for state in states:
+        if state.complete or state.is_fitted:
+            continue
+        run, config = state.run, state.run.config
+        start = state.progress.epoch
+        size = state.parameters
+        rows = _digest(run.train.plain, run.train.views)
+        key = (rows, config.batch, config.data_seed, config.views, config.epochs, start)
+        stream = latest.get(key)
+        if stream is None or stream.parameters + size > STREAM_PARAMETERS:
+            stream = latest[key] = Stream(config, run.train, start)
+            streams.append(stream)
+        stream.parameters += size
+        shape = (id(stream), _shape(config), run.detector.fields, _digest(run.val.plain))
+        if can_stack(run.detector, config) and shape in lanes:
+            lanes[shape].append(state)
+        else:
+            lanes[shape] = [state]
+            stream.groups.append(lanes[shape])
+    return streams
+
+
+def fit(state: RunState, train: FeatureTable, val: FeatureTable) -> None:
+    """Train a run whose classifier takes all training vectors at once."""
+    run, detector = state.run, state.run.detector.eval()
+
+    def over(table: FeatureTable, places: NDArray, what: Any) -> torch.Tensor:
+        batches = table.batches(pieces(places), detector.fields)
+        with torch.no_grad():
+            return torch.cat([what(batch) for batch in batches])
+
+    vectors = over(train, run.train.plain, detector.vectors)
+    detector.classifier.fit(vectors, torch.from_numpy(run.train.labels).to(vectors.device))
+    margins = over(val, run.val.plain, detector.margins).cpu().numpy()
+    state.add({"epoch": 1.0}, margins, torch.empty(0))
+    if state.failure is None:
+        state.folder.save(state.progress, detector)
+
+
+def judge_all(lanes: Sequence[Lane], val: FeatureTable, batch: int) -> None:
+    """Score validation, each batch read once for the lanes that share it."""
+    together: dict[bytes, list[Lane]] = {}
+    for lane in lanes:
+        together.setdefault(_digest(lane.val), []).append(lane)
+    for group in together.values():
+        order = pieces(group[0].val, batch)
+        fields = sorted({name for lane in group for name in lane.detector.fields})
+        for values in val.batches(order, fields):
+            cache: Cache = {}
+            for lane in group:
+                lane.judge(lane.inputs(values, cache))
+
+
+def _shape(config: TrainConfig) -> str:
+    """What runs of one lane have in common."""
+    alike = replace(
+        config, seed=0, lr=1.0, min_lr=0.0, weight_decay=0.0, momentum=0.0, warmup_lr=0.0
+    )
+    return repr(alike.to_json())
+
+
+def _digest(*arrays: NDArray) -> bytes:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(len(array).to_bytes(8, "big") + array.tobytes())
+    return found.digest()

@@ -1,0 +1,279 @@
+"""From configurations to detectors with their rows, before any step is taken."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import clare
+from clare.errors import CorruptStoreError, InputError, StoreError
+from clare.heads import fusion
+from clare.heads.base import Fusion
+from clare.heads.config import TrainConfig
+from clare.heads.data.fingerprints import Chosen, choose_fingerprints
+from clare.heads.data.leakage import Seen, refuse_leaks
+from clare.heads.data.samples import Samples, choose_samples, subsets_of
+from clare.heads.data.table import FeatureTable, pieces
+from clare.heads.detector import Detector
+from clare.heads.roles import DEFAULT_FIELDS
+from clare.heads.runs.record import CONFIG, RunRecord, detector_config, load_text_tower
+from clare.heads.text.tower import TextTower
+from clare.heads.training.notices import notice
+from clare.heads.training.warm_start import Parent, open_parent
+from clare.plugins import find_part
+from clare.store.feature_store import FeatureStore, Row
+
+ORIGIN = "origin.json"
+"""The asset of an extractor that says where its weights came from."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready for its first step.
+
+    Args:
+        config: its configuration.
+        detector: fresh, standardised, on the device.
+        train: its training samples, places in the table of the train split.
+        val: its validation samples, places in the table of the val split.
+        record: for its folder.
+        seen: by it, and by the runs that it begins from.
+        notes: sentences for the user.
+    """
+
+    config: TrainConfig
+    detector: Detector
+    train: Samples
+    val: Samples
+    record: RunRecord
+    seen: Seen
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The features of several runs: one table a split."""
+
+    train: FeatureTable
+    val: FeatureTable
+
+
+def fields_of(config: TrainConfig) -> tuple[str, ...]:
+    """The stored fields that a configuration's fusion reads.
+
+    Raises:
+        InputError: there is no such fusion.
+    """
+    roles = find_part(fusion, config.fusion, Fusion).roles  # type: ignore[type-abstract]
+    return tuple(config.fields.get(role, DEFAULT_FIELDS[role]) for role in roles)
+
+
+def open_tables(
+    store: FeatureStore, configs: Sequence[TrainConfig], device: torch.device
+) -> tuple[Tables, Chosen]:
+    """The rows that any of several runs may use, and the fingerprints that they read.
+
+    Raises:
+        InputError: the splits leak, or runs ask for different fingerprints of one extractor.
+        StoreError: a field or subset is not there.
+    """
+    together = {subsets_of(store, config) for config in configs}
+    for names in together:
+        refuse_leaks(row for name in names for row in store.rows(name))
+    subsets = sorted(set().union(*together))
+    fields = sorted({field for config in configs for field in fields_of(config)})
+    text = any(detector_config(config).needs_text for config in configs)
+    first, *others = [
+        choose_fingerprints(store, config, subsets, fields, text=text)
+        for config in {_choice(config): config for config in configs}.values()
+    ]
+    if any(other.keys != first.keys for other in others):
+        raise InputError("runs side by side read one set of features: give all the same --features")
+    tables = (
+        FeatureTable(store, fields, subsets, split, first.digests, device)
+        for split in ("train", "val")
+    )
+    return Tables(*tables), first
+
+
+def prepare(
+    store: FeatureStore,
+    configs: Sequence[TrainConfig],
+    folders: Sequence[Path],
+    tables: Tables,
+    chosen: Chosen,
+    device: torch.device,
+) -> list[Prepared]:
+    """Detectors with their samples; what runs have in common is made once.
+
+    Channels are not measured yet: that reads the features.
+
+    Raises:
+        InputError: a part, a setting or the rows of a run are not usable.
+        StoreError: a text tower is needed and not there.
+    """
+    samples: dict[object, tuple[Samples, Samples, Seen]] = {}
+    parents: dict[object, Parent] = {}
+    text: TextTower | None = None
+    made = []
+    for config, folder in zip(configs, folders, strict=True):
+        key = rows_key(config)
+        if key not in samples:
+            samples[key] = choose_splits(tables, config)
+        train, val, seen = samples[key]
+        if config.shuffle_labels:
+            train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
+        if text is None and detector_config(config).needs_text:
+            text = load_text_tower(store, chosen.keys["clip"]).to(device)
+        detector = create_detector(config, chosen.specs, text)
+        notes, parent = [*chosen.notes, *notice(detector, config)], None
+        if config.init_from is not None:
+            # A run that was begun has its own record of its parent; new ones share the parent.
+            known = folder if (folder / CONFIG).exists() else config.init_from
+            if known not in parents:
+                parents[known] = open_parent(config.init_from, folder)
+            parent = parents[known]
+            parent.refuse_trained_on([tables.val.rows[place] for place in val.plain])
+            seen = seen.join(parent.seen)
+            taken = parent.give(detector)
+            notes += [taken] if parent.note else []
+        record = _record(store, config, chosen, detector, tables.train.rows, train, val)
+        record = replace(record, parent=None if parent is None else parent.record)
+        made.append(Prepared(config, detector.to(device), train, val, record, seen, tuple(notes)))
+    return made
+
+
+def rows_key(config: TrainConfig) -> object:
+    """Equal for configurations that take the same rows of a store."""
+    share = (config.fraction, config.data_seed) if config.fraction < 1 else None
+    rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
+    # A protocol refuses rows that the same subsets without its name may take.
+    return rows, share, fields_of(config), config.protocol
+
+
+def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples, Seen]:
+    """Samples of training and of validation, and what a run sees by them.
+
+    Raises:
+        InputError: a class is missing, or an image has two labels.
+    """
+    fields = fields_of(config)
+    train = choose_samples(tables.train, config, fields, "train")
+    val = choose_samples(tables.val, config, fields, "val")
+    seen = Seen.of(
+        (tables.train.rows[place] for place in train.plain),
+        (tables.val.rows[place] for place in val.plain),
+    )
+    return train, val, seen
+
+
+def create_detector(
+    config: TrainConfig, specs: Mapping[str, tuple[int, ...]], text: TextTower | None
+) -> Detector:
+    """A detector whose random start follows from the configuration's seed.
+
+    Raises:
+        InputError: a part or a setting is not usable.
+    """
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        return Detector(detector_config(config), specs, text)
+
+
+def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
+    """Leave to the tables what these runs read: other rows take neither memory nor time."""
+    train: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
+    val: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
+    for run in runs:
+        for field in run.detector.fields:
+            train[field].append(run.train.views if run.config.views else run.train.plain)
+            val[field].append(run.val.plain)
+    tables.train.restrict(train)
+    tables.val.restrict(val)
+
+
+def measure_channels(
+    runs: Sequence[Prepared], table: FeatureTable, progress: Callable[[str], None]
+) -> None:
+    """Give every detector the mean and deviation of its training rows' channels (view 0).
+
+    Args:
+        runs: those that read the same from the same rows are measured once.
+        table: of the train split.
+        progress: called before a measurement.
+    """
+    measured: dict[object, Detector] = {}
+    for run in runs:
+        detector, config = run.detector, run.config
+        if not detector.standardizations:
+            continue
+        key = (run.train.plain.tobytes(), detector.fields, config.timestep, config.draws)
+        if key in measured:
+            detector.standardizations.load_state_dict(measured[key].standardizations.state_dict())
+            continue
+        progress(f"measuring the channels of {', '.join(detector.fields)}")
+        measured[key] = detector
+        order = pieces(run.train.plain)
+        detector.fit_statistics(table.batches(order, detector.fields))
+
+
+def _choice(config: TrainConfig) -> str:
+    return repr((sorted(config.features.items()), config.extracted))
+
+
+def _record(
+    store: FeatureStore,
+    config: TrainConfig,
+    chosen: Chosen,
+    detector: Detector,
+    rows: Sequence[Row],
+    train: Samples,
+    val: Samples,
+) -> RunRecord:
+    own = set(detector.fields)
+    read = {name: key for name, key in chosen.keys.items() if own & set(store.extractor(key)[1])}
+    if detector.config.needs_text:
+        read["clip"] = chosen.keys["clip"]
+    return RunRecord(
+        config=config,
+        store=str(store.path),
+        subsets=subsets_of(store, config),
+        fingerprints=read,
+        extractors={name: _extractor(store, key) for name, key in read.items()},
+        face_crops=tuple(
+            sorted({row.columns.get("face_crop", "") for row in _rows(rows, train)} - {""})
+        ),
+        rows={"train": train.counts(), "val": val.counts()},
+        fakes=tuple(
+            sorted({row.columns["subset"] for row in _rows(rows, train) if row.columns["label"]})
+        ),
+        versions={
+            "clare": clare.__version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+        },
+    )
+
+
+def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:
+    return [rows[place] for place in samples.plain]
+
+
+def _extractor(store: FeatureStore, key: str) -> dict[str, Any]:
+    fingerprint, _ = store.extractor(key)
+    try:
+        origin = json.loads(store.asset(key, ORIGIN).read_text("utf-8"))
+    except CorruptStoreError:
+        raise
+    except StoreError:  # extractors without models have no weights to come from anywhere
+        origin = {}
+    return {"fingerprint": fingerprint.to_json(), "origin": origin}

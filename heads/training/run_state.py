@@ -1,0 +1,121 @@
+"""One run on its way: its history, its best epoch, whether it is complete."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clare.heads.metrics.measure import best_threshold, measure
+from clare.heads.metrics.predictions import Predictions
+from clare.heads.training.prepare import Prepared
+from clare.heads.training.run_folder import Epoch, Progress, RunFolder
+from clare.heads.training.schedule import exhausted
+
+
+@dataclass
+class RunState:
+    """One run, from its preparation to its end.
+
+    Args:
+        run: its detector and rows.
+        folder: where it is kept.
+        progress: how far it is.
+        failure: why it can't go on; None while it can.
+    """
+
+    run: Prepared
+    folder: RunFolder
+    progress: Progress
+    failure: str | None = None
+
+    @classmethod
+    def open(cls, run: Prepared, folder: RunFolder) -> RunState:
+        """A new run, or one that goes on from where its folder was left.
+
+        Raises:
+            InputError: what the folder keeps is damaged.
+        """
+        return cls(run, folder, folder.load() or Progress())
+
+    @property
+    def figures(self) -> list[float]:
+        """What chooses the checkpoint after each epoch, higher being better."""
+        select = self.run.config.select
+        sign = -1 if select == "loss" else 1
+        return [sign * record[f"val_{select}"] for record in self.progress.history]
+
+    @property
+    def parameters(self) -> int:
+        """How many learn."""
+        learning = self.run.detector.parameters_to_train(self.run.config.scope)
+        return 0 if self.is_fitted else sum(value.numel() for value in learning.values())
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its classifier takes all training vectors at once, so that nothing is stepped."""
+        return self.run.detector.classifier.is_fitted
+
+    @property
+    def complete(self) -> bool:
+        """Whether no further epoch follows."""
+        config = self.run.config
+        done = self.progress.epoch >= (1 if self.is_fitted else config.epochs)
+        return self.failure is not None or done or exhausted(config, self.figures)
+
+    def add(self, record: Epoch, margins: NDArray, values: torch.Tensor) -> None:
+        """Take the figures of an epoch; its values are kept if they are the best.
+
+        Args:
+            record: epoch, rate, training loss and seconds; validation's figures join it.
+            margins: (n,) of the validation samples.
+            values: the parameters, flat.
+        """
+        if not (np.isfinite(margins).all() and math.isfinite(record.get("train_loss", 0.0))):
+            self.failure = (
+                f"{self.folder.path} failed in epoch {record['epoch']:.0f}: its loss or margins "
+                "are no finite numbers; try a lower --lr"
+            )
+            self.folder.log(self.failure)
+            return
+        progress, before = self.progress, _rank(self.progress, self.figures)
+        progress.history.append(record | _figures(margins, self.run.val.labels))
+        # The control scores the last epoch: choosing the best one would find what is not there.
+        if (
+            self.run.config.shuffle_labels
+            or _rank_of(progress.history[-1], self.figures[-1]) > before
+        ):
+            progress.best_epoch = int(record["epoch"])
+            progress.best = values.detach().clone()
+            progress.margins = margins
+        self.folder.add_epoch(progress.history)
+
+
+def _figures(margins: NDArray, labels: NDArray) -> Epoch:
+    """Validation's figures of one epoch."""
+    count = np.arange(len(labels)).astype(str)
+    empty = np.full(len(labels), "")
+    rows = Predictions(count, empty, empty, labels, margins.astype(np.float64), empty, count)
+    found = measure(rows, best_threshold(margins, labels), resamples=0)
+    loss = np.logaddexp(0.0, np.where(labels == 1, -margins, margins)).mean()
+    return {
+        "val_loss": float(loss),
+        "val_auc": found["auc"]["value"],
+        "val_balanced_accuracy": found["balanced_accuracy"]["value"],
+    }
+
+
+def _rank(progress: Progress, figures: Sequence[float]) -> tuple[float, float]:
+    if not progress.best_epoch:
+        return -math.inf, -math.inf
+    place = progress.best_epoch - 1
+    return _rank_of(progress.history[place], figures[place])
+
+
+def _rank_of(record: Epoch, figure: float) -> tuple[float, float]:
+    """Among equal figures, small sets often reach 1.0, the smaller loss is the better."""
+    return figure, -record["val_loss"]

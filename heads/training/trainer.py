@@ -1,0 +1,281 @@
+"""Training: one run, or several side by side on one read and one stream of the features."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clare.errors import InputError
+from clare.heads.config import TrainConfig
+from clare.heads.data.table import (
+    SCORED_TOGETHER,
+    FieldPlan,
+    Memory,
+    load_fields,
+    pieces,
+    plan_memory,
+)
+from clare.heads.runs.lock import hold_runs
+from clare.heads.training.lockstep import Cache, Lane, Stream, arrange, fit, judge_all
+from clare.heads.training.prepare import (
+    Tables,
+    measure_channels,
+    open_tables,
+    prepare,
+    restrict_tables,
+)
+from clare.heads.training.run_folder import Epoch, RunFolder
+from clare.heads.training.run_state import RunState
+from clare.store.feature_store import FeatureStore, open_store
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run's result does not depend on.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``…
+        memory: where features lie; ``auto`` takes the nearest place with room.
+        compile: pass a single run's step through ``torch.compile``.
+        keep_every: keep the detector of every k-th epoch; 0 keeps none.
+        tensorboard: write TensorBoard's files too.
+        checkpoint_seconds: seconds after which what is needed to resume is written again; a kill
+            costs no more than that and one epoch.
+    """
+
+    device: str = "cpu"
+    memory: Memory = "auto"
+    compile: bool = False
+    keep_every: int = 0
+    tensorboard: bool = False
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be trained.
+
+    Args:
+        runs: how many.
+        rows: by split and class, of the first run.
+        fields: where each field will lie.
+        parameters: that learn, of each run.
+        together: how many runs take each step together, by group.
+        resumed: epochs that are done already, all runs together.
+        notes: sentences for the user.
+    """
+
+    runs: int
+    rows: Mapping[str, Mapping[str, int]]
+    fields: Sequence[FieldPlan]
+    parameters: Sequence[int]
+    together: Sequence[int]
+    resumed: int
+    notes: Sequence[str]
+
+
+class Observer:
+    """What a caller may watch; every method may be left as it is."""
+
+    def busy(self, what: str) -> None:
+        """Something that takes a while is about to begin."""
+
+    def loading(self, done: int, total: int) -> None:
+        """Bytes of features are in memory."""
+
+    def planned(self, plan: Plan) -> None:
+        """Everything is known, and nothing is read yet."""
+
+    def trained(self, done: int, total: int) -> None:
+        """Samples were learnt from, counted once for all runs of a stream."""
+
+    def epoch(self, run: Path, record: Epoch) -> None:
+        """An epoch of a run is done."""
+
+    def finished(self, run: Path, result: Mapping[str, Any]) -> None:
+        """A run is done; the result is what its ``val_metrics.json`` holds."""
+
+
+def train_runs(
+    configs: Sequence[TrainConfig],
+    store: Path | FeatureStore,
+    folders: Sequence[Path],
+    machine: Machine | None = None,
+    observer: Observer | None = None,
+) -> list[str | None]:
+    """Train configurations side by side: features are read once, batches are shared.
+
+    Each run gives what it would give alone. A run that was killed goes on where it was kept last,
+    and ends as if nothing had happened.
+
+    Args:
+        configs: one a run.
+        store: the feature store; its test split is never opened.
+        folders: one a run; made, or holding the same run unfinished.
+        machine: device, memory and the like.
+        observer: told what happens.
+
+    Returns:
+        For each run None, or why it failed: its loss or its margins were no numbers.
+
+    Raises:
+        InputError: a configuration, the rows or a folder is not usable; said before training.
+        StoreError: a field, a subset or a text tower is not there.
+        CorruptStoreError: stored bytes are not what was written.
+    """
+    with hold_runs(folders):
+        return _train(configs, store, folders, machine or Machine(), observer or Observer())
+
+
+def _train(
+    configs: Sequence[TrainConfig],
+    store: Path | FeatureStore,
+    folders: Sequence[Path],
+    machine: Machine,
+    observer: Observer,
+) -> list[str | None]:
+    """`train_runs`, in folders that nobody else writes to."""
+    opened = store if isinstance(store, FeatureStore) else open_store(store)
+    device = torch.device(machine.device)
+    observer.busy("looking at the rows")
+    tables, chosen = open_tables(opened, configs, device)
+    runs = prepare(opened, configs, folders, tables, chosen, device)
+    states = [
+        RunState.open(run, RunFolder(folder, run.record, tensorboard=machine.tensorboard))
+        for run, folder in zip(runs, folders, strict=True)
+    ]
+    restrict_tables(runs, tables)
+    fields = {field for run in runs for field in run.detector.fields}
+    plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
+    streams = arrange(states)
+    observer.planned(_plan(states, plans, streams))
+    _begin(states)
+    load_fields((tables.train, tables.val), plans, observer.loading)
+    measure_channels(runs, tables.train, observer.busy)
+    for state in states:
+        if state.is_fitted and not state.complete:
+            observer.busy(f"fitting {state.folder.path}")
+            fit(state, tables.train, tables.val)
+    _finish(states, tables, observer)
+    count = _Count(sum(stream.samples_left for stream in streams), observer)
+    for stream in streams:
+        _train_stream(stream, tables, machine, observer, count)
+        _finish([state for group in stream.groups for state in group], tables, observer)
+    return [state.failure for state in states]
+
+
+def train_run(
+    config: TrainConfig,
+    store: Path | FeatureStore,
+    folder: Path,
+    machine: Machine | None = None,
+    observer: Observer | None = None,
+) -> None:
+    """`train_runs` of one.
+
+    Raises:
+        InputError: as there, or training failed.
+    """
+    (failure,) = train_runs([config], store, [folder], machine, observer)
+    if failure is not None:
+        raise InputError(failure)
+
+
+def _begin(states: Sequence[RunState]) -> None:
+    """Write what is known before training."""
+    for state in states:
+        run, folder = state.run, state.folder
+        folder.begin(run.seen)
+        if state.progress.epoch:
+            folder.log(f"resumed after epoch {state.progress.epoch}")
+            continue
+        counts = run.record.rows
+        folder.log(f"training on {counts['train']}, validation on {counts['val']}")
+        for note in run.notes:
+            folder.log(note)
+
+
+def _train_stream(
+    stream: Stream, tables: Tables, machine: Machine, observer: Observer, count: _Count
+) -> None:
+    """Train the runs of one stream to their ends, and keep them."""
+    lanes = [Lane(states, compile=machine.compile) for states in stream.groups]
+    config, saved = stream.config, time.monotonic()
+    for epoch in range(stream.start + 1, config.epochs + 1):
+        states = [state for lane in lanes for state in lane.states]
+        began = time.monotonic()
+        _train_epoch(stream, lanes, tables, epoch, count)
+        seconds = time.monotonic() - began
+        judge_all(lanes, tables.val, max(config.batch, SCORED_TOGETHER))
+        for lane in lanes:
+            lane.end_epoch(epoch, seconds)
+            if machine.keep_every and epoch % machine.keep_every == 0:
+                lane.keep(f"epoch-{epoch:03d}.safetensors")
+            lane.close_complete()
+        for state in states:
+            if state.failure is None:
+                observer.epoch(state.folder.path, state.progress.history[-1])
+        lanes = [lane for lane in lanes if lane.states]
+        if not lanes:
+            break
+        if time.monotonic() - saved > machine.checkpoint_seconds:
+            for lane in lanes:
+                lane.save()
+            saved = time.monotonic()
+
+
+def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> None:
+    """Close the folders of the runs that are complete."""
+    for state in states:
+        if not state.complete or state.failure is not None:
+            continue
+        rows = [tables.val.rows[place] for place in state.run.val.plain]
+        found = state.folder.finish(state.progress, rows, state.run.val.labels)
+        observer.finished(state.folder.path, found)
+        state.progress.state, state.progress.best = {}, torch.empty(0)
+
+
+def _train_epoch(
+    stream: Stream, lanes: Sequence[Lane], tables: Tables, epoch: int, count: _Count
+) -> None:
+    config = stream.config
+    order, places = stream.samples.epoch(config.data_seed, epoch, views=config.views)
+    taken = pieces(order, config.batch)
+    fields = sorted({field for lane in lanes for field in lane.detector.fields})
+    batches = tables.train.batches(pieces(places, config.batch), fields)
+    for number, (some, batch) in enumerate(zip(taken, batches, strict=True)):
+        cache: Cache = {}
+        picked = torch.from_numpy(some)
+        for lane in lanes:
+            lane.step(lane.inputs(batch, cache), picked, epoch, number / len(taken))
+        count.add(len(picked))
+
+
+class _Count:
+    """Samples learnt from, over all streams."""
+
+    def __init__(self, total: int, observer: Observer) -> None:
+        self._done, self._total, self._observer = 0, total, observer
+
+    def add(self, samples: int) -> None:
+        self._done += samples
+        self._observer.trained(self._done, self._total)
+
+
+def _plan(
+    states: Sequence[RunState], plans: Sequence[FieldPlan], streams: Sequence[Stream]
+) -> Plan:
+    return Plan(
+        runs=len(states),
+        rows=states[0].run.record.rows,
+        fields=plans,
+        parameters=[state.parameters for state in states],
+        together=[len(group) for stream in streams for group in stream.groups],
+        resumed=sum(state.progress.epoch for state in states),
+        notes=sorted({note for state in states for note in state.run.notes}),
+    )

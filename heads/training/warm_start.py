@@ -1,0 +1,114 @@
+"""What a run takes over from the one that it begins from: parameters, and what they saw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from clare.errors import InputError
+from clare.heads.data.leakage import Seen, listed
+from clare.heads.detector import Detector
+from clare.heads.runs.record import BEST, CONFIG, LAST, SEEN, RunRecord, is_finished, read_seen
+from clare.store.index import Row
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A run that another begins from.
+
+    Args:
+        name: its folder, as it was given.
+        record: what the other's record keeps of it; None of runs that kept nothing yet.
+        values: parameters, by name.
+        seen: of it and of all runs before it.
+        note: whether the user is told what is taken over.
+    """
+
+    name: str
+    record: Mapping[str, Any] | None
+    values: Mapping[str, torch.Tensor]
+    seen: Seen
+    note: bool = True
+
+    def refuse_trained_on(self, rows: Sequence[Row]) -> None:
+        """Refuse rows of validation that the parent was trained on.
+
+        Raises:
+            InputError: there are some; the message names the first few.
+        """
+        known = [(row, ties) for row in rows if (ties := self.seen.trained_on(row))]
+        if not known:
+            return
+        named = listed([f"{row.sample_id} ({ties[0]})" for row, ties in known])
+        raise InputError(
+            f"{len(known)} of the {len(rows)} validation rows were trained on by "
+            f"--init-from {self.name}, or by a run before it: {named}; begin from "
+            "a run whose manifests have the same splits"
+        )
+
+    def give(self, detector: Detector) -> str:
+        """Copy the parameters of the same name and shape; a sentence that says how many.
+
+        Raises:
+            InputError: none fits.
+        """
+        own = dict(detector.named_parameters())
+        fitting = {
+            name: self.values[name]
+            for name, value in own.items()
+            if name in self.values and self.values[name].shape == value.shape
+        }
+        if not fitting:
+            raise InputError(f"--init-from {self.name} has no parameter that fits this detector")
+        with torch.no_grad():
+            for name, value in fitting.items():
+                own[name].copy_(value)
+        taken, total = (sum(v.numel() for v in each.values()) for each in (fitting, own))
+        rest = "" if taken == total else "; the others start at random"
+        return f"begins with {taken:,} of {total:,} parameters from {self.name}{rest}"
+
+
+def open_parent(init_from: str, folder: Path) -> Parent:
+    """The run that another begins from.
+
+    Args:
+        init_from: its folder.
+        folder: of the run that begins. One that is gone on with has in its own files what it took
+            over, so that its parent may be gone.
+
+    Raises:
+        InputError: the parent is no finished run, or a file is damaged.
+    """
+    begun = RunRecord.read(folder).parent if (folder / CONFIG).is_file() else None
+    if (folder / LAST).is_file():
+        values, _ = _read_values(folder / BEST)
+        return Parent(init_from, begun, values, read_seen(folder / SEEN), note=False)
+    path = Path(begun["run"] if begun else init_from).absolute()
+    if not (is_finished(path) and (path / BEST).is_file()):
+        raise InputError(
+            f"--init-from {init_from} is no finished run: `clare train-head` makes one"
+        )
+    values, digest = _read_values(path / BEST)
+    before = RunRecord.read(path)
+    record = {
+        "run": str(path),
+        "sha256": digest,
+        "subsets": list(before.all_subsets),
+        "fakes": list(before.trained_on),
+    }
+    return Parent(init_from, record, values, read_seen(path / SEEN))
+
+
+def _read_values(path: Path) -> tuple[dict[str, torch.Tensor], str]:
+    try:
+        data = path.read_bytes()
+        return safetensors.torch.load(data), hashlib.sha256(data).hexdigest()
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} can't be read: {error}") from error

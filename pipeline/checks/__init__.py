@@ -1,0 +1,1 @@
+"""What stands in manifests and files that would spoil an experiment."""

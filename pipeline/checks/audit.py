@@ -1,0 +1,280 @@
+"""What separates real from fake without looking at a face, and what preparation leaves of it."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clare.errors import ImageError, InputError
+from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
+from clare.pipeline.checks.advice import remark, suggest
+from clare.pipeline.checks.duplicates import byte_doubles, near_doubles, picture_hash
+from clare.pipeline.checks.file_facts import Header, file_facts, read_facts
+from clare.pipeline.images.decode import read_content
+from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.manifests.csv_io import Manifest, Sample
+from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.validation import SPLITS, name_rows
+from clare.shortcuts import Fact, Figure, free_aucs
+
+SIDE = 256
+"""Side that pictures are compared at, where nothing resizes them: about what extractors take."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Plain statistics of one picture's pixels, as it is and as extraction would prepare it.
+
+    Args:
+        hash: (4,) its `picture_hash`.
+        plain: Laplacian energy, and bytes as a JPEG of quality 95, of the picture as it is.
+        prepared: the same of the prepared picture.
+        coded: bytes of the prepared picture in the container that it is coded anew in.
+    """
+
+    hash: np.ndarray
+    plain: tuple[float, float]
+    prepared: tuple[float, float]
+    coded: float
+
+
+def audit(
+    selected: Sequence[tuple[Manifest, Roots]],
+    settings: ImageSettings | None = None,
+    *,
+    limit: int = 1000,
+    seed: int = 0,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure what separates the labels of some manifests, taken together.
+
+    Headers of all files are read. Pixels are decoded of at most ``limit`` images a label, drawn
+    by ``seed``: for near-duplicates, and for what is left after preparation.
+
+    Args:
+        selected: manifests with the folders that their paths start at.
+        settings: how images would be prepared; by default what removes the shortcuts found.
+        limit: images of each label whose pixels are decoded; 0 for all.
+        seed: of the draw and of the bootstrap.
+        resamples: of the bootstrap.
+        progress: called with (what is read, done, in all).
+
+    Returns:
+        Plain JSON: ``subsets``; ``counts`` by split and label; ``unusable`` by reason;
+        ``shortcuts``, each with an AUC ``before`` and ``after``; ``prepared``, the settings of
+        ``after``; ``pixels``, how many images were decoded; ``duplicates``; ``remarks``.
+
+    Raises:
+        InputError: a root is missing, or the usable images are of one label.
+    """
+    tell = progress or (lambda title, done, total: None)
+    unusable: Counter[str] = Counter()
+    samples, paths, headers = _readable(selected, unusable, tell)
+    _refuse_one_label(samples, [manifest.name for manifest, _ in selected])
+    label, cluster = _labels(samples), clusters(samples)
+    files = free_aucs(file_facts(samples, headers), label, cluster, seed=seed, resamples=resamples)
+    asked = settings is not None
+    settings = settings or suggest(files, has_boxes="framing" in files)
+
+    chosen = _draw(samples, limit, seed)
+    looks = _looks([samples[k] for k in chosen], [paths[k] for k in chosen], settings, tell)
+    for reason in (look for look in looks if isinstance(look, str)):
+        unusable[reason] += 1
+    seen = [
+        (samples[k], look) for k, look in zip(chosen, looks, strict=True) if isinstance(look, Look)
+    ]
+    drawn = [sample for sample, _ in seen]
+    _refuse_one_label(drawn, [manifest.name for manifest, _ in selected])
+    pixels = free_aucs(
+        _pixel_facts([look for _, look in seen]),
+        _labels(drawn),
+        clusters(drawn),
+        seed=seed,
+        resamples=resamples,
+    )
+    report = {
+        "subsets": [manifest.name for manifest, _ in selected],
+        "counts": _counts(samples),
+        "unusable": dict(sorted(unusable.items())),
+        "shortcuts": _before_and_after(files, pixels, settings),
+        "prepared": {**settings.to_json(), "asked": asked},
+        "pixels": {"images": len(drawn), "of": len(samples), "side": settings.resize or SIDE},
+        "duplicates": {
+            "bytes": byte_doubles(samples, paths).to_json(),
+            "near": near_doubles(drawn, np.array([look.hash for _, look in seen])).to_json(),
+        },
+    }
+    return {**report, "remarks": remark(report)}
+
+
+def clusters(samples: Sequence[Sample]) -> NDArray[np.str_]:
+    """(N,) what a bootstrap draws: the video, else the first identity, else the row."""
+    return np.array(
+        [
+            (s.video_id and f"{s.subset}/{s.video_id}")
+            or s.source_ids.split("|")[0].strip()
+            or f"{s.subset}/{s.sample_id}"
+            for s in samples
+        ],
+        dtype=np.str_,
+    )
+
+
+def _readable(
+    selected: Sequence[tuple[Manifest, Roots]], unusable: Counter[str], tell: Progress
+) -> tuple[list[Sample], list[Path], list[Header]]:
+    """The rows whose files have a header, with their sizes as they are now."""
+    rows = [(s, roots.resolve(s)) for manifest, roots in selected for s in manifest.samples]
+    samples, paths, headers = [], [], []
+    found = _mapped(_header, [path for _, path in rows], "reading headers", tell)
+    for (sample, path), header in zip(rows, found, strict=True):
+        if isinstance(header, str):
+            unusable[header] += 1
+            continue
+        samples.append(replace(sample, bytes=header.bytes))
+        paths.append(path)
+        headers.append(header)
+    return samples, paths, headers
+
+
+def _header(path: Path) -> Header | str:
+    try:
+        return read_facts(path)
+    except ImageError as error:
+        return str(error).partition(":")[0]
+
+
+def _looks(
+    samples: Sequence[Sample], paths: Sequence[Path], settings: ImageSettings, tell: Progress
+) -> list[Look | str]:
+    def look(row: tuple[Sample, Path]) -> Look | str:
+        sample, path = row
+        try:
+            return _look(read_content(path), settings, sample.boxes)
+        except ImageError as error:
+            return str(error).partition(":")[0]
+
+    rows = list(zip(samples, paths, strict=True))
+    return list(_mapped(look, rows, "measuring pixels", tell))
+
+
+def _look(data: bytes, settings: ImageSettings, boxes: str) -> Look:
+    side = settings.resize or SIDE
+    (plain,) = load_views(data, ImageSettings(), [0], content="")
+    (prepared,) = load_views(data, settings, [0], boxes=boxes, content="")
+    before, after = plain.pixels(side), prepared.pixels(side)
+    return Look(
+        hash=picture_hash(before),
+        plain=(laplacian_energy(before), jpeg_size(before)),
+        prepared=(laplacian_energy(after), jpeg_size(after)),
+        coded=_coded_size(after, settings),
+    )
+
+
+def _coded_size(image: np.ndarray, settings: ImageSettings) -> float:
+    from PIL import Image
+
+    container, quality = settings.recoding() or ("JPEG", QUALITY)
+    packed = io.BytesIO()
+    Image.fromarray(image).save(packed, container, quality=quality)
+    return packed.tell()
+
+
+def _pixel_facts(looks: Sequence[Look]) -> dict[str, Fact]:
+    columns = {
+        "laplacian before": [look.plain[0] for look in looks],
+        "jpeg_size before": [look.plain[1] for look in looks],
+        "laplacian after": [look.prepared[0] for look in looks],
+        "jpeg_size after": [look.prepared[1] for look in looks],
+        "coded": [look.coded for look in looks],
+    }
+    return {name: np.array(values, np.float64) for name, values in columns.items()}
+
+
+def _before_and_after(
+    files: Mapping[str, Figure], pixels: Mapping[str, Figure], settings: ImageSettings
+) -> dict[str, dict[str, Figure | None]]:
+    """What preparation makes equal for all images says nothing; the rest stays or is measured."""
+    nothing = {"value": 0.5, "low": 0.5, "high": 0.5}
+    removed = {"exif"}  # a decoded picture has no metadata
+    if settings.recode:
+        removed |= {"format", "tables"}
+    if settings.resize:
+        removed |= {"size", "pixels"}
+    found: dict[str, dict[str, Figure | None]] = {
+        name: {"before": auc, "after": {**auc, **nothing} if name in removed else auc}
+        for name, auc in files.items()
+    }
+    if settings.recode:
+        found["bytes"]["after"] = pixels["coded"]
+    if "framing" in found and settings.crop == "boxes":
+        found["framing"]["after"] = {**files["framing"], **nothing}
+    for name in ("laplacian", "jpeg_size"):
+        found[name] = {when: pixels[f"{name} {when}"] for when in ("before", "after")}
+    return found
+
+
+def _counts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    rows = []
+    for split in (*SPLITS, ""):
+        for label in (0, 1):
+            mine = [s for s in samples if (s.split, s.label) == (split, label)]
+            if mine:
+                people = {one.strip() for s in mine for one in s.source_ids.split("|")} - {""}
+                videos = {(s.subset, s.video_id) for s in mine if s.video_id}
+                rows.append(
+                    {
+                        "split": split,
+                        "label": label,
+                        "images": len(mine),
+                        "videos": len(videos),
+                        "identities": len(people),
+                    }
+                )
+    return rows
+
+
+def _draw(samples: Sequence[Sample], limit: int, seed: int) -> list[int]:
+    """Places of at most ``limit`` rows of each label, in their order."""
+    chosen: list[int] = []
+    for label in (0, 1):
+        places = [k for k, sample in enumerate(samples) if sample.label == label]
+        if limit and len(places) > limit:
+            places = random.Random(f"{seed}/{label}").sample(places, limit)
+        chosen += places
+    return sorted(chosen)
+
+
+def _refuse_one_label(samples: Sequence[Sample], names: Sequence[str]) -> None:
+    labels = {sample.label for sample in samples}
+    if labels != {0, 1}:
+        held = {frozenset(): "no image", frozenset([0]): "reals", frozenset([1]): "fakes"}
+        raise InputError(
+            f"{name_rows(names)} has {held[frozenset(labels)]} alone that can be read: an audit "
+            "compares real with fake, name the others beside with --reals SUBSET"
+        )
+
+
+def _labels(samples: Sequence[Sample]) -> np.ndarray:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def _mapped(
+    work: Callable[[Any], Any], rows: Sequence[Any], title: str, tell: Progress
+) -> Iterator[Any]:
+    with ThreadPoolExecutor() as pool:
+        for done, result in enumerate(pool.map(work, rows), start=1):
+            tell(title, done, len(rows))
+            yield result

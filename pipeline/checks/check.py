@@ -1,0 +1,200 @@
+"""Gates and warnings over manifests: what must not be, and what deserves a look."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from clare.errors import InputError, ManifestError
+from clare.pipeline.checks.across import SharedRows
+from clare.pipeline.checks.status import SUFFIXES, find_manifest
+from clare.pipeline.datasets.build import read_facts
+from clare.pipeline.datasets.schema import Registry, Subset
+from clare.pipeline.manifests.csv_io import Manifest, Sample, read_rows
+from clare.pipeline.manifests.validation import broken_rules
+from clare.wording import counted
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken gate, or one warning.
+
+    Args:
+        subset: name of the manifest.
+        gate: whether it is a failure; a warning otherwise.
+        what: what is wrong, and what to do.
+        rows: the rows, files or folders that it is about, all of them.
+    """
+
+    subset: str
+    gate: bool
+    what: str
+    rows: tuple[str, ...] = ()
+
+
+@dataclass
+class _Summary:
+    """What has to be known of a manifest once its rows are gone."""
+
+    formats: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    sizes: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    labels: set[int] = field(default_factory=set)
+
+
+def check_manifests(
+    registry: Registry,
+    folder: Path,
+    names: Sequence[str] = (),
+    *,
+    look: Callable[[Manifest], Iterable[Finding]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
+    """Check manifests, each by itself and all against each other.
+
+    Args:
+        registry: knows the pools of reals and the official identities.
+        folder: where manifests are.
+        names: subsets to check, by id or alias, their pools of reals beside them; all if empty.
+        look: looks at the files of a manifest as well, for example `FileCheck`.
+        progress: called with (manifests checked, manifests in all).
+
+    Returns:
+        Failed gates first, then warnings, each in the order of the subsets.
+
+    Raises:
+        InputError: a subset has no manifest, or there are none at all.
+    """
+    asked, paths = _choose(registry, folder, names)
+    findings: list[Finding] = []
+    shared = SharedRows(registry)
+    summaries: dict[str, _Summary] = {}
+    for done, (name, path) in enumerate(paths.items(), start=1):
+        try:
+            manifest = read_rows(path)
+        except ManifestError as error:
+            findings.append(Finding(name, True, str(error)))
+            continue
+        summaries[name] = _summarize(manifest.samples)
+        for what, rows in shared.add(manifest):
+            findings.append(Finding(name, True, what, tuple(rows)))
+        for what, rows in shared.copies(manifest):
+            findings.append(Finding(name, False, what, tuple(rows)))
+        if name in asked:
+            findings += _of_one(manifest, path)
+            if look is not None:
+                findings += look(manifest)
+        if progress is not None:
+            progress(done, len(paths))
+    for name in asked:
+        subset = registry.subsets.get(name)
+        if subset is not None and name in summaries:
+            findings += _against_reals(subset, summaries, find_manifest, folder)
+    return sorted(findings, key=lambda finding: not finding.gate)
+
+
+def _choose(
+    registry: Registry, folder: Path, names: Sequence[str]
+) -> tuple[list[str], dict[str, Path]]:
+    """The subsets asked for, and the manifests to read: theirs and their pools'."""
+    there = {path.name.partition(".csv")[0] for s in SUFFIXES for path in folder.glob(f"*{s}")}
+    if not there:
+        raise InputError(f"{folder} holds no manifest; build some with `clare manifest build`")
+    asked = []
+    for name in names:
+        entry = registry.find(name)
+        found = name if name in there or entry is None else entry.id
+        if found not in there:
+            raise InputError(f"there is no {folder / found}.csv; {folder} holds {sorted(there)}")
+        asked.append(found)
+    asked = asked or sorted(there)
+    pools = [
+        pool
+        for name in asked
+        if name in registry.subsets
+        for pool in registry.subsets[name].reals.values()
+    ]
+    wanted = [name for name in dict.fromkeys([*pools, *asked]) if name in there]
+    found_paths = {name: find_manifest(folder, name) for name in wanted}
+    return asked, {name: path for name, path in found_paths.items() if path is not None}
+
+
+def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:
+    name = manifest.name
+    for broken in broken_rules(name, manifest.samples):
+        yield Finding(name, True, f"{broken.rule}: {broken.advice}", tuple(broken.rows))
+    for status in ("missing", "empty", "corrupt", "duplicate"):
+        rows = [f"{s.sample_id} ({s.path})" for s in manifest.samples if s.status == status]
+        if rows:
+            yield Finding(name, False, f"{counted(len(rows), 'file')} {status}", tuple(rows))
+    few, usual = _few_frames(manifest.samples)
+    if few:
+        what = f"{counted(len(few), 'folder')} with fewer frames than the median, {usual}"
+        yield Finding(name, False, what, tuple(few))
+    facts = read_facts(path)
+    if facts.get("empty_folders"):
+        empty = tuple(facts["empty_folders"])
+        yield Finding(name, False, counted(len(empty), "empty folder"), empty)
+
+
+def _few_frames(samples: Sequence[Sample]) -> tuple[list[str], int]:
+    """Folders of frames with fewer rows than usual in their domain, and how many are usual."""
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        if sample.frame_idx is not None and sample.status != "duplicate":
+            groups[sample.domain][sample.sample_id.rpartition("/")[0]] += 1
+    few: list[str] = []
+    usual = 0
+    for counts in groups.values():
+        usual = int(median(counts.values()))
+        few += [f"{group} ({number})" for group, number in counts.items() if number < usual]
+    return few, usual
+
+
+def _summarize(samples: Sequence[Sample]) -> _Summary:
+    summary = _Summary()
+    for sample in samples:
+        if sample.status != "ok":
+            continue
+        summary.labels.add(sample.label)
+        key = (sample.domain, sample.label)
+        if sample.format:
+            summary.formats[key].add(sample.format)
+        if sample.width is not None:
+            summary.sizes[key].add(f"{sample.width}x{sample.height}")
+    return summary
+
+
+def _against_reals(
+    subset: Subset,
+    summaries: Mapping[str, _Summary],
+    find: Callable[[Path, str], Path | None],
+    folder: Path,
+) -> Iterator[Finding]:
+    own = summaries[subset.id]
+    if subset.category == "real":
+        return
+    if subset.own_reals and 0 not in own.labels:
+        yield Finding(subset.id, False, "its own reals are missing: only fakes are there")
+    absent = [p for p in dict.fromkeys(subset.reals.values()) if find(folder, p) is None]
+    if absent:
+        what = f"no pool of reals stands beside it: build {', '.join(absent)}"
+        yield Finding(subset.id, False, what)
+    for domain in {domain for domain, label in own.formats if label == 1}:
+        pool = summaries.get(subset.reals.get(domain, subset.id))
+        if pool is None:
+            continue
+        for title, fake, real, remedy in (
+            ("format", own.formats, pool.formats, "--recode jpeg:95"),
+            ("size", own.sizes, pool.sizes, "--resize N"),
+        ):
+            fakes, reals = fake[domain, 1], real[domain, 0]
+            if fakes and reals and not fakes & reals:
+                yield Finding(
+                    subset.id,
+                    False,
+                    f"{title} alone tells real from fake in {domain}: extract with {remedy}",
+                    (f"real: {', '.join(sorted(reals))}", f"fake: {', '.join(sorted(fakes))}"),
+                )

@@ -1,0 +1,1 @@
+"""The registry of data sets, and manifests from their folders."""

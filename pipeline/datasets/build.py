@@ -1,0 +1,329 @@
+"""Manifests of a registered dataset from what is on disk, however it was unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import clare
+from clare.errors import InputError, ManifestError
+from clare.pipeline.datasets.identity_splits import IdentitySplit
+from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with_unique_ids
+from clare.pipeline.datasets.layouts import Placer
+from clare.pipeline.datasets.schema import Registry, Subset
+from clare.pipeline.manifests.csv_io import Manifest, Sample, natural_key, write_manifest
+from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.scan import Folder, list_tree
+from clare.wording import counted
+
+Progress = Callable[[int, int], None]
+"""Called with (files done, files in all); 0 in all while they are still being listed."""
+
+
+@dataclass
+class Leftovers:
+    """Files below the roots that became no row.
+
+    Args:
+        unmatched: (root, path, reason) of files that belong to no subset, sorted.
+        ignored: files that stand beside images by design, by kind.
+        by_owner: the same, by the subset that they lie at.
+    """
+
+    unmatched: list[tuple[str, str, str]] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    by_owner: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+@dataclass(frozen=True)
+class BuiltSubset:
+    """The manifest of one registered subset and what was seen on the way to it.
+
+    Args:
+        subset: its entry.
+        samples: its rows; none where only other files were found.
+        facts: what ``NAME.meta.json`` records.
+    """
+
+    subset: Subset
+    samples: tuple[Sample, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BuiltDataset:
+    """Everything that was found below the roots.
+
+    Args:
+        subsets: by id; those of which nothing is on disk are left out.
+        leftovers: files that became no row.
+        complete: whether all subsets of the dataset were looked for.
+    """
+
+    subsets: Mapping[str, BuiltSubset]
+    leftovers: Leftovers
+    complete: bool
+
+    @property
+    def rows(self) -> int:
+        """Rows of all subsets."""
+        return sum(len(built.samples) for built in self.subsets.values())
+
+
+def build_dataset(
+    registry: Registry,
+    dataset: str,
+    roots: Mapping[str, Path],
+    *,
+    wanted: Collection[str] = (),
+    rules: Mapping[str, str] | None = None,
+    hash: bool = False,
+    progress: Progress | None = None,
+) -> BuiltDataset:
+    """Index what is below the roots of a dataset and of those that are built along with it.
+
+    Every file ends as a row, as ignored by its kind, or in ``leftovers.unmatched``.
+
+    Args:
+        registry: what is known.
+        dataset: id of the dataset.
+        roots: folder by root name; not all need be there.
+        wanted: ids of the subsets to build; all if empty. Folders of others are not looked into.
+        rules: split rule by domain where it is not the registry's, see `IdentitySplit`.
+        hash: also record each file's sha256.
+        progress: see `Progress`.
+
+    Raises:
+        InputError: the dataset, a root, a domain or a rule is not known, a folder is missing, or
+            two roots are one folder.
+    """
+    places = _known_roots(registry, dataset, roots)
+    splits = _splits(registry, rules or {})
+    indexed: dict[str, Indexed] = defaultdict(Indexed)
+    leftovers = Leftovers()
+    listed = 0
+
+    def count(files: int) -> None:
+        nonlocal listed
+        listed += files
+        if progress is not None:
+            progress(listed, 0)
+
+    for root, (folder, skip) in places.items():
+        placer = Placer(registry, root)
+        tree = list_tree(folder, _entering(placer, wanted), skip=skip, progress=count)
+        _index_root(root, tree, placer, splits, wanted, indexed, leftovers)
+    leftovers.unmatched.sort(key=lambda one: (one[0], natural_key(one[1])))
+    rows = [sample for one in indexed.values() for sample in one.samples]
+    folders = {root: folder for root, (folder, _) in places.items()}
+    read: dict[str, list[Sample]] = defaultdict(list)
+    for sample in read_headers(
+        rows, lambda s: folders[s.root] / s.path, hash=hash, progress=progress
+    ):
+        read[sample.subset].append(sample)
+    seen = [name for name in registry.subsets if name in indexed or name in leftovers.by_owner]
+    built = {}
+    for name in seen:
+        subset = registry.subsets[name]
+        samples = tuple(with_unique_ids(read[name], subset.roots))
+        facts = _facts(subset, samples, indexed[name], leftovers.by_owner[name], splits)
+        facts |= {"roots": {r: str(folders[r]) for r in subset.roots if r in folders}, "hash": hash}
+        built[name] = BuiltSubset(subset, samples, facts)
+    return BuiltDataset(built, leftovers, not wanted)
+
+
+def dataset_roots(
+    registry: Registry, dataset: str, options: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, Path]:
+    """The folders that are known for the roots of a dataset, by root name.
+
+    Args:
+        registry: what is known.
+        dataset: id of the dataset.
+        options: ``NAME=DIR``.
+        environ: ``CLARE_ROOT_<NAME>`` counts where an option says nothing.
+
+    Raises:
+        InputError: an option names no root of the dataset.
+    """
+    known = [root for one in registry.built_with(dataset) for root in one.roots]
+    for option in options:
+        name, equals, _ = option.partition("=")
+        if not equals or name not in known:
+            raise InputError(
+                f"--root {option} is not NAME=DIR with a root of {dataset}: {', '.join(known)}"
+            )
+    roots = Roots.from_options(options, environ)
+    return {name: folder for name in known if (folder := roots.folder(name)) is not None}
+
+
+def write_dataset(built: BuiltDataset, dataset: str, folder: Path) -> dict[str, str]:
+    """Write a manifest and a ``.meta.json`` a subset, and the list of all unmatched files.
+
+    Returns:
+        Why a manifest was not written, by subset: a rule was broken, or there are no rows.
+
+    Raises:
+        ManifestError: the folder can't be written to.
+    """
+    refused: dict[str, str] = {}
+    for name, one in built.subsets.items():
+        path = folder / f"{name}.csv"
+        facts = dict(one.facts)
+        try:
+            if one.samples:
+                write_manifest(Manifest(name, one.samples), path)
+                facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            else:
+                refused[name] = _without_rows(facts)
+        except ManifestError as error:
+            refused[name] = str(error)
+            continue
+        if one.samples or not path.exists():
+            _write(folder / f"{name}.meta.json", json.dumps(facts, indent=2) + "\n")
+    if built.complete:
+        lines = [f"{root}\t{path}\t{reason}\n" for root, path, reason in built.leftovers.unmatched]
+        _write(folder / f"{dataset}.unmatched.txt", "".join(lines))
+    return refused
+
+
+def read_facts(manifest: Path) -> dict[str, Any]:
+    """What was recorded when a manifest was built; empty where nothing was, or it has changed.
+
+    Args:
+        manifest: the CSV, or where it would be.
+    """
+    path = manifest.with_name(manifest.name.partition(".csv")[0] + ".meta.json")
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if manifest.is_file():
+        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        return facts if facts.get("sha256") == digest else {}
+    return facts if not facts.get("rows") else {}
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ManifestError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def _known_roots(
+    registry: Registry, dataset: str, roots: Mapping[str, Path]
+) -> dict[str, tuple[Path, frozenset[str]]]:
+    datasets = registry.built_with(dataset)
+    known = {root: one for one in datasets for root in one.roots}
+    for name in roots:
+        if name not in known:
+            listed = "; ".join(f"{r}: {one.roots[r]}" for r, one in known.items())
+            raise InputError(f"{dataset} has no root {name!r}; it has {listed}")
+    if not roots:
+        raise InputError(f"no root is known: give --root {next(iter(known))}=DIR")
+    places: dict[Path, str] = {}
+    for name, folder in roots.items():
+        other = places.setdefault(folder.resolve(), name)
+        if other != name:
+            raise InputError(f"roots {other} and {name} are one folder, {folder}")
+    return {name: (roots[name], one.skip) for name, one in known.items() if name in roots}
+
+
+def _splits(registry: Registry, rules: Mapping[str, str]) -> dict[str, IdentitySplit]:
+    for domain in rules:
+        if domain not in registry.domains:
+            raise InputError(f"domain {domain!r} is not one of {', '.join(registry.domains)}")
+    return {
+        name: IdentitySplit(domain, rules.get(name, domain.split))
+        for name, domain in registry.domains.items()
+    }
+
+
+def _entering(placer: Placer, wanted: Collection[str]) -> Callable[[str], bool]:
+    def enter(path: str) -> bool:
+        owner = placer.owner(path)
+        return owner is None or owner.id in wanted
+
+    return enter if wanted else lambda path: True
+
+
+def _index_root(
+    root: str,
+    tree: list[Folder],
+    placer: Placer,
+    splits: Mapping[str, IdentitySplit],
+    wanted: Collection[str],
+    indexed: dict[str, Indexed],
+    leftovers: Leftovers,
+) -> None:
+    sides = SideFiles(tree)
+    for folder in tree:
+        owner = placer.owner(folder.path)
+        leftovers.ignored.update(folder.ignored)
+        faults = list(folder.unmatched)
+        if not folder.left_out and (folder.images or not folder.folders):
+            place = placer.place(folder.path)
+            if place is not None and (not wanted or place.subset.id in wanted):
+                owner = place.subset
+                split = splits[place.layout.domain]
+                index_folder(indexed[owner.id], folder, place, split, sides)
+            elif folder.images:
+                reason = "no layout fits" if owner else "no subset's folder on its path"
+                faults += [(name, reason) for name in folder.images]
+        if owner is not None:
+            seen = leftovers.by_owner[owner.id]
+            seen.update(folder.ignored)
+            if faults:
+                seen["unmatched"] += len(faults)
+        leftovers.unmatched += [
+            (root, f"{folder.path}/{name}" if folder.path else name, reason)
+            for name, reason in faults
+        ]
+
+
+def _facts(
+    subset: Subset,
+    samples: tuple[Sample, ...],
+    indexed: Indexed,
+    left: Mapping[str, int],
+    splits: Mapping[str, IdentitySplit],
+) -> dict[str, Any]:
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for sample in samples:
+        by_split = counts.setdefault(sample.domain, {}).setdefault(sample.split or "none", {})
+        side = "fake" if sample.label else "real"
+        by_split[side] = by_split.get(side, 0) + 1
+    folders: dict[str, dict[str, int]] = {}
+    for (domain, official), number in sorted(indexed.folders.items()):
+        folders.setdefault(domain, {})[official] = number
+    return {
+        "subset": subset.id,
+        "clare": clare.__version__,
+        "rows": len(samples),
+        "counts": counts,
+        "official": dict(Counter(sample.official_split for sample in samples)),
+        "status": dict(Counter(sample.status for sample in samples)),
+        "folders": folders,
+        "empty_folders": [f"{root}/{path}" for root, path in indexed.empty],
+        "unassigned": dict(indexed.unassigned),
+        "ignored": {kind: n for kind, n in left.items() if kind != "unmatched"},
+        "unmatched": left.get("unmatched", 0),
+        "splits": {domain: splits[domain].rule for domain in counts},
+    }
+
+
+def _without_rows(facts: Mapping[str, Any]) -> str:
+    videos = sum(facts["ignored"].get(suffix, 0) for suffix in (".mp4", ".avi", ".mov", ".mkv"))
+    if videos:
+        return f"{counted(videos, 'video')} and no frames: extract their frames first"
+    if facts["empty_folders"]:
+        return f"{counted(len(facts['empty_folders']), 'folder')}, all empty"
+    return f"no image that fits a layout ({counted(facts['unmatched'], 'other file')})"

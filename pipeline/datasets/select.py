@@ -1,0 +1,228 @@
+"""Which manifests a command works on: named subsets, files, or plain folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clare.errors import InputError
+from clare.pipeline.checks.status import find_manifest
+from clare.pipeline.datasets.build import build_dataset, write_dataset
+from clare.pipeline.datasets.registry import load_registry
+from clare.pipeline.datasets.schema import Registry, Subset
+from clare.pipeline.manifests.csv_io import Manifest, read_manifest
+from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
+from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
+from clare.protocol import read_protocol, split_name
+
+REAL_POOL = "real"
+
+
+def select_manifests(
+    subsets: str | None,
+    files: Sequence[Path],
+    folder: Path,
+    roots: Sequence[str],
+    reals: Sequence[Path],
+    fakes: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[Manifest, Roots]]:
+    """Read the manifests that were named, or build them from folders.
+
+    A registered subset that has no manifest yet gets one, where a root of it is known. Rows that
+    are copies of others (status ``duplicate``) are left out.
+
+    With folders of images, each ``NAME=DIR`` of ``fakes`` is a subset of that name (``fake``
+    without one) and all reals together are the subset ``real``, so that several fakes share one
+    extraction of the reals. With one subset name beside, reals and fakes are that one subset.
+
+    Args:
+        subsets: comma-separated names, each a file of ``folder``; or the name for plain folders.
+        files: manifest files.
+        folder: where named manifests are.
+        roots: ``DIR`` or ``NAME=DIR``: where the paths of manifests start.
+        reals: folders of real images.
+        fakes: ``DIR`` or ``NAME=DIR``: folders of generated images.
+        progress: called with (files indexed, files in all) while folders are read.
+
+    Raises:
+        InputError: nothing was named, too much was, or a name has no manifest and none could be
+            built, because it is not registered or no root of it is known.
+        ManifestError: a manifest breaks a rule.
+    """
+    names = [name.strip() for name in subsets.split(",") if name.strip()] if subsets else []
+    if reals or fakes:
+        if files:
+            raise InputError("name either --manifest or folders (--real, --fake), not both")
+        if roots:
+            raise InputError("--root is for manifests: folders (--real, --fake) name their place")
+        if len(names) > 1:
+            raise InputError("folders (--real, --fake) make one --subset, not several")
+        return _from_folders(names[0] if names else None, reals, fakes, progress)
+    if not (names or files):
+        raise InputError(
+            "nothing to extract: name --subset NAME, --manifest FILE, or folders with "
+            "--real DIR and --fake NAME=DIR"
+        )
+    places = Roots.from_options(roots, os.environ)
+    found = [_find(name, folder, places, progress) for name in names] + list(files)
+    return _without_repeats([(_without_copies(read_manifest(path)), places) for path in found])
+
+
+def select_protocol(
+    name: str,
+    folder: Path,
+    roots: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[tuple[Manifest, Roots]], dict[str, str]]:
+    """The rows that a protocol trains and tests on, each subset and each pool of reals once.
+
+    They are those of its domains and splits. All frames of their videos stay: frames are chosen
+    from what the store has, so a store of some frames would make the same protocol another one.
+
+    Args:
+        name: ``NAME``, or ``NAME/KEY`` for one of its trainings alone and the tests.
+        folder: where manifests are; registered subsets without one get one, as `select_manifests`.
+        roots: as `select_manifests`.
+        progress: as `select_manifests`.
+
+    Returns:
+        The manifests with the roots of their paths, and why, by subset that can't be had.
+
+    Raises:
+        InputError: there is no such protocol, or none of its subsets.
+        ManifestError: a manifest breaks a rule.
+    """
+    found, key = split_name(name)
+    places = Roots.from_options(roots, os.environ)
+    selected, absent = [], {}
+    for subset, needed in sorted(read_protocol(found).needs(key).items()):
+        try:
+            manifest = _without_copies(read_manifest(_find(subset, folder, places, progress)))
+        except InputError as error:
+            absent[subset] = str(error)
+            continue
+        kept = tuple(
+            sample
+            for sample in manifest.samples
+            if {(sample.domain, sample.split), ("", sample.split)} & needed
+        )
+        if kept:
+            selected.append((Manifest(manifest.name, kept), places))
+        else:
+            absent[subset] = f"{manifest.name} has no rows of the protocol's domains and splits"
+    if not selected:
+        raise InputError(f"nothing of protocol {name} is there: {next(iter(absent.values()))}")
+    return selected, absent
+
+
+def _find(
+    name: str, folder: Path, roots: Roots, progress: Callable[[int, int], None] | None
+) -> Path:
+    registry = load_registry(folder)
+    subset = registry.find(name)
+    path = find_manifest(folder, name)
+    if path is None and subset is not None:
+        path = find_manifest(folder, subset.id) or _build(registry, subset, folder, roots, progress)
+    if path is not None:
+        return path
+    there = sorted(p.name.partition(".csv")[0] for p in folder.glob("*.csv*"))
+    raise InputError(
+        f"there is no {folder / name}.csv; {folder} holds {', '.join(there) or 'no manifest'}; "
+        "build one with `clare manifest build`, or name it with --manifest FILE"
+    )
+
+
+def _build(
+    registry: Registry,
+    subset: Subset,
+    folder: Path,
+    roots: Roots,
+    progress: Callable[[int, int], None] | None,
+) -> Path:
+    """Build the manifest of one registered subset and write it to the manifests' folder."""
+    known = {root: found for root in subset.roots if (found := roots.folder(root)) is not None}
+    if not known:
+        raise InputError(
+            f"{folder / subset.id}.csv is not built yet and no root of {subset.id} is known: "
+            f"give --root {subset.roots[0]}=DIR"
+        )
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total or done)
+
+    built = build_dataset(registry, subset.dataset, known, wanted=(subset.id,), progress=report)
+    refused = write_dataset(built, subset.dataset, folder)
+    path = find_manifest(folder, subset.id)
+    if path is None:
+        shown = ", ".join(str(place) for place in known.values())
+        reason = refused.get(subset.id, "its folder is not there")
+        raise InputError(f"nothing of {subset.id} was found below {shown}: {reason}")
+    return path
+
+
+def _without_copies(manifest: Manifest) -> Manifest:
+    kept = tuple(sample for sample in manifest.samples if sample.status != "duplicate")
+    return Manifest(manifest.name, kept)
+
+
+def _from_folders(
+    subset: str | None,
+    reals: Sequence[Path],
+    fakes: Sequence[str],
+    progress: Callable[[int, int], None] | None,
+) -> list[tuple[Manifest, Roots]]:
+    named: dict[str, list[Path]] = {}
+    for option in fakes:
+        name, path = split_option("--fake", option)
+        named.setdefault(name or "fake", []).append(Path(path))
+    if subset is not None:
+        if set(named) - {"fake", subset}:
+            raise InputError(
+                f"--subset {subset} joins all folders into one subset: give --fake without names, "
+                "or leave --subset out"
+            )
+        groups = [(subset, list(reals), [p for paths in named.values() for p in paths])]
+    else:
+        if REAL_POOL in named:
+            raise InputError(f"--fake {REAL_POOL}=… takes the name of the reals: choose another")
+        groups = [(REAL_POOL, list(reals), [])] if reals else []
+        groups += [(name, [], paths) for name, paths in named.items()]
+    selected = []
+    for name, real_folders, fake_folders in groups:
+        built = build_manifest(name, real_folders, fake_folders, progress=progress)
+        selected.append(_rooted(built, [*real_folders, *fake_folders]))
+    return selected
+
+
+def _rooted(built: BuiltManifest, folders: Sequence[Path]) -> tuple[Manifest, Roots]:
+    """Each sample below the parent of its own folder, under a name that tells parents apart.
+
+    So a folder that is named beside it moves no sample, and one of another place that has the
+    same name is not taken for it.
+    """
+    places: dict[str, Path] = {}
+    samples = []
+    parents = {folder.resolve(): folder.resolve().parent for folder in folders}
+    for sample in built.manifest.samples:
+        image = built.root / sample.path
+        parent = next(parents[above] for above in image.parents if above in parents)
+        name = PLAIN_FOLDER + hashlib.sha256(os.fsencode(parent)).hexdigest()[:8]
+        places[name] = parent
+        path = image.relative_to(parent).as_posix()
+        samples.append(replace(sample, root=name, path=path))
+    return Manifest(built.manifest.name, tuple(samples)), Roots(default=None, named=places)
+
+
+def _without_repeats(selected: list[tuple[Manifest, Roots]]) -> list[tuple[Manifest, Roots]]:
+    names = [manifest.name for manifest, _ in selected]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"subset {', '.join(repeated)} was named twice")
+    return selected

@@ -1,0 +1,1 @@
+"""From pending rows to whole shards in a store."""

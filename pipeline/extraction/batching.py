@@ -1,0 +1,181 @@
+"""Micro-batches: padded to one size, halved when memory runs out, fetched one batch behind."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clare.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from clare.pipeline.extraction.loading import Inputs
+    from clare.pipeline.extractor import Extractor
+
+LARGEST_BATCH = {"cuda": 64, "mps": 16, "cpu": 8}
+"""Images a micro-batch where memory allows: beyond these no device of its kind gets faster."""
+
+SLOW_SECONDS = 2.0
+"""A first run that takes longer is not repeated for the estimate: warming up is a small part."""
+
+_log = logging.getLogger("clare")
+
+
+class BatchTooLargeError(Exception):
+    """A micro-batch did not fit; the runner's `micro_batch` is halved already."""
+
+
+@dataclass
+class Launched:
+    """A micro-batch on its way: `fetch` waits for it."""
+
+    values: dict[str, torch.Tensor]
+    finite: torch.Tensor
+    rows: int
+    ready: torch.cuda.Event | None
+
+    def fetch(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Wait for the device.
+
+        Returns:
+            Field to array ``(rows, *shape)``, and a mask ``(rows,)`` of the rows whose values
+            are all finite in the stored type.
+        """
+        if self.ready is not None:
+            self.ready.synchronize()
+        values = {f: v[: self.rows].numpy() for f, v in self.values.items()}
+        return values, self.finite[: self.rows].numpy()
+
+
+class BatchRunner:
+    """Runs one extractor over micro-batches of one size.
+
+    Equal batch shapes give equal bits on a CPU, whatever the neighbours (contract between the
+    stages), so a short batch is padded with copies of its last row.
+
+    Args:
+        extractor: what to run.
+        device: the torch device that the extractor's models are on.
+        micro_batch: images a batch; None starts at the device's largest and halves as needed.
+    """
+
+    def __init__(self, extractor: Extractor, device: str, micro_batch: int | None = None) -> None:
+        kind = device.partition(":")[0]
+        self.extractor = extractor
+        self.micro_batch = micro_batch or LARGEST_BATCH.get(kind, LARGEST_BATCH["cpu"])
+        self.seconds = 0.0
+        self._device = device
+        self._cuda = kind == "cuda"
+
+    def made_with(self) -> dict[str, Any]:
+        """What beside the fingerprint touches the last bits, for the journal."""
+        import torch
+
+        return {
+            "micro_batch": self.micro_batch,
+            "device": self._device,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+    def launch(self, inputs: Sequence[Inputs]) -> Launched:
+        """Start one micro-batch of at most `micro_batch` rows; on a GPU this does not wait.
+
+        Raises:
+            BatchTooLargeError: it does not fit; split it by the new `micro_batch` and go on.
+            InputError: not even one image fits.
+        """
+        began = time.perf_counter()
+        padded = [*inputs, *[inputs[-1]] * (self.micro_batch - len(inputs))]
+        stacked = {k: np.stack([row[k] for row in padded]) for k in padded[0]}
+        try:
+            launched = self._forward(stacked, len(inputs))
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            self._halve()
+            raise BatchTooLargeError from error
+        self.seconds += time.perf_counter() - began
+        return launched
+
+    def seconds_an_image(self, inputs: Inputs) -> float:
+        """Time one image, for the estimate before a run; finds a fitting micro-batch on a GPU.
+
+        A CPU takes about the same time for an image in any batch, so one image is enough there;
+        a GPU is timed at the full micro-batch. The first run, which warms up, counts only where
+        it alone takes seconds.
+
+        Args:
+            inputs: what the extractor's `prepare` made of any image.
+        """
+        full = self.micro_batch
+        if not self._cuda:
+            self.micro_batch = 1
+        try:
+            seconds = self._time(inputs)
+            if self._cuda:
+                full = self.micro_batch
+            if self._cuda or seconds < SLOW_SECONDS:
+                seconds = self._time(inputs)
+            return seconds / self.micro_batch
+        finally:
+            self.micro_batch = full
+            self.seconds = 0.0
+
+    def _time(self, inputs: Inputs) -> float:
+        while True:
+            began = time.perf_counter()
+            try:
+                self.launch([inputs] * self.micro_batch).fetch()
+            except BatchTooLargeError:
+                continue
+            return time.perf_counter() - began
+
+    def _forward(self, stacked: dict[str, np.ndarray], rows: int) -> Launched:
+        import torch
+
+        with torch.inference_mode():
+            values = self.extractor.forward(stacked)
+            finite = torch.stack(
+                [torch.isfinite(v).flatten(1).all(1) for v in values.values()]
+            ).all(0)
+            if not self._cuda:
+                return Launched(values, finite, rows, None)
+            # Page-locked copies let the device go on to the next batch meanwhile.
+            host = {f: _to_host(v) for f, v in values.items()}
+            launched = Launched(host, _to_host(finite), rows, torch.cuda.Event())
+            launched.ready.record()  # type: ignore[union-attr]
+            return launched
+
+    def _halve(self) -> None:
+        if self.micro_batch == 1:
+            raise InputError(
+                f"{self.extractor.name}: not even one image fits into the memory of the device; "
+                "use a smaller model, --dtype float16, or another --device"
+            )
+        self.micro_batch //= 2
+        _log.warning(
+            "%s: out of memory, going on with micro-batches of %d",
+            self.extractor.name,
+            self.micro_batch,
+        )
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    # The CPU allocator has no exception class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

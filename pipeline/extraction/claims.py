@@ -1,0 +1,116 @@
+"""Which shards lack what, and taking them: one run's, by a kernel lock, until it lets them go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from clare.pipeline.extraction.batching import BatchRunner
+from clare.pipeline.extraction.loading import LoadedShard, Loader
+from clare.pipeline.extractor import Extractor
+from clare.store.feature import Feature
+from clare.store.feature_store import FeatureStore
+from clare.store.index import Row
+from clare.store.spec import SHARD_ROWS
+
+
+@dataclass
+class Work:
+    """One shard on its way.
+
+    Args:
+        shard: its number.
+        rows: offset to row, of all that some extractor lacks.
+        lacking: extractor to the offsets that it lacks, of the features claimed.
+        runners: of these extractors.
+        loading: its images.
+    """
+
+    shard: int
+    rows: dict[int, Row]
+    lacking: dict[str, list[int]]
+    runners: list[BatchRunner]
+    loading: list[Future[LoadedShard]]
+
+
+def open_features(
+    store: FeatureStore, subset: str, extractors: Sequence[Extractor]
+) -> dict[str, Feature]:
+    """Declare the extractors' arrays for one subset.
+
+    Returns:
+        Extractor name to the feature of this subset.
+    """
+    features = {}
+    for extractor in extractors:
+        store.declare(extractor.fingerprint, extractor.fields)
+        features[extractor.name] = store.feature(
+            subset, extractor.name, extractor.fingerprint.digest
+        )
+    return features
+
+
+def pending_shards(
+    features: Mapping[str, Feature], wanted: np.ndarray
+) -> dict[int, dict[str, list[int]]]:
+    """What is to be done, in shard order.
+
+    Args:
+        features: by extractor.
+        wanted: the slots that may be worked on.
+
+    Returns:
+        Shard to extractor to the offsets that it lacks.
+    """
+    for feature in features.values():
+        feature.refresh()
+    return _lacking(features, wanted)
+
+
+def not_tried(
+    pending: Mapping[int, Mapping[str, list[int]]], tried: set[tuple[int, str]]
+) -> dict[int, list[str]]:
+    """Leave out what this run did: a shard with a changed file stays pending for the next run."""
+    left = {s: [n for n in names if (s, n) not in tried] for s, names in pending.items()}
+    return {shard: names for shard, names in left.items() if names}
+
+
+def claim_shards(
+    pending: Mapping[int, Sequence[str]],
+    wanted: np.ndarray,
+    features: Mapping[str, Feature],
+    runners: Mapping[str, BatchRunner],
+    loader: Loader,
+) -> Iterator[Work]:
+    """Take each pending shard that no other run holds, and begin to decode it.
+
+    Lazy: a shard is taken when it is asked for, so that runs side by side share the work.
+    """
+    for shard, names in pending.items():
+        claimed = {name: features[name] for name in names if features[name].claim(shard)}
+        if claimed:
+            # Looked at again, because another run may have done some meanwhile.
+            lacking = _lacking(claimed, wanted).get(shard, {})
+            offsets = {offset for some in lacking.values() for offset in some}
+            taken = next(iter(claimed.values())).shard_rows(shard)
+            rows = {row.slot % SHARD_ROWS: row for row in taken}
+            rows = {offset: row for offset, row in rows.items() if offset in offsets}
+            chosen = [runners[name] for name in claimed]
+            loading = loader.start(rows, [runner.extractor for runner in chosen])
+            yield Work(shard, rows, {n: lacking.get(n, []) for n in claimed}, chosen, loading)
+
+
+def _lacking(
+    features: Mapping[str, Feature], wanted: np.ndarray
+) -> dict[int, dict[str, list[int]]]:
+    pending: dict[int, dict[str, list[int]]] = {}
+    for name, feature in features.items():
+        slots = np.intersect1d(feature.pending_slots(), wanted)
+        for shard, offset in zip(
+            *(part.tolist() for part in divmod(slots, SHARD_ROWS)), strict=True
+        ):
+            pending.setdefault(shard, {}).setdefault(name, []).append(offset)
+    return dict(sorted(pending.items()))

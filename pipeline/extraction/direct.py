@@ -1,0 +1,147 @@
+"""Features of images straight from their files, without a manifest or a store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from clare.errors import ImageError, InputError
+from clare.models.runtime import Runtime
+from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError
+from clare.pipeline.extraction.loading import Inputs
+from clare.pipeline.extractor import Extractor
+from clare.pipeline.images.prepare import ImageSettings, load_views, read_content
+from clare.pipeline.manifests.csv_io import natural_key
+from clare.pipeline.manifests.folders import IMAGE_SUFFIXES, ignored_folder
+
+SHOWN_SIDE = 256
+"""Side of the picture that is kept for looking at, in pixels."""
+
+
+@dataclass
+class LiveImage:
+    """One image and what became of it.
+
+    Args:
+        path: the file.
+        failure: the reason why the image can't be used; empty if it can.
+        features: field to array ``(*shape)``, in the stored type.
+        picture: uint8 (256, 256, 3), squashed as the extractors see it.
+    """
+
+    path: Path
+    failure: str = ""
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+    picture: np.ndarray | None = None
+
+
+def list_images(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the images below folders in natural order.
+
+    Below a folder, what is hidden or lies in a folder such as ``masks`` is left out, as it is from
+    a manifest.
+
+    Raises:
+        InputError: a path is not there, or a folder can't be listed or holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            images = sorted(_images_below(path), key=lambda p: natural_key(str(p)))
+            if not images:
+                raise InputError(f"there is no image below {path}")
+            found += images
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"there is no file or folder {path}")
+    return found
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for current, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if ignored_folder(name) is None]
+        for path in (Path(current, name) for name in files if not name.startswith(".")):
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} can't be listed: {error.strerror}") from error
+
+
+def extract_images(
+    paths: Sequence[Path],
+    extractors: Sequence[tuple[Extractor, ImageSettings]],
+    runtime: Runtime,
+    micro_batch: int | None = None,
+) -> Iterator[LiveImage]:
+    """Run extractors over image files; the next images are decoded meanwhile.
+
+    Args:
+        paths: image files.
+        extractors: each with how its images are prepared.
+        runtime: that of the extractors.
+        micro_batch: images a batch; None finds what fits.
+
+    Yields:
+        One image each, in the order of the paths.
+    """
+    runners = [BatchRunner(e, runtime.device, micro_batch) for e, _ in extractors]
+    size = min([len(paths), *(runner.micro_batch for runner in runners)])
+    for runner in runners:
+        runner.micro_batch = size
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        coming: deque[Future[tuple[LiveImage, dict[str, Inputs]]]] = deque()
+        waiting = iter(paths)
+        coming.extend(pool.submit(_load, path, extractors) for path in islice(waiting, 3 * size))
+        while coming:
+            part = [coming.popleft().result() for _ in range(min(size, len(coming)))]
+            coming.extend(
+                pool.submit(_load, path, extractors) for path in islice(waiting, len(part))
+            )
+            for runner in runners:
+                good = [(image, inputs[runner.extractor.name]) for image, inputs in part if inputs]
+                _run(runner, good)
+            yield from (image for image, _ in part)
+
+
+def _load(
+    path: Path, extractors: Sequence[tuple[Extractor, ImageSettings]]
+) -> tuple[LiveImage, dict[str, Inputs]]:
+    image = LiveImage(path)
+    inputs: dict[str, Inputs] = {}
+    try:
+        data = read_content(path)
+        content = hashlib.sha256(data).hexdigest()
+        for settings in dict.fromkeys(settings for _, settings in extractors):
+            (prepared,) = load_views(data, settings, [0], content=content)
+            image.picture = prepared.pixels(SHOWN_SIDE)
+            inputs |= {e.name: e.prepare(prepared) for e, own in extractors if own == settings}
+    except ImageError as error:
+        image.failure = str(error)
+        inputs.clear()
+    return image, inputs
+
+
+def _run(runner: BatchRunner, rows: Sequence[tuple[LiveImage, Inputs]]) -> None:
+    while rows:
+        part = rows[: runner.micro_batch]
+        try:
+            values, finite = runner.launch([inputs for _, inputs in part]).fetch()
+        except BatchTooLargeError:
+            continue
+        for place, (image, _) in enumerate(part):
+            if finite[place]:
+                image.features |= {name: value[place].copy() for name, value in values.items()}
+            else:
+                image.failure = "values overflow the stored type, or are not numbers"
+        rows = rows[len(part) :]

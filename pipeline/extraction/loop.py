@@ -1,0 +1,302 @@
+"""Stage one's loop: pending shards -> decoded rows -> micro-batches -> whole shards on disk.
+
+Three things run side by side: threads decode the next shards, the main thread feeds the models,
+and one thread writes finished shards. A shard is taken by a kernel lock, so any number of runs
+may work on one store; a shard is written whole and journalled, so a run may die anywhere.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
+
+from clare.errors import ClareError
+from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError, Launched
+from clare.pipeline.extraction.claims import Work, claim_shards, not_tried, pending_shards
+from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
+from clare.store.feature import Feature
+from clare.store.feature_store import FeatureStore
+from clare.store.spec import SHARD_ROWS
+
+LOOKAHEAD = 2
+"""Shards that are decoded, or wait to be written, beside the one that the models work on."""
+
+POLL_SECONDS = 0.5
+"""How often to look whether another run has finished, or dropped, the shards it took."""
+
+
+class StrictFailureError(ClareError):
+    """A row failed while ``strict`` was asked for."""
+
+
+@dataclass
+class ExtractReport:
+    """What a run did.
+
+    Args:
+        rows: rows that this run journalled, failed ones included.
+        failures: (subset, sample id, view) to the reason, of the rows that have no features now.
+        seconds: wall-clock seconds of the loop.
+        stage_seconds: busy seconds a stage: ``decode`` (summed over threads), ``write``, and
+            ``forward:<extractor>``.
+    """
+
+    rows: int = 0
+    failures: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    seconds: float = 0.0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, other: ExtractReport) -> None:
+        """Count another subset's report into this one."""
+        self.rows += other.rows
+        self.failures |= other.failures
+        self.seconds += other.seconds
+        for stage, seconds in other.stage_seconds.items():
+            self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
+
+
+def extract(
+    store: FeatureStore,
+    subset: str,
+    slots: Collection[int],
+    features: Mapping[str, Feature],
+    runners: Mapping[str, BatchRunner],
+    loader: Loader,
+    *,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    waiting: Callable[[int], None] | None = None,
+) -> ExtractReport:
+    """Bring rows of a subset into the store, for each extractor that lacks them.
+
+    Args:
+        store: an open store whose rows are assigned.
+        subset: the subset to work on.
+        slots: of the rows to work on; those of earlier manifests may have no file any more.
+        features: from `clare.pipeline.extraction.claims.open_features`.
+        runners: extractor name to its batch runner.
+        loader: decodes; the caller closes it.
+        strict: stop at the first row that fails.
+        progress: called with (rows journalled, rows that failed) after each shard.
+        waiting: called with the number of shards that another run holds, while waiting for them.
+
+    Raises:
+        StrictFailureError: ``strict`` was asked for and a row failed.
+        DiskSpaceError: the disk is full; what is journalled stays.
+    """
+    report = ExtractReport()
+    began = time.perf_counter()
+    writer = _Writer(store, subset, report, progress)
+    tried: set[tuple[int, str]] = set()
+    wanted = np.unique(np.fromiter(slots, np.int64))
+    try:
+        with _interrupts() as stop_if_asked:
+            computer = _Computer(features, writer, report, strict, stop_if_asked)
+            while pending := not_tried(pending_shards(features, wanted), tried):
+                queue: deque[Work] = deque()
+                claimed = False
+                for work in claim_shards(pending, wanted, features, runners, loader):
+                    claimed = True
+                    tried.update((work.shard, name) for name in work.lacking)
+                    queue.append(work)
+                    if len(queue) > LOOKAHEAD:
+                        computer.compute(queue.popleft())
+                while queue:
+                    computer.compute(queue.popleft())
+                computer.finish()
+                writer.drain()
+                if not claimed:
+                    stop_if_asked()
+                    if waiting is not None:
+                        waiting(len(pending))
+                    time.sleep(POLL_SECONDS)
+    finally:
+        writer.close()
+        for shard, name in tried:
+            features[name].release(shard)
+        report.seconds = time.perf_counter() - began
+        for name, runner in runners.items():
+            report.stage_seconds[f"forward:{name}"] = runner.seconds
+            runner.seconds = 0.0
+    return report
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Remember Ctrl-C: Python drops the exception where it strikes a library's callback.
+
+    Yields:
+        Raises KeyboardInterrupt if Ctrl-C was pressed.
+    """
+    pressed = threading.Event()
+
+    def stop_if_asked() -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield stop_if_asked
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        previous(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield stop_if_asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class _Shard:
+    """The values of one extractor for one shard, filled batch by batch."""
+
+    def __init__(self, work: Work, runner: BatchRunner, feature: Feature, loaded: LoadedShard):
+        self.work = work
+        self.feature = feature
+        self.runner = runner
+        lacking = set(work.lacking[runner.extractor.name])
+        self.offsets = sorted(lacking & loaded.inputs.keys())
+        self.failed = {o: why for o, why in loaded.failed.items() if o in lacking}
+        self.changed = {o: why for o, why in loaded.changed.items() if o in lacking}
+        self.thumbnails = loaded.thumbnails
+        self.missing = len(self.offsets)
+        self.values = {
+            name: np.zeros((SHARD_ROWS, *spec.shape), spec.dtype)
+            for name, spec in feature.fields.items()
+        }
+
+    def take(self, offsets: Sequence[int], launched: Launched) -> None:
+        """Keep the rows of a fetched batch; a row that is not finite failed."""
+        values, finite = launched.fetch()
+        for name, rows in values.items():
+            self.values[name][offsets] = rows
+        for offset, good in zip(offsets, finite, strict=True):
+            if not good:
+                self.failed[offset] = "values overflow the stored type, or are not numbers"
+        self.missing -= len(offsets)
+
+
+class _Computer:
+    """Feeds the models, one micro-batch ahead of what it fetches."""
+
+    def __init__(
+        self,
+        features: Mapping[str, Feature],
+        writer: _Writer,
+        report: ExtractReport,
+        strict: bool,
+        stop_if_asked: Callable[[], None],
+    ) -> None:
+        self._stop_if_asked = stop_if_asked
+        self._features = features
+        self._writer = writer
+        self._report = report
+        self._strict = strict
+        self._in_flight: deque[tuple[Launched, list[int], _Shard]] = deque()
+
+    def compute(self, work: Work) -> None:
+        """Launch every micro-batch of a shard; it is written once the last one is fetched."""
+        loaded = gather(work.loading)
+        seconds = self._report.stage_seconds
+        seconds["decode"] = seconds.get("decode", 0.0) + loaded.seconds
+        unusable = loaded.failed | loaded.changed
+        if unusable and self._strict:
+            offset, reason = next(iter(unusable.items()))
+            raise StrictFailureError(f"{work.rows[offset].sample_id}: {reason}")
+        for runner in work.runners:
+            name = runner.extractor.name
+            shard = _Shard(work, runner, self._features[name], loaded)
+            waiting = shard.offsets
+            if not waiting:
+                self._writer.submit(shard)
+            while waiting:
+                self._stop_if_asked()
+                offsets = waiting[: runner.micro_batch]
+                try:
+                    launched = runner.launch([loaded.inputs[o][name] for o in offsets])
+                except BatchTooLargeError:
+                    self._fetch(keep=0)
+                    # From its start: a shard is made with one size of micro-batch.
+                    waiting, shard.missing = shard.offsets, len(shard.offsets)
+                    continue
+                waiting = waiting[len(offsets) :]
+                self._in_flight.append((launched, offsets, shard))
+                self._fetch(keep=1)
+
+    def finish(self) -> None:
+        """Fetch what is still on the device."""
+        self._fetch(keep=0)
+
+    def _fetch(self, keep: int) -> None:
+        while len(self._in_flight) > keep:
+            launched, offsets, shard = self._in_flight.popleft()
+            began = time.perf_counter()
+            shard.take(offsets, launched)
+            shard.runner.seconds += time.perf_counter() - began
+            if not shard.missing:
+                self._writer.submit(shard)
+
+
+class _Writer:
+    """One thread that makes shards durable, at most `LOOKAHEAD` behind the models."""
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        subset: str,
+        report: ExtractReport,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._store = store
+        self._subset = subset
+        self._report = report
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(1, "clare-write")
+        self._pending: deque[Future[None]] = deque()
+
+    def submit(self, shard: _Shard) -> None:
+        """Hand over a finished shard; raises what went wrong with an earlier one."""
+        self._pending.append(self._pool.submit(self._write, shard))
+        while len(self._pending) > LOOKAHEAD:
+            self._pending.popleft().result()
+
+    def drain(self) -> None:
+        """Wait until all that was handed over is durable."""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def close(self) -> None:
+        """Let what was handed over be written, and stop."""
+        self._pool.shutdown()
+
+    def _write(self, shard: _Shard) -> None:
+        began = time.perf_counter()
+        work, report = shard.work, self._report
+        if shard.thumbnails:
+            self._store.write_thumbnails(self._subset, work.shard, shard.thumbnails)
+        complete = set(shard.offsets) - set(shard.failed)
+        if complete or shard.failed:
+            made_with = shard.runner.made_with()
+            shard.feature.write_shard(work.shard, shard.values, shard.failed, made_with, complete)
+        shard.feature.release(work.shard)
+        seconds = report.stage_seconds
+        seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - began
+        for offset, reason in (shard.failed | shard.changed).items():
+            row = work.rows[offset]
+            report.failures.setdefault((self._subset, row.sample_id, row.view), reason)
+        if shard.runner is work.runners[-1]:  # shards are written in the order of their runners
+            report.rows += len(work.rows)
+        if self._progress is not None:
+            self._progress(report.rows, len(report.failures))

@@ -1,0 +1,147 @@
+"""From the samples of a manifest to the rows of the store: one row a (sample, view)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+from clare.errors import InputError
+from clare.pipeline.manifests.csv_io import Sample
+from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
+from clare.store.index import Row
+
+HASHERS = 16
+"""Threads that hash files: enough to keep a network disk busy."""
+
+
+def rows_of_samples(
+    samples: Sequence[Sample],
+    roots: Roots,
+    known: Iterable[Row],
+    *,
+    views: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Make the rows that the samples ask for, each with the hash of its file's content.
+
+    A file whose size and modification time equal those of its stored row is not read again; a
+    sha256 that the manifest gives is taken, and checked when the image is decoded. Views above 0
+    are made for training samples alone: nothing else may use them.
+
+    Args:
+        samples: samples of one subset.
+        roots: where their paths start.
+        known: the rows that the store already holds for this subset.
+        views: views of each training sample.
+        progress: called with (files done, files in all).
+
+    Returns:
+        The rows in the samples' order, the views of a sample side by side; ``slot`` is -1. A
+        file that is unreadable or empty has the empty content hash.
+
+    Raises:
+        InputError: a plain folder would replace images of another folder of the same name.
+    """
+    stored: dict[str, list[Row]] = {}
+    for row in known:
+        stored.setdefault(row.sample_id, []).append(row)
+    rows: list[Row] = []
+
+    def describe(sample: Sample) -> tuple[str, dict[str, Any]]:
+        plain = [row for row in stored.get(sample.sample_id, ()) if row.view == 0]
+        return _describe(sample, roots, plain[0] if plain else None)
+
+    with ThreadPoolExecutor(HASHERS) as pool:
+        for done, (sample, (content, columns)) in enumerate(
+            zip(samples, pool.map(describe, samples), strict=True), start=1
+        ):
+            # A view of an image that is another now would stay in training: it is made anew.
+            stale = [r.view + 1 for r in stored.get(sample.sample_id, ()) if r.content != content]
+            count = max(views, *stale, 1) if sample.split == "train" else 1
+            for view in range(count):
+                rows.append(
+                    Row(sample_id=sample.sample_id, view=view, content=content, columns=columns)
+                )
+            if progress is not None:
+                progress(done, len(samples))
+    return rows
+
+
+def sample_columns(sample: Sample) -> dict[str, Any]:
+    """The manifest's columns that are filled, as the store's index keeps them."""
+    columns = {k: v for k, v in asdict(sample).items() if v not in (None, "", {})}
+    del columns["sample_id"]
+    return columns
+
+
+def _describe(sample: Sample, roots: Roots, stored: Row | None) -> tuple[str, dict[str, Any]]:
+    """The content hash and the columns; those of the mask's file too, if it has one."""
+    columns = sample_columns(sample)
+    known = stored.columns if stored is not None else {}
+    content = stored.content if stored is not None else ""
+    content = _content(roots.resolve(sample), columns, known, content, "", sample.sha256)
+    if stored is not None:
+        _refuse_namesake(sample, content, stored)
+    if sample.mask_path:
+        mask = roots.resolve(sample, sample.mask_path)
+        content_before = str(known.get("mask_content", ""))
+        columns["mask_content"] = _content(mask, columns, known, content_before, "mask_", "")
+    return content, columns
+
+
+def _refuse_namesake(sample: Sample, content: str, stored: Row) -> None:
+    place = str(stored.columns.get("root", ""))
+    if (
+        place.startswith(PLAIN_FOLDER)
+        and sample.root not in ("", place)
+        and "" not in (content, stored.content)
+        and content != stored.content
+    ):
+        raise InputError(
+            f"the store has another {sample.sample_id}, of a folder of the same name in another "
+            "place: rename the folder, name its subset differently, or use another --store"
+        )
+
+
+def _content(
+    path: Path,
+    columns: dict[str, Any],
+    known: Mapping[str, Any],
+    content: str,
+    prefix: str,
+    given: str,
+) -> str:
+    """The sha256 of a file, whose size and time join the columns; empty if it can't be read.
+
+    Args:
+        path: the file.
+        columns: of the row; gain ``<prefix>bytes`` and ``<prefix>mtime_ns``.
+        known: the columns that the store holds.
+        content: the hash that the store holds.
+        prefix: of the file's columns.
+        given: the hash that the manifest gives.
+    """
+    facts = (f"{prefix}bytes", f"{prefix}mtime_ns")
+    same_place = all(known.get(k) == columns.get(k) for k in ("root", f"{prefix}path"))
+    try:
+        stat = path.stat()
+        columns.update(zip(facts, (stat.st_size, stat.st_mtime_ns), strict=True))
+        if content and same_place and all(known.get(k) == columns[k] for k in facts):
+            return content
+        if stat.st_size == 0 or not S_ISREG(stat.st_mode):
+            return ""
+        if given:
+            return given
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        if not (content and same_place):
+            return ""  # decoding names the reason
+        # A disk that is away for a while must not cost the features of what is on it.
+        columns.update((k, known[k]) for k in facts if k in known)
+        return content

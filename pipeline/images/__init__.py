@@ -1,0 +1,1 @@
+"""One decode of an image to the inputs of every extractor."""

@@ -1,0 +1,251 @@
+"""One decode of a file feeds every extractor and every view.
+
+The order is fixed: decode and turn upright, RGB, crop to the face box, squash (``--resize``), code
+again (``--recode``), augment (views above 0), squash to the size that an extractor asks for.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clare.errors import ImageError, InputError
+from clare.pipeline.images.augment import Geometry, draw_view, recode
+from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
+from clare.pipeline.manifests.csv_io import parse_boxes
+
+__all__ = ["ImageSettings", "PreparedImage", "load_views", "read_content"]
+
+VERSION = 1
+"""Raised by hand when the same settings give other pixels."""
+CROPS = ("none", "boxes")
+MAX_RESIZE = 8192
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How every image is prepared, before any extractor looks at it.
+
+    Args:
+        resize: squash to this side, in pixels; None leaves the size. Removes the size shortcut.
+        recode: ``jpeg:Q`` or ``webp:Q``, coded again in memory with quality Q (1-100); None leaves
+            the pixels. Removes the container shortcut.
+        crop: ``boxes`` crops to the manifest's face box; ``none`` leaves the image.
+        margin: by how much the box grows, as a share of its sides, half on either side: 0.3 is
+            the scale of 1.3 that DeepfakeBench crops with.
+        view_seed: seed of the views above 0.
+
+    Raises:
+        InputError: a value is out of range or of another form.
+    """
+
+    resize: int | None = None
+    recode: str | None = None
+    crop: str = "none"
+    margin: float = 0.3
+    view_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resize is not None and not 1 <= self.resize <= MAX_RESIZE:
+            raise InputError(f"resize {self.resize} is not between 1 and {MAX_RESIZE} pixels")
+        self.recoding()
+        if self.crop not in CROPS:
+            raise InputError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
+        if not 0 <= self.margin <= 10:
+            raise InputError(f"margin {self.margin} is not between 0 and 10 times the box")
+
+    def recoding(self) -> tuple[str, int] | None:
+        """Container and quality of ``recode``; None where nothing is coded again.
+
+        Raises:
+            InputError: ``recode`` has another form.
+        """
+        if self.recode is None:
+            return None
+        match = re.fullmatch(r"(jpeg|webp):([1-9][0-9]?|100)", self.recode)
+        if match is None:
+            raise InputError(
+                f"recode {self.recode!r} is not jpeg:Q or webp:Q with a quality Q from 1 to 100"
+            )
+        return match[1].upper(), int(match[2])
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings that decide a value, with the version of the preparation."""
+        margin = {"margin": self.margin} if self.crop == "boxes" else {}
+        return {
+            "version": VERSION,
+            "resize": self.resize,
+            "recode": self.recode,
+            "crop": self.crop,
+            **margin,
+            "view_seed": self.view_seed,
+        }
+
+
+class PreparedImage:
+    """One view of one image, ready for any extractor; used by one thread at a time.
+
+    Args:
+        view: number of the view; 0 is the plain image.
+        content: hash of the file's bytes.
+        plain: the prepared image before augmentation, RGB.
+        image: this view of it, RGB.
+        mask: this view of the mask, mode L, of the same size; None where there is none.
+    """
+
+    def __init__(
+        self,
+        view: int,
+        content: str,
+        plain: Image.Image,
+        image: Image.Image,
+        mask: Image.Image | None,
+    ) -> None:
+        self.view = view
+        self.content = content
+        self._plain = plain
+        self._image = image
+        self._mask = mask
+        self._pixels: dict[int, NDArray[np.uint8]] = {}
+
+    @property
+    def noise_key(self) -> bytes:
+        """What seeded noise for this image depends on: content and view, nothing else."""
+        return f"{self.content}/{self.view}".encode()
+
+    def pixels(self, size: int) -> NDArray[np.uint8]:
+        """The image squashed to a square.
+
+        Args:
+            size: side in pixels.
+
+        Returns:
+            uint8 RGB ``(size, size, 3)``, bicubic, antialiased where it shrinks. Made once a size
+            and shared by the extractors, hence read-only.
+        """
+        if size not in self._pixels:
+            pixels = np.asarray(_squash(self._image, size))
+            pixels.flags.writeable = False
+            self._pixels[size] = pixels
+        return self._pixels[size]
+
+    def mask(self, size: int) -> NDArray[np.uint8]:
+        """The mask squashed to a square, nearest neighbour, on the same grid as `pixels`.
+
+        Args:
+            size: side in pixels.
+
+        Returns:
+            uint8 ``(size, size)`` with the grey values of the mask. All zero where the sample
+            names no mask: nothing is marked.
+        """
+        if self._mask is None:
+            return np.zeros((size, size), np.uint8)
+        return np.array(self._mask.resize((size, size), Image.Resampling.NEAREST))
+
+    def thumbnail(self, size: int = 128) -> bytes:
+        """The plain image as a small JPEG, its sides' ratio kept, never enlarged.
+
+        Args:
+            size: longest side in pixels.
+        """
+        width, height = self._plain.size
+        scale = min(1.0, size / max(width, height))
+        small = self._plain.resize(
+            (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC
+        )
+        data = io.BytesIO()
+        small.save(data, "JPEG", quality=85)
+        return data.getvalue()
+
+
+def load_views(
+    data: bytes,
+    settings: ImageSettings,
+    views: Sequence[int],
+    *,
+    boxes: str | None = None,
+    mask: bytes | None = None,
+    content: str,
+) -> list[PreparedImage]:
+    """Decode an image once and prepare the views asked for.
+
+    Args:
+        data: bytes of the image file.
+        settings: how to prepare it.
+        views: numbers of the views; 0 is the plain image.
+        boxes: the sample's face box, in pixels of the upright image.
+        mask: bytes of the mask's file. A mask of another size is scaled to the image's first.
+        content: hash of ``data``: with the view's number it seeds the augmentation.
+
+    Raises:
+        ImageError: the image or its mask can't be used; see `clare.pipeline.images.decode`.
+    """
+    plain = decode_rgb(data)
+    plain_mask = None
+    if mask is not None:
+        plain_mask = decode_mask(mask)
+        if plain_mask.size != plain.size:
+            plain_mask = plain_mask.resize(plain.size, Image.Resampling.NEAREST)
+    if settings.crop == "boxes":
+        crop = Geometry(_face_box(boxes, settings.margin, plain.size), flip=False)
+        plain = crop.apply(plain)
+        plain_mask = None if plain_mask is None else crop.apply(plain_mask)
+    if settings.resize is not None:
+        plain = _squash(plain, settings.resize)
+        if plain_mask is not None:
+            plain_mask = plain_mask.resize(plain.size, Image.Resampling.NEAREST)
+    recoding = settings.recoding()
+    try:
+        if recoding is not None:
+            plain = recode(plain, *recoding)
+        return [_view(plain, plain_mask, settings.view_seed, content, view) for view in views]
+    except (OSError, ValueError, MemoryError) as error:
+        raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
+
+
+def _view(
+    plain: Image.Image, mask: Image.Image | None, view_seed: int, content: str, view: int
+) -> PreparedImage:
+    if view == 0:
+        return PreparedImage(view, content, plain, plain, mask)
+    geometry, photometry = draw_view(plain.size, view_seed=view_seed, content=content, view=view)
+    image = photometry.apply(geometry.apply(plain))
+    return PreparedImage(
+        view, content, plain, image, None if mask is None else geometry.apply(mask)
+    )
+
+
+def _squash(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _face_box(boxes: str | None, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box grown by the margin, in whole pixels, inside the image."""
+    if not boxes:
+        raise ImageError("no box: --crop boxes needs the manifest's column boxes in every row")
+    try:
+        x0, y0, x1, y1 = parse_boxes(boxes)
+    except ValueError as error:
+        raise ImageError(f"no box: {error}") from error
+    grow_x, grow_y = (x1 - x0) * margin / 2, (y1 - y0) * margin / 2
+    width, height = size
+    box = (
+        max(0, math.floor(x0 - grow_x)),
+        max(0, math.floor(y0 - grow_y)),
+        min(width, math.ceil(x1 + grow_x)),
+        min(height, math.ceil(y1 + grow_y)),
+    )
+    if x1 <= x0 or y1 <= y0 or box[2] <= box[0] or box[3] <= box[1]:
+        raise ImageError(f"empty box: {boxes} leaves nothing of {width}x{height} pixels")
+    return box

@@ -1,0 +1,1 @@
+"""Lists of images: read, written, validated, made from folders, split."""

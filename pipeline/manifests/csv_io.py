@@ -1,0 +1,326 @@
+"""The list of a subset's images: one CSV a subset, the label a column and never guessed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TextIO
+
+from clare.errors import ManifestError
+from clare.pipeline.manifests.validation import check_samples, name_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of a manifest: an image and what is known of it. Empty text means "not known".
+
+    Args:
+        sample_id: stable name, unique in its subset; features, scores and errors join on it.
+        path: POSIX path below a root; never absolute.
+        label: 0 real, 1 fake.
+        subset: name of the manifest that holds the row.
+        root: which root ``path`` starts at; empty for the default one.
+        category: kind of generation, for example FS, FR, EFS, FE or real.
+        domain: the data that the image was made from, for example ff or cdf.
+        split: train, val, test, or empty while none is assigned.
+        official_split: the split that the data's authors gave.
+        video_id: the video that a frame belongs to.
+        frame_idx: number of the frame in its video.
+        source_ids: identities in the image, several joined by ``|``.
+        pair_id: the real clip that a fake was made from.
+        compression: for example c23.
+        width: pixels, as the file's header states, before any EXIF rotation.
+        height: pixels, likewise.
+        format: container in lower case, for example jpeg.
+        bytes: size of the file.
+        sha256: of the file's bytes, hexadecimal.
+        mask_path: mask of the manipulated region, below the same root.
+        landmark_path: landmarks, below the same root.
+        boxes: face box ``x0 y0 x1 y1`` in pixels of the upright image.
+        face_crop: how the face was cropped, free text.
+        status: ok, missing, empty, corrupt or duplicate.
+        extra: the columns that CLaRE does not know, passed on as they are.
+    """
+
+    sample_id: str
+    path: str
+    label: int
+    subset: str
+    root: str = ""
+    category: str = ""
+    domain: str = ""
+    split: str = ""
+    official_split: str = ""
+    video_id: str = ""
+    frame_idx: int | None = None
+    source_ids: str = ""
+    pair_id: str = ""
+    compression: str = ""
+    width: int | None = None
+    height: int | None = None
+    format: str = ""
+    bytes: int | None = None
+    sha256: str = ""
+    mask_path: str = ""
+    landmark_path: str = ""
+    boxes: str = ""
+    face_crop: str = ""
+    status: str = "ok"
+    extra: dict[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The samples of one subset.
+
+    Args:
+        name: the subset's name; the name of its file.
+        samples: rows in the file's order.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+
+
+COLUMNS = tuple(f.name for f in fields(Sample) if f.name != "extra")
+REQUIRED = ("sample_id", "path", "label", "subset")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and validate a manifest.
+
+    Args:
+        path: a ``.csv`` or ``.csv.gz``, UTF-8, with a header; its name is the subset's name.
+
+    Raises:
+        ManifestError: the file can't be read, a cell is not what its column asks for (the message
+            names the lines), or a rule of `validate` is broken.
+    """
+    manifest = read_rows(path)
+    validate(manifest)
+    return manifest
+
+
+def read_rows(path: Path) -> Manifest:
+    """Read a manifest without asking whether its rows agree with each other.
+
+    Raises:
+        ManifestError: the file can't be read, or a cell is not what its column asks for.
+    """
+    name = manifest_name(path)
+    with _reading(path), _open_text(path) as file:
+        reader = csv.reader(file, strict=True)
+        header = next(reader, [])
+        known, extra = _split_header(path, header)
+        samples: list[Sample] = []
+        errors: list[str] = []
+        for cells in reader:
+            if not cells:
+                continue
+            try:
+                samples.append(_parse(cells, len(header), known, extra))
+            except ValueError as error:
+                errors.append(f"line {reader.line_num}: {error}")
+    if errors:
+        raise ManifestError(f"{path}: {name_rows(errors, '; ')}")
+    return Manifest(name, tuple(samples))
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Validate a manifest and write it whole or not at all.
+
+    Rows are sorted by ``sample_id`` (numbers in it by value), columns that no row fills are left
+    out, so equal manifests give equal bytes.
+
+    Args:
+        manifest: what to write.
+        path: a ``.csv`` or ``.csv.gz``, named after the manifest.
+
+    Raises:
+        ManifestError: a rule of `validate` is broken, or the name or place is not usable.
+    """
+    validate(manifest)
+    if manifest_name(path) != manifest.name:
+        raise ManifestError(
+            f"{path}: the file of subset {manifest.name} is named {manifest.name}.csv"
+        )
+    data = _to_csv(manifest).encode("utf-8")
+    if path.name.endswith(".gz"):
+        data = gzip.compress(data, mtime=0)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise ManifestError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def validate(manifest: Manifest) -> None:
+    """Refuse a manifest that breaks a rule.
+
+    Raises:
+        ManifestError: no rows; a row of another subset; an unknown label, split or status; an
+            empty or repeated ``sample_id``; a path that is absolute, leaves its root, has a
+            backslash or is not in plain form; paths that differ in case alone; one file (path, or
+            sha256 where known) with two labels, in two splits, or listed twice; an identity or a
+            video in two splits. The message names the rows.
+    """
+    check_samples(manifest.name, manifest.samples)
+
+
+def manifest_name(path: Path) -> str:
+    """The subset that a manifest's file name stands for.
+
+    Raises:
+        ManifestError: the name ends neither in .csv nor in .csv.gz.
+    """
+    for suffix in (".csv", ".csv.gz"):
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    raise ManifestError(f"{path}: the name of a manifest ends in .csv or .csv.gz")
+
+
+def parse_boxes(text: str) -> tuple[float, float, float, float]:
+    """The face box of a `Sample`: left, top, right, bottom in pixels.
+
+    Raises:
+        ValueError: not four finite numbers.
+    """
+    try:
+        x0, y0, x1, y1 = (float(number) for number in text.split())
+    except ValueError:
+        raise ValueError(f"boxes {text!r} are not four numbers 'x0 y0 x1 y1'") from None
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise ValueError(f"boxes {text!r} are not four finite numbers")
+    return x0, y0, x1, y1
+
+
+def natural_key(text: str) -> tuple[list[str | int], str]:
+    """Sort key that puts ``2.jpg`` before ``10.jpg``."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say of any file that is no manifest what it is instead."""
+    try:
+        yield
+    except OSError as error:
+        # gzip's own complaint has no strerror.
+        raise ManifestError(f"{path} can't be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error, EOFError, zlib.error) as error:
+        raise ManifestError(f"{path} is not a CSV in UTF-8: {error}") from error
+
+
+def _open_text(path: Path) -> TextIO:
+    # utf-8-sig: spreadsheets put a byte order mark before the header.
+    if path.name.endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _to_csv(manifest: Manifest) -> str:
+    samples = sorted(manifest.samples, key=lambda sample: natural_key(sample.sample_id))
+    filled = {c for s in samples for c in COLUMNS if getattr(s, c) not in ("", None)}
+    extra = sorted({column for sample in samples for column in sample.extra})
+    columns = [column for column in COLUMNS if column in filled]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, *extra])
+    for sample in samples:
+        cells = [getattr(sample, column) for column in columns]
+        writer.writerow([*cells, *(sample.extra.get(column, "") for column in extra)])
+    return text.getvalue()
+
+
+def _split_header(
+    path: Path, header: Sequence[str]
+) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """Positions of the known columns and of the others."""
+    missing = [column for column in REQUIRED if column not in header]
+    if missing:
+        raise ManifestError(
+            f"{path}: no column {', '.join(missing)}; the first line names the columns, separated "
+            f"by commas, at least {', '.join(REQUIRED)}"
+        )
+    repeated = sorted({column for column in header if header.count(column) > 1})
+    if repeated or "" in header:
+        raise ManifestError(f"{path}: column {(repeated or ['without a name'])[0]!r} is not usable")
+    known = [(i, column) for i, column in enumerate(header) if column in COLUMNS]
+    extra = [(i, column) for i, column in enumerate(header) if column not in COLUMNS]
+    for _, column in extra:
+        # A misspelt column would be passed on unread: a split or a mask would silently be missing.
+        close = get_close_matches(column.strip().lower(), (*COLUMNS, "extra"), 1, cutoff=0.8)
+        if close:
+            raise ManifestError(
+                f"{path}: column {column!r} is not known, is it {close[0]!r}? "
+                "A column of your own needs a name that is less alike"
+            )
+    return known, extra
+
+
+def _parse(
+    cells: Sequence[str],
+    width: int,
+    known: Sequence[tuple[int, str]],
+    extra: Sequence[tuple[int, str]],
+) -> Sample:
+    if len(cells) != width:
+        raise ValueError(f"{len(cells)} cells, but the header has {width}")
+    values: dict[str, Any] = {}
+    for i, column in known:
+        if cells[i]:
+            parse = _PARSERS.get(column)
+            values[column] = cells[i] if parse is None else parse(column, cells[i])
+    absent = [column for column in REQUIRED if column not in values]
+    if absent:
+        raise ValueError(f"{absent[0]} is empty")
+    return Sample(**values, extra={column: cells[i] for i, column in extra if cells[i]})
+
+
+def _parse_label(column: str, text: str) -> int:
+    if text not in ("0", "1"):
+        raise ValueError(f"label {text!r} is not 0 (real) or 1 (fake)")
+    return int(text)
+
+
+def _parse_count(column: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ValueError(f"{column} {text!r} is not a whole number")
+    return int(text)
+
+
+def _parse_sha256(column: str, text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError(f"sha256 {text!r} is not 64 hexadecimal digits in lower case")
+    return text
+
+
+def _parse_boxes_cell(column: str, text: str) -> str:
+    parse_boxes(text)
+    return text
+
+
+_PARSERS: dict[str, Callable[[str, str], str | int]] = {
+    "label": _parse_label,
+    "frame_idx": _parse_count,
+    "width": _parse_count,
+    "height": _parse_count,
+    "bytes": _parse_count,
+    "sha256": _parse_sha256,
+    "boxes": _parse_boxes_cell,
+}

@@ -1,0 +1,234 @@
+"""A manifest from plain folders; the label is the argument that a folder is given in."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clare.errors import InputError, ManifestError
+from clare.pipeline.manifests.csv_io import Manifest, Sample, natural_key, validate
+from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.splits import assign_splits
+from clare.pipeline.manifests.validation import SPLITS, check_name, name_rows
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")
+) | {".tif", ".tiff", ".gif"}
+IGNORED_SUFFIXES = frozenset(
+    (".npy", ".npz", ".pt", ".pth", ".pkl", ".mp4", ".avi", ".mov", ".mkv", ".webm")
+)
+IGNORED_FOLDERS = frozenset(("landmarks", "masks", "__macosx"))
+
+
+@dataclass(frozen=True)
+class BuiltManifest:
+    """A manifest with what was seen on the way to it.
+
+    Args:
+        manifest: the manifest, validated.
+        root: the folder that its paths start at.
+        ignored: files that stand beside images by design, counted by kind.
+        unmatched: files that are neither images nor known to be anything else, by suffix.
+    """
+
+    manifest: Manifest
+    root: Path
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    unmatched: Mapping[str, int] = field(default_factory=dict)
+
+    def counts(self) -> list[tuple[str, int, int]]:
+        """Rows of each split as (split, real, fake)."""
+        rows = Counter((sample.split, sample.label) for sample in self.manifest.samples)
+        return [(split, rows[split, 0], rows[split, 1]) for split in SPLITS]
+
+    def remarks(self) -> list[str]:
+        """One line for each thing that deserves a look; none where all is plain."""
+        bad: dict[str, list[str]] = {}
+        for sample in self.manifest.samples:
+            if sample.status != "ok":
+                bad.setdefault(sample.status, []).append(sample.path)
+        lines = [
+            f"{len(paths)} {status} (kept, and will fail): {name_rows(paths)}"
+            for status, paths in sorted(bad.items())
+        ]
+        for title, kinds in (("ignored", self.ignored), ("not images", self.unmatched)):
+            if kinds:
+                shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+                lines.append(f"{title}: {shown}")
+        return lines + self._shortcuts()
+
+    def _shortcuts(self) -> list[str]:
+        good = [sample for sample in self.manifest.samples if sample.status == "ok"]
+        lines = []
+        for title, fact, remedy in (
+            ("format", lambda s: s.format, "--recode jpeg:95"),
+            ("size", lambda s: f"{s.width}x{s.height}", "--resize N"),
+        ):
+            real, fake = ({fact(s) for s in good if s.label == label} for label in (0, 1))
+            if real and fake and not real & fake:
+                lines.append(
+                    f"{title} alone tells real ({name_rows(sorted(real))}) from fake "
+                    f"({name_rows(sorted(fake))}): extract with {remedy}"
+                )
+        return lines
+
+
+def build_manifest(
+    subset: str,
+    reals: Sequence[Path],
+    fakes: Sequence[Path],
+    *,
+    hash: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> BuiltManifest:
+    """List the images below folders, read their headers and assign splits.
+
+    Paths are relative to the deepest folder that holds all the folders given. ``sample_id`` is
+    ``<subset>/<name of the folder given>/<path in it>``, so that another folder beside it changes
+    no id; folders of one name are told apart by their path from the common folder. Files that
+    can't be opened as images stay, with their status. A second link to a listed file is skipped,
+    and so are linked folders: what they hold would stand twice.
+
+    Args:
+        subset: name of the manifest.
+        reals: folders of real images, label 0, searched to any depth.
+        fakes: folders of generated images, label 1.
+        hash: also record the sha256 of each file, which finds copies under both labels.
+        progress: called with (files read, files in all).
+
+    Raises:
+        InputError: a folder is missing or can't be listed.
+        ManifestError: no folders; one holds another; a folder without images; a link that leaves
+            the common folder; a name that is not UTF-8; or a rule of `validate` is broken, such as
+            one file under both labels.
+    """
+    check_name(subset)
+    folders = {_real_folder(folder): label for folder, label in _labelled(reals, fakes)}
+    if len(folders) < len(reals) + len(fakes) or not folders:
+        raise ManifestError(f"{subset}: name at least one folder, and each folder once")
+    _refuse_nested(subset, list(folders))
+    root = Path(os.path.commonpath([folder.parent for folder in folders]))
+    search = _Search(subset, root)
+    names = Counter(folder.name for folder in folders)
+    listed: list[Sample] = []
+    for folder, label in folders.items():
+        paths = search.images_below(folder, label)
+        if not paths:
+            seen = sum((search.ignored + search.unmatched).values())
+            raise ManifestError(f"{subset}: no image below {folder} ({seen} other files so far)")
+        place = folder.relative_to(root).as_posix()
+        name = folder.name if names[folder.name] == 1 else place
+        listed += [
+            Sample(f"{subset}/{name}{path.removeprefix(place)}", path, label, subset)
+            for path in paths
+        ]
+    listed.sort(key=lambda sample: natural_key(sample.path))
+    samples = tuple(read_headers(listed, lambda s: root / s.path, hash=hash, progress=progress))
+    manifest = Manifest(subset, assign_splits(samples))
+    validate(manifest)
+    return BuiltManifest(manifest, root, dict(search.ignored), dict(search.unmatched))
+
+
+def _labelled(reals: Sequence[Path], fakes: Sequence[Path]) -> Iterator[tuple[Path, int]]:
+    yield from ((folder, 0) for folder in reals)
+    yield from ((folder, 1) for folder in fakes)
+
+
+def _real_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        there = "is not a folder" if folder.exists() else "is not there"
+        raise InputError(f"{folder} {there}: name a folder of images")
+    return folder.resolve()
+
+
+def _refuse_nested(subset: str, folders: Sequence[Path]) -> None:
+    for folder in folders:
+        for outer in folders:
+            if outer in folder.parents:
+                raise ManifestError(
+                    f"{subset}: {outer} holds {folder}, so its files would stand twice: "
+                    "name folders that lie beside each other"
+                )
+
+
+class _Search:
+    """Walks folders, and counts what it leaves out."""
+
+    def __init__(self, subset: str, root: Path) -> None:
+        self.ignored: Counter[str] = Counter()
+        self.unmatched: Counter[str] = Counter()
+        self._subset = subset
+        self._root = os.path.join(root, "")  # noqa: PTH118 - with its closing slash
+        self._labels: dict[tuple[int, int], tuple[int, str]] = {}
+
+    def images_below(self, folder: Path, label: int) -> list[str]:
+        """Paths of the images below a folder, relative to the root."""
+        images: list[str] = []
+        waiting: list[tuple[str, str | None]] = [(str(folder), None)]
+        while waiting:
+            current, kind = waiting.pop()
+            try:
+                with os.scandir(current) as entries:
+                    found = list(entries)
+            except OSError as error:
+                raise InputError(f"{current} can't be listed: {error.strerror}") from error
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, kind or ignored_folder(entry.name)))
+                elif kind is not None:
+                    self.ignored[kind] += 1
+                elif self._is_image(entry, label):
+                    images.append(entry.path.removeprefix(self._root))
+        return images
+
+    def _is_image(self, entry: os.DirEntry[str], label: int) -> bool:
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - 100,000 calls a run
+        if entry.name.startswith("."):
+            self.ignored["hidden"] += 1
+        elif suffix in IGNORED_SUFFIXES:
+            self.ignored[suffix] += 1
+        elif suffix not in IMAGE_SUFFIXES and not entry.is_dir():
+            self.unmatched[suffix or "without a suffix"] += 1
+        elif entry.is_symlink() and not self._stays(entry):
+            raise ManifestError(
+                f"{self._subset}: {entry.path} is a link that leaves {self._root}: "
+                "copy what it leads to, or name the folder that it is in"
+            )
+        elif entry.is_dir():
+            self.ignored["linked folders"] += 1
+        else:
+            return self._is_new(entry, label)
+        return False
+
+    def _stays(self, entry: os.DirEntry[str]) -> bool:
+        return os.path.realpath(entry.path).startswith(self._root)
+
+    def _is_new(self, entry: os.DirEntry[str], label: int) -> bool:
+        try:
+            entry.path.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ManifestError(
+                f"{self._subset}: the name of {entry.path!r} is not UTF-8: rename the file"
+            ) from error
+        try:
+            found = entry.stat()
+        except OSError:
+            return True  # a broken link stays, as missing
+        other, path = self._labels.setdefault((found.st_dev, found.st_ino), (label, entry.path))
+        if other != label:
+            raise ManifestError(
+                f"{self._subset}: {entry.path} and {path} are one file with two labels"
+            )
+        if path != entry.path:
+            self.ignored["second links to a listed file"] += 1
+        return path == entry.path
+
+
+def ignored_folder(name: str) -> str | None:
+    """Why the files below a folder of this name are no images of the data; None if they may be."""
+    if name.lower() in IGNORED_FOLDERS:
+        return f"in {name.lower()}/"
+    return "hidden" if name.startswith(".") else None

@@ -1,0 +1,67 @@
+"""What a file's header and size say of each sample, read by many threads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from clare.errors import ImageError
+from clare.pipeline.manifests.csv_io import Sample
+
+THREADS = 16
+"""Threads that read headers: enough to keep a network disk busy."""
+_BATCH = 256
+
+
+def read_headers(
+    samples: Sequence[Sample],
+    place: Callable[[Sample], Path],
+    *,
+    hash: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Sample]:
+    """Fill in width, height, format and bytes; a bad file gets its status instead.
+
+    Args:
+        samples: samples with a path.
+        place: where a sample's file is.
+        hash: also fill in the sha256 of the file.
+        progress: called with (files read, files in all).
+
+    Returns:
+        The samples in the order given.
+    """
+    waiting = iter(samples)
+    batches = iter(lambda: list(islice(waiting, _BATCH)), [])
+    done = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        for batch in pool.map(lambda one: [_read(s, place(s), hash) for s in one], batches):
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(samples))
+            yield from batch
+
+
+def _read(sample: Sample, path: Path, hash: bool) -> Sample:
+    from clare.pipeline.images.decode import open_regular, read_header
+
+    size, sha256 = None, ""
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                return replace(sample, bytes=0, status="empty")
+            if hash:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                file.seek(0)
+            width, height, container = read_header(file)
+    except FileNotFoundError:
+        return replace(sample, status="missing")
+    except (ImageError, OSError):
+        return replace(sample, bytes=size, sha256=sha256, status="corrupt")
+    return replace(sample, width=width, height=height, format=container, bytes=size, sha256=sha256)

@@ -1,0 +1,134 @@
+"""Where the relative paths of manifests start on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clare.errors import InputError, ManifestError
+from clare.pipeline.manifests.validation import path_fault
+
+if TYPE_CHECKING:
+    from clare.pipeline.manifests.csv_io import Sample
+
+VARIABLE = "CLARE_ROOT"
+
+PLAIN_FOLDER = "folder-"
+"""How the names of roots begin that stand for the place of a plain folder."""
+
+
+class Roots:
+    """The folders that the paths of samples start at.
+
+    Args:
+        default: for samples whose ``root`` is empty.
+        named: for the others; letter case and signs in a name make no difference, because the
+            name of an environment variable can't hold them.
+    """
+
+    def __init__(self, default: Path | None, named: Mapping[str, Path]) -> None:
+        self._folders = {_key(name): folder for name, folder in named.items()}
+        if default is not None:
+            self._folders[""] = default
+        self._resolved: dict[str, str] = {}
+
+    @classmethod
+    def from_options(cls, options: Sequence[str], environ: Mapping[str, str]) -> Roots:
+        """Roots from ``--root`` options and, where they say nothing, the environment.
+
+        Args:
+            options: ``DIR`` or ``NAME=DIR``; see `split_option`.
+            environ: ``CLARE_ROOT`` and ``CLARE_ROOT_<NAME>`` are read.
+
+        Raises:
+            InputError: a folder is missing or a root is given twice.
+        """
+        given: dict[str, Path] = {}
+        for option in options:
+            name, folder = split_option("--root", option)
+            if _key(name) in given:
+                raise InputError(f"--root {option} is the second folder for {_say(name)}")
+            given[_key(name)] = Path(folder)
+        for variable, folder in environ.items():
+            if folder and re.fullmatch(f"{VARIABLE}(_.+)?", variable):
+                given.setdefault(_key(variable.removeprefix(VARIABLE)[1:]), Path(folder))
+        return cls(given.pop("", None), given)
+
+    def folders(self) -> dict[str, Path]:
+        """The folders by the name of their root in lower case; the default one under ``""``.
+
+        Raises:
+            InputError: a folder is not there.
+        """
+        return {name.lower(): Path(self._root(name.lower())) for name in self._folders}
+
+    def folder(self, name: str) -> Path | None:
+        """The folder of a root; None where none is known."""
+        return self._folders.get(_key(name))
+
+    def resolve(self, sample: Sample, path: str | None = None) -> Path:
+        """The absolute path of a sample's image, or of another file below the same root.
+
+        Args:
+            sample: names the root, and the image where ``path`` is None.
+            path: another path of the sample, for example its ``mask_path``.
+
+        Raises:
+            InputError: no folder is known for the root, or it is not there.
+            ManifestError: the path leaves its root, be it through a link.
+        """
+        relative = sample.path if path is None else path
+        root = self._root(sample.root)
+        fault = path_fault(relative)
+        found = os.path.realpath(os.path.join(root, relative))  # noqa: PTH118 - 50,000 calls a run
+        if fault is None and not found.startswith(os.path.join(root, "")):  # noqa: PTH118
+            fault = "leads through a link out of its root"
+        if fault is not None:
+            raise ManifestError(f"{sample.subset}: {sample.sample_id!r}: path {relative!r} {fault}")
+        return Path(found)
+
+    def _root(self, name: str) -> str:
+        known = self._resolved.get(name)
+        if known is None:
+            folder = self._folders.get(_key(name))
+            option = f"--root {name}=DIR" if name else "--root DIR"
+            variable = f"{VARIABLE}_{_key(name)}" if name else VARIABLE
+            if folder is None:
+                raise InputError(
+                    f"no folder is known for {_say(name)}: give {option} or set {variable}"
+                )
+            if not folder.is_dir():
+                raise InputError(
+                    f"{folder}, the folder of {_say(name)}, is not there: "
+                    f"correct {option} or {variable}"
+                )
+            known = self._resolved[name] = os.path.realpath(folder)
+        return known
+
+
+def split_option(option: str, value: str) -> tuple[str, str]:
+    """The name and the folder of ``DIR`` or ``NAME=DIR``; without a name, that is empty.
+
+    Args:
+        option: what the value was given to.
+        value: a name has no slash, so ``./a=b`` is a folder.
+
+    Raises:
+        InputError: there is no folder.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)=(.*)", value, re.DOTALL)
+    name, folder = match.groups() if match else ("", value)
+    if not folder:
+        raise InputError(f"{option} {value!r} names no folder: write DIR or NAME=DIR")
+    return name, folder
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", name).upper()
+
+
+def _say(name: str) -> str:
+    return f"root {name!r}" if name else "the default root"

@@ -1,0 +1,209 @@
+"""The rules that every manifest keeps, so that nothing later has to ask again."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from clare.errors import ManifestError
+
+if TYPE_CHECKING:
+    from clare.pipeline.manifests.csv_io import Sample
+
+SPLITS = ("train", "val", "test")
+STATUSES = ("ok", "missing", "empty", "corrupt", "duplicate")
+NAMED_ROWS = 5
+"""Rows that a message names; it counts the others."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def name_rows(rows: Sequence[str], separator: str = ", ") -> str:
+    """The first few rows by name and the others by number."""
+    shown = separator.join(rows[:NAMED_ROWS])
+    return shown if len(rows) <= NAMED_ROWS else f"{shown} and {len(rows) - NAMED_ROWS} more"
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a subset that can't name a file and a folder everywhere.
+
+    Raises:
+        ManifestError: it is empty, begins with a sign, or has others than letters, digits, . _ -.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ManifestError(
+            f"{name!r} can't name a subset: use letters, digits, '.', '_' and '-', "
+            "a letter or digit first"
+        )
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule of `clare.pipeline.manifests.csv_io.validate` that samples break.
+
+    Args:
+        rule: what is wrong.
+        rows: the rows that break it, by name.
+        advice: what to do.
+    """
+
+    rule: str
+    rows: Sequence[str]
+    advice: str
+
+
+def check_samples(name: str, samples: Sequence[Sample]) -> None:
+    """Raise `ManifestError` for the first rule that the samples of subset ``name`` break.
+
+    The rules stand at `clare.pipeline.manifests.csv_io.validate`.
+    """
+    check_name(name)
+    for broken in broken_rules(name, samples):
+        rows = f": {name_rows(broken.rows)}" if broken.rows else ""
+        raise ManifestError(f"{name}: {broken.rule}{rows}; {broken.advice}")
+
+
+def broken_rules(name: str, samples: Sequence[Sample]) -> Iterator[BrokenRule]:
+    """Every rule that the samples of subset ``name`` break, with all rows that break it."""
+    if not samples:
+        yield BrokenRule(f"subset {name} has no rows", (), "name folders that hold images")
+    for rule, rows, advice in _findings(name, samples):
+        found = list(rows)
+        if found:
+            yield BrokenRule(rule, found, advice)
+
+
+_Finding = tuple[str, Iterable[str], str]
+
+
+def _findings(name: str, samples: Sequence[Sample]) -> Iterator[_Finding]:
+    def ids(breaks: Callable[[Sample], bool]) -> list[str]:
+        return [repr(sample.sample_id) for sample in samples if breaks(sample)]
+
+    yield (
+        f"rows of a subset other than {name}",
+        [f"{s.sample_id!r} ({s.subset})" for s in samples if s.subset != name],
+        "the column subset and the file's name are one",
+    )
+    yield "labels other than 0 and 1", ids(lambda s: s.label not in (0, 1)), "0 real, 1 fake"
+    yield (
+        "splits that are not known",
+        [f"{s.sample_id!r} ({s.split})" for s in samples if s.split and s.split not in SPLITS],
+        f"use {', '.join(SPLITS)} or nothing",
+    )
+    yield (
+        "statuses that are not known",
+        [f"{s.sample_id!r} ({s.status})" for s in samples if s.status not in STATUSES],
+        f"use {', '.join(STATUSES)}",
+    )
+    yield (
+        "a sample_id that is empty or has control characters",
+        ids(lambda s: not s.sample_id or _CONTROL.search(s.sample_id) is not None),
+        "give each row a plain name",
+    )
+    yield (
+        "a sample_id stands more than once",
+        [repr(i) for i, count in Counter(s.sample_id for s in samples).items() if count > 1],
+        "a row's id is unique",
+    )
+    yield (
+        "paths that are not plain relative ones",
+        (
+            f"{s.sample_id!r} ({column} {path!r} {reason})"
+            for s in samples
+            for column, path in _paths(s)
+            if (reason := path_fault(path))
+        ),
+        "write paths below a root, with '/'",
+    )
+    yield from _check_files(samples)
+    yield from _check_splits(samples)
+
+
+def path_fault(path: str) -> str | None:
+    """What keeps a path from being a plain relative POSIX path; None where nothing does."""
+    if "\\" in path:
+        return "has a backslash"
+    if path.startswith("/") or PureWindowsPath(path).drive:
+        return "is absolute"
+    if ".." in path.split("/"):
+        return "leaves its root"
+    if _CONTROL.search(path):
+        return "has control characters"
+    # One file under two spellings would escape the rules on labels and splits.
+    if not path or str(PurePosixPath(path)) != path or path == ".":
+        return "is not in its shortest form"
+    return None
+
+
+def _paths(sample: Sample) -> list[tuple[str, str]]:
+    paths = [("path", sample.path)]
+    if sample.mask_path:
+        paths.append(("mask_path", sample.mask_path))
+    if sample.landmark_path:
+        paths.append(("landmark_path", sample.landmark_path))
+    return paths
+
+
+def _fold(path: str) -> str:
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+
+
+def _check_files(samples: Sequence[Sample]) -> Iterator[_Finding]:
+    labels: dict[tuple[str, str], int] = {}
+    spellings: dict[tuple[str, str], str] = {}
+    listed: set[tuple[str, str, str]] = set()
+    two_labels, collisions, repeated = [], [], []
+    for s in samples:
+        if labels.setdefault((s.root, s.path), s.label) != s.label:
+            two_labels.append(f"{s.sample_id!r} ({s.path})")
+        if s.sha256 and labels.setdefault(("sha256", s.sha256), s.label) != s.label:
+            two_labels.append(f"{s.sample_id!r} (sha256 {s.sha256[:12]}…)")
+        if spellings.setdefault((s.root, _fold(s.path)), s.path) != s.path:
+            collisions.append(f"{s.sample_id!r} ({s.path})")
+        if (s.root, s.path, s.boxes) in listed:
+            repeated.append(f"{s.sample_id!r} ({s.path})")
+        listed.add((s.root, s.path, s.boxes))
+    yield "one file with two labels", two_labels, "keep it under one of them"
+    yield (
+        "paths that differ from another row's in case or accents' coding alone",
+        collisions,
+        "many disks can't hold both: rename one",
+    )
+    yield "a file listed twice", repeated, "rows of one file differ in their boxes"
+
+
+def _check_splits(samples: Sequence[Sample]) -> Iterator[_Finding]:
+    splits: dict[tuple[str, ...], tuple[str, str]] = {}
+    kinds: dict[str, list[str]] = {"identity": [], "video": [], "file": []}
+    for s in samples:
+        if not s.split:
+            continue
+        for kind, key in group_keys(s):
+            split, other = splits.setdefault((kind, *key), (s.split, s.sample_id))
+            if split != s.split:
+                kinds[kind].append(
+                    f"{s.sample_id!r} ({key[-1][:40]} in {s.split}, {other!r} in {split})"
+                )
+    for kind, rows in kinds.items():
+        yield f"one {kind} in two splits", rows, "assign it to one of them"
+
+
+def group_keys(sample: Sample) -> list[tuple[str, tuple[str, ...]]]:
+    """What ties a sample to others that have to share its split, as (kind, name).
+
+    Kinds are ``identity``, ``video`` and ``file``.
+    """
+    keys: list[tuple[str, tuple[str, ...]]] = [("file", (sample.root, sample.path))]
+    if sample.sha256:
+        keys.append(("file", (sample.sha256,)))
+    if sample.video_id:
+        keys.append(("video", (sample.video_id,)))
+    if sample.source_ids:
+        keys += [("identity", (one.strip(),)) for one in sample.source_ids.split("|")]
+    return [(kind, key) for kind, key in keys if key != ("",)]

@@ -1,0 +1,1 @@
+"""Models of stage one: Stable Diffusion, and the small ones for trials offline."""

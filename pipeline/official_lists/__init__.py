@@ -1,0 +1,1 @@
+"""Manifests from the JSON lists of DeepfakeBench and DF40."""

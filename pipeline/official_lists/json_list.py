@@ -1,0 +1,227 @@
+"""The JSON lists of DeepfakeBench and DF40, read as a stream.
+
+``{dataset: {label: {split: [{compression:] {video: {"label": …, "frames": […], "masks": […]}}}}}``,
+where only some lists have the level of compressions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clare.errors import InputError
+from clare.pipeline.datasets.schema import Registry
+from clare.pipeline.manifests.validation import SPLITS, name_rows
+
+FORBIDDEN = ("df40_all", "df40all")
+"""Names, in lower case, of a list that nobody should measure anything on."""
+
+_ENDING = re.compile(r"[_-](real|fake[a-z]?)$", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class ListedVideo:
+    """A video, or a single image, of a list.
+
+    Args:
+        kind: its label as the list spells it, for example ``pixart_Fake``.
+        label: 0 real, 1 fake.
+        name: its key in the list.
+        frames: paths as listed, by split.
+        masks: path of a mask by path of its frame.
+    """
+
+    kind: str
+    label: int
+    name: str
+    frames: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
+
+    def all_frames(self) -> list[str]:
+        """Every path once, in the list's order."""
+        return list(dict.fromkeys(path for paths in self.frames.values() for path in paths))
+
+
+@dataclass(frozen=True)
+class OfficialList:
+    """What a list holds.
+
+    Args:
+        name: of its dataset.
+        videos: each once, with the splits that it stands in.
+        compression: the level that was taken; empty where the list has none.
+        other_compressions: levels that were left out.
+    """
+
+    name: str
+    videos: tuple[ListedVideo, ...]
+    compression: str
+    other_compressions: tuple[str, ...]
+
+
+def read_list(path: Path, registry: Registry, compression: str | None = None) -> OfficialList:
+    """Read a list.
+
+    Args:
+        path: the JSON file.
+        registry: knows labels such as FF-DF, which do not say real or fake.
+        compression: the level to take where a list has several; c23 by default.
+
+    Raises:
+        InputError: it is not such a list, or ``DF40_all``; a label is not known, or is another
+            in the key than in the entry; a path has two labels; the compression is not there.
+    """
+    if path.stem.casefold() in FORBIDDEN:
+        raise InputError(_why_not(path))
+    wanted = compression or "c23"
+    videos: dict[tuple[str, str], ListedVideo] = {}
+    names: dict[str, None] = {}
+    levels: dict[str, None] = {}
+    for keys, entry in _entries(path):
+        names[keys[0]] = None
+        if len(names) > 1:
+            raise InputError(f"{path} holds several datasets ({', '.join(names)}): one a file")
+        if keys[0].casefold() in FORBIDDEN:
+            raise InputError(_why_not(path))
+        if len(keys) == 5:
+            levels[keys[3]] = None
+            if keys[3] != wanted:
+                continue
+        _add(videos, path, keys, entry, registry)
+    if not videos:
+        if levels:
+            raise InputError(f"{path} has no {wanted}; name --compression {' or '.join(levels)}")
+        raise InputError(f"{path} lists no video")
+    _refuse_two_labels(path, videos.values())
+    taken = wanted if wanted in levels else ""
+    others = tuple(level for level in levels if level != taken)
+    return OfficialList(next(iter(names)), tuple(videos.values()), taken, others)
+
+
+def label_of(kind: str, registry: Registry) -> int | None:
+    """0 or 1 for a label as lists spell it; None for one that says neither.
+
+    The ending says it (``_Real``, ``_real``, ``-real``, ``_FakeB``), or the registry does, for
+    labels of subsets that hold one side alone (``FF-DF``). A "real" elsewhere says nothing.
+    """
+    ending = _ENDING.search(kind)
+    if ending is not None:
+        return int(ending[1].lower() != "real")
+    for subset in registry.subsets.values():
+        labels = () if subset.own_reals else subset.labels
+        if kind.casefold() in (one.casefold() for one in labels):
+            return int(subset.category != "real")
+    return None
+
+
+def shared_videos(videos: tuple[ListedVideo, ...]) -> list[tuple[str, str, list[ListedVideo]]]:
+    """Pairs of splits that have videos in common, as (split, other split, the videos).
+
+    A video is in common if its key stands in both, or if one of its paths does under any key.
+    """
+    found = []
+    for first, second in (("val", "test"), ("train", "test"), ("train", "val")):
+        paths = {path for video in videos for path in video.frames.get(second, ())}
+        common = [
+            video
+            for video in videos
+            if first in video.frames
+            and (second in video.frames or not paths.isdisjoint(video.frames[first]))
+        ]
+        if common:
+            found.append((first, second, common))
+    return found
+
+
+def _entries(path: Path) -> Iterator[tuple[list[str], dict[str, str | list[str]]]]:
+    """(keys above it, entry) of every innermost mapping with a label or frames."""
+    import ijson
+
+    keys: list[str] = []
+    maps: list[dict[str, str | list[str]]] = []
+    array: list[str] | None = None
+    try:
+        with path.open("rb") as file:
+            for event, value in ijson.basic_parse(file):
+                if event == "start_map" and array is None:
+                    keys.append("")
+                    maps.append({})
+                elif event == "map_key":
+                    keys[-1] = value
+                elif event == "end_map":
+                    keys.pop()
+                    entry = maps.pop()
+                    if entry:
+                        yield _checked(path, list(keys)), entry
+                elif event == "start_array" and array is None and maps:
+                    maps[-1][keys[-1]] = array = []
+                elif event == "end_array":
+                    array = None
+                elif event == "string" and array is not None:
+                    array.append(value)
+                elif event == "string" and maps:
+                    maps[-1][keys[-1]] = value
+                elif event in ("start_map", "start_array") or not maps:
+                    raise _malformed(path)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}") from error
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:120]}") from error
+
+
+def _checked(path: Path, keys: list[str]) -> list[str]:
+    if len(keys) not in (4, 5) or keys[2] not in SPLITS:
+        raise _malformed(path)
+    return keys
+
+
+def _malformed(path: Path) -> InputError:
+    return InputError(
+        f"{path} is not a list of DeepfakeBench or DF40: those are dataset, label, split "
+        "(train, val, test), perhaps compression, video, and its label and frames"
+    )
+
+
+def _add(
+    videos: dict[tuple[str, str], ListedVideo],
+    path: Path,
+    keys: list[str],
+    entry: dict[str, str | list[str]],
+    registry: Registry,
+) -> None:
+    _, key, split, *_, name = keys
+    said = entry.get("label", key)
+    frames, masks = entry.get("frames", []), entry.get("masks", [])
+    if not isinstance(said, str) or isinstance(frames, str) or isinstance(masks, str):
+        raise _malformed(path)
+    label, above = label_of(said, registry), label_of(key, registry)
+    if label is None:
+        raise InputError(f"{path}: label {said!r} of {name} says neither real nor fake")
+    if above is not None and above != label:
+        raise InputError(f"{path}: {name} is {said!r} below {key!r}: one file has one label")
+    video = videos.setdefault((said, name), ListedVideo(said, label, name))
+    video.frames[split] = (*video.frames.get(split, ()), *frames)
+    if len(masks) == len(frames):
+        video.masks |= zip(frames, masks, strict=True)
+
+
+def _refuse_two_labels(path: Path, videos: Iterable[ListedVideo]) -> None:
+    labels: dict[str, int] = {}
+    both = [
+        frame
+        for video in videos
+        for frame in video.all_frames()
+        if labels.setdefault(frame, video.label) != video.label
+    ]
+    if both:
+        raise InputError(f"{path}: listed as real and as fake: {name_rows(both)}")
+
+
+def _why_not(path: Path) -> str:
+    return (
+        f"{path.name} can't be used: its test split is empty, test-only methods stand in its train "
+        "split, and thousands of its training images show people of FaceForensics++'s test split; "
+        "build the subsets from disk with `clare manifest build --dataset df40`"
+    )

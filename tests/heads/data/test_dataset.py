@@ -1,0 +1,127 @@
+"""A FeatureDataset in this process and in DataLoader workers, forked and spawned."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from clare.errors import CorruptStoreError, StoreError
+from clare.heads.data.dataset import FeatureDataset
+from clare.store.feature_store import Row, create_store
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+
+TOKENS = FeatureSpec("clip_tokens", (4, 8), "float16")
+LARE = FeatureSpec("lare", (2, 3), "float32")
+CLIP, LARE_FP = Fingerprint("clip", 1, "aa"), Fingerprint("lare", 1, "bb")
+
+
+def value(subset: str, slot: int, spec: FeatureSpec) -> np.ndarray:
+    start = slot + (1000 if subset == "b" else 0)
+    return np.full(spec.shape, start, spec.dtype)
+
+
+def fill(store, subset: str, fingerprint: Fingerprint, spec: FeatureSpec, failed=()) -> None:
+    store.declare(fingerprint, [spec])
+    feature = store.feature(subset, fingerprint.extractor, fingerprint.digest)
+    for shard in feature.pending():
+        assert feature.claim(shard)
+        values = np.stack([value(subset, 64 * shard + n, spec) for n in range(SHARD_ROWS)])
+        reasons = {slot % 64: "bad" for slot in failed if slot // 64 == shard}
+        feature.write_shard(shard, {spec.field: values}, reasons, {})
+        feature.release(shard)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Two subsets; in "a" slot 5 failed for clip and slot 7 for lare; odd rows are test rows."""
+    store = create_store(tmp_path_factory.mktemp("dataset") / "features.zarr")
+    for subset, count in (("a", 100), ("b", 30)):
+        rows = [
+            Row(
+                sample_id=f"{subset}{n}",
+                view=view,
+                content="c",
+                columns={"label": n % 3, "split": "test" if n % 2 else "train"},
+            )
+            for n in range(count)
+            for view in ((0, 1) if n == 2 else (0,))
+        ]
+        store.assign_rows(subset, rows)
+        fill(store, subset, CLIP, TOKENS, failed=(5,) if subset == "a" else ())
+        fill(store, subset, LARE_FP, LARE, failed=(7,) if subset == "a" else ())
+    return store
+
+
+def check(batch: dict[str, torch.Tensor], dataset: FeatureDataset) -> list[int]:
+    for n, index in enumerate(batch["index"].tolist()):
+        row = dataset.rows[index]
+        subset = row.sample_id[0]
+        assert batch["label"][n] == row.columns["label"]
+        for spec in (TOKENS, LARE):
+            np.testing.assert_array_equal(batch[spec.field][n], value(subset, row.slot, spec))
+    return batch["index"].tolist()
+
+
+def test_rows_are_those_complete_in_all_fields(store):
+    dataset = FeatureDataset(store.path, ["clip_tokens", "lare"])
+    assert len(dataset) == 100 + 30 - 2
+    assert {row.slot for row in dataset.rows if row.sample_id[0] == "a"}.isdisjoint({5, 7, 3})
+    train = FeatureDataset(store.path, ["lare"], subsets=["a"], split="train", views=(0, 1))
+    assert {row.columns["split"] for row in train.rows} == {"train"}
+    assert [row.view for row in train.rows].count(1) == 1
+
+
+def test_a_row_and_a_mixed_batch_have_the_stored_values(store):
+    dataset = FeatureDataset(store.path, ["clip_tokens", "lare"])
+    one = dataset[3]
+    assert one["clip_tokens"].shape == (4, 8) and one["clip_tokens"].dtype == torch.float16
+    batch = dataset.__getitems__([127, 3, 0, 3, 100])
+    assert batch["lare"].shape == (5, 2, 3)
+    assert check(batch, dataset) == [127, 3, 0, 3, 100]
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_read_the_same(store, context):
+    dataset = FeatureDataset(store.path, ["clip_tokens", "lare"])
+    check(dataset.__getitems__([0, 1]), dataset)  # threads and caches exist before the workers
+    loader = DataLoader(
+        dataset,
+        batch_size=32,
+        shuffle=True,
+        num_workers=2,
+        collate_fn=FeatureDataset.collate,
+        multiprocessing_context=context,
+    )
+    seen = [index for batch in loader for index in check(batch, dataset)]
+    assert sorted(seen) == list(range(len(dataset)))
+    assert len(pickle.loads(pickle.dumps(dataset))) == len(dataset)
+
+
+def test_damage_reaches_the_training_loop_as_an_error(store):
+    dataset = FeatureDataset(store.path, ["lare"], subsets=["b"])
+    path = store.feature("b", "lare").array_path("lare") / "c" / "0" / "0" / "0"
+    whole = path.read_bytes()
+    path.write_bytes(b"\1" + whole[1:])
+    loader = DataLoader(dataset, batch_size=30, num_workers=1, collate_fn=FeatureDataset.collate)
+    batches = iter(loader)
+    with pytest.raises(CorruptStoreError, match=r"b/lare.*row 0"):
+        next(batches)
+    assert list(batches) == []  # and the worker ends
+    path.write_bytes(whole)
+
+
+def test_missing_and_ambiguous_fields_are_refused(store):
+    with pytest.raises(StoreError, match="no field 'depth'"):
+        FeatureDataset(store.path, ["depth"])
+    with pytest.raises(StoreError, match="no subset 'c'"):
+        FeatureDataset(store.path, ["lare"], subsets=["c"])
+    other = Fingerprint("lare", 2, "bb")
+    fill(store, "a", other, LARE)
+    with pytest.raises(StoreError, match="version=2"):
+        FeatureDataset(store.path, ["lare"], subsets=["a"])
+    chosen = FeatureDataset(store.path, ["lare"], subsets=["a"], digests={"lare": other.digest})
+    assert len(chosen) == 100

@@ -1,0 +1,57 @@
+"""The picture of what a detector looked at: the LaRE that it took, and no other."""
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from PIL import Image
+
+from clare.heads.detector import Detector, DetectorConfig
+from clare.heads.evaluation.explain import lare_map, plot_explanation
+
+STORED = (3, 4, 4, 8, 8)
+
+
+def detector(**settings) -> Detector:
+    return Detector(
+        DetectorConfig(fusion="lare", classifier="linear", **settings), {"lare": STORED}
+    ).eval()
+
+
+def map_of(detector, features) -> np.ndarray:
+    found = lare_map(detector, features)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def features():
+    return {"lare": np.random.default_rng(0).normal(size=STORED).astype(np.float16)}
+
+
+def test_the_map_is_of_the_runs_timestep_and_draws(features):
+    found = map_of(detector(timestep=1, draws=2), features)
+    expected = features["lare"][1, :2].astype(np.float32).mean((0, 1))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    everything = map_of(detector(timestep=2), features)
+    expected = features["lare"][2].astype(np.float32).mean((0, 1))
+    np.testing.assert_allclose(everything, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_field_of_another_name_and_none(features):
+    specs = {"lare_400": STORED, "clip_cls": (5,)}
+    config = DetectorConfig(fusion="lare", classifier="linear", fields={"lare": "lare_400"})
+    named = {"lare_400": features["lare"]}
+    assert lare_map(Detector(config, specs), named) is not None
+    config = DetectorConfig(fusion="cls", classifier="linear")
+    assert lare_map(Detector(config, specs), {**named, **features}) is None
+
+
+def test_the_panel_names_the_timestep(features, tmp_path, monkeypatch):
+    titles: list[str] = []
+    monkeypatch.setattr(Axes, "set_title", lambda axes, title: titles.append(title))
+    picture = np.zeros((16, 16, 3), np.uint8)
+    path = tmp_path / "why.png"
+    plot_explanation(detector(timestep=1), features, picture, "", path, (100, 200, 400))
+    assert titles == ["image", "LaRE, timestep 200"]
+    with Image.open(path) as written:
+        assert written.width > written.height

@@ -1,0 +1,261 @@
+"""Every listed fusion keeps the contract; the fast forms equal plain readings of the papers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from clare.errors import InputError
+from clare.heads import fusion
+from clare.heads.base import Fusion
+from clare.plugins import find_part, list_parts
+from clare.settings import build_settings
+
+VIT_L14 = {"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32)}
+VIT_B32 = {"cls": (512,), "tokens": (49, 768), "lare": (4, 32, 32)}
+RN50 = {"cls": (1024,), "tokens": (196, 1024), "lare": (4, 32, 32)}
+SMALL = {"cls": (12,), "tokens": (16, 24), "lare": (4, 8, 8)}
+ODD = {"cls": (24,), "tokens": (9, 24), "lare": (4, 8, 8)}
+"""A grid that LaRE's side is no multiple of, and a tower whose widths agree."""
+
+EVERY = [
+    (name, settings)
+    for name in list_parts(fusion)
+    for settings in ([{"query": "all"}, {"query": "mean"}] if name == "cross_attn" else [{}])
+]
+ATTENTIVE = [("esa", {}), ("cross_attn", {"query": "all"}), ("cross_attn", {"query": "mean"})]
+
+
+def make(name, settings=None, shapes=SMALL, seed=0):
+    torch.manual_seed(seed)
+    found = find_part(fusion, name, Fusion)  # type: ignore[type-abstract]
+    return found(build_settings(name, found.Settings, settings or {}), shapes)
+
+
+def draw(shapes=SMALL, size=3, dtype=torch.float32, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        role: torch.randn(size, *shape, generator=generator, dtype=dtype)
+        for role, shape in shapes.items()
+    }
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+# What every fusion promises.
+
+
+@pytest.mark.parametrize("shapes", [SMALL, ODD, VIT_B32, RN50])
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_vectors_have_the_width_that_it_says(name, settings, shapes):
+    part = make(name, settings, shapes)
+    assert part(draw(shapes, 2)).shape == (2, part.width)
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_a_row_does_not_depend_on_its_batch(name, settings):
+    part = make(name, settings).eval()
+    inputs = draw(size=3)
+    alone = part({role: values[1:2] for role, values in inputs.items()})
+    torch.testing.assert_close(alone, part(inputs)[1:2])
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_all_that_learns_gets_a_gradient(name, settings):
+    part = make(name, settings)
+    learning = {n: p for n, p in part.named_parameters() if p.requires_grad}
+    if learning:
+        part(draw()).square().sum().backward()
+    silent = [n for n, p in learning.items() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_a_seed_decides_weights_and_dropout(name, settings):
+    one, two, other = (make(name, settings, seed=seed) for seed in (0, 0, 1))
+    outputs = []
+    for part in (one, two, other):
+        torch.manual_seed(5)
+        outputs.append(part(draw()))
+    assert torch.equal(outputs[0], outputs[1])
+    assert name == "cls" or not torch.allclose(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_its_weights_move_to_another(name, settings):
+    one, two = make(name, settings, seed=0).eval(), make(name, settings, seed=1).eval()
+    two.load_state_dict(one.state_dict())
+    assert torch.equal(one(draw()), two(draw()))
+
+
+@pytest.mark.parametrize(("name", "settings"), EVERY)
+def test_bfloat16_autocast_stays_close(name, settings):
+    part = make(name, settings).eval()
+    exact = part(draw())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = part(draw())
+    assert functional.cosine_similarity(exact, rough.float()).min() > 0.999
+
+
+@pytest.mark.parametrize("name", ["concat", "esa", "lare"])
+def test_runs_of_one_shape_can_be_stacked(name):
+    parts = [make(name, seed=seed).eval() for seed in range(2)]
+    parameters, buffers = torch.func.stack_module_state(parts)
+    inputs = draw()
+
+    def run(weights, other):
+        return torch.func.functional_call(parts[0], (weights, other), (inputs,))
+
+    stacked = torch.func.vmap(run)(parameters, buffers)
+    torch.testing.assert_close(stacked, torch.stack([part(inputs) for part in parts]))
+
+
+@pytest.mark.parametrize(("name", "settings"), ATTENTIVE)
+def test_attention_is_a_share_of_every_patch(name, settings):
+    part = make(name, settings).eval()
+    shares = part.attention(draw())
+    assert shares.shape == (3, 16) and shares.min() > 0
+    torch.testing.assert_close(shares.sum(1), torch.ones(3))
+
+
+def test_fusions_without_attention_say_so():
+    for name in ("cls", "lare", "concat"):
+        assert make(name).attention(draw()) is None
+
+
+@pytest.mark.parametrize("name", ["concat", "esa", "cross_attn"])
+def test_tokens_that_form_no_square_are_refused(name):
+    with pytest.raises(InputError, match="15 tokens form no square"):
+        make(name, shapes={**SMALL, "tokens": (15, 24)})
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 1}, {"heads": 0}, {"query": "first"}])
+def test_unusable_settings_are_refused(settings):
+    with pytest.raises(InputError):
+        make("cross_attn", settings)
+
+
+# The reference's parameter counts, at ViT-L/14 and RN50.
+
+
+def test_esa_has_the_published_parameters():
+    part = make("esa", shapes=VIT_L14)
+    assert count(part.attend) == 2_364_928
+    assert count(part.spread) == 40
+    assert count(part.channel) == 131_584
+    assert count(part.image) == 787_456
+    assert count(part) == 2_364_928 + 40 + 131_584 + 787_456
+    assert part.width == 3072
+
+
+def test_cross_attention_has_the_published_parameters():
+    for query in ("all", "mean"):
+        part = make("cross_attn", {"query": query}, VIT_L14)
+        assert count(part) == 2_935_008 + 40 + 131_584 + 787_456
+        assert part.width == 3072
+
+
+def test_resnet_counts_are_those_of_lare2():
+    part = make("esa", shapes=RN50)
+    assert count(part.attend) == 2_303_488
+    assert count(part.image) == 0  # both widths are 1024
+    assert part.width == 3072
+
+
+# The plain readings: all 257 tokens projected, every convolution run.
+
+
+def with_mean(values):
+    return torch.cat([values.mean(1, keepdim=True), values], 1)
+
+
+def plain_attention(part, queries, tokens, bias=None):
+    """(B, Q, C) asks; keys and values of every token and the mean; (B, Q, C), not normalised."""
+    attend = part.attend
+    keys_from = with_mean(tokens) + attend.position
+    split = (attend.heads, attend.head_dim)
+    q, k, v = (
+        projection(values).unflatten(-1, split).transpose(1, 2)
+        for projection, values in (
+            (attend.query, queries),
+            (attend.key, keys_from),
+            (attend.value, keys_from),
+        )
+    )
+    scores = q @ k.mT / attend.head_dim**0.5
+    weights = torch.softmax(scores if bias is None else scores + bias[:, :, None], -1)
+    dropped = functional.dropout(weights, attend.dropout.p, part.training)
+    answers = attend.out((dropped @ v).transpose(1, 2).flatten(2))
+    return functional.dropout(answers, attend.dropout.p, part.training), weights
+
+
+def plain(part, inputs):
+    """The fusion's vectors and, in a second value, its attention over mean and patches."""
+    side = int(inputs["tokens"].shape[1] ** 0.5)
+    pooled = functional.adaptive_avg_pool2d(inputs["lare"], side)
+    tokens = inputs["tokens"]
+    if hasattr(part, "position"):
+        maps = pooled
+        for step in part.spread:
+            maps = functional.conv2d(maps, step.weight[:, :, None, None], step.bias)
+        queries = with_mean(maps.flatten(2).mT) + part.position
+        queries = queries[:, :1] if part.settings.query == "mean" else queries[:, 1:]
+        found, weights = plain_attention(part, queries, tokens)
+    else:
+        maps = functional.conv2d(pooled, part.spread.weight[:, :, None, None], part.spread.bias)
+        bias = with_mean(maps.flatten(2).mT).mT
+        queries = (with_mean(tokens) + part.attend.position)[:, :1]
+        found, weights = plain_attention(part, queries, tokens, bias)
+    spatial = part.attend.norm(queries + found).mean(1)
+    error = inputs["lare"].mean((2, 3))
+    hidden = functional.relu(error @ part.channel.hidden.weight.T)
+    channel = tokens.mean(1) * torch.sigmoid(hidden @ part.channel.weights.weight.T)
+    return torch.cat([part.image(inputs["cls"]), spatial, channel], 1), weights
+
+
+def outcome(part, vectors):
+    """The vectors, and the gradients of one number made of them."""
+    part.zero_grad()
+    coefficients = torch.linspace(-1, 1, vectors.numel(), dtype=vectors.dtype)
+    (vectors.flatten() * coefficients).square().sum().backward()
+    return vectors.detach(), [p.grad for p in part.parameters() if p.requires_grad]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("shapes", [SMALL, ODD])
+@pytest.mark.parametrize(("name", "settings"), ATTENTIVE)
+def test_fast_forms_equal_the_plain_reading(name, settings, shapes, dropout):
+    part = make(name, {**settings, "dropout": dropout}, shapes).double()
+    with torch.no_grad():  # biases start at zero, which would hide where they go
+        for parameter in part.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    inputs = draw(shapes, dtype=torch.float64)
+    torch.manual_seed(7)
+    ours = outcome(part, part(inputs))
+    torch.manual_seed(7)
+    theirs = outcome(part, plain(part, inputs)[0])
+    torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "settings"), ATTENTIVE)
+def test_attention_is_that_of_the_plain_reading(name, settings):
+    part = make(name, settings).double().eval()
+    inputs = draw(dtype=torch.float64)
+    weights = plain(part, inputs)[1].mean((1, 2))
+    torch.testing.assert_close(
+        part.attention(inputs), weights[:, 1:] + weights[:, :1] / 16, atol=1e-12, rtol=0
+    )
+
+
+def test_mean_query_sees_only_the_means_of_lare():
+    inputs = draw()
+    shuffled = inputs["lare"].flatten(2)[..., torch.randperm(64)].unflatten(2, (8, 8))
+    moved = {**inputs, "lare": shuffled}
+    mean, every, esa = (make(n, s).eval() for n, s in (ATTENTIVE[2], ATTENTIVE[1], ATTENTIVE[0]))
+    torch.testing.assert_close(mean(inputs), mean(moved))
+    assert (every(inputs) - every(moved)).abs().max() > 1e-3
+    assert (esa(inputs) - esa(moved)).abs().max() > 1e-3

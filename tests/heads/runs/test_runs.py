@@ -1,0 +1,204 @@
+"""Opening a run, and giving its configuration back."""
+
+import json
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clare.cli.train_options import print_run
+from clare.errors import InputError, StoreError
+from clare.heads.config import TrainConfig, assign_settings, create_config, read_config, read_preset
+from clare.heads.data.dataset import FeatureDataset
+from clare.heads.metrics.predictions import read_predictions
+from clare.heads.report.run_results import read_findings
+from clare.heads.runs.record import open_run
+from clare.heads.sweeps.table import result_line
+from clare.heads.training.trainer import train_run
+from clare.store.spec import Fingerprint
+
+COOP = TrainConfig(fusion="concat", classifier="coop", epochs=1, train=("gan",), reals=("pool",))
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "coop"
+    train_run(COOP, store.path, folder)
+    return folder
+
+
+def test_an_opened_run_scores_as_it_did(run, store):
+    opened = open_run(run)
+    found = read_predictions(run / "val_predictions.csv")
+    subsets = ["gan", "pool"]
+    data = FeatureDataset(
+        store.path,
+        opened.detector.fields,
+        subsets=subsets,
+        split="val",
+        digests=opened.record.digests,
+    )
+    with torch.no_grad():
+        margins = opened.detector.margins(data.__getitems__(list(range(len(data)))))
+    by_name = dict(zip(found.sample_id, found.margin, strict=True))
+    mine = [by_name[row.sample_id] for row in data.rows]
+    np.testing.assert_allclose(margins.numpy(), mine, atol=1e-5)
+    assert opened.threshold == json.loads((run / "val_metrics.json").read_text())["threshold"]
+    assert opened.record.subsets == ("gan", "pool") and opened.record.reals == ("pool",)
+
+
+def test_a_pool_of_reals_is_not_what_a_run_was_trained_on(store, tmp_path):
+    linear = TrainConfig(fusion="cls", classifier="linear", epochs=1)
+    for name, config in {
+        "all": linear,
+        "named": replace(linear, train=("gan",), reals=("pool",)),
+        "domain": replace(linear, domains=("ff",)),
+    }.items():
+        train_run(config, store.path, tmp_path / name)
+    trained = {name: open_run(tmp_path / name).record.trained_on for name in ("all", "named")}
+    assert trained == {"all": ("gan", "swap"), "named": ("gan",)}
+    assert open_run(tmp_path / "domain").record.trained_on == ("swap",)
+    record = json.loads((tmp_path / "all" / "config.json").read_text())
+    del record["fakes"]  # as older runs are
+    (tmp_path / "all" / "config.json").write_text(json.dumps(record))
+    assert open_run(tmp_path / "all").record.trained_on == ("gan", "pool", "swap")
+
+
+def test_what_it_saw_is_train_and_val(run, store):
+    seen = open_run(run).seen
+    for row in store.rows("gan"):
+        assert bool(seen.shared_with(row)) == (row.columns["split"] != "test")
+    assert not any(seen.shared_with(row) for row in store.rows("swap"))
+
+
+def test_the_configuration_of_a_run_comes_back(run, tmp_path):
+    assert read_config(run / "config.json") == COOP
+    (tmp_path / "mine.yaml").write_text("fusion: esa\nlr: 1e-4\nclassifier_settings: {n_ctx: 4}\n")
+    mine = read_config(tmp_path / "mine.yaml")
+    assert (mine.fusion, mine.lr, mine.classifier_settings) == ("esa", 1e-4, {"n_ctx": 4})
+    for text, message in (
+        ("[1, 2]", "no configuration"),
+        ("lr: [", "can't be read as a configuration"),
+        ("speed: 3", r"mine.yaml: .*no setting 'speed'"),
+    ):
+        (tmp_path / "mine.yaml").write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_config(tmp_path / "mine.yaml")
+    with pytest.raises(InputError, match="no-such is not one of clare, clare-published"):
+        read_preset("no-such")
+
+
+def test_settings_go_to_the_part_that_is_named():
+    config = create_config({"fusion": "esa", "classifier": "coop"})
+    given: dict[str, Any] = {"esa": {"heads": 2}, "classifier": {"n_ctx": 4}, "train": {"lr": 0.5}}
+    found = assign_settings(config, given)
+    assert found.fusion_settings == {"heads": 2} and found.classifier_settings == {"n_ctx": 4}
+    assert found.lr == 0.5
+    with pytest.raises(InputError, match=r"--set cocoop\.… names no part"):
+        assign_settings(config, {"cocoop": {"n_ctx": 4}})
+    assert assign_settings(config, {"cocoop": {"n_ctx": 4}}, known=["cocoop"]) == config
+
+
+def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match="there is no run at"):
+        open_run(tmp_path / "none")
+    with pytest.raises(InputError, match=r"config.json is missing"):
+        open_run(tmp_path)
+    shutil.copytree(run, tmp_path / "begun")
+    (tmp_path / "begun" / "val_metrics.json").unlink()
+    with pytest.raises(InputError, match="go on with `clare train-head --resume"):
+        open_run(tmp_path / "begun")
+    (tmp_path / "begun" / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="not the record of a run"):
+        open_run(tmp_path / "begun")
+    (tmp_path / "begun" / "config.json").write_text("not JSON")
+    with pytest.raises(InputError, match="can't be read"):
+        open_run(tmp_path / "begun")
+
+
+def without(name):
+    return lambda found: found.pop(name)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        open_run,
+        print_run,
+        lambda folder: read_findings([folder]),
+        lambda folder: result_line(folder, COOP, {}, None, {}),
+    ],
+    ids=["open", "print", "page", "sweep"],
+)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda found: found.clear(), "there is no epoch, threshold and metrics in it"),
+        (without("threshold"), "there is no threshold in it"),
+        (lambda found: found.update(threshold="low"), "there is no threshold in it"),
+        (lambda found: found.update(threshold=float("nan")), "there is no threshold in it"),
+        (lambda found: found.update(metrics=[]), "there is no metrics in it"),
+        (lambda found: found["metrics"].clear(), "there is no metrics in it"),
+        (lambda found: found["metrics"]["auc"].pop("low"), "there is no metrics in it"),
+        (lambda found: found["metrics"]["auc"].update(value="?"), "there is no metrics in it"),
+    ],
+)
+def test_damaged_figures_on_validation_are_said_by_every_reader(run, tmp_path, read, change, said):
+    folder = shutil.copytree(run, tmp_path / "run")
+    found = json.loads((run / "val_metrics.json").read_text())
+    read(folder)
+    change(found)
+    (folder / "val_metrics.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match=f"val_metrics.json is damaged: {said}"):
+        read(folder)
+    (folder / "val_metrics.json").write_text("{")
+    with pytest.raises(InputError, match=r"val_metrics.json can't be read"):
+        read(folder)
+
+
+def test_the_text_tower_is_found_or_asked_for(run, store, tmp_path):
+    shutil.copytree(run, tmp_path / "moved")
+    record = json.loads((run / "config.json").read_text())
+    record["store"] = str(tmp_path / "gone.zarr")
+    (tmp_path / "moved" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(StoreError, match=r"moved is not at .*gone.zarr any more; name"):
+        open_run(tmp_path / "moved")
+    assert open_run(tmp_path / "moved", store).detector.config.classifier == "coop"
+    classifier: Any = open_run(run).detector.classifier
+    again: Any = open_run(tmp_path / "moved", text=classifier.text).detector.classifier
+    assert again.text is classifier.text
+    record["fingerprints"]["clip"] = "clip-0000"
+    (tmp_path / "moved" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(StoreError, match=r"text tower of clip-0000 is not in .* --store"):
+        open_run(tmp_path / "moved", store)
+
+
+def test_a_choice_of_fingerprints_is_asked_for(tmp_path, build_store, rows_of, store):
+    rows = {"pool": rows_of["plain"]("pool", 0, 16), "gan": rows_of["plain"]("gan", 1, 16)}
+    both = build_store(tmp_path / "s.zarr", rows)
+    other = Fingerprint("clip", 1, "aa", {"mean_std": "half"})
+    plain = both.feature("gan", "clip")
+    both.declare(other, list(plain.fields.values()))
+    for subset in rows:
+        source, feature = both.feature(subset, "clip", plain.fingerprint.digest), None
+        feature = both.feature(subset, "clip", other.digest)
+        assert feature.claim(0)
+        values = {
+            name: np.concatenate([source.reader(name).read(range(16))] * 4)
+            for name in source.fields
+        }
+        feature.write_shard(0, values, {}, {})
+        feature.release(0)
+    config = TrainConfig(fusion="cls", classifier="linear", epochs=1)
+    with pytest.raises(InputError, match=r"several clip features fit.*--features clip="):
+        train_run(config, both.path, tmp_path / "a")
+    train_run(replace(config, features={"clip": other.digest[:6]}), both.path, tmp_path / "b")
+    assert open_run(tmp_path / "b").record.fingerprints == {"clip": other.key}
+    published = replace(config, extracted={"clip": {"mean_std": "half"}})
+    train_run(published, both.path, tmp_path / "c")
+    assert open_run(tmp_path / "c").record.fingerprints == {"clip": other.key}
+    with pytest.raises(InputError, match="no clip features with a fingerprint beef"):
+        train_run(replace(config, features={"clip": "beef"}), both.path, tmp_path / "d")

@@ -1,0 +1,107 @@
+"""The miniature's pictures: the same every time, described truly, split by person."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clare.errors import InputError, WeightsError
+from clare.pipeline.manifests.csv_io import read_manifest
+from clare.pipeline.synthetic.camera import Camera, develop, finish
+from clare.pipeline.synthetic.dataset import split_of, write_miniature
+from clare.pipeline.synthetic.faces import SKINS, list_faces, write_captions
+from clare.pipeline.synthetic.fakes import draw_gaussian, draw_reals, draw_swaps, take_photographs
+from clare.pipeline.synthetic.painting import paint
+
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return list_faces(np.arange(COUNT), np.zeros(COUNT, int))
+
+
+def test_a_face_does_not_depend_on_the_others(faces):
+    alone = list_faces([7], [0])
+    assert np.array_equal(paint(alone)[0], paint(faces)[7])
+    assert not np.array_equal(paint(list_faces([7], [1]))[0], paint(alone)[0])
+
+
+def test_a_person_keeps_the_traits_from_shot_to_shot():
+    shots = list_faces([5] * 30, range(30))
+    for trait in (shots.skin, shots.hair_colour, shots.hair_style, shots.eyes, shots.beard):
+        assert len(set(trait.tolist())) == 1
+    assert len(set(shots.background.tolist())) > 3
+
+
+def test_captions_say_what_is_drawn():
+    faces = list_faces(np.arange(600), np.zeros(600, int))
+    captions = write_captions(faces)
+    for n, caption in enumerate(captions):
+        named = [skin for skin in SKINS if f"{skin} skin" in caption]
+        assert named in ([], [SKINS[faces.skin[n]]])
+        assert ("glasses" in caption) <= bool(faces.glasses[n])
+        assert ("no hair" in caption) <= (faces.hair_style[n] == 0)
+    assert "a photo of a face" in captions  # the default prompt is one that the models know
+    dark = [SKINS[faces.skin[n]] == "dark" for n in range(600)]
+    middle = paint(faces)[:, 14:20, 12:20].mean((1, 2, 3))
+    assert middle[dark].max() < middle[~np.array(dark) & (faces.skin == 0)].mean()
+
+
+def test_noise_and_compression_are_as_strong_as_the_camera_says(faces):
+    flat = np.full((200, 32, 32, 3), 128, np.uint8)
+    quiet, loud = (
+        develop(finish(flat, (0,), Camera(noise=(level, level), quality=(95, 96)))).std()
+        for level in (1, 4)
+    )
+    assert loud > 2 * quiet > 0
+    assert finish(flat[:3], (0,)) == finish(flat[:3], (0,)) != finish(flat[:3], (1,))
+
+
+def test_reals_and_fakes_have_the_same_container(faces):
+    def facts(file):
+        image = Image.open(io.BytesIO(file))
+        return image.format, image.size, image.mode, tuple(sorted(map(str, image.info)))
+
+    everything = [draw_reals(faces), draw_gaussian(faces), draw_swaps(faces, faces.identity[::-1])]
+    assert len({facts(file) for drawn in everything for file in drawn.files}) == 1
+
+
+def test_a_swap_changes_the_face_and_little_around_it(faces):
+    drawn = draw_swaps(faces, np.roll(faces.identity, 1))
+    assert drawn.masks is not None
+    change = np.abs(develop(drawn.files).astype(float) - take_photographs(faces)).mean(-1)
+    assert 0.1 < drawn.masks.mean() < 0.5
+    assert change[drawn.masks].mean() > 2 * change[~drawn.masks].mean()
+
+
+def test_the_data_set_is_valid_and_split_by_person(tmp_path):
+    written = write_miniature(tmp_path, COUNT, ("gaussian", "swap"))
+    manifests = {path.stem: read_manifest(path) for path in written}
+    assert set(manifests) == {"reals", "gaussian", "swap"}
+    for manifest in manifests.values():
+        assert {s.split for s in manifest.samples} == {"train", "val", "test"}
+        for sample in manifest.samples:
+            assert (tmp_path / sample.path).stat().st_size == sample.bytes
+            for person in sample.source_ids.split("|"):
+                assert split_of(int(person.removeprefix("mini:"))) == sample.split
+    swap = manifests["swap"].samples[0]
+    assert (tmp_path / swap.mask_path).is_file()
+    assert swap.pair_id in {s.sample_id for s in manifests["reals"].samples}
+
+
+def test_the_data_set_is_the_same_every_time(tmp_path):
+    one, two = (write_miniature(tmp_path / n, 20, ("gaussian", "swap")) for n in ("a", "b"))
+    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+
+
+def test_what_can_not_be_drawn_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no kind 'gan'"):
+        write_miniature(tmp_path, COUNT, ("gan",))
+    with pytest.raises(InputError, match="seed from 0 to 9"):
+        write_miniature(tmp_path, 20, ("gaussian",), seed=10)
+    with pytest.raises(InputError, match="20 pictures"):
+        write_miniature(tmp_path, 4)
+    with pytest.raises(WeightsError, match="diffusion is not in"):
+        write_miniature(tmp_path, COUNT, ("sampled",), models=tmp_path)

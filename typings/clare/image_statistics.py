@@ -1,0 +1,1 @@
+../../clare/image_statistics.py

@@ -1,1 +1,0 @@
-../../clare/statistics.py
