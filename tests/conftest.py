@@ -1,4 +1,4 @@
-"""Pictures and jobs that several tests share."""
+"""Pictures and tiny models that several tests share."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 from hypothesis import settings
 
+from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_diffusion
 from clare.pipeline.synthetic.toys import draw_faces
 
 # The same examples every time: a change is judged by what it changed.
@@ -23,3 +24,21 @@ def pictures(tmp_path_factory) -> Path:
     for kind in ("real", "fake"):
         draw_faces(folder / kind, 40, seed=1, kind=kind, size=96)
     return folder
+
+
+@pytest.fixture(scope="session")
+def diffusion_folders(tmp_path_factory):
+    """Prediction type to the folder of a tiny diffusion model."""
+    root = tmp_path_factory.mktemp("diffusion")
+    for kind in ("epsilon", "v_prediction"):
+        write_tiny_diffusion(root / kind, kind)
+    return {kind: root / kind for kind in ("epsilon", "v_prediction")}
+
+
+@pytest.fixture(scope="session")
+def clip_folders(tmp_path_factory):
+    """Kind of tower to the folder of a tiny CLIP."""
+    root = tmp_path_factory.mktemp("clip")
+    for kind in ("vit", "rn50", "timm"):
+        write_tiny_clip(root / kind, kind)
+    return {kind: root / kind for kind in ("vit", "rn50", "timm")}

@@ -1,4 +1,4 @@
-"""Tiny models, written once a session, and prepared images to run them on."""
+"""Prepared images to run extractors on."""
 
 import hashlib
 import io
@@ -8,25 +8,6 @@ import pytest
 from PIL import Image
 
 from clare.pipeline.images.prepare import ImageSettings, load_views
-from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_diffusion
-
-
-@pytest.fixture(scope="session")
-def diffusion_folders(tmp_path_factory):
-    """Prediction type to the folder of a tiny diffusion model."""
-    root = tmp_path_factory.mktemp("diffusion")
-    for kind in ("epsilon", "v_prediction"):
-        write_tiny_diffusion(root / kind, kind)
-    return {kind: root / kind for kind in ("epsilon", "v_prediction")}
-
-
-@pytest.fixture(scope="session")
-def clip_folders(tmp_path_factory):
-    """Kind of tower to the folder of a tiny CLIP."""
-    root = tmp_path_factory.mktemp("clip")
-    for kind in ("vit", "rn50", "timm"):
-        write_tiny_clip(root / kind, kind)
-    return {kind: root / kind for kind in ("vit", "rn50", "timm")}
 
 
 @pytest.fixture(scope="session")
