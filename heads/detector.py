@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from clare.errors import InputError
+from clare.files import write_durably
 from clare.heads import classifiers, fusion
 from clare.heads.base import Classifier, Fusion, Inputs, Role
 from clare.heads.layers.standardization import Moments, Standardization
 from clare.heads.roles import CHANNEL_AXES, Specs, find_fields, input_shape, take
 from clare.plugins import find_part
 from clare.settings import build_settings
-from clare.store.records import write_durably
 
 if TYPE_CHECKING:
     from clare.heads.text.tower import TextTower

@@ -16,20 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clare.errors import ClareError, CorruptStoreError, InputError, StoreError
+from clare.files import PARTIAL, make_folder, require_free_space, storage_errors, sync_folder
 from clare.store.extractor_records import asset_files, extractor_record
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.index import Entry, Row
 from clare.store.journal import COMPLETE, FAILED, PENDING
-from clare.store.records import (
-    PARTIAL,
-    checksum,
-    make_folder,
-    require_free_space,
-    seal,
-    storage_errors,
-    sync_folder,
-    unseal,
-)
+from clare.store.records import checksum, seal, unseal
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.zarr_shards import fill_value, storage_dtype
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clare.store.records import PARTIAL, canonical, checksum, damaged, read_sealed
+from clare.files import PARTIAL
+from clare.store.records import canonical, checksum, damaged, read_sealed
 from clare.store.spec import FeatureSpec, Fingerprint
 from clare.store.zarr_shards import GROUP
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clare.errors import CorruptStoreError, StoreError
+from clare.files import remove_durably, remove_partials
 from clare.store.index import Row, SubsetIndex
 from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, record_path
 from clare.store.locks import LockFile, exclusive, lock_file
 from clare.store.reader import FieldReader
-from clare.store.records import damaged, remove_durably, remove_partials
+from clare.store.records import damaged
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.zarr_shards import (
     GROUP,

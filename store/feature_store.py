@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import StoreError
+from clare.files import (
+    PARTIAL,
+    make_folder,
+    remove_partials,
+    require_free_space,
+    storage_errors,
+    write_durably,
+)
 from clare.store.extractor_records import (
     asset_files,
     describe_asset,
@@ -23,17 +31,7 @@ from clare.store.feature import Feature
 from clare.store.index import Row, SubsetIndex, assign, load_index, segment_files
 from clare.store.info import describe_differences
 from clare.store.locks import exclusive
-from clare.store.records import (
-    PARTIAL,
-    damaged,
-    make_folder,
-    read_sealed,
-    remove_partials,
-    require_free_space,
-    seal,
-    storage_errors,
-    write_durably,
-)
+from clare.store.records import damaged, read_sealed, seal
 from clare.store.spec import FeatureSpec, Fingerprint
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
 from clare.store.zarr_shards import GROUP, write_metadata

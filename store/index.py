@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from clare.errors import StoreError
-from clare.store.records import checksum, damaged, remove_partials, seal, unseal, write_durably
+from clare.files import remove_partials, write_durably
+from clare.store.records import checksum, damaged, seal, unseal
 from clare.store.spec import SHARD_ROWS
 
 Identity = tuple[str, int, str, str, str]

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from clare.store.records import damaged, read_sealed, seal, write_durably
+from clare.files import write_durably
+from clare.store.records import damaged, read_sealed, seal
 from clare.store.spec import SHARD_ROWS
 
 PENDING, COMPLETE, FAILED = 0, 1, 2

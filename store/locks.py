@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clare.store.records import make_folder, storage_errors
+from clare.files import make_folder, storage_errors
 
 
 class LockFile:

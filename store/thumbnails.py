@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from clare.errors import CorruptStoreError
-from clare.store.records import checksum, damaged, remove_partials, seal, unseal, write_durably
+from clare.files import remove_partials, write_durably
+from clare.store.records import checksum, damaged, seal, unseal
 from clare.store.spec import SHARD_ROWS
 
 

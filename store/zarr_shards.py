@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from clare.store.records import checksum, write_durably
+from clare.files import write_durably
+from clare.store.records import checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 
 _CHECKSUM_BYTES = 4

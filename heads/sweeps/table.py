@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError
+from clare.files import write_durably
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
 from clare.heads.sweeps.seeds import mean_interval
-from clare.store.records import write_durably
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from clare.errors import InputError
+from clare.files import write_durably
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector, save_detector
 from clare.heads.metrics.measure import best_threshold, measure
@@ -36,7 +37,6 @@ from clare.heads.runs.record import (
     read_seen,
 )
 from clare.store.index import Row
-from clare.store.records import write_durably
 
 _STATE = "clare_training"
 _CHANGES = ("versions", "store", "fakes")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from clare.files import remove_durably, write_durably
 from clare.store.extractor_records import (
     asset_files,
     extractor_group,
@@ -20,7 +21,7 @@ from clare.store.journal import record_path, record_shards
 from clare.store.locks import exclusive, lock_file
 from clare.store.maintenance.salvage import salvage_index
 from clare.store.maintenance.verify import Problem, verify_store
-from clare.store.records import canonical, checksum, remove_durably, seal, write_durably
+from clare.store.records import canonical, checksum, seal
 from clare.store.spec import FeatureSpec, Fingerprint
 from clare.store.zarr_shards import GROUP, array_metadata, shard_path, write_metadata
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clare.errors import CorruptStoreError, StoreError
+from clare.files import PARTIAL, storage_errors
 from clare.store.extractor_records import (
     asset_files,
     describe_asset,
@@ -20,7 +21,7 @@ from clare.store.feature_store import MARKER
 from clare.store.index import SubsetIndex
 from clare.store.journal import ShardRecord, read_record, record_path, record_shards
 from clare.store.maintenance.salvage import salvage_index
-from clare.store.records import PARTIAL, checksum, read_sealed, storage_errors
+from clare.store.records import checksum, read_sealed
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.thumbnails import check_thumbnails
 from clare.store.zarr_shards import (

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from clare.errors import StoreError
+from clare.files import storage_errors
 from clare.store.export import export_hdf5, import_hdf5
 from clare.store.feature_store import create_store, open_store
 from clare.store.maintenance.verify import verify_store
-from clare.store.records import storage_errors
 
 AT_ONCE = """
 import multiprocessing, sys, time

@@ -1,0 +1,150 @@
+"""Files and folders that survive a crash: written as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clare.errors import DiskSpaceError, StoreError
+
+_ADVICE = {
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EROFS: "its disk can't be written to",
+    errno.EIO: "its disk fails to read or write",
+    errno.EEXIST: "something that is not a folder stands there",
+    **dict.fromkeys(
+        (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "name another place"
+    ),
+}
+
+PARTIAL = ".partial"
+"""Ending of a file that is being written; whatever carries it after a crash is rubbish."""
+
+_MOST_BUFFERS = 512  # below IOV_MAX everywhere
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into one sentence each.
+
+    Raises:
+        DiskSpaceError: the disk or the quota is full.
+        StoreError: the place can't be used.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskSpaceError(
+                f"The disk that holds {path} is full; free some space and run the command again, "
+                "everything recorded so far is kept."
+            ) from error
+        if error.errno in _ADVICE:
+            raise StoreError(
+                f"{path} can't be used ({os.strerror(error.errno)}); {_ADVICE[error.errno]}."
+            ) from error
+        raise
+
+
+def require_free_space(folder: Path, needed: int) -> None:
+    """Refuse work that the disk of a folder has no room for.
+
+    Raises:
+        DiskSpaceError: fewer bytes than needed are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskSpaceError(
+            f"{needed / 1e9:.1f} GB are needed at {folder} and {free / 1e9:.1f} GB are free; "
+            "make room or choose another disk."
+        )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, durably; one that exists is left alone.
+
+    Raises:
+        StoreError: the place can't be used, or something else stands there.
+    """
+    with storage_errors(folder):
+        if folder.is_dir():
+            return
+        make_folder(folder.parent)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:  # of file systems that are not for files, as /proc
+            raise StoreError(f"{folder} can't be made there; name another place.") from error
+        sync_folder(folder.parent)
+
+
+def write_durably(path: Path, *buffers: Any) -> None:
+    """Write a file so that, whatever happens, it is there as a whole or not at all.
+
+    The bytes are on the disk when the call returns: temporary file in the same folder, fsync,
+    rename, fsync of the folder.
+
+    Args:
+        path: the file; its folder is made if need be.
+        buffers: contiguous buffers, written one after another without being joined in memory.
+
+    Raises:
+        DiskSpaceError: the disk is full; the file that was there before is untouched.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    with storage_errors(path):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                _write_all(descriptor, [memoryview(buffer).cast("B") for buffer in buffers])
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file if it is there, durably."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync_folder(path.parent)
+
+
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Delete what killed writers of a file left; the caller must be alone in writing it."""
+    if folder.is_dir():
+        for stale in folder.glob(f"{name}.*{PARTIAL}"):
+            stale.unlink(missing_ok=True)
+
+
+def _write_all(descriptor: int, views: list[memoryview]) -> None:
+    first = 0
+    while first < len(views):
+        written = os.writev(descriptor, views[first : first + _MOST_BUFFERS])
+        while first < len(views) and written >= len(views[first]):
+            written -= len(views[first])
+            first += 1
+        if written:
+            views[first] = views[first][written:]
