@@ -34,7 +34,6 @@ class Extractor(ABC):
     Attributes:
         name: public name: the name of the subclass's file.
         VERSION: raised by hand when equal settings and weights give other values.
-        host_only: True if there is no model and `forward` only passes arrays on.
         fields: what it writes.
         fingerprint: everything that decides its values.
         origin: where its weights came from. A label: equal weights from elsewhere are the same.
@@ -43,7 +42,6 @@ class Extractor(ABC):
     name: ClassVar[str]
     VERSION: ClassVar[int] = 1
     Settings: ClassVar[type]
-    host_only: ClassVar[bool] = False
     fields: tuple[FeatureSpec, ...]
     fingerprint: Fingerprint
     origin: Mapping[str, str] = types.MappingProxyType({})
@@ -114,7 +112,6 @@ class HostExtractor(Extractor):
     """
 
     Settings = SquareSettings
-    host_only = True
     channels: ClassVar[tuple[int, ...]]
 
     def __init__(self, settings: SquareSettings, images: ImageSettings, runtime: Runtime) -> None:

@@ -29,7 +29,6 @@ class Runtime:
         device: a torch device, for example ``cuda``.
         dtype: one of `DTYPES`.
         compile: pass the models through ``torch.compile``.
-        channels_last: memory format of convolutions; None means "on a GPU".
 
     Raises:
         InputError: the dtype is unknown.
@@ -38,7 +37,6 @@ class Runtime:
     device: str = "cpu"
     dtype: str = "float32"
     compile: bool = False
-    channels_last: bool | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -57,8 +55,7 @@ class Runtime:
         import torch
 
         on_gpu = self.device.startswith("cuda")
-        last = on_gpu if self.channels_last is None else self.channels_last
-        return torch.channels_last if last else torch.contiguous_format
+        return torch.channels_last if on_gpu else torch.contiguous_format
 
     def place(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model, frozen, in evaluation mode, in the runtime's dtype, layout and place."""

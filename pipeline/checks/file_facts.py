@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from clare.errors import ImageError
+from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.images.decode import open_header, open_regular
-from clare.pipeline.manifests.csv_io import Sample, parse_boxes
+from clare.pipeline.manifests.csv_io import Sample
 from clare.shortcuts import Fact
 
 

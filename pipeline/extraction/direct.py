@@ -18,7 +18,8 @@ from clare.models.runtime import Runtime
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError
 from clare.pipeline.extraction.loading import Inputs
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.images.prepare import ImageSettings, load_views, read_content
+from clare.pipeline.images.decode import read_content
+from clare.pipeline.images.prepare import ImageSettings, load_views
 from clare.pipeline.manifests.csv_io import natural_key
 from clare.pipeline.manifests.folders import IMAGE_SUFFIXES, ignored_folder
 

@@ -7,7 +7,6 @@ again (``--recode``), augment (views above 0), squash to the size that an extrac
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +18,8 @@ from PIL import Image
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.images.augment import Geometry, draw_view, recode
-from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
-from clare.pipeline.manifests.csv_io import parse_boxes
-
-__all__ = ["ImageSettings", "PreparedImage", "load_views", "read_content"]
+from clare.pipeline.images.boxes import crop_box
+from clare.pipeline.images.decode import decode_mask, decode_rgb
 
 VERSION = 1
 """Raised by hand when the same settings give other pixels."""
@@ -196,7 +193,7 @@ def load_views(
         if plain_mask.size != plain.size:
             plain_mask = plain_mask.resize(plain.size, Image.Resampling.NEAREST)
     if settings.crop == "boxes":
-        crop = Geometry(_face_box(boxes, settings.margin, plain.size), flip=False)
+        crop = Geometry(crop_box(boxes, settings.margin, plain.size), flip=False)
         plain = crop.apply(plain)
         plain_mask = None if plain_mask is None else crop.apply(plain_mask)
     if settings.resize is not None:
@@ -228,24 +225,3 @@ def _squash(image: Image.Image, size: int) -> Image.Image:
     if image.size == (size, size):
         return image
     return image.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _face_box(boxes: str | None, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box grown by the margin, in whole pixels, inside the image."""
-    if not boxes:
-        raise ImageError("no box: --crop boxes needs the manifest's column boxes in every row")
-    try:
-        x0, y0, x1, y1 = parse_boxes(boxes)
-    except ValueError as error:
-        raise ImageError(f"no box: {error}") from error
-    grow_x, grow_y = (x1 - x0) * margin / 2, (y1 - y0) * margin / 2
-    width, height = size
-    box = (
-        max(0, math.floor(x0 - grow_x)),
-        max(0, math.floor(y0 - grow_y)),
-        min(width, math.ceil(x1 + grow_x)),
-        min(height, math.ceil(y1 + grow_y)),
-    )
-    if x1 <= x0 or y1 <= y0 or box[2] <= box[0] or box[3] <= box[1]:
-        raise ImageError(f"empty box: {boxes} leaves nothing of {width}x{height} pixels")
-    return box

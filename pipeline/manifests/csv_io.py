@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import math
 import os
 import re
 import zlib
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from clare.errors import ManifestError
+from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.validation import check_samples, name_rows
 
 
@@ -191,21 +191,6 @@ def manifest_name(path: Path) -> str:
         if path.name.endswith(suffix):
             return path.name.removesuffix(suffix)
     raise ManifestError(f"{path}: the name of a manifest ends in .csv or .csv.gz")
-
-
-def parse_boxes(text: str) -> tuple[float, float, float, float]:
-    """The face box of a `Sample`: left, top, right, bottom in pixels.
-
-    Raises:
-        ValueError: not four finite numbers.
-    """
-    try:
-        x0, y0, x1, y1 = (float(number) for number in text.split())
-    except ValueError:
-        raise ValueError(f"boxes {text!r} are not four numbers 'x0 y0 x1 y1'") from None
-    if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        raise ValueError(f"boxes {text!r} are not four finite numbers")
-    return x0, y0, x1, y1
 
 
 def natural_key(text: str) -> tuple[list[str | int], str]:

@@ -13,7 +13,7 @@ import torch
 
 from clare.errors import InputError
 from clare.models.runtime import DTYPES, Runtime
-from clare.pipeline.extractor import Extractor
+from clare.pipeline.extractor import Extractor, HostExtractor
 from clare.pipeline.extractors import create_extractor, find_extractor, list_extractors
 from clare.pipeline.images.prepare import ImageSettings
 from clare.pipeline.models.tiny import tiny_overrides
@@ -124,10 +124,9 @@ def test_fingerprint_tells_apart_what_decides_a_value(extractors, make, name):
     own = extractors[name].fingerprint
     assert make(name, images=ImageSettings(resize=48)).fingerprint.digest != own.digest
     low = make(name, Runtime(dtype="bfloat16")).fingerprint
-    assert (low == own) == extractors[name].host_only
-    same = make(name, Runtime(channels_last=True)).fingerprint
-    assert same == own
-    assert own.settings.get("backbone") == (None if extractors[name].host_only else "tiny")
+    without_model = isinstance(extractors[name], HostExtractor)
+    assert (low == own) == without_model
+    assert own.settings.get("backbone") == (None if without_model else "tiny")
 
 
 @pytest.mark.parametrize("name", NAMES)

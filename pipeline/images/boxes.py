@@ -1,0 +1,52 @@
+"""Face boxes: the text of a manifest's column, and the part of an image that one cuts out."""
+
+from __future__ import annotations
+
+import math
+
+from clare.errors import ImageError
+
+
+def parse_boxes(text: str) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a face box, in pixels of the upright image.
+
+    Raises:
+        ValueError: not four finite numbers.
+    """
+    try:
+        x0, y0, x1, y1 = (float(number) for number in text.split())
+    except ValueError:
+        raise ValueError(f"boxes {text!r} are not four numbers 'x0 y0 x1 y1'") from None
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise ValueError(f"boxes {text!r} are not four finite numbers")
+    return x0, y0, x1, y1
+
+
+def crop_box(boxes: str | None, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A face box grown by a margin, in whole pixels, inside the image.
+
+    Args:
+        boxes: as the manifest has it.
+        margin: by how much the box grows, as a share of its sides, half on either side.
+        size: width and height of the image.
+
+    Raises:
+        ImageError: there is no box, or it holds no pixel of the image.
+    """
+    if not boxes:
+        raise ImageError("no box: the manifest's column boxes is empty in this row")
+    try:
+        x0, y0, x1, y1 = parse_boxes(boxes)
+    except ValueError as error:
+        raise ImageError(f"no box: {error}") from error
+    grow_x, grow_y = (x1 - x0) * margin / 2, (y1 - y0) * margin / 2
+    width, height = size
+    box = (
+        max(0, math.floor(x0 - grow_x)),
+        max(0, math.floor(y0 - grow_y)),
+        min(width, math.ceil(x1 + grow_x)),
+        min(height, math.ceil(y1 + grow_y)),
+    )
+    if x1 <= x0 or y1 <= y0 or box[2] <= box[0] or box[3] <= box[1]:
+        raise ImageError(f"empty box: {boxes} leaves nothing of {width}x{height} pixels")
+    return box
