@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import types
+import re
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
+from clare.advice import Name
 from clare.errors import InputError
+from clare.typed_json import MismatchError, convert
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field of a settings dataclass is.
+
+    Args:
+        name: of the field.
+        hint: its type, resolved.
+        default: its value where none is given; `dataclasses.MISSING` where one has to be.
+        help: what its dataclass's docstring says of it, in one line.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    help: str
+
+
+def describe(cls: type) -> list[Setting]:
+    """The settings of a dataclass, in their order, as its fields and its ``Args:`` tell them.
+
+    A field that is a dataclass itself stands for the settings in it.
+    """
+    helps, hints = _read_args(cls), typing.get_type_hints(cls)
+    found: list[Setting] = []
+    for field in fields(cls):
+        if is_dataclass(hint := hints[field.name]):
+            found += describe(typing.cast(type, hint))
+            continue
+        made = field.default_factory
+        default = field.default if made is MISSING else made()
+        found.append(Setting(field.name, hint, default, helps.get(field.name, "")))
+    return found
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -23,7 +60,9 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
         target, equals, text = assignment.partition("=")
         part, dot, setting = target.partition(".")
         if not (equals and dot and part and setting):
-            raise InputError(f"--set {assignment} is not of the form PART.SETTING=VALUE")
+            raise InputError(
+                f"{assignment!r} assigns no setting", Name("one", "set", "PART.SETTING=VALUE")
+            )
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
@@ -47,55 +86,21 @@ def build_settings(owner: str, cls: type, overrides: Mapping[str, Any]) -> Any:
         InputError: a name or a value is not usable.
     """
     hints = typing.get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
-    for name in overrides:
+    known = [field.name for field in fields(cls)]
+    found = {}
+    for name, value in overrides.items():
         if name not in known:
             raise InputError(f"{owner} has no setting {name!r}; it has {', '.join(known)}")
-    return cls(**{n: _coerce(owner, n, v, hints[n]) for n, v in overrides.items()})
-
-
-def _coerce(owner: str, name: str, value: Any, hint: Any) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        for option in args:
-            try:
-                return _coerce(owner, name, value, option)
-            except InputError:
-                continue
-    elif origin is tuple:
-        parts = [p.strip() for p in value.split(",") if p.strip()] if type(value) is str else value
-        if isinstance(parts, list | tuple):
-            return tuple(_coerce(owner, name, part, args[0]) for part in parts)
-    elif origin is typing.Literal:
-        if value in args:
-            return value
-    elif hint is bool and value in ("true", "false"):
-        return value == "true"
-    elif hint is int and isinstance(value, str) and value.lstrip("-").isdecimal():
-        return int(value)
-    elif hint is float and type(value) in (int, float, str):
         try:
-            return float(value)
-        except ValueError:
-            pass
-    elif type(value) is hint or (hint is type(None) and value is None):
-        return value
-    raise InputError(f"{owner}'s setting {name} can't be {value!r}: it is {_describe(hint)}")
+            found[name] = convert(value, hints[name], texts=True)
+        except MismatchError as error:
+            raise InputError(f"{owner}'s setting {error.within(name)}") from None
+    return cls(**found)
 
 
-def _describe(hint: Any) -> str:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, args))
-    if origin is tuple:
-        return f"a list, each {_describe(args[0])}"
-    if args:
-        return " or ".join(_describe(a) for a in args)
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        bool: "true or false",
-        type(None): "nothing",
-    }
-    return names.get(hint, str(hint))
+def _read_args(cls: type) -> dict[str, str]:
+    """The entries of the docstring's ``Args:``, by name, each in one line."""
+    _, _, after = inspect.cleandoc(cls.__doc__ or "").partition("\nArgs:\n")
+    section = re.split(r"\n(?=\S)", after)[0]
+    entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

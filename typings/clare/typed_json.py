@@ -1,0 +1,1 @@
+../../clare/typed_json.py
