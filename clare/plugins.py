@@ -1,9 +1,20 @@
-"""Parts that stand one a file in a package, found by the file's name."""
+"""Parts of a kind, one a file: a package's own, an installed package's, or any file by its path.
+
+No code outside of CLaRE runs unless its name or its path was asked for.
+"""
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import importlib
+import importlib.util
+import inspect
 import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -13,31 +24,131 @@ Part = TypeVar("Part")
 
 
 def list_parts(package: ModuleType) -> list[str]:
-    """Names of the parts in a package, sorted; imports none of them."""
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    """Names of the parts in a package and of those that others install for it; imports none.
+
+    Args:
+        package: named after its parts, ``fusion`` or ``classifiers``. Files whose names start with
+            an underscore help the others. An installed package lists parts of its own as entry
+            points of the group ``clare.fusions`` or ``clare.classifiers``.
+
+    Returns:
+        Sorted.
+    """
+    return sorted({*_own(package), *(point.name for point in _installed(package))})
 
 
 def find_part(package: ModuleType, name: str, base: type[Part]) -> type[Part]:
-    """The class that stands in a package's file of this name.
+    """The class of a part.
 
     Args:
-        package: named after its parts, ``fusion`` or ``classifiers``.
-        name: of the file, without its suffix.
+        package: as in `list_parts`.
+        name: one of `list_parts`, or the path of a ``.py`` file that holds one such class.
         base: what the class derives from.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such part, there are two, or it holds no such class or several.
     """
-    names = list_parts(package)
-    kind = package.__name__.rpartition(".")[2].removesuffix("s")
-    if name not in names:
-        raise InputError(f"no {kind} {name!r}: there are {', '.join(names)}")
-    module = importlib.import_module(f"{package.__name__}.{name}")
-    (found,) = (
+    name = resolve_part(package, name)
+    if is_path(name):
+        return _only_class(_load(Path(name)), base, name)
+    if name in _own(package):
+        where = f"{package.__name__}.{name}"
+        return _only_class(importlib.import_module(where), base, where)
+    (point,) = (point for point in _installed(package) if point.name == name)
+    found = point.load()
+    if isinstance(found, ModuleType):
+        return _only_class(found, base, point.value)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise InputError(f"{_kind(package)} {name} is {point.value}, which is no {base.__name__}")
+    return found
+
+
+def resolve_part(package: ModuleType, name: str) -> str:
+    """A part's name as it is recorded: a path becomes absolute. The part itself is not loaded.
+
+    Args:
+        package: as in `list_parts`.
+        name: as in `find_part`.
+
+    Raises:
+        InputError: there is no such part, or there are two.
+    """
+    kind = _kind(package)
+    if is_path(name):
+        file = Path(name).expanduser().absolute()
+        if not file.is_file():
+            raise InputError(f"{kind} {name} is no file")
+        if not part_name(name).isidentifier():
+            raise InputError(f"{file.name} can't be a {kind}: its name has to be one of Python's")
+        return str(file)
+    places = [f"{package.__name__}.{name}"] * (name in _own(package))
+    places += [point.value for point in _installed(package) if point.name == name]
+    if len(places) > 1:
+        raise InputError(f"{kind} {name} stands in several places: {', '.join(places)}")
+    if not places:
+        names = list_parts(package)
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+        raise InputError(f"no {kind} {name!r}: {meant}")
+    return name
+
+
+def part_name(name: str) -> str:
+    """A part's short name, for folders, tables and settings: ``film`` for ``./my/film.py``."""
+    return Path(name).stem if is_path(name) else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a part is named by the path of its file."""
+    return name.endswith(".py")
+
+
+def _own(package: ModuleType) -> list[str]:
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return [name for name in names if not name.startswith("_")]
+
+
+def _installed(package: ModuleType) -> Sequence[EntryPoint]:
+    return tuple(entry_points(group=f"clare.{_kind(package)}s"))
+
+
+def _kind(package: ModuleType) -> str:
+    return package.__name__.rpartition(".")[2].removesuffix("s")
+
+
+def _load(file: Path) -> ModuleType:
+    """The module of a file, under a name that only depends on its path; anew once it changed."""
+    content = file.read_bytes()
+    place = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    name = f"clare_part_{place}.{file.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__dict__["CONTENT"] == content:
+        return known
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["CONTENT"] = content
+    sys.modules[name] = module  # dataclasses look their own module up
+    try:
+        exec(compile(content, file, "exec"), module.__dict__)  # not a cached .pyc, seconds old
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _only_class(module: ModuleType, base: type[Part], where: str) -> type[Part]:
+    found = {
         member
-        for member in vars(module).values()
+        for name, member in vars(module).items()
         if isinstance(member, type)
         and issubclass(member, base)
         and member.__module__ == module.__name__
-    )
-    return found
+        and not (inspect.isabstract(member) or name.startswith("_"))
+    }
+    if len(found) == 1:
+        return found.pop()
+    names = ", ".join(sorted(cls.__name__ for cls in found))
+    many = f"several classes that derive from {base.__name__} ({names})" if found else "no class"
+    wanted = "" if found else f" that derives from {base.__name__} and has all of its methods"
+    raise InputError(f"{where} holds {many}{wanted}: a part is one class of one file")
