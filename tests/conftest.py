@@ -9,8 +9,17 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 from hypothesis import settings
 
+import clare.heads
 from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_diffusion
 from clare.pipeline.synthetic.toys import draw_faces
+
+ROOT = Path(__file__).parent.parent
+if not Path(clare.heads.__file__).resolve().is_relative_to(ROOT):
+    # Of a second checkout beside the installed one, `clare` alone comes from here.
+    raise pytest.UsageError(
+        f"these tests would run the code at {Path(clare.heads.__file__).parent.parent}: "
+        "set PYTHONPATH=typings and PYTHONSAFEPATH=1"
+    )
 
 # The same examples every time: a change is judged by what it changed.
 settings.register_profile("clare", derandomize=True)
