@@ -6,44 +6,38 @@ import sys
 
 import typer
 
-from clare.cli import defaults as config
-from clare.cli.commands import (
-    compare,
-    draw,
-    evaluate,
-    extract,
-    manifest,
-    predict,
-    report,
-    score,
-    store,
-    sweep,
-    train_head,
-)
+from clare.cli.command import lazy_group
+from clare.cli.defaults import load_defaults
+from clare.cli.wording import worded
 from clare.errors import ClareError
 
 EXIT_ERROR = 1
 
-app = typer.Typer(
+app = lazy_group(
+    {
+        "extract": "Extract features, each image once; run again, it does only what is missing.",
+        "train-head": "Train a head on a store's features; checkpoint and threshold come from "
+        "validation.",
+        "evaluate": "Test runs on rows that they have never seen, at the threshold from "
+        "validation.",
+        "predict": "Judge images with a run: extract their features as it was trained, and score "
+        "them.",
+        "sweep": "Train every combination; run again, it does only what is missing.",
+        "report": "Write one self-contained page: answer, figures, images, cost and settings.",
+        "score": "Measure any detector's scores, as `clare evaluate` measures a run's.",
+        "compare": "Compare two detectors on the rows that both have scored, with paired "
+        "intervals.",
+        "manifest": "The lists of the subsets' images.",
+        "store": "The feature store.",
+        "draw": "Draw faces, so that the pipeline can be tried without a dataset.",
+    },
     name="clare",
     help="Detect generated faces: extract LaRE and CLIP features once, train heads many times.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",  # Rich's own takes "[default: 4]" for a style and drops it
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("extract")(extract.extract)
-app.command("train-head")(train_head.train_head)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("sweep")(sweep.sweep)
-app.command("report")(report.report)
-app.command("score")(score.score)
-app.command("compare")(compare.compare)
-app.add_typer(manifest.app, name="manifest")
-app.add_typer(store.app, name="store")
-app.command("draw")(draw.draw)
 
 
 @app.callback(invoke_without_command=True)
@@ -60,8 +54,8 @@ def _root(
 def main() -> None:
     """Run the command line; a user's error is one sentence, a bug keeps its traceback."""
     try:
-        config.load_defaults()
+        load_defaults()
         app()
     except ClareError as error:
-        print(f"clare: {error}", file=sys.stderr)
+        print(f"clare: {worded(error)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)

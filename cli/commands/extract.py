@@ -106,38 +106,50 @@ def extract(
         bool,
         typer.Option(help="Keep a small JPEG of each image, for reports.", rich_help_panel=IMAGES),
     ] = True,
-    sd_model: Annotated[
+    lare_model: Annotated[
         str | None,
         typer.Option(
-            help="sd2.1-base, sd2.1, sd1.5, a hub id or a local folder.", rich_help_panel=LARE
+            "--sd-model",
+            help="sd2.1-base, sd2.1, sd1.5, a hub id or a local folder.",
+            rich_help_panel=LARE,
         ),
     ] = None,
-    sd_revision: Annotated[
-        str | None, typer.Option(help="Revision on the hub.", rich_help_panel=LARE)
+    lare_revision: Annotated[
+        str | None, typer.Option("--sd-revision", help="Revision on the hub.", rich_help_panel=LARE)
     ] = None,
-    timesteps: Annotated[
+    lare_timesteps: Annotated[
         str | None,
-        typer.Option(help="Comma-separated, of 0-999. [default: 200]", rich_help_panel=LARE),
+        typer.Option(
+            "--timesteps", help="Comma-separated, of 0-999. [default: 200]", rich_help_panel=LARE
+        ),
     ] = None,
-    draws: Annotated[
-        int | None, typer.Option(help="Noise draws. [default: 4]", rich_help_panel=LARE)
+    lare_draws: Annotated[
+        int | None, typer.Option("--draws", help="Noise draws. [default: 4]", rich_help_panel=LARE)
     ] = None,
-    prompt: Annotated[
+    lare_prompt: Annotated[
         str | None,
-        typer.Option(help="One for all images. [default: a photo of a face]", rich_help_panel=LARE),
+        typer.Option(
+            "--prompt",
+            help="One for all images. [default: a photo of a face]",
+            rich_help_panel=LARE,
+        ),
     ] = None,
     lare_size: Annotated[
         int | None, typer.Option(help="Pixels a side. [default: 256]", rich_help_panel=LARE)
     ] = None,
-    latent: Annotated[
-        str | None, typer.Option(help="mean or sample. [default: mean]", rich_help_panel=LARE)
-    ] = None,
-    error: Annotated[
+    lare_latent: Annotated[
         str | None,
-        typer.Option(help="squared or absolute. [default: squared]", rich_help_panel=LARE),
+        typer.Option("--latent", help="mean or sample. [default: mean]", rich_help_panel=LARE),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the noise. [default: 0]", rich_help_panel=LARE)
+    lare_error: Annotated[
+        str | None,
+        typer.Option(
+            "--error", help="squared or absolute. [default: squared]", rich_help_panel=LARE
+        ),
+    ] = None,
+    lare_seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Seed of the noise. [default: 0]", rich_help_panel=LARE),
     ] = None,
     clip_model: Annotated[
         str | None,
@@ -147,12 +159,17 @@ def extract(
         str | None,
         typer.Option(help="A weights tag or local file. [default: openai]", rich_help_panel=CLIP),
     ] = None,
-    layers: Annotated[
+    clip_layers: Annotated[
         str | None,
-        typer.Option(help="Blocks whose tokens are kept too, as 20,22.", rich_help_panel=CLIP),
+        typer.Option(
+            "--layers", help="Blocks whose tokens are kept too, as 20,22.", rich_help_panel=CLIP
+        ),
     ] = None,
-    mean_std: Annotated[
-        str | None, typer.Option(help="clip, or half: 0.5. [default: clip]", rich_help_panel=CLIP)
+    clip_mean_std: Annotated[
+        str | None,
+        typer.Option(
+            "--mean-std", help="clip, or half: 0.5. [default: clip]", rich_help_panel=CLIP
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -200,21 +217,21 @@ def extract(
     allowed, names = _share(max_failures), _names(features)
     options: dict[str, dict[str, Any]] = {
         "lare": {
-            "model": sd_model,
-            "revision": sd_revision,
-            "timesteps": timesteps,
-            "draws": draws,
-            "prompt": prompt,
+            "model": lare_model,
+            "revision": lare_revision,
+            "timesteps": lare_timesteps,
+            "draws": lare_draws,
+            "prompt": lare_prompt,
             "size": lare_size,
-            "latent": latent,
-            "error": error,
-            "seed": seed,
+            "latent": lare_latent,
+            "error": lare_error,
+            "seed": lare_seed,
         },
         "clip": {
             "model": clip_model,
             "weights": clip_weights,
-            "layers": layers,
-            "mean_std": mean_std,
+            "layers": clip_layers,
+            "mean_std": clip_mean_std,
         },
     }
     if protocol is not None and (subset or manifest or real or fake):

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clare.cli.command import Command, subgroup
 from clare.cli.commands import manifest_audit, manifest_import
 
 if TYPE_CHECKING:
     from clare.pipeline.datasets.build import BuiltDataset
 
-app = typer.Typer(
-    help="The lists of the subsets' images.", no_args_is_help=True, rich_markup_mode="markdown"
-)
-app.command("import-json")(manifest_import.import_json)
-app.command("audit")(manifest_audit.audit)
+app = subgroup("The lists of the subsets' images.")
+app.command("import-json", cls=Command)(manifest_import.import_json)
+app.command("audit", cls=Command)(manifest_audit.audit)
 
 Folder = Annotated[
     Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")
@@ -28,7 +27,7 @@ RootOption = Annotated[
 FOLDERS, DATASET = "Plain folders", "A registered dataset"
 
 
-@app.command()
+@app.command(cls=Command)
 def build(
     subset: Annotated[
         str | None,
@@ -81,7 +80,7 @@ def build(
     _build_folders(subset, out or manifests / f"{subset}.csv", real or [], fake or [], hash_)
 
 
-@app.command()
+@app.command(cls=Command)
 def status(
     manifests: Folder = Path("data_manifests"),
     json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
@@ -100,7 +99,7 @@ def status(
         show_status(found)
 
 
-@app.command()
+@app.command(cls=Command)
 def protocols(
     name: Annotated[
         str | None, typer.Argument(help="NAME or FILE.yaml, to see it whole. [default: all]")
@@ -112,7 +111,7 @@ def protocols(
     show_protocols() if name is None else show_protocol(name)
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     subset: Annotated[
         str | None, typer.Argument(help="Subsets, comma-separated. [default: all]")

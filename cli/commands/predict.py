@@ -30,11 +30,13 @@ def predict(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    sd_model: Annotated[
-        str | None, typer.Option(help="A hub id or a local folder.", rich_help_panel=WEIGHTS)
+    lare_model: Annotated[
+        str | None,
+        typer.Option("--sd-model", help="A hub id or a local folder.", rich_help_panel=WEIGHTS),
     ] = None,
-    sd_revision: Annotated[
-        str | None, typer.Option(help="Revision on the hub.", rich_help_panel=WEIGHTS)
+    lare_revision: Annotated[
+        str | None,
+        typer.Option("--sd-revision", help="Revision on the hub.", rich_help_panel=WEIGHTS),
     ] = None,
     clip_model: Annotated[
         str | None,
@@ -57,7 +59,7 @@ def predict(
     if explain is not None:
         prepare_folder(explain, "--explain")
     overrides = {
-        "lare": {"model": sd_model, "revision": sd_revision},
+        "lare": {"model": lare_model, "revision": lare_revision},
         "clip": {"model": clip_model, "weights": clip_weights},
     }
     detector = LiveDetector(run, device, overrides)

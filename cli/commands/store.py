@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The feature store.", no_args_is_help=True, rich_markup_mode="markdown")
+from clare.cli.command import Command, subgroup
+
+app = subgroup("The feature store.")
 
 StorePath = Annotated[
     Path, typer.Argument(envvar="CLARE_STORE", help="The store's folder.", show_default=True)
@@ -16,7 +18,7 @@ StorePath = Annotated[
 DEFAULT_STORE = Path("features.zarr")
 
 
-@app.command()
+@app.command(cls=Command)
 def info(
     store: StorePath = DEFAULT_STORE,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -33,7 +35,7 @@ def info(
         print_info(store, found)
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
     store: StorePath = DEFAULT_STORE,
     repair: Annotated[
@@ -62,7 +64,7 @@ def verify(
         console.print(line)
 
 
-@app.command()
+@app.command(cls=Command)
 def stats(
     store: StorePath = DEFAULT_STORE,
     subset: Annotated[str | None, typer.Option(help="Only this subset.")] = None,
@@ -80,7 +82,7 @@ def stats(
         print_statistics(found)
 
 
-@app.command("export")
+@app.command("export", cls=Command)
 def export(
     subset: Annotated[str, typer.Option(help="The subset to export.")],
     out: Annotated[Path, typer.Option(help="The HDF5 file to write.")],
@@ -99,7 +101,7 @@ def export(
     console.print(f"{out}: {size(out.stat().st_size)}")
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 def import_(
     file: Annotated[Path, typer.Argument(help="An HDF5 file that `clare store export` wrote.")],
     store: Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The store.")] = DEFAULT_STORE,

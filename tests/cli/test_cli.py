@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from clare.cli import defaults as config
 from clare.cli.app import app
+from clare.cli.command import commands_below
 from clare.errors import InputError
 
 FOLDERS = ("--backbone", "tiny", "--micro-batch", "8")
@@ -207,11 +208,10 @@ def test_the_help_shows_every_word_that_is_written(clare):
     def letters(text):
         return re.sub(r"[\s│`]+", "", text)
 
-    commands: list[tuple[tuple[str, ...], Any]] = [((), get_command(app))]
+    tree = get_command(app)
+    commands: list[tuple[tuple[str, ...], Any]] = [((), tree), *commands_below(tree)]
     for path, command in commands:
         shown = letters(clare(*path, "--help")[1])
         for text in (command.help, *(getattr(one, "help", None) for one in command.params)):
             assert letters(text or "") in shown, (path, text)
-        below = getattr(command, "commands", {})
-        commands += [((*path, name), one) for name, one in below.items()]
     assert len(commands) > 15

@@ -1,0 +1,86 @@
+"""Commands as Typer builds them, with two gifts: a group imports one when it is asked for, and
+what is said while one runs is worded in its own options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any, Literal
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+MARKUP: Literal["markdown"] = "markdown"  # Rich's own takes "[default: 4]" for a style and drops it
+
+_running: ContextVar[typer.Context | None] = ContextVar("running", default=None)
+
+
+class Command(TyperCommand):
+    """A command that is known as the running one, even after it has failed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it."""
+        _running.set(ctx)
+        return super().invoke(ctx)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are files of `clare.cli.commands`, imported when they are asked for.
+
+    Until then a placeholder stands for a command in the help, which needs its first line alone.
+    """
+
+    def load(self, name: str) -> Any:
+        """The command itself, from its file: the group ``app``, or the function of its name."""
+        if not isinstance(self.commands[name], Command | TyperGroup):
+            file = name.replace("-", "_")
+            module = import_module(f"clare.cli.commands.{file}")
+            made = getattr(module, "app", None)
+            if made is None:
+                made = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
+                made.command(name, cls=Command)(getattr(module, file))
+            self.commands[name] = get_command(made)
+            self.commands[name].name = name
+        return self.commands[name]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names, and the other words."""
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        return name, placeholder and self.load(str(name)), rest
+
+
+def lazy_group(lines: Mapping[str, str], **settings: Any) -> typer.Typer:
+    """A Typer of commands that are not imported yet.
+
+    Args:
+        lines: the first line of each command's help, by its name.
+        settings: of `typer.Typer`.
+    """
+    app = typer.Typer(cls=LazyGroup, rich_markup_mode=MARKUP, **settings)
+    for name, line in lines.items():
+        app.command(name, help=line)(lambda: None)
+    return app
+
+
+def subgroup(line: str) -> typer.Typer:
+    """A Typer of a few commands in one file, with the first line of its help."""
+    return typer.Typer(
+        help=line, no_args_is_help=True, add_completion=False, rich_markup_mode=MARKUP
+    )
+
+
+def running() -> typer.Context | None:
+    """The context of the command that runs, or ran last; None before the first."""
+    return _running.get()
+
+
+def commands_below(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command of a group and of its groups, imported, by its words."""
+    for name in list(group.commands):
+        command = group.load(name) if isinstance(group, LazyGroup) else group.commands[name]
+        if isinstance(command, TyperGroup):
+            yield from commands_below(command, (*path, name))
+        else:
+            yield (*path, name), command

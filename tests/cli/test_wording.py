@@ -1,0 +1,122 @@
+"""What the library advises, as a terminal says it; no advice names an option that is not there."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from clare.advice import LeaveOut, Name, Notice, Run, Set
+from clare.cli.app import app
+from clare.cli.command import commands_below
+from clare.cli.wording import OptionWording, find_parameter
+from clare.heads import classifiers, fusion
+from clare.heads.config import TrainConfig
+from clare.pipeline import extractors
+from clare.plugins import list_parts
+
+ROOT = Path(__file__).parents[2]
+TREE: Any = get_command(app)
+COMMANDS = dict(commands_below(TREE))
+PARTS = [*list_parts(extractors), *list_parts(fusion), *list_parts(classifiers)]
+
+
+def words(command, *advice):
+    return Notice("x", *advice).worded(OptionWording(COMMANDS[command], TREE))
+
+
+@pytest.mark.parametrize(
+    ("command", "advice", "typed"),
+    [
+        ("extract", Name("another folder", "store"), " --store"),
+        ("extract", Set("recode", "jpeg:95"), " --recode jpeg:95"),
+        ("extract", Set("strict", True), " --strict"),
+        ("extract", Set("thumbnails", False), " --no-thumbnails"),
+        ("extract", Set("features", ("lare", "clip")), " --features lare,clip"),
+        ("extract", Set("root", ["a=/a", "b=/b c"]), " --root a=/a --root 'b=/b c'"),
+        ("extract", Set("lare.model", "sd1.5"), " --sd-model sd1.5"),
+        ("extract", Set("lare.draws", 1), " --draws 1"),
+        ("extract", Set("lare.noise", "shared"), " --set lare.noise=shared"),
+        ("extract", Name("a size", "clip.size"), " --set clip.size="),
+        ("train-head", Set("epochs", 3), " --epochs 3"),
+        ("train-head", Set("momentum", 0.5), " --set train.momentum=0.5"),
+        ("train-head", Set("features", {"lare": "a", "clip": "b"}), " --features lare=a,clip=b"),
+        ("train-head", Set("scope", "full"), " --train-scope full"),
+        ("sweep", Set("seed", 1), " --seeds 1"),
+        ("evaluate", Name("another run", "runs"), " RUNS"),
+        ("evaluate", LeaveOut("reals", "domains"), "leave --reals and --domains out"),
+        ("report", Set("backbone", "tiny"), " --backbone tiny"),
+    ],
+)  # fmt: skip
+def test_a_setting_is_an_option_of_the_command(command, advice, typed):
+    assert words((command,), advice).endswith(typed)
+
+
+@pytest.mark.parametrize(
+    ("run", "typed"),
+    [
+        (Run("store.verify", (Path("a b"),), {"repair": True}), "store verify 'a b' --repair"),
+        (Run("train_head", (), {"scope": "full"}), "clare train-head --train-scope full"),
+        (Run("evaluate", ("a",), {"subset": ["x", "y"]}), "clare evaluate a --subset x,y"),
+        (Run("evaluate", (), {"runs": ["a", "b"]}), "clare evaluate a b"),
+        (Run("manifest.import_json", ("list.json",)), "clare manifest import-json list.json"),
+    ],
+)  # fmt: skip
+def test_an_operation_is_a_command(run, typed):
+    assert f"{typed}`" in words(("extract",), run)
+
+
+def advised():
+    """Every setting and operation that the library's advice names: file, operation, name."""
+    for folder in ("clare", "store", "pipeline", "heads"):
+        for file in (ROOT / folder).rglob("*.py"):
+            tree = ast.parse(file.read_text("utf-8"))
+            imported = {
+                alias.asname or alias.name: alias.name
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom) and node.module == "clare.advice"
+                for alias in node.names
+            }
+            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+                kind = imported.get(getattr(call.func, "id", ""))
+                values = [one.value for one in call.args if isinstance(one, ast.Constant)]
+                where = f"{file.relative_to(ROOT)}:{call.lineno}"
+                if kind == "Set" and values:
+                    yield where, None, values[0]
+                elif kind == "Name" and len(values) > 1:
+                    yield where, None, values[1]
+                elif kind == "LeaveOut":
+                    yield from ((where, None, name) for name in values)
+                elif kind == "Run" and values:
+                    yield where, values[0], None
+                    for settings in (one for one in ast.walk(call) if isinstance(one, ast.Dict)):
+                        for key in settings.keys:
+                            if isinstance(key, ast.Constant):
+                                yield where, values[0], key.value
+
+
+def answers(name, commands):
+    part, dot, _ = name.partition(".")
+    if dot:
+        return part in (*PARTS, "fusion", "classifier", "train")
+    known = any(find_parameter(command, name) is not None for command in commands)
+    return known or name in TrainConfig.__dataclass_fields__
+
+
+def test_the_library_advises_nothing_that_can_not_be_typed():
+    missing = []
+    for where, operation, name in advised():
+        commands = COMMANDS
+        if operation is not None:
+            path = tuple(word.replace("_", "-") for word in operation.split("."))
+            commands = {path: COMMANDS[path]} if path in COMMANDS else {}
+        if not commands or (name is not None and not answers(name, commands.values())):
+            missing.append(f"{where}: {operation or ''} {name or ''}")
+    assert not missing, "\n".join(missing)
+
+
+def test_each_command_is_listed_with_the_first_line_of_its_help():
+    listed: Any = get_command(app)
+    for name, placeholder in listed.commands.items():
+        assert " ".join(TREE.load(name).help.split("\n\n")[0].split()) == placeholder.help
