@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.table import Table
 
 from clare.heads.base import Inputs
-from clare.heads.config import TrainConfig
+from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.table import FeatureTable, load_fields, plan_memory
 from clare.heads.text.tower import TextTower
 from clare.heads.training.learner import Learner
 from clare.heads.training.prepare import create_detector
 from clare.heads.training.stacking import can_stack
-from clare.heads.training.trainer import Machine, train_runs
+from clare.heads.training.trainer import train_runs
 from clare.store.feature_store import FeatureStore, Row, create_store
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 

@@ -16,6 +16,8 @@ from clare.heads import fusion
 from clare.heads.base import Fusion
 from clare.heads.config import (
     DEFAULT_PRESET,
+    Machine,
+    Memory,
     TrainConfig,
     assign_settings,
     create_config,
@@ -23,10 +25,8 @@ from clare.heads.config import (
     read_preset,
 )
 from clare.heads.data.samples import subsets_of
-from clare.heads.data.table import Memory
 from clare.heads.evaluation.test_rows import list_wanted
 from clare.heads.runs.record import RunRecord, is_finished, open_own_store, read_validation
-from clare.heads.training.trainer import Machine
 from clare.plugins import find_part, list_parts
 from clare.settings import parse_assignments
 from clare.store.feature_store import open_store

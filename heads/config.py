@@ -17,6 +17,9 @@ from clare.settings import build_settings
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "clare"
 
+Memory = Literal["auto", "device", "host", "disk"]
+"""Where features may lie; ``auto`` takes the nearest place with room."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -288,3 +291,25 @@ def assign_settings(
                 f"{config.classifier} and train"
             )
     return config
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run's result does not depend on.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``…
+        memory: where features lie; ``auto`` takes the nearest place with room.
+        compile: pass a single run's step through ``torch.compile``.
+        keep_every: keep the detector of every k-th epoch; 0 keeps none.
+        tensorboard: write TensorBoard's files too.
+        checkpoint_seconds: seconds after which what is needed to resume is written again; a kill
+            costs no more than that and one epoch.
+    """
+
+    device: str = "cpu"
+    memory: Memory = "auto"
+    compile: bool = False
+    keep_every: int = 0
+    tensorboard: bool = False
+    checkpoint_seconds: float = 30.0

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clare.errors import InputError
+from clare.heads.config import Memory
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.memory import free_bytes
 from clare.store.feature_store import FeatureStore
@@ -23,7 +24,6 @@ Split = Literal["train", "val"]
 """The splits that training may read."""
 
 Place = Literal["device", "host", "disk"]
-Memory = Literal["auto", "device", "host", "disk"]
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig, create_config
+from clare.heads.config import Machine, TrainConfig, create_config
 from clare.heads.runs.record import CONFIG, RunRecord, is_finished
 from clare.heads.sweeps.preflight import check_rows
 from clare.heads.sweeps.table import (
@@ -23,7 +23,7 @@ from clare.heads.sweeps.table import (
     result_line,
     write_tables,
 )
-from clare.heads.training.trainer import Machine, Observer, train_runs
+from clare.heads.training.trainer import Observer, train_runs
 from clare.store.feature_store import FeatureStore, open_store
 
 Evaluate = Callable[[Path], Figures]

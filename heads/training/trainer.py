@@ -11,15 +11,8 @@ from typing import Any
 import torch
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig
-from clare.heads.data.table import (
-    SCORED_TOGETHER,
-    FieldPlan,
-    Memory,
-    load_fields,
-    pieces,
-    plan_memory,
-)
+from clare.heads.config import Machine, TrainConfig
+from clare.heads.data.table import SCORED_TOGETHER, FieldPlan, load_fields, pieces, plan_memory
 from clare.heads.runs.lock import hold_runs
 from clare.heads.training.lockstep import Cache, Lane, Stream, arrange, fit, judge_all
 from clare.heads.training.prepare import (
@@ -32,28 +25,6 @@ from clare.heads.training.prepare import (
 from clare.heads.training.run_folder import Epoch, RunFolder
 from clare.heads.training.run_state import RunState
 from clare.store.feature_store import FeatureStore, open_store
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run's result does not depend on.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1``…
-        memory: where features lie; ``auto`` takes the nearest place with room.
-        compile: pass a single run's step through ``torch.compile``.
-        keep_every: keep the detector of every k-th epoch; 0 keeps none.
-        tensorboard: write TensorBoard's files too.
-        checkpoint_seconds: seconds after which what is needed to resume is written again; a kill
-            costs no more than that and one epoch.
-    """
-
-    device: str = "cpu"
-    memory: Memory = "auto"
-    compile: bool = False
-    keep_every: int = 0
-    tensorboard: bool = False
-    checkpoint_seconds: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from clare.cli.part_names import names_of
 from clare.cli.views.training import TrainView
 from clare.errors import ClareError, InputError
 from clare.heads import classifiers, fusion
-from clare.heads.config import create_config, list_presets
+from clare.heads.config import Machine, create_config, list_presets
 from clare.heads.sweeps.tests import SweepTests
-from clare.heads.training.trainer import Machine, Observer, Plan, train_run
+from clare.heads.training.trainer import Observer, Plan, train_run
 from clare.plugins import list_parts
 from clare.store.feature_store import open_store
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig
+from clare.heads.config import Machine, TrainConfig
 from clare.heads.sweeps.sweep import expand, parse_values, run_sweep
 from clare.heads.sweeps.table import leaderboard
-from clare.heads.training.trainer import Machine, Observer
+from clare.heads.training.trainer import Observer
 
 BASE = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=2, batch=32)
 AXES = {"fusion": ["cls", "lare"], "fraction": ["0.5", "1"], "seed": ["0", "1"]}

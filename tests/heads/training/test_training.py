@@ -15,13 +15,13 @@ from sklearn.metrics import roc_auc_score
 
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
-from clare.heads.config import TrainConfig, create_config, list_presets, read_preset
+from clare.heads.config import Machine, TrainConfig, create_config, list_presets, read_preset
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.metrics.measure import best_threshold
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.record import open_run
 from clare.heads.training.prepare import create_detector
-from clare.heads.training.trainer import Machine, Observer, Plan, train_run, train_runs
+from clare.heads.training.trainer import Observer, Plan, train_run, train_runs
 from clare.plugins import list_parts
 from clare.store.reader import FieldReader
 from clare.store.spec import SHARD_ROWS
@@ -177,7 +177,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from clare.heads.config import create_config
-from clare.heads.training.trainer import Machine, Observer, Plan, train_runs
+from clare.heads.training.trainer import Observer, Plan, train_runs
+from clare.heads.config import Machine
 
 torch.set_num_threads(1)
 

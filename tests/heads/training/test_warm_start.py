@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig
+from clare.heads.config import Machine, TrainConfig
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import open_run
 from clare.heads.sweeps.sweep import expand, run_sweep
-from clare.heads.training.trainer import Machine, Observer, train_run
+from clare.heads.training.trainer import Observer, train_run
 
 LINEAR = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=2, batch=32)
 ESA = replace(LINEAR, fusion="esa", classifier="coop", lr=1e-3)
