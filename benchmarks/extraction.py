@@ -32,16 +32,17 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTextModel
 
-from clare.models.runtime import choose_runtime
+from clare.models.runtime import Dtype, choose_runtime
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features
 from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
-from clare.pipeline.extraction.loop import extract
+from clare.pipeline.extraction.loop import extract_subset
 from clare.pipeline.extraction.store_rows import rows_of_samples
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import Manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.models.tiny import tiny_overrides, write_tiny_clip
@@ -92,7 +93,7 @@ def end_to_end(bench: Bench) -> dict[str, float]:
     features = open_features(store, SUBSET, bench.extractors)
     loader = Loader(bench.roots, ImageSettings())
     began = time.perf_counter()
-    extract(store, SUBSET, [row.slot for row in rows], features, bench.runners(), loader)
+    extract_subset(store, SUBSET, [row.slot for row in rows], features, bench.runners(), loader)
     seconds = time.perf_counter() - began
     loader.close()
     return {"end to end": seconds / len(rows)}
@@ -242,7 +243,7 @@ def _prepare(scratch: Path, count: int) -> Bench:
     overrides["clip"]["model"] = str(scratch / "wide")
     runtime = choose_runtime()
 
-    def extractors_in(dtype: str) -> list[Extractor]:
+    def extractors_in(dtype: Dtype) -> list[Extractor]:
         chosen = replace(runtime, dtype=dtype)
         names = ("lare", "clip")
         return [create_extractor(n, overrides[n], ImageSettings(), chosen) for n in names]

@@ -40,7 +40,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images.prepare import ImageSettings, PreparedImage, load_views
+from clare.pipeline.images.prepare import PreparedImage, load_views
+from clare.pipeline.images.settings import ImageSettings
 
 PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "RTX 4090": 165}
 """Dense half-precision peak of a device's matrix units, from the makers' data sheets."""
@@ -125,7 +126,11 @@ def _measure(
             name,
             settings,
             ImageSettings(),
-            Runtime(runtime.device, "float32" if rounded else dtype, runtime.compile),
+            Runtime(
+                runtime.device,
+                "float32" if rounded else dtype,  # type: ignore[arg-type]
+                runtime.compile,
+            ),
         )
         row: dict[str, Any] = {"load_seconds": time.perf_counter() - began}
         rows = [extractor.prepare(image) for image in prepared]

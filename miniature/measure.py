@@ -19,7 +19,8 @@ from clare.image_statistics import jpeg_size, laplacian_energy
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.models.mini import SIZE
 from clare.pipeline.synthetic.camera import develop
 from clare.pipeline.synthetic.faces import list_faces

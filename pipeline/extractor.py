@@ -22,7 +22,8 @@ from clare.store.spec import FeatureSpec, Fingerprint
 if TYPE_CHECKING:
     import torch
 
-    from clare.pipeline.images.prepare import ImageSettings, PreparedImage
+    from clare.pipeline.images.prepare import PreparedImage
+    from clare.pipeline.images.settings import ImageSettings
 
 
 class Extractor(ABC):

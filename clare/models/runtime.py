@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
+from clare.advice import Set
 from clare.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
-GPU_DTYPE = "float16"
-"""Three more bits of mantissa than bfloat16 at the same speed; overflow is caught row by row."""
 
-
-DTYPES = ("float32", "bfloat16", "float16")
+Dtype = Literal["float32", "bfloat16", "float16"]
 """The types that models may run in; what is stored does not depend on the choice."""
+
+DTYPES: tuple[Dtype, ...] = typing.get_args(Dtype)
+
+GPU_DTYPE: Dtype = "float16"
+"""Three more bits of mantissa than bfloat16 at the same speed; overflow is caught row by row."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Runtime:
 
     Args:
         device: a torch device, for example ``cuda``.
-        dtype: one of `DTYPES`.
+        dtype: precision of the models.
         compile: pass the models through ``torch.compile``.
 
     Raises:
@@ -35,7 +37,7 @@ class Runtime:
     """
 
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -72,7 +74,9 @@ class Runtime:
         return tensor.to(self.device)
 
 
-def choose_runtime(device: str = "auto", dtype: str = "auto", *, compile: bool = False) -> Runtime:
+def choose_runtime(
+    device: str = "auto", dtype: Dtype | Literal["auto"] = "auto", *, compile: bool = False
+) -> Runtime:
     """Resolve ``auto``: the first GPU that there is, and half precision on it.
 
     Args:
@@ -92,10 +96,11 @@ def choose_runtime(device: str = "auto", dtype: str = "auto", *, compile: bool =
     # What torch raises for a device that is unknown, not built in (CUDA) or without storage (meta).
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"--device {device} can't be used ({reason}); try --device cpu") from error
+        raise InputError(
+            f"device {device} can't be used ({reason})", Set("device", "cpu")
+        ) from error
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.backends.cudnn.benchmark = True  # every batch has one shape: search once, gain always
-    if dtype == "auto":
-        dtype = GPU_DTYPE if on_gpu else "float32"
-    return Runtime(device=device, dtype=dtype, compile=compile)
+    chosen: Dtype = (GPU_DTYPE if on_gpu else "float32") if dtype == "auto" else dtype
+    return Runtime(device=device, dtype=chosen, compile=compile)

@@ -206,15 +206,16 @@ def extract(
     ] = False,
 ) -> None:
     """Extract features, each image once; run again, it does only what is missing."""
+    from clare.cli.lists import split_names
     from clare.cli.views.progress import ExtractView
     from clare.errors import InputError
-    from clare.models.runtime import choose_runtime
     from clare.pipeline.datasets.select import select_manifests, select_protocol
-    from clare.pipeline.extraction.job import ExtractJob, run_job
+    from clare.pipeline.extraction.job import run_job
     from clare.pipeline.extraction.presets import merge_settings
-    from clare.pipeline.images.prepare import ImageSettings
+    from clare.pipeline.extraction.settings import ExtractSettings
+    from clare.pipeline.images.settings import ImageSettings
+    from clare.settings import parse_assignments
 
-    allowed, names = _share(max_failures), _names(features)
     options: dict[str, dict[str, Any]] = {
         "lare": {
             "model": lare_model,
@@ -236,14 +237,39 @@ def extract(
     }
     if protocol is not None and (subset or manifest or real or fake):
         raise InputError("--protocol names its subsets: leave --subset, --manifest and folders out")
+    given = {
+        name: {key: value for key, value in values.items() if value is not None}
+        for name, values in options.items()
+    }
+    settings = ExtractSettings(
+        store=store,
+        features=tuple(split_names(features) or ()),
+        preset=preset,
+        settings={
+            name: values
+            for name, values in merge_settings(given, parse_assignments(set_ or [])).items()
+            if values
+        },
+        backbone=backbone,  # type: ignore[arg-type]
+        images=ImageSettings(resize, recode, crop, margin, view_seed),  # type: ignore[arg-type]
+        views=views,
+        thumbnails=thumbnails,
+        device=device,
+        dtype=dtype,  # type: ignore[arg-type]
+        compile=compile_,
+        micro_batch=micro_batch,
+        loaders=loaders,
+        max_failures=max_failures,
+        strict=strict,
+    )
     with ExtractView() as view:
         if protocol is not None:
-            manifests_found, absent = select_protocol(
+            selection, absent = select_protocol(
                 protocol, manifests, root or [], progress=view.indexing
             )
             view.absent(protocol, absent)
         else:
-            manifests_found = select_manifests(
+            selection = select_manifests(
                 subset,
                 manifest or [],
                 manifests,
@@ -252,43 +278,7 @@ def extract(
                 fake or [],
                 progress=view.indexing,
             )
-        job = ExtractJob(
-            manifests=manifests_found,
-            store=store,
-            runtime=choose_runtime(device, dtype, compile=compile_),
-            features=names,
-            settings=merge_settings(preset, options, set_ or []),
-            images=ImageSettings(resize, recode, crop, margin, view_seed),
-            backbone=backbone,
-            views=views,
-            micro_batch=micro_batch,
-            loaders=loaders,
-            strict=strict,
-            thumbnails=thumbnails,
-        )
-        report = run_job(job, view)
+        report = run_job(settings, selection, view)
     view.finished(report)
-    if len(report.failures) > allowed * report.rows:
+    if report.too_many_failed:
         raise typer.Exit(3)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    from clare.cli.lists import split_names
-    from clare.errors import InputError
-
-    names = split_names(text)
-    if not names:
-        raise InputError("--features names no extractor, for example lare,clip")
-    return tuple(names)
-
-
-def _share(text: str) -> float:
-    from clare.errors import InputError
-
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise InputError(f"--max-failures {text} is not a share such as 1% or 0.01")
-    return share

@@ -57,10 +57,10 @@ def audit(
     from clare.cli.views.console import progress_bar
     from clare.pipeline.checks.audit import audit as measure
     from clare.pipeline.datasets.audit_selection import select_audited
-    from clare.pipeline.images.prepare import ImageSettings
+    from clare.pipeline.images.settings import ImageSettings
 
     asked = resize is not None or recode is not None or crop != "none"
-    settings = ImageSettings(resize, recode, crop, margin) if asked else None
+    settings = ImageSettings(resize, recode, crop, margin) if asked else None  # type: ignore[arg-type]
     selected = select_audited(
         subset, manifest or [], manifests, root or [], real or [], fake or [], pools=reals
     )

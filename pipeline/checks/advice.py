@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clare.pipeline.images.prepare import ImageSettings
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.validation import name_rows
 from clare.shortcuts import Figure
 

@@ -20,7 +20,8 @@ from clare.pipeline.checks.advice import remark, suggest
 from clare.pipeline.checks.duplicates import byte_doubles, near_doubles, picture_hash
 from clare.pipeline.checks.file_facts import Header, file_facts, read_facts
 from clare.pipeline.images.decode import read_content
-from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import Manifest, Sample
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.validation import SPLITS, name_rows

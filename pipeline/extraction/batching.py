@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clare.advice import Name, Set
 from clare.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class BatchRunner:
         self.micro_batch = micro_batch or LARGEST_BATCH.get(kind, LARGEST_BATCH["cpu"])
         self.seconds = 0.0
         self._device = device
-        self._cuda = kind == "cuda"
+        self.on_gpu = kind == "cuda"
 
     def made_with(self) -> dict[str, Any]:
         """What beside the fingerprint touches the last bits, for the journal."""
@@ -115,13 +116,13 @@ class BatchRunner:
             inputs: what the extractor's `prepare` made of any image.
         """
         full = self.micro_batch
-        if not self._cuda:
+        if not self.on_gpu:
             self.micro_batch = 1
         try:
             seconds = self._time(inputs)
-            if self._cuda:
+            if self.on_gpu:
                 full = self.micro_batch
-            if self._cuda or seconds < SLOW_SECONDS:
+            if self.on_gpu or seconds < SLOW_SECONDS:
                 seconds = self._time(inputs)
             return seconds / self.micro_batch
         finally:
@@ -145,7 +146,7 @@ class BatchRunner:
             finite = torch.stack(
                 [torch.isfinite(v).flatten(1).all(1) for v in values.values()]
             ).all(0)
-            if not self._cuda:
+            if not self.on_gpu:
                 return Launched(values, finite, rows, None)
             # Page-locked copies let the device go on to the next batch meanwhile.
             host = {f: _to_host(v) for f, v in values.items()}
@@ -156,8 +157,10 @@ class BatchRunner:
     def _halve(self) -> None:
         if self.micro_batch == 1:
             raise InputError(
-                f"{self.extractor.name}: not even one image fits into the memory of the device; "
-                "use a smaller model, --dtype float16, or another --device"
+                f"{self.extractor.name}: not even one image fits into the memory of the device",
+                "use a smaller model",
+                Set("dtype", "float16"),
+                Name("another", "device"),
             )
         self.micro_batch //= 2
         _log.warning(

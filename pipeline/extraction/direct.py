@@ -19,7 +19,8 @@ from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError
 from clare.pipeline.extraction.loading import Inputs
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import read_content
-from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import natural_key
 from clare.pipeline.manifests.folders import IMAGE_SUFFIXES, ignored_folder
 

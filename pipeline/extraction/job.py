@@ -7,28 +7,32 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from clare.advice import Name
 from clare.errors import InputError
-from clare.models.runtime import Runtime
+from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features, pending_shards
 from clare.pipeline.extraction.loading import Loader, gather
-from clare.pipeline.extraction.loop import ExtractReport, extract
+from clare.pipeline.extraction.loop import ExtractReport, extract_subset
+from clare.pipeline.extraction.presets import merge_settings, read_preset
+from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extraction.store_rows import rows_of_samples
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.images.prepare import ImageSettings, PreparedImage, load_views
+from clare.pipeline.extractors import create_extractor
+from clare.pipeline.images.prepare import PreparedImage, load_views
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import Manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.models.backbones import backbone_overrides
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.spec import SHARD_ROWS
+from clare.wording import listed
 
 TIMED = 8
 """Rows of a subset that are decoded for the estimate of the time."""
@@ -40,38 +44,8 @@ CHECKSUM_BYTES = 20
 """What a row of a field takes beside its values: its place in the shard, and its checksum."""
 
 
-@dataclass(frozen=True)
-class ExtractJob:
-    """Everything that a user asks of one extraction.
-
-    Args:
-        manifests: the subsets to extract, each with the roots of its paths.
-        store: folder of the feature store; made if it is not there.
-        features: names of the extractors.
-        settings: extractor name to the settings that differ from its defaults.
-        images: how images are prepared.
-        runtime: device and precision.
-        backbone: ``real``, ``mini`` for small models that were trained on drawn faces, or ``tiny``
-            for random ones whose features mean nothing.
-        views: views of each training sample; view 0 is the plain image.
-        micro_batch: images a batch; None finds it.
-        loaders: decoding threads; None takes the cores.
-        strict: stop at the first row that fails.
-        thumbnails: keep a small JPEG of each row for reports.
-    """
-
-    manifests: Sequence[tuple[Manifest, Roots]]
-    store: Path
-    runtime: Runtime
-    features: tuple[str, ...] = ("lare", "clip")
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    images: ImageSettings = field(default_factory=ImageSettings)
-    backbone: str = "real"
-    views: int = 1
-    micro_batch: int | None = None
-    loaders: int | None = None
-    strict: bool = False
-    thumbnails: bool = True
+Selection = Sequence[tuple[Manifest, Roots]]
+"""Subsets, each with the folders that its paths start at."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +76,12 @@ class Plan:
 class Observer:
     """What a caller may watch; every method may be left as it is."""
 
+    def indexing(self, done: int, total: int) -> None:
+        """Headers of images were read, where a manifest is made."""
+
+    def absent(self, protocol: str, reasons: Mapping[str, str]) -> None:
+        """Subsets of a protocol can't be had, and why."""
+
     def loading_models(self, features: Sequence[str]) -> None:
         """The models are about to be loaded."""
 
@@ -118,8 +98,19 @@ class Observer:
         """Another run holds the last shards of a subset."""
 
 
-def run_job(job: ExtractJob, observer: Observer) -> ExtractReport:
-    """Extract every subset of a job into its store; what is there already is left alone.
+def run_job(
+    settings: ExtractSettings,
+    selection: Selection,
+    observer: Observer | None = None,
+    command: Sequence[str] = (),
+) -> ExtractReport:
+    """Extract subsets into a store; what is there already is left alone.
+
+    Args:
+        settings: how.
+        selection: the subsets, as `clare.pipeline.datasets.select` finds them.
+        observer: is told how it goes.
+        command: that asked for it, to be kept in the store.
 
     Raises:
         InputError: the settings or the manifests are not usable.
@@ -127,78 +118,92 @@ def run_job(job: ExtractJob, observer: Observer) -> ExtractReport:
         DiskSpaceError: the store's disk is too small; said before any model runs.
         StrictFailureError: ``strict`` was asked for and a row failed.
     """
-    store = create_store(job.store)
-    observer.loading_models(job.features)
-    extractors = create_extractors(job)
+    observer = observer or Observer()
+    runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
+    store = create_store(settings.store)
+    observer.loading_models(settings.features)
+    with_masks = any(s.mask_path for manifest, _ in selection for s in manifest.samples)
+    extractors = create_extractors(settings, runtime, with_masks=with_masks)
     slots: dict[str, list[int]] = {}
     features: dict[str, dict[str, Feature]] = {}
-    for manifest, roots in job.manifests:
+    for manifest, roots in selection:
         subset = manifest.name
         rows = rows_of_samples(
             manifest.samples,
             roots,
             store.index(subset).live,
-            views=job.views,
+            views=settings.views,
             progress=partial(observer.reading, subset),
         )
         slots[subset] = [row.slot for row in store.assign_rows(subset, rows)]
         features[subset] = open_features(store, subset, extractors)
-    runners = {e.name: BatchRunner(e, job.runtime.device, job.micro_batch) for e in extractors}
+    runners = {e.name: BatchRunner(e, runtime.device, settings.micro_batch) for e in extractors}
     assets = {e.fingerprint.key: _assets(store, e) for e in extractors}
     todo = {name: pending_shards(features[name], np.array(slots[name])) for name in features}
-    _keep_micro_batches(job, runners, next(iter(features.values())))
-    observer.planned(_plan(job, store, slots, todo, runners, assets))
+    if settings.micro_batch is None:
+        _keep_micro_batches(runners, next(iter(features.values())), runtime)
+    plan = _plan(settings, selection, store, slots, todo, runners, assets)
+    observer.planned(plan)
     for key, files in assets.items():
         store.write_assets(key, files)
     del assets
-    total = ExtractReport()
-    for manifest, roots in job.manifests:
+    report = ExtractReport(
+        store=store.path,
+        fingerprints=plan.fingerprints,
+        max_failures=settings.allowed_failures,
+    )
+    for manifest, roots in selection:
         subset = manifest.name
-        _keep_micro_batches(job, runners, features[subset])
-        loader = _loader(job, roots)
+        if settings.micro_batch is None:
+            _keep_micro_batches(runners, features[subset], runtime)
+        loader = _loader(settings, roots)
         try:
-            report = extract(
+            part = extract_subset(
                 store,
                 subset,
                 slots[subset],
                 features[subset],
                 runners,
                 loader,
-                strict=job.strict,
+                strict=settings.strict,
                 progress=partial(observer.extracting, subset),
                 waiting=partial(observer.waiting, subset),
             )
         finally:
             loader.close()
-        total.add(report)
-    return total
+        report.add(part)
+    return report
 
 
-def create_extractors(job: ExtractJob) -> list[Extractor]:
-    """Load the extractors of a job; masks join where a manifest names them."""
-    from clare.pipeline.extractors import create_extractor
+def create_extractors(
+    settings: ExtractSettings, runtime: Runtime, *, with_masks: bool = False
+) -> list[Extractor]:
+    """Load the extractors that were asked for.
 
-    settings = {name: dict(values) for name, values in job.settings.items()}
-    names = list(dict.fromkeys(job.features))
-    if any(s.mask_path for manifest, _ in job.manifests for s in manifest.samples):
+    Args:
+        settings: name them and their settings.
+        runtime: where and how the models run.
+        with_masks: whether masks are stored too, of the size of ``pixels``.
+    """
+    names = list(dict.fromkeys(settings.features))
+    given = merge_settings(settings.settings)
+    if with_masks and "mask" not in names:
         names.append("mask")
-        pixel_size = settings.get("pixels", {}).get("size")
-        if pixel_size is not None:
-            settings.setdefault("mask", {}).setdefault("size", pixel_size)
-    unused = set(settings) - set(names)
-    if unused:
+        if "size" in given.get("pixels", {}):
+            given = merge_settings({"mask": {"size": given["pixels"]["size"]}}, given)
+    if unused := sorted(set(given) - set(names)):
         raise InputError(
-            f"settings were given for {', '.join(sorted(unused))}, which --features does not name"
+            f"settings were given for {listed(unused)}, which is not extracted",
+            Name("it too", "features", ",".join([*names, *unused])),
         )
-    with backbone_overrides(job.backbone) as overrides:
-        for name, values in overrides.items():
-            if name in names:
-                settings[name] = {**values, **settings.get(name, {})}
-        return [create_extractor(n, settings.get(n, {}), job.images, job.runtime) for n in names]
+    preset = read_preset(settings.preset)
+    with backbone_overrides(settings.backbone) as overrides:
+        merged = merge_settings(preset, overrides, given)
+        return [create_extractor(n, merged.get(n, {}), settings.images, runtime) for n in names]
 
 
-def _loader(job: ExtractJob, roots: Roots) -> Loader:
-    return Loader(roots, job.images, threads=job.loaders, thumbnails=job.thumbnails)
+def _loader(settings: ExtractSettings, roots: Roots) -> Loader:
+    return Loader(roots, settings.images, threads=settings.loaders, thumbnails=settings.thumbnails)
 
 
 def _assets(store: FeatureStore, extractor: Extractor) -> Mapping[str, bytes]:
@@ -207,17 +212,18 @@ def _assets(store: FeatureStore, extractor: Extractor) -> Mapping[str, bytes]:
 
 
 def _keep_micro_batches(
-    job: ExtractJob, runners: Mapping[str, BatchRunner], features: Mapping[str, Feature]
+    runners: Mapping[str, BatchRunner], features: Mapping[str, Feature], runtime: Runtime
 ) -> None:
     """The batch size that a subset was begun with is kept, so that equal images get equal bits."""
     for name, runner in runners.items():
         made = features[name].made_with()
-        if job.micro_batch is None and made is not None and made["device"] == job.runtime.device:
+        if made is not None and made["device"] == runtime.device:
             runner.micro_batch = made["micro_batch"]
 
 
 def _plan(
-    job: ExtractJob,
+    settings: ExtractSettings,
+    selection: Selection,
     store: FeatureStore,
     slots: Mapping[str, list[int]],
     todo: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
@@ -231,7 +237,7 @@ def _plan(
         for lacking in shards.values():
             rows = len({offset for offsets in lacking.values() for offset in offsets})
             pending += rows
-            disk += rows * THUMBNAIL_BYTES if job.thumbnails else 0
+            disk += rows * THUMBNAIL_BYTES if settings.thumbnails else 0
             for name, offsets in lacking.items():
                 images[name] += len(offsets)
                 fields = runners[name].extractor.fields
@@ -242,28 +248,29 @@ def _plan(
         pending=pending,
         disk=disk,
         free=shutil.disk_usage(store.path).free,
-        seconds=_seconds(job, store, todo, runners, images) if pending else None,
+        seconds=_seconds(settings, selection, store, todo, runners, images) if pending else None,
         micro_batches={n: r.micro_batch for n, r in runners.items()},
         fingerprints={n: r.extractor.fingerprint.key for n, r in runners.items()},
-        backbone=job.backbone,
+        backbone=settings.backbone,
     )
 
 
 def _seconds(
-    job: ExtractJob,
+    settings: ExtractSettings,
+    selection: Selection,
     store: FeatureStore,
     todo: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
     runners: Mapping[str, BatchRunner],
     images: Mapping[str, int],
 ) -> float:
     """How long it will take, from a few rows: cores share decoding and models, a GPU does not."""
-    sample = _any_image(job.images)
+    sample = _any_image(settings.images)
     models = sum(
         count * runners[name].seconds_an_image(runners[name].extractor.prepare(sample))
         for name, count in images.items()
     )
     decoding = 0.0
-    for manifest, roots in job.manifests:
+    for manifest, roots in selection:
         lacking = todo[manifest.name]
         rows = sum(len(set().union(*names.values())) for names in lacking.values())
         places = {
@@ -273,14 +280,15 @@ def _seconds(
             :TIMED
         ]
         if some:
-            loader = _loader(job, roots)
+            loader = _loader(settings, roots)
             try:
                 began = time.perf_counter()
                 gather(loader.start(dict(enumerate(some)), [r.extractor for r in runners.values()]))
                 decoding += rows * (time.perf_counter() - began) / len(some)
             finally:
                 loader.close()
-    return max(models, decoding) if job.runtime.device.startswith("cuda") else models + decoding
+    side_by_side = all(runner.on_gpu for runner in runners.values())
+    return max(models, decoding) if side_by_side else models + decoding
 
 
 def _any_image(images: ImageSettings) -> PreparedImage:

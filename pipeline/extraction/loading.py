@@ -16,7 +16,8 @@ import numpy as np
 from clare.errors import ImageError
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import read_content
-from clare.pipeline.images.prepare import ImageSettings, PreparedImage, load_views
+from clare.pipeline.images.prepare import PreparedImage, load_views
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import Sample
 from clare.pipeline.manifests.roots import Roots
 from clare.store.index import Row

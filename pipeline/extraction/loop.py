@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 import numpy as np
@@ -40,20 +41,31 @@ class StrictFailureError(ClareError):
 
 @dataclass
 class ExtractReport:
-    """What a run did.
+    """What an extraction did.
 
     Args:
+        store: folder of the feature store.
+        fingerprints: extractor name to the folder of its arrays in the store.
         rows: rows that this run journalled, failed ones included.
         failures: (subset, sample id, view) to the reason, of the rows that have no features now.
         seconds: wall-clock seconds of the loop.
         stage_seconds: busy seconds a stage: ``decode`` (summed over threads), ``write``, and
             ``forward:<extractor>``.
+        max_failures: share of the rows that was allowed to fail.
     """
 
+    store: Path
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
     failures: dict[tuple[str, str, int], str] = field(default_factory=dict)
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    max_failures: float = 1.0
+
+    @property
+    def too_many_failed(self) -> bool:
+        """Whether more rows failed than were allowed to."""
+        return len(self.failures) > self.max_failures * self.rows
 
     def add(self, other: ExtractReport) -> None:
         """Count another subset's report into this one."""
@@ -64,7 +76,7 @@ class ExtractReport:
             self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
 
 
-def extract(
+def extract_subset(
     store: FeatureStore,
     subset: str,
     slots: Collection[int],
@@ -93,7 +105,7 @@ def extract(
         StrictFailureError: ``strict`` was asked for and a row failed.
         DiskSpaceError: the disk is full; what is journalled stays.
     """
-    report = ExtractReport()
+    report = ExtractReport(store.path)
     began = time.perf_counter()
     writer = _Writer(store, subset, report, progress)
     tried: set[tuple[int, str]] = set()

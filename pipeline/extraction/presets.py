@@ -1,46 +1,41 @@
-"""Extractor settings from a preset, from options and from `EXTRACTOR.SETTING=VALUE` texts."""
+"""Named settings of extractors: a YAML file each, extractor to setting to value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError
-from clare.settings import parse_assignments
 
-PRESETS: dict[str, Mapping[str, Mapping[str, Any]]] = {
-    "clare": {},
-    # CLaRE and LaRE² as their authors ran them, the label in the prompt left out: SD 1.5, a sample
-    # of the VAE's posterior, and 0.5 for CLIP's mean and deviation.
-    "clare-published": {
-        "lare": {"model": "sd1.5", "latent": "sample"},
-        "clip": {"mean_std": "half"},
-    },
-}
+PRESETS = Path(__file__).parent / "presets"
 
 
-def merge_settings(
-    preset: str,
-    options: Mapping[str, Mapping[str, Any]],
-    assignments: Sequence[str],
-) -> dict[str, dict[str, Any]]:
-    """Join settings; options win over the preset, assignments over both.
+def list_presets() -> list[str]:
+    """Names of the presets, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
-    Args:
-        preset: a name of `PRESETS`.
-        options: extractor name to setting to value; None stands for "not given".
-        assignments: ``EXTRACTOR.SETTING=VALUE``, the value as JSON or as plain text.
+
+def read_preset(name: str) -> dict[str, dict[str, Any]]:
+    """Extractor name to the settings that differ from its defaults.
 
     Raises:
-        InputError: no such preset, or an assignment of another form.
+        InputError: there is no such preset.
     """
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset} is not one of {', '.join(PRESETS)}")
-    merged = {name: dict(values) for name, values in PRESETS[preset].items()}
-    for name, values in options.items():
-        given = {key: value for key, value in values.items() if value is not None}
-        if given:
-            merged.setdefault(name, {}).update(given)
-    for name, values in parse_assignments(assignments).items():
-        merged.setdefault(name, {}).update(values)
+    if name not in list_presets():
+        raise InputError(f"preset {name!r} is not one of {', '.join(list_presets())}")
+    import yaml
+
+    preset: dict[str, dict[str, Any]] = yaml.safe_load(
+        (PRESETS / f"{name}.yaml").read_text("utf-8")
+    )
+    return preset
+
+
+def merge_settings(*layers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Extractor name to its settings; later layers win, setting by setting."""
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for name, values in layer.items():
+            merged.setdefault(name, {}).update(values)
     return merged

@@ -11,7 +11,7 @@ from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor, find_extractor
-from clare.pipeline.images.prepare import ImageSettings
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.models.backbones import backbone_overrides
 from clare.store.spec import Fingerprint
 

@@ -12,7 +12,7 @@ from clare.plugins import find_part, list_parts
 from clare.settings import build_settings
 
 if TYPE_CHECKING:
-    from clare.pipeline.images.prepare import ImageSettings
+    from clare.pipeline.images.settings import ImageSettings
 
 
 def list_extractors() -> list[str]:

@@ -17,7 +17,8 @@ from clare.store.spec import FeatureSpec
 if TYPE_CHECKING:
     import torch
 
-    from clare.pipeline.images.prepare import ImageSettings, PreparedImage
+    from clare.pipeline.images.prepare import PreparedImage
+    from clare.pipeline.images.settings import ImageSettings
 
 Reading = Callable[["torch.Tensor"], dict[str, "torch.Tensor"]]
 """From normalised images (B, 3, S, S) to field -> tensor."""

@@ -27,7 +27,8 @@ from clare.store.spec import FeatureSpec
 if TYPE_CHECKING:
     import torch
 
-    from clare.pipeline.images.prepare import ImageSettings, PreparedImage
+    from clare.pipeline.images.prepare import PreparedImage
+    from clare.pipeline.images.settings import ImageSettings
 
 
 @dataclass(frozen=True)

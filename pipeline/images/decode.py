@@ -44,7 +44,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 89_478_485
 """Pixels that an image may have by its header: 256 MiB as RGB, Pillow's own limit."""
 MAX_SIDE = 65_500
-"""Longest side, the limit of the JPEG format: views and ``--recode`` pass through it."""
+"""Longest side, the limit of the JPEG format: views and ``recode`` pass through it."""
 MAX_BYTES = 1 << 30
 """Size of a file that is still read."""
 REASONS = (

@@ -1,90 +1,23 @@
 """One decode of a file feeds every extractor and every view.
 
-The order is fixed: decode and turn upright, RGB, crop to the face box, squash (``--resize``), code
-again (``--recode``), augment (views above 0), squash to the size that an extractor asks for.
+The order is fixed: decode and turn upright, RGB, crop to the face box, squash (``resize``), encode
+again (``recode``), augment (views above 0), squash to the size that an extractor asks for.
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clare.errors import ImageError, InputError
+from clare.errors import ImageError
 from clare.pipeline.images.augment import Geometry, draw_view, recode
 from clare.pipeline.images.boxes import crop_box
 from clare.pipeline.images.decode import decode_mask, decode_rgb
-
-VERSION = 1
-"""Raised by hand when the same settings give other pixels."""
-CROPS = ("none", "boxes")
-MAX_RESIZE = 8192
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How every image is prepared, before any extractor looks at it.
-
-    Args:
-        resize: squash to this side, in pixels; None leaves the size. Removes the size shortcut.
-        recode: ``jpeg:Q`` or ``webp:Q``, coded again in memory with quality Q (1-100); None leaves
-            the pixels. Removes the container shortcut.
-        crop: ``boxes`` crops to the manifest's face box; ``none`` leaves the image.
-        margin: by how much the box grows, as a share of its sides, half on either side: 0.3 is
-            the scale of 1.3 that DeepfakeBench crops with.
-        view_seed: seed of the views above 0.
-
-    Raises:
-        InputError: a value is out of range or of another form.
-    """
-
-    resize: int | None = None
-    recode: str | None = None
-    crop: str = "none"
-    margin: float = 0.3
-    view_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.resize is not None and not 1 <= self.resize <= MAX_RESIZE:
-            raise InputError(f"resize {self.resize} is not between 1 and {MAX_RESIZE} pixels")
-        self.recoding()
-        if self.crop not in CROPS:
-            raise InputError(f"crop {self.crop!r} is not one of {', '.join(CROPS)}")
-        if not 0 <= self.margin <= 10:
-            raise InputError(f"margin {self.margin} is not between 0 and 10 times the box")
-
-    def recoding(self) -> tuple[str, int] | None:
-        """Container and quality of ``recode``; None where nothing is coded again.
-
-        Raises:
-            InputError: ``recode`` has another form.
-        """
-        if self.recode is None:
-            return None
-        match = re.fullmatch(r"(jpeg|webp):([1-9][0-9]?|100)", self.recode)
-        if match is None:
-            raise InputError(
-                f"recode {self.recode!r} is not jpeg:Q or webp:Q with a quality Q from 1 to 100"
-            )
-        return match[1].upper(), int(match[2])
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings that decide a value, with the version of the preparation."""
-        margin = {"margin": self.margin} if self.crop == "boxes" else {}
-        return {
-            "version": VERSION,
-            "resize": self.resize,
-            "recode": self.recode,
-            "crop": self.crop,
-            **margin,
-            "view_seed": self.view_seed,
-        }
+from clare.pipeline.images.settings import ImageSettings
 
 
 class PreparedImage:

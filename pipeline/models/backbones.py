@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, get_args
 
 from clare.errors import InputError
 
-BACKBONES = ("real", "mini", "tiny")
-"""What ``--backbone`` takes; ``real`` changes nothing."""
+Backbone = Literal["real", "mini", "tiny"]
+"""The published models, or CLaRE's own in their place."""
 
 _REMARKS = {
     "tiny": "tiny backbone: small random models; these features mean nothing",
@@ -33,7 +33,7 @@ def backbone_overrides(backbone: str) -> Iterator[Overrides]:
     """How to make the extractors use a backbone, as long as the context lasts.
 
     Args:
-        backbone: one of `BACKBONES`.
+        backbone: ``real``, which changes nothing, ``mini`` or ``tiny``.
 
     Raises:
         InputError: there is no such backbone.
@@ -50,4 +50,4 @@ def backbone_overrides(backbone: str) -> Iterator[Overrides]:
     elif backbone == "real":
         yield {}
     else:
-        raise InputError(f"--backbone {backbone} is not one of {', '.join(BACKBONES)}")
+        raise InputError(f"backbone {backbone!r} is not one of {', '.join(get_args(Backbone))}")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.settings import ImageSettings
 
 
 @pytest.fixture(scope="session")

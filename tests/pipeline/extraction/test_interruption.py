@@ -15,8 +15,8 @@ SERVER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import torch, diffusers, transformers, open_clip
-from clare.pipeline.extraction.job import ExtractJob, Observer, run_job
-from clare.models.runtime import Runtime
+from clare.pipeline.extraction.job import run_job
+from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.datasets.select import select_manifests
 from clare.store.feature import Feature
 import clare.pipeline.models.tiny, clare.pipeline.extractors.lare, clare.pipeline.extractors.clip
@@ -39,8 +39,8 @@ def begin(store):
         return pid
     torch.set_num_threads(1)
     selected = select_manifests(None, [], faces, [], [faces / "real"], [])
-    job = ExtractJob(selected, store, Runtime(), backbone="tiny", micro_batch=4, views=10)
-    run_job(job, Observer())
+    settings = ExtractSettings(store, backbone="tiny", device="cpu", micro_batch=4, views=10)
+    run_job(settings, selected)
     os._exit(0)
 
 undisturbed = 0.0

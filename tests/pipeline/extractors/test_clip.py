@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from clare.errors import InputError, WeightsError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images.prepare import ImageSettings
+from clare.pipeline.images.settings import ImageSettings
 
 MEAN, STD = np.array(open_clip.OPENAI_DATASET_MEAN), np.array(open_clip.OPENAI_DATASET_STD)
 

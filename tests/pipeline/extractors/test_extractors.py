@@ -15,7 +15,7 @@ from clare.errors import InputError
 from clare.models.runtime import DTYPES, Runtime
 from clare.pipeline.extractor import Extractor, HostExtractor
 from clare.pipeline.extractors import create_extractor, find_extractor, list_extractors
-from clare.pipeline.images.prepare import ImageSettings
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.models.tiny import tiny_overrides
 from clare.store.spec import FeatureSpec
 
@@ -184,7 +184,7 @@ def test_fingerprints_are_equal_in_another_process(extractors, tmp_path):
 
 def test_runtime_refuses_unknown_types():
     with pytest.raises(InputError, match=", ".join(DTYPES)):
-        Runtime(dtype="int8")
+        Runtime(dtype="int8")  # type: ignore[arg-type]
 
 
 def test_masks_and_pixels_are_exact(make, prepare_images, run):

@@ -13,7 +13,7 @@ from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.extractors.lare import seeded_noise
-from clare.pipeline.images.prepare import ImageSettings
+from clare.pipeline.images.settings import ImageSettings
 
 TOLERANCE = 5e-4
 STEPS = (20, 200, 800)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw
 
 from clare.pipeline.images.augment import JPEG_QUALITY, MAX_BLUR, draw_view
-from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.settings import ImageSettings
 
 
 def encoded(image, container="PNG", **options):

@@ -17,7 +17,8 @@ from PIL import Image, ImageCms, ImageFile
 from clare.errors import ImageError, InputError
 from clare.pipeline.images import decode as decoding
 from clare.pipeline.images.decode import REASONS, decode_mask, decode_rgb, read_content
-from clare.pipeline.images.prepare import ImageSettings, load_views
+from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.settings import ImageSettings
 
 SIZE = (48, 32)
 

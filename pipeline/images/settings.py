@@ -1,0 +1,76 @@
+"""How images are prepared before any extractor looks at them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from clare.errors import InputError
+
+VERSION = 1
+"""Raised by hand when the same settings give other pixels."""
+MAX_RESIZE = 8192
+
+Crop = Literal["none", "boxes"]
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How every image is prepared, before any extractor looks at it.
+
+    Args:
+        resize: squash each image to a square of this side in pixels, so that image size no longer
+            tells the label. None leaves the size.
+        recode: encode each image again in memory, as jpeg:95 or webp:90, so that the file format no
+            longer tells the label. Quality is 1 to 100; None leaves the pixels.
+        crop: boxes cuts out the manifest's face boxes; none leaves images whole.
+        margin: share of a face box's sides that is added to it, half on either side. 0.3 is the
+            scale of 1.3 that DeepfakeBench crops with.
+        view_seed: seed of the augmented views.
+
+    Raises:
+        InputError: a value is out of range or of another form.
+    """
+
+    resize: int | None = None
+    recode: str | None = None
+    crop: Crop = "none"
+    margin: float = 0.3
+    view_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resize is not None and not 1 <= self.resize <= MAX_RESIZE:
+            raise InputError(f"resize {self.resize} is not between 1 and {MAX_RESIZE} pixels")
+        self.recoding()
+        if self.crop not in get_args(Crop):
+            raise InputError(f"crop {self.crop!r} is not one of {', '.join(get_args(Crop))}")
+        if not 0 <= self.margin <= 10:
+            raise InputError(f"margin {self.margin} is not between 0 and 10 times the box")
+
+    def recoding(self) -> tuple[str, int] | None:
+        """Container and quality of ``recode``; None where nothing is encoded again.
+
+        Raises:
+            InputError: ``recode`` has another form.
+        """
+        if self.recode is None:
+            return None
+        match = re.fullmatch(r"(jpeg|webp):([1-9][0-9]?|100)", self.recode)
+        if match is None:
+            raise InputError(
+                f"recode {self.recode!r} is not jpeg:Q or webp:Q with a quality Q from 1 to 100"
+            )
+        return match[1].upper(), int(match[2])
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings that decide a value, with the version of the preparation."""
+        margin = {"margin": self.margin} if self.crop == "boxes" else {}
+        return {
+            "version": VERSION,
+            "resize": self.resize,
+            "recode": self.recode,
+            "crop": self.crop,
+            **margin,
+            "view_seed": self.view_seed,
+        }
