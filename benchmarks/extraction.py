@@ -43,8 +43,8 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.csv_io import Manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.models.tiny import tiny_overrides, write_tiny_clip
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import create_store

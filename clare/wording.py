@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+
+NAMED_ROWS = 5
+"""Rows that a message names; it counts the others."""
 
 
 def size(count: float) -> str:
@@ -32,3 +36,15 @@ def listed(names: Iterable[str]) -> str:
     """Names as a sentence lists them: ``a, b and c``."""
     *first, last = list(names) or ["nothing"]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def name_rows(rows: Sequence[str], separator: str = ", ") -> str:
+    """The first few rows by name and the others by number."""
+    shown = separator.join(rows[:NAMED_ROWS])
+    return shown if len(rows) <= NAMED_ROWS else f"{shown} and {len(rows) - NAMED_ROWS} more"
+
+
+def natural_key(text: str) -> tuple[list[str | int], str]:
+    """Sort key that puts ``2.jpg`` before ``10.jpg``."""
+    parts = re.split(r"([0-9]+)", text)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], text

@@ -12,8 +12,7 @@ from rich.text import Text
 from clare.cli.views.console import console, table
 from clare.pipeline.checks.status import list_status
 from clare.pipeline.datasets.registry import load_registry
-from clare.pipeline.manifests.validation import name_rows
-from clare.wording import counted
+from clare.wording import counted, name_rows
 
 if TYPE_CHECKING:
     from clare.pipeline.checks.check import Finding

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clare.pipeline.datasets.schema import Domain, Registry
-from clare.pipeline.manifests.csv_io import Manifest, Sample
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
 
 Broken = tuple[str, list[str]]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.validation import name_rows
 from clare.shortcuts import Figure
+from clare.wording import name_rows
 
 TELLS = 0.6
 """AUC from which on a fact counts as a shortcut, if its interval lies above one half."""

@@ -22,10 +22,11 @@ from clare.pipeline.checks.file_facts import Header, file_facts, read_facts
 from clare.pipeline.images.decode import read_content
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.csv_io import Manifest, Sample
 from clare.pipeline.manifests.roots import Roots
-from clare.pipeline.manifests.validation import SPLITS, name_rows
+from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.manifests.validation import SPLITS
 from clare.shortcuts import Fact, Figure, free_aucs
+from clare.wording import name_rows
 
 SIDE = 256
 """Side that pictures are compared at, where nothing resizes them: about what extractors take."""

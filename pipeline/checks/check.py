@@ -10,10 +10,10 @@ from statistics import median
 
 from clare.errors import InputError, ManifestError
 from clare.pipeline.checks.across import SharedRows
-from clare.pipeline.checks.status import SUFFIXES, find_manifest
 from clare.pipeline.datasets.build import read_facts
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import Manifest, Sample, read_rows
+from clare.pipeline.manifests.csv_io import SUFFIXES, find_manifest, read_rows
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import broken_rules
 from clare.wording import counted
 
@@ -123,7 +123,7 @@ def _choose(
 
 def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:
     name = manifest.name
-    for broken in broken_rules(name, manifest.samples):
+    for broken in broken_rules(manifest):
         yield Finding(name, True, f"{broken.rule}: {broken.advice}", tuple(broken.rows))
     for status in ("missing", "empty", "corrupt", "duplicate"):
         rows = [f"{s.sample_id} ({s.path})" for s in manifest.samples if s.status == status]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.pipeline.manifests.csv_io import Sample
-from clare.pipeline.manifests.validation import NAMED_ROWS
+from clare.pipeline.manifests.sample import Sample
+from clare.wording import NAMED_ROWS
 
 BANDS = 16
 """Frequencies each way, the lowest above none, whose signs make a hash of 256 bits."""

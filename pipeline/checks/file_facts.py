@@ -12,7 +12,7 @@ import numpy as np
 from clare.errors import ImageError
 from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.images.decode import open_header, open_regular
-from clare.pipeline.manifests.csv_io import Sample
+from clare.pipeline.manifests.sample import Sample
 from clare.shortcuts import Fact
 
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.checks.check import Finding
-from clare.pipeline.manifests.csv_io import Manifest, Sample
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
 
 

@@ -11,11 +11,9 @@ from typing import Any
 from clare.errors import ManifestError
 from clare.pipeline.datasets.build import read_facts
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import Sample, read_rows
+from clare.pipeline.manifests.csv_io import find_manifest, read_rows
+from clare.pipeline.manifests.sample import Sample
 from clare.wording import counted
-
-SUFFIXES = (".csv", ".csv.gz")
-"""Of manifests, the preferred one first."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,6 @@ class SubsetStatus:
             domain or "-": sum(sum(sides.values()) for sides in by_split.values())
             for domain, by_split in self.counts.items()
         }
-
-
-def find_manifest(folder: Path, name: str) -> Path | None:
-    """The manifest of a subset; None where there is none."""
-    return next((p for s in SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
 
 
 def list_status(registry: Registry, folder: Path) -> list[SubsetStatus]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from clare.errors import InputError
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.select import select_manifests
-from clare.pipeline.manifests.csv_io import Manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest
 
 
 def select_audited(

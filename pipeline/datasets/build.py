@@ -16,11 +16,12 @@ from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with_unique_ids
 from clare.pipeline.datasets.layouts import Placer
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import Manifest, Sample, natural_key, write_manifest
+from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
-from clare.wording import counted
+from clare.wording import counted, natural_key
 
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all); 0 in all while they are still being listed."""

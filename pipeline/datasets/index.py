@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.layouts import Place
 from clare.pipeline.datasets.schema import LISTED
-from clare.pipeline.manifests.csv_io import Sample, natural_key
+from clare.pipeline.manifests.sample import Sample
 from clare.pipeline.manifests.scan import SIDE_FOLDERS, Folder
+from clare.wording import natural_key
 
 _NUMBER = re.compile(r"([0-9]{1,9})$")
 

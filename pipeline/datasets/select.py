@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from clare.errors import InputError
-from clare.pipeline.checks.status import find_manifest
 from clare.pipeline.datasets.build import build_dataset, write_dataset
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import Manifest, read_manifest
+from clare.pipeline.manifests.csv_io import find_manifest, read_manifest
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
+from clare.pipeline.manifests.sample import Manifest
 from clare.protocol import read_protocol, split_name
 
 REAL_POOL = "real"

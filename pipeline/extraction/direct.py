@@ -21,8 +21,8 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import read_content
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.csv_io import natural_key
 from clare.pipeline.manifests.folders import IMAGE_SUFFIXES, ignored_folder
+from clare.wording import natural_key
 
 SHOWN_SIDE = 256
 """Side of the picture that is kept for looking at, in pixels."""

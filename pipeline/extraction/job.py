@@ -26,8 +26,8 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.csv_io import Manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.models.backbones import backbone_overrides
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store

@@ -18,8 +18,8 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import read_content
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.csv_io import Sample
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Sample
 from clare.store.index import Row
 
 _SAMPLE_FIELDS = {f.name for f in fields(Sample)}

@@ -11,8 +11,8 @@ from stat import S_ISREG
 from typing import Any
 
 from clare.errors import InputError
-from clare.pipeline.manifests.csv_io import Sample
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
+from clare.pipeline.manifests.sample import Sample
 from clare.store.index import Row
 
 HASHERS = 16

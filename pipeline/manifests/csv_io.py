@@ -10,90 +10,18 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TextIO
 
 from clare.errors import ManifestError
 from clare.pipeline.images.boxes import parse_boxes
-from clare.pipeline.manifests.validation import check_samples, name_rows
+from clare.pipeline.manifests.sample import COLUMNS, REQUIRED, Manifest, Sample
+from clare.pipeline.manifests.validation import validate
+from clare.wording import name_rows, natural_key
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One row of a manifest: an image and what is known of it. Empty text means "not known".
-
-    Args:
-        sample_id: stable name, unique in its subset; features, scores and errors join on it.
-        path: POSIX path below a root; never absolute.
-        label: 0 real, 1 fake.
-        subset: name of the manifest that holds the row.
-        root: which root ``path`` starts at; empty for the default one.
-        category: kind of generation, for example FS, FR, EFS, FE or real.
-        domain: the data that the image was made from, for example ff or cdf.
-        split: train, val, test, or empty while none is assigned.
-        official_split: the split that the data's authors gave.
-        video_id: the video that a frame belongs to.
-        frame_idx: number of the frame in its video.
-        source_ids: identities in the image, several joined by ``|``.
-        pair_id: the real clip that a fake was made from.
-        compression: for example c23.
-        width: pixels, as the file's header states, before any EXIF rotation.
-        height: pixels, likewise.
-        format: container in lower case, for example jpeg.
-        bytes: size of the file.
-        sha256: of the file's bytes, hexadecimal.
-        mask_path: mask of the manipulated region, below the same root.
-        landmark_path: landmarks, below the same root.
-        boxes: face box ``x0 y0 x1 y1`` in pixels of the upright image.
-        face_crop: how the face was cropped, free text.
-        status: ok, missing, empty, corrupt or duplicate.
-        extra: the columns that CLaRE does not know, passed on as they are.
-    """
-
-    sample_id: str
-    path: str
-    label: int
-    subset: str
-    root: str = ""
-    category: str = ""
-    domain: str = ""
-    split: str = ""
-    official_split: str = ""
-    video_id: str = ""
-    frame_idx: int | None = None
-    source_ids: str = ""
-    pair_id: str = ""
-    compression: str = ""
-    width: int | None = None
-    height: int | None = None
-    format: str = ""
-    bytes: int | None = None
-    sha256: str = ""
-    mask_path: str = ""
-    landmark_path: str = ""
-    boxes: str = ""
-    face_crop: str = ""
-    status: str = "ok"
-    extra: dict[str, str] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The samples of one subset.
-
-    Args:
-        name: the subset's name; the name of its file.
-        samples: rows in the file's order.
-    """
-
-    name: str
-    samples: tuple[Sample, ...]
-
-
-COLUMNS = tuple(f.name for f in fields(Sample) if f.name != "extra")
-REQUIRED = ("sample_id", "path", "label", "subset")
+SUFFIXES = (".csv", ".csv.gz")
+"""Of manifests, the preferred one first."""
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -168,35 +96,21 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         raise ManifestError(f"{path} can't be written: {error.strerror or error}") from error
 
 
-def validate(manifest: Manifest) -> None:
-    """Refuse a manifest that breaks a rule.
-
-    Raises:
-        ManifestError: no rows; a row of another subset; an unknown label, split or status; an
-            empty or repeated ``sample_id``; a path that is absolute, leaves its root, has a
-            backslash or is not in plain form; paths that differ in case alone; one file (path, or
-            sha256 where known) with two labels, in two splits, or listed twice; an identity or a
-            video in two splits. The message names the rows.
-    """
-    check_samples(manifest.name, manifest.samples)
-
-
 def manifest_name(path: Path) -> str:
     """The subset that a manifest's file name stands for.
 
     Raises:
         ManifestError: the name ends neither in .csv nor in .csv.gz.
     """
-    for suffix in (".csv", ".csv.gz"):
+    for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             return path.name.removesuffix(suffix)
     raise ManifestError(f"{path}: the name of a manifest ends in .csv or .csv.gz")
 
 
-def natural_key(text: str) -> tuple[list[str | int], str]:
-    """Sort key that puts ``2.jpg`` before ``10.jpg``."""
-    parts = re.split(r"([0-9]+)", text)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
+def find_manifest(folder: Path, name: str) -> Path | None:
+    """The manifest of a subset; None where there is none."""
+    return next((p for s in SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
 
 
 @contextmanager

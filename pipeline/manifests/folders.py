@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clare.errors import InputError, ManifestError
-from clare.pipeline.manifests.csv_io import Manifest, Sample, natural_key, validate
 from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.splits import assign_splits
-from clare.pipeline.manifests.validation import SPLITS, check_name, name_rows
+from clare.pipeline.manifests.validation import SPLITS, check_name, validate
+from clare.wording import name_rows, natural_key
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from clare.errors import ImageError
-from clare.pipeline.manifests.csv_io import Sample
+from clare.pipeline.manifests.sample import Sample
 
 THREADS = 16
 """Threads that read headers: enough to keep a network disk busy."""

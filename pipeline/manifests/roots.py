@@ -12,7 +12,7 @@ from clare.errors import InputError, ManifestError
 from clare.pipeline.manifests.validation import path_fault
 
 if TYPE_CHECKING:
-    from clare.pipeline.manifests.csv_io import Sample
+    from clare.pipeline.manifests.sample import Sample
 
 VARIABLE = "CLARE_ROOT"
 

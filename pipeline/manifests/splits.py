@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from clare.pipeline.manifests.csv_io import Sample
+from clare.pipeline.manifests.sample import Sample
 from clare.pipeline.manifests.validation import group_keys
 
 SHARES: Mapping[str, float] = {"test": 0.15, "val": 0.15, "train": 0.7}

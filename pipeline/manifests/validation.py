@@ -8,25 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
 
 from clare.errors import ManifestError
-
-if TYPE_CHECKING:
-    from clare.pipeline.manifests.csv_io import Sample
+from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.wording import name_rows
 
 SPLITS = ("train", "val", "test")
 STATUSES = ("ok", "missing", "empty", "corrupt", "duplicate")
-NAMED_ROWS = 5
-"""Rows that a message names; it counts the others."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def name_rows(rows: Sequence[str], separator: str = ", ") -> str:
-    """The first few rows by name and the others by number."""
-    shown = separator.join(rows[:NAMED_ROWS])
-    return shown if len(rows) <= NAMED_ROWS else f"{shown} and {len(rows) - NAMED_ROWS} more"
 
 
 def check_name(name: str) -> None:
@@ -44,7 +34,7 @@ def check_name(name: str) -> None:
 
 @dataclass(frozen=True)
 class BrokenRule:
-    """A rule of `clare.pipeline.manifests.csv_io.validate` that samples break.
+    """A rule of `validate` that samples break.
 
     Args:
         rule: what is wrong.
@@ -57,19 +47,25 @@ class BrokenRule:
     advice: str
 
 
-def check_samples(name: str, samples: Sequence[Sample]) -> None:
-    """Raise `ManifestError` for the first rule that the samples of subset ``name`` break.
+def validate(manifest: Manifest) -> None:
+    """Refuse a manifest that breaks a rule.
 
-    The rules stand at `clare.pipeline.manifests.csv_io.validate`.
+    Raises:
+        ManifestError: no rows; a row of another subset; an unknown label, split or status; an
+            empty or repeated ``sample_id``; a path that is absolute, leaves its root, has a
+            backslash or is not in plain form; paths that differ in case alone; one file (path, or
+            sha256 where known) with two labels, in two splits, or listed twice; an identity or a
+            video in two splits. The message names the rows.
     """
-    check_name(name)
-    for broken in broken_rules(name, samples):
+    check_name(manifest.name)
+    for broken in broken_rules(manifest):
         rows = f": {name_rows(broken.rows)}" if broken.rows else ""
-        raise ManifestError(f"{name}: {broken.rule}{rows}; {broken.advice}")
+        raise ManifestError(f"{manifest.name}: {broken.rule}{rows}; {broken.advice}")
 
 
-def broken_rules(name: str, samples: Sequence[Sample]) -> Iterator[BrokenRule]:
-    """Every rule that the samples of subset ``name`` break, with all rows that break it."""
+def broken_rules(manifest: Manifest) -> Iterator[BrokenRule]:
+    """Every rule that a manifest breaks, with all rows that break it."""
+    name, samples = manifest.name, manifest.samples
     if not samples:
         yield BrokenRule(f"subset {name} has no rows", (), "name folders that hold images")
     for rule, rows, advice in _findings(name, samples):

@@ -10,10 +10,10 @@ from pathlib import Path
 from clare.errors import InputError
 from clare.pipeline.datasets.index import with_unique_ids
 from clare.pipeline.datasets.registry import load_registry
-from clare.pipeline.manifests.csv_io import Manifest, Sample, validate
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.roots import Roots
-from clare.pipeline.manifests.validation import SPLITS, check_name, name_rows
+from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.manifests.validation import SPLITS, check_name, validate
 from clare.pipeline.official_lists.json_list import (
     ListedVideo,
     OfficialList,
@@ -22,6 +22,7 @@ from clare.pipeline.official_lists.json_list import (
 )
 from clare.pipeline.official_lists.paths import Finder, plain_parts
 from clare.pipeline.official_lists.rows import Files, Methods, rows_of, split_anew
+from clare.wording import name_rows
 
 SIDES = ("real", "fake")
 LOW = 0.9

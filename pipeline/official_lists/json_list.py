@@ -13,7 +13,8 @@ from pathlib import Path
 
 from clare.errors import InputError
 from clare.pipeline.datasets.schema import Registry
-from clare.pipeline.manifests.validation import SPLITS, name_rows
+from clare.pipeline.manifests.validation import SPLITS
+from clare.wording import name_rows
 
 FORBIDDEN = ("df40_all", "df40all")
 """Names, in lower case, of a list that nobody should measure anything on."""

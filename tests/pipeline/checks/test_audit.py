@@ -13,9 +13,10 @@ from clare.pipeline.checks.duplicates import NEAR, picture_hash
 from clare.pipeline.datasets.audit_selection import select_audited
 from clare.pipeline.images.decode import decode_rgb
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.csv_io import Manifest, Sample, write_manifest
+from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.toys import draw_faces
 
 EACH = 12

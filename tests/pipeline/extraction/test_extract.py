@@ -15,7 +15,7 @@ from clare.pipeline.extraction.job import Observer, create_extractors
 from clare.pipeline.extractors.lare import LareExtractor
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.csv_io import Manifest
+from clare.pipeline.manifests.sample import Manifest
 from clare.store.feature_store import open_store
 from clare.store.maintenance.verify import verify_store
 from tests.pipeline.extraction.conftest import job_for, read_all

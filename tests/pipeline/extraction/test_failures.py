@@ -16,7 +16,7 @@ from clare.errors import DiskSpaceError, InputError, RowUnavailableError
 from clare.pipeline.extraction.job import Observer
 from clare.pipeline.extraction.loop import StrictFailureError
 from clare.pipeline.extractors.lare import LareExtractor
-from clare.pipeline.manifests.csv_io import Manifest
+from clare.pipeline.manifests.sample import Manifest
 from clare.store.feature_store import open_store
 from tests.pipeline.extraction.conftest import job_for, read_all
 from tests.store.conftest import contents

@@ -8,16 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clare.errors import InputError, ManifestError
-from clare.pipeline.manifests.csv_io import (
-    Manifest,
-    Sample,
-    read_manifest,
-    validate,
-    write_manifest,
-)
+from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.splits import assign_splits
+from clare.pipeline.manifests.validation import validate
 from clare.pipeline.synthetic.toys import draw_faces
 
 

@@ -7,15 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clare.errors import InputError, ManifestError
-from clare.pipeline.manifests.csv_io import (
-    Manifest,
-    Sample,
-    natural_key,
-    read_manifest,
-    validate,
-    write_manifest,
-)
+from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.manifests.validation import validate
+from clare.wording import natural_key
 
 HEADER = "sample_id,path,label,subset\n"
 

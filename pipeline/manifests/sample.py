@@ -1,0 +1,81 @@
+"""One image of a subset and what is known of it: a row of a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of a manifest: an image and what is known of it. Empty text means "not known".
+
+    Args:
+        sample_id: stable name, unique in its subset; features, scores and errors join on it.
+        path: POSIX path below a root; never absolute.
+        label: 0 real, 1 fake.
+        subset: name of the manifest that holds the row.
+        root: which root ``path`` starts at; empty for the default one.
+        category: kind of generation, for example FS, FR, EFS, FE or real.
+        domain: the data that the image was made from, for example ff or cdf.
+        split: train, val, test, or empty while none is assigned.
+        official_split: the split that the data's authors gave.
+        video_id: the video that a frame belongs to.
+        frame_idx: number of the frame in its video.
+        source_ids: identities in the image, several joined by ``|``.
+        pair_id: the real clip that a fake was made from.
+        compression: for example c23.
+        width: pixels, as the file's header states, before any EXIF rotation.
+        height: pixels, likewise.
+        format: container in lower case, for example jpeg.
+        bytes: size of the file.
+        sha256: of the file's bytes, hexadecimal.
+        mask_path: mask of the manipulated region, below the same root.
+        landmark_path: landmarks, below the same root.
+        boxes: face box ``x0 y0 x1 y1`` in pixels of the upright image.
+        face_crop: how the face was cropped, free text.
+        status: ok, missing, empty, corrupt or duplicate.
+        extra: the columns that CLaRE does not know, passed on as they are.
+    """
+
+    sample_id: str
+    path: str
+    label: int
+    subset: str
+    root: str = ""
+    category: str = ""
+    domain: str = ""
+    split: str = ""
+    official_split: str = ""
+    video_id: str = ""
+    frame_idx: int | None = None
+    source_ids: str = ""
+    pair_id: str = ""
+    compression: str = ""
+    width: int | None = None
+    height: int | None = None
+    format: str = ""
+    bytes: int | None = None
+    sha256: str = ""
+    mask_path: str = ""
+    landmark_path: str = ""
+    boxes: str = ""
+    face_crop: str = ""
+    status: str = "ok"
+    extra: dict[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The samples of one subset.
+
+    Args:
+        name: the subset's name; the name of its file.
+        samples: rows in the file's order.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+
+
+COLUMNS = tuple(f.name for f in fields(Sample) if f.name != "extra")
+REQUIRED = ("sample_id", "path", "label", "subset")
