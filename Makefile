@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
-.PHONY: demo test check format bench bench-full clean
+.PHONY: demo test quick check format bench bench-full clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,8 +34,13 @@ demo: $(READY)  ## the whole experiment in miniature: draw, extract, train three
 	$(BIN)/clare report demo/clip-only demo/lare-only demo/clare --out demo/report.html
 	@echo "Open demo/report.html in a browser; more pictures: demo/explained/*.png"
 
-test: $(READY)  ## the whole suite: offline, on a CPU
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole suite: offline, on a CPU, a worker a core; which share of the lines it ran
+	$(PYTEST) --cov --cov-report=
+	@echo "lines that the tests ran: $$($(BIN)/coverage report --format=total) %" \
+		"(by file: $(BIN)/coverage report)"
+
+quick: $(READY)  ## the suite without its slow tests
+	$(PYTEST) -m "not slow"
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -56,4 +62,4 @@ bench-full: $(READY)  ## full-size random weights
 	$(BIN)/python benchmarks/full.py
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build *.egg-info .coverage

@@ -5,6 +5,8 @@ from pathlib import Path
 
 # Before any library reads it: no test may reach for a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker a core
 
 import pytest
 from hypothesis import settings
