@@ -8,49 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clare.errors import InputError
+from clare.groups import groups_of
 from clare.store.index import Row
-
-SHOWN = 5
-"""Ids that a message names; it counts the others."""
-
-KINDS = ("video", "identity", "image")
-"""What ties rows together; see `ties_of`."""
+from clare.wording import name_rows
 
 Ties = Mapping[str, frozenset[str]]
 """Hashes by kind."""
-
-_SHA256 = 64
-"""Characters of the hash of an image that could be read."""
-
-
-def ties_of(row: Row) -> list[tuple[str, str]]:
-    """(kind, name) of everything that a row may share with rows of its own split alone.
-
-    Kinds are ``video``, named within its subset; ``identity``, named within its domain, because
-    two datasets may call different people alike; and ``image``, the file's content.
-    """
-    columns = row.columns
-    found = []
-    if columns.get("video_id"):
-        found.append(("video", f"{columns.get('subset', '')}/{columns['video_id']}"))
-    for identity in map(str.strip, str(columns.get("source_ids") or "").split("|")):
-        if identity:
-            domain = columns.get("domain")
-            found.append(("identity", f"{domain}/{identity}" if domain else identity))
-    if knows_content(row):
-        found.append(("image", row.content))
-    return found
-
-
-def knows_content(row: Row) -> bool:
-    """Whether a row's ``content`` is the hash of its image."""
-    return len(row.content) == _SHA256
-
-
-def listed(names: list[str]) -> str:
-    """The first few names, and how many others there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def refuse_leaks(rows: Iterable[Row]) -> None:
@@ -66,13 +29,15 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
     leaks: dict[str, dict[str, str]] = {}
     for row in rows:
         split = str(row.columns.get("split") or "")
-        for kind, name in ties_of(row) if split else ():
+        for kind, name in groups_of(row.columns, row.content) if split else ():
             first = splits.setdefault((kind, name), split)
             if first != split:
                 shown = row.sample_id if kind == "image" else name
                 leaks.setdefault(kind, {})[name] = f"{shown!r} ({first} and {split})"
     if leaks:
-        named = "; ".join(f"{kind} {listed(list(found.values()))}" for kind, found in leaks.items())
+        named = "; ".join(
+            f"{kind} {name_rows(list(found.values()))}" for kind, found in leaks.items()
+        )
         raise InputError(
             f"the splits leak, one stands in two of them: {named}; build the manifests again with "
             "groups kept whole (`clare manifest build`) and run `clare extract` to refresh them"
@@ -119,13 +84,11 @@ class Seen:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Seen:
-        """What `to_json` wrote; older runs named no parts, and count as trained on all of it.
+        """What `to_json` wrote.
 
         Raises:
             InputError: the record is damaged.
         """
-        if record and record.keys() <= set(KINDS):
-            record = {"trained": record, "chosen": {}}
         try:
             return cls(_read(record["trained"]), _read(record["chosen"]))
         except (AttributeError, KeyError, TypeError):
@@ -138,7 +101,7 @@ class Seen:
 def _hashes(rows: Iterable[Row]) -> Ties:
     found: dict[str, set[str]] = {}
     for row in rows:
-        for kind, name in ties_of(row):
+        for kind, name in groups_of(row.columns, row.content):
             found.setdefault(kind, set()).add(_hash(name))
     return {kind: frozenset(names) for kind, names in found.items()}
 
@@ -150,7 +113,7 @@ def _join(one: Ties, other: Ties) -> Ties:
 
 def _shared(row: Row, *seen: Ties) -> list[str]:
     shared = []
-    for kind, name in ties_of(row):
+    for kind, name in groups_of(row.columns, row.content):
         own = _hash(name)
         if any(own in ties.get(kind, ()) for ties in seen):
             shared.append(f"{kind} {name}")

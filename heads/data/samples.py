@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.frames import choose_frames
-from clare.heads.data.leakage import knows_content
 from clare.heads.data.table import FeatureTable, Split
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
@@ -141,8 +140,7 @@ def _without_copies(chosen: list[dict[int, int]], rows: Sequence[Row]) -> list[d
     kept: dict[object, dict[int, int]] = {}
     for number, places in enumerate(chosen):
         row = rows[places[0]]
-        known = knows_content(row)
-        key = (row.content, row.columns.get("boxes")) if known else number
+        key = (row.content, row.columns.get("boxes")) if row.content else number
         first = kept.setdefault(key, places)
         if rows[first[0]].columns["label"] != row.columns["label"]:
             raise InputError(

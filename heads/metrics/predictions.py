@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import InputError
-from clare.heads.data.leakage import ties_of
+from clare.groups import cluster_of, video_of
 from clare.heads.metrics.score_csv import read_columns
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class Predictions:
             beside: see the class.
         """
         columns = [row.columns for row in rows]
-        ties = [dict(reversed(ties_of(row))) for row in rows]  # the first identity comes last
         own = [str(c.get("subset", "")) for c in columns]
         return cls(
             sample_id=_texts(row.sample_id for row in rows),
@@ -106,13 +105,8 @@ class Predictions:
             category=_texts(str(c.get("category", "")) for c in columns),
             label=np.array([c["label"] for c in columns], np.int64),
             margin=np.asarray(margin, np.float64),
-            video=_texts(tie.get("video", "") for tie in ties),
-            cluster=_texts(
-                tie.get("video")
-                or (f"identity {tie['identity']}" if "identity" in tie else "")
-                or f"{subset}/{row.sample_id}"
-                for tie, subset, row in zip(ties, own, rows, strict=True)
-            ),
+            video=_texts(map(video_of, columns)),
+            cluster=_texts(cluster_of(row.columns, row.sample_id) for row in rows),
             beside=dict(beside or {}),
         )
 

@@ -13,10 +13,11 @@ import safetensors.torch
 import torch
 
 from clare.errors import InputError
-from clare.heads.data.leakage import Seen, listed
+from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector
 from clare.heads.runs.record import BEST, CONFIG, LAST, SEEN, RunRecord, is_finished, read_seen
 from clare.store.index import Row
+from clare.wording import name_rows
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Parent:
         known = [(row, ties) for row in rows if (ties := self.seen.trained_on(row))]
         if not known:
             return
-        named = listed([f"{row.sample_id} ({ties[0]})" for row, ties in known])
+        named = name_rows([f"{row.sample_id} ({ties[0]})" for row, ties in known])
         raise InputError(
             f"{len(known)} of the {len(rows)} validation rows were trained on by "
             f"--init-from {self.name}, or by a run before it: {named}; begin from "

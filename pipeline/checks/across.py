@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from clare.groups import Kind
 from clare.pipeline.datasets.schema import Domain, Registry
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
@@ -26,7 +27,7 @@ class SharedRows:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._identities: dict[tuple[str, str], tuple[str, str, str]] = {}
+        self._identities: dict[str, tuple[str, str, str]] = {}
         self._files: dict[int, _Holder] = {}
         self._holders: dict[_Holder, _Holder] = {}
 
@@ -40,24 +41,23 @@ class SharedRows:
         """Rows of one label whose bytes stand in an earlier manifest too."""
         found: list[str] = []
         for sample in manifest.samples:
-            first = self._files.get(hash(("sha256", sample.sha256))) if sample.sha256 else None
+            first = self._files.get(hash(sample.sha256)) if sample.sha256 else None
             if first is not None and first[2] != manifest.name and first[0] == sample.label:
                 found.append(f"{sample.sample_id} (in {first[2]})")
         if found:
             yield f"{counted(len(found), 'image')} byte for byte in another subset too", found
 
     def _two_splits(self, manifest: Manifest) -> Iterator[Broken]:
-        found: dict[tuple[str, str], str] = {}
+        found: dict[str, str] = {}
         for sample in manifest.samples:
-            for key in _identities(sample) if sample.split else ():
-                first = self._identities.setdefault(
-                    key, (sample.split, manifest.name, sample.sample_id)
-                )
+            made = (sample.split, manifest.name, sample.sample_id)
+            for name in _names(sample, "identity") if sample.split else ():
+                first = self._identities.setdefault(name, made)
                 # Within a manifest, its own rules speak of it.
                 if first[0] != sample.split and first[1] != manifest.name:
                     found.setdefault(
-                        key,
-                        f"{key[1]}: {sample.sample_id} in {sample.split}, {first[2]} in {first[0]}",
+                        name,
+                        f"{name}: {sample.sample_id} in {sample.split}, {first[2]} in {first[0]}",
                     )
         if found:
             yield (
@@ -72,7 +72,7 @@ class SharedRows:
             domain = self._registry.domains.get(sample.domain)
             if not sample.split or domain is None or not domain.listed:
                 continue
-            official = {_official(domain, name) for _, name in _identities(sample)}
+            official = {_official(domain, name) for name in _names(sample, "identity")}
             if len(official - {""}) > 1 and "test" in official:
                 mixed.append(f"{sample.sample_id} ({sample.source_ids}) in {sample.split}")
             elif official - {""} and ("test" in official) != (sample.split == "test"):
@@ -91,8 +91,9 @@ class SharedRows:
         for sample in manifest.samples:
             made = (sample.label, sample.split, manifest.name)
             holder = self._holders.setdefault(made, made)
-            for key in _file_keys(sample):
-                label, split, subset = self._files.setdefault(key, holder)
+            for name in _names(sample, "image"):
+                # 64 bits, not the text: two of ten million names alike are out of the question.
+                label, split, subset = self._files.setdefault(hash(name), holder)
                 if subset == manifest.name:
                     continue
                 if label != sample.label:
@@ -105,17 +106,9 @@ class SharedRows:
             yield "one file in two splits, here and in another subset", splits
 
 
-def _identities(sample: Sample) -> Iterable[tuple[str, str]]:
-    names = (one.strip() for one in sample.source_ids.split("|"))
-    return [(sample.domain, name) for name in names if name]
-
-
 def _official(domain: Domain, name: str) -> str:
-    return domain.listed.get(name.removeprefix(f"{domain.id}:"), "")
+    return domain.listed.get(name.removeprefix(f"{domain.id}/").removeprefix(f"{domain.id}:"), "")
 
 
-def _file_keys(sample: Sample) -> Iterator[int]:
-    # A hash of 64 bits instead of the text: two of ten million paths alike are out of the question.
-    yield hash((sample.root, sample.path))
-    if sample.sha256:
-        yield hash(("sha256", sample.sha256))
+def _names(sample: Sample, wanted: Kind) -> Iterator[str]:
+    return (name for kind, name in sample.groups if kind == wanted)

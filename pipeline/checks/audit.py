@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clare.errors import ImageError, InputError
 from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
@@ -85,8 +84,7 @@ def audit(
     unusable: Counter[str] = Counter()
     samples, paths, headers = _readable(selected, unusable, tell)
     _refuse_one_label(samples, [manifest.name for manifest, _ in selected])
-    label, cluster = _labels(samples), clusters(samples)
-    files = free_aucs(file_facts(samples, headers), label, cluster, seed=seed, resamples=resamples)
+    files = _aucs(file_facts(samples, headers), samples, seed, resamples)
     asked = settings is not None
     settings = settings or suggest(files, has_boxes="framing" in files)
 
@@ -99,13 +97,7 @@ def audit(
     ]
     drawn = [sample for sample, _ in seen]
     _refuse_one_label(drawn, [manifest.name for manifest, _ in selected])
-    pixels = free_aucs(
-        _pixel_facts([look for _, look in seen]),
-        _labels(drawn),
-        clusters(drawn),
-        seed=seed,
-        resamples=resamples,
-    )
+    pixels = _aucs(_pixel_facts([look for _, look in seen]), drawn, seed, resamples)
     report = {
         "subsets": [manifest.name for manifest, _ in selected],
         "counts": _counts(samples),
@@ -119,19 +111,6 @@ def audit(
         },
     }
     return {**report, "remarks": remark(report)}
-
-
-def clusters(samples: Sequence[Sample]) -> NDArray[np.str_]:
-    """(N,) what a bootstrap draws: the video, else the first identity, else the row."""
-    return np.array(
-        [
-            (s.video_id and f"{s.subset}/{s.video_id}")
-            or s.source_ids.split("|")[0].strip()
-            or f"{s.subset}/{s.sample_id}"
-            for s in samples
-        ],
-        dtype=np.str_,
-    )
 
 
 def _readable(
@@ -234,15 +213,15 @@ def _counts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
         for label in (0, 1):
             mine = [s for s in samples if (s.split, s.label) == (split, label)]
             if mine:
-                people = {one.strip() for s in mine for one in s.source_ids.split("|")} - {""}
-                videos = {(s.subset, s.video_id) for s in mine if s.video_id}
+                groups = {group for sample in mine for group in sample.groups}
+                held = Counter(kind for kind, _ in groups)
                 rows.append(
                     {
                         "split": split,
                         "label": label,
                         "images": len(mine),
-                        "videos": len(videos),
-                        "identities": len(people),
+                        "videos": held["video"],
+                        "identities": held["identity"],
                     }
                 )
     return rows
@@ -269,8 +248,12 @@ def _refuse_one_label(samples: Sequence[Sample], names: Sequence[str]) -> None:
         )
 
 
-def _labels(samples: Sequence[Sample]) -> np.ndarray:
-    return np.array([sample.label for sample in samples], np.int64)
+def _aucs(
+    facts: Mapping[str, Fact], samples: Sequence[Sample], seed: int, resamples: int
+) -> dict[str, Figure]:
+    label = np.array([sample.label for sample in samples], np.int64)
+    cluster = np.array([sample.cluster for sample in samples], np.str_)
+    return free_aucs(facts, label, cluster, seed=seed, resamples=resamples)
 
 
 def _mapped(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from clare.groups import Group, cluster_of, groups_of
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -62,6 +64,20 @@ class Sample:
     face_crop: str = ""
     status: str = "ok"
     extra: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def groups(self) -> list[Group]:
+        """What it shares with images of its own split alone; see `clare.groups`."""
+        return [*groups_of(self._grouping(), self.sha256), ("image", f"{self.root}/{self.path}")]
+
+    @property
+    def cluster(self) -> str:
+        """What a bootstrap draws with it; see `clare.groups`."""
+        return cluster_of(self._grouping(), self.sample_id)
+
+    def _grouping(self) -> dict[str, str]:
+        names = ("subset", "video_id", "domain", "source_ids")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from clare.groups import Group
 from clare.pipeline.manifests.sample import Sample
-from clare.pipeline.manifests.validation import group_keys
 
 SHARES: Mapping[str, float] = {"test": 0.15, "val": 0.15, "train": 0.7}
 """Share of each split, in the order in which they are filled."""
@@ -62,10 +62,10 @@ def _groups(samples: Sequence[Sample]) -> list[_Group]:
             row = parent[row]
         return row
 
-    first: dict[tuple[str, ...], int] = {}
+    first: dict[Group, int] = {}
     for row, sample in enumerate(samples):
-        for kind, key in group_keys(sample):
-            parent[root(row)] = root(first.setdefault((kind, *key), row))
+        for shared in sample.groups:
+            parent[root(row)] = root(first.setdefault(shared, row))
     groups: dict[int, _Group] = {}
     for row, sample in enumerate(samples):
         group = groups.setdefault(root(row), _Group(sample.sample_id))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
 from clare.errors import ManifestError
+from clare.groups import Group, Kind
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import name_rows
 
@@ -175,31 +176,14 @@ def _check_files(samples: Sequence[Sample]) -> Iterator[_Finding]:
 
 
 def _check_splits(samples: Sequence[Sample]) -> Iterator[_Finding]:
-    splits: dict[tuple[str, ...], tuple[str, str]] = {}
-    kinds: dict[str, list[str]] = {"identity": [], "video": [], "file": []}
+    splits: dict[Group, tuple[str, str]] = {}
+    kinds: dict[Kind, list[str]] = {"identity": [], "video": [], "image": []}
     for s in samples:
-        if not s.split:
-            continue
-        for kind, key in group_keys(s):
-            split, other = splits.setdefault((kind, *key), (s.split, s.sample_id))
+        for kind, name in s.groups if s.split else ():
+            split, other = splits.setdefault((kind, name), (s.split, s.sample_id))
             if split != s.split:
                 kinds[kind].append(
-                    f"{s.sample_id!r} ({key[-1][:40]} in {s.split}, {other!r} in {split})"
+                    f"{s.sample_id!r} ({name[:40]} in {s.split}, {other!r} in {split})"
                 )
     for kind, rows in kinds.items():
         yield f"one {kind} in two splits", rows, "assign it to one of them"
-
-
-def group_keys(sample: Sample) -> list[tuple[str, tuple[str, ...]]]:
-    """What ties a sample to others that have to share its split, as (kind, name).
-
-    Kinds are ``identity``, ``video`` and ``file``.
-    """
-    keys: list[tuple[str, tuple[str, ...]]] = [("file", (sample.root, sample.path))]
-    if sample.sha256:
-        keys.append(("file", (sample.sha256,)))
-    if sample.video_id:
-        keys.append(("video", (sample.video_id,)))
-    if sample.source_ids:
-        keys += [("identity", (one.strip(),)) for one in sample.source_ids.split("|")]
-    return [(kind, key) for kind, key in keys if key != ("",)]

@@ -186,8 +186,6 @@ def test_what_was_seen_is_found_again_in_other_rows(rows_of):
     assert again.shared_with(other) == ["identity ff/8"]
     assert again.shared_with(row("a", "3", 0, "test", video_id="v")) == ["video a/v"]
     assert again.shared_with(row("a", "4", 0, "test", source_ids="8", domain="cdf")) == []
-    older = Seen.from_json(seen.to_json()["trained"])
-    assert older.trained_on(other) == ["identity ff/8"]
     assert Seen.of([], [other]).trained_on(other) == []
 
 

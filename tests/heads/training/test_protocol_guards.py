@@ -7,7 +7,6 @@ import pytest
 from clare.errors import InputError
 from clare.heads.config import TrainConfig, create_config
 from clare.heads.data.frames import choose_frames
-from clare.heads.data.leakage import ties_of
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import RunRecord
 from clare.heads.training.trainer import train_run
@@ -125,13 +124,6 @@ def test_what_a_parent_was_trained_on_is_in_no_mean_of_others(world):
 
 
 # ---- rows
-
-
-def test_identities_are_stripped_with_and_without_a_domain(rows_of):
-    plain = rows_of["row"]("a", "1", 0, "train", source_ids="17 | 35")
-    known = rows_of["row"]("a", "1", 0, "train", source_ids="17 | 35", domain="ff")
-    assert [name for kind, name in ties_of(plain) if kind == "identity"] == ["17", "35"]
-    assert [name for kind, name in ties_of(known) if kind == "identity"] == ["ff/17", "ff/35"]
 
 
 def test_rows_that_shared_an_id_stay_in_their_clip(rows_of):

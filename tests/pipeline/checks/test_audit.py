@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from clare.errors import InputError
-from clare.pipeline.checks.audit import audit, clusters
+from clare.pipeline.checks.audit import audit
 from clare.pipeline.checks.duplicates import NEAR, picture_hash
 from clare.pipeline.datasets.audit_selection import select_audited
 from clare.pipeline.images.decode import decode_rgb
@@ -16,23 +16,11 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
-from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.synthetic.toys import draw_faces
 
 EACH = 12
 """Pictures of each label."""
-
-
-def test_a_cluster_is_the_video_or_the_first_identity_or_the_row():
-    plain = Sample("s", "s.png", 0, "a")
-    found = clusters(
-        [
-            plain,
-            replace(plain, source_ids="ff:1|ff:2"),
-            replace(plain, video_id="v", source_ids="x"),
-        ]
-    )
-    assert found.tolist() == ["a/s", "ff:1", "a/v"]
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,7 @@ def test_a_missing_manifest_is_one_sentence(tmp_path):
         ([sample(1, path="a.png"), sample(2, path="a.png")], "listed twice: 's/2'"),
         ([sample(1, path="a.png"), sample(2, path="a.png", label=1)], "two labels: 's/2'"),
         ([sample(1, sha256="1" * 64), sample(2, sha256="1" * 64, label=1)], "two labels: 's/2'"),
-        ([sample(1, sha256="1" * 64), sample(2, sha256="1" * 64, split="val")], "one file in two"),
+        ([sample(1, sha256="1" * 64), sample(2, sha256="1" * 64, split="val")], "one image in two"),
         ([sample(1, source_ids="a|b"), sample(2, source_ids="b", split="test")], "one identity in"),
         ([sample(1, video_id="v"), sample(2, video_id="v", split="val")], "one video in two"),
     ],

@@ -1,0 +1,54 @@
+"""What images have in common: frames of one video, pictures of one person, copies of one file.
+
+One rule for all of CLaRE: validation and splits, leakage, audit, and the bootstrap of figures.
+
+A video is named within its subset, because every method numbers its own videos. An identity is
+named within its domain, the data that the image was made from: identity "3" of ff and "3" of cdf
+are two people, while fakes of two methods that were made from one person of ff show that person
+both. Where no domain is known, the name alone counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Kind = Literal["video", "identity", "image"]
+
+Group = tuple[Kind, str]
+"""Kind and name of what an image shares with others."""
+
+
+def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
+    """Everything that an image may share with images of its own split alone.
+
+    Args:
+        columns: of a manifest; ``subset``, ``video_id``, ``domain`` and ``source_ids`` are read.
+        content: hash of the file's bytes; empty where it is not known.
+
+    Returns:
+        The video, the identities in their order, and the image itself, as far as they are known.
+    """
+    found: list[Group] = []
+    if video := video_of(columns):
+        found.append(("video", video))
+    domain = columns.get("domain")
+    for identity in map(str.strip, str(columns.get("source_ids") or "").split("|")):
+        if identity:
+            found.append(("identity", f"{domain}/{identity}" if domain else identity))
+    if content:
+        found.append(("image", content))
+    return found
+
+
+def video_of(columns: Mapping[str, Any]) -> str:
+    """The video that an image is a frame of, as ``subset/video``; empty where it is none."""
+    video = columns.get("video_id")
+    return f"{columns.get('subset', '')}/{video}" if video else ""
+
+
+def cluster_of(columns: Mapping[str, Any], sample_id: str) -> str:
+    """What a bootstrap draws as a whole: the video, else the first identity, else the image."""
+    for kind, name in groups_of(columns):
+        return name if kind == "video" else f"identity {name}"
+    return f"{columns.get('subset', '')}/{sample_id}"

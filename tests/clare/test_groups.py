@@ -1,0 +1,36 @@
+"""One rule of what images share, for manifests and for the rows of a store."""
+
+from dataclasses import replace
+
+from clare.groups import cluster_of, groups_of
+from clare.pipeline.extraction.store_rows import sample_columns
+from clare.pipeline.manifests.sample import Sample
+
+PLAIN = Sample("s", "s.png", 0, "a")
+
+
+def test_a_video_counts_in_its_subset_and_an_identity_in_its_domain():
+    columns = {"subset": "a", "video_id": "v", "domain": "ff", "source_ids": "17 | 35"}
+    assert groups_of(columns, "c0") == [
+        ("video", "a/v"),
+        ("identity", "ff/17"),
+        ("identity", "ff/35"),
+        ("image", "c0"),
+    ]
+    assert groups_of({"source_ids": "17| "}) == [("identity", "17")]
+    assert groups_of({"source_ids": "", "video_id": None}) == []
+
+
+def test_a_cluster_is_the_video_or_the_first_identity_or_the_image():
+    assert PLAIN.cluster == "a/s"
+    assert replace(PLAIN, source_ids="1|2").cluster == "identity 1"
+    assert replace(PLAIN, source_ids="1|2", domain="ff").cluster == "identity ff/1"
+    assert replace(PLAIN, source_ids="1", video_id="v").cluster == "a/v"
+
+
+def test_a_sample_and_its_stored_row_are_grouped_alike():
+    sample = replace(PLAIN, source_ids="1|2", domain="ff", video_id="v", root="r", sha256="1" * 64)
+    columns = sample_columns(sample)
+    stored = groups_of(columns, sample.sha256)
+    assert sample.groups == [*stored, ("image", "r/s.png")]
+    assert sample.cluster == cluster_of(columns, sample.sample_id)
