@@ -1,0 +1,1 @@
+../../clare/file_facts.py
