@@ -20,6 +20,10 @@ _running: ContextVar[typer.Context | None] = ContextVar("running", default=None)
 class Command(TyperCommand):
     """A command that is known as the running one, even after it has failed."""
 
+    def get_params(self, ctx: Any) -> Any:
+        """Its parameters; a switch is shown without a type, for it takes no value."""
+        return _without_types(super().get_params(ctx))
+
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
         _running.set(ctx)
@@ -31,6 +35,10 @@ class LazyGroup(TyperGroup):
 
     Until then a placeholder stands for a command in the help, which needs its first line alone.
     """
+
+    def get_params(self, ctx: Any) -> Any:
+        """Its parameters; a switch is shown without a type, for it takes no value."""
+        return _without_types(super().get_params(ctx))
 
     def load(self, name: str) -> Any:
         """The command itself, from its file: the group ``app``, or the function of its name."""
@@ -49,6 +57,13 @@ class LazyGroup(TyperGroup):
         """The command that the first word names, and the other words."""
         name, placeholder, rest = super().resolve_command(ctx, args)
         return name, placeholder and self.load(str(name)), rest
+
+
+def _without_types(parameters: Any) -> Any:
+    for one in parameters:
+        if getattr(one, "is_flag", False):
+            one.metavar = ""
+    return parameters
 
 
 def lazy_group(lines: Mapping[str, str], **settings: Any) -> typer.Typer:

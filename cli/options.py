@@ -1,74 +1,223 @@
-"""Options that mean the same in `clare train-head` and `clare sweep`."""
+"""Options of commands: those that several share, and those that a settings dataclass declares.
+
+A parameter of a command that is annotated with `Settings` stands for the fields of a dataclass, an
+option each: name, type, help and default are the field's own, so that a new setting is one line, in
+its dataclass. The command gets those that were given, by the field's name.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from clare.cli.part_names import preset_names
+from clare.advice import Name
+from clare.errors import InputError
+from clare.settings import Setting, describe
 
-HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
-
-Preset = Annotated[
-    str | None,
-    typer.Option(help=f"{preset_names()}. [default: clare]", rich_help_panel=HEAD),
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Resamples = Annotated[
+    int | None,
+    typer.Option(min=0, help="Of the bootstrap behind each interval. [default: 1000]"),
 ]
-Config = Annotated[
-    Path | None,
-    typer.Option(help="YAML of the presets' form, or a run's config.json.", rich_help_panel=HEAD),
+Manifests = Annotated[
+    Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")
 ]
-Query = Annotated[
-    str | None,
-    typer.Option(help="Of cross_attn: all, or mean as published.", rich_help_panel=HEAD),
-]
-Tokens = Annotated[
-    str | None,
-    typer.Option(help="Field of the tokens, as clip_tokens_20.", rich_help_panel=HEAD),
-]
+MANIFESTS = Path("data_manifests")
+Store = Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The feature store.")]
+STORE = Path("features.zarr")
 Assignments = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        help="PART.SETTING=VALUE: any setting of fusion, classifier or train.",
-        rich_help_panel=HEAD,
-    ),
+    typer.Option("--set", help="PART.SETTING=VALUE (JSON or text), for any other setting."),
 ]
-Train = Annotated[
-    str | None,
-    typer.Option(
-        help="Subsets to train on, comma-separated. [default: all of the store]",
-        rich_help_panel=DATA,
-    ),
-]
-Reals = Annotated[
-    str | None,
-    typer.Option(help="Subsets whose real rows join, comma-separated.", rich_help_panel=DATA),
-]
-Store = Annotated[
-    Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
-]
-Features = Annotated[
-    str | None,
-    typer.Option(
-        help="EXTRACTOR=FINGERPRINT, comma-separated, where the store has several.",
-        rich_help_panel=DATA,
-    ),
-]
-ShuffleLabels = Annotated[
-    bool,
-    typer.Option(
-        "--shuffle-labels", help="The control: has to find nothing.", rich_help_panel=DATA
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the rows.", rich_help_panel=LEARNING)]
-Batch = Annotated[int | None, typer.Option(help="Rows a step.", rich_help_panel=LEARNING)]
-Evaluate = Annotated[
-    str | None,
-    typer.Option(help="Subsets to test on afterwards, comma-separated.", rich_help_panel=RUN),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.", rich_help_panel=RUN)]
-Memory = Annotated[
-    str, typer.Option(help="Where features lie: auto, device, host, disk.", rich_help_panel=RUN)
-]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a command's parameter is annotated with, to stand for a dataclass's settings.
+
+    Args:
+        cls: the dataclass. Its mappings get no option: ``--set`` and options by hand fill those.
+        panels: headings of the help, by the first setting below each.
+        part: whose settings they are; it begins the options' names.
+        flags: options that are named otherwise, by setting.
+        extra: further arguments of `typer.Option`, by setting; ``help`` replaces the field's own,
+            and ``default`` the default that is shown.
+        without: settings that get no option.
+    """
+
+    cls: type
+    panels: Mapping[str, str]
+    part: str = ""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    without: Collection[str] = ()
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """A command's parameters, each with the name of its setting."""
+        panel = None
+        for setting in describe(self.cls):
+            panel = self.panels.get(setting.name, panel)
+            kind = _option_type(setting.hint)
+            if kind is None or setting.name in self.without:
+                continue
+            name = f"{self.part}_{setting.name}" if self.part else setting.name
+            extra = dict(self.extra.get(setting.name, {}))
+            extra.setdefault("rich_help_panel", panel)
+            extra["help"] = _help(setting, extra)
+            flag = self.flags.get(setting.name, f"--{name.replace('_', '-')}")
+            if kind is bool and setting.default is True:
+                flag = f"{flag}/--no-{flag.removeprefix('--')}"
+            option = typer.Option(flag, **extra)
+            yield (
+                setting.name,
+                Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=Annotated[kind | None, option],
+                ),
+            )
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters annotated with `Settings` are options, one a setting.
+
+    The command itself gets a mapping for each, of the values that were given.
+    """
+    own: list[Parameter] = []
+    gathered: dict[str, dict[str, str]] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        found = [
+            one for one in typing.get_args(parameter.annotation)[1:] if isinstance(one, Settings)
+        ]
+        if not found:
+            own.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+            continue
+        several = list(found[0].parameters())
+        gathered[parameter.name] = {one.name: name for name, one in several}
+        own += [one for _, one in several]
+
+    @functools.wraps(command)
+    def gather(**values: Any) -> None:
+        for name, settings in gathered.items():
+            given = {setting: values.pop(option) for option, setting in settings.items()}
+            values[name] = {key: value for key, value in given.items() if value is not None}
+        command(**values)
+
+    del gather.__wrapped__  # whose signature it would be taken for
+    vars(gather)["__signature__"] = inspect.Signature(own)
+    gather.__annotations__ = {one.name: one.annotation for one in own}
+    return gather
+
+
+def _option_type(hint: Any) -> Any:
+    """The type of a setting's option; None where it can have no option."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        kinds = [_option_type(one) for one in args if one is not type(None)]
+        if all(typing.get_origin(kind) is Literal for kind in kinds):
+            return Literal[tuple(word for kind in kinds for word in typing.get_args(kind))]
+        return kinds[0] if len(kinds) == 1 else str
+    if origin is tuple:
+        return str  # with commas
+    if origin is Literal or hint in (bool, int, float, str, Path):
+        return hint
+    return None
+
+
+def _help(setting: Setting, extra: dict[str, Any]) -> str:
+    """The field's own words, and what holds where nothing is given."""
+    default = extra.pop("default", setting.default)
+    text = extra.pop("help", None) or _sentence(setting.help, {str(default), *_words(setting.hint)})
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    if default is True:
+        default = "on"
+    if default is None or default is MISSING or default is False or default == "":
+        return str(text)
+    return f"{text} [default: {default}]"
+
+
+def _sentence(text: str, values: Collection[str]) -> str:
+    """A text that begins with a capital, unless it begins with a value, and ends with a stop."""
+    first = text.partition(" ")[0].strip("`,;:.")
+    begun = text if first in values else f"{text[:1].upper()}{text[1:]}"
+    return f"{begun.rstrip('.')}."
+
+
+def _words(hint: Any) -> Collection[str]:
+    kind = _option_type(hint)
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """The names of a comma-separated list; None where there is none."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def parse_digests(text: str) -> dict[str, str]:
+    """Fingerprint by extractor, of ``EXTRACTOR=FINGERPRINT,…``.
+
+    Raises:
+        InputError: the text is of another form.
+    """
+    found = {}
+    for part in text.split(","):
+        extractor, equals, digest = part.strip().partition("=")
+        if not (extractor and equals and digest):
+            raise InputError(
+                f"features {text} are not fingerprints",
+                Name("them", "features", "EXTRACTOR=FINGERPRINT,EXTRACTOR=FINGERPRINT"),
+            )
+        # The whole name of the folder serves too.
+        found[extractor] = digest.removeprefix(f"{extractor}-")
+    return found
+
+
+def prepare_folder(path: Path, setting: str) -> None:
+    """Make a folder that will be written to; looked at before hours of work, not after them.
+
+    Raises:
+        InputError: it is a file, or can't be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror
+        raise InputError(
+            f"{path} can't be a folder to write to: {reason}", Name("another", setting)
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise InputError(
+            f"{path} can't be a folder to write to: permission denied", Name("another", setting)
+        )
+
+
+def prepare_file(path: Path, setting: str) -> None:
+    """See that a file can be written, before hours of work, and leave it as it is.
+
+    Raises:
+        InputError: it is a folder, or can't be written.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", Name("a file", setting))
+    is_new = not path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{path} can't be written: {error.strerror}", Name("another file", setting)
+        ) from error

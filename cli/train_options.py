@@ -1,72 +1,108 @@
-"""From the options of `clare train-head` and `clare sweep` to configurations; what they print."""
+"""Options that `clare train-head` and `clare sweep` have in common, and what they come to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from clare.cli.lists import read_choice, split_names
-from clare.cli.views.console import console, table
+from clare.advice import LeaveOut
+from clare.cli.options import Settings, parse_digests, split_names
 from clare.errors import InputError
 from clare.heads import fusion
-from clare.heads.base import Fusion
 from clare.heads.config import (
     DEFAULT_PRESET,
     Machine,
-    Memory,
     TrainConfig,
     assign_settings,
-    create_config,
+    list_presets,
     read_config,
     read_preset,
 )
-from clare.heads.data.samples import subsets_of
-from clare.heads.evaluation.test_rows import list_wanted
-from clare.heads.runs.record import RunRecord, is_finished, open_own_store, read_validation
 from clare.plugins import find_part, list_parts
 from clare.settings import parse_assignments
-from clare.store.feature_store import open_store
 
-SHOWN = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_0.5")
-
-
-def build_config(
-    preset: str | None,
-    file: Path | None,
-    options: Mapping[str, Any],
-    query: str | None,
-    tokens: str | None,
-    features: str | None,
-    assignments: Sequence[str],
-) -> TrainConfig:
-    """A preset or a file, then the options that were given, then ``--set``.
-
-    Raises:
-        InputError: both a preset and a file, or an option that is not usable.
-    """
-    base = read_base(preset, file)
-    given = {name: value for name, value in options.items() if value is not None}
-    if "protocol" in given and {"train", "reals", "domains"} & set(given):
-        raise InputError(
-            "--protocol names its subsets, reals and domains: leave --train, --reals and "
-            "--domains out"
-        )
-    config = create_config(given, base)
-    return refine(config, query, tokens, features, assignments)
+HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
 
 
-def read_base(preset: str | None, file: Path | None) -> TrainConfig:
+def names_of(package: str) -> str:
+    """The parts of a package of `clare.heads`, comma-separated; imports none of them."""
+    return ", ".join(list_parts(import_module(f"clare.heads.{package}")))
+
+
+TRAINING = Settings(
+    TrainConfig,
+    {"fusion": HEAD, "train": DATA, "seed": LEARNING},
+    flags={"scope": "--train-scope"},
+    extra={
+        "fusion": {"help": f"{names_of('fusion')}.", "default": "the preset's"},
+        "classifier": {"help": f"{names_of('classifiers')}.", "default": "the preset's"},
+    },
+)
+MACHINE = Settings(
+    Machine,
+    {"device": RUN},
+    flags={"keep_every": "--every-k"},
+    extra={"device": {"default": "auto"}},
+)
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{', '.join(list_presets())}. [default: {DEFAULT_PRESET}]", rich_help_panel=HEAD
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="YAML of the presets' form, or a run's config.json.", rich_help_panel=HEAD),
+]
+Query = Annotated[
+    str | None,
+    typer.Option("--query", help="Of cross_attn: all, or mean as published.", rich_help_panel=HEAD),
+]
+Tokens = Annotated[
+    str | None,
+    typer.Option("--tokens", help="Field of the tokens, as clip_tokens_20.", rich_help_panel=HEAD),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="PART.SETTING=VALUE: any setting of fusion, classifier or train.",
+        rich_help_panel=HEAD,
+    ),
+]
+Store = Annotated[
+    Path, typer.Option(envvar="CLARE_STORE", help="The feature store.", rich_help_panel=DATA)
+]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        help="EXTRACTOR=FINGERPRINT, comma-separated, where the store has several.",
+        rich_help_panel=DATA,
+    ),
+]
+Evaluate = Annotated[
+    str | None,
+    typer.Option(help="Subsets to test on afterwards, comma-separated.", rich_help_panel=RUN),
+]
+
+
+def base_config(preset: str | None, file: Path | None) -> TrainConfig:
     """What holds where no option is given.
 
     Raises:
         InputError: both are given, or one is not usable.
     """
     if preset is not None and file is not None:
-        raise InputError("--preset and --config are two beginnings: give one of them")
+        raise InputError(
+            "a preset and a configuration are two beginnings",
+            LeaveOut("preset"),
+            LeaveOut("config"),
+        )
     return read_preset(preset or DEFAULT_PRESET) if file is None else read_config(file)
 
 
@@ -78,49 +114,48 @@ def refine(
     assignments: Sequence[str],
     others: Iterable[str] = (),
 ) -> TrainConfig:
-    """Settings that depend on the parts of a configuration.
+    """A configuration with the settings that depend on its parts.
 
     Args:
         config: fusion and classifier are chosen.
-        query: ``--query``.
-        tokens: ``--tokens``.
-        features: ``--features``.
-        assignments: texts of ``--set``.
+        query: of cross_attn.
+        tokens: the field of the tokens, for fusions that read them.
+        features: ``EXTRACTOR=FINGERPRINT,…``.
+        assignments: texts ``PART.SETTING=VALUE``; they win over the others.
         others: further fusions and classifiers of a sweep, whose settings are left aside here.
 
     Raises:
-        InputError: an option is not usable.
+        InputError: one is not usable, or is for a part that is not there.
     """
     known = set(others)
     if query is not None:
-        if config.fusion == "cross_attn":
-            settings = {**config.fusion_settings, "query": query}
-            config = replace(config, fusion_settings=settings)
-        elif "cross_attn" not in known:
-            raise InputError(f"--query is for cross_attn; {config.fusion} has no such choice")
+        config = assign_settings(config, {"cross_attn": {"query": query}}, known=known)
     if tokens is not None:
-        if reads_tokens(config.fusion):
+        if _reads_tokens(config.fusion):
             config = replace(config, fields={**config.fields, "tokens": tokens})
-        elif not any(map(reads_tokens, known.intersection(list_parts(fusion)))):
-            raise InputError(f"--tokens is for fusions that read tokens; {config.fusion} has none")
+        elif not any(map(_reads_tokens, known.intersection(list_parts(fusion)))):
+            raise InputError(f"{config.fusion} reads no tokens", LeaveOut("tokens"))
     if features is not None:
-        config = replace(config, features={**config.features, **_fingerprints(features)})
+        config = replace(config, features={**config.features, **parse_digests(features)})
     return assign_settings(config, parse_assignments(assignments), known=known)
 
 
-def reads_tokens(name: str) -> bool:
-    """Whether a fusion reads tokens.
+def create_machine(given: Mapping[str, Any]) -> Machine:
+    """Where and how is trained; the device is the best that there is, where none is given.
 
     Raises:
-        InputError: there is no such fusion.
+        InputError: there is no such device.
     """
+    from clare.models.runtime import choose_runtime
+
+    device = choose_runtime(given.get("device", "auto")).device
+    return Machine(**{**given, "device": device})
+
+
+def _reads_tokens(name: str) -> bool:
+    from clare.heads.base import Fusion
+
     return "tokens" in find_part(fusion, name, Fusion).roles  # type: ignore[type-abstract]
-
-
-def is_named(context: typer.Context, option: str) -> bool:
-    """Whether an option stands on the command line, and not in the environment alone."""
-    source = context.get_parameter_source(option)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) -> list[str]:
@@ -135,6 +170,10 @@ def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) ->
         InputError: there is none, or a run would have nothing to be tested on.
         StoreError: the store, or a subset, is not there.
     """
+    from clare.heads.data.samples import subsets_of
+    from clare.heads.evaluation.test_rows import list_wanted
+    from clare.store.feature_store import open_store
+
     names, opened = split_names(evaluate), open_store(store)
     if not names:
         raise InputError("--evaluate names no subset")
@@ -162,6 +201,8 @@ def read_resumed(
     Raises:
         InputError: the folder is no run, or is finished, or further options are given.
     """
+    from clare.heads.runs.record import RunRecord, is_finished, open_own_store
+
     if any(value is not None for value in given):
         raise InputError("--resume goes on with a run as it was begun: leave other options out")
     record = RunRecord.read(run)
@@ -175,6 +216,8 @@ def read_resumed(
 
 def choose_folder(out: Path | None, config: TrainConfig) -> Path:
     """The run's folder: as asked for, or the first free ``runs/FUSION-CLASSIFIER-n``."""
+    from clare.heads.runs.record import is_finished
+
     if out is not None:
         if is_finished(out):
             raise InputError(f"{out} is a finished run; name another --out")
@@ -185,61 +228,3 @@ def choose_folder(out: Path | None, config: TrainConfig) -> Path:
         number += 1
         folder = plain.with_name(f"{plain.name}-{number}")
     return folder
-
-
-def create_machine(
-    device: str, memory: str, compile_: bool, keep_every: int, tensorboard: bool
-) -> Machine:
-    """Device, memory and the like.
-
-    Raises:
-        InputError: the device is not there, or memory is of no known kind.
-    """
-    from clare.models.runtime import choose_runtime
-
-    return Machine(
-        memory=read_choice("--memory", memory, Memory),
-        device=choose_runtime(device).device,
-        compile=compile_,
-        keep_every=keep_every,
-        tensorboard=tensorboard,
-    )
-
-
-def print_run(folder: Path) -> None:
-    """Print a finished run's figures on validation.
-
-    Raises:
-        InputError: they can't be read.
-    """
-    found = read_validation(folder)
-    rows = [
-        (name, figure["value"], figure["low"], figure["high"])
-        for name, figure in found["metrics"].items()
-        if name in SHOWN and figure["value"] is not None
-    ]
-    console.print(
-        table(
-            f"validation, epoch {found['epoch']}, threshold {found['threshold']:.4f}, "
-            f"n {found['metrics']['auc']['n']}",
-            ("figure", "value", "95 % from", "to"),
-            [(name, *(_number(value) for value in values)) for name, *values in rows],
-        )
-    )
-    console.print("checkpoint and threshold were chosen on these rows, all subsets together")
-    console.print(f"{folder}: detector, history, figures and predictions on validation")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _fingerprints(text: str) -> dict[str, str]:
-    found = {}
-    for part in text.split(","):
-        extractor, equals, digest = part.strip().partition("=")
-        if not (extractor and equals and digest):
-            raise InputError(f"--features {text} is not of the form EXTRACTOR=FINGERPRINT,…")
-        # The whole name of the folder serves too.
-        found[extractor] = digest.removeprefix(f"{extractor}-")
-    return found

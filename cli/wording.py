@@ -7,6 +7,7 @@ whose parameter is ``lare_size``, or ``--set lare.size=`` where it has no option
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -42,7 +43,7 @@ class OptionWording:
             return shlex.join(_typed(parameter, value))
         assigned = _assigned(self._command, name)
         if assigned:
-            return shlex.join(["--set", f"{assigned}={_text(value)}"])
+            return shlex.join(["--set", f"{assigned}={_json(value)}"])
         return shlex.join([f"--{_dashed(name)}", *([] if value is True else [_text(value)])])
 
     def operation(self, run: Run) -> str:
@@ -125,6 +126,11 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(_text, value))
     return str(value)
+
+
+def _json(value: Any) -> str:
+    """A value of ``--set``: JSON, or plain text."""
+    return json.dumps(value) if isinstance(value, Mapping | list | tuple) else _text(value)
 
 
 def _dashed(name: str) -> str:

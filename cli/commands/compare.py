@@ -25,7 +25,7 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two detectors on the rows that both have scored, with paired intervals."""
-    from clare.cli.lists import split_names
+    from clare.cli.options import split_names
     from clare.cli.views.figures import print_comparison
     from clare.heads.evaluation.compare import compare_predictions, read_scores
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from clare.protocol import Sampling
+
 RESAMPLES = 1000
 
 
@@ -45,7 +47,7 @@ def evaluate(
         typer.Option(min=1, help="Of each video at most. [default: the protocol's, else all]"),
     ] = None,
     sampling: Annotated[
-        str | None, typer.Option(help="Which frames: even, or first_n. [default: even]")
+        Sampling | None, typer.Option(help="Which frames: even, or first_n. [default: even]")
     ] = None,
     store: Annotated[
         Path | None,
@@ -85,8 +87,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test runs on rows that they have never seen, at the threshold from validation."""
-    from clare.cli.lists import read_sampling, split_names
-    from clare.cli.places import prepare_folder
+    from clare.cli.options import prepare_folder, split_names
     from clare.cli.views.console import console, show_progress
     from clare.errors import InputError
     from clare.heads.evaluation.evaluate import MATRIX, write_matrix
@@ -95,7 +96,7 @@ def evaluate(
 
     # Not the option's default: it would silently go before the run's own record.
     elsewhere = os.environ.get("CLARE_STORE") or None
-    chosen, chosen_sampling = choose_runtime(device).device, read_sampling(sampling)
+    chosen = choose_runtime(device).device
     if compat is not None:
         idle = {
             "--subset": subset,
@@ -116,7 +117,7 @@ def evaluate(
             raise InputError(
                 f"--out is where {MATRIX} of several runs goes: leave it out for one run"
             )
-        prepare_folder(out, "--out")
+        prepare_folder(out, "out")
     with show_progress("scoring") as show:
         results = [
             evaluate_run(
@@ -127,7 +128,7 @@ def evaluate(
                 protocol=protocol,
                 domains=split_names(domains) or (),
                 frames=frames,
-                sampling=chosen_sampling,
+                sampling=sampling,
                 elsewhere=elsewhere,
                 baselines=baselines,
                 against=against,

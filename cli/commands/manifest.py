@@ -106,7 +106,7 @@ def protocols(
     ] = None,
 ) -> None:
     """What there is for --protocol: titles and trainings, or all of one."""
-    from clare.cli.views.protocols import show_protocol, show_protocols
+    from clare.cli.views.manifests import show_protocol, show_protocols
 
     show_protocols() if name is None else show_protocol(name)
 

@@ -47,7 +47,7 @@ def predict(
     ] = None,
 ) -> None:
     """Judge images with a run: extract their features as it was trained, and score them."""
-    from clare.cli.places import prepare_file, prepare_folder
+    from clare.cli.options import prepare_file, prepare_folder
     from clare.cli.views.console import messages, progress_bar
     from clare.inference.predictor import LiveDetector
     from clare.pipeline.extraction.direct import list_images
@@ -55,9 +55,9 @@ def predict(
     paths = list_images(images)
     # Before the models run, which may take hours.
     if out is not None:
-        prepare_file(out, "--out")
+        prepare_file(out, "out")
     if explain is not None:
-        prepare_folder(explain, "--explain")
+        prepare_folder(explain, "explain")
     overrides = {
         "lare": {"model": lare_model, "revision": lare_revision},
         "clip": {"model": clip_model, "weights": clip_weights},

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from clare.heads.metrics.predictions import Scale
+
 
 def score(
     file: Annotated[Path, typer.Argument(help="A CSV with a column of labels and one of scores.")],
@@ -21,7 +23,7 @@ def score(
         ),
     ] = None,
     read_as: Annotated[
-        str | None,
+        Scale | None,
         typer.Option(
             help="What the scores are: probability, margin (a logit: fake above 0) or number "
             "(they rank alone). [default: probability if all lie in 0 to 1, else number; "
@@ -50,22 +52,21 @@ def score(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
-    from clare.cli.lists import read_choice, split_names
+    from clare.cli.options import split_names
     from clare.cli.views.console import show_progress
     from clare.cli.views.figures import print_aside, print_report, print_scores
     from clare.errors import InputError
     from clare.heads.evaluation.compare import read_aside
     from clare.heads.metrics.by_subset import measure_subsets
-    from clare.heads.metrics.predictions import Scale, read_predictions
+    from clare.heads.metrics.predictions import read_predictions
 
     if threshold is not None and not math.isfinite(threshold):
         raise InputError(f"--threshold can't be {threshold}: it is a value of the scores")
-    scale: Scale | None = read_choice("--read-as", read_as, Scale)
     aside = read_aside(file)
     with show_progress("reading") as show:
         # Names of samples are not needed, and those of a million rows fill much memory.
         predictions = read_predictions(
-            file, label=label, score=score, subset=subset, video=video, sample=None, read_as=scale
+            file, label=label, score=score, subset=subset, video=video, sample=None, read_as=read_as
         )
         report = measure_subsets(
             predictions,

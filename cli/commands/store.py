@@ -92,12 +92,18 @@ def export(
     ] = None,
 ) -> None:
     """Write one subset, index included, as one HDF5 file."""
+    from clare.cli.options import parse_digests
     from clare.cli.views.console import console
     from clare.store.export import export_hdf5
     from clare.store.feature_store import open_store
     from clare.wording import size
 
-    export_hdf5(open_store(store), subset, out, digests=_digests(features))
+    export_hdf5(
+        open_store(store),
+        subset,
+        out,
+        digests=None if features is None else parse_digests(features),
+    )
     console.print(f"{out}: {size(out.stat().st_size)}")
 
 
@@ -112,14 +118,3 @@ def import_(
 
     subset = import_hdf5(store, file)
     console.print(f"{store}: {subset} is in")
-
-
-def _digests(text: str | None) -> dict[str, str] | None:
-    from clare.errors import InputError
-
-    if text is None:
-        return None
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(name and digest for name, _, digest in pairs):
-        raise InputError(f"--features {text} is not of the form lare=DIGEST,clip=DIGEST")
-    return {name: digest for name, _, digest in pairs}

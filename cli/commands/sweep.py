@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from clare.cli import options as shared
-from clare.cli.options import RUN
+from clare.cli import train_options as options
+from clare.cli.options import STORE, with_settings
+from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
 AXES = "Axes (comma lists; 0-4 is a range)"
+_OWN_AXES = ("fusion", "classifier", "fraction", "lr", "protocol", "seed")
+_OF_PROTOCOL = ("train", "reals", "domains")
 
 
+@with_settings
 def sweep(
+    *,
     fusion: Annotated[
-        str | None, typer.Option(help="Fusions, comma-separated.", rich_help_panel=AXES)
+        str | None, typer.Option(help=f"{names_of('fusion')}.", rich_help_panel=AXES)
     ] = None,
     classifier: Annotated[
-        str | None, typer.Option(help="Classifiers, comma-separated.", rich_help_panel=AXES)
+        str | None, typer.Option(help=f"{names_of('classifiers')}.", rich_help_panel=AXES)
     ] = None,
     fraction: Annotated[
         str | None,
@@ -41,74 +48,49 @@ def sweep(
             help="SETTING=V1,V2: any other setting of a configuration.", rich_help_panel=AXES
         ),
     ] = None,
-    preset: shared.Preset = None,
-    config: shared.Config = None,
-    query: shared.Query = None,
-    tokens: shared.Tokens = None,
-    set_: shared.Assignments = None,
-    train: shared.Train = None,
-    reals: shared.Reals = None,
-    store: shared.Store = Path("features.zarr"),
-    features: shared.Features = None,
-    shuffle_labels: shared.ShuffleLabels = False,
-    epochs: shared.Epochs = None,
-    batch: shared.Batch = None,
+    training: Annotated[
+        dict[str, Any],
+        replace(TRAINING, without=_OWN_AXES),
+    ],
+    machine: Annotated[
+        dict[str, Any], replace(MACHINE, without=("compile", "keep_every", "tensorboard"))
+    ],
+    preset: options.Preset = None,
+    config: options.Config = None,
+    cross_attn_query: options.Query = None,
+    fields_tokens: options.Tokens = None,
+    set_: options.Assignments = None,
+    store: options.Store = STORE,
+    features: options.Features = None,
     out: Annotated[
         Path, typer.Option(help="Folder that gets a folder a run.", rich_help_panel=RUN)
     ] = Path("runs/sweep"),
-    evaluate: shared.Evaluate = None,
-    device: shared.Device = "auto",
-    memory: shared.Memory = "auto",
+    evaluate: options.Evaluate = None,
 ) -> None:
     """Train every combination; run again, it does only what is missing."""
-    from clare.cli.sweep_axes import read_axes
-    from clare.cli.train_options import (
-        create_machine,
-        read_base,
-        refine,
-        require_tests,
-    )
     from clare.cli.views.console import console
+    from clare.cli.views.progress import TrainView
     from clare.cli.views.sweep import print_leaderboard
-    from clare.cli.views.training import TrainView
     from clare.heads.config import create_config
     from clare.heads.sweeps.sweep import expand, run_sweep
     from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
     from clare.heads.sweeps.tests import SweepTests
     from clare.store.feature_store import open_store
 
-    named = {
-        "fusion": fusion,
-        "classifier": classifier,
-        "fraction": fraction,
-        "lr": lr,
-        "protocol": protocol,
-        "seed": seeds,
-    }
-    common = {
-        "train": train,
-        "reals": reals,
-        "epochs": epochs,
-        "batch": batch,
-        "shuffle_labels": shuffle_labels or None,
-    }
-    common = {name: value for name, value in common.items() if value is not None}
-    axes = read_axes(named, vary or [], common, set_ or [])
-    base = create_config(common, read_base(preset, config))
+    named = dict(zip(_OWN_AXES, (fusion, classifier, fraction, lr, protocol, seeds), strict=True))
+    axes = read_axes(named, vary or [], training, set_ or [])
+    base = create_config(training, options.base_config(preset, config))
+    refined = (cross_attn_query, fields_tokens, features, set_ or [])
     parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
-    configs = expand(
-        base, axes, lambda one: refine(one, query, tokens, features, set_ or [], parts)
-    )
-    machine = create_machine(device, memory, False, 0, False)
-    subsets = require_tests(store, evaluate, configs.values()) if evaluate is not None else []
+    configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
+    chosen = options.create_machine(machine)
+    subsets = [] if evaluate is None else options.require_tests(store, evaluate, configs.values())
     opened = open_store(store)
     with TrainView(epochs=False) as view:
-        tests = SweepTests(opened, subsets, device=machine.device, progress=view.testing)
-        test = tests if subsets else None
-        results = run_sweep(configs, axes, opened, out, machine, view, test)
-    names = options_of(axes)
+        tests = SweepTests(opened, subsets, device=chosen.device, progress=view.testing)
+        results = run_sweep(configs, axes, opened, out, chosen, view, tests if subsets else None)
     control = all(one.shuffle_labels for one in configs.values())
-    print_leaderboard(leaderboard(results, axes), names, control=control)
+    print_leaderboard(leaderboard(results, axes), options_of(axes), control=control)
     failed = [line["failure"] for line in results if line["failure"]]
     for reason in failed:
         console.print(reason)
@@ -117,3 +99,53 @@ def sweep(
     console.print(f"{len(results)} runs, {len(failed)} failed: {out / RESULTS}")
     if failed or tests.failures:
         raise typer.Exit(3)
+
+
+def read_axes(
+    named: Mapping[str, str | None],
+    vary: Sequence[str],
+    common: Collection[str],
+    assignments: Sequence[str],
+) -> dict[str, list[str]]:
+    """Values by setting, the seeds last; of one seed, 0, where none is named.
+
+    Whether an option or ``--vary`` names a setting decides nothing: the same values give the same
+    axes in the same order, and so the same names of runs.
+
+    Args:
+        named: comma lists by setting, of the options that are axes, in their order. A protocol
+            without a key stands for all its trainings.
+        vary: texts of ``--vary``; settings that have no option come in this order.
+        common: settings that are given for all runs.
+        assignments: texts of ``--set``.
+
+    Raises:
+        InputError: a list is not usable, or a setting is named twice.
+    """
+    from clare.advice import LeaveOut
+    from clare.errors import InputError
+    from clare.heads.sweeps.sweep import parse_values
+    from clare.protocol import list_trainings
+    from clare.settings import parse_assignments
+
+    asked = {name: text for name, text in named.items() if text is not None}
+    assigned = parse_assignments(assignments).get("train", {})
+    given = {*asked, *common, *assigned}
+    for text in vary:
+        name, equals, values = text.partition("=")
+        if not equals:
+            raise InputError(f"--vary {text} is not of the form SETTING=V1,V2")
+        if name in given:
+            raise InputError(f"{name} is given twice, once as --vary {text}: name it once")
+        asked[name] = values
+        given.add(name)
+    for name in set(asked) & set(assigned):
+        raise InputError(f"{name} is an axis, and --set train.{name} would decide it for all")
+    if "protocol" in asked and (twice := set(_OF_PROTOCOL) & given):
+        raise InputError("a protocol names its subsets and reals", LeaveOut(*sorted(twice)))
+    order = [name for name in (*named, *asked) if name in asked and name != "seed"]
+    asked.setdefault("seed", "0")
+    axes = {name: parse_values(asked[name]) for name in dict.fromkeys([*order, "seed"])}
+    if "protocol" in axes:
+        axes["protocol"] = [one for name in axes["protocol"] for one in list_trainings(name)]
+    return axes

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from clare.cli.views.console import console, table
 from clare.heads.metrics.by_subset import counted_in
+from clare.heads.runs.record import read_validation
 
 RANKS = {
     "auc": "AUC",
@@ -24,6 +26,9 @@ DECISIONS = {
     "ece": "ECE",
 }
 """Headings of the figures; "balanced" is the balanced accuracy."""
+
+VALIDATION = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_0.5")
+"""The figures of a run on validation that are shown."""
 
 WIDE = 120
 """Columns of a terminal from which on all figures stand in one table."""
@@ -64,6 +69,31 @@ def print_report(report: Mapping[str, Any]) -> None:
     at = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
     console.print(f"{at} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
     _print_alone(report)
+
+
+def print_validation(run: Path) -> None:
+    """Print a finished run's figures on validation.
+
+    Raises:
+        InputError: they can't be read.
+    """
+    found = read_validation(run)
+    rows = [
+        (name, *(_plain(figure[one]) for one in ("value", "low", "high")))
+        for name, figure in found["metrics"].items()
+        if name in VALIDATION and figure["value"] is not None
+    ]
+    title = (
+        f"validation, epoch {found['epoch']}, threshold {found['threshold']:.4f}, "
+        f"n {found['metrics']['auc']['n']}"
+    )
+    console.print(table(title, ("figure", "value", "95 % from", "to"), rows))
+    console.print("checkpoint and threshold were chosen on these rows, all subsets together")
+    console.print(f"{run}: detector, history, figures and predictions on validation")
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def print_scores(report: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clare.cli.train_options import print_run
+from clare.cli.views.figures import print_validation
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig, assign_settings, create_config, read_config, read_preset
 from clare.heads.data.dataset import FeatureDataset
@@ -127,7 +127,7 @@ def without(name):
     "read",
     [
         open_run,
-        print_run,
+        print_validation,
         lambda folder: read_findings([folder]),
         lambda folder: result_line(folder, COOP, {}, None, {}),
     ],
