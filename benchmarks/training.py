@@ -31,12 +31,11 @@ from rich.console import Console
 from rich.table import Table
 
 from clare.heads.base import Inputs
-from clare.heads.config import Machine, TrainConfig
+from clare.heads.config import DetectorConfig, Machine, TrainConfig
 from clare.heads.data.table import FeatureTable, load_fields, plan_memory
 from clare.heads.text.tower import TextTower
-from clare.heads.training.learner import Learner
+from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.prepare import create_detector
-from clare.heads.training.stacking import can_stack
 from clare.heads.training.trainer import train_runs
 from clare.store.feature_store import FeatureStore, Row, create_store
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
@@ -46,7 +45,7 @@ BATCH = 64
 CLS = FeatureSpec("clip_cls", (768,), "float32")
 TOKENS = FeatureSpec("clip_tokens", (256, 1024), "float16")
 LARE = FeatureSpec("lare", (1, 4, 4, 32, 32), "float16", channel_axis=-3)
-LINEAR = TrainConfig(fusion="cls", classifier="linear", epochs=5, batch=BATCH)
+LINEAR = TrainConfig(DetectorConfig("cls", "linear"), epochs=5, batch=BATCH)
 AIMS = {"streamed": 0.9, "memory": 0.9, "sweep, whole: linear": 4.0}
 
 Way = Callable[[], None]
@@ -82,7 +81,7 @@ def main() -> None:
 def feeding(folder: Path, rounds: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of 5 steps, by where their batches come from."""
     store = make_store(folder / "tokens.zarr", 512, [CLS, TOKENS, LARE])
-    config = replace(LINEAR, fusion="esa")
+    config = replace(LINEAR, detector=DetectorConfig("esa", "linear"))
     specs = {spec.field: spec.shape for spec in (CLS, TOKENS, LARE)}
     detector = create_detector(config, specs, None).to(device)
     streamed, held = (
@@ -140,7 +139,7 @@ def whole_sweep(folder: Path, rounds: int, device: str) -> dict[str, list[float]
 
 def steps(name: str, batch: int, rounds: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of one step of 16 runs, one after another and stacked."""
-    config = replace(LINEAR, classifier=name)
+    config = replace(LINEAR, detector=DetectorConfig("cls", name))
     text = None if name == "linear" else random_tower().to(device)
     configs = [replace(config, seed=seed) for seed in range(RUNS)]
     detectors = [create_detector(c, {"clip_cls": CLS.shape}, text).to(device) for c in configs]

@@ -8,6 +8,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from clare.advice import Name
@@ -85,17 +86,44 @@ def build_settings(owner: str, cls: type, overrides: Mapping[str, Any]) -> Any:
     Raises:
         InputError: a name or a value is not usable.
     """
-    hints = typing.get_type_hints(cls)
-    known = [field.name for field in fields(cls)]
+    return cls(**_check(owner, _hints(cls), overrides))
+
+
+def check_settings(owner: str, cls: type, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the settings that `describe` lists, names and types checked.
+
+    Args:
+        owner: the part's name, for the messages.
+        cls: the settings dataclass; settings of dataclasses within it stand beside its own.
+        overrides: setting to value, of the forms that `build_settings` takes.
+
+    Raises:
+        InputError: a name or a value is not usable.
+    """
+    return _check(owner, _flat_hints(cls), overrides)
+
+
+def _check(owner: str, hints: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in overrides.items():
-        if name not in known:
-            raise InputError(f"{owner} has no setting {name!r}; it has {', '.join(known)}")
+        if name not in hints:
+            raise InputError(f"{owner} has no setting {name!r}; it has {', '.join(hints)}")
         try:
             found[name] = convert(value, hints[name], texts=True)
         except MismatchError as error:
             raise InputError(f"{owner}'s setting {error.within(name)}") from None
-    return cls(**found)
+    return found
+
+
+@cache
+def _hints(cls: type) -> Mapping[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+@cache
+def _flat_hints(cls: type) -> Mapping[str, Any]:
+    return {setting.name: setting.hint for setting in describe(cls)}
 
 
 def _read_args(cls: type) -> dict[str, str]:

@@ -19,11 +19,12 @@ from clare.heads.config import (
     Machine,
     TrainConfig,
     assign_settings,
+    create_config,
     list_presets,
     read_config,
     read_preset,
 )
-from clare.plugins import find_part, list_parts
+from clare.plugins import list_parts, part_name
 from clare.settings import parse_assignments
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
@@ -131,10 +132,11 @@ def refine(
     if query is not None:
         config = assign_settings(config, {"cross_attn": {"query": query}}, known=known)
     if tokens is not None:
-        if _reads_tokens(config.fusion):
-            config = replace(config, fields={**config.fields, "tokens": tokens})
+        if _reads_tokens(config.detector.fusion):
+            fields = {**config.detector.fields, "tokens": tokens}
+            config = create_config({"fields": fields}, config)
         elif not any(map(_reads_tokens, known.intersection(list_parts(fusion)))):
-            raise InputError(f"{config.fusion} reads no tokens", LeaveOut("tokens"))
+            raise InputError(f"{config.detector.fusion} reads no tokens", LeaveOut("tokens"))
     if features is not None:
         config = replace(config, features={**config.features, **parse_digests(features)})
     return assign_settings(config, parse_assignments(assignments), known=known)
@@ -153,9 +155,9 @@ def create_machine(given: Mapping[str, Any]) -> Machine:
 
 
 def _reads_tokens(name: str) -> bool:
-    from clare.heads.base import Fusion
+    from clare.heads.detector import find_fusion
 
-    return "tokens" in find_part(fusion, name, Fusion).roles  # type: ignore[type-abstract]
+    return "tokens" in find_fusion(name).roles
 
 
 def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) -> list[str]:
@@ -222,7 +224,8 @@ def choose_folder(out: Path | None, config: TrainConfig) -> Path:
         if is_finished(out):
             raise InputError(f"{out} is a finished run; name another --out")
         return out
-    plain = Path("runs") / f"{config.fusion}-{config.classifier}"
+    parts = (config.detector.fusion, config.detector.classifier)
+    plain = Path("runs") / "-".join(map(part_name, parts))
     folder, number = plain, 1
     while folder.exists():
         number += 1

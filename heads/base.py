@@ -1,21 +1,19 @@
 """What a detector is made of: a fusion, image side, and a classifier, decision side.
 
-Each is one file, in `clare.heads.fusion` or `clare.heads.classifiers`; the file's name is the
-value of ``--fusion`` or ``--classifier``.
+Each is one file, in `clare.heads.fusion` or `clare.heads.classifiers`, whose name is the part's.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from clare.heads.text.tower import TextTower
+from clare.errors import InputError
 
 Role = Literal["cls", "tokens", "lare"]
 """What a field of the store is to a fusion."""
@@ -25,6 +23,85 @@ Inputs = Mapping[Role, torch.Tensor]
 
 Shapes = Mapping[Role, tuple[int, ...]]
 """Shapes of one row's inputs, without the batch axis."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a role's input comes from a stored field.
+
+    Args:
+        field: that plays the role unless a configuration says otherwise.
+        axes: of a stored row.
+        channel_axis: of an input, negative.
+        standardized: whether its channels may be brought to mean 0 and deviation 1.
+        drawn: whether rows are stored as (timesteps, draws, ...), of which one timestep is taken
+            and the draws are averaged.
+    """
+
+    field: str
+    axes: int
+    channel_axis: int = -1
+    standardized: bool = True
+    drawn: bool = False
+
+    def shape(self, stored: tuple[int, ...], timestep: int, draws: int | None) -> tuple[int, ...]:
+        """The shape of one row's input, of the stored shape.
+
+        Raises:
+            InputError: there is no such timestep, or there are fewer draws.
+        """
+        if not self.drawn:
+            return stored
+        if not 0 <= timestep < stored[0]:
+            raise InputError(
+                f"there is no LaRE timestep {timestep}: the store has {stored[0]}, counted from 0"
+            )
+        if draws is not None and not 1 <= draws <= stored[1]:
+            raise InputError(f"{draws} LaRE draws can't be averaged: the store has {stored[1]}")
+        return stored[2:]
+
+    def take(self, stored: torch.Tensor, timestep: int, draws: int | None) -> torch.Tensor:
+        """The input of a batch (B, *stored shape); the mean of draws is float32."""
+        if not self.drawn:
+            return stored
+        return stored[:, timestep, :draws].mean(1, dtype=torch.float32)
+
+
+INPUTS: Mapping[Role, InputSpec] = {
+    "cls": InputSpec("clip_cls", axes=1, standardized=False),
+    "tokens": InputSpec("clip_tokens", axes=2),
+    "lare": InputSpec("lare", axes=5, channel_axis=-3, drawn=True),
+}
+"""Every role's input."""
+
+
+class TextTower(Protocol):
+    """The frozen text side of a CLIP, as a classifier sees it: `clare.heads.text.tower`.
+
+    Attributes:
+        width: of the token embeddings.
+        embed_dim: of the text vectors.
+        logit_scale: what cosines are multiplied with.
+    """
+
+    width: int
+    embed_dim: int
+    logit_scale: float
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text, up to the end-of-text token."""
+
+    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Embeddings of token ids, (tokens, width)."""
+
+    def lay_out(self, prompts: Sequence[Sequence[Any]]) -> Any:
+        """A tree of prompts for `encode_prompts`."""
+
+    def encode_prompts(self, tree: Any, vectors: torch.Tensor) -> torch.Tensor:
+        """Text vectors (B, prompts, embed_dim) of a tree whose slots vectors (B, S, width) fill."""
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Text vectors (texts, embed_dim), not normalised."""
 
 
 @dataclass(frozen=True)

@@ -1,86 +1,48 @@
-"""Everything that decides a training run, in one flat record; presets and files of that form."""
+"""Everything that decides a detector and its training; presets and files that hold it flat."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from clare.errors import InputError
+from clare.plugins import is_path, part_name
 from clare.protocol import Sampling, read_protocol, split_name
-from clare.settings import build_settings
+from clare.settings import check_settings
+from clare.typed_json import from_json, to_json
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "clare"
 
+
 Memory = Literal["auto", "device", "host", "disk"]
 """Where features may lie; ``auto`` takes the nearest place with room."""
 
+Scope = Literal["full", "as-published"]
+"""What learns: every part of the head, or the prompt learner alone (as CLaRE was trained)."""
+
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A training run. Only the store's place, the run's folder and the machine stand elsewhere.
+class DetectorConfig:
+    """Everything that decides a detector's shape and what it reads.
 
     Args:
-        fusion: name of a file in `clare.heads.fusion`.
-        classifier: name of a file in `clare.heads.classifiers`.
+        fusion: what makes one vector of an image's features. A name, or a Python file with a
+            `clare.heads.base.Fusion`.
+        classifier: what decides by the vector. A name, or a Python file with a
+            `clare.heads.base.Classifier`.
         fusion_settings: those that differ from the fusion's defaults.
         classifier_settings: those that differ from the classifier's defaults.
         fields: the store's field by role (cls, tokens, lare) where it is not the usual one.
-        timestep: which of the stored LaRE steps, by its place.
-        draws: LaRE noise draws that are averaged; all if None.
-        standardize: whether tokens and LaRE are standardised.
-        train: the subsets to train on; all of the store's if empty.
-        reals: subsets whose real rows join.
-        domains: rows of these domains alone; all if empty.
-        frames: of each video at most; all if None. Frames of an image set that is sorted into a
-            folder for each video count as a video's too.
-        sampling: which frames: ``even``, evenly spaced, or ``first_n``.
-        protocol: the protocol that train, reals and domains are those of, as ``NAME`` or
-            ``NAME/KEY``.
-        features: fingerprint by extractor, where the store has several.
-        extracted: settings of the extraction that this configuration was published with, by
-            extractor; they choose among several fingerprints.
-        fraction: share of the training rows, by subset and label; smaller ones lie in larger ones.
-        views: whether augmented views are drawn beside the plain one.
-        shuffle_labels: shuffle the labels of training and validation: the control.
-        seed: of everything but the order of the data.
-        data_seed: of the order of rows and views, and of the fraction.
-        scope: what learns: ``full``, or ``as-published``, the prompt learner alone.
-        init_from: folder of a run whose parameters of the same name and shape are taken over.
-        optimizer: ``adamw``, or ``sgd`` with momentum (weight decay joins the gradient).
-        lr: learning rate after the warm-up.
-        momentum: of sgd.
-        weight_decay: of either.
-        schedule: ``constant``; ``cosine`` from lr to min_lr; ``plateau``, lr times plateau_factor
-            whenever validation has not gained for plateau_patience epochs, until min_lr.
-        schedule_by: whether lr changes with every step or with every epoch.
-        cycle: epochs after which a cosine starts again; None is the whole training.
-        min_lr: see schedule.
-        plateau_patience: see schedule.
-        plateau_factor: see schedule.
-        warmup_epochs: epochs before the schedule begins.
-        warmup: ``constant`` at warmup_lr, or ``linear`` from warmup_lr to lr.
-        warmup_lr: see warmup.
-        epochs: passes over the training rows, warm-up included.
-        batch: rows a step.
-        clip: largest norm of the gradient; None does not clip.
-        label_smoothing: share of the target spread over both classes.
-        balance: whether both classes weigh the same.
-        alignment: weight of the alignment loss (GenD).
-        uniformity: weight of the uniformity loss (GenD).
-        slerp: whether vectors are mixed within their class while training.
-        select: the figure on validation that chooses the checkpoint.
-        patience: epochs without a gain after which training stops; None never stops early.
-        min_gain: the least rise of the figure that counts as a gain for patience and plateau.
-        precision: ``bfloat16`` runs the steps, not validation, under autocast.
-
-    Raises:
-        InputError: a number is out of its range.
+        timestep: which of the stored LaRE timesteps, counted from 0.
+        draws: LaRE noise draws that are averaged. All if left out.
+        standardize: whether tokens and LaRE are standardised by channel. The class token never
+            is: it comes from a LayerNorm, and its space is the prompts'.
     """
 
     fusion: str = "cross_attn"
@@ -91,6 +53,72 @@ class TrainConfig:
     timestep: int = 0
     draws: int | None = None
     standardize: bool = True
+
+    def __post_init__(self) -> None:
+        for part in ("fusion", "classifier"):
+            if is_path(name := getattr(self, part)):  # found again from any working folder
+                object.__setattr__(self, part, str(Path(name).expanduser().absolute()))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Only the store's place, the run's folder and the machine stand elsewhere.
+
+    Presets, files and records of runs hold it flat: the detector's settings beside the others.
+
+    Args:
+        detector: what is trained.
+        train: subsets to train on. All of the store's if left out.
+        reals: subsets whose real rows join.
+        domains: rows of these domains alone.
+        frames: of each video at most. Frames of an image set that is sorted into a folder for
+            each video count as a video's too.
+        sampling: which frames of a video: evenly spaced ones, or the first.
+        protocol: where train, reals, domains and frames come from: NAME, NAME/KEY or a YAML file.
+        features: fingerprint by extractor, where the store has several.
+        extracted: settings by extractor that this configuration was published with. They choose
+            among several fingerprints.
+        fraction: share of the training rows, by subset and label, whole videos. Smaller shares
+            lie in larger ones.
+        views: whether augmented views are drawn beside the plain one.
+        shuffle_labels: shuffle the labels of training and validation. The control: it has to find
+            nothing.
+        seed: of everything but the order of the data.
+        data_seed: of the order of rows and views, and of the fraction.
+        scope: what learns: every part, or the prompt learner alone.
+        init_from: folder of a run whose parameters of the same name and shape are taken over.
+        optimizer: AdamW, or SGD with momentum. With SGD, weight decay joins the gradient.
+        lr: learning rate after the warm-up.
+        momentum: of SGD.
+        weight_decay: of either optimizer.
+        schedule: of the learning rate: constant, a cosine from lr to min_lr, or plateau: lr times
+            plateau_factor whenever validation has not gained for plateau_patience epochs.
+        schedule_by: whether the learning rate changes with every step or every epoch.
+        cycle: epochs after which a cosine starts again. The whole training if left out.
+        min_lr: learning rate at which a cosine or a plateau ends.
+        plateau_patience: epochs without a gain after which a plateau lowers the learning rate.
+        plateau_factor: what a plateau multiplies the learning rate with.
+        warmup_epochs: epochs before the schedule begins.
+        warmup: constant at warmup_lr, or linear from warmup_lr to lr.
+        warmup_lr: learning rate of the warm-up, or its beginning.
+        epochs: passes over the training rows, warm-up included.
+        batch: rows a step.
+        clip: largest norm of the gradient. Not clipped if none.
+        label_smoothing: share of the target spread over both classes.
+        balance: whether both classes weigh the same.
+        alignment: weight of the alignment loss (GenD).
+        uniformity: weight of the uniformity loss (GenD).
+        slerp: whether vectors are mixed within their class while training (GenD).
+        select: the figure on validation that chooses the checkpoint.
+        patience: epochs without a gain after which training stops.
+        min_gain: the least rise of the figure that counts as a gain.
+        precision: of the steps. Validation runs in float32.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
     train: tuple[str, ...] = ()
     reals: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
@@ -104,7 +132,7 @@ class TrainConfig:
     shuffle_labels: bool = False
     seed: int = 0
     data_seed: int = 0
-    scope: Literal["full", "as-published"] = "full"
+    scope: Scope = "full"
     init_from: str | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 5e-4
@@ -157,17 +185,33 @@ class TrainConfig:
             if not holds:
                 raise InputError(f"training's setting {name} can't be {getattr(self, name)}")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings by name, the detector's beside the others."""
+        return {**vars(self.detector), **{n: v for n, v in vars(self).items() if n != "detector"}}
+
     def to_json(self) -> dict[str, Any]:
-        """The configuration as plain JSON."""
-        lists = {name: list(getattr(self, name)) for name in ("train", "reals", "domains")}
-        return {**asdict(self), **lists}
+        """The settings as plain JSON, for `create_config`."""
+        found: dict[str, Any] = to_json(self.settings)
+        return found
+
+    @classmethod
+    def from_json(cls, record: Any) -> TrainConfig:
+        """What `to_json` gave.
+
+        Raises:
+            InputError: a name or a value is not usable.
+        """
+        if not isinstance(record, Mapping):
+            raise InputError("a configuration is a table of names and values")
+        return create_config(record)
 
 
 def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) -> TrainConfig:
     """A configuration from plain values, names and types checked.
 
     Args:
-        values: by name; settings of a part stand in a mapping. A protocol that stands there without
+        values: by name, as `TrainConfig.settings` has them. A protocol that stands there without
             ``train`` is followed; beside it, it says where that came from.
         onto: what holds where no value is given. Settings of its fusion or classifier are left
             behind where the values name another one.
@@ -175,28 +219,17 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
     Raises:
         InputError: a name or a value is not usable.
     """
-    base = onto or TrainConfig()
-    changes: dict[str, Any] = {}
-    for name in _MAPPINGS & set(values):
-        if not isinstance(values[name], Mapping):
-            raise InputError(f"training's setting {name} can't be {values[name]!r}: it is a table")
-        changes[name] = dict(values[name])
-    plain = {name: value for name, value in values.items() if name not in _MAPPINGS}
-    if "reals" in plain and plain["reals"] is None:
-        plain["reals"] = ()  # older runs had one pool or none
-    if isinstance(plain.get("protocol"), str) and "train" not in plain:
-        base = follow_protocol(base, plain.pop("protocol"))
-    checked = build_settings("training", TrainConfig, plain)
-    changes |= {name: getattr(checked, name) for name in plain}
-    if {"train", "reals", "domains"} & set(plain):
-        changes.setdefault("protocol", None)
+    base, given = onto or TrainConfig(), dict(values)
+    if isinstance(given.get("protocol"), str) and "train" not in given:
+        base = follow_protocol(base, given.pop("protocol"))
+    rest = check_settings("training", TrainConfig, given)
+    detector = {f.name: rest.pop(f.name) for f in fields(DetectorConfig) if f.name in rest}
+    if {"train", "reals", "domains"} & set(rest):
+        rest.setdefault("protocol", None)
     for part in ("fusion", "classifier"):
-        if part in changes and changes[part] != getattr(base, part):
-            changes.setdefault(f"{part}_settings", {})
-    return replace(base, **changes)
-
-
-_MAPPINGS = {f.name for f in fields(TrainConfig) if str(f.type).startswith("Mapping")}
+        if part in detector and detector[part] != getattr(base.detector, part):
+            detector.setdefault(f"{part}_settings", {})
+    return replace(base, detector=replace(base.detector, **detector), **rest)
 
 
 def follow_protocol(config: TrainConfig, name: str) -> TrainConfig:
@@ -228,16 +261,13 @@ def list_presets() -> list[str]:
 
 
 def read_preset(name: str) -> TrainConfig:
-    """A configuration by name, or from a file of the same form.
-
-    Args:
-        name: of a preset.
+    """A preset by name.
 
     Raises:
         InputError: there is no such preset.
     """
     if name not in list_presets():
-        raise InputError(f"--preset {name} is not one of {', '.join(list_presets())}")
+        raise InputError(f"preset {name} is not one of {', '.join(list_presets())}")
     return read_config(PRESETS / f"{name}.yaml")
 
 
@@ -255,12 +285,7 @@ def read_config(path: Path) -> TrainConfig:
         raise InputError(f"{path} can't be read as a configuration: {error}") from error
     if isinstance(values, Mapping) and isinstance(values.get("config"), Mapping):
         values = values["config"]
-    if not isinstance(values, Mapping):
-        raise InputError(f"{path} is no configuration: it has to be a table of names and values")
-    try:
-        return create_config(values)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return from_json(TrainConfig, values, path)
 
 
 def assign_settings(
@@ -279,16 +304,19 @@ def assign_settings(
         InputError: a part is none of these, or a setting is not usable.
     """
     for part, settings in assignments.items():
+        detector = config.detector
+        parts = {"fusion": detector.fusion, "classifier": detector.classifier}
         if part == "train":
             config = create_config(settings, config)
-        elif part in ("fusion", config.fusion):
-            config = replace(config, fusion_settings={**config.fusion_settings, **settings})
-        elif part in ("classifier", config.classifier):
-            config = replace(config, classifier_settings={**config.classifier_settings, **settings})
-        elif part not in known:
+            continue
+        kind = next((kind for kind, name in parts.items() if part in (kind, part_name(name))), None)
+        if kind is not None:
+            name = f"{kind}_settings"
+            config = create_config({name: {**getattr(detector, name), **settings}}, config)
+        elif part not in map(part_name, known):
             raise InputError(
-                f"--set {part}.… names no part: there are fusion, classifier, {config.fusion}, "
-                f"{config.classifier} and train"
+                f"{part} names no part of which a setting could be given: there are fusion, "
+                f"classifier, {', '.join(map(part_name, parts.values()))} and train"
             )
     return config
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,63 +16,61 @@ from torch import nn
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.heads import classifiers, fusion
-from clare.heads.base import Classifier, Fusion, Inputs, Role
+from clare.heads.base import INPUTS, Classifier, Fusion, Inputs, Role, TextTower
+from clare.heads.config import DetectorConfig, Scope
 from clare.heads.layers.standardization import Moments, Standardization
-from clare.heads.roles import CHANNEL_AXES, Specs, find_fields, input_shape, take
 from clare.plugins import find_part
 from clare.settings import build_settings
+from clare.typed_json import from_json, to_json
 
-if TYPE_CHECKING:
-    from clare.heads.text.tower import TextTower
-
-Scope = Literal["full", "as-published"]
-"""What learns: every part of the head, or the prompt learner alone (as CLaRE was trained)."""
+Specs = Mapping[str, tuple[int, ...]]
+"""Shapes of one row of the store's fields."""
 
 _METADATA = "clare_detector"
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
-    """Everything that decides a detector's shape and what it reads.
+class _Saved:
+    """What the header of a saved detector holds."""
 
-    Args:
-        fusion: name of a file in `clare.heads.fusion`.
-        classifier: name of a file in `clare.heads.classifiers`.
-        fusion_settings: those that differ from the defaults.
-        classifier_settings: those that differ from the defaults.
-        fields: the store's field by role, where it differs from `clare.heads.roles.DEFAULT_FIELDS`.
-        timestep: which of the stored LaRE steps, by its place.
-        draws: how many of the stored noise draws are averaged; all if None.
-        standardize: whether tokens and LaRE are standardised; the class token never is, because
-            it comes from a LayerNorm and its space is the prompts'.
+    config: DetectorConfig
+    specs: Specs
+
+
+def find_fusion(name: str) -> type[Fusion]:
+    """A fusion by its name, or by the path of its file.
+
+    Raises:
+        InputError: there is no such fusion.
     """
+    return find_part(fusion, name, Fusion)  # type: ignore[type-abstract]
 
-    fusion: str = "cross_attn"
-    classifier: str = "cocoop"
-    fusion_settings: Mapping[str, Any] = field(default_factory=dict)
-    classifier_settings: Mapping[str, Any] = field(default_factory=dict)
-    fields: Mapping[Role, str] = field(default_factory=dict)
-    timestep: int = 0
-    draws: int | None = None
-    standardize: bool = True
 
-    @property
-    def needs_text(self) -> bool:
-        """Whether the classifier takes a text tower.
+def find_classifier(name: str) -> type[Classifier]:
+    """A classifier by its name, or by the path of its file.
 
-        Raises:
-            InputError: there is no such classifier.
-        """
-        return find_part(classifiers, self.classifier, Classifier).needs_text  # type: ignore[type-abstract]
+    Raises:
+        InputError: there is no such classifier.
+    """
+    return find_part(classifiers, name, Classifier)  # type: ignore[type-abstract]
 
-    def to_json(self) -> dict[str, Any]:
-        """The configuration as plain JSON."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> DetectorConfig:
-        """The configuration that `to_json` wrote."""
-        return cls(**record)
+def needs_text(config: DetectorConfig) -> bool:
+    """Whether a detector's classifier takes a text tower.
+
+    Raises:
+        InputError: there is no such classifier.
+    """
+    return find_classifier(config.classifier).needs_text
+
+
+def fields_of(config: DetectorConfig) -> tuple[str, ...]:
+    """The stored fields that a detector's fusion reads.
+
+    Raises:
+        InputError: there is no such fusion, or a role is unknown.
+    """
+    return tuple(_fields_by_role(config).values())
 
 
 class Detector(nn.Module):
@@ -95,14 +93,18 @@ class Detector(nn.Module):
 
     def __init__(self, config: DetectorConfig, specs: Specs, text: TextTower | None = None) -> None:
         super().__init__()
-        fusion_class = find_part(fusion, config.fusion, Fusion)  # type: ignore[type-abstract]
-        decision_class = find_part(classifiers, config.classifier, Classifier)  # type: ignore[type-abstract]
+        fusion_class, decision_class = (
+            find_fusion(config.fusion),
+            find_classifier(config.classifier),
+        )
         self.config = config
-        self._field = find_fields(config.fusion, fusion_class.roles, config.fields, specs)
+        self._field = _fields_by_role(config)
+        for role, name in self._field.items():
+            _check_field(config.fusion, role, name, specs)
         self.fields = tuple(self._field.values())
         self.specs = {name: tuple(specs[name]) for name in self.fields}
         shapes = {
-            role: input_shape(role, self.specs[name], config.timestep, config.draws)
+            role: INPUTS[role].shape(self.specs[name], config.timestep, config.draws)
             for role, name in self._field.items()
         }
         settings = build_settings(config.fusion, fusion_class.Settings, config.fusion_settings)
@@ -113,9 +115,9 @@ class Detector(nn.Module):
         self.classifier: Classifier = decision_class(settings, self.fusion.width, text)
         self.standardizations = nn.ModuleDict(
             {
-                role: Standardization(shape[CHANNEL_AXES[role]], CHANNEL_AXES[role])
+                role: Standardization(shape[INPUTS[role].channel_axis], INPUTS[role].channel_axis)
                 for role, shape in shapes.items()
-                if config.standardize and role != "cls"
+                if config.standardize and INPUTS[role].standardized
             }
         )
 
@@ -193,54 +195,37 @@ class Detector(nn.Module):
         }
 
     def _stored(self, role: Role, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return take(role, batch[self._field[role]], self.config.timestep, self.config.draws)
+        stored = batch[self._field[role]]
+        return INPUTS[role].take(stored, self.config.timestep, self.config.draws)
 
     def _standardized(self) -> dict[Role, Standardization]:
         parts: Any = self.standardizations.items()
         return dict(parts)
 
 
-def save_detector(detector: Detector, path: Path, extra: Mapping[str, str] | None = None) -> None:
+def save_detector(detector: Detector, path: Path) -> None:
     """Write a detector, all but the text tower, durably and without pickles.
 
     Args:
         detector: on any device.
         path: a ``.safetensors`` file; replaced as a whole.
-        extra: further texts for the file's header.
 
     Raises:
         DiskSpaceError: the disk is full; the file that was there before is untouched.
     """
-    record = {"config": detector.config.to_json(), "specs": detector.specs}
-    metadata = {**(extra or {}), _METADATA: json.dumps(record)}
+    header = json.dumps(to_json(_Saved(detector.config, detector.specs)))
     # Clones, because safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().clone() for name, value in detector.state_dict().items()}
-    write_durably(path, safetensors.torch.save(tensors, metadata))
+    write_durably(path, safetensors.torch.save(tensors, {_METADATA: header}))
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The texts in the header of a saved detector, without its weights.
-
-    Raises:
-        InputError: the file is not a saved detector.
-    """
-    try:
-        with safetensors.safe_open(path, "pt") as opened:
-            metadata: dict[str, str] = opened.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} can't be read as a detector: {error}") from error
-    if _METADATA not in metadata:
-        raise InputError(f"{path} is not a detector of CLaRE; name a run's best.safetensors")
-    return metadata
-
-
-def read_config(path: Path) -> DetectorConfig:
+def read_detector_config(path: Path) -> DetectorConfig:
     """The configuration of a saved detector; says, for example, whether it needs a text tower.
 
     Raises:
         InputError: the file is not a saved detector.
     """
-    return DetectorConfig.from_json(json.loads(read_metadata(path)[_METADATA])["config"])
+    return _read_header(path).config
 
 
 def load_detector(path: Path, text: TextTower | None = None) -> Detector:
@@ -251,11 +236,14 @@ def load_detector(path: Path, text: TextTower | None = None) -> Detector:
         text: the text tower that it was trained with, if its classifier needs one.
 
     Raises:
-        InputError: the file is not a saved detector, or the text tower is of another size.
+        InputError: the file is not a saved detector, a part of it is not there any more, or the
+            text tower is of another size.
     """
-    record = json.loads(read_metadata(path)[_METADATA])
-    specs = {name: tuple(shape) for name, shape in record["specs"].items()}
-    detector = Detector(DetectorConfig.from_json(record["config"]), specs, text)
+    saved = _read_header(path)
+    try:
+        detector = Detector(saved.config, saved.specs, text)
+    except InputError as error:
+        raise InputError(f"{path} can't be loaded: {error.what}", *error.advice) from error
     try:
         detector.load_state_dict(safetensors.torch.load_file(path))
     except RuntimeError as error:
@@ -263,3 +251,35 @@ def load_detector(path: Path, text: TextTower | None = None) -> Detector:
             f"{path} does not fit the detector that it describes, or this text tower: {error}"
         ) from error
     return detector.eval()
+
+
+def _read_header(path: Path) -> _Saved:
+    try:
+        with safetensors.safe_open(path, "pt") as opened:
+            metadata: dict[str, str] = opened.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} can't be read as a detector: {error}") from error
+    if _METADATA not in metadata:
+        raise InputError(f"{path} is not a detector of CLaRE: a run's is best.safetensors")
+    return from_json(_Saved, json.loads(metadata[_METADATA]), path)
+
+
+def _fields_by_role(config: DetectorConfig) -> dict[Role, str]:
+    for role in config.fields:
+        if role not in INPUTS:
+            raise InputError(f"no role {role!r}: there are {', '.join(INPUTS)}")
+    roles = find_fusion(config.fusion).roles
+    return {role: config.fields.get(role, INPUTS[role].field) for role in roles}
+
+
+def _check_field(fusion: str, role: Role, name: str, specs: Specs) -> None:
+    if name not in specs:
+        raise InputError(
+            f"fusion {fusion} takes {name!r} as {role}, which the store lacks: it has "
+            f"{', '.join(sorted(specs))}"
+        )
+    if len(specs[name]) != INPUTS[role].axes:
+        raise InputError(
+            f"field {name!r} of shape {tuple(specs[name])} can't be {role}: that takes "
+            f"{INPUTS[role].axes} axes"
+        )

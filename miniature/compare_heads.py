@@ -109,10 +109,13 @@ def read_heads(sweeps: Sequence[Path]) -> Mapping[Head, dict[str, Figures]]:
         if kept != (shared := shared or kept):
             other = ", ".join(name for name in kept if kept[name] != shared[name])
             raise SystemExit(f"{file.parent} differs from the others in more: {other}")
-        query = config.fusion_settings.get("query", "all") if config.fusion == "cross_attn" else ""
+        detector = config.detector
+        query = (
+            detector.fusion_settings.get("query", "all") if detector.fusion == "cross_attn" else ""
+        )
         head = Head(
-            f"{config.fusion} {query}".strip(),
-            config.classifier,
+            f"{detector.fusion} {query}".strip(),
+            detector.classifier,
             config.scope,
             reading(record),
             config.shuffle_labels,
@@ -140,8 +143,8 @@ def reading(record: RunRecord) -> str:
     if "lare" not in record.extractors:
         return ""
     settings = record.extractors["lare"]["fingerprint"]["settings"]
-    step = settings["timesteps"][record.config.timestep]
-    draws = record.config.draws or settings["draws"]
+    step = settings["timesteps"][record.config.detector.timestep]
+    draws = record.config.detector.draws or settings["draws"]
     noise = "shared" if settings.get("noise") == "shared" else "own"
     return f"t = {step}, {draws} draw{'s' if draws > 1 else ''}, {noise} noise"
 

@@ -132,8 +132,8 @@ class LiveDetector:
             self.remarks.append(f"{CONTROL}: the run learned nothing, and its verdicts say nothing")
         if not list(self.run.detector.classifier.parameters()):
             self.remarks.append(
-                f"{config.classifier} compares similarities: its p(fake) puts images in order, and "
-                "is no probability"
+                f"{config.detector.classifier} compares similarities: its p(fake) puts images in "
+                "order, and is no probability"
             )
 
     def _remark_on_crops(self) -> None:

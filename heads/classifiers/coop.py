@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clare.heads.text.prompts import PromptClassifier, PromptLearner, PromptSettings
-from clare.heads.text.tower import TextTower
+from clare.heads.base import TextTower
+from clare.heads.classifiers._prompted import PromptClassifier
+from clare.heads.text.prompts import PromptLearner, PromptSettings
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from clare.errors import InputError
-from clare.heads.base import Classifier
+from clare.heads.base import Classifier, TextTower
 from clare.heads.layers.cosine import unit
-from clare.heads.text.tower import TextTower
 
 SCALE = 100.0
 """CLIP's own: cosines of its vectors differ by hundredths, and scores should spread."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from clare.heads.base import Classifier
+from clare.heads.base import Classifier, TextTower
 from clare.heads.layers.cosine import unit
-from clare.heads.text.tower import TextTower
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from clare.heads.base import Classifier, NoSettings
+from clare.heads.base import Classifier, NoSettings, TextTower
+from clare.heads.classifiers._prompted import require_text, text_projection
 from clare.heads.layers.cosine import cosines, unit
-from clare.heads.text.prompts import require_text, text_projection
-from clare.heads.text.tower import TextTower
 
 PROMPTS = (
     "a genuine photograph of a face",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clare.advice import Name, Notice
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig
 from clare.store.feature_store import FeatureStore
@@ -20,12 +21,12 @@ class Chosen:
     Args:
         keys: ``<extractor>-<digest>`` by extractor.
         specs: shape of one row by stored field, of these fingerprints.
-        notes: sentences for the user: what is not as it was published.
+        notes: what is not as it was published.
     """
 
     keys: Mapping[str, str]
     specs: Mapping[str, tuple[int, ...]]
-    notes: tuple[str, ...]
+    notes: tuple[Notice, ...]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -71,7 +72,7 @@ def choose_fingerprints(
             )
         wanted.setdefault(owners.pop(), set()).add(field)
     keys: dict[str, str] = {}
-    notes: list[str] = []
+    notes: list[Notice] = []
     for extractor, names in wanted.items():
         fitting = [
             key
@@ -85,10 +86,9 @@ def choose_fingerprints(
         as_published = [key for key in fitting if _has(known[key][0], published)]
         keys[extractor] = _only(extractor, as_published or fitting, known, config)
         if published and not as_published:
-            notes.append(
-                f"{extractor} was extracted otherwise than published, where it has "
-                + ", ".join(f"{name}={value}" for name, value in published.items())
-            )
+            as_it_was = ", ".join(f"{name}={value}" for name, value in published.items())
+            what = f"{extractor} was extracted otherwise than published, where it has {as_it_was}"
+            notes.append(Notice(what))
     specs = {
         name: spec.shape for key in (*known, *keys.values()) for name, spec in known[key][1].items()
     }
@@ -115,7 +115,7 @@ def _only(
     if len(fitting) > 1:
         differences = describe_differences([known[key][0] for key in fitting])
         raise InputError(
-            f"several {extractor} features fit, choose one with --features {extractor}=FINGERPRINT:"
-            f" {differences}"
+            f"several {extractor} features fit ({differences})",
+            Name("one of them", "features", f"{extractor}=FINGERPRINT"),
         )
     return fitting[0]

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from clare.heads.base import INPUTS
 from clare.heads.detector import Detector
-from clare.heads.roles import DEFAULT_FIELDS, take
 
 
 def lare_map(detector: Detector, features: Mapping[str, np.ndarray]) -> NDArray[np.float32] | None:
@@ -26,12 +26,12 @@ def lare_map(detector: Detector, features: Mapping[str, np.ndarray]) -> NDArray[
     Returns:
         None where the detector takes none.
     """
-    name = detector.config.fields.get("lare", DEFAULT_FIELDS["lare"])
+    name = detector.config.fields.get("lare", INPUTS["lare"].field)
     if name not in detector.fields:
         return None
     config = detector.config
     stored = torch.from_numpy(features[name])[None]
-    taken = take("lare", stored, config.timestep, config.draws)[0]
+    taken = INPUTS["lare"].take(stored, config.timestep, config.draws)[0]
     mean: NDArray[np.float32] = taken.mean(0).numpy()
     return mean
 

@@ -82,13 +82,14 @@ def sweep_commands(sweep: Sweep, findings: Sequence[Finding]) -> list[str]:
     return [*_extractions(findings), _line(*parts, "--out", folder), *tested]
 
 
-def _beside_leader(sweep: Sweep, leader: TrainConfig) -> list[Any]:
+def _beside_leader(sweep: Sweep, leading: TrainConfig) -> list[Any]:
     """Options for settings that other runs would not get from the leader's configuration."""
+    leader = leading.detector
     values: dict[str, Any] = {}
     tokens: dict[str, None] = {}
     runs = {(line.get("fusion"), line.get("classifier")): line["run"] for line in sweep.finished}
     for run in runs.values():
-        other = RunRecord.read(sweep.path / str(run)).config
+        other = RunRecord.read(sweep.path / str(run)).config.detector
         for part in ("fusion", "classifier"):
             name, settings = getattr(other, part), getattr(other, f"{part}_settings")
             if name != getattr(leader, part):
@@ -96,7 +97,7 @@ def _beside_leader(sweep: Sweep, leader: TrainConfig) -> list[Any]:
         if "tokens" in other.fields and "tokens" not in leader.fields:
             tokens[other.fields["tokens"]] = None
     if "protocol" in sweep.axes:
-        values |= _unlike_protocol(leader, set(sweep.axes))
+        values |= _unlike_protocol(leading, set(sweep.axes))
     sets = (f"{name}={json.dumps(value)}" for name, value in values.items())
     return [*_pairs("--tokens", tokens), *_pairs("--set", sets)]
 
@@ -108,8 +109,8 @@ def _unlike_protocol(config: TrainConfig, axes: Collection[str]) -> dict[str, An
     except InputError:
         return {}  # a file of one's own that is gone
     asked = {name for name in ("frames", "sampling") if name not in axes}
-    differing = {name for name in asked if getattr(config, name) != getattr(usual, name)}
-    return {f"train.{name}": getattr(config, name) for name in differing}
+    differing = {name for name in asked if config.settings[name] != usual.settings[name]}
+    return {f"train.{name}": config.settings[name] for name in differing}
 
 
 def _extractions(findings: Sequence[Finding]) -> list[str]:

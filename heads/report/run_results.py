@@ -65,7 +65,8 @@ class Finding:
     @property
     def detector(self) -> str:
         """Its parts."""
-        return f"{self.record.config.fusion} + {self.record.config.classifier}"
+        detector = self.record.config.detector
+        return f"{detector.fusion} + {detector.classifier}"
 
     @property
     def trained_on(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig, create_config
 from clare.heads.data.leakage import Seen
-from clare.heads.detector import Detector, DetectorConfig, load_detector, read_config
+from clare.heads.detector import Detector, load_detector, needs_text, read_detector_config
 from clare.heads.text.tower import TextTower
 from clare.store.feature_store import FeatureStore, open_store
 from clare.wording import listed
@@ -153,7 +153,7 @@ def open_run(
         raise InputError(f"there is no run at {folder}; `clare train-head` makes one")
     record = RunRecord.read(folder)
     threshold = float(read_validation(folder)["threshold"])
-    if text is None and read_config(folder / BEST).needs_text:
+    if text is None and needs_text(read_detector_config(folder / BEST)):
         source = store or open_own_store(folder, record)
         text = load_text_tower(source, record.fingerprints.get("clip", ""))
     return Run(
@@ -240,12 +240,6 @@ def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
             "name the store that holds it with --store."
         )
     return TextTower.load(opened.asset(key, TEXT_TOWER))
-
-
-def detector_config(config: TrainConfig) -> DetectorConfig:
-    """The part of a run's configuration that decides its detector."""
-    names = DetectorConfig.__dataclass_fields__
-    return DetectorConfig(**{name: getattr(config, name) for name in names})
 
 
 def is_number(found: Any) -> bool:

@@ -72,7 +72,7 @@ def expand(
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         config = create_config(point, start)
-        name = "_".join(_label(setting, getattr(config, setting)) for setting in axes) or "run"
+        name = "_".join(_label(setting, config.settings[setting]) for setting in axes) or "run"
         if name in found:
             raise InputError(f"two runs of the sweep are called {name}: list each value once")
         found[name] = refine(config)
@@ -186,8 +186,8 @@ def _differing(config: TrainConfig, others: Mapping[str, TrainConfig], axes: Axe
     shared = next(iter(others.values())).to_json()
     differing = [name for name in own if name not in hidden and own[name] != shared[name]]
     for name, part in zip(_OF_PARTS, ("fusion", "classifier", "fusion"), strict=True):
-        alike = [one for one in others.values() if getattr(one, part) == getattr(config, part)]
-        if alike and all(getattr(one, name) != getattr(config, name) for one in alike):
+        alike = [one for one in others.values() if one.settings[part] == config.settings[part]]
+        if alike and all(one.settings[name] != config.settings[name] for one in alike):
             differing.append(name)
     return differing[0] if differing else None
 

@@ -52,7 +52,7 @@ def result_line(
         InputError: the run's figures can't be read.
     """
     line: Result = {"run": folder.name}
-    line |= {name: plain_value(getattr(config, name)) for name in axes}
+    line |= {name: plain_value(config.settings[name]) for name in axes}
     line["failure"] = failure or ""
     if failure:
         return line

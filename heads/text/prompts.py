@@ -1,21 +1,18 @@
-"""Learned prompts for the classes "real" and "fake", and the classifiers that decide by them."""
+"""Learned prompts for the classes "real" and "fake"."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from clare.errors import InputError
-from clare.heads.base import Classifier
-from clare.heads.layers.cosine import cosines, unit
+from clare.heads.base import TextTower
+from clare.heads.layers.cosine import unit
 from clare.heads.text.prompt_tree import Slot, Symbol
-
-if TYPE_CHECKING:
-    from clare.heads.text.tower import TextTower
 
 CLASS_NAMES = ("real", "fake")
 """By label."""
@@ -97,47 +94,6 @@ class PromptLearner(nn.Module):
         if self.meta_net is None:
             return contexts
         return contexts + self.meta_net(unit(vectors))[:, None]
-
-
-class PromptClassifier(Classifier):
-    """Cosines of the image vector to the text vectors of two learned prompts.
-
-    ``logits = exp(logit_scale) * cos(v, W t)``. The tower that gives t is frozen; W is there only
-    where the image vector's width is not that of CLIP's own space.
-    """
-
-    needs_text = True
-    has_prompts = True
-    prompts: PromptLearner
-
-    def __init__(self, settings: Any, width: int, text: TextTower | None) -> None:
-        super().__init__(settings, width, text)
-        self.text = require_text(text)
-        self.text_proj = text_projection(self.text, width)
-
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """(B, D) to logits (B, 2)."""
-        texts = self.text.encode_prompts(self.prompts.tree, self.prompts(vectors))
-        return self.text.logit_scale * cosines(vectors, self.text_proj(texts))
-
-
-def require_text(text: TextTower | None) -> TextTower:
-    """The text tower.
-
-    Raises:
-        InputError: there is none.
-    """
-    if text is None:
-        raise InputError(
-            "this classifier needs the text tower of the store's CLIP: use a field of the clip "
-            "extractor, or choose a classifier without text, linear or knn"
-        )
-    return text
-
-
-def text_projection(text: TextTower, width: int) -> nn.Module:
-    """From text vectors to image vectors of another width; nothing where they agree."""
-    return nn.Identity() if width == text.embed_dim else nn.Linear(text.embed_dim, width)
 
 
 def _start(text: TextTower, settings: PromptSettings) -> torch.Tensor:

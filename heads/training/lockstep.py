@@ -16,10 +16,9 @@ from clare.heads.config import TrainConfig
 from clare.heads.data.samples import Samples
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import save_detector
-from clare.heads.training.learner import Learner
+from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.run_state import RunState
 from clare.heads.training.schedule import learning_rate
-from clare.heads.training.stacking import can_stack
 
 STREAM_PARAMETERS = 200_000_000
 """Parameters that learn side by side; with an optimiser's state they take 16 bytes each."""

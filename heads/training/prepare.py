@@ -15,21 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 import clare
+from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import CorruptStoreError, InputError, StoreError
-from clare.heads import fusion
-from clare.heads.base import Fusion
+from clare.heads.base import INPUTS
 from clare.heads.config import TrainConfig
 from clare.heads.data.fingerprints import Chosen, choose_fingerprints
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples, subsets_of
 from clare.heads.data.table import FeatureTable, pieces
-from clare.heads.detector import Detector
-from clare.heads.roles import DEFAULT_FIELDS
-from clare.heads.runs.record import CONFIG, RunRecord, detector_config, load_text_tower
+from clare.heads.detector import Detector, fields_of, needs_text
+from clare.heads.runs.record import CONFIG, RunRecord, load_text_tower
 from clare.heads.text.tower import TextTower
-from clare.heads.training.notices import notice
 from clare.heads.training.warm_start import Parent, open_parent
-from clare.plugins import find_part
+from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore, Row
 
 ORIGIN = "origin.json"
@@ -47,7 +45,7 @@ class Prepared:
         val: its validation samples, places in the table of the val split.
         record: for its folder.
         seen: by it, and by the runs that it begins from.
-        notes: sentences for the user.
+        notes: what the user may not expect.
     """
 
     config: TrainConfig
@@ -56,7 +54,7 @@ class Prepared:
     val: Samples
     record: RunRecord
     seen: Seen
-    notes: tuple[str, ...]
+    notes: tuple[Notice, ...]
 
 
 @dataclass(frozen=True)
@@ -65,16 +63,6 @@ class Tables:
 
     train: FeatureTable
     val: FeatureTable
-
-
-def fields_of(config: TrainConfig) -> tuple[str, ...]:
-    """The stored fields that a configuration's fusion reads.
-
-    Raises:
-        InputError: there is no such fusion.
-    """
-    roles = find_part(fusion, config.fusion, Fusion).roles  # type: ignore[type-abstract]
-    return tuple(config.fields.get(role, DEFAULT_FIELDS[role]) for role in roles)
 
 
 def open_tables(
@@ -90,8 +78,8 @@ def open_tables(
     for names in together:
         refuse_leaks(row for name in names for row in store.rows(name))
     subsets = sorted(set().union(*together))
-    fields = sorted({field for config in configs for field in fields_of(config)})
-    text = any(detector_config(config).needs_text for config in configs)
+    fields = sorted({field for config in configs for field in fields_of(config.detector)})
+    text = any(needs_text(config.detector) for config in configs)
     first, *others = [
         choose_fingerprints(store, config, subsets, fields, text=text)
         for config in {_choice(config): config for config in configs}.values()
@@ -132,10 +120,10 @@ def prepare(
         train, val, seen = samples[key]
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
-        if text is None and detector_config(config).needs_text:
+        if text is None and needs_text(config.detector):
             text = load_text_tower(store, chosen.keys["clip"]).to(device)
         detector = create_detector(config, chosen.specs, text)
-        notes, parent = [*chosen.notes, *notice(detector, config)], None
+        notes, parent = [*chosen.notes, *_notices(detector, config)], None
         if config.init_from is not None:
             # A run that was begun has its own record of its parent; new ones share the parent.
             known = folder if (folder / CONFIG).exists() else config.init_from
@@ -145,7 +133,7 @@ def prepare(
             parent.refuse_trained_on([tables.val.rows[place] for place in val.plain])
             seen = seen.join(parent.seen)
             taken = parent.give(detector)
-            notes += [taken] if parent.note else []
+            notes += [Notice(taken)] if parent.note else []
         record = _record(store, config, chosen, detector, tables.train.rows, train, val)
         record = replace(record, parent=None if parent is None else parent.record)
         made.append(Prepared(config, detector.to(device), train, val, record, seen, tuple(notes)))
@@ -157,7 +145,7 @@ def rows_key(config: TrainConfig) -> object:
     share = (config.fraction, config.data_seed) if config.fraction < 1 else None
     rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
     # A protocol refuses rows that the same subsets without its name may take.
-    return rows, share, fields_of(config), config.protocol
+    return rows, share, fields_of(config.detector), config.protocol
 
 
 def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples, Seen]:
@@ -166,7 +154,7 @@ def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples
     Raises:
         InputError: a class is missing, or an image has two labels.
     """
-    fields = fields_of(config)
+    fields = fields_of(config.detector)
     train = choose_samples(tables.train, config, fields, "train")
     val = choose_samples(tables.val, config, fields, "val")
     seen = Seen.of(
@@ -186,7 +174,7 @@ def create_detector(
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        return Detector(detector_config(config), specs, text)
+        return Detector(config.detector, specs, text)
 
 
 def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
@@ -213,7 +201,7 @@ def measure_channels(
     """
     measured: dict[object, Detector] = {}
     for run in runs:
-        detector, config = run.detector, run.config
+        detector, config = run.detector, run.config.detector
         if not detector.standardizations:
             continue
         key = (run.train.plain.tobytes(), detector.fields, config.timestep, config.draws)
@@ -224,6 +212,42 @@ def measure_channels(
         measured[key] = detector
         order = pieces(run.train.plain)
         detector.fit_statistics(table.batches(order, detector.fields))
+
+
+def _notices(detector: Detector, config: TrainConfig) -> list[Notice]:
+    """What a configuration does that its user may not expect.
+
+    Raises:
+        InputError: parts and losses contradict each other.
+    """
+    chosen = config.detector
+    fusion, classifier = part_name(chosen.fusion), part_name(chosen.classifier)
+    if config.slerp and not detector.classifier.normalizes:
+        raise InputError(
+            f"slerp trains on directions alone, and {classifier} would be tested on lengths too",
+            Set(f"{classifier}.normalize", True, effect="brings vectors to unit length"),
+            Name("another classifier", "classifier"),
+            LeaveOut("slerp"),
+        )
+    notes = [
+        Notice(f"{chosen.fields[role]} is read as {role}, in place of {INPUTS[role].field}")
+        for role in detector.fusion.roles
+        if chosen.fields.get(role, INPUTS[role].field) != INPUTS[role].field
+    ]
+    fitted = detector.classifier.is_fitted
+    learning = {} if fitted else detector.parameters_to_train(config.scope)
+    losses = [name for name in ("alignment", "uniformity") if getattr(config, name)]
+    if losses and not any(name.startswith("fusion.") for name in learning):
+        what = f"{' and '.join(losses)} change nothing here: vectors of {fusion} don't learn"
+        notes.append(Notice(what))
+    if fitted and config.init_from is None and any(True for _ in detector.fusion.parameters()):
+        notes.append(
+            Notice(
+                f"{classifier} learns nothing, and {fusion} keeps its random start",
+                Name("a run whose fusion was trained", "init_from"),
+            )
+        )
+    return notes
 
 
 def _choice(config: TrainConfig) -> str:
@@ -241,7 +265,7 @@ def _record(
 ) -> RunRecord:
     own = set(detector.fields)
     read = {name: key for name, key in chosen.keys.items() if own & set(store.extractor(key)[1])}
-    if detector.config.needs_text:
+    if needs_text(detector.config):
         read["clip"] = chosen.keys["clip"]
     return RunRecord(
         config=config,

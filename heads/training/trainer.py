@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from clare.advice import Notice
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.table import SCORED_TOGETHER, FieldPlan, load_fields, pieces, plan_memory
@@ -38,7 +39,7 @@ class Plan:
         parameters: that learn, of each run.
         together: how many runs take each step together, by group.
         resumed: epochs that are done already, all runs together.
-        notes: sentences for the user.
+        notes: what the user may not expect.
     """
 
     runs: int
@@ -47,7 +48,7 @@ class Plan:
     parameters: Sequence[int]
     together: Sequence[int]
     resumed: int
-    notes: Sequence[str]
+    notes: Sequence[Notice]
 
 
 class Observer:
@@ -168,7 +169,7 @@ def _begin(states: Sequence[RunState]) -> None:
         counts = run.record.rows
         folder.log(f"training on {counts['train']}, validation on {counts['val']}")
         for note in run.notes:
-            folder.log(note)
+            folder.log(str(note))
 
 
 def _train_stream(
@@ -241,6 +242,7 @@ class _Count:
 def _plan(
     states: Sequence[RunState], plans: Sequence[FieldPlan], streams: Sequence[Stream]
 ) -> Plan:
+    notes = {str(note): note for state in states for note in state.run.notes}
     return Plan(
         runs=len(states),
         rows=states[0].run.record.rows,
@@ -248,5 +250,5 @@ def _plan(
         parameters=[state.parameters for state in states],
         together=[len(group) for stream in streams for group in stream.groups],
         resumed=sum(state.progress.epoch for state in states),
-        notes=sorted({note for state in states for note in state.run.notes}),
+        notes=[notes[text] for text in sorted(notes)],
     )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import safetensors.torch
 import torch
 
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
+from clare.heads.config import DetectorConfig
 from clare.heads.detector import (
     Detector,
-    DetectorConfig,
     load_detector,
-    read_config,
-    read_metadata,
+    needs_text,
+    read_detector_config,
     save_detector,
 )
 from clare.heads.text.tower import TextTower
@@ -61,14 +59,13 @@ def test_every_pair_scores_and_comes_back_from_its_file(name, decision, text, tm
         logits = detector(batch)
         assert logits.shape == (6, 2)
         path = tmp_path / "best.safetensors"
-        save_detector(detector, path, {"note": "hello"})
+        save_detector(detector, path)
         again = load_detector(path, text)
         assert torch.equal(again(batch), logits)
         assert torch.equal(again.margins(batch), logits[:, 1].double() - logits[:, 0].double())
         torch.testing.assert_close(again({n: v[:1] for n, v in batch.items()}), logits[:1])
     assert not again.training
-    assert read_metadata(path)["note"] == "hello"
-    assert read_config(path) == detector.config
+    assert read_detector_config(path) == detector.config
     of_the_tower = tuple(name for name, _ in text.named_buffers())
     assert not any(name.endswith(of_the_tower) for name in safetensors.torch.load_file(path))
 
@@ -210,19 +207,9 @@ def test_what_does_not_fit_is_refused_in_one_sentence(config, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_config_survives_json():
-    config = DetectorConfig(
-        "cross_attn",
-        "linear",
-        fusion_settings={"query": "mean", "heads": 2},
-        fields={"cls": "clip_cls_pre"},
-        timestep=1,
-        draws=2,
-        standardize=False,
-    )
-    assert DetectorConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert DetectorConfig("cls", "cocoop").needs_text
-    assert not config.needs_text
+def test_a_classifier_says_whether_it_needs_text():
+    assert needs_text(DetectorConfig("cls", "cocoop"))
+    assert not needs_text(DetectorConfig("cls", "linear"))
 
 
 def test_other_files_are_refused(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import StoreError
-from clare.heads.config import TrainConfig
+from clare.heads.config import DetectorConfig
 from clare.heads.metrics.measure import measure
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.report.blocks import Block, Cell, Gallery, Picture, Section, Table, Text, row
@@ -70,7 +70,7 @@ def lare_maps(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
 
 
 def _read(source: Source, names: Sequence[str], finding: Finding) -> list[_Group]:
-    config = finding.record.config
+    config = finding.record.config.detector
     digest = finding.record.digests.get("lare")
     groups = []
     for name in names:
@@ -92,7 +92,7 @@ def _read(source: Source, names: Sequence[str], finding: Finding) -> list[_Group
     return sorted(groups, key=lambda group: group.label)
 
 
-def _reduce(values: NDArray[np.float16], config: TrainConfig) -> NDArray[np.float32]:
+def _reduce(values: NDArray[np.float16], config: DetectorConfig) -> NDArray[np.float32]:
     """(n, T, N, 4, h, w) as a run reads it, its channels averaged: (n, h, w)."""
     step = min(config.timestep, values.shape[1] - 1)
     chosen = values[:, step, : config.draws].astype(np.float32)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clare.errors import InputError, StoreError
-from clare.heads.config import TrainConfig
+from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data import table as features
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import choose_samples
@@ -19,7 +19,7 @@ from clare.heads.training.prepare import open_tables
 from clare.heads.training.trainer import train_run
 
 CPU = torch.device("cpu")
-CLS = TrainConfig(fusion="cls", classifier="linear")
+CLS = TrainConfig(DetectorConfig("cls", "linear"))
 
 
 def choose(store, config=CLS, fields=("clip_cls",), split="train"):
@@ -123,7 +123,7 @@ def test_rows_are_those_complete_in_what_the_fusion_reads(tmp_path, build_store,
     rows = rows_of["plain"]("gan", 1, 16) + rows_of["plain"]("pool", 0, 16)
     rows = [replace(row, columns={**row.columns, "subset": "both"}) for row in rows]
     store = build_store(tmp_path / "s.zarr", {"both": rows}, failed=("gan-0", "pool-1"))
-    tables, _ = open_tables(store, [TrainConfig(fusion="concat", classifier="linear")], CPU)
+    tables, _ = open_tables(store, [TrainConfig(DetectorConfig("concat", "linear"))], CPU)
     every = choose_samples(tables.train, CLS, ("clip_cls",), "train")
     joint = choose_samples(tables.train, CLS, ("clip_cls", "lare"), "train")
     assert names(tables.train, every) - names(tables.train, joint) == {"gan-0", "pool-1"}
@@ -191,7 +191,7 @@ def test_what_was_seen_is_found_again_in_other_rows(rows_of):
 
 def test_features_lie_where_they_fit_and_are_the_same_everywhere(store, monkeypatch):
     fields = ("clip_cls", "clip_tokens")
-    tables, _ = open_tables(store, [CLS, TrainConfig(fusion="concat", classifier="linear")], CPU)
+    tables, _ = open_tables(store, [CLS, TrainConfig(DetectorConfig("concat", "linear"))], CPU)
     table = tables.train
     order = [np.array([5, 0, 70]), np.array([3])]
     streamed = list(table.batches(order, fields))

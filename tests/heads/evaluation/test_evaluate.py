@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from clare.errors import InputError, StoreError
-from clare.heads.config import TrainConfig
+from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.leakage import Seen
-from clare.heads.detector import Detector, DetectorConfig, save_detector
+from clare.heads.detector import Detector, save_detector
 from clare.heads.evaluation.compare import compare_predictions, read_aside, read_scores
 from clare.heads.evaluation.evaluate import CONTROL, evaluate, write_matrix
 from clare.heads.evaluation.published import published
@@ -109,7 +109,7 @@ def make_run(path, store, *, noise=0.0, trained=("swap",), reals=(), seen=None):
     record = RunRecord(
         extractors={},
         face_crops=(),
-        config=TrainConfig(fusion="cls", classifier="linear", reals=reals),
+        config=TrainConfig(DetectorConfig("cls", "linear"), reals=reals),
         store=str(store.path),
         subsets=(*trained, *reals),
         fingerprints={"clip": CLIP.key},

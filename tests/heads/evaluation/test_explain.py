@@ -5,7 +5,8 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from clare.heads.detector import Detector, DetectorConfig
+from clare.heads.config import DetectorConfig
+from clare.heads.detector import Detector
 from clare.heads.evaluation.explain import lare_map, plot_explanation
 
 STORED = (3, 4, 4, 8, 8)

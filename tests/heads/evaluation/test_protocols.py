@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig, create_config
+from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.data.frames import choose_frames
 from clare.heads.data.leakage import Seen
-from clare.heads.detector import Detector, DetectorConfig, save_detector
+from clare.heads.detector import Detector, save_detector
 from clare.heads.evaluation.df40 import (
     METHODS,
     PUBLISHED,

@@ -9,9 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from clare.advice import Name
 from clare.cli.views.figures import print_validation
 from clare.errors import InputError, StoreError
-from clare.heads.config import TrainConfig, assign_settings, create_config, read_config, read_preset
+from clare.heads.config import (
+    DetectorConfig,
+    TrainConfig,
+    assign_settings,
+    create_config,
+    read_config,
+    read_preset,
+)
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.report.run_results import read_findings
@@ -20,7 +28,7 @@ from clare.heads.sweeps.table import result_line
 from clare.heads.training.trainer import train_run
 from clare.store.spec import Fingerprint
 
-COOP = TrainConfig(fusion="concat", classifier="coop", epochs=1, train=("gan",), reals=("pool",))
+COOP = TrainConfig(DetectorConfig("concat", "coop"), epochs=1, train=("gan",), reals=("pool",))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +59,7 @@ def test_an_opened_run_scores_as_it_did(run, store):
 
 
 def test_a_pool_of_reals_is_not_what_a_run_was_trained_on(store, tmp_path):
-    linear = TrainConfig(fusion="cls", classifier="linear", epochs=1)
+    linear = TrainConfig(DetectorConfig("cls", "linear"), epochs=1)
     for name, config in {
         "all": linear,
         "named": replace(linear, train=("gan",), reals=("pool",)),
@@ -78,9 +86,13 @@ def test_the_configuration_of_a_run_comes_back(run, tmp_path):
     assert read_config(run / "config.json") == COOP
     (tmp_path / "mine.yaml").write_text("fusion: esa\nlr: 1e-4\nclassifier_settings: {n_ctx: 4}\n")
     mine = read_config(tmp_path / "mine.yaml")
-    assert (mine.fusion, mine.lr, mine.classifier_settings) == ("esa", 1e-4, {"n_ctx": 4})
+    assert (mine.detector.fusion, mine.lr, mine.detector.classifier_settings) == (
+        "esa",
+        1e-4,
+        {"n_ctx": 4},
+    )
     for text, message in (
-        ("[1, 2]", "no configuration"),
+        ("[1, 2]", "a table"),
         ("lr: [", "can't be read as a configuration"),
         ("speed: 3", r"mine.yaml: .*no setting 'speed'"),
     ):
@@ -95,9 +107,10 @@ def test_settings_go_to_the_part_that_is_named():
     config = create_config({"fusion": "esa", "classifier": "coop"})
     given: dict[str, Any] = {"esa": {"heads": 2}, "classifier": {"n_ctx": 4}, "train": {"lr": 0.5}}
     found = assign_settings(config, given)
-    assert found.fusion_settings == {"heads": 2} and found.classifier_settings == {"n_ctx": 4}
+    assert found.detector.fusion_settings == {"heads": 2}
+    assert found.detector.classifier_settings == {"n_ctx": 4}
     assert found.lr == 0.5
-    with pytest.raises(InputError, match=r"--set cocoop\.… names no part"):
+    with pytest.raises(InputError, match="cocoop names no part"):
         assign_settings(config, {"cocoop": {"n_ctx": 4}})
     assert assign_settings(config, {"cocoop": {"n_ctx": 4}}, known=["cocoop"]) == config
 
@@ -192,9 +205,11 @@ def test_a_choice_of_fingerprints_is_asked_for(tmp_path, build_store, rows_of, s
         }
         feature.write_shard(0, values, {}, {})
         feature.release(0)
-    config = TrainConfig(fusion="cls", classifier="linear", epochs=1)
-    with pytest.raises(InputError, match=r"several clip features fit.*--features clip="):
+    config = TrainConfig(DetectorConfig("cls", "linear"), epochs=1)
+    with pytest.raises(InputError, match="several clip features fit") as error:
         train_run(config, both.path, tmp_path / "a")
+    (choice,) = error.value.advice
+    assert isinstance(choice, Name) and choice.name == "features"
     train_run(replace(config, features={"clip": other.digest[:6]}), both.path, tmp_path / "b")
     assert open_run(tmp_path / "b").record.fingerprints == {"clip": other.key}
     published = replace(config, extracted={"clip": {"mean_std": "half"}})

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clare.errors import InputError
-from clare.heads.config import Machine, TrainConfig
+from clare.heads.config import DetectorConfig, Machine, TrainConfig, create_config
 from clare.heads.sweeps.sweep import expand, parse_values, run_sweep
 from clare.heads.sweeps.table import leaderboard
 from clare.heads.training.trainer import Observer
 
-BASE = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=2, batch=32)
+BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=2, batch=32)
 AXES = {"fusion": ["cls", "lare"], "fraction": ["0.5", "1"], "seed": ["0", "1"]}
 
 
@@ -40,7 +40,9 @@ def test_ranges_are_spelt_out():
 def test_the_product_has_a_name_for_every_run():
     configs = expand(BASE, AXES)
     assert len(configs) == 8
-    assert configs["lare_fraction-0.5_seed-1"] == replace(BASE, fusion="lare", fraction=0.5, seed=1)
+    assert configs["lare_fraction-0.5_seed-1"] == create_config(
+        {"fusion": "lare", "fraction": 0.5, "seed": 1}, BASE
+    )
     with pytest.raises(InputError, match="two runs of the sweep are called cls"):
         expand(BASE, {"fusion": ["cls", "cls"]})
     with pytest.raises(InputError, match="no setting 'speed'"):

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig
+from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.sweeps.sweep import expand, run_sweep
 from clare.heads.training.trainer import Observer
 
 BASE = TrainConfig(
-    fusion="cls", classifier="linear", lr=0.02, epochs=1, batch=32, train=("gan",), reals=("pool",)
+    DetectorConfig("cls", "linear"), lr=0.02, epochs=1, batch=32, train=("gan",), reals=("pool",)
 )
 
 
@@ -86,7 +86,7 @@ def test_test_figures_of_some_seeds_alone_have_no_mean(store, tmp_path):
         (replace(BASE, epochs=2), {"seed": ["1"]}, "seed-0 is a run of another .* another epochs"),
         (BASE, {"lr": ["0.02"], "seed": ["1"]}, r"sweep over seed, this one is over lr, seed"),
         (
-            replace(BASE, classifier_settings={"normalize": True}),
+            create_config({"classifier_settings": {"normalize": True}}, BASE),
             {"seed": ["1"]},
             "another classifier_settings",
         ),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from clare.heads.config import TrainConfig
+from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.batch_cache import Readings
 from clare.heads.evaluation.evaluate import evaluate
@@ -14,7 +14,7 @@ from clare.heads.metrics.by_subset import METRICS
 from clare.heads.sweeps.sweep import expand, run_sweep
 from clare.heads.sweeps.tests import SweepTests
 
-BASE = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=1, batch=32)
+BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=1, batch=32)
 AXES = {"seed": ["0", "1", "2"]}
 
 

@@ -8,16 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig, create_config, read_preset
+from clare.heads.config import DetectorConfig, TrainConfig, create_config, read_preset
 from clare.heads.detector import Detector
-from clare.heads.runs.record import detector_config
-from clare.heads.training.learner import Learner
+from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.optimizers import Optimizer, clip_rows
 from clare.heads.training.schedule import exhausted, learning_rate
-from clare.heads.training.stacking import can_stack
 
 SPECS = {"clip_cls": (8,)}
-LINEAR = TrainConfig(fusion="cls", classifier="linear")
+LINEAR = TrainConfig(DetectorConfig("cls", "linear"))
 
 
 def column(values):
@@ -91,14 +89,20 @@ def test_patience_counts_epochs_since_the_best(figures, patience):
 
 def make(config: TrainConfig) -> Detector:
     torch.manual_seed(config.seed)
-    return Detector(detector_config(config), SPECS, None)
+    return Detector(config.detector, SPECS, None)
 
 
 def test_a_stacked_run_is_the_run_alone():
     """Rates, decay and seeds differ; a run leaves on the way."""
     torch.manual_seed(1)
-    base = replace(
-        LINEAR, classifier_settings={"normalize": True}, alignment=0.1, uniformity=0.5, slerp=True
+    base = create_config(
+        {
+            "classifier_settings": {"normalize": True},
+            "alignment": 0.1,
+            "uniformity": 0.5,
+            "slerp": True,
+        },
+        LINEAR,
     )
     configs = [
         replace(base, seed=n, lr=0.1 / (n + 1), weight_decay=0.1 * n, momentum=0.5 + 0.1 * n)
@@ -126,8 +130,8 @@ def test_a_stacked_run_is_the_run_alone():
 def test_dropout_and_half_precision_keep_a_run_to_itself():
     specs = {"clip_cls": (8,), "clip_tokens": (4, 8), "lare": (1, 1, 4, 2, 2)}
     for settings, stacks in (({"dropout": 0.1}, False), ({"dropout": 0.0}, True)):
-        config = replace(LINEAR, fusion="esa", fusion_settings=settings)
-        detector = Detector(detector_config(config), specs, None)
+        config = create_config({"fusion": "esa", "fusion_settings": settings}, LINEAR)
+        detector = Detector(config.detector, specs, None)
         assert can_stack(detector, config) is stacks
         assert not can_stack(detector, replace(config, precision="bfloat16"))
 
@@ -166,6 +170,8 @@ def test_values_that_can_not_be_are_refused(values, message):
 
 def test_another_part_leaves_the_settings_of_the_old_one_behind():
     published = read_preset("clare-published")
-    assert create_config({"fusion": "esa"}, published).fusion_settings == {}
-    assert create_config({"fusion": "cross_attn"}, published).fusion_settings == {"query": "mean"}
+    assert create_config({"fusion": "esa"}, published).detector.fusion_settings == {}
+    assert create_config({"fusion": "cross_attn"}, published).detector.fusion_settings == {
+        "query": "mean"
+    }
     assert create_config({"lr": "1e-5"}, published).lr == 1e-5

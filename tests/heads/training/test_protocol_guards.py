@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from clare.errors import InputError
-from clare.heads.config import TrainConfig, create_config
+from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.data.frames import choose_frames
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import RunRecord
 from clare.heads.training.trainer import train_run
 from clare.protocol import read_protocol
 
-LINEAR = TrainConfig(fusion="cls", classifier="linear", epochs=1, batch=32, lr=0.02)
+LINEAR = TrainConfig(DetectorConfig("cls", "linear"), epochs=1, batch=32, lr=0.02)
 FAKES = ("gan", "vq", "late")
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from clare.errors import InputError, StoreError
-from clare.heads.config import Machine, TrainConfig
+from clare.heads.config import DetectorConfig, Machine, TrainConfig
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.lock import hold_runs
 from clare.heads.training.trainer import Observer, train_run
 
-LINEAR = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=3, batch=32)
+LINEAR = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=3, batch=32)
 
 HOLD = """
 import sys

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file
 
 from clare.errors import InputError
-from clare.heads.config import Machine, TrainConfig
+from clare.heads.config import DetectorConfig, Machine, TrainConfig, create_config
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import open_run
 from clare.heads.sweeps.sweep import expand, run_sweep
 from clare.heads.training.trainer import Observer, train_run
 
-LINEAR = TrainConfig(fusion="cls", classifier="linear", lr=0.02, epochs=2, batch=32)
-ESA = replace(LINEAR, fusion="esa", classifier="coop", lr=1e-3)
+LINEAR = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=2, batch=32)
+ESA = create_config({"fusion": "esa", "classifier": "coop", "lr": 1e-3}, LINEAR)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_sweep_remembers_its_parents(stores, tmp_path):
 
 
 def test_it_says_how_much_it_takes_over(store, tmp_path):
-    train_run(replace(LINEAR, classifier="coop"), store.path, tmp_path / "prompts")
+    train_run(create_config({"classifier": "coop"}, LINEAR), store.path, tmp_path / "prompts")
     notes = []
 
     class Look(Observer):
@@ -99,8 +99,8 @@ def test_it_says_how_much_it_takes_over(store, tmp_path):
     taken = sum(v.numel() for n, v in learnt.items() if n in prompts)
     total = sum(value.numel() for value in learnt.values())
     (note,) = notes
-    assert f"{taken:,} of {total:,} parameters" in note and "start at random" in note
-    assert note in (tmp_path / "fused" / "run.log").read_text()
+    assert f"{taken:,} of {total:,} parameters" in note.what and "start at random" in note.what
+    assert note.what in (tmp_path / "fused" / "run.log").read_text()
 
 
 def test_a_detector_alone_is_no_finished_run(store, tmp_path):
