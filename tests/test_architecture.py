@@ -41,6 +41,7 @@ OUTSIDE = {
     "clare": {"data_manifests"},
     "clare.models": {"clare"},
     "clare.inference": {*SHARED, "pipeline", "heads"},
+    "clare.testing": {*SHARED, "pipeline", "heads"},
     "data_manifests": set(),
     "store": {"clare"},
     "pipeline": set(SHARED),
@@ -73,7 +74,7 @@ def modules() -> dict[str, Path]:
 
 def room_of(module: str) -> str:
     rooms = [room for floors in FLOORS.values() for floor in floors for room in floor]
-    known = [*rooms, "clare.models", "clare.inference", *FOLDERS]
+    known = [*rooms, *OUTSIDE]
     fitting = [room for room in known if f"{module}.".startswith(f"{room}.")]
     return max(fitting, key=len)
 

@@ -60,7 +60,7 @@ def install(tmp_path, monkeypatch):
 
 
 def find(name):
-    return find_part(fusion, str(name), Fusion)  # type: ignore[type-abstract]
+    return find_part(fusion, str(name), Fusion)
 
 
 @pytest.mark.parametrize("package", [fusion, classifiers, extractors])

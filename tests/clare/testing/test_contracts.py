@@ -1,0 +1,152 @@
+"""Our own parts keep the contracts that others' parts are asked to keep; broken ones don't."""
+
+import pytest
+
+from clare.heads import classifiers, fusion
+from clare.pipeline.extractors import list_extractors
+from clare.pipeline.models.tiny import tiny_overrides
+from clare.plugins import list_parts
+from clare.testing import ClassifierContract, ExtractorContract, FusionContract
+
+
+class TestCls(FusionContract):
+    part = "cls"
+
+
+class TestConcat(FusionContract):
+    part = "concat"
+
+
+class TestCrossAttn(FusionContract):
+    part = "cross_attn"
+
+
+class TestCrossAttnByItsMean(FusionContract):
+    part, settings = "cross_attn", {"query": "mean"}
+
+
+class TestEsa(FusionContract):
+    part = "esa"
+
+
+class TestLare(FusionContract):
+    part = "lare"
+
+
+class TestCoCoOp(ClassifierContract):
+    part = "cocoop"
+
+
+class TestCoOp(ClassifierContract):
+    part = "coop"
+
+
+class TestKnn(ClassifierContract):
+    part = "knn"
+
+
+class TestLinear(ClassifierContract):
+    part = "linear"
+
+
+class TestNormalizedLinear(ClassifierContract):
+    part, settings = "linear", {"normalize": True}
+
+
+class TestTextSimilarity(ClassifierContract):
+    part = "text_similarity"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return tiny_overrides(tmp_path_factory.mktemp("tiny"))
+
+
+class Tiny(ExtractorContract):
+    @pytest.fixture(autouse=True)
+    def _tiny(self, tiny):
+        self.settings = tiny.get(self.part, {})
+
+
+class TestClip(Tiny):
+    part = "clip"
+
+
+class TestLareMaps(Tiny):
+    part = "lare"
+
+
+class TestMask(Tiny):
+    part = "mask"
+
+
+class TestPixels(Tiny):
+    part = "pixels"
+
+
+def test_every_part_is_here():
+    here = [cls for cls in globals().values() if isinstance(cls, type) and hasattr(cls, "part")]
+    for contract, names in (
+        (FusionContract, list_parts(fusion)),
+        (ClassifierContract, list_parts(classifiers)),
+        (ExtractorContract, list_extractors()),
+    ):
+        assert {cls.part for cls in here if issubclass(cls, contract)} == set(names)
+
+
+FILM = """
+from clare.heads.base import Fusion
+import torch
+
+
+class Film(Fusion):
+    \"\"\"The class token, scaled.\"\"\"
+
+    roles = ("cls",)
+
+    def __init__(self, settings, shapes):
+        super().__init__(settings, shapes)
+        (self.width,) = self.shapes["cls"]
+        self.scale = torch.nn.Parameter(torch.randn(self.width))
+
+    def forward(self, inputs):
+        return {vectors}
+"""
+
+
+def keep(tmp_path, vectors):
+    """What of the contract a fusion that gives these vectors keeps."""
+    (tmp_path / "film.py").write_text(FILM.format(vectors=vectors), "utf-8")
+
+    class Film(FusionContract):
+        part = str(tmp_path / "film.py")
+
+    def holds(name):
+        try:
+            getattr(Film(), name)()
+        except (AssertionError, RuntimeError):
+            return False
+        return True
+
+    plain = [name for name in dir(Film) if name.startswith("test_") and "saved" not in name]
+    return {name for name in plain if holds(name)}, set(plain)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "broken"),
+    [
+        ("inputs['cls'] * self.scale", None),
+        ("(inputs['cls'] - inputs['cls'].mean(0)) * self.scale", "depends_on_no_other"),
+        ("inputs['cls'] * self.scale.detach()", "gets_a_gradient"),
+        ("inputs['cls'].mul_(2) * self.scale", "left_as_they_are"),
+        ("inputs['cls'][:, 1:] * self.scale[1:]", "have_the_width"),
+        ("inputs['cls'] * (self.scale if self.scale.sum() > 0 else 1)", "step_together"),
+    ],
+    ids=["sound", "batch norm", "no gradient", "in place", "width", "branch"],
+)
+def test_a_fusion_that_breaks_the_contract_is_told_so(tmp_path, vectors, broken):
+    kept, every = keep(tmp_path, vectors)
+    if broken is None:
+        assert kept == every
+    else:
+        assert any(broken in name for name in every - kept)
