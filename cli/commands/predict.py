@@ -50,7 +50,7 @@ def predict(
     from clare.cli.options import prepare_file, prepare_folder
     from clare.cli.views.console import messages, progress_bar
     from clare.inference.predictor import LiveDetector
-    from clare.pipeline.extraction.direct import list_images
+    from clare.pipeline.manifests.scan import list_images
 
     paths = list_images(images)
     # Before the models run, which may take hours.

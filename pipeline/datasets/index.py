@@ -45,7 +45,7 @@ class SideFiles:
         self._files: dict[str, dict[str, str]] = {}
         for folder in folders:
             if folder.side:
-                self._files[folder.path] = {_stem(name): name for name in folder.images}
+                self._files[folder.path] = {_stem(name): name for name in folder.side}
 
     def beside(self, folder: str) -> Mapping[str, tuple[str, Mapping[str, str]]]:
         """Where masks and landmarks of a folder of frames are: (folder, file by stem) by kind.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clare.errors import ImageError, InputError
+from clare.errors import ImageError
 from clare.models.runtime import Runtime
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError
 from clare.pipeline.extraction.loading import Inputs
@@ -21,8 +21,6 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import read_content
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.folders import IMAGE_SUFFIXES, ignored_folder
-from clare.wording import natural_key
 
 SHOWN_SIDE = 256
 """Side of the picture that is kept for looking at, in pixels."""
@@ -43,41 +41,6 @@ class LiveImage:
     failure: str = ""
     features: dict[str, np.ndarray] = field(default_factory=dict)
     picture: np.ndarray | None = None
-
-
-def list_images(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, and the images below folders in natural order.
-
-    Below a folder, what is hidden or lies in a folder such as ``masks`` is left out, as it is from
-    a manifest.
-
-    Raises:
-        InputError: a path is not there, or a folder can't be listed or holds no image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            images = sorted(_images_below(path), key=lambda p: natural_key(str(p)))
-            if not images:
-                raise InputError(f"there is no image below {path}")
-            found += images
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise InputError(f"there is no file or folder {path}")
-    return found
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    for current, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if ignored_folder(name) is None]
-        for path in (Path(current, name) for name in files if not name.startswith(".")):
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                yield path
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename} can't be listed: {error.strerror}") from error
 
 
 def extract_images(

@@ -11,17 +11,10 @@ from pathlib import Path
 from clare.errors import InputError, ManifestError
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.manifests.scan import LEAVES, LINKED_FOLDER, NO_IMAGE, list_tree, suffix_of
 from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.manifests.validation import SPLITS, check_name, validate
 from clare.wording import name_rows, natural_key
-
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")
-) | {".tif", ".tiff", ".gif"}
-IGNORED_SUFFIXES = frozenset(
-    (".npy", ".npz", ".pt", ".pth", ".pkl", ".mp4", ".avi", ".mov", ".mkv", ".webm")
-)
-IGNORED_FOLDERS = frozenset(("landmarks", "masks", "__macosx"))
 
 
 @dataclass(frozen=True)
@@ -156,80 +149,48 @@ def _refuse_nested(subset: str, folders: Sequence[Path]) -> None:
 
 
 class _Search:
-    """Walks folders, and counts what it leaves out."""
+    """Lists folders, and counts what it leaves out."""
 
     def __init__(self, subset: str, root: Path) -> None:
         self.ignored: Counter[str] = Counter()
         self.unmatched: Counter[str] = Counter()
         self._subset = subset
-        self._root = os.path.join(root, "")  # noqa: PTH118 - with its closing slash
-        self._labels: dict[tuple[int, int], tuple[int, str]] = {}
+        self._root = root
+        self._labels: dict[tuple[int, int], tuple[int, Path]] = {}
 
     def images_below(self, folder: Path, label: int) -> list[str]:
         """Paths of the images below a folder, relative to the root."""
         images: list[str] = []
-        waiting: list[tuple[str, str | None]] = [(str(folder), None)]
-        while waiting:
-            current, kind = waiting.pop()
-            try:
-                with os.scandir(current) as entries:
-                    found = list(entries)
-            except OSError as error:
-                raise InputError(f"{current} can't be listed: {error.strerror}") from error
-            for entry in found:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, kind or ignored_folder(entry.name)))
-                elif kind is not None:
-                    self.ignored[kind] += 1
-                elif self._is_image(entry, label):
-                    images.append(entry.path.removeprefix(self._root))
+        for found in list_tree(folder, within=self._root):
+            place = folder / found.path
+            self.ignored.update(found.ignored)
+            for name, fault in found.unmatched:
+                self._count(place / name, fault)
+            images += [
+                (place / name).relative_to(self._root).as_posix()
+                for name in found.images
+                if self._is_new(place / name, label)
+            ]
         return images
 
-    def _is_image(self, entry: os.DirEntry[str], label: int) -> bool:
-        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - 100,000 calls a run
-        if entry.name.startswith("."):
-            self.ignored["hidden"] += 1
-        elif suffix in IGNORED_SUFFIXES:
-            self.ignored[suffix] += 1
-        elif suffix not in IMAGE_SUFFIXES and not entry.is_dir():
-            self.unmatched[suffix or "without a suffix"] += 1
-        elif entry.is_symlink() and not self._stays(entry):
-            raise ManifestError(
-                f"{self._subset}: {entry.path} is a link that leaves {self._root}: "
-                "copy what it leads to, or name the folder that it is in"
-            )
-        elif entry.is_dir():
+    def _count(self, path: Path, fault: str) -> None:
+        if fault == LINKED_FOLDER:
             self.ignored["linked folders"] += 1
+        elif fault == NO_IMAGE:
+            self.unmatched[suffix_of(path.name) or "without a suffix"] += 1
         else:
-            return self._is_new(entry, label)
-        return False
+            copy = ("copy what it leads to", "name the folder that it leads to")
+            advice = copy if fault == LEAVES else ("rename the file",)
+            raise ManifestError(f"{self._subset}: {str(path)!r} is {fault}", *advice)
 
-    def _stays(self, entry: os.DirEntry[str]) -> bool:
-        return os.path.realpath(entry.path).startswith(self._root)
-
-    def _is_new(self, entry: os.DirEntry[str], label: int) -> bool:
+    def _is_new(self, path: Path, label: int) -> bool:
         try:
-            entry.path.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ManifestError(
-                f"{self._subset}: the name of {entry.path!r} is not UTF-8: rename the file"
-            ) from error
-        try:
-            found = entry.stat()
+            found = path.stat()
         except OSError:
             return True  # a broken link stays, as missing
-        other, path = self._labels.setdefault((found.st_dev, found.st_ino), (label, entry.path))
+        other, first = self._labels.setdefault((found.st_dev, found.st_ino), (label, path))
         if other != label:
-            raise ManifestError(
-                f"{self._subset}: {entry.path} and {path} are one file with two labels"
-            )
-        if path != entry.path:
+            raise ManifestError(f"{self._subset}: {path} and {first} are one file with two labels")
+        if first != path:
             self.ignored["second links to a listed file"] += 1
-        return path == entry.path
-
-
-def ignored_folder(name: str) -> str | None:
-    """Why the files below a folder of this name are no images of the data; None if they may be."""
-    if name.lower() in IGNORED_FOLDERS:
-        return f"in {name.lower()}/"
-    return "hidden" if name.startswith(".") else None
+        return first == path

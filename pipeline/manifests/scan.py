@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clare.advice import Name
 from clare.errors import InputError
-from clare.pipeline.manifests.folders import IGNORED_FOLDERS, IGNORED_SUFFIXES, IMAGE_SUFFIXES
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.validation import path_fault
+from clare.wording import natural_key
 
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")
+) | {".tif", ".tiff", ".gif"}
+IGNORED_SUFFIXES = frozenset(
+    (".npy", ".npz", ".pt", ".pth", ".pkl", ".mp4", ".avi", ".mov", ".mkv", ".webm")
+)
+IGNORED_FOLDERS = frozenset(("landmarks", "masks", "__macosx"))
 SIDE_FOLDERS = ("masks", "landmarks")
 """Folders beside ``frames`` whose files belong to the frames of the same name."""
+
+LEAVES = "a link that leaves its root"
+LINKED_FOLDER = "a link to a folder is not followed"
+NO_IMAGE = "not an image"
+NOT_UTF8 = "a name that is not UTF-8"
+"""Why a file is no image of the data; a further reason is a name that no manifest can hold."""
 
 
 @dataclass(frozen=True)
@@ -25,26 +39,25 @@ class Folder:
     Args:
         path: below the root, with ``/``; empty for the root.
         images: names of its image files, sorted.
-        folders: names of the folders in it that may hold images.
+        folders: names of the folders in it.
         ignored: files that stand beside images by design, by kind.
         unmatched: (file name, reason) of files that can't be images of the data.
         left_out: whether it is hidden, or its name, or one above it, says that it holds no images.
-        side: whether it lies below one of `SIDE_FOLDERS`; ``images`` is then every file in it.
+        side: names of the files in it, sorted, where it lies below one of `SIDE_FOLDERS`.
     """
 
     path: str
-    images: tuple[str, ...]
+    images: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     ignored: Mapping[str, int] = field(default_factory=dict)
     unmatched: tuple[tuple[str, str], ...] = ()
     left_out: bool = False
-    side: bool = False
+    side: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:
         """All files in it."""
-        images = 0 if self.side else len(self.images)
-        return images + sum(self.ignored.values()) + len(self.unmatched)
+        return len(self.images) + sum(self.ignored.values()) + len(self.unmatched)
 
 
 def list_tree(
@@ -52,6 +65,7 @@ def list_tree(
     enter: Callable[[str], bool] = lambda path: True,
     *,
     skip: frozenset[str] = frozenset(),
+    within: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Folder]:
     """List all folders below a root.
@@ -63,6 +77,7 @@ def list_tree(
         root: the folder to begin with.
         enter: whether a folder, by its path, is looked into at all.
         skip: names of folders, in lower case, whose files are counted as left out.
+        within: the folder that links may not leave; the root itself if None.
         progress: called with the number of files that one more folder brought.
 
     Returns:
@@ -72,15 +87,16 @@ def list_tree(
         InputError: the root is not there, or a folder can't be listed.
     """
     if not root.is_dir():
-        raise InputError(f"{root} is not a folder: correct --root")
+        raise InputError(f"{root} is not a folder", Name("another", "root"))
     base = os.path.realpath(root)
+    home = os.path.join(os.path.realpath(within or root), "")  # noqa: PTH118 - a closing slash
     found: list[Folder] = []
     level: list[tuple[str, str | None]] = [("", None)]
     with ThreadPoolExecutor(THREADS) as pool:
         while level:
             following: list[tuple[str, str | None]] = []
             for (path, kind), folder in zip(
-                level, pool.map(lambda one: _list(base, *one), level), strict=True
+                level, pool.map(lambda one: _list(base, home, *one), level), strict=True
             ):
                 found.append(folder)
                 if progress is not None:
@@ -93,6 +109,39 @@ def list_tree(
     return sorted(found, key=lambda folder: folder.path)
 
 
+def list_images(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the images below folders in natural order.
+
+    Below a folder, what is hidden or lies in a folder such as ``masks`` is left out, as it is from
+    a manifest. A link to a file counts wherever it leads.
+
+    Raises:
+        InputError: a path is not there, or a folder can't be listed or holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            images = [
+                file
+                for folder in list_tree(path)
+                for name in (*folder.images, *(n for n, why in folder.unmatched if why != NO_IMAGE))
+                if (file := path / folder.path / name).is_file()
+            ]
+            if not images:
+                raise InputError(f"there is no image below {path}")
+            found += sorted(images, key=lambda file: natural_key(str(file)))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"there is no file or folder {path}")
+    return found
+
+
+def suffix_of(name: str) -> str:
+    """A file's suffix in lower case."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - 100,000 calls a run
+
+
 def _left_out(name: str, skip: frozenset[str]) -> str | None:
     lower = name.casefold()
     if lower in IGNORED_FOLDERS or lower in skip:
@@ -100,57 +149,51 @@ def _left_out(name: str, skip: frozenset[str]) -> str | None:
     return "hidden" if name.startswith(".") else None
 
 
-def _list(base: str, path: str, kind: str | None) -> Folder:
+def _list(base: str, home: str, path: str, kind: str | None) -> Folder:
     """List one folder; ``kind`` says why its files, and those below it, are left out."""
     try:
         with os.scandir(os.path.join(base, path)) as entries:  # noqa: PTH118 - 100,000 calls a run
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"{base}/{path} can't be listed: {error.strerror}") from error
+    folders = tuple(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
+    files = [entry for entry in found if not entry.is_dir(follow_symlinks=False)]
+    if kind is not None:
+        side = kind in [f"in {name}/" for name in SIDE_FOLDERS]
+        names = tuple(entry.name for entry in files) if side else ()
+        left = {kind: len(files)} if files else {}
+        return Folder(path, folders=folders, ignored=left, left_out=True, side=names)
     images: list[str] = []
-    folders: list[str] = []
     ignored: Counter[str] = Counter()
     unmatched: list[tuple[str, str]] = []
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.name)
-        elif kind is not None:
-            ignored[kind] += 1
-            images.append(entry.name)
+    for entry in files:
+        if as_designed := _ignored(entry.name):
+            ignored[as_designed] += 1
+        elif fault := _fault(home, path, entry):
+            unmatched.append((entry.name, fault))
         else:
-            as_designed, fault = _judge(base, path, entry)
-            if as_designed is not None:
-                ignored[as_designed] += 1
-            elif fault is not None:
-                unmatched.append((entry.name, fault))
-            else:
-                images.append(entry.name)
-    side = kind in [f"in {name}/" for name in SIDE_FOLDERS]
-    if kind is not None and not side:
-        images = []
-    return Folder(
-        path, tuple(images), tuple(folders), dict(ignored), tuple(unmatched), kind is not None, side
-    )
+            images.append(entry.name)
+    return Folder(path, tuple(images), folders, dict(ignored), tuple(unmatched))
 
 
-def _judge(base: str, path: str, entry: os.DirEntry[str]) -> tuple[str | None, str | None]:
-    """Why a file is left out by design, or why it can't be an image of the data."""
-    name = entry.name
-    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-    if name.startswith("."):
-        return "hidden", None
-    if suffix in IGNORED_SUFFIXES:
-        return suffix, None
-    if entry.is_symlink():
-        if entry.is_dir():
-            return None, "a link to a folder is not followed"
-        if not os.path.realpath(entry.path).startswith(os.path.join(base, "")):  # noqa: PTH118
-            return None, "a link that leaves its root"
-    if suffix not in IMAGE_SUFFIXES:
-        return None, "not an image"
+def _ignored(name: str) -> str:
+    """The kind of a file that is left out by design; empty where it may be an image."""
+    suffix = suffix_of(name)
+    return "hidden" if name.startswith(".") else suffix if suffix in IGNORED_SUFFIXES else ""
+
+
+def _fault(home: str, path: str, entry: os.DirEntry[str]) -> str:
+    """Why a file can't be an image of the data; empty where it can."""
+    is_folder = entry.is_dir()
+    if suffix_of(entry.name) not in IMAGE_SUFFIXES and not is_folder:
+        return NO_IMAGE
+    if entry.is_symlink() and not os.path.realpath(entry.path).startswith(home):
+        return LEAVES
+    if is_folder:
+        return LINKED_FOLDER
     try:
         entry.path.encode("utf-8")
     except UnicodeEncodeError:
-        return None, "a name that is not UTF-8"
-    fault = path_fault(f"{path}/{name}" if path else name)
-    return None, None if fault is None else f"a name that {fault}"
+        return NOT_UTF8
+    fault = path_fault(f"{path}/{entry.name}" if path else entry.name)
+    return f"a name that {fault}" if fault else ""

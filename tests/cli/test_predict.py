@@ -8,8 +8,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from clare.pipeline.extraction.direct import list_images
 from clare.pipeline.manifests.folders import build_manifest
+from clare.pipeline.manifests.scan import list_images
 
 EXTRACT = ("--backbone", "tiny", "--micro-batch", "8", "--resize", "64", "--recode", "jpeg:95")
 TRAIN = ("train-head", "--epochs", "1", "--device", "cpu", "--out")
