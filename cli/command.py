@@ -3,7 +3,8 @@ what is said while one runs is worded in its own options."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typer.main import get_command
 MARKUP: Literal["markdown"] = "markdown"  # Rich's own takes "[default: 4]" for a style and drops it
 
 _running: ContextVar[typer.Context | None] = ContextVar("running", default=None)
+_typed: ContextVar[tuple[str, ...]] = ContextVar("typed", default=())
 
 
 class Command(TyperCommand):
@@ -35,6 +37,11 @@ class LazyGroup(TyperGroup):
 
     Until then a placeholder stands for a command in the help, which needs its first line alone.
     """
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
+        """Run what is typed, or what stands in ``args``."""
+        _typed.set(tuple(sys.argv[1:] if args is None else args))
+        return super().main(args, *rest, **settings)
 
     def get_params(self, ctx: Any) -> Any:
         """Its parameters; a switch is shown without a type, for it takes no value."""
@@ -89,6 +96,11 @@ def subgroup(line: str) -> typer.Typer:
 def running() -> typer.Context | None:
     """The context of the command that runs, or ran last; None before the first."""
     return _running.get()
+
+
+def typed() -> tuple[str, ...]:
+    """The command line as it was typed, to be kept with what it makes: ``clare``, ``extract``…"""
+    return ("clare", *_typed.get())
 
 
 def commands_below(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -25,9 +25,13 @@ from clare.errors import InputError
 from clare.settings import Setting, describe
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Resamples = Annotated[
-    int | None,
-    typer.Option(min=0, help="Of the bootstrap behind each interval. [default: 1000]"),
+Resamples = Annotated[int, typer.Option(min=0, help="Of the bootstrap behind each interval.")]
+Reals = Annotated[
+    str | None,
+    typer.Option(
+        help="Subsets whose reals stand beside fakes that have none, comma-separated. "
+        "[default: all subsets of reals alone]"
+    ),
 ]
 Manifests = Annotated[
     Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clare.advice import LeaveOut
+from clare.advice import LeaveOut, Name, Run
 from clare.cli.options import Settings, parse_digests, split_names
 from clare.errors import InputError
 from clare.heads import fusion
@@ -178,7 +178,7 @@ def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) ->
 
     names, opened = split_names(evaluate), open_store(store)
     if not names:
-        raise InputError("--evaluate names no subset")
+        raise InputError("there is no subset to test on", Name("some", "evaluate"))
     known = {(config.train, config.reals): config for config in configs}
     for config in known.values():
         try:
@@ -206,10 +206,10 @@ def read_resumed(
     from clare.heads.runs.record import RunRecord, is_finished, open_own_store
 
     if any(value is not None for value in given):
-        raise InputError("--resume goes on with a run as it was begun: leave other options out")
+        raise InputError("a run that is resumed goes on as it was begun", "leave other options out")
     record = RunRecord.read(run)
     if is_finished(run):
-        raise InputError(f"{run} is finished: see `clare evaluate {run}`")
+        raise InputError(f"{run} is finished", Run("evaluate", (run,), effect="tests it"))
     own = Path(record.store)
     if named or (store.is_dir() and not own.is_dir()):
         return record.config, store
@@ -222,7 +222,7 @@ def choose_folder(out: Path | None, config: TrainConfig) -> Path:
 
     if out is not None:
         if is_finished(out):
-            raise InputError(f"{out} is a finished run; name another --out")
+            raise InputError(f"{out} is a finished run", Name("another folder", "out"))
         return out
     parts = (config.detector.fusion, config.detector.classifier)
     plain = Path("runs") / "-".join(map(part_name, parts))

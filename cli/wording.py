@@ -73,6 +73,12 @@ def worded(said: ClareError | Notice | str) -> str:
     return said.worded(OptionWording(context.command, context.find_root().command))
 
 
+def command_line(run: Run) -> str:
+    """An operation as the command that does it."""
+    context = running()
+    return OptionWording(None, context and context.find_root().command).operation(run)
+
+
 def find_parameter(command: Any, name: str) -> Any:
     """The parameter of a command that a setting is given by; None where it has none.
 

@@ -8,24 +8,17 @@ from typing import Annotated
 
 import typer
 
+from clare.cli.options import Json, Reals, Resamples, split_names
+
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A run that was evaluated, or a CSV of scores.")],
     second: Annotated[Path, typer.Argument(help="The other one.")],
-    reals: Annotated[
-        str | None,
-        typer.Option(
-            help="Subsets whose reals stand beside fakes that have none, comma-separated. "
-            "[default: all subsets of reals alone]"
-        ),
-    ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
-    ] = 1000,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    reals: Reals = None,
+    resamples: Resamples = 1000,
+    json_: Json = False,
 ) -> None:
     """Compare two detectors on the rows that both have scored, with paired intervals."""
-    from clare.cli.options import split_names
     from clare.cli.views.figures import print_comparison
     from clare.heads.evaluation.compare import compare_predictions, read_scores
 

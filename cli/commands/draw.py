@@ -26,13 +26,16 @@ def draw(
     ] = None,
 ) -> None:
     """Draw faces, so that the pipeline can be tried without a dataset."""
+    from clare.advice import LeaveOut, Set
     from clare.errors import InputError
 
     if mini:
         _draw_miniature(folder, count, seed, kinds)
         return
     if kinds is not None:
-        raise InputError("--kinds names the miniature's fakes: say --mini too")
+        raise InputError(
+            "kinds are of the miniature's fakes", Set("mini", True, "draws it"), LeaveOut("kinds")
+        )
     from clare.pipeline.synthetic.toys import draw_faces
 
     draw_faces(folder / "real", count - count // 2, seed=seed, kind="real")
@@ -41,10 +44,11 @@ def draw(
 
 
 def _draw_miniature(folder: Path, count: int, seed: int, kinds: str | None) -> None:
+    from clare.cli.options import split_names
     from clare.pipeline.synthetic.dataset import write_miniature
     from clare.pipeline.synthetic.fakes import KINDS
 
-    names = KINDS if kinds is None else tuple(k.strip() for k in kinds.split(",") if k.strip())
+    names = KINDS if kinds is None else tuple(split_names(kinds) or ())
     write_miniature(
         folder,
         count,

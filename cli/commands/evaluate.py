@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -65,9 +65,9 @@ def evaluate(
         str | None, typer.Option(help="Published figures to stand beside: clare-paper.")
     ] = None,
     compat: Annotated[
-        str | None,
+        Literal["df40"] | None,
         typer.Option(
-            help="df40: only its authors' frames, lists and grouping, beside their table 6. "
+            help="Only its authors' frames, lists and grouping, beside their table 6. "
             "Not for figures of your own."
         ),
     ] = None,
@@ -87,6 +87,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test runs on rows that they have never seen, at the threshold from validation."""
+    from clare.advice import LeaveOut
     from clare.cli.options import prepare_folder, split_names
     from clare.cli.views.console import console, show_progress
     from clare.errors import InputError
@@ -99,24 +100,25 @@ def evaluate(
     chosen = choose_runtime(device).device
     if compat is not None:
         idle = {
-            "--subset": subset,
-            "--reals": reals,
-            "--domains": domains,
-            "--frames": frames,
-            "--sampling": sampling,
-            "--baselines": baselines or None,
-            "--against": against,
-            "--resamples": resamples,
-            "--out": out,
+            "subset": subset,
+            "reals": reals,
+            "domains": domains,
+            "frames": frames,
+            "sampling": sampling,
+            "baselines": baselines or None,
+            "against": against,
+            "resamples": resamples,
+            "out": out,
         }
-        _require_df40(compat, [name for name, value in idle.items() if value is not None])
+        if named := [name for name, value in idle.items() if value is not None]:
+            raise InputError(
+                "measuring as DF40's authors do decides these itself", LeaveOut(*named)
+            )
         _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_)
         return
     if out is not None:
         if len(runs) < 2:
-            raise InputError(
-                f"--out is where {MATRIX} of several runs goes: leave it out for one run"
-            )
+            raise InputError(f"one run has no {MATRIX}, which goes there", LeaveOut("out"))
         prepare_folder(out, "out")
     with show_progress("scoring") as show:
         results = [
@@ -149,18 +151,6 @@ def evaluate(
     if json_:
         found = [result.report for result in results]
         typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
-
-
-def _require_df40(compat: str, idle: list[str]) -> None:
-    from clare.errors import InputError
-
-    if compat != "df40":
-        raise InputError(f"--compat {compat} is not df40")
-    if idle:
-        raise InputError(
-            f"--compat df40 measures as its authors do, without {', '.join(idle)}: give "
-            "--protocol, --store, --device and --json alone beside it"
-        )
 
 
 def _measure_as_df40(

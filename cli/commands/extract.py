@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clare.cli.command import typed
 from clare.cli.options import MANIFESTS, Assignments, Settings, with_settings
 from clare.pipeline.extraction.presets import list_presets, merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings
@@ -139,7 +140,7 @@ def extract(
                 fake or [],
                 progress=view.indexing,
             )
-        report = run_job(job, selection, view)
+        report = run_job(job, selection, view, typed())
     view.finished(report)
     if report.too_many_failed:
         raise typer.Exit(3)

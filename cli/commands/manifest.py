@@ -9,6 +9,7 @@ import typer
 
 from clare.cli.command import Command, subgroup
 from clare.cli.commands import manifest_audit, manifest_import
+from clare.cli.options import MANIFESTS, Json, Manifests, split_names
 
 if TYPE_CHECKING:
     from clare.pipeline.datasets.build import BuiltDataset
@@ -17,9 +18,6 @@ app = subgroup("The lists of the subsets' images.")
 app.command("import-json", cls=Command)(manifest_import.import_json)
 app.command("audit", cls=Command)(manifest_audit.audit)
 
-Folder = Annotated[
-    Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")
-]
 RootOption = Annotated[
     list[str] | None,
     typer.Option(help="NAME=DIR: where a root of the dataset is. Else CLARE_ROOT_NAME."),
@@ -59,31 +57,40 @@ def build(
             rich_help_panel=DATASET,
         ),
     ] = None,
-    manifests: Folder = Path("data_manifests"),
+    manifests: Manifests = MANIFESTS,
     hash_: Annotated[
         bool, typer.Option("--hash", help="Also record each file's sha256; finds duplicates.")
     ] = False,
 ) -> None:
     """Build manifests: of a dataset that the registry knows, or of folders that you label."""
+    from clare.advice import LeaveOut, Run
     from clare.errors import InputError
 
     if dataset is not None:
         if real or fake or out:
-            raise InputError("--dataset goes without --real, --fake and --out")
+            raise InputError(
+                "a registered dataset has folders and files of its own",
+                LeaveOut("real", "fake", "out"),
+                LeaveOut("dataset"),
+            )
         _build_dataset(dataset, subset, root or [], split or [], manifests, hash_)
         return
     if subset is None or not (real or fake):
         raise InputError(
-            "name --dataset df40 with --root NAME=DIR, or --subset NAME with --real DIR and "
-            "--fake DIR"
+            "there is nothing to build a manifest of",
+            Run("manifest.build", settings={"dataset": "df40", "root": ["NAME=DIR"]}),
+            Run(
+                "manifest.build",
+                settings={"subset": "NAME", "real": ["DIR"], "fake": ["DIR"]},
+            ),
         )
     _build_folders(subset, out or manifests / f"{subset}.csv", real or [], fake or [], hash_)
 
 
 @app.command(cls=Command)
 def status(
-    manifests: Folder = Path("data_manifests"),
-    json_: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    manifests: Manifests = MANIFESTS,
+    json_: Json = False,
 ) -> None:
     """What is there of each registered subset: ok, partial or absent; counts, domains, reals."""
     from dataclasses import asdict
@@ -116,12 +123,12 @@ def check(
     subset: Annotated[
         str | None, typer.Argument(help="Subsets, comma-separated. [default: all]")
     ] = None,
-    manifests: Folder = Path("data_manifests"),
+    manifests: Manifests = MANIFESTS,
     root: RootOption = None,
     decode: Annotated[
         bool, typer.Option(help="Decode every image: finds files that break off.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print all rows as JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Check manifests: exit code 1 if a gate fails. Files are looked at where a root is known."""
     import os
@@ -134,7 +141,7 @@ def check(
     from clare.pipeline.datasets.registry import load_registry
     from clare.pipeline.manifests.roots import Roots
 
-    names = [name.strip() for name in (subset or "").split(",") if name.strip()]
+    names = split_names(subset) or []
     with progress_bar() as bar:
         task = bar.add_task("checking manifests", total=None)
         findings = check_manifests(
@@ -168,7 +175,7 @@ def _build_dataset(
     from clare.pipeline.datasets.registry import load_registry
 
     registry = load_registry(manifests)
-    names = [name.strip() for name in (subsets or "").split(",") if name.strip()]
+    names = split_names(subsets) or []
     with progress_bar() as bar:
         task = bar.add_task("listing files", total=None)
 
@@ -190,13 +197,14 @@ def _build_dataset(
 
 
 def _rules(options: list[str]) -> dict[str, str]:
+    from clare.advice import Name
     from clare.errors import InputError
 
     rules = {}
     for option in options:
         domain, equals, rule = option.partition("=")
         if not equals:
-            raise InputError(f"--split {option} is not of the form DOMAIN=RULE, as ff=carved")
+            raise InputError(f"split {option} names no rule", Name("one", "split", "ff=carved"))
         rules[domain] = rule
     return rules
 

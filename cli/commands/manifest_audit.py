@@ -9,15 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from clare.cli.options import MANIFESTS, Json, Manifests, Resamples, Settings, with_settings
+from clare.pipeline.images.settings import ImageSettings
 
+
+@with_settings
 def audit(
+    *,
     subset: Annotated[
         str | None, typer.Argument(help="Subsets by name, comma-separated, taken together.")
     ] = None,
     manifest: Annotated[list[Path] | None, typer.Option(help="A manifest file.")] = None,
-    manifests: Annotated[
-        Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder that holds NAME.csv.")
-    ] = Path("data_manifests"),
+    manifests: Manifests = MANIFESTS,
     reals: Annotated[
         str | None,
         typer.Option(
@@ -33,22 +36,16 @@ def audit(
         list[Path] | None, typer.Option(help="Folder of real images: no manifest needed.")
     ] = None,
     fake: Annotated[list[str] | None, typer.Option(help="Folder of generated images.")] = None,
-    resize: Annotated[
-        int | None, typer.Option(help="Measure again as prepared with --resize N.")
-    ] = None,
-    recode: Annotated[
-        str | None, typer.Option(help="Measure again as prepared with --recode jpeg:95.")
-    ] = None,
-    crop: Annotated[str, typer.Option(help="none, or boxes.")] = "none",
-    margin: Annotated[float, typer.Option(help="Share of the box added around it.")] = 0.3,
     limit: Annotated[
         int, typer.Option(min=0, help="Images of each label that are decoded; 0 for all.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of the draw and of the bootstrap.")] = 0,
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
-    ] = 1000,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    resamples: Resamples = 1000,
+    json_: Json = False,
+    images: Annotated[
+        dict[str, Any],
+        Settings(ImageSettings, {"resize": "Measure again as prepared"}, without=("view_seed",)),
+    ],
 ) -> None:
     """Measure what gives the label away besides the face, and what preparation leaves of it.
 
@@ -57,10 +54,9 @@ def audit(
     from clare.cli.views.console import progress_bar
     from clare.pipeline.checks.audit import audit as measure
     from clare.pipeline.datasets.audit_selection import select_audited
-    from clare.pipeline.images.settings import ImageSettings
 
-    asked = resize is not None or recode is not None or crop != "none"
-    settings = ImageSettings(resize, recode, crop, margin) if asked else None  # type: ignore[arg-type]
+    asked = {"resize", "recode", "crop"} & set(images)
+    settings = ImageSettings(**images) if asked else None
     selected = select_audited(
         subset, manifest or [], manifests, root or [], real or [], fake or [], pools=reals
     )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from clare.cli.options import MANIFESTS, Manifests
+
 
 def import_json(
     file: Annotated[Path, typer.Argument(help="A list of DeepfakeBench or DF40.")],
@@ -24,9 +26,7 @@ def import_json(
     out: Annotated[
         Path | None, typer.Option(help="The CSV to write. [default: MANIFESTS/SUBSET.csv, if new]")
     ] = None,
-    manifests: Annotated[
-        Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests.")
-    ] = Path("data_manifests"),
+    manifests: Manifests = MANIFESTS,
     compression: Annotated[
         str | None, typer.Option(help="raw, c23 or c40, where the list has them. [default: c23]")
     ] = None,
@@ -42,6 +42,7 @@ def import_json(
     """Turn a DeepfakeBench or DF40 JSON list into a manifest, its files found on this disk."""
     import os
 
+    from clare.advice import Name
     from clare.cli.views.console import console, progress_bar, table
     from clare.errors import InputError
     from clare.pipeline.manifests.csv_io import manifest_name, write_manifest
@@ -64,7 +65,11 @@ def import_json(
         )
     target = out or manifests / f"{imported.manifest.name}.csv"
     if out is None and target.exists():
-        raise InputError(f"{target} is there already: name another with --subset, or it with --out")
+        raise InputError(
+            f"{target} is there already",
+            Name("another subset", "subset"),
+            Name("the file", "out"),
+        )
     write_manifest(imported.manifest, target)
     rows = [
         (

@@ -49,6 +49,7 @@ def predict(
     """Judge images with a run: extract their features as it was trained, and score them."""
     from clare.cli.options import prepare_file, prepare_folder
     from clare.cli.views.console import messages, progress_bar
+    from clare.cli.wording import worded
     from clare.inference.predictor import LiveDetector
     from clare.pipeline.manifests.scan import list_images
 
@@ -64,7 +65,7 @@ def predict(
     }
     detector = LiveDetector(run, device, overrides)
     for remark in detector.remarks:
-        messages.print(remark)
+        messages.print(worded(remark))
     verdicts = []
     with progress_bar() as bar:
         task = bar.add_task("judging", total=len(paths))
@@ -102,7 +103,7 @@ def _show(verdicts: Sequence[Verdict], detector: LiveDetector, out: Path | None)
     rows = [(v.path, v.score, v.margin, v.verdict) for v in verdicts]
     if out is not None:
         # A row alone says what its verdict hangs on, wherever the file goes.
-        same = (threshold, "; ".join(detector.remarks))
+        same = (threshold, "; ".join(map(str, detector.remarks)))
         with out.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("path", "score", "margin", "verdict", "threshold", "remarks"))

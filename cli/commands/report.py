@@ -20,10 +20,11 @@ def report(
 ) -> None:
     """Write one self-contained page: answer, figures, images, cost and settings."""
     from clare.cli.views.console import console, messages
+    from clare.cli.wording import worded
     from clare.heads.report.write import write_report
     from clare.wording import size
 
     page = write_report(runs, out, store)
     for warning in page.warnings:
-        messages.print(warning, style="yellow")
+        messages.print(worded(warning), style="yellow")
     console.print(f"{out}: {size(out.stat().st_size)}")

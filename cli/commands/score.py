@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from clare.cli.options import Json, Reals, Resamples, split_names
 from clare.heads.metrics.predictions import Scale
 
 
@@ -32,13 +33,7 @@ def score(
     ] = None,
     subset: Annotated[str, typer.Option(help="Column, if there.")] = "subset",
     video: Annotated[str, typer.Option(help="Column, if there.")] = "video",
-    reals: Annotated[
-        str | None,
-        typer.Option(
-            help="Subsets whose reals stand beside fakes that have none, comma-separated. "
-            "[default: all subsets of reals alone]"
-        ),
-    ] = None,
+    reals: Reals = None,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -46,13 +41,10 @@ def score(
             "[default: even odds; none for numbers]"
         ),
     ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Of the bootstrap behind each interval.")
-    ] = 1000,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    resamples: Resamples = 1000,
+    json_: Json = False,
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
-    from clare.cli.options import split_names
     from clare.cli.views.console import show_progress
     from clare.cli.views.figures import print_aside, print_report, print_scores
     from clare.errors import InputError
@@ -61,7 +53,7 @@ def score(
     from clare.heads.metrics.predictions import read_predictions
 
     if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"--threshold can't be {threshold}: it is a value of the scores")
+        raise InputError(f"the threshold can't be {threshold}: it is a value of the scores")
     aside = read_aside(file)
     with show_progress("reading") as show:
         # Names of samples are not needed, and those of a million rows fill much memory.

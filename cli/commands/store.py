@@ -9,19 +9,19 @@ from typing import Annotated
 import typer
 
 from clare.cli.command import Command, subgroup
+from clare.cli.options import STORE, Json, Store, parse_digests
 
 app = subgroup("The feature store.")
 
 StorePath = Annotated[
     Path, typer.Argument(envvar="CLARE_STORE", help="The store's folder.", show_default=True)
 ]
-DEFAULT_STORE = Path("features.zarr")
 
 
 @app.command(cls=Command)
 def info(
-    store: StorePath = DEFAULT_STORE,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    store: StorePath = STORE,
+    json_: Json = False,
 ) -> None:
     """Show what is in a store: subsets, rows, features, failures and sizes."""
     from clare.cli.views.store import print_info
@@ -37,13 +37,15 @@ def info(
 
 @app.command(cls=Command)
 def verify(
-    store: StorePath = DEFAULT_STORE,
+    store: StorePath = STORE,
     repair: Annotated[
         bool, typer.Option("--repair", help="Queue what is damaged for the next extraction.")
     ] = False,
 ) -> None:
     """Read every byte of a store and compare it with its checksum."""
+    from clare.advice import Run
     from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.wording import command_line
     from clare.store.maintenance.repair import repair_store
     from clare.store.maintenance.verify import verify_store
 
@@ -58,7 +60,8 @@ def verify(
     console.print(table(None, ("where", "what"), [(p.where, p.what) for p in problems], left=2))
     if not repair:
         found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        console.print(f"{found}; mend with `clare store verify {store} --repair`")
+        mend = command_line(Run("store.verify", (store,), {"repair": True}))
+        console.print(f"{found}; mend with `{mend}`")
         raise typer.Exit(1)
     for line in repair_store(store, problems):
         console.print(line)
@@ -66,7 +69,7 @@ def verify(
 
 @app.command(cls=Command)
 def stats(
-    store: StorePath = DEFAULT_STORE,
+    store: StorePath = STORE,
     subset: Annotated[str | None, typer.Option(help="Only this subset.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, every channel.")] = False,
 ) -> None:
@@ -86,13 +89,12 @@ def stats(
 def export(
     subset: Annotated[str, typer.Option(help="The subset to export.")],
     out: Annotated[Path, typer.Option(help="The HDF5 file to write.")],
-    store: StorePath = DEFAULT_STORE,
+    store: StorePath = STORE,
     features: Annotated[
         str | None, typer.Option(help="Only these fingerprints: lare=DIGEST,clip=DIGEST.")
     ] = None,
 ) -> None:
     """Write one subset, index included, as one HDF5 file."""
-    from clare.cli.options import parse_digests
     from clare.cli.views.console import console
     from clare.store.export import export_hdf5
     from clare.store.feature_store import open_store
@@ -110,7 +112,7 @@ def export(
 @app.command("import", cls=Command)
 def import_(
     file: Annotated[Path, typer.Argument(help="An HDF5 file that `clare store export` wrote.")],
-    store: Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The store.")] = DEFAULT_STORE,
+    store: Store = STORE,
 ) -> None:
     """Bring an exported subset into a store; the store is made if it is not there."""
     from clare.cli.views.console import console

@@ -40,10 +40,11 @@ def train_head(
     evaluate: options.Evaluate = None,
 ) -> None:
     """Train a head on a store's features; checkpoint and threshold come from validation."""
-    from clare.advice import LeaveOut
+    from clare.advice import LeaveOut, Run
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_validation
     from clare.cli.views.progress import TrainView
+    from clare.cli.wording import command_line
     from clare.errors import InputError
     from clare.heads.config import create_config
     from clare.heads.training.trainer import train_run
@@ -77,5 +78,5 @@ def train_head(
 
         evaluate_runs([folder], subset=evaluate, store=source, device=chosen.device)
     else:
-        tests = "" if found.protocol is None else f" --protocol {found.protocol}"
-        console.print(f"next: clare evaluate {folder}{tests}")
+        tests = {} if found.protocol is None else {"protocol": found.protocol}
+        console.print(f"next: {command_line(Run('evaluate', (folder,), tests))}", soft_wrap=True)

@@ -51,9 +51,9 @@ def test_extraction_needs_a_root_and_nothing_else(clare, tree):
         (("--dataset", "df40"), "give --root df40_test=DIR"),
         (("--dataset", "df40", "--root", "DF40"), "is not NAME=DIR with a root of df40"),
         (("--dataset", "df40", "--root", "ffpp=nowhere"), "nowhere is not a folder"),
-        (("--dataset", "df40", "--split", "ff"), "DOMAIN=RULE"),
+        (("--dataset", "df40", "--split", "ff"), "--split"),
         (("--dataset", "df40", "--subset", "pixrat"), "is it pixart"),
-        (("--dataset", "df40", "--out", "x.csv"), "goes without"),
+        (("--dataset", "df40", "--out", "x.csv"), "--out"),
     ],
 )
 def test_a_mistake_in_a_build_is_one_sentence(clare, options, said):
