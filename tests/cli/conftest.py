@@ -13,7 +13,6 @@ from clare.cli.app import main
 def clare(monkeypatch, tmp_path, capsys):
     """Run a command line in an empty working folder: (exit code, standard output, error)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
 
     def run(*args) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["clare", *map(str, args)])
