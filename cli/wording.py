@@ -104,9 +104,10 @@ def _assigned(command: Any, name: str) -> str | None:
     if "." in name:
         return name
     from clare.heads.config import TrainConfig
+    from clare.settings import describe
 
     is_training = find_parameter(command, "fusion") is not None
-    known = is_training and name in TrainConfig.__dataclass_fields__
+    known = is_training and name in {one.name for one in describe(TrainConfig)}
     return f"train.{name}" if known else None
 
 

@@ -15,6 +15,7 @@ from clare.heads import classifiers, fusion
 from clare.heads.config import TrainConfig
 from clare.pipeline import extractors
 from clare.plugins import list_parts
+from clare.settings import describe
 
 ROOT = Path(__file__).parents[2]
 TREE: Any = get_command(app)
@@ -83,15 +84,16 @@ def advised():
             }
             for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
                 kind = imported.get(getattr(call.func, "id", ""))
-                values = [one.value for one in call.args if isinstance(one, ast.Constant)]
+                values = [getattr(one, "value", None) for one in call.args]
+                values = [one if isinstance(one, str) else None for one in values]
                 where = f"{file.relative_to(ROOT)}:{call.lineno}"
-                if kind == "Set" and values:
+                if kind == "Set" and values[0]:
                     yield where, None, values[0]
-                elif kind == "Name" and len(values) > 1:
+                elif kind == "Name" and values[1]:
                     yield where, None, values[1]
                 elif kind == "LeaveOut":
-                    yield from ((where, None, name) for name in values)
-                elif kind == "Run" and values:
+                    yield from ((where, None, name) for name in values if name)
+                elif kind == "Run" and values[0]:
                     yield where, values[0], None
                     for settings in (one for one in ast.walk(call) if isinstance(one, ast.Dict)):
                         for key in settings.keys:
@@ -104,7 +106,7 @@ def answers(name, commands):
     if dot:
         return part in (*PARTS, "fusion", "classifier", "train")
     known = any(find_parameter(command, name) is not None for command in commands)
-    return known or name in TrainConfig.__dataclass_fields__
+    return known or name in {one.name for one in describe(TrainConfig)}
 
 
 def test_the_library_advises_nothing_that_can_not_be_typed():
