@@ -1,5 +1,65 @@
-"""CLaRE: cached latent-reconstruction-error and CLIP features for detecting generated faces."""
+"""CLaRE: cached latent-reconstruction-error and CLIP features for detecting generated faces.
 
-from importlib.metadata import version
+The Python API is what this module names; `docs/python.md` shows it at work. A name is imported when
+it is first used, so that ``import clare`` takes no time.
+"""
 
-__version__ = version("clare-features")
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clare.errors import ClareError
+    from clare.heads.classifiers import list_classifiers
+    from clare.heads.config import list_presets
+    from clare.heads.data.dataset import FeatureDataset
+    from clare.heads.fusion import list_fusions
+    from clare.pipeline.extractors import list_extractors
+    from clare.pipeline.manifests.csv_io import read_manifest
+    from clare.pipeline.manifests.sample import Manifest
+    from clare.store.feature_store import FeatureStore, open_store
+
+    __version__: str
+
+_HOMES = {
+    "ClareError": "clare.errors",
+    "FeatureDataset": "clare.heads.data.dataset",
+    "FeatureStore": "clare.store.feature_store",
+    "Manifest": "clare.pipeline.manifests.sample",
+    "list_classifiers": "clare.heads.classifiers",
+    "list_extractors": "clare.pipeline.extractors",
+    "list_fusions": "clare.heads.fusion",
+    "list_presets": "clare.heads.config",
+    "open_store": "clare.store.feature_store",
+    "read_manifest": "clare.pipeline.manifests.csv_io",
+}
+
+__all__ = [
+    "ClareError",
+    "FeatureDataset",
+    "FeatureStore",
+    "Manifest",
+    "__version__",
+    "list_classifiers",
+    "list_extractors",
+    "list_fusions",
+    "list_presets",
+    "open_store",
+    "read_manifest",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found: object = version("clare-features")
+    elif name in _HOMES:
+        found = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
