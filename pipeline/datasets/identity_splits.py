@@ -60,7 +60,7 @@ class IdentitySplit:
     def _known(self) -> Mapping[str, str]:
         known = dict(self.domain.listed)
         if self.rule == "carved":
-            for pair in self.domain.pairs["train"]:
+            for pair in self.domain.pairs.get("train", ()):
                 if _hash("_".join(pair)) < 1 / CARVED:
                     known |= dict.fromkeys(pair, "val")
         return known

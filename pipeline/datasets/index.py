@@ -72,7 +72,7 @@ def index_folder(
 ) -> None:
     """Add the rows of one folder to those of its subset."""
     domain, layout = split.domain, place.layout
-    official = layout.official_split
+    official: str = layout.official_split
     if official == LISTED:
         official = domain.official_split(place.video)
     indexed.folders[domain.id, official] += 1
@@ -158,9 +158,8 @@ def _frames(names: Sequence[str], place: Place) -> Sequence[int | None]:
 def _people(place: Place, stem: str, split: IdentitySplit) -> tuple[tuple[str, ...], str]:
     """Identities in an image, and the real clip that it was made from where the name says it."""
     subset = place.subset
-    match = subset.file_clip.search(stem) if subset.file_clip else None
-    if match is not None:
-        return split.domain.identities_in(match["clip"]), match["clip"]
+    if clip := subset.clip_in(stem):
+        return split.domain.identities_in(clip), clip
     identities = split.domain.identities_in(place.video)
     return identities, place.video if subset.video_is_clip else ""
 

@@ -54,7 +54,7 @@ class Placer:
         names = _without_doubles(path)
         for subset, layout in self._bare:
             # The beginning of a bare layout is a plain folder.
-            if names and names[0].casefold() == layout.path.pattern.partition("/")[0]:
+            if names and names[0].casefold() == layout.path.partition("/")[0]:
                 return subset
         return None
 
@@ -76,14 +76,14 @@ class Placer:
         return None
 
     def _fit(self, subset: Subset, layout: Layout, own: str, names: Sequence[str]) -> Place | None:
-        match = layout.path.fullmatch("/".join(names[1:]))
+        match = layout.pattern.fullmatch("/".join(names[1:]))
         if match is None:
             return None
         groups = match.groupdict()
         side = (groups.get("label") or "").lower()
         # A pool in several folders (Celeb-real, YouTube-real) keeps them apart by its own folder.
         named = groups.get("bucket") or (own if own.casefold() in self._buckets else "")
-        label = layout.label if layout.label is not None else int(side == "fake")
+        label = int((layout.label or side) == "fake")
         bucket = side or self._buckets.get(named.casefold(), named)
         return Place(subset, layout, label, bucket, groups.get("video") or "")
 

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from clare.errors import InputError
-from clare.pipeline.datasets.registry_entry import Entry
-from clare.pipeline.datasets.schema import (
-    LISTED,
-    SPLIT_RULES,
-    Dataset,
-    Domain,
-    Layout,
-    Registry,
-    Subset,
-)
-from clare.pipeline.manifests.validation import SPLITS, check_name
+from clare.pipeline.datasets.schema import Dataset, Domain, Registry, Split, Subset
+from clare.typed_json import from_json
+
+T = TypeVar("T")
 
 FILE = "subsets.yaml"
 _PACKAGED = files("clare.data_manifests").joinpath(FILE)
-CATEGORIES = ("FS", "FR", "EFS", "FE", "real")
-LABELS = {"real": 0, "fake": 1}
 
 _OWN_GROUPS = {"video": "(?P<video>(?!frames(?:/|$))[^/]+)", "label": "(?P<label>fake|real)"}
 
@@ -58,7 +50,7 @@ def _load(own: Path | None) -> Registry:
         for key, value in added.items():
             both = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = merged[key] | value if both else value
-    return _read(Entry(FILE if own is None else str(own), merged))
+    return _read(FILE if own is None else str(own), merged)
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
@@ -71,163 +63,115 @@ def _parse(text: str, name: str) -> dict[str, Any]:
     return parsed
 
 
-def _read(entry: Entry) -> Registry:
-    lists = {name: _pairs(one) for name, one in entry.entries("identities")}
-    videos = entry.mapping("test_videos")
-    datasets = {one: _dataset(one, made) for one, made in entry.entries("datasets")}
-    domains = {one: _domain(one, made, lists, videos) for one, made in entry.entries("domains")}
-    groups = _OWN_GROUPS | {k: f"(?:{v})" for k, v in entry.mapping("placeholders").items()}
-    buckets = {name.casefold(): name for name in entry.texts("buckets")}
-    families = entry.raw("layouts", {})
-    subsets = {}
-    for name, made in entry.entries("subsets"):
-        subsets[name] = _subset(name, made, groups, families)
-    entry.done()
-    registry = Registry(datasets, domains, subsets, buckets)
-    _check_references(entry.where, registry)
+@dataclass(frozen=True)
+class _File:
+    """The file's keys, each mapping by name; what stands in the entries is read one by one."""
+
+    datasets: Mapping[str, Any]
+    domains: Mapping[str, Any]
+    subsets: Mapping[str, Any]
+    identities: Mapping[str, Mapping[Split, str]] = field(default_factory=dict)
+    test_videos: Mapping[str, str] = field(default_factory=dict)
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    layouts: Mapping[str, Any] = field(default_factory=dict)
+    buckets: tuple[str, ...] = ()
+
+
+def _read(where: str, values: Mapping[str, Any]) -> Registry:
+    file = from_json(_File, values, where)
+    pairs = {
+        name: {split: [pair.split("_") for pair in one.split()] for split, one in lists.items()}
+        for name, lists in file.identities.items()
+    }
+    videos = {name: text.split() for name, text in file.test_videos.items()}
+    groups = _OWN_GROUPS | {k: f"(?:{v})" for k, v in file.placeholders.items()}
+
+    def domain(entry: dict[str, Any]) -> dict[str, Any]:
+        if "identities" in entry:
+            entry["pairs"] = _named(pairs, "identities", entry.pop("identities"))
+        if "test_videos" in entry:
+            entry["test_videos"] = _named(videos, "test_videos", entry["test_videos"])
+        return entry
+
+    def subset(entry: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(entry.get("layouts"), str):
+            entry["layouts"] = _named(file.layouts, "layouts", entry["layouts"])
+        if isinstance(entry.get("layouts"), list):
+            entry["layouts"] = [_filled(one, groups) for one in entry["layouts"]]
+        if entry.get("reals") == "own":
+            entry |= {"reals": {}, "own_reals": True}
+        return entry
+
+    registry = Registry(
+        datasets=_entries(Dataset, f"{where}: datasets", file.datasets),
+        domains=_entries(Domain, f"{where}: domains", file.domains, domain),
+        subsets=_entries(Subset, f"{where}: subsets", file.subsets, subset),
+        buckets={name.casefold(): name for name in file.buckets},
+    )
+    _check_references(where, registry)
     return registry
 
 
-def _dataset(name: str, entry: Entry) -> Dataset:
-    dataset = Dataset(
-        id=name,
-        display=entry.text("display", name),
-        source=entry.text("source", ""),
-        licence=entry.text("licence", ""),
-        roots=entry.mapping("roots"),
-        companions=entry.texts("with"),
-        skip=frozenset(folder.casefold() for folder in entry.texts("skip")),
-    )
-    entry.done()
-    return dataset
+def _entries(
+    cls: type[T],
+    where: str,
+    found: Mapping[str, Any],
+    resolve: Callable[[dict[str, Any]], dict[str, Any]] = lambda entry: entry,
+) -> dict[str, T]:
+    """Entries of one kind; what they name elsewhere in the file is put in its place first."""
+    read = {}
+    for name, entry in found.items():
+        place = f"{where}.{name}"
+        if not isinstance(entry, dict):
+            raise InputError(f"{place} is not a mapping")
+        try:
+            resolved = resolve(dict(entry))
+        except InputError as error:
+            raise InputError(f"{place}: {error.what}") from None
+        read[name] = from_json(cls, {"display": name, **resolved, "id": name}, place)
+    return read
 
 
-def _domain(name: str, entry: Entry, lists: Mapping[str, Any], videos: Mapping[str, str]) -> Domain:
-    identity = entry.text("identity", "")
-    domain = Domain(
-        id=name,
-        display=entry.text("display", name),
-        identity=entry.pattern("identity", identity) if identity else None,
-        split=entry.choice("split", SPLIT_RULES),
-        pairs=entry.lookup("identities", lists, {}),
-        test_videos=frozenset(entry.lookup("test_videos", videos, "").split()),
-    )
-    entry.done()
-    if domain.split in ("listed", "carved") and not domain.pairs:
-        raise entry.fault("split is listed, but `identities` names no lists")
-    return domain
+def _named(known: Mapping[str, Any], key: str, name: Any) -> Any:
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f"{key} {name!r} is not one of {', '.join(known)}")
+    return known[name]
 
 
-def _pairs(entry: Entry) -> dict[str, tuple[tuple[str, ...], ...]]:
-    pairs = {
-        split: tuple(tuple(pair.split("_")) for pair in entry.text(split, "").split())
-        for split in SPLITS
-    }
-    entry.done()
-    names = [one for groups in pairs.values() for group in groups for one in group]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise entry.fault(f"identity {', '.join(twice)} is listed twice")
-    return pairs
-
-
-def _subset(
-    name: str, entry: Entry, groups: Mapping[str, str], families: Mapping[str, Any]
-) -> Subset:
-    check_name(name)
-    aliases = entry.texts("aliases")
-    reals = entry.raw("reals", {})
-    own = reals == "own"
-    subset = Subset(
-        id=name,
-        dataset=entry.text("dataset"),
-        display=entry.text("display", name),
-        category=entry.choice("category", CATEGORIES),
-        aliases=aliases,
-        folders=frozenset(f.casefold() for f in entry.texts("folders") or (name, *aliases)),
-        layouts=tuple(_layouts(entry, groups, families)),
-        reals={} if own else entry.mapping("reals"),
-        own_reals=own,
-        video_level=entry.flag("video_level"),
-        file_clip=_file_clip(entry),
-        video_is_clip=entry.flag("video_is_clip", False),
-        release=entry.texts("release", SPLITS),
-        lists=entry.texts("lists"),
-        labels=entry.texts("labels"),
-        expected=entry.counts("expected"),
-        defects=entry.texts("defects"),
-    )
-    entry.done()
-    if name != name.lower():
-        raise entry.fault("the id of a subset is in lower case; other spellings are aliases")
-    entry.among("release", subset.release, SPLITS)
-    return subset
-
-
-def _file_clip(entry: Entry) -> re.Pattern[str] | None:
-    text = entry.text("file_clip", "")
-    if text and "(?P<clip>" not in text:
-        raise entry.fault("file_clip has no group (?P<clip>…)")
-    return entry.pattern("file_clip", text) if text else None
-
-
-def _layouts(
-    entry: Entry, groups: Mapping[str, str], families: Mapping[str, Any]
-) -> Iterator[Layout]:
-    named = entry.raw("layouts", None)
-    if isinstance(named, str) and named not in families:
-        raise entry.fault(f"layouts {named!r} are not below `layouts`")
-    listed = families[named] if isinstance(named, str) else named
-    if not isinstance(listed, list) or not listed:
-        raise entry.fault("layouts is neither a list nor a name below `layouts`")
-    for number, one in enumerate(listed):
-        yield _layout(entry.below(f"layouts[{number}]", one), groups)
-
-
-def _layout(entry: Entry, groups: Mapping[str, str]) -> Layout:
-    path = entry.text("path")
-    label = entry.text("label", "")
+def _filled(layout: Any, groups: Mapping[str, str]) -> Any:
+    """A layout whose placeholders are the regular expressions that they stand for."""
+    if not (isinstance(layout, dict) and isinstance(layout.get("path"), str)):
+        return layout
     try:
-        filled = re.sub(r"\{([a-z]+)\}", lambda match: groups[match[1]], path)
+        path = re.sub(r"\{([a-z]+)\}", lambda match: groups[match[1]], layout["path"])
     except KeyError as error:
-        raise entry.fault(f"{{{error.args[0]}}} is not below `placeholders`") from error
-    by_position = "(?P<label>" in filled
-    if by_position == bool(label):
-        raise entry.fault("the label stands either in `label` or, as {label}, in the path")
-    official = entry.text("official_split", "")
-    if official:
-        entry.among("official_split", (official,), (*SPLITS, LISTED))
-    layout = Layout(
-        root=entry.text("root"),
-        path=entry.pattern("path", filled),
-        domain=entry.text("domain"),
-        label=None if by_position else LABELS[entry.choice("label", tuple(LABELS))],
-        official_split=official,
-        compression=entry.text("compression", ""),
-        bare=entry.flag("bare", False),
-    )
-    entry.done()
-    return layout
+        raise InputError(f"{{{error.args[0]}}} is not one of the placeholders") from error
+    return {**layout, "path": path}
 
 
 def _check_references(where: str, registry: Registry) -> None:
     names: dict[str, str] = {}
     folders: dict[tuple[str, str], str] = {}
     for subset in registry.subsets.values():
-        here = Entry(f"{where}: subsets.{subset.id}", {})
-        here.among("dataset", (subset.dataset,), registry.datasets)
-        here.among("domain of a layout", subset.domains, registry.domains)
-        here.among("root of a layout", subset.roots, registry.datasets[subset.dataset].roots)
-        here.among("domain of reals", subset.reals, registry.domains)
-        here.among("reals", subset.reals.values(), registry.subsets)
-        here.among("domain of expected", subset.expected, registry.domains)
+        here = f"{where}: subsets.{subset.id}"
+        _among(here, "dataset", (subset.dataset,), registry.datasets)
+        _among(here, "domain of a layout", subset.domains, registry.domains)
+        _among(here, "root of a layout", subset.roots, registry.datasets[subset.dataset].roots)
+        _among(here, "domain of reals", subset.reals, registry.domains)
+        _among(here, "reals", subset.reals.values(), registry.subsets)
+        _among(here, "domain of expected", subset.expected, registry.domains)
         for name in dict.fromkeys(one.casefold() for one in (subset.id, *subset.aliases)):
             if names.setdefault(name, subset.id) != subset.id:
-                raise here.fault(f"name {name!r} belongs to {names[name]} already")
+                raise InputError(f"{here}: name {name!r} belongs to {names[name]} already")
         for place in ((root, folder) for root in subset.roots for folder in subset.folders):
             if folders.setdefault(place, subset.id) != subset.id:
-                raise here.fault(f"folder {place[1]!r} belongs to {folders[place]} already")
+                raise InputError(f"{here}: folder {place[1]!r} belongs to {folders[place]} already")
     for dataset in registry.datasets.values():
-        Entry(f"{where}: datasets.{dataset.id}", {}).among(
-            "with", dataset.companions, registry.datasets
-        )
+        here = f"{where}: datasets.{dataset.id}"
+        _among(here, "companions", dataset.companions, registry.datasets)
+
+
+def _among(where: str, what: str, found: Iterable[str], known: Collection[str]) -> None:
+    for one in found:
+        if one not in known:
+            raise InputError(f"{where}: {what} {one!r} is not one of {', '.join(known)}")

@@ -1,16 +1,25 @@
-"""What the registry's entries are: datasets, domains, layouts and subsets."""
+"""What the registry's entries are: datasets, domains, layouts and subsets.
+
+The fields are the keys of the YAML file, but for what `clare.pipeline.datasets.registry` fills in:
+ids, and what a name or a placeholder stands for.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Literal, get_args
 
 from clare.errors import InputError
+from clare.pipeline.manifests.validation import check_name
 
-SPLIT_RULES = ("listed", "carved", "held-out", "identity")
+Split = Literal["train", "val", "test"]
+SplitRule = Literal["listed", "carved", "held-out", "identity"]
+SPLIT_RULES = get_args(SplitRule)
 LISTED = "listed"
 """An official split that stands in the lists of the layout's domain."""
 
@@ -22,20 +31,21 @@ class Dataset:
     Args:
         id: its name on the command line.
         display: its name in text.
-        source: where it is described.
-        licence: in a few words.
         roots: what each of its roots is, by name.
+        source: where it is described.
         companions: datasets that are built along with it.
         skip: folders, in lower case, that the release holds but the registry does not speak of.
     """
 
     id: str
     display: str
-    source: str
-    licence: str
     roots: Mapping[str, str]
+    source: str = ""
     companions: tuple[str, ...] = ()
     skip: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "skip", frozenset(one.casefold() for one in self.skip))
 
 
 @dataclass(frozen=True)
@@ -45,22 +55,31 @@ class Domain:
     Args:
         id: value of the manifests' column ``domain``.
         display: its name in text.
-        identity: finds identities in the name of a video; None where names hold none.
-        split: one of `SPLIT_RULES`.
+        split: the rule that assigns its splits.
+        identity: regular expression that finds identities in the name of a video; empty where names
+            hold none.
         pairs: groups of identities that belong together, by official split.
         test_videos: videos that the data's authors test on.
     """
 
     id: str
     display: str
-    identity: re.Pattern[str] | None
-    split: str
-    pairs: Mapping[str, tuple[tuple[str, ...], ...]]
+    split: SplitRule
+    identity: str = ""
+    pairs: Mapping[Split, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     test_videos: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        _compile(self.identity)
+        if self.split in ("listed", "carved") and not self.pairs:
+            raise InputError(f"split is {self.split}, but identities names no list")
+        twice = sorted(one for one, n in Counter(self._in_lists()).items() if n > 1)
+        if twice:
+            raise InputError(f"identity {', '.join(twice)} is listed twice")
 
     def identities_in(self, name: str) -> tuple[str, ...]:
         """The identities in a name, each once, without the domain's own name before them."""
-        return tuple(dict.fromkeys(self.identity.findall(name))) if self.identity else ()
+        return tuple(dict.fromkeys(self._identity.findall(name))) if self.identity else ()
 
     def official_split(self, video: str) -> str:
         """The split that the authors' lists give a video; empty where they say nothing."""
@@ -76,6 +95,13 @@ class Domain:
             one: split for split, groups in self.pairs.items() for group in groups for one in group
         }
 
+    @cached_property
+    def _identity(self) -> re.Pattern[str]:
+        return _compile(self.identity)
+
+    def _in_lists(self) -> list[str]:
+        return [one for groups in self.pairs.values() for group in groups for one in group]
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -85,19 +111,28 @@ class Layout:
         root: name of the root.
         path: regular expression of the folders between the subset's folder and the image.
         domain: id of the `Domain`.
-        label: 0 real, 1 fake; None where a folder says so by its position.
+        label: of its images; None where a folder says so by its position.
         official_split: as the release has it; ``listed`` asks the domain's lists.
         compression: value of the manifests' column.
         bare: whether the subset's own folder is missing, so that ``path`` starts at the root.
     """
 
     root: str
-    path: re.Pattern[str]
+    path: str
     domain: str
-    label: int | None = None
-    official_split: str = ""
+    label: Literal["real", "fake"] | None = None
+    official_split: Split | Literal["", "listed"] = ""
     compression: str = ""
     bare: bool = False
+
+    def __post_init__(self) -> None:
+        if ("label" in self.pattern.groupindex) == (self.label is not None):
+            raise InputError("the label of a layout stands either in label or, as {label}, in path")
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The path as a regular expression, letter case aside."""
+        return _compile(self.path)
 
 
 @dataclass(frozen=True)
@@ -109,39 +144,57 @@ class Subset:
         dataset: id of the `Dataset`.
         display: its authors' name.
         category: FS face swap, FR reenactment, EFS entire face synthesis, FE editing, or real.
-        aliases: other names that it is found by.
-        folders: names of its folder on disk, in lower case.
         layouts: the first that fits a folder wins.
+        video_level: whether a folder of frames is a clip, so that a score of videos has a meaning.
+        aliases: other names that it is found by.
+        folders: names of its folder on disk, in lower case; its id and aliases if left out.
         reals: subset of reals by domain; empty where it has reals of its own or is a pool itself.
         own_reals: whether reals and fakes lie together.
-        video_level: whether a folder of frames is a clip, so that a score of videos has a meaning.
-        file_clip: finds, as its group ``clip``, the real clip that an image's file name tells; None
-            where the folder alone tells whose image it is.
+        file_clip: regular expression that finds, as its group ``clip``, the real clip that an
+            image's file name tells; empty where the folder alone tells whose image it is.
         video_is_clip: whether the folder has the name of the real clip that was changed.
         release: official splits that are published.
         lists: names of its official JSON lists.
         labels: how labels in such lists begin (``pixart`` for ``pixart_Fake``).
         expected: folders of its test release, or of all, by domain, where known.
-        defects: known defects of the release.
     """
 
     id: str
     dataset: str
     display: str
-    category: str
-    aliases: tuple[str, ...]
-    folders: frozenset[str]
+    category: Literal["FS", "FR", "EFS", "FE", "real"]
     layouts: tuple[Layout, ...]
-    reals: Mapping[str, str]
-    own_reals: bool
     video_level: bool
-    file_clip: re.Pattern[str] | None
-    video_is_clip: bool
-    release: tuple[str, ...]
-    lists: tuple[str, ...]
-    labels: tuple[str, ...]
-    expected: Mapping[str, int]
-    defects: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    folders: frozenset[str] = frozenset()
+    reals: Mapping[str, str] = field(default_factory=dict)
+    own_reals: bool = False
+    file_clip: str = ""
+    video_is_clip: bool = False
+    release: tuple[Split, ...] = get_args(Split)
+    lists: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    expected: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.id)
+        if self.id != self.id.lower():
+            raise InputError("the id of a subset is in lower case; other spellings are aliases")
+        if not self.layouts:
+            raise InputError("a subset has at least one layout")
+        if self.file_clip and "clip" not in self._clip.groupindex:
+            raise InputError("file_clip has no group (?P<clip>…)")
+        folders = self.folders or (self.id, *self.aliases)
+        object.__setattr__(self, "folders", frozenset(one.casefold() for one in folders))
+
+    def clip_in(self, stem: str) -> str:
+        """The real clip that a file's name tells; empty where it tells none."""
+        match = self._clip.search(stem) if self.file_clip else None
+        return match["clip"] if match else ""
+
+    @cached_property
+    def _clip(self) -> re.Pattern[str]:
+        return _compile(self.file_clip)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -209,3 +262,10 @@ class Registry:
             for subset in self.subsets.values()
             for name in (subset.id, *subset.aliases)
         }
+
+
+def _compile(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise InputError(f"{text!r} is not a regular expression: {error}") from error

@@ -213,8 +213,8 @@ class _Listing:
         subset = self._methods.subset(video.kind)
         domain = self._methods.domain(video) or self._domain
         is_video = subset.video_level if subset is not None else self._clips
-        clip = subset.file_clip.search(stem) if subset and subset.file_clip else None
-        identities = domain.identities_in(clip["clip"] if clip else video.name) if domain else ()
+        clip = subset.clip_in(stem) if subset else ""
+        identities = domain.identities_in(clip or video.name) if domain else ()
         number = re.search(r"[0-9]{1,18}$", stem)
         mask_root, mask = self._files.get(video.masks.get(frame, ""), ("", ""))
         return Sample(

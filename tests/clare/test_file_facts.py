@@ -6,7 +6,7 @@ from clare.advice import Set
 from clare.file_facts import DOMAIN, EXIF, FACTS, FORMAT, FRAMING, PIXELS, SIZE
 from clare.pipeline.images.settings import ImageSettings
 
-ROWS = [
+ROWS: list[dict] = [
     {"format": "png", "width": 40, "height": 20, "boxes": "0 0 20 20", "exif": True},
     {"format": "", "domain": "ff"},
 ]
