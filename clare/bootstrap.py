@@ -1,4 +1,4 @@
-"""The stratified cluster bootstrap.
+"""The stratified cluster bootstrap, and a figure with its interval.
 
 Frames of one video, and images of one person, are alike: drawing rows one by one would give
 intervals that are too narrow. So whole clusters are drawn, as many as there are, for each label by
@@ -7,7 +7,8 @@ itself (Davison and Hinkley 1997, sections 3.8 and 2.4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
@@ -21,8 +22,56 @@ LEVEL = (0.025, 0.975)
 """Quantiles of a 95 % interval."""
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its 95 % interval.
+
+    Args:
+        value: None where the figure does not exist, as an AUC of fakes alone.
+        low: end of the interval; None where there is none.
+        high: the other end.
+        n: rows that it is of; of a mean, how many it is over.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    @classmethod
+    def of(cls, value: float | None, draws: NDArray[np.float64], n: int) -> Figure:
+        """A figure with the percentile interval of its resamples.
+
+        Args:
+            value: on all rows.
+            draws: (B,) in each resample; none where it has no interval.
+            n: see the class.
+        """
+        return cls(value, *interval(draws), n)
+
+
+Figures = Mapping[str, Figure]
+"""By name, as ``auc``."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """A bootstrap's settings.
+
+    Args:
+        count: resamples; 0 gives no intervals.
+        seed: of the draws.
+    """
+
+    count: int = 1000
+    seed: int = 0
+
+
+USUAL = Resampling()
+
+
 def resample(
-    label: NDArray[np.int64], cluster: NDArray[np.str_], *, seed: int, resamples: int
+    label: NDArray[np.int64], cluster: NDArray[np.str_], how: Resampling
 ) -> Iterator[NDArray[np.float64]]:
     """How often each row stands in each resample.
 
@@ -33,12 +82,11 @@ def resample(
     Args:
         label: (N,) of each row.
         cluster: (N,) the cluster's name of each row.
-        seed: of the draws.
-        resamples: how many.
+        how: how many resamples, and their seed.
 
     Yields:
-        (B, N) whole numbers, as float64, B as `CELLS` allows; in all `resamples` of them. Nothing,
-        where a label has a single cluster: what has not varied gives no interval.
+        (B, N) whole numbers, as float64, B as `CELLS` allows; in all ``how.count`` of them.
+        Nothing, where a label has a single cluster: what has not varied gives no interval.
     """
     strata = []
     for value in np.unique(label):
@@ -47,10 +95,10 @@ def resample(
         if len(names) < 2:
             return
         key = crc32("\n".join([str(value), *names.tolist()]).encode(errors="surrogatepass"))
-        strata.append((_whole(rows), inverse, len(names), np.random.default_rng([seed, key])))
+        strata.append((_whole(rows), inverse, len(names), np.random.default_rng([how.seed, key])))
     step = max(1, CELLS // max(1, len(label)))
-    for start in range(0, resamples, step):
-        count = min(step, resamples - start)
+    for start in range(0, how.count, step):
+        count = min(step, how.count - start)
         weights = np.empty((count, len(label)))
         for place, inverse, clusters, generator in strata:
             for row in weights:

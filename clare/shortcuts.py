@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.bootstrap import interval, resample
+from clare.bootstrap import USUAL, Figure, Resampling, resample
+from clare.ranks import Ranks, running
 
 FOLDS = 5
 """Parts of the rows; the order of names that one is measured with comes from the others."""
@@ -22,17 +22,12 @@ FOLDS = 5
 Fact = NDArray[np.float64] | NDArray[np.str_]
 """(N,) numbers, or names, which have no order."""
 
-Figure = dict[str, Any]
-"""``{"value", "low", "high", "n"}``."""
-
 
 def free_aucs(
     facts: Mapping[str, Fact],
     label: NDArray[np.int64],
     cluster: NDArray[np.str_],
-    *,
-    seed: int = 0,
-    resamples: int = 1000,
+    how: Resampling = USUAL,
 ) -> dict[str, Figure]:
     """The AUC of each fact alone, with a 95 % interval from a stratified cluster bootstrap.
 
@@ -45,63 +40,51 @@ def free_aucs(
         facts: (N,) by name.
         label: (N,) 0 real, 1 fake; both are there.
         cluster: (N,) the cluster's name of each row.
-        seed: of the bootstrap and of the fifths.
-        resamples: of the bootstrap; 0 gives no intervals.
+        how: the bootstrap; its seed deals the fifths too.
 
     Returns:
-        ``{FACT: {"value", "low", "high", "n"}}``.
+        By fact.
     """
-    folds = _folds(label, cluster, seed)
-    ranked = {}
+    folds = _folds(label, cluster, how.seed)
+    ranked: dict[str, list[_Ranked]] = {}
     for name, values in facts.items():
         if values.dtype.kind == "f":
-            ranked[name] = [_Ranking.free(values.astype(np.float64), label)]
+            ranked[name] = [_Ranked.free(values.astype(np.float64), label)]
         else:
             scores = _shares_elsewhere(values.astype(np.str_), label, folds)
             parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-            ranked[name] = [_Ranking.of(scores[rows], label[rows], rows) for rows in parts]
+            ranked[name] = [_Ranked.of(scores[rows], label[rows], rows) for rows in parts]
     plain = np.ones((1, len(label)))
     draws: dict[str, list[NDArray[np.float64]]] = {name: [] for name in facts}
-    for weights in resample(label, cluster, seed=seed, resamples=resamples):
+    for weights in resample(label, cluster, how):
         for name, rankings in ranked.items():
             draws[name].append(_auc(rankings, weights))
-    figures = {}
-    for name, rankings in ranked.items():
-        low, high = interval(np.concatenate(draws[name]) if draws[name] else np.empty(0))
-        value = float(_auc(rankings, plain)[0])
-        figures[name] = {"value": value, "low": low, "high": high, "n": len(label)}
-    return figures
+    return {
+        name: Figure.of(
+            float(_auc(rankings, plain)[0]), np.concatenate([np.empty(0), *draws[name]]), len(label)
+        )
+        for name, rankings in ranked.items()
+    }
 
 
 @dataclass(frozen=True)
-class _Ranking:
-    """Reals and fakes, each in falling order, and how many reals stand above each fake.
-
-    Args:
-        reals: (R,) places.
-        fakes: (F,) places.
-        above: (F,) reals before each fake.
-        beside: (F,) the same, with those that equal it.
-    """
+class _Ranked:
+    """The places of some rows' reals and fakes, each in falling order, and their ranks."""
 
     reals: NDArray[np.int64]
     fakes: NDArray[np.int64]
-    above: NDArray[np.int64]
-    beside: NDArray[np.int64]
+    ranks: Ranks
 
     @classmethod
     def of(
         cls, scores: NDArray[np.float64], label: NDArray[np.int64], rows: NDArray[np.int64]
-    ) -> _Ranking:
+    ) -> _Ranked:
         order = np.argsort(-scores, kind="stable")
         real, fake = order[label[order] == 0], order[label[order] == 1]
-        above, beside = (
-            np.searchsorted(-scores[real], -scores[fake], side) for side in ("left", "right")
-        )
-        return cls(rows[real], rows[fake], above, beside)
+        return cls(rows[real], rows[fake], Ranks.of(scores[real], scores[fake]))
 
     @classmethod
-    def free(cls, values: NDArray[np.float64], label: NDArray[np.int64]) -> _Ranking:
+    def free(cls, values: NDArray[np.float64], label: NDArray[np.int64]) -> _Ranked:
         rows = np.arange(len(label))
         rising = cls.of(values, label, rows)
         if _auc([rising], np.ones((1, len(label))))[0] >= 0.5:
@@ -110,16 +93,14 @@ class _Ranking:
 
     def pairs(self, weights: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         """Pairs of a fake and a real in the right order, and all pairs, each (B,)."""
-        alarms = np.zeros((len(weights), len(self.reals) + 1))
-        np.cumsum(weights.take(self.reals, 1), 1, out=alarms[:, 1:])
-        fakes = weights.take(self.fakes, 1)
-        wrong = np.einsum("ij,ij->i", fakes, alarms.take(self.above, 1))
-        wrong += np.einsum("ij,ij->i", fakes, alarms.take(self.beside, 1))
-        every = fakes.sum(1) * alarms[:, -1]
-        return every - wrong / 2, every
+        reals = running(weights.take(self.reals, 1))
+        fakes = running(weights.take(self.fakes, 1))
+        gained = np.diff(self.ranks.caught(fakes), prepend=0)
+        every = reals[:, -1] * fakes[:, -1]
+        return every - self.ranks.wrong_pairs(reals, gained), every
 
 
-def _auc(rankings: Sequence[_Ranking], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _auc(rankings: Sequence[_Ranked], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """(B,) the share of pairs in the right order, ties half; pairs are within one ranking."""
     right, pairs = np.sum([ranking.pairs(weights) for ranking in rankings], axis=0)
     with np.errstate(invalid="ignore"):

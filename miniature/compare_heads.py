@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from clare.bootstrap import interval
+from clare.bootstrap import Resampling, interval
 from clare.heads.metrics.by_subset import PREDICTIONS
 from clare.heads.metrics.measure import measure_draws
 from clare.heads.metrics.predictions import evaluation_sets, read_predictions
@@ -122,7 +122,7 @@ def read_heads(sweeps: Sequence[Path]) -> Mapping[Head, dict[str, Figures]]:
         )
         rows = read_predictions(file)
         for name, places in evaluation_sets(rows, config.reals).items():
-            measured = measure_draws(rows.take(places), None, resamples=RESAMPLES)
+            measured = measure_draws(rows.take(places), None, Resampling(RESAMPLES))
             if config.seed in runs[head][name]:
                 raise SystemExit(f"{file.parent}: another run is of {head} and seed {config.seed}")
             runs[head][name][config.seed] = (measured.values["auc"], measured.draws["auc"])

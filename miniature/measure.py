@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clare.bootstrap import interval, resample
+from clare.bootstrap import Resampling, interval, resample
 from clare.image_statistics import jpeg_size, laplacian_energy
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
@@ -102,7 +102,7 @@ def auc(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]:
     above = (fake[:, None] > real).astype(float) + 0.5 * (fake[:, None] == real)
     draws = []
     cluster = np.arange(len(values)).astype(str)
-    for weights in resample(label, cluster, seed=0, resamples=500):
+    for weights in resample(label, cluster, Resampling(500)):
         left, right = weights[:, len(real) :], weights[:, : len(real)]
         mean = np.einsum("bf,fr,br->b", left, above, right, optimize=True)
         draws.append(mean / (left.sum(1) * right.sum(1)))

@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from clare.bootstrap import Resampling
 from clare.heads.metrics.measure import Measured, difference_of, measure_draws
 from clare.heads.metrics.predictions import Predictions
 from clare.models.runtime import Runtime
@@ -31,6 +32,7 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import read_manifest
 from clare.pipeline.models.mini import WEIGHTS, mini_overrides
 from clare.pipeline.synthetic.dataset import REALS
+from clare.typed_json import to_json
 
 KINDS = ("roundtrip", "image30", "image60", "sampled", "unseen", "swap")
 PROMPTS = ("a photo of a face", "", "a photo of a dog", "a face with long black hair and glasses")
@@ -89,12 +91,12 @@ def main() -> None:
         for kind in KINDS:
             pair = [select(maps[name], setting) for name in (REALS, kind)]
             for score, margins in scores(pair, options.fit).items():
-                found = measure_draws(predictions(margins), None, SEED)
+                found = measure_draws(predictions(margins), None, Resampling(seed=SEED))
                 first = usual.setdefault((kind, score), found)
                 rows.append(
                     asdict(setting)
-                    | {"kind": kind, "score": score, "auc": found.to_json()["auc"]}
-                    | {"against_usual": difference_of(first, found).to_json()["auc"]}
+                    | {"kind": kind, "score": score, "auc": to_json(found.figures["auc"])}
+                    | {"against_usual": to_json(difference_of(first, found).figures["auc"])}
                 )
     record = {
         "fit": options.fit,

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from clare.bootstrap import Figure, Resampling
 from clare.shortcuts import free_aucs
 
 
@@ -25,10 +26,10 @@ def alternating(count):
 )
 def test_a_number_gives_the_larger_of_both_directions(found):
     values, label = (np.array(column) for column in zip(*found, strict=True))
-    auc = free_aucs({"x": values.astype(float)}, label, rows(len(label)), resamples=0)["x"]
+    auc = free_aucs({"x": values.astype(float)}, label, rows(len(label)), Resampling(0))["x"]
     plain = roc_auc_score(label, values)
-    assert auc["value"] == pytest.approx(max(plain, 1 - plain))
-    assert (auc["low"], auc["n"]) == (None, len(label))
+    assert auc.value == pytest.approx(max(plain, 1 - plain))
+    assert (auc.low, auc.n) == (None, len(label))
 
 
 def test_a_name_needs_no_order_and_is_judged_on_rows_that_it_was_not_learned_from():
@@ -40,19 +41,19 @@ def test_a_name_needs_no_order_and_is_judged_on_rows_that_it_was_not_learned_fro
         "chance": generator.choice(list("abcdefgh"), 200),
         "one": np.full(200, "a"),
     }
-    found = free_aucs(facts, label, rows(200), resamples=300)
-    assert found["middle"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 200}
+    found = free_aucs(facts, label, rows(200), Resampling(300))
+    assert found["middle"] == Figure(1.0, 1.0, 1.0, 200)
     # Told from the rows themselves, the name of each row alone would give 1.0.
-    assert found["unique"]["value"] == found["one"]["value"] == 0.5
-    assert found["chance"]["low"] < 0.5 < found["chance"]["high"]
+    assert found["unique"].value == found["one"].value == 0.5
+    assert found["chance"].low < 0.5 < found["chance"].high
 
 
 def test_a_name_is_never_judged_by_its_own_cluster():
     """Each video has a size of its own; its frames say nothing of other videos."""
     label = alternating(30).repeat(10)
     video = np.array([f"v{n}" for n in range(30)]).repeat(10)
-    assert free_aucs({"size": video}, label, video, resamples=0)["size"]["value"] == 0.5
-    alone = free_aucs({"size": video}, label, rows(300), resamples=0)["size"]["value"]
+    assert free_aucs({"size": video}, label, video, Resampling(0))["size"].value == 0.5
+    alone = free_aucs({"size": video}, label, rows(300), Resampling(0))["size"].value
     assert alone == 1.0
 
 
@@ -62,5 +63,5 @@ def test_frames_of_few_videos_give_a_wide_interval():
     values = (np.random.default_rng(1).normal(size=20) + alternating(20)).repeat(20)
     wide = free_aucs({"x": values}, label, video)["x"]
     narrow = free_aucs({"x": values}, label, rows(400))["x"]
-    assert wide["value"] == narrow["value"]
-    assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
+    assert wide.value == narrow.value
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)

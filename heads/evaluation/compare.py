@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.bootstrap import Resampling
 from clare.errors import InputError
 from clare.heads.metrics.by_subset import METRICS, PREDICTIONS, counted_subsets, fakes_alone
 from clare.heads.metrics.measure import Measured, difference_of, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
+from clare.typed_json import to_json
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def compare_predictions(
         raise InputError("the two share no fake row: evaluate both on the same subsets")
     pairs = {
         name: tuple(
-            measure_draws(rows.take(places), threshold, seed, resamples)
+            measure_draws(rows.take(places), threshold, Resampling(resamples, seed))
             for rows, threshold in zip((left, right), thresholds, strict=True)
         )
         for name, places in sets.items()
@@ -156,7 +158,7 @@ def _shared(first: Predictions, second: Predictions) -> tuple[NDArray[np.int64],
 def _plain(first: Measured, second: Measured) -> dict[str, Any]:
     difference = difference_of(first, second)
     return {
-        "first": first.to_json(),
-        "second": second.to_json(),
-        "difference": difference.to_json(),
+        "first": to_json(first.figures),
+        "second": to_json(second.figures),
+        "difference": to_json(difference.figures),
     }

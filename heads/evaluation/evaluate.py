@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clare.bootstrap import Resampling
 from clare.errors import InputError
 from clare.heads.data.table import SCORED_TOGETHER
 from clare.heads.detector import Detector
@@ -29,6 +30,7 @@ from clare.heads.runs.record import Run
 from clare.heads.runs.run import note_on_store, open_with_store
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.store.feature_store import FeatureStore
+from clare.typed_json import to_json
 
 ROC = "roc_curve.png"
 SCORES = "scores.png"
@@ -258,12 +260,13 @@ def _baselines(
     pixels, source = pixel_shortcuts(store, rows, step)
     return {
         "pixels_from": source,
-        "subsets": measure_shortcuts(
-            evaluation_sets(predictions),
-            predictions,
-            file_shortcuts([row for _, row in rows], images) | pixels,
-            seed=report["seed"],
-            resamples=report["resamples"],
+        "subsets": to_json(
+            measure_shortcuts(
+                evaluation_sets(predictions),
+                predictions,
+                file_shortcuts([row for _, row in rows], images) | pixels,
+                Resampling(report["resamples"], report["seed"]),
+            )
         ),
     }
 

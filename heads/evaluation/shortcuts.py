@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.bootstrap import USUAL, Figure, Resampling
 from clare.errors import StoreError
 from clare.heads.metrics.predictions import Predictions
 from clare.image_statistics import jpeg_size, laplacian_energy
-from clare.shortcuts import Fact, Figure, free_aucs
+from clare.shortcuts import Fact, free_aucs
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.store.journal import COMPLETE
@@ -100,9 +101,7 @@ def measure_shortcuts(
     sets: Mapping[str, NDArray[np.int64]],
     predictions: Predictions,
     shortcuts: Shortcuts,
-    *,
-    seed: int = 0,
-    resamples: int = 1000,
+    how: Resampling = USUAL,
 ) -> dict[str, dict[str, Figure | None]]:
     """The AUC of each shortcut on each set; see `free_aucs`.
 
@@ -110,16 +109,14 @@ def measure_shortcuts(
         sets: places of each set's rows.
         predictions: whose labels and clusters count.
         shortcuts: a value a row.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
+        how: the bootstrap.
 
     Returns:
-        ``{SET: {SHORTCUT: {"value", "low", "high", "n"}}}``; None where fewer than both labels
-        have a value.
+        By set and shortcut; None where fewer than both labels have a value.
     """
     return {
         name: {
-            shortcut: _known_auc(predictions.take(places), values[places], seed, resamples)
+            shortcut: _known_auc(predictions.take(places), values[places], how)
             for shortcut, values in shortcuts.items()
         }
         for name, places in sets.items()
@@ -130,12 +127,12 @@ def _statistics(image: NDArray[np.uint8]) -> tuple[float, float]:
     return laplacian_energy(image), jpeg_size(image)
 
 
-def _known_auc(rows: Predictions, values: Fact, seed: int, resamples: int) -> Figure | None:
+def _known_auc(rows: Predictions, values: Fact, how: Resampling) -> Figure | None:
     known = values != "" if values.dtype.kind == "U" else ~np.isnan(values.astype(np.float64))
     rows, facts = rows.take(known), {"": values[known]}
     if not 0 < rows.label.sum() < len(rows):
         return None
-    return free_aucs(facts, rows.label, rows.cluster, seed=seed, resamples=resamples)[""]
+    return free_aucs(facts, rows.label, rows.cluster, how)[""]
 
 
 _Read = Callable[[Sequence[int]], Sequence[NDArray[np.uint8]]]

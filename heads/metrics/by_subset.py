@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.bootstrap import Resampling
 from clare.errors import InputError
 from clare.heads.metrics.measure import Measured, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, video_level
+from clare.typed_json import to_json
 
 METRICS = "test_metrics.json"
 PREDICTIONS = "test_predictions.csv"
@@ -158,7 +160,8 @@ def _levels(
     step: _Steps | None,
 ) -> Levels:
     def measured(found: Predictions, step: _Steps | None) -> Measured:
-        return measure_draws(found, threshold, seed, resamples, oracle=oracle, progress=step)
+        how = Resampling(resamples, seed)
+        return measure_draws(found, threshold, how, oracle=oracle, progress=step)
 
     levels = {"frame": measured(rows, step)}
     if (videos := video_level(rows)) is not None:
@@ -174,7 +177,8 @@ def _mean(several: Sequence[Levels]) -> Levels:
 
 def _plain(levels: Mapping[str, Measured]) -> dict[str, Any]:
     return {
-        level: levels[level].to_json() if level in levels else None for level in ("frame", "video")
+        level: to_json(levels[level].figures) if level in levels else None
+        for level in ("frame", "video")
     }
 
 

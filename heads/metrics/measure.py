@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.bootstrap import interval, resample
+from clare.bootstrap import USUAL, Figure, Resampling, resample
 from clare.errors import InputError
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.metrics.ranking import Ranking
@@ -33,47 +32,39 @@ class Measured:
     values: Mapping[str, float | None]
     draws: Mapping[str, NDArray[np.float64]]
 
-    def to_json(self) -> dict[str, dict[str, Any]]:
-        """``{"auc": {"value", "low", "high", "n"}, …}``; None where there is no figure."""
-        made = {}
-        for name, value in self.values.items():
-            low, high = interval(self.draws.get(name, np.empty(0)))
-            made[name] = {"value": value, "low": low, "high": high, "n": self.n}
-        return made
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The figures with their intervals."""
+        none = np.empty(0)
+        return {n: Figure.of(v, self.draws.get(n, none), self.n) for n, v in self.values.items()}
 
 
 def measure(
     predictions: Predictions,
     threshold: float | None,
-    seed: int = 0,
-    resamples: int = 1000,
+    how: Resampling = USUAL,
     *,
     oracle: bool = False,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Figure]:
     """All figures of a set of rows; see `Ranking.figures` for their names.
 
     Args:
         predictions: the rows.
         threshold: margin from which on a row is called fake, found on other rows; without one,
             figures that need it are None.
-        seed: of the bootstrap.
-        resamples: of the bootstrap; 0 gives no intervals.
+        how: the bootstrap.
         oracle: also the best accuracy over all thresholds, searched on these very rows.
-
-    Returns:
-        ``{"auc": {"value": 0.9, "low": 0.88, "high": 0.92, "n": 1000}, …}``.
 
     Raises:
         InputError: there are no rows.
     """
-    return measure_draws(predictions, threshold, seed, resamples, oracle=oracle).to_json()
+    return measure_draws(predictions, threshold, how, oracle=oracle).figures
 
 
 def measure_draws(
     predictions: Predictions,
     threshold: float | None,
-    seed: int = 0,
-    resamples: int = 1000,
+    how: Resampling = USUAL,
     *,
     oracle: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -87,7 +78,7 @@ def measure_draws(
     point = table.figures(np.ones((1, len(label))))
     steps = []
     done = 0
-    for weights in resample(label, cluster, seed=seed, resamples=resamples):
+    for weights in resample(label, cluster, how):
         steps.append(table.figures(weights))
         done += len(weights)
         if progress is not None:

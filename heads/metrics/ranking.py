@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.heads.metrics.predictions import Predictions
+from clare.ranks import Ranks, running
 
-Figures = dict[str, NDArray[np.float64]]
+Drawn = dict[str, NDArray[np.float64]]
+"""(B,) a figure of each resample, by name."""
 
 ONE_CLASS = ("accuracy", "accuracy_at_0.5", "ece")
 """Figures that exist where only one label is there."""
@@ -23,7 +25,7 @@ _NEED_THRESHOLD = ("accuracy", "balanced_accuracy", "f1")
 
 
 class Ranking:
-    """Reals and fakes, each in falling order of their margin, and where the one meet the other.
+    """Reals and fakes, each in falling order of their margin, and what each cut calls fake.
 
     A **cut** calls all rows from some margin on fake; there is one for each margin, and one above
     them all. Along the cuts both rates only rise, so most figures are found by bisection. Only the
@@ -51,9 +53,7 @@ class Ranking:
         # How many reals and fakes are called fake at each cut.
         self.alarms = np.append(0, np.searchsorted(real, cuts, side="right"))
         self.caught = np.append(0, np.searchsorted(fake, cuts, side="right"))
-        ends = np.flatnonzero(np.diff(self.caught)) + 1
-        self.ends = _every(self.caught[ends], len(fake))
-        self.above, self.beside = self.alarms[ends - 1], self.alarms[ends]
+        self.ranks = Ranks.of(-real, -fake)
         self.called = _count(real, fake, threshold)
         self.called_even = _count(real, fake, self.even)
         if self.even is not None:
@@ -68,7 +68,7 @@ class Ranking:
         names += ["tpr_at_fpr_1", "tpr_at_fpr_5", "ece", "accuracy_at_0.5"]
         return [*names, "accuracy_oracle"] if self.oracle else names
 
-    def figures(self, weights: NDArray[np.float64]) -> Figures:
+    def figures(self, weights: NDArray[np.float64]) -> Drawn:
         """The figures of each resample.
 
         Args:
@@ -82,7 +82,7 @@ class Ranking:
             plain numbers, of which nobody knows where even odds are.
         """
         real, fake = weights[:, : self.reals], weights[:, self.reals :]
-        reals, fakes = _running(real), _running(fake)
+        reals, fakes = running(real), running(fake)
         found = self._at(reals, fakes, self.called)
         if self.even is not None:
             found["accuracy_at_0.5"] = self._at(reals, fakes, self.called_even)["accuracy"]
@@ -97,7 +97,7 @@ class Ranking:
 
     def _at(
         self, reals: NDArray[np.float64], fakes: NDArray[np.float64], called: tuple[int, int]
-    ) -> Figures:
+    ) -> Drawn:
         alarms, caught = reals[:, called[0]], fakes[:, called[1]]
         every_real, every_fake = reals[:, -1], fakes[:, -1]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -119,16 +119,13 @@ class Ranking:
             gaps += np.abs(fakes[:, end] - fakes[:, start] - expected)
         return gaps / (real.sum(1) + fakes[:, -1])
 
-    def _areas(self, reals: NDArray[np.float64], fakes: NDArray[np.float64]) -> Figures:
+    def _areas(self, reals: NDArray[np.float64], fakes: NDArray[np.float64]) -> Drawn:
         every_real, every_fake = reals[:, -1], fakes[:, -1]
-        caught = fakes[:, 1:] if self.ends is None else fakes[:, self.ends]
+        caught = self.ranks.caught(fakes)
         gained = np.diff(caught, prepend=0)
-        alarms = reals.take(self.beside, 1)
-        tied = alarms if (self.above == self.beside).all() else reals.take(self.above, 1)
-        # Pairs in the wrong order, twice; a tie counts as half a pair.
-        wrong = np.einsum("ij,ij->i", gained, alarms) + np.einsum("ij,ij->i", gained, tied)
         pairs = every_real * every_fake
-        found = {"auc": (pairs - wrong / 2) / pairs}
+        found = {"auc": (pairs - self.ranks.wrong_pairs(reals, gained)) / pairs}
+        alarms = reals.take(self.ranks.beside, 1)
         if self.oracle:
             right = (caught - alarms).max(1, initial=0) + every_real
             found["accuracy_oracle"] = right / (every_real + every_fake)
@@ -138,7 +135,7 @@ class Ranking:
         found["ap"] = np.einsum("ij,ij->i", gained, precision) / every_fake
         return found
 
-    def _rates(self, reals: NDArray[np.float64], fakes: NDArray[np.float64]) -> Figures:
+    def _rates(self, reals: NDArray[np.float64], fakes: NDArray[np.float64]) -> Drawn:
         every_real, every_fake = reals[:, -1], fakes[:, -1]
         resamples = np.arange(len(reals))
 
@@ -172,25 +169,13 @@ class Ranking:
 def _bisect(
     holds: Callable[[NDArray[np.int64]], NDArray[np.bool_]], count: int, last: int
 ) -> NDArray[np.int64]:
-    """The last cut, of 0 to ``last``, at which a thing that holds at first still does; (count,)."""
+    """(count,) the last cut, of 0 to ``last``, at which a condition holds that holds at cut 0."""
     low, high = np.zeros(count, np.int64), np.full(count, last)
     while (low < high).any():
         middle = (low + high + 1) // 2
         still = holds(middle)
         low, high = np.where(still, middle, low), np.where(still, high, middle - 1)
     return low
-
-
-def _running(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(B, N + 1) the sum of the first 0 to N weights."""
-    sums = np.zeros((len(weights), weights.shape[1] + 1))
-    np.cumsum(weights, 1, out=sums[:, 1:])
-    return sums
-
-
-def _every(ends: NDArray[np.int64], count: int) -> NDArray[np.int64] | None:
-    """None where each row is an end by itself: then nothing has to be picked."""
-    return None if len(ends) == count else ends
 
 
 def _count(

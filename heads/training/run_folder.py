@@ -37,6 +37,7 @@ from clare.heads.runs.record import (
     read_seen,
 )
 from clare.store.index import Row
+from clare.typed_json import to_json
 
 _STATE = "clare_training"
 _CHANGES = ("versions", "store", "fakes")
@@ -193,7 +194,7 @@ class RunFolder:
 
         predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
         threshold = best_threshold(predictions.margin, predictions.label)
-        metrics = measure(predictions, threshold)
+        metrics = to_json(measure(predictions, threshold))
         found = {"epoch": progress.best_epoch, "threshold": threshold, "metrics": metrics}
         write_predictions(predictions, self.path / VAL_PREDICTIONS)
         plot_curves(progress.history, self.path / CURVES)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clare.bootstrap import Resampling
 from clare.heads.metrics.measure import best_threshold, measure
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.training.prepare import Prepared
@@ -100,12 +101,12 @@ def _figures(margins: NDArray, labels: NDArray) -> Epoch:
     count = np.arange(len(labels)).astype(str)
     empty = np.full(len(labels), "")
     rows = Predictions(count, empty, empty, labels, margins.astype(np.float64), empty, count)
-    found = measure(rows, best_threshold(margins, labels), resamples=0)
+    found = measure(rows, best_threshold(margins, labels), Resampling(0))
     loss = np.logaddexp(0.0, np.where(labels == 1, -margins, margins)).mean()
     return {
         "val_loss": float(loss),
-        "val_auc": found["auc"]["value"],
-        "val_balanced_accuracy": found["balanced_accuracy"]["value"],
+        "val_auc": found["auc"].value,
+        "val_balanced_accuracy": found["balanced_accuracy"].value,
     }
 
 

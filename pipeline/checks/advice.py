@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clare.bootstrap import Figure
 from clare.pipeline.images.settings import ImageSettings
-from clare.shortcuts import Figure
 from clare.wording import name_rows
 
 TELLS = 0.6
@@ -48,9 +48,9 @@ _REMEDIES = {
 
 def tells(figure: Figure | None) -> bool:
     """Whether a fact alone separates the labels by more than chance."""
-    if figure is None or figure["value"] is None or figure["value"] < TELLS:
+    if figure is None or figure.value is None or figure.value < TELLS:
         return False
-    return figure["low"] is None or figure["low"] > 0.5
+    return figure.low is None or figure.low > 0.5
 
 
 def suggest(files: Mapping[str, Figure], *, has_boxes: bool) -> ImageSettings:
@@ -156,6 +156,6 @@ def _shortcuts(found: Mapping[str, Mapping[str, Figure | None]], options: str) -
 
 
 def _said(figure: Figure) -> str:
-    if figure["low"] is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    if figure.low is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clare.bootstrap import Figure, Resampling
 from clare.errors import ImageError, InputError
 from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
 from clare.pipeline.checks.advice import remark, suggest
@@ -24,7 +25,8 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import SPLITS
-from clare.shortcuts import Fact, Figure, free_aucs
+from clare.shortcuts import Fact, free_aucs
+from clare.typed_json import to_json
 from clare.wording import name_rows
 
 SIDE = 256
@@ -110,7 +112,8 @@ def audit(
             "near": near_doubles(drawn, np.array([look.hash for _, look in seen])).to_json(),
         },
     }
-    return {**report, "remarks": remark(report)}
+    plain: dict[str, Any] = to_json({**report, "remarks": remark(report)})
+    return plain
 
 
 def _readable(
@@ -188,20 +191,23 @@ def _before_and_after(
     files: Mapping[str, Figure], pixels: Mapping[str, Figure], settings: ImageSettings
 ) -> dict[str, dict[str, Figure | None]]:
     """What preparation makes equal for all images says nothing; the rest stays or is measured."""
-    nothing = {"value": 0.5, "low": 0.5, "high": 0.5}
+
+    def nothing(auc: Figure) -> Figure:
+        return replace(auc, value=0.5, low=0.5, high=0.5)
+
     removed = {"exif"}  # a decoded picture has no metadata
     if settings.recode:
         removed |= {"format", "tables"}
     if settings.resize:
         removed |= {"size", "pixels"}
     found: dict[str, dict[str, Figure | None]] = {
-        name: {"before": auc, "after": {**auc, **nothing} if name in removed else auc}
+        name: {"before": auc, "after": nothing(auc) if name in removed else auc}
         for name, auc in files.items()
     }
     if settings.recode:
         found["bytes"]["after"] = pixels["coded"]
     if "framing" in found and settings.crop == "boxes":
-        found["framing"]["after"] = {**files["framing"], **nothing}
+        found["framing"]["after"] = nothing(files["framing"])
     for name in ("laplacian", "jpeg_size"):
         found[name] = {when: pixels[f"{name} {when}"] for when in ("before", "after")}
     return found
@@ -253,7 +259,7 @@ def _aucs(
 ) -> dict[str, Figure]:
     label = np.array([sample.label for sample in samples], np.int64)
     cluster = np.array([sample.cluster for sample in samples], np.str_)
-    return free_aucs(facts, label, cluster, seed=seed, resamples=resamples)
+    return free_aucs(facts, label, cluster, Resampling(resamples, seed))
 
 
 def _mapped(

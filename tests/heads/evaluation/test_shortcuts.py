@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from clare.bootstrap import Figure, Resampling
 from clare.heads.evaluation.shortcuts import (
     file_shortcuts,
     measure_shortcuts,
@@ -42,15 +43,15 @@ ALL = {"toy": np.arange(COUNT)}
 
 
 def aucs(shortcuts) -> dict:
-    return measure_shortcuts(ALL, PREDICTIONS, shortcuts, resamples=200)["toy"]
+    return measure_shortcuts(ALL, PREDICTIONS, shortcuts, Resampling(200))["toy"]
 
 
 def test_a_container_and_a_size_give_fakes_away_in_either_direction():
     found = aucs(file_shortcuts(ROWS, []))
-    assert found["size"]["value"] == 1.0
-    assert found["format"]["value"] == pytest.approx(18 / 20 + 2 / 20 / 2)
-    assert found["format"]["n"] == COUNT
-    assert found["bytes"]["low"] < 0.5 <= found["bytes"]["value"] < 0.75
+    assert found["size"].value == 1.0
+    assert found["format"].value == pytest.approx(18 / 20 + 2 / 20 / 2)
+    assert found["format"].n == COUNT
+    assert found["bytes"].low < 0.5 <= found["bytes"].value < 0.75
 
 
 def test_names_have_no_order():
@@ -64,8 +65,8 @@ def test_names_have_no_order():
     predictions = PREDICTIONS.take(np.arange(30))
     predictions = Predictions(**{**vars(predictions), "label": label})
     shortcuts = file_shortcuts(rows, [])
-    found = measure_shortcuts({"toy": np.arange(30)}, predictions, shortcuts, resamples=0)["toy"]
-    assert found["format"] == {"value": 1.0, "low": None, "high": None, "n": 30}
+    found = measure_shortcuts({"toy": np.arange(30)}, predictions, shortcuts, Resampling(0))["toy"]
+    assert found["format"] == Figure(1.0, None, None, 30)
     assert found["size"] is None and found["bytes"] is None
 
 
@@ -76,25 +77,25 @@ def test_an_evaluation_and_an_audit_give_a_format_the_same_figure():
             for row, name in zip(ROWS, formats, strict=True)]  # fmt: skip
     found = aucs(file_shortcuts(rows, []))["format"]
     facts, label = {"format": np.array(formats)}, PREDICTIONS.label
-    assert found == free_aucs(facts, label, PREDICTIONS.cluster, resamples=200)["format"]
-    assert 0.7 < found["value"] < 0.9, "a third of the fakes has a name of its own"
+    assert found == free_aucs(facts, label, PREDICTIONS.cluster, Resampling(200))["format"]
+    assert 0.7 < found.value < 0.9, "a third of the fakes has a name of its own"
 
 
 def test_a_row_of_unknown_format_is_left_out():
     rows = [replace(row, columns={**row.columns, "format": "" if n < 10 else "png"})
             for n, row in enumerate(ROWS)]  # fmt: skip
     found = aucs(file_shortcuts(rows, []))["format"]
-    assert (found["value"], found["n"]) == (0.5, COUNT - 10)
+    assert (found.value, found.n) == (0.5, COUNT - 10)
 
 
 def test_what_extraction_made_equal_says_nothing_any_more():
     same = {"recode": "jpeg:95", "resize": 224}
     found = aucs(file_shortcuts(ROWS, [same, same]))
     for shortcut in ("format", "size"):
-        assert found[shortcut] == {"value": 0.5, "low": 0.5, "high": 0.5, "n": COUNT}
-    assert found["bytes"]["value"] > 0.5
+        assert found[shortcut] == Figure(0.5, 0.5, 0.5, COUNT)
+    assert found["bytes"].value > 0.5
     half = aucs(file_shortcuts(ROWS, [same, {"recode": None, "resize": None}]))
-    assert half["format"]["value"] > 0.9 and half["size"]["value"] == 1.0
+    assert half["format"].value > 0.9 and half["size"].value == 1.0
 
 
 def test_laplacian_energy_is_that_of_the_plain_formula():
@@ -150,7 +151,7 @@ def test_blur_shows_in_pixels_and_in_thumbnails(store):
     store.write_thumbnails("toy", 0, packed)
     shortcuts, source = pixel_shortcuts(store, named)
     assert source == "thumbnails"
-    assert {name: auc["value"] for name, auc in aucs(shortcuts).items()} == {
+    assert {name: auc.value for name, auc in aucs(shortcuts).items()} == {
         "laplacian": 1.0, "jpeg_size": 1.0,
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from clare.bootstrap import resample
+from clare.bootstrap import Figure, Resampling, resample
 from clare.errors import InputError
 from clare.heads.metrics.measure import (
     best_threshold,
@@ -73,20 +73,18 @@ def by_sklearn(label, margin, threshold) -> dict[str, float]:
 @given(BOTH, st.integers(-7, 7))
 def test_figures_are_those_of_scikit_learn(rows, cut):
     predictions = drawn(rows)
-    found = measure(predictions, cut / 4, resamples=0, oracle=True)
+    found = measure(predictions, cut / 4, Resampling(0), oracle=True)
     expected = by_sklearn(predictions.label, predictions.margin, cut / 4)
-    assert {name: figure["value"] for name, figure in found.items()} == pytest.approx(expected)
-    assert all(figure["n"] == len(rows) for figure in found.values())
+    assert {name: figure.value for name, figure in found.items()} == pytest.approx(expected)
+    assert all(figure.n == len(rows) for figure in found.values())
 
 
 @settings(max_examples=25, deadline=None)
 @given(BOTH.filter(lambda rows: 1 < sum(label for _, label in rows) < len(rows) - 1))
 def test_a_resample_is_the_rows_repeated(rows):
     predictions = drawn(rows)
-    draws = measure_draws(predictions, 0.25, resamples=30, oracle=True).draws
-    weights = np.concatenate(
-        [*resample(predictions.label, predictions.cluster, seed=0, resamples=30)]
-    )
+    draws = measure_draws(predictions, 0.25, Resampling(30), oracle=True).draws
+    weights = np.concatenate([*resample(predictions.label, predictions.cluster, Resampling(30))])
     for number in (0, 29):
         repeated = predictions.take(np.repeat(np.arange(len(rows)), weights[number].astype(int)))
         assert np.bincount(repeated.label).tolist() == np.bincount(predictions.label).tolist()
@@ -96,7 +94,7 @@ def test_a_resample_is_the_rows_repeated(rows):
 
 def test_ranks_do_not_end_where_probabilities_are_1():
     predictions = make([40.0, 41.0, 400.0, 42.0, 800.0], [0, 0, 0, 1, 1])
-    assert measure(predictions, 0.0, resamples=0)["auc"]["value"] == pytest.approx(5 / 6)
+    assert measure(predictions, 0.0, Resampling(0))["auc"].value == pytest.approx(5 / 6)
 
 
 def noisy(count, shift, seed=0):
@@ -107,37 +105,35 @@ def noisy(count, shift, seed=0):
 def test_an_interval_narrows_with_rows_and_is_the_same_every_time():
     widths = []
     for count in (40, 400, 4000):
-        auc = measure(make(*noisy(count, 1.0)), 0.0, resamples=300)["auc"]
-        assert auc["low"] < auc["value"] < auc["high"] and auc["n"] == count
-        widths.append(auc["high"] - auc["low"])
+        auc = measure(make(*noisy(count, 1.0)), 0.0, Resampling(300))["auc"]
+        assert auc.low < auc.value < auc.high and auc.n == count
+        widths.append(auc.high - auc.low)
     assert widths[0] > 2 * widths[1] > 4 * widths[2]
     # The width that DeLong's formula gives for two normals one deviation apart is 0.030.
     assert widths[2] == pytest.approx(0.030, rel=0.2)
-    again = measure(make(*noisy(4000, 1.0)), 0.0, resamples=300)["auc"]
-    assert (again["low"], again["high"]) == (auc["low"], auc["high"])
-    other = measure(make(*noisy(4000, 1.0)), 0.0, seed=1, resamples=300)["auc"]
-    assert other["low"] != auc["low"] and other["value"] == auc["value"]
+    again = measure(make(*noisy(4000, 1.0)), 0.0, Resampling(300))["auc"]
+    assert (again.low, again.high) == (auc.low, auc.high)
+    other = measure(make(*noisy(4000, 1.0)), 0.0, Resampling(300, seed=1))["auc"]
+    assert other.low != auc.low and other.value == auc.value
 
 
 def test_equal_frames_of_a_video_add_nothing():
     margin, label = noisy(60, 1.0)
     clusters = [f"video {n}" for n in range(60)]
-    once = measure(make(margin, label, clusters), 0.0, resamples=200)
+    once = measure(make(margin, label, clusters), 0.0, Resampling(200))
     frames = make(np.repeat(margin, 8), np.repeat(label, 8), np.repeat(clusters, 8))
-    eight = measure(frames, 0.0, resamples=200)
-    alone = measure(make(frames.margin, frames.label), 0.0, resamples=200)
-    assert eight["auc"]["n"] == 480
+    eight = measure(frames, 0.0, Resampling(200))
+    alone = measure(make(frames.margin, frames.label), 0.0, Resampling(200))
+    assert eight["auc"].n == 480
     for end in ("low", "high"):
-        assert eight["auc"][end] == pytest.approx(once["auc"][end])
-    assert alone["auc"]["high"] - alone["auc"]["low"] < 0.5 * (
-        eight["auc"]["high"] - eight["auc"]["low"]
-    )
+        assert getattr(eight["auc"], end) == pytest.approx(getattr(once["auc"], end))
+    assert alone["auc"].high - alone["auc"].low < 0.5 * (eight["auc"].high - eight["auc"].low)
 
 
 def test_an_interval_needs_two_clusters_of_each_label():
     margin, label = noisy(10, 1.0)
     found = measure(make(margin, label, np.where(label, "one", np.arange(10).astype(str))), 0.0)
-    assert found["auc"]["value"] is not None and found["auc"]["low"] is None
+    assert found["auc"].value is not None and found["auc"].low is None
 
 
 def test_many_rows_need_little_memory_and_say_how_far_they_are():
@@ -145,7 +141,7 @@ def test_many_rows_need_little_memory_and_say_how_far_they_are():
     heard: list[int] = []
     tracemalloc.start()
     try:
-        measure_draws(rows, 0.0, resamples=20, progress=heard.append)
+        measure_draws(rows, 0.0, Resampling(20), progress=heard.append)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -154,32 +150,32 @@ def test_many_rows_need_little_memory_and_say_how_far_they_are():
 
 
 def test_one_label_has_no_ranks():
-    found = measure(make([1.0, -1.0, 2.0], [0, 0, 0]), 0.0, resamples=50)
-    assert found["accuracy"]["value"] == pytest.approx(1 / 3) and found["accuracy"]["low"] == 0
-    assert found["ece"]["value"] > 0
+    found = measure(make([1.0, -1.0, 2.0], [0, 0, 0]), 0.0, Resampling(50))
+    assert found["accuracy"].value == pytest.approx(1 / 3) and found["accuracy"].low == 0
+    assert found["ece"].value > 0
     for name in ("auc", "ap", "eer", "balanced_accuracy", "f1", "tpr_at_fpr_1"):
-        assert found[name] == {"value": None, "low": None, "high": None, "n": 3}
+        assert found[name] == Figure(None, None, None, 3)
 
 
 def test_without_a_threshold_its_figures_are_absent():
-    found = measure(make([1.0, -1.0], [1, 0]), None, resamples=0)
-    absent = {name for name, figure in found.items() if figure["value"] is None}
+    found = measure(make([1.0, -1.0], [1, 0]), None, Resampling(0))
+    absent = {name for name, figure in found.items() if figure.value is None}
     assert absent == {"accuracy", "balanced_accuracy", "f1"}
 
 
 def test_probabilities_are_even_at_one_half():
-    found = measure(make([0.6, 0.4, 0.1], [1, 0, 0], scale="probability"), None, resamples=0)
-    assert found["accuracy_at_0.5"]["value"] == 1
-    assert found["ece"]["value"] == pytest.approx((0.4 + 0.4 + 0.1) / 3)
+    found = measure(make([0.6, 0.4, 0.1], [1, 0, 0], scale="probability"), None, Resampling(0))
+    assert found["accuracy_at_0.5"].value == 1
+    assert found["ece"].value == pytest.approx((0.4 + 0.4 + 0.1) / 3)
 
 
 def test_plain_numbers_have_ranks_and_no_even_odds():
     numbers = make([90.0, 40.0, 10.0, 60.0], [1, 0, 0, 1], scale="number")
-    found = measure(numbers, None, resamples=20)
-    assert found["auc"]["value"] == 1
+    found = measure(numbers, None, Resampling(20))
+    assert found["auc"].value == 1
     for name in ("ece", "accuracy_at_0.5", "accuracy"):
-        assert found[name] == {"value": None, "low": None, "high": None, "n": 4}
-    assert measure(numbers, 50.0, resamples=0)["accuracy"]["value"] == 1
+        assert found[name] == Figure(None, None, None, 4)
+    assert measure(numbers, 50.0, Resampling(0))["accuracy"].value == 1
 
 
 def test_no_rows_are_refused():
@@ -203,40 +199,40 @@ def test_a_mean_over_subsets_knows_that_they_share_their_reals():
                     + [f"fake {k}/{n}" for n in range(400)],
                 ),
                 0.0,
-                resamples=400,
+                Resampling(400),
             )
             for k, fake in enumerate(fakes)
         ]
 
     def width(several) -> float:
-        auc = mean_of(several).to_json()["auc"]
-        assert auc["n"] == 2
-        return auc["high"] - auc["low"]
+        auc = mean_of(several).figures["auc"]
+        assert auc.n == 2
+        return auc.high - auc.low
 
     shared, apart = sets(True), sets(False)
     # Almost all variance is that of the reals, which a mean over two subsets does not halve.
     assert width(shared) > 1.2 * width(apart)
-    value = mean_of(shared).to_json()["auc"]["value"]
+    value = mean_of(shared).figures["auc"].value
     assert value == pytest.approx(np.mean([one.values["auc"] for one in shared]))
 
 
 def test_a_mean_with_a_missing_figure_is_missing():
-    whole = measure_draws(make([1.0, -1.0, 2.0], [1, 0, 0]), 0.0, resamples=20)
-    part = measure_draws(make([1.0, -1.0], [0, 0]), 0.0, resamples=20)
-    found = mean_of([whole, part]).to_json()
-    assert found["auc"] == {"value": None, "low": None, "high": None, "n": 2}
-    assert found["accuracy"]["value"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    whole = measure_draws(make([1.0, -1.0, 2.0], [1, 0, 0]), 0.0, Resampling(20))
+    part = measure_draws(make([1.0, -1.0], [0, 0]), 0.0, Resampling(20))
+    found = mean_of([whole, part]).figures
+    assert found["auc"] == Figure(None, None, None, 2)
+    assert found["accuracy"].value == pytest.approx((2 / 3 + 1 / 2) / 2)
 
 
 def test_a_paired_difference_is_narrower_than_its_parts():
     margin, label = noisy(300, 1.0)
     better = margin + 0.2 * label + np.random.default_rng(1).normal(0, 0.05, 300)
-    one, other = (measure_draws(make(m, label), 0.0, resamples=300) for m in (margin, better))
-    auc = difference_of(one, other).to_json()["auc"]
-    whole, second = one.to_json()["auc"], other.to_json()["auc"]
-    assert auc["value"] == pytest.approx(second["value"] - whole["value"])
-    assert 0 < auc["low"] < auc["value"] < auc["high"]
-    assert auc["high"] - auc["low"] < 0.5 * (whole["high"] - whole["low"])
+    one, other = (measure_draws(make(m, label), 0.0, Resampling(300)) for m in (margin, better))
+    auc = difference_of(one, other).figures["auc"]
+    whole, second = one.figures["auc"], other.figures["auc"]
+    assert auc.value == pytest.approx(second.value - whole.value)
+    assert 0 < auc.low < auc.value < auc.high
+    assert auc.high - auc.low < 0.5 * (whole.high - whole.low)
 
 
 @settings(deadline=None)

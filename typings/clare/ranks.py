@@ -1,0 +1,1 @@
+../../clare/ranks.py
