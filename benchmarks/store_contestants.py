@@ -167,7 +167,7 @@ def token_contestants(folder: Path, feature: Feature, rows: int) -> list[Contest
         sorted((folder / f"pt_{TOKENS.field}").iterdir()),
         sorted((folder / "npy").iterdir()),
     )
-    dataset = FeatureDataset(feature.store.path, [TOKENS.field])
+    dataset = FeatureDataset(feature.layout.root, [TOKENS.field])
     turn = BATCH * BATCHES  # a loader makes its own batches of it
     return [
         Contestant("np.memmap", memmap, files=[mapped_file], before=open_memmap),

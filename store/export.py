@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clare.advice import Run
 from clare.errors import ClareError, CorruptStoreError, InputError, StoreError
 from clare.files import PARTIAL, make_folder, require_free_space, storage_errors, sync_folder
-from clare.store.extractor_records import asset_files, extractor_record
+from clare.store.extractor_records import extractor_record
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.index import Entry, Row
 from clare.store.journal import COMPLETE, FAILED, PENDING
@@ -62,12 +63,12 @@ def export_hdf5(
     make_folder(path.parent)
     with storage_errors(path):
         if path.is_dir():
-            raise StoreError(f"{path} is a folder; name a file for the export.")
+            raise StoreError(f"{path} is a folder; name a file for the export")
         # Beforehand, because the HDF5 library does not survive a full disk.
         require_free_space(path.parent, _bytes_at_most(features, rows))
         try:
             with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-                _export_all(file, subset, rows, features)
+                _export_all(file, store, subset, rows, features)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
@@ -80,13 +81,15 @@ def export_hdf5(
 def _bytes_at_most(features: list[Feature], rows: list[Row]) -> int:
     """Size of an export, with room for HDF5's own bookkeeping."""
     specs = [spec for feature in features for spec in feature.fields.values()]
-    folders = [feature.store.asset_folder(feature.key) for feature in features]
-    assets = sum(path.stat().st_size for folder in folders for path in asset_files(folder))
+    files = [path for feature in features for path in feature.layout.assets(feature.key)]
+    assets = sum(path.stat().st_size for path in files)
     index = sum(len(seal(Entry(row, turn=0).to_json())) + 64 for row in rows)
     return len(rows) * sum(spec.row_bytes + 128 for spec in specs) + index + assets + 2**20
 
 
-def _export_all(file: Any, subset: str, rows: list[Row], features: list[Feature]) -> None:
+def _export_all(
+    file: Any, store: FeatureStore, subset: str, rows: list[Row], features: list[Feature]
+) -> None:
     import h5py
 
     text = h5py.string_dtype()
@@ -102,8 +105,8 @@ def _export_all(file: Any, subset: str, rows: list[Row], features: list[Feature]
         fields = feature.fields.values()
         checks = {spec.field: _export_field(group, feature, spec, rows, states) for spec in fields}
         assets = {}
-        for path in asset_files(feature.store.asset_folder(feature.key)):
-            data = feature.store.asset(feature.key, path.name).read_bytes()
+        for path in feature.layout.assets(feature.key):
+            data = store.asset(feature.key, path.name).read_bytes()
             group.create_dataset(f"assets/{path.name}", data=np.frombuffer(data, np.uint8))
             assets[path.name] = hashlib.sha256(data).hexdigest()
         record = {
@@ -167,22 +170,22 @@ def import_hdf5(store: FeatureStore | Path | str, path: Path | str) -> str:
 
     path = Path(path)
     if not path.is_file() or not h5py.is_hdf5(path):
-        raise InputError(f"{path} is not an HDF5 file that `clare store export` wrote.")
+        raise InputError(f"{path} is not an HDF5 file that an export wrote", Run("store.export"))
     try:
         with h5py.File(path, "r") as file:
             if "clare" not in file.attrs:
-                raise InputError(f"{path} is not a file that `clare store export` wrote.")
+                raise InputError(f"{path} is not a file that an export wrote", Run("store.export"))
             return _import_all(store, file)
     except ClareError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise CorruptStoreError(f"{path} is damaged ({error}); export it once more.") from error
+        raise CorruptStoreError(f"{path} is damaged ({error}); export it once more") from error
 
 
 def _import_all(store: FeatureStore | Path | str, file: Any) -> str:
     contents = unseal(str(file.attrs["clare"]).encode())
     if contents["format"] != EXPORT_FORMAT:
-        raise InputError(f"{file.filename} has the unknown export format {contents['format']}.")
+        raise InputError(f"{file.filename} has the unknown export format {contents['format']}")
     exported = [Entry.from_json(unseal(line)).row for line in file["index"][:]]
     if len(exported) != contents["rows"]:
         raise ValueError("rows of the index are missing")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clare.files import PARTIAL
+from clare.store.layout import Layout
 from clare.store.records import canonical, checksum, damaged, read_sealed
 from clare.store.spec import FeatureSpec, Fingerprint
 from clare.store.zarr_shards import GROUP
@@ -22,16 +22,17 @@ def extractor_record(fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) ->
     }
 
 
-def read_extractor(path: Path) -> tuple[Fingerprint, dict[str, FeatureSpec]]:
-    """An extractor's record file.
+def read_extractor(layout: Layout, key: str) -> tuple[Fingerprint, dict[str, FeatureSpec]]:
+    """What an extractor's record holds.
 
     Raises:
         CorruptStoreError: it is damaged, or another extractor's.
         FileNotFoundError: there is none.
     """
+    path = layout.extractor_record(key)
     record = read_sealed(path)
     fingerprint = Fingerprint(**record["fingerprint"])
-    if fingerprint.key != path.parent.name:
+    if fingerprint.key != key:
         raise damaged(path, "it belongs to another extractor")
     specs = [FeatureSpec.from_json(spec) for spec in record["fields"]]
     return fingerprint, {spec.field: spec for spec in specs}
@@ -42,12 +43,6 @@ def extractor_group(fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) -> 
     record = json.loads(canonical(extractor_record(fingerprint, fields)))
     attributes = {"clare": record, "clare_crc32c": f"{checksum(canonical(record)):08x}"}
     return {**GROUP, "attributes": attributes}
-
-
-def asset_files(folder: Path) -> list[Path]:
-    """The files beside an extractor's own records."""
-    own = ("record.json", "assets.json")
-    return sorted(p for p in folder.glob("*") if p.name not in own and p.suffix != PARTIAL)
 
 
 def describe_asset(path: Path) -> Mapping[str, Any]:

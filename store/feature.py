@@ -7,14 +7,16 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import remove_durably, remove_partials
-from clare.store.index import Row, SubsetIndex
-from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, record_path
+from clare.store.extractor_records import extractor_group
+from clare.store.index import Row, RowIndex, SubsetIndex
+from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord
+from clare.store.layout import ZARR, Layout, shard_path
 from clare.store.locks import LockFile, exclusive, lock_file
 from clare.store.reader import FieldReader
 from clare.store.records import damaged
@@ -23,48 +25,43 @@ from clare.store.zarr_shards import (
     GROUP,
     array_metadata,
     fill_value,
-    shard_path,
     storage_dtype,
     write_metadata,
     write_shard_file,
 )
-
-if TYPE_CHECKING:
-    from clare.store.feature_store import FeatureStore
 
 
 class Feature:
     """One (subset, extractor fingerprint) of a store; made by `FeatureStore.feature`.
 
     Args:
-        store: the store it belongs to.
-        subset: name of the subset.
+        layout: paths of the store it belongs to.
+        rows: the index of its subset.
         fingerprint: what decided the values.
         fields: the extractor's fields by name.
     """
 
     def __init__(
         self,
-        store: FeatureStore,
-        subset: str,
+        layout: Layout,
+        rows: RowIndex,
         fingerprint: Fingerprint,
         fields: Mapping[str, FeatureSpec],
     ) -> None:
-        self.store = store
-        self.subset = subset
+        self.layout = layout
+        self.rows = rows
+        self.subset = rows.subset
         self.fingerprint = fingerprint
         self.fields = dict(fields)
         self.key = fingerprint.key
-        self._journal = Journal(
-            store.path / "journal" / subset / self.key, subset=subset, key=self.key
-        )
+        self._journal = Journal(layout, self.subset, self.key)
         self._claims: dict[int, list[Row]] = {}
         self._shards_of_arrays = 0
         self.refresh()
 
     def array_path(self, field: str) -> Path:
         """The folder of a field's Zarr array."""
-        return self.store.path / "arrays" / self.subset / self.key / field
+        return self.layout.array(self.subset, self.key, field)
 
     def refresh(self) -> None:
         """Read the journal again: another process may have written.
@@ -73,7 +70,7 @@ class Feature:
             CorruptStoreError: a record is damaged or speaks of rows that the index lacks.
         """
         self._journal.refresh()
-        index = self.store.index(self.subset)
+        index = self.rows.read()
         for record in self._journal.snapshot().values():
             self._match_index(record, index)
 
@@ -83,14 +80,21 @@ class Feature:
 
     def pending_slots(self) -> np.ndarray:
         """(n,) int64, the live rows that are neither complete nor failed, in rising order."""
-        index = self.store.index(self.subset)
+        index = self.rows.read()
         return np.flatnonzero(index.is_live & (self.states() == 0))
+
+    def pending_offsets(self, shard: int) -> list[int]:
+        """Offsets (0 to 63) of a shard's live rows that are neither complete nor failed."""
+        live = self.rows.read().is_live[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)]
+        record = self._journal.records.get(shard)
+        pending = live if record is None else live & (record.states == 0)
+        return np.flatnonzero(pending).tolist()
 
     def shard_rows(self, shard: int) -> list[Row]:
         """The live rows of a shard: those of its claim, if this object claimed it."""
         if shard in self._claims:
             return list(self._claims[shard])
-        live = self.store.index(self.subset).live
+        live = self.rows.read().live
         first = bisect_left(live, SHARD_ROWS * shard, key=attrgetter("slot"))
         last = bisect_left(live, SHARD_ROWS * (shard + 1), key=attrgetter("slot"))
         return list(live[first:last])
@@ -109,7 +113,7 @@ class Feature:
         try:
             # Only now is it certain that nobody else is between his writing and his record.
             self._journal.refresh_shard(shard)
-            if shard in self.pending():
+            if self.pending_offsets(shard):
                 self._claims[shard] = self.shard_rows(shard)
         finally:
             if shard not in self._claims:
@@ -146,7 +150,7 @@ class Feature:
             ValueError: the values are not what the extractor declared.
         """
         if shard not in self._claims:
-            raise StoreError(f"Shard {shard} of {self.subset}/{self.key} is not claimed.")
+            raise StoreError(f"Shard {shard} of {self.subset}/{self.key} is not claimed")
         rows = {row.slot % SHARD_ROWS: row for row in self._claims[shard]}
         done = set(rows) - set(failed) if complete is None else set(complete)
         if not done | set(failed) <= set(rows) or done & set(failed):
@@ -165,9 +169,9 @@ class Feature:
                 stored[name][offset] = value
 
         self._make_arrays()
-        record = record_path(self._journal.folder, shard)
+        record = self.layout.record(self.subset, self.key, shard)
         remove_durably(record)  # a record never speaks of files that are about to change
-        remove_partials(self._journal.folder, record.name)
+        remove_partials(record.parent, record.name)
         checksums, sizes = {}, {}
         for name, array in stored.items():
             path = shard_path(self.array_path(name), shard, self.fields[name])
@@ -184,19 +188,19 @@ class Feature:
             checksums=checksums,
             file_bytes=sizes,
             made_with=made_with,
-        ).write(self._journal.folder)
+        ).write(self.layout)
         self._journal.refresh_shard(shard)
 
     def states(self) -> np.ndarray:
         """(slots,) uint8 over all slots of the subset: 0 pending, 1 complete, 2 failed."""
-        states = np.zeros(SHARD_ROWS * self.store.index(self.subset).shards, np.uint8)
+        states = np.zeros(SHARD_ROWS * self.rows.read().shards, np.uint8)
         for shard, record in self._journal.snapshot().items():
             states[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)] = record.states
         return states
 
     def failures(self) -> dict[int, str]:
         """Reason by slot of the live rows that could not be extracted."""
-        is_live = self.store.index(self.subset).is_live
+        is_live = self.rows.read().is_live
         return {
             SHARD_ROWS * shard + offset: reason
             for shard, record in sorted(self._journal.snapshot().items())
@@ -206,7 +210,7 @@ class Feature:
 
     def counts(self) -> dict[str, int]:
         """Live rows ``complete``, ``failed`` and ``pending``; ``bytes`` of the written shards."""
-        states = self.states()[self.store.index(self.subset).is_live]
+        states = self.states()[self.rows.read().is_live]
         records = self._journal.snapshot().values()
         return {
             "complete": int((states == COMPLETE).sum()),
@@ -235,17 +239,17 @@ class Feature:
             raise StoreError(
                 f"{self.key} has no field {field!r}; it has {', '.join(sorted(self.fields))}."
             )
-        return FieldReader(self.store.path, self.subset, self.key, self.fields[field], threads)
+        return FieldReader(self.layout, self.subset, self.key, self.fields[field], threads)
 
     def _lock(self) -> LockFile:
-        return lock_file(self.store.path / "locks" / self.subset / f"{self.key}.lock")
+        return lock_file(self.layout.shards_lock(self.subset, self.key))
 
     def _match_index(self, record: ShardRecord, index: SubsetIndex) -> None:
         start = SHARD_ROWS * record.shard
         known = index.has_row[start : start + SHARD_ROWS]
         same = record.identities == index.identity_checksums[start : start + SHARD_ROWS]
         if len(known) < SHARD_ROWS or (known & (record.states > 0) & ~same).any():
-            path = record_path(self._journal.folder, record.shard)
+            path = self.layout.record(self.subset, self.key, record.shard)
             raise damaged(path, "it speaks of other rows than the index")
 
     def _stored(self, name: str, values: np.ndarray, done: set[int]) -> np.ndarray:
@@ -284,15 +288,21 @@ class Feature:
 
     def _make_arrays(self) -> None:
         """Make or grow the arrays to the subset's length; other writers may do so too."""
-        if self._shards_of_arrays >= self.store.index(self.subset).shards:
+        if self._shards_of_arrays >= self.rows.read().shards:
             return
-        with exclusive(self.store.rows_lock(self.subset)):
-            shards = self.store.index(self.subset).shards
-            group = self.store.path / "arrays" / self.subset
-            nodes = [(group, GROUP), (group / self.key, self.store.group_metadata(self.key))]
+        with exclusive(self.layout.rows_lock(self.subset)):
+            shards = self.rows.read().shards
+            fields = list(self.fields.values())
+            nodes = [
+                (self.layout.group(self.subset), GROUP),
+                (
+                    self.layout.group(self.subset, self.key),
+                    extractor_group(self.fingerprint, fields),
+                ),
+            ]
             for name, spec in self.fields.items():
                 nodes.append((self.array_path(name), array_metadata(spec, shards)))
             for folder, metadata in nodes:
-                remove_partials(folder, "zarr.json")
+                remove_partials(folder, ZARR)
                 write_metadata(folder, metadata)
         self._shards_of_arrays = shards

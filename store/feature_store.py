@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clare.advice import Name, Run
 from clare.errors import StoreError
 from clare.files import (
     PARTIAL,
@@ -21,25 +23,39 @@ from clare.files import (
     write_durably,
 )
 from clare.store.extractor_records import (
-    asset_files,
     describe_asset,
-    extractor_group,
     extractor_record,
     read_extractor,
 )
 from clare.store.feature import Feature
-from clare.store.index import Row, SubsetIndex, assign, load_index, segment_files
-from clare.store.info import describe_differences
+from clare.store.index import Row, RowIndex, SubsetIndex, assign
+from clare.store.layout import LOCKS, ZARR, Layout
 from clare.store.locks import exclusive
-from clare.store.records import damaged, read_sealed, seal
-from clare.store.spec import FeatureSpec, Fingerprint
+from clare.store.records import damaged, read_sealed, seal, unseal
+from clare.store.spec import FeatureSpec, Fingerprint, describe_differences
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
 from clare.store.zarr_shards import GROUP, write_metadata
 
 FORMAT = 1
 """Version of the format on disk; raised when an older reader would misread it."""
 
-MARKER = {"name": "clare feature store", "format": FORMAT}
+
+@dataclass(frozen=True)
+class StoreCommand:
+    """A command that brought features into a store.
+
+    Args:
+        command: its words, as they were typed.
+        subsets: that it worked on.
+        extractors: keys of the extractors that it ran.
+    """
+
+    command: tuple[str, ...]
+    subsets: tuple[str, ...]
+    extractors: tuple[str, ...]
+
+
+SIGNATURE = {"name": "clare feature store", "format": FORMAT}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _DTYPES = ("float16", "float32", "uint8")
 
@@ -54,26 +70,23 @@ def create_store(path: Path | str) -> FeatureStore:
     folder = Path(path)
     with storage_errors(folder):
         if folder.exists() and not folder.is_dir():
-            raise StoreError(f"{folder} is a file; name a folder for the feature store.")
-        if not _is_begun(folder):
+            raise StoreError(f"{folder} is a file", Name("a folder for the feature store", "store"))
+        layout = Layout(folder.absolute())
+        if not layout.is_begun:
             # Looked into before it is locked, since the lock is a file in it.
             inside = list(folder.iterdir()) if folder.exists() else []
-            foreign = any(path.name != "locks" and path.suffix != PARTIAL for path in inside)
+            foreign = any(path.name != LOCKS and path.suffix != PARTIAL for path in inside)
             # Asked again, since another process may have made the store meanwhile.
-            if foreign and not _is_begun(folder):
+            if foreign and not layout.is_begun:
                 raise StoreError(
-                    f"{folder} is not empty and not a feature store; name another folder."
+                    f"{folder} is not empty and not a feature store",
+                    Name("another folder", "store"),
                 )
-            with exclusive(folder.absolute() / "locks" / "store.lock"):
-                if not _is_begun(folder):
-                    remove_partials(folder, "store.json")
-                    write_durably(folder / "store.json", seal(MARKER))
+            with exclusive(layout.store_lock):
+                if not layout.is_begun:
+                    remove_partials(folder, layout.marker.name)
+                    write_durably(layout.marker, seal(SIGNATURE))
         return open_store(folder)
-
-
-def _is_begun(folder: Path) -> bool:
-    """Whether a folder is a store; one that has rows may have lost its marker."""
-    return (folder / "store.json").exists() or (folder / "rows").exists()
 
 
 def open_store(path: Path | str) -> FeatureStore:
@@ -84,20 +97,21 @@ def open_store(path: Path | str) -> FeatureStore:
         CorruptStoreError: its marker or the record of an extractor is damaged.
     """
     folder = Path(path)
-    marker = folder / "store.json"
+    layout = Layout(folder)
+    marker = layout.marker
     try:
         with storage_errors(marker):
             found = read_sealed(marker)
     except FileNotFoundError:
-        if (folder / "rows").is_dir():
+        if layout.is_begun:
             raise damaged(marker, "it is missing") from None
         raise StoreError(
-            f"There is no feature store at {folder}; `clare extract` makes one."
+            f"there is no feature store at {folder}", Run("extract", effect="makes one")
         ) from None
-    if found != MARKER:
+    if found != SIGNATURE:
         raise StoreError(
-            f"{folder} has format {found.get('format')!r} and this version reads format {FORMAT}; "
-            "use the version of clare that wrote it."
+            f"{folder} has format {found.get('format')!r} and this version reads format {FORMAT}",
+            "use the version of clare that wrote it",
         )
     return FeatureStore(folder)
 
@@ -113,7 +127,8 @@ class FeatureStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._indexes: dict[str, tuple[Any, SubsetIndex]] = {}
+        self.layout = Layout(self.path)
+        self._indexes: dict[str, RowIndex] = {}
         self._extractors: dict[str, tuple[Fingerprint, dict[str, FeatureSpec]]] = {}
         self.extractor_keys()
 
@@ -122,7 +137,7 @@ class FeatureStore:
 
     def subsets(self) -> list[str]:
         """Names of the subsets that have rows."""
-        return sorted({path.parent.name for path in self.path.glob("rows/*/*.jsonl")})
+        return self.layout.subsets()
 
     def rows(self, subset: str) -> list[Row]:
         """The live rows of a subset, in slot order.
@@ -134,19 +149,12 @@ class FeatureStore:
         index = self.index(subset)
         if not index.segments:
             names = ", ".join(self.subsets()) or "none yet"
-            raise StoreError(f"{self.path} has no subset {subset!r}; it has: {names}.")
+            raise StoreError(f"{self.path} has no subset {subset!r}; it has: {names}")
         return list(index.live)
 
     def index(self, subset: str) -> SubsetIndex:
         """The subset's index as it now is on the disk; empty for an unknown subset."""
-        folder = self.path / "rows" / subset
-        status = [(path, path.stat()) for path in segment_files(folder)]
-        signature = [(str(p), s.st_ino, s.st_mtime_ns, s.st_size) for p, s in status]
-        known = self._indexes.get(subset)
-        if known is None or known[0] != signature:
-            known = signature, load_index(folder, subset)
-            self._indexes[subset] = known
-        return known[1]
+        return self._row_index(subset).read()
 
     def assign_rows(self, subset: str, rows: Sequence[Row]) -> list[Row]:
         """Give rows their slots, durably; rows that are known keep theirs.
@@ -168,10 +176,9 @@ class FeatureStore:
             DiskSpaceError: the disk is full; the index is as it was.
         """
         _check_name("subset", subset)
-        folder = self.path / "rows" / subset
-        make_folder(folder)
-        with exclusive(self.rows_lock(subset)):
-            return assign(folder, subset, rows)
+        make_folder(self.layout.segments(subset))
+        with exclusive(self.layout.rows_lock(subset)):
+            return assign(self.layout, subset, rows)
 
     def declare(self, fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) -> None:
         """Record an extractor's fingerprint and fields, durably; once is enough.
@@ -185,24 +192,24 @@ class FeatureStore:
             _check_name("field", spec.field)
             if spec.dtype not in _DTYPES:
                 raise ValueError(f"{spec.field}: {spec.dtype} is not one of {', '.join(_DTYPES)}")
-        folder = self.asset_folder(fingerprint.key)
-        with exclusive(self.path / "locks" / "extractors.lock"):
-            remove_partials(self.path / "arrays", "zarr.json")
-            write_metadata(self.path / "arrays", GROUP)
-            remove_partials(folder, "record.json")
-            remove_partials(folder, "assets.json")
-            if not (folder / "record.json").exists():
-                write_durably(folder / "record.json", seal(extractor_record(fingerprint, fields)))
+        record = self.layout.extractor_record(fingerprint.key)
+        with exclusive(self.layout.extractors_lock):
+            remove_partials(self.layout.group(), ZARR)
+            write_metadata(self.layout.group(), GROUP)
+            remove_partials(record.parent, record.name)
+            remove_partials(record.parent, self.layout.asset_record(fingerprint.key).name)
+            if not record.exists():
+                write_durably(record, seal(extractor_record(fingerprint, fields)))
         _, declared = self.extractor(fingerprint.key)
         if declared != {spec.field: spec for spec in fields}:
             raise StoreError(
                 f"{fingerprint.key} was declared with other fields ({', '.join(declared)}); "
-                "whatever changes the fields must change the extractor's settings or version."
+                "whatever changes the fields must change the extractor's settings or version"
             )
 
     def extractor_keys(self) -> list[str]:
         """Keys of all declared extractors, each checked to be readable."""
-        keys = sorted(path.parent.name for path in self.path.glob("extractors/*/record.json"))
+        keys = self.layout.extractor_keys()
         for key in keys:
             self.extractor(key)
         return keys
@@ -215,21 +222,11 @@ class FeatureStore:
             CorruptStoreError: its record is damaged.
         """
         if key not in self._extractors:
-            path = self.asset_folder(key) / "record.json"
             try:
-                self._extractors[key] = read_extractor(path)
+                self._extractors[key] = read_extractor(self.layout, key)
             except FileNotFoundError:
-                raise StoreError(f"{self.path} has no extractor {key}.") from None
+                raise StoreError(f"{self.path} has no extractor {key}") from None
         return self._extractors[key]
-
-    def group_metadata(self, key: str) -> dict[str, Any]:
-        """Metadata of an extractor's Zarr group: a second copy of its record."""
-        fingerprint, fields = self.extractor(key)
-        return extractor_group(fingerprint, list(fields.values()))
-
-    def asset_folder(self, key: str) -> Path:
-        """The folder for files that an extractor writes once, such as a text tower."""
-        return self.path / "extractors" / key
 
     def write_assets(self, key: str, assets: Mapping[str, Any]) -> None:
         """Keep an extractor's asset files, durably, with their sha256; once is enough.
@@ -238,19 +235,19 @@ class FeatureStore:
             key: a declared extractor.
             assets: name to bytes; left alone if the extractor has its assets already.
         """
-        folder = self.asset_folder(key)
-        with exclusive(self.path / "locks" / "extractors.lock"):
+        folder = self.layout.extractor(key)
+        with exclusive(self.layout.extractors_lock):
             if self.has_assets(key):
                 return
             remove_partials(folder)
             for name, content in assets.items():
                 write_durably(folder / name, content)
-            files = {path.name: describe_asset(path) for path in asset_files(folder)}
-            write_durably(folder / "assets.json", seal({"assets": files}))
+            files = {path.name: describe_asset(path) for path in self.layout.assets(key)}
+            write_durably(self.layout.asset_record(key), seal({"assets": files}))
 
     def has_assets(self, key: str) -> bool:
         """Whether an extractor's asset files are there as a whole."""
-        return (self.asset_folder(key) / "assets.json").is_file()
+        return self.layout.asset_record(key).is_file()
 
     def asset(self, key: str, name: str) -> Path:
         """The path of a sealed asset whose bytes were just checked.
@@ -259,14 +256,13 @@ class FeatureStore:
             StoreError: the extractor has no such asset.
             CorruptStoreError: it is damaged or missing.
         """
-        folder = self.asset_folder(key)
         try:
-            sealed = read_sealed(folder / "assets.json")["assets"]
+            sealed = read_sealed(self.layout.asset_record(key))["assets"]
         except FileNotFoundError:
             sealed = {}
         if name not in sealed:
-            raise StoreError(f"{key} has no asset {name!r}; extract with it once more.")
-        path = folder / name
+            raise StoreError(f"{key} has no asset {name!r}", Run("extract", effect="writes it"))
+        path = self.layout.extractor(key) / name
         if not path.is_file() or describe_asset(path) != sealed[name]:
             raise damaged(path, "its sha256 is not the recorded one")
         return path
@@ -286,26 +282,26 @@ class FeatureStore:
         named = [key for key in self.extractor_keys() if key.rpartition("-")[0] == extractor]
         fitting = [key for key in named if key.rpartition("-")[2].startswith(digest or "")]
         if digest is None and len(fitting) > 1:
-            fitting = [key for key in fitting if self._has_values(subset, key)] or fitting
+            fitting = [key for key in fitting if self.layout.is_recorded(key, subset)] or fitting
         if not fitting:
             known = ", ".join(named or self.extractor_keys()) or "none yet"
             asked = f"{extractor}={digest}" if digest else extractor
-            raise StoreError(f"{self.path} has no features {asked}; it has: {known}.")
+            raise StoreError(f"{self.path} has no features {asked}; it has: {known}")
         if len(fitting) > 1:
             differences = describe_differences([self.extractor(key)[0] for key in fitting])
             raise StoreError(
-                f"Several {extractor} features fit, choose one by its fingerprint: {differences}."
+                f"several {extractor} features fit; choose one by its fingerprint: {differences}"
             )
-        return Feature(self, subset, *self.extractor(fitting[0]))
+        return self._feature(subset, fitting[0])
 
     def features(self, subset: str) -> list[Feature]:
         """Every extractor that has values for a subset, by key."""
-        keys = [key for key in self.extractor_keys() if self._has_values(subset, key)]
-        return [Feature(self, subset, *self.extractor(key)) for key in keys]
+        keys = [key for key in self.extractor_keys() if self.layout.is_recorded(key, subset)]
+        return [self._feature(subset, key) for key in keys]
 
     def write_thumbnails(self, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
         """Keep the JPEG bytes of a shard's pictures, by offset; the caller claimed the shard."""
-        write_thumbnails(self.path, subset, shard, pictures)
+        write_thumbnails(self.layout, subset, shard, pictures)
 
     def thumbnail(self, subset: str, slot: int) -> bytes | None:
         """The JPEG bytes of a row's picture, or None where none was kept.
@@ -313,7 +309,42 @@ class FeatureStore:
         Raises:
             CorruptStoreError: the file is damaged.
         """
-        return read_thumbnail(self.path, subset, slot)
+        return read_thumbnail(self.layout, subset, slot)
+
+    def record_command(
+        self, command: Sequence[str], subsets: Sequence[str], extractors: Sequence[str]
+    ) -> None:
+        """Note, durably, what fills the store; the same command is noted once.
+
+        Args:
+            command: its words; nothing is noted of an empty one.
+            subsets: that it works on.
+            extractors: keys of the extractors that it runs.
+
+        Raises:
+            DiskSpaceError: the disk is full.
+        """
+        new = StoreCommand(tuple(command), tuple(subsets), tuple(extractors))
+        with exclusive(self.layout.store_lock):
+            known = self.commands()
+            if command and new not in known:
+                remove_partials(self.path, self.layout.commands.name)
+                lines = (seal(asdict(one)) for one in [*known, new])
+                write_durably(self.layout.commands, *lines)
+
+    def commands(self) -> list[StoreCommand]:
+        """The commands that filled the store, oldest first, where they were noted.
+
+        Raises:
+            CorruptStoreError: the log is damaged.
+        """
+        path = self.layout.commands
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        try:
+            records = [unseal(line) for line in lines]
+            return [StoreCommand(**{k: tuple(v) for k, v in r.items()}) for r in records]
+        except (ValueError, TypeError) as error:
+            raise damaged(path) from error
 
     def check_free_space(self, needed: int) -> None:
         """Refuse work that the disk has no room for.
@@ -326,20 +357,16 @@ class FeatureStore:
         """
         require_free_space(self.path, needed)
 
-    def rows_lock(self, subset: str) -> Path:
-        """The lock file for changing a subset's index or the length of its arrays."""
-        return self.path / "locks" / subset / "rows.lock"
+    def _row_index(self, subset: str) -> RowIndex:
+        return self._indexes.setdefault(subset, RowIndex(self.layout, subset))
 
-    def _has_values(self, subset: str, key: str) -> bool:
-        return any((self.path / "journal" / subset / key).glob("*.json"))
+    def _feature(self, subset: str, key: str) -> Feature:
+        return Feature(self.layout, self._row_index(subset), *self.extractor(key))
 
 
 def _check_name(kind: str, name: str) -> None:
     if not _NAME.fullmatch(name) or name.endswith((PARTIAL, ".json", ".lock")):
         raise StoreError(
             f"{name!r} can't name a {kind}: use letters, digits, '.', '_', '+' and '-', "
-            "and begin with a letter or digit."
+            "and begin with a letter or digit"
         )
-
-
-__all__ = ["FORMAT", "FeatureStore", "Row", "create_store", "open_store"]

@@ -15,6 +15,7 @@ import numpy as np
 
 from clare.errors import StoreError
 from clare.files import remove_partials, write_durably
+from clare.store.layout import Layout
 from clare.store.records import checksum, damaged, seal, unseal
 from clare.store.spec import SHARD_ROWS
 
@@ -107,11 +108,6 @@ class Segment:
         """The shard after its last one."""
         return self.first_shard + self.shards
 
-    @property
-    def name(self) -> str:
-        """The segment's file name."""
-        return f"{self.first_shard:06d}.jsonl"
-
     def header(self) -> dict[str, Any]:
         """The record of the first line."""
         return {
@@ -121,13 +117,14 @@ class Segment:
             "rows": len(self.entries),
         }
 
-    def write(self, folder: Path) -> None:
+    def write(self, layout: Layout) -> None:
         """Write or replace the segment's file, atomically and durably."""
+        path = layout.segment(self.subset, self.first_shard)
         lines = [seal(self.header()), *(seal(entry.to_json()) for entry in self.entries)]
-        write_durably(folder / self.name, b"".join(lines))
+        write_durably(path, b"".join(lines))
 
 
-def read_segment(path: Path, subset: str) -> Segment:
+def read_segment(layout: Layout, subset: str, path: Path) -> Segment:
     """Read one segment file.
 
     Raises:
@@ -140,7 +137,7 @@ def read_segment(path: Path, subset: str) -> Segment:
     except (ValueError, KeyError) as error:
         raise damaged(path) from error
     segment = Segment(header["subset"], header["first_shard"], header["shards"], entries)
-    if segment.name != path.name or segment.subset != subset:
+    if segment.subset != subset or layout.segment(subset, segment.first_shard) != path:
         raise damaged(path, "it belongs to another place")
     if len(entries) != header["rows"]:
         raise damaged(path, f"{header['rows'] - len(entries)} of its lines are missing")
@@ -148,12 +145,6 @@ def read_segment(path: Path, subset: str) -> Segment:
     if slots != sorted(set(slots)) or slots[-1] >= SHARD_ROWS * segment.end:
         raise damaged(path, "its slots are out of order")
     return segment
-
-
-def segment_files(folder: Path) -> list[Path]:
-    """The segment files of a subset, first shard first."""
-    paths = [path for path in folder.glob("*.jsonl") if path.stem.isdigit()]
-    return sorted(paths, key=lambda path: int(path.stem))
 
 
 @dataclass(frozen=True)
@@ -193,29 +184,50 @@ class SubsetIndex:
         return cls(tuple(segments), tuple(live), checksums, has_row, is_live)
 
 
-def load_index(folder: Path, subset: str) -> SubsetIndex:
+def load_index(layout: Layout, subset: str) -> SubsetIndex:
     """Read all segments of a subset; a subset without a folder has none.
 
     Raises:
         CorruptStoreError: a segment is damaged or missing.
     """
     segments: list[Segment] = []
-    for path in segment_files(folder):
-        segment = read_segment(path, subset)
+    for path in layout.segment_files(subset):
+        segment = read_segment(layout, subset, path)
         if segment.first_shard != _end(segments):
             raise damaged(path, "the segment before it is missing")
         segments.append(segment)
     return SubsetIndex.of(segments)
 
 
-def assign(folder: Path, subset: str, rows: Sequence[Row]) -> list[Row]:
+class RowIndex:
+    """A subset's index as it stands on the disk, read again when it changed there."""
+
+    def __init__(self, layout: Layout, subset: str) -> None:
+        self.layout = layout
+        self.subset = subset
+        self._known: tuple[list[tuple[Path, int, int, int]], SubsetIndex] | None = None
+
+    def read(self) -> SubsetIndex:
+        """The index as it now is; empty for an unknown subset.
+
+        Raises:
+            CorruptStoreError: a segment is damaged or missing.
+        """
+        status = [(path, path.stat()) for path in self.layout.segment_files(self.subset)]
+        signature = [(path, s.st_ino, s.st_mtime_ns, s.st_size) for path, s in status]
+        if self._known is None or self._known[0] != signature:
+            self._known = signature, load_index(self.layout, self.subset)
+        return self._known[1]
+
+
+def assign(layout: Layout, subset: str, rows: Sequence[Row]) -> list[Row]:
     """Give each row its slot, durably; see `FeatureStore.assign_rows`.
 
     The caller holds the subset's exclusive lock.
     """
     _refuse_repeats(rows)
-    remove_partials(folder)
-    segments = list(load_index(folder, subset).segments)
+    remove_partials(layout.segments(subset))
+    segments = list(load_index(layout, subset).segments)
     latest = _latest(segments)
     known = {entry.row.identity: entry for seg in segments for entry in seg.entries}
 
@@ -241,10 +253,10 @@ def assign(folder: Path, subset: str, rows: Sequence[Row]) -> list[Row]:
 
     changed |= _other_views(latest, rows)
     for segment in _with_changes(segments, changed):
-        segment.write(folder)
+        segment.write(layout)
     if fresh:
         shards = -(-len(fresh) // SHARD_ROWS)
-        Segment(subset, _end(segments), shards, tuple(fresh)).write(folder)
+        Segment(subset, _end(segments), shards, tuple(fresh)).write(layout)
     return assigned
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clare.store.spec import Fingerprint
-
-if TYPE_CHECKING:
-    from clare.store.feature import Feature
-    from clare.store.feature_store import FeatureStore
+from clare.store.feature import Feature
+from clare.store.feature_store import FeatureStore
+from clare.store.spec import Fingerprint, differences
 
 
 def store_info(store: FeatureStore) -> dict[str, Any]:
-    """Rows, labels and features of every subset, in the form of ``clare store info --json``.
+    """Rows, labels and features of every subset, as plain data.
 
     Returns:
         ``{"subsets": {NAME: {"rows", "labels", "features": {EXTRACTOR: [feature, …]}}},
@@ -48,45 +45,13 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
     }
 
 
-def differences(fingerprints: Sequence[Fingerprint]) -> dict[str, dict[str, Any]]:
-    """What sets the fingerprints of one extractor apart.
-
-    Returns:
-        By digest, the value of each setting in which they are not all equal; nested settings are
-        named ``outer.inner``, one that a fingerprint lacks is None.
-    """
-    flat = {
-        fingerprint.digest: _flatten(
-            {
-                **fingerprint.settings,
-                "version": fingerprint.version,
-                "weights": fingerprint.weights,
-            }
-        )
-        for fingerprint in fingerprints
-    }
-    names = sorted({name for values in flat.values() for name in values})
-    differing = [n for n in names if len({repr(values.get(n)) for values in flat.values()}) > 1]
-    return {
-        digest: {name: values.get(name) for name in differing} for digest, values in flat.items()
-    }
-
-
-def describe_differences(fingerprints: Sequence[Fingerprint]) -> str:
-    """`differences` as one line: ``digest (name=value, …); …``."""
-    found = differences(fingerprints)
-    return "; ".join(
-        f"{digest} ({', '.join(f'{name}={value}' for name, value in values.items())})"
-        for digest, values in found.items()
-    )
-
-
 def _feature_info(feature: Feature) -> dict[str, Any]:
     fingerprint = feature.fingerprint
-    rows = {row.slot: row for row in feature.store.rows(feature.subset)}
+    failures = feature.failures()
+    failed = {row.slot: row for row in feature.rows.read().live if row.slot in failures}
     names = {
         slot: f"{row.sample_id}, view {row.view}" if row.view else row.sample_id
-        for slot, row in rows.items()
+        for slot, row in failed.items()
     }
     return {
         "fingerprint": fingerprint.digest,
@@ -103,15 +68,5 @@ def _feature_info(feature: Feature) -> dict[str, Any]:
             }
             for name, spec in feature.fields.items()
         },
-        "failures": {names[slot]: reason for slot, reason in feature.failures().items()},
+        "failures": {names[slot]: reason for slot, reason in failures.items()},
     }
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat

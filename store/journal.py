@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clare.files import write_durably
+from clare.store.layout import Layout
 from clare.store.records import damaged, read_sealed, seal
 from clare.store.spec import SHARD_ROWS
 
@@ -55,7 +55,7 @@ class ShardRecord:
         states[list(self.failed)] = FAILED
         return states
 
-    def write(self, folder: Path) -> None:
+    def write(self, layout: Layout) -> None:
         """Publish the record: from here on the shard's rows count as done."""
         record = {
             "subset": self.subset,
@@ -70,26 +70,17 @@ class ShardRecord:
             },
             "made_with": dict(self.made_with),
         }
-        write_durably(record_path(folder, self.shard), seal(record))
+        write_durably(layout.record(self.subset, self.key, self.shard), seal(record))
 
 
-def record_path(folder: Path, shard: int) -> Path:
-    """The file of a shard's record."""
-    return folder / f"{shard:06d}.json"
-
-
-def record_shards(folder: Path) -> set[int]:
-    """The shards that have a record."""
-    return {int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()}
-
-
-def read_record(path: Path, subset: str, key: str) -> ShardRecord:
+def read_record(layout: Layout, subset: str, key: str, shard: int) -> ShardRecord:
     """Read one record.
 
     Raises:
         CorruptStoreError: it is damaged, or is another shard's.
         FileNotFoundError: there is none.
     """
+    path = layout.record(subset, key, shard)
     record = read_sealed(path)
     found = ShardRecord(
         subset=record["subset"],
@@ -102,7 +93,7 @@ def read_record(path: Path, subset: str, key: str) -> ShardRecord:
         file_bytes={name: f["bytes"] for name, f in record["fields"].items()},
         made_with=record["made_with"],
     )
-    if (found.subset, found.key, f"{found.shard:06d}.json") != (subset, key, path.name):
+    if (found.subset, found.key, found.shard) != (subset, key, shard):
         raise damaged(path, "it belongs to another shard")
     return found
 
@@ -110,8 +101,8 @@ def read_record(path: Path, subset: str, key: str) -> ShardRecord:
 class Journal:
     """The records of one extractor in one subset, as last read from the disk."""
 
-    def __init__(self, folder: Path, subset: str, key: str) -> None:
-        self.folder = folder
+    def __init__(self, layout: Layout, subset: str, key: str) -> None:
+        self.layout = layout
         self.subset = subset
         self.key = key
         self.records: dict[int, ShardRecord] = {}
@@ -123,7 +114,8 @@ class Journal:
 
     def times(self) -> list[float]:
         """When each record was written, as its file says; a copied store may have lost it."""
-        paths = [record_path(self.folder, shard) for shard in record_shards(self.folder)]
+        shards = self.layout.recorded(self.subset, self.key)
+        paths = (self.layout.record(self.subset, self.key, shard) for shard in shards)
         return [path.stat().st_mtime for path in paths]
 
     def refresh(self) -> None:
@@ -132,17 +124,17 @@ class Journal:
         Raises:
             CorruptStoreError: a record is damaged.
         """
-        for shard in record_shards(self.folder) | set(self.snapshot()):
+        for shard in self.layout.recorded(self.subset, self.key) | set(self.snapshot()):
             self.refresh_shard(shard)
 
     def refresh_shard(self, shard: int) -> ShardRecord | None:
         """Read one shard's record again if its file changed."""
-        path = record_path(self.folder, shard)
+        path = self.layout.record(self.subset, self.key, shard)
         try:
             status = path.stat()
             signature = (status.st_ino, status.st_mtime_ns, status.st_size)
             if self._signatures.get(shard) != signature:
-                self.records[shard] = read_record(path, self.subset, self.key)
+                self.records[shard] = read_record(self.layout, self.subset, self.key, shard)
                 self._signatures[shard] = signature
         except FileNotFoundError:
             self.records.pop(shard, None)

@@ -6,21 +6,21 @@ import errno
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clare.advice import Run
 from clare.errors import CorruptStoreError, RowUnavailableError
 from clare.store.journal import COMPLETE, FAILED, PENDING, Journal
-from clare.store.records import REPAIR_ADVICE, checksum
+from clare.store.layout import Layout, shard_path
+from clare.store.records import REPAIR, checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 from clare.store.zarr_shards import (
     INDEX_BYTES,
     cell_bytes,
     read_positions,
     shard_bytes,
-    shard_path,
     storage_dtype,
 )
 
@@ -63,20 +63,22 @@ class FieldReader:
     and again if the shard's file changed since. Rows without a value are refused, never served.
 
     Args:
-        store: the store's folder.
+        layout: paths of the store.
         subset: name of the subset.
         key: the extractor's ``<extractor>-<digest>``.
         spec: the field.
         threads: threads that read at the same time.
     """
 
-    def __init__(self, store: Path, subset: str, key: str, spec: FeatureSpec, threads: int) -> None:
-        self.store = store
+    def __init__(
+        self, layout: Layout, subset: str, key: str, spec: FeatureSpec, threads: int
+    ) -> None:
+        self.layout = layout
         self.subset = subset
         self.key = key
         self.spec = spec
         self.threads = threads
-        self._array = store / "arrays" / subset / key / spec.field
+        self._array = layout.array(subset, key, spec.field)
         self._forget()
 
     def read(self, slots: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -107,14 +109,15 @@ class FieldReader:
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("store", "subset", "key", "spec", "threads")}
+        return {
+            name: getattr(self, name) for name in ("layout", "subset", "key", "spec", "threads")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def _forget(self) -> None:
-        folder = self.store / "journal" / self.subset / self.key
-        self._journal: Journal = Journal(folder, self.subset, self.key)
+        self._journal = Journal(self.layout, self.subset, self.key)
         self._states = np.zeros(0, np.uint8)
         self._checksums = np.zeros(0, np.uint32)
         self._verified = np.zeros(0, bool)
@@ -160,7 +163,7 @@ class FieldReader:
         if state == FAILED:
             reason = self._journal.records[slot // SHARD_ROWS].failed[slot % SHARD_ROWS]
             return RowUnavailableError(f"{where}, failed at extraction: {reason}")
-        return RowUnavailableError(f"{where}, has no value yet; run `clare extract` to fill it.")
+        return RowUnavailableError(f"{where}, has no value yet", Run("extract", effect="fills it"))
 
     def _read_batch(self, wanted: np.ndarray, out: np.ndarray) -> None:
         order = np.argsort(wanted, kind="stable")
@@ -296,4 +299,4 @@ class FieldReader:
 
     def _corrupt(self, slots: Sequence[int] | np.ndarray, why: str) -> CorruptStoreError:
         where = f"{self.subset}/{self.key}/{self.spec.field}, row {int(slots[0])}"
-        return CorruptStoreError(f"{where}, can't be read: {why}; {REPAIR_ADVICE}.")
+        return CorruptStoreError(f"{where}, can't be read: {why}", REPAIR)

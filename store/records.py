@@ -13,9 +13,11 @@ from typing import Any
 
 import google_crc32c
 
+from clare.advice import Run
 from clare.errors import CorruptStoreError
 
-REPAIR_ADVICE = "run `clare store verify --repair` to re-queue what it covered"
+REPAIR = Run("store.verify", settings={"repair": True}, effect="queues what it covered again")
+"""What mends damaged bytes of a store."""
 
 _TAIL = len(',"crc32c":"00000000"}')
 
@@ -64,4 +66,4 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def damaged(path: Path, why: str = "its checksum does not match") -> CorruptStoreError:
     """The error for a damaged record, index or metadata file."""
-    return CorruptStoreError(f"{path} is damaged ({why}); {REPAIR_ADVICE}.")
+    return CorruptStoreError(f"{path} is damaged ({why})", REPAIR)

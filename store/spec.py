@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -78,3 +78,46 @@ class Fingerprint:
     def to_json(self) -> dict[str, Any]:
         """The fingerprint as plain JSON."""
         return asdict(self)
+
+
+def differences(fingerprints: Sequence[Fingerprint]) -> dict[str, dict[str, Any]]:
+    """What sets the fingerprints of one extractor apart.
+
+    Returns:
+        By digest, the value of each setting in which they are not all equal; nested settings are
+        named ``outer.inner``, one that a fingerprint lacks is None.
+    """
+    flat = {
+        fingerprint.digest: _flatten(
+            {
+                **fingerprint.settings,
+                "version": fingerprint.version,
+                "weights": fingerprint.weights,
+            }
+        )
+        for fingerprint in fingerprints
+    }
+    names = sorted({name for values in flat.values() for name in values})
+    differing = [n for n in names if len({repr(values.get(n)) for values in flat.values()}) > 1]
+    return {
+        digest: {name: values.get(name) for name in differing} for digest, values in flat.items()
+    }
+
+
+def describe_differences(fingerprints: Sequence[Fingerprint]) -> str:
+    """`differences` as one line: ``digest (name=value, …); …``."""
+    found = differences(fingerprints)
+    return "; ".join(
+        f"{digest} ({', '.join(f'{name}={value}' for name, value in values.items())})"
+        for digest, values in found.items()
+    )
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat

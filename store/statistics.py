@@ -98,7 +98,7 @@ def channel_statistics(feature: Feature, field: str) -> ChannelStatistics:
 
     reader = feature.reader(field, threads=1)  # dask has the threads
     spec = reader.spec
-    index = feature.store.index(feature.subset)
+    index = feature.rows.read()
     slots = np.flatnonzero(index.is_live & (feature.states() == COMPLETE))
     axis = len(spec.shape) + spec.channel_axis
     channels = spec.shape[axis] if spec.shape else 1

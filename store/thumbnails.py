@@ -12,18 +12,16 @@ from pathlib import Path
 
 from clare.errors import CorruptStoreError
 from clare.files import remove_partials, write_durably
+from clare.store.layout import Layout
 from clare.store.records import checksum, damaged, seal, unseal
 from clare.store.spec import SHARD_ROWS
 
 
-def thumbnail_path(store: Path, subset: str, shard: int) -> Path:
-    """The file that holds a shard's pictures."""
-    return store / "thumbnails" / subset / f"{shard:06d}.thumbs"
-
-
-def write_thumbnails(store: Path, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
+def write_thumbnails(
+    layout: Layout, subset: str, shard: int, pictures: Mapping[int, bytes]
+) -> None:
     """Add pictures to those of a shard, by offset, durably; the caller owns the shard."""
-    path = thumbnail_path(store, subset, shard)
+    path = layout.thumbnails(subset, shard)
     remove_partials(path.parent, path.name)
     kept: dict[int, bytes] = {}
     with suppress(CorruptStoreError, FileNotFoundError):
@@ -35,13 +33,13 @@ def write_thumbnails(store: Path, subset: str, shard: int, pictures: Mapping[int
     write_durably(path, line, *(pictures[offset] for offset, _, _ in listed))
 
 
-def read_thumbnail(store: Path, subset: str, slot: int) -> bytes | None:
+def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:
     """The JPEG bytes of a row's picture, or None where there is none.
 
     Raises:
         CorruptStoreError: the file is damaged.
     """
-    path = thumbnail_path(store, subset, slot // SHARD_ROWS)
+    path = layout.thumbnails(subset, slot // SHARD_ROWS)
     if not path.is_file():
         return None
     return _read_all(path).get(slot % SHARD_ROWS)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from clare.files import write_durably
+from clare.store.layout import ZARR
 from clare.store.records import checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 
@@ -38,11 +39,6 @@ def cell_bytes(spec: FeatureSpec) -> int:
 def shard_bytes(spec: FeatureSpec) -> int:
     """Bytes of a shard file: every one of a field has the same size."""
     return SHARD_ROWS * cell_bytes(spec) + INDEX_BYTES
-
-
-def shard_path(array: Path, shard: int, spec: FeatureSpec) -> Path:
-    """The file of a shard, in Zarr's default chunk key encoding."""
-    return array.joinpath("c", str(shard), *("0" for _ in spec.shape))
 
 
 def fill_value(spec: FeatureSpec) -> float:
@@ -92,7 +88,7 @@ def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
 
     The caller holds the subset's exclusive lock.
     """
-    path = folder / "zarr.json"
+    path = folder / ZARR
     text = metadata_text(metadata)
     if not path.is_file() or path.read_bytes() != text:
         write_durably(path, text)

@@ -10,8 +10,7 @@ from clare.advice import Name, Notice
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig
 from clare.store.feature_store import FeatureStore
-from clare.store.info import describe_differences
-from clare.store.spec import Fingerprint
+from clare.store.spec import Fingerprint, describe_differences
 
 
 @dataclass(frozen=True)

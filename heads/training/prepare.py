@@ -28,7 +28,8 @@ from clare.heads.runs.record import CONFIG, RunRecord, load_text_tower
 from clare.heads.text.tower import TextTower
 from clare.heads.training.warm_start import Parent, open_parent
 from clare.plugins import part_name
-from clare.store.feature_store import FeatureStore, Row
+from clare.store.feature_store import FeatureStore
+from clare.store.index import Row
 
 ORIGIN = "origin.json"
 """The asset of an extractor that says where its weights came from."""

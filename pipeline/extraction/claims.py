@@ -65,9 +65,18 @@ def pending_shards(
     Returns:
         Shard to extractor to the offsets that it lacks.
     """
-    for feature in features.values():
+    pending: dict[int, dict[str, list[int]]] = {}
+    for name, feature in features.items():
         feature.refresh()
-    return _lacking(features, wanted)
+        slots = np.intersect1d(feature.pending_slots(), wanted)
+        if not len(slots):
+            continue
+        shards, offsets = divmod(slots, SHARD_ROWS)
+        numbers, starts = np.unique(shards, return_index=True)
+        parts = np.split(offsets, starts[1:])
+        for shard, part in zip(numbers.tolist(), parts, strict=True):
+            pending.setdefault(shard, {})[name] = part.tolist()
+    return dict(sorted(pending.items()))
 
 
 def not_tried(
@@ -88,12 +97,19 @@ def claim_shards(
     """Take each pending shard that no other run holds, and begin to decode it.
 
     Lazy: a shard is taken when it is asked for, so that runs side by side share the work.
+
+    Args:
+        pending: extractors by shard, as `not_tried` leaves them.
+        wanted: the slots that may be worked on, in rising order.
+        features: by extractor.
+        runners: by extractor.
+        loader: decodes.
     """
     for shard, names in pending.items():
         claimed = {name: features[name] for name in names if features[name].claim(shard)}
         if claimed:
             # Looked at again, because another run may have done some meanwhile.
-            lacking = _lacking(claimed, wanted).get(shard, {})
+            lacking = _lacking_of_shard(claimed, wanted, shard)
             offsets = {offset for some in lacking.values() for offset in some}
             taken = next(iter(claimed.values())).shard_rows(shard)
             rows = {row.slot % SHARD_ROWS: row for row in taken}
@@ -103,14 +119,14 @@ def claim_shards(
             yield Work(shard, rows, {n: lacking.get(n, []) for n in claimed}, chosen, loading)
 
 
-def _lacking(
-    features: Mapping[str, Feature], wanted: np.ndarray
-) -> dict[int, dict[str, list[int]]]:
-    pending: dict[int, dict[str, list[int]]] = {}
-    for name, feature in features.items():
-        slots = np.intersect1d(feature.pending_slots(), wanted)
-        for shard, offset in zip(
-            *(part.tolist() for part in divmod(slots, SHARD_ROWS)), strict=True
-        ):
-            pending.setdefault(shard, {}).setdefault(name, []).append(offset)
-    return dict(sorted(pending.items()))
+def _lacking_of_shard(
+    features: Mapping[str, Feature], wanted: np.ndarray, shard: int
+) -> dict[str, list[int]]:
+    """Offsets that each extractor lacks; takes no longer in a large subset than in a small one."""
+    first, last = np.searchsorted(wanted, (SHARD_ROWS * shard, SHARD_ROWS * (shard + 1)))
+    asked = set((wanted[first:last] - SHARD_ROWS * shard).tolist())
+    found = {
+        name: [offset for offset in feature.pending_offsets(shard) if offset in asked]
+        for name, feature in features.items()
+    }
+    return {name: offsets for name, offsets in found.items() if offsets}

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from clare.files import remove_durably, write_durably
 from clare.store.extractor_records import (
-    asset_files,
     extractor_group,
     extractor_record,
     read_extractor,
 )
-from clare.store.feature_store import MARKER
+from clare.store.feature_store import SIGNATURE
 from clare.store.index import load_index
-from clare.store.journal import record_path, record_shards
+from clare.store.layout import JOURNAL, ZARR, Layout, shard_path
 from clare.store.locks import exclusive, lock_file
 from clare.store.maintenance.salvage import salvage_index
 from clare.store.maintenance.verify import Problem, verify_store
-from clare.store.records import canonical, checksum, seal
+from clare.store.records import canonical, checksum, seal, unseal
 from clare.store.spec import FeatureSpec, Fingerprint
-from clare.store.zarr_shards import GROUP, array_metadata, shard_path, write_metadata
+from clare.store.zarr_shards import GROUP, array_metadata, write_metadata
 
 
 def repair_store(
@@ -50,10 +50,11 @@ def repair_store(
     if problems is None:
         problems = verify_store(path, progress=progress)
     done: list[str] = []
+    layout = Layout(path)
     for kind, mend in _STEPS.items():
         places = [problem for problem in problems if problem.kind == kind]
         for problem in {_unit(problem): problem for problem in places}.values():
-            done.append(mend(path, problem))
+            done.append(mend(layout, problem))
     return done
 
 
@@ -68,108 +69,115 @@ def _unit(problem: Problem) -> tuple[Any, ...]:
     return (problem.path,)
 
 
-def _mend_marker(store: Path, problem: Problem) -> str:
-    write_durably(store / "store.json", seal(MARKER))
+def _mend_marker(layout: Layout, problem: Problem) -> str:
+    write_durably(layout.marker, seal(SIGNATURE))
     return "store.json: written anew"
 
 
-def _mend_index(store: Path, problem: Problem) -> str:
-    subset, folder = problem.subset, store / "rows" / problem.subset
-    least = [max(record_shards(p), default=-1) + 1 for p in _folders(store / "journal" / subset)]
-    with exclusive(store / "locks" / subset / "rows.lock"):
-        salvage = salvage_index(folder, subset, max(least, default=0))
+def _mend_commands(layout: Layout, problem: Problem) -> str:
+    kept = []
+    for line in layout.commands.read_bytes().splitlines(keepends=True):
+        with suppress(ValueError):
+            unseal(line)
+            kept.append(line)
+    write_durably(layout.commands, *kept)
+    return f"{problem.path}: lost lines dropped"
+
+
+def _mend_index(layout: Layout, problem: Problem) -> str:
+    subset = problem.subset
+    recorded = (layout.recorded(subset, key) for key in layout.folders(f"{JOURNAL}/{subset}"))
+    least = max((max(shards, default=-1) + 1 for shards in recorded), default=0)
+    with exclusive(layout.rows_lock(subset)):
+        salvage = salvage_index(layout, subset, least)
         for segment in salvage.segments:
-            if segment.name in salvage.damage:
-                segment.write(folder)
-    names = ", ".join(salvage.damage)
+            if layout.segment(subset, segment.first_shard) in salvage.damage:
+                segment.write(layout)
+    names = ", ".join(path.name for path in salvage.damage)
     return f"rows/{subset}: lost lines dropped ({names}); their samples get new slots"
 
 
-def _mend_extractor(store: Path, problem: Problem) -> str:
+def _mend_extractor(layout: Layout, problem: Problem) -> str:
     key = problem.key
-    folder = store / "extractors" / key
-    copies = sorted(store.glob(f"arrays/*/{key}/zarr.json"))
-    for found in map(_copied_record, copies):
+    record, groups = layout.extractor_record(key), layout.groups(key)
+    for found in map(_copied_record, groups):
         if found is not None and found[0].key == key:
-            write_durably(folder / "record.json", seal(extractor_record(*found)))
+            write_durably(record, seal(extractor_record(*found)))
             return f"extractors/{key}: record rebuilt from its copy in the arrays"
-    remove_durably(folder / "record.json")
-    for lost in [*store.glob(f"journal/*/{key}"), *store.glob(f"arrays/*/{key}"), folder]:
+    remove_durably(record)
+    for lost in [*layout.journals(key), *groups, layout.extractor(key)]:
         if lost.is_dir():
             shutil.rmtree(lost)
     return f"extractors/{key}: record lost, its features deleted; extract them again"
 
 
-def _copied_record(path: Path) -> tuple[Fingerprint, list[FeatureSpec]] | None:
+def _copied_record(group: Path) -> tuple[Fingerprint, list[FeatureSpec]] | None:
     """The copy of an extractor's record in a group's attributes, if it is whole."""
     try:
-        attributes = json.loads(path.read_bytes())["attributes"]
+        attributes = json.loads((group / ZARR).read_bytes())["attributes"]
         record = attributes["clare"]
         if attributes["clare_crc32c"] != f"{checksum(canonical(record)):08x}":
             return None
         fields = [FeatureSpec.from_json(spec) for spec in record["fields"]]
         return Fingerprint(**record["fingerprint"]), fields
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _mend_assets(store: Path, problem: Problem) -> str:
-    folder = store / "extractors" / problem.key
-    for path in [folder / "assets.json", *asset_files(folder)]:
+def _mend_assets(layout: Layout, problem: Problem) -> str:
+    for path in [layout.asset_record(problem.key), *layout.assets(problem.key)]:
         remove_durably(path)
     return f"extractors/{problem.key}: assets deleted; the next extraction writes them anew"
 
 
-def _mend_metadata(store: Path, problem: Problem) -> str:
+def _mend_metadata(layout: Layout, problem: Problem) -> str:
     subset, key = problem.subset, problem.key
     if not subset:
-        write_metadata(store / "arrays", GROUP)
+        write_metadata(layout.group(), GROUP)
         return "arrays/zarr.json: written anew"
-    with exclusive(store / "locks" / subset / "rows.lock"):
-        write_metadata(store / "arrays" / subset, GROUP)
+    with exclusive(layout.rows_lock(subset)):
+        write_metadata(layout.group(subset), GROUP)
         if not key:
             return f"arrays/{subset}/zarr.json: written anew"
-        record = store / "extractors" / key / "record.json"
-        if not record.is_file():
+        if not layout.extractor_record(key).is_file():
             return f"arrays/{subset}/{key}: gone with its extractor's record"
-        fingerprint, fields = read_extractor(record)
-        folder = store / "arrays" / subset / key
+        fingerprint, fields = read_extractor(layout, key)
+        folder = layout.group(subset, key)
         write_metadata(folder, extractor_group(fingerprint, list(fields.values())))
-        shards = load_index(store / "rows" / subset, subset).shards
+        shards = load_index(layout, subset).shards
         for name, spec in fields.items():
             write_metadata(folder / name, array_metadata(spec, shards))
     return f"arrays/{subset}/{key}: metadata written anew"
 
 
-def _mend_shard(store: Path, problem: Problem) -> str:
+def _mend_shard(layout: Layout, problem: Problem) -> str:
     subset, key, shard = problem.subset, problem.key, problem.shard
-    lock = lock_file(store / "locks" / subset / f"{key}.lock")
+    lock = lock_file(layout.shards_lock(subset, key))
     where = f"{subset}/{key}, shard {shard}"
     if not lock.acquire(shard):
         return f"{where}: left to the run that is writing it"
     try:
-        remove_durably(record_path(store / "journal" / subset / key, shard))
-        record = store / "extractors" / key / "record.json"
-        if record.is_file():
-            for name, spec in read_extractor(record)[1].items():
-                array = store / "arrays" / subset / key / name
-                shard_path(array, shard, spec).unlink(missing_ok=True)
+        remove_durably(layout.record(subset, key, shard))
+        if layout.extractor_record(key).is_file():
+            for name, spec in read_extractor(layout, key)[1].items():
+                shard_path(layout.array(subset, key, name), shard, spec).unlink(missing_ok=True)
     finally:
         lock.release(shard)
     return f"{where}: queued for the next extraction"
 
 
-def _mend_thumbnails(store: Path, problem: Problem) -> str:
-    remove_durably(store / problem.path)
+def _mend_thumbnails(layout: Layout, problem: Problem) -> str:
+    remove_durably(layout.root / problem.path)
     return f"{problem.path}: deleted; thumbnails come back when the shard is extracted again"
 
 
-def _leave(store: Path, problem: Problem) -> str:
+def _leave(layout: Layout, problem: Problem) -> str:
     return f"{problem.path}: left alone; delete it if nobody needs it"
 
 
-_STEPS: dict[str, Callable[[Path, Problem], str]] = {
+_STEPS: dict[str, Callable[[Layout, Problem], str]] = {
     "marker": _mend_marker,
+    "commands": _mend_commands,
     "segment": _mend_index,
     "extractor": _mend_extractor,
     "assets": _mend_assets,
@@ -179,7 +187,3 @@ _STEPS: dict[str, Callable[[Path, Problem], str]] = {
     "extra": _leave,
 }
 """What to do for each kind, in the order in which one step relies on another."""
-
-
-def _folders(parent: Path) -> list[Path]:
-    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []

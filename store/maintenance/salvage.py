@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import CorruptStoreError
-from clare.store.index import Entry, Segment, read_segment, segment_files
+from clare.store.index import Entry, Segment, read_segment
+from clare.store.layout import Layout
 from clare.store.records import unseal
 from clare.store.spec import SHARD_ROWS
 
@@ -17,41 +18,41 @@ class Salvage:
     """An index as good as it gets.
 
     Args:
-        segments: all segments; those named in ``damage`` without the lines that were lost.
-        damage: by segment file name, what is wrong with the file.
+        segments: all of them; one whose file stands in ``damage`` lacks the lines that were lost.
+        damage: what is wrong, by segment file.
     """
 
     segments: tuple[Segment, ...]
-    damage: dict[str, str]
+    damage: dict[Path, str]
 
 
-def salvage_index(folder: Path, subset: str, least_shards: int = 0) -> Salvage:
+def salvage_index(layout: Layout, subset: str, least_shards: int = 0) -> Salvage:
     """Read a subset's index as far as it can be read; an intact one has no ``damage``.
 
     Args:
-        folder: the subset's folder of segments.
+        layout: paths of the store.
         subset: name of the subset.
         least_shards: shards that were certainly given out, because the journal speaks of them.
     """
-    paths = segment_files(folder)
+    paths = layout.segment_files(subset)
     segments: list[Segment] = []
-    damage: dict[str, str] = {}
+    damage: dict[Path, str] = {}
 
     def fill_gap(until: int) -> None:
         end = segments[-1].end if segments else 0
         if until > end:  # slots are never given twice, so lost ones stay taken
             segments.append(Segment(subset, end, until - end, ()))
-            damage[segments[-1].name] = "the segment is missing"
+            damage[layout.segment(subset, end)] = "the segment is missing"
 
     firsts = [int(path.stem) for path in paths]
     last_end = max(least_shards, firsts[-1] + 1) if firsts else 0
     for path, first, end in zip(paths, firsts, [*firsts[1:], last_end], strict=True):
         fill_gap(first)
         try:
-            segments.append(read_segment(path, subset))
+            segments.append(read_segment(layout, subset, path))
         except CorruptStoreError:
             segments.append(_intact_lines(path, subset, end))
-            damage[path.name] = "the checksum of a line does not match, or lines are missing"
+            damage[path] = "the checksum of a line does not match, or lines are missing"
     fill_gap(least_shards)
     return Salvage(tuple(segments), damage)
 

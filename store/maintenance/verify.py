@@ -12,16 +12,28 @@ import numpy as np
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import PARTIAL, storage_errors
 from clare.store.extractor_records import (
-    asset_files,
     describe_asset,
     extractor_group,
     read_extractor,
 )
-from clare.store.feature_store import MARKER
+from clare.store.feature_store import SIGNATURE
 from clare.store.index import SubsetIndex
-from clare.store.journal import ShardRecord, read_record, record_path, record_shards
+from clare.store.journal import ShardRecord, read_record
+from clare.store.layout import (
+    ARRAYS,
+    CHUNKS,
+    EXTRACTORS,
+    JOURNAL,
+    MARKER,
+    ROWS,
+    THUMBNAILS,
+    TOP,
+    ZARR,
+    Layout,
+    shard_path,
+)
 from clare.store.maintenance.salvage import salvage_index
-from clare.store.records import checksum, read_sealed
+from clare.store.records import checksum, read_sealed, unseal
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.thumbnails import check_thumbnails
 from clare.store.zarr_shards import (
@@ -32,15 +44,13 @@ from clare.store.zarr_shards import (
     metadata_text,
     read_positions,
     shard_bytes,
-    shard_path,
 )
 
 Extractor = tuple[Fingerprint, dict[str, FeatureSpec]]
 Progress = Callable[[int, int], None]
 
-_SIGNS = ("store.json", "rows", "journal", "extractors")
+_SIGNS = (MARKER, ROWS, JOURNAL, EXTRACTORS)
 """Of which a store, however damaged, still has one."""
-_TOP = {"store.json", "arrays", "rows", "journal", "extractors", "locks", "thumbnails"}
 _THREADS = 4
 
 
@@ -49,8 +59,8 @@ class Problem:
     """One thing that is not as it was written.
 
     Args:
-        kind: ``marker``, ``segment``, ``extractor``, ``assets``, ``metadata``, ``shard``,
-            ``thumbnails`` or ``extra``; decides what repair does.
+        kind: ``marker``, ``commands``, ``segment``, ``extractor``, ``assets``, ``metadata``,
+            ``shard``, ``thumbnails`` or ``extra``; decides what repair does.
         path: the file or folder, relative to the store.
         what: what is wrong with it.
         subset: the subset it belongs to, where it belongs to one.
@@ -98,12 +108,12 @@ def verify_store(store_path: Path | str, *, progress: Progress | None = None) ->
     with storage_errors(path):
         begun = any((path / sign).exists() for sign in _SIGNS)
     if not begun:
-        raise StoreError(f"There is no feature store at {path}.")
+        raise StoreError(f"there is no feature store at {path}")
     check = _Check(path)
     check.top()
-    for key in _folders(path / "extractors", path / "journal" / "*", path / "arrays" / "*"):
+    for key in check.layout.folders(EXTRACTORS, f"{JOURNAL}/*", f"{ARRAYS}/*"):
         check.extractor(key)
-    for subset in _folders(*(path / top for top in ("rows", "journal", "arrays", "thumbnails"))):
+    for subset in check.layout.folders(ROWS, JOURNAL, ARRAYS, THUMBNAILS):
         check.subset(subset)
     check.shards(progress)
     return sorted(check.problems, key=lambda problem: (str(problem.path), problem.shard))
@@ -114,6 +124,7 @@ class _Check:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.layout = Layout(path)
         self.problems: list[Problem] = []
         self.extractors: dict[str, Extractor] = {}
         self.records: list[tuple[ShardRecord, dict[str, FeatureSpec]]] = []
@@ -128,34 +139,44 @@ class _Check:
                 self.found("extra", path, "it does not belong to the store")
 
     def top(self) -> None:
-        marker = self.path / "store.json"
+        marker = self.layout.marker
         try:
-            if read_sealed(marker) != MARKER:
-                raise StoreError(f"{marker} names another format than this version's.")
+            if read_sealed(marker) != SIGNATURE:
+                raise StoreError(f"{marker} names another format than this version's")
         except FileNotFoundError:
             self.found("marker", marker, "it is missing")
         except CorruptStoreError:
             self.found("marker", marker, "its checksum does not match")
-        self.extra(self.path, _TOP)
-        arrays = self.path / "arrays"
-        if arrays.is_dir() and (any(arrays.glob("*/*")) or (arrays / "zarr.json").exists()):
+        self.commands()
+        self.extra(self.path, TOP)
+        arrays = self.layout.group()
+        if arrays.is_dir() and (any(arrays.glob("*/*")) or (arrays / ZARR).exists()):
             self.metadata(arrays, [metadata_text(GROUP)])
 
-    def extractor(self, key: str) -> None:
-        folder = self.path / "extractors" / key
-        used = any(self.path.glob(f"journal/*/{key}/*.json"))
+    def commands(self) -> None:
+        path = self.layout.commands
         try:
-            self.extractors[key] = read_extractor(folder / "record.json")
+            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            for line in lines:
+                unseal(line)
+        except (ValueError, OSError):
+            self.found("commands", path, "the checksum of a line does not match")
+
+    def extractor(self, key: str) -> None:
+        record = self.layout.extractor_record(key)
+        used = self.layout.is_recorded(key)
+        try:
+            self.extractors[key] = read_extractor(self.layout, key)
         except FileNotFoundError:
-            if used or any(self.path.glob(f"arrays/*/{key}")):
-                self.found("extractor", folder / "record.json", "it is missing", key=key)
+            if used or self.layout.groups(key):
+                self.found("extractor", record, "it is missing", key=key)
         except (CorruptStoreError, TypeError, KeyError):
             what = "its checksum or its fingerprint does not match"
-            self.found("extractor", folder / "record.json", what, key=key)
-        self.assets(folder, key, used)
+            self.found("extractor", record, what, key=key)
+        self.assets(key, used)
 
-    def assets(self, folder: Path, key: str, used: bool) -> None:
-        sealed, present = folder / "assets.json", asset_files(folder)
+    def assets(self, key: str, used: bool) -> None:
+        sealed, present = self.layout.asset_record(key), self.layout.assets(key)
         if not sealed.is_file():
             if present and used:
                 self.found("assets", sealed, "it is missing", key=key)
@@ -166,7 +187,7 @@ class _Check:
             self.found("assets", sealed, "its checksum does not match", key=key)
             return
         for name in sorted(set(recorded) | {path.name for path in present}):
-            path = folder / name
+            path = self.layout.extractor(key) / name
             if name not in recorded:
                 self.found("extra", path, "it is not recorded in assets.json")
             elif not path.is_file():
@@ -176,65 +197,63 @@ class _Check:
 
     def subset(self, subset: str) -> None:
         # The journal before the index: a run that is writing meanwhile does it the other way.
-        keys = _folders(self.path / "journal" / subset, self.path / "arrays" / subset)
-        journals = {key: record_shards(self.path / "journal" / subset / key) for key in keys}
+        keys = self.layout.folders(f"{JOURNAL}/{subset}", f"{ARRAYS}/{subset}")
+        journals = {key: self.layout.recorded(subset, key) for key in keys}
         least = max((max(shards, default=-1) + 1 for shards in journals.values()), default=0)
-        folder = self.path / "rows" / subset
-        salvage = salvage_index(folder, subset, least)
-        for name, what in salvage.damage.items():
-            self.found("segment", folder / name, what, subset)
-        self.extra(folder, {segment.name for segment in salvage.segments})
+        salvage = salvage_index(self.layout, subset, least)
+        for path, what in salvage.damage.items():
+            self.found("segment", path, what, subset)
+        files = {self.layout.segment(subset, one.first_shard).name for one in salvage.segments}
+        self.extra(self.layout.segments(subset), files)
         index = SubsetIndex.of(salvage.segments)
-        group = self.path / "arrays" / subset
-        if group.is_dir() and (any(journals.values()) or (group / "zarr.json").exists()):
+        group = self.layout.group(subset)
+        if group.is_dir() and (any(journals.values()) or (group / ZARR).exists()):
             self.metadata(group, [metadata_text(GROUP)], subset)
-        self.extra(group, {"zarr.json", *keys})
+        self.extra(group, {ZARR, *keys})
         for key, shards in journals.items():
             if key in self.extractors:
                 self.feature(subset, key, shards, index)
-        known = {f"{shard:06d}.thumbs" for shard in range(index.shards)}
-        thumbnails = self.path / "thumbnails" / subset
-        self.extra(thumbnails, known)
-        for path in sorted(thumbnails.glob("*.thumbs")):
+        known = {self.layout.thumbnails(subset, shard) for shard in range(index.shards)}
+        self.extra(self.layout.thumbnails(subset, 0).parent, {path.name for path in known})
+        for path in self.layout.thumbnail_files(subset):
             if why := check_thumbnails(path):
                 self.found("thumbnails", path, why, subset)
 
     def feature(self, subset: str, key: str, shards: set[int], index: SubsetIndex) -> None:
-        journal = self.path / "journal" / subset / key
-        arrays = self.path / "arrays" / subset / key
+        journal, arrays = self.layout.journal(subset, key), self.layout.group(subset, key)
         fingerprint, fields = self.extractors[key]
-        self.extra(journal, {record_path(journal, shard).name for shard in shards})
-        self.extra(arrays, {"zarr.json", *fields})
+        self.extra(journal, {self.layout.record(subset, key, shard).name for shard in shards})
+        self.extra(arrays, {ZARR, *fields})
         for shard in sorted(shards):
             self.record(subset, key, shard, index)
-        if shards or (arrays / "zarr.json").exists():
+        if shards or (arrays / ZARR).exists():
             group = metadata_text(extractor_group(fingerprint, list(fields.values())))
             self.metadata(arrays, [group], subset, key)
         ends = [segment.end for segment in index.segments if segment.end > max(shards, default=0)]
         for name, spec in fields.items():
-            if shards or (arrays / name / "zarr.json").exists():
+            if shards or (arrays / name / ZARR).exists():
                 texts = [metadata_text(array_metadata(spec, end)) for end in ends]
                 self.metadata(arrays / name, texts, subset, key)
-            self.extra(arrays / name, {"zarr.json", "c"})
+            self.extra(arrays / name, {ZARR, CHUNKS})
             chunks = {shard_path(arrays / name, n, spec) for n in range(index.shards)}
-            for path in sorted((arrays / name / "c").rglob("*")):
+            for path in sorted((arrays / name / CHUNKS).rglob("*")):
                 if path.is_file() and path not in chunks and path.suffix != PARTIAL:
                     self.found("extra", path, "it does not belong to the store")
 
     def metadata(self, folder: Path, texts: list[bytes], subset: str = "", key: str = "") -> None:
-        path = folder / "zarr.json"
+        path = folder / ZARR
         if not path.is_file():
             self.found("metadata", path, "it is missing", subset, key)
         elif path.read_bytes() not in texts:
             self.found("metadata", path, "it is not what was written", subset, key)
 
     def record(self, subset: str, key: str, shard: int, index: SubsetIndex) -> None:
-        path = record_path(self.path / "journal" / subset / key, shard)
+        path = self.layout.record(subset, key, shard)
         fields = self.extractors[key][1]
         place = slice(SHARD_ROWS * shard, SHARD_ROWS * (shard + 1))
         known = index.has_row[place]
         try:
-            record = read_record(path, subset, key)
+            record = read_record(self.layout, subset, key, shard)
             same = record.identities == index.identity_checksums[place]
             if not known.any():
                 raise ValueError("the index has no rows of this shard")
@@ -261,7 +280,7 @@ class _Check:
                     progress(done, len(tasks))
 
     def shard(self, record: ShardRecord, spec: FeatureSpec) -> list[Problem]:
-        array = self.path / "arrays" / record.subset / record.key / spec.field
+        array = self.layout.array(record.subset, record.key, spec.field)
         path = shard_path(array, record.shard, spec)
         rows: tuple[int, ...] = ()
         try:
@@ -293,14 +312,3 @@ def _damaged_rows(path: Path, record: ShardRecord, spec: FeatureSpec) -> Iterato
         expected = record.checksums[spec.field][offset]
         if checksum(row) != expected or int.from_bytes(stored.tobytes(), "little") != expected:
             yield SHARD_ROWS * record.shard + offset
-
-
-def _folders(*patterns: Path) -> list[str]:
-    """Names of the folders inside some folders; a ``*`` stands for any folder."""
-    found = set()
-    for pattern in patterns:
-        parents = pattern.parent.glob(pattern.name) if pattern.name == "*" else [pattern]
-        for parent in parents:
-            if parent.is_dir():
-                found |= {path.name for path in parent.iterdir() if path.is_dir()}
-    return sorted(found)

@@ -13,7 +13,8 @@ import torch
 from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
 from safetensors.torch import save_file
 
-from clare.store.feature_store import Row, create_store
+from clare.store.feature_store import create_store
+from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clare.store.feature_store import FeatureStore, Row, create_store
+from clare.store.feature_store import FeatureStore, create_store
+from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 FINGERPRINT = Fingerprint("clip", 1, "ab" * 32, {"model": "tiny", "image": {"resize": None}})

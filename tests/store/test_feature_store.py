@@ -231,7 +231,7 @@ def test_info_has_the_documented_form(filled):
 
 def test_assets_are_sealed_and_checked(store):
     store.declare(FINGERPRINT, FIELDS)
-    path = store.asset_folder(FINGERPRINT.key) / "text_tower.safetensors"
+    path = store.layout.extractor(FINGERPRINT.key) / "text_tower.safetensors"
     with pytest.raises(StoreError, match="no asset"):
         store.asset(FINGERPRINT.key, path.name)
     store.write_assets(FINGERPRINT.key, {path.name: b"weights"})

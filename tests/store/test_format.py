@@ -17,9 +17,10 @@ from zarr.codecs import Crc32cCodec
 
 from clare.errors import CorruptStoreError
 from clare.store.export import export_hdf5
+from clare.store.layout import shard_path
 from clare.store.records import seal, unseal
 from clare.store.spec import SHARD_ROWS
-from clare.store.zarr_shards import array_metadata, shard_path, write_shard_file
+from clare.store.zarr_shards import array_metadata, write_shard_file
 from tests.store.conftest import FIELDS, values_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "store-format.md"

@@ -19,7 +19,8 @@ from hypothesis.stateful import (
 )
 
 from clare.errors import RowUnavailableError
-from clare.store.feature_store import Row, create_store, open_store
+from clare.store.feature_store import create_store, open_store
+from clare.store.index import Row
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
 from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, make_rows, shard_values, values_of

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clare.errors import CorruptStoreError, StoreError
+from clare.store.feature_store import open_store
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.statistics import channel_statistics, store_statistics
 from tests.store.conftest import make_rows
@@ -56,10 +57,10 @@ def test_equals_numpy_over_all_complete_rows(feature, field, axis):
 
 
 def test_store_statistics_is_plain_data(feature):
-    found = store_statistics(feature.store)
+    found = store_statistics(open_store(feature.layout.root))
     measures = found["faces"][feature.key]["bytes"]
     assert measures["rows"] == 149 and len(measures["mean"]) == 3
-    assert store_statistics(feature.store, subset="faces") == found
+    assert store_statistics(open_store(feature.layout.root), subset="faces") == found
 
 
 def test_without_complete_rows_nothing_is_made_up(store):

@@ -22,7 +22,8 @@ from clare.heads.evaluation.published import published
 from clare.heads.metrics.by_subset import METRICS, PREDICTIONS, measure_subsets
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import BEST, CONFIG, SEEN, VAL_METRICS, RunRecord
-from clare.store.feature_store import Row, create_store
+from clare.store.feature_store import create_store
+from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 WIDTH = 6

@@ -26,7 +26,8 @@ from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import BEST, CONFIG, SEEN, VAL_METRICS, RunRecord
 from clare.pipeline.datasets.registry import load_registry
 from clare.protocol import list_protocols, list_trainings, read_protocol
-from clare.store.feature_store import Row, create_store, open_store
+from clare.store.feature_store import create_store, open_store
+from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 CLS = FeatureSpec("clip_cls", (1,), "float32")

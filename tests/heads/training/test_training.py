@@ -30,9 +30,10 @@ from clare.heads.runs.record import open_run
 from clare.heads.training.prepare import create_detector
 from clare.heads.training.trainer import Observer, Plan, train_run, train_runs
 from clare.plugins import list_parts
+from clare.store.layout import shard_path
 from clare.store.reader import FieldReader
 from clare.store.spec import SHARD_ROWS
-from clare.store.zarr_shards import cell_bytes, shard_path
+from clare.store.zarr_shards import cell_bytes
 
 LINEAR = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=3, batch=32)
 ESA = create_config({"fusion": "esa", "classifier": "coop", "lr": 1e-3, "select": "loss"}, LINEAR)

@@ -28,7 +28,7 @@ write_shard = Feature.write_shard
 
 def write_and_tell(self, shard, *args, **kwargs):
     write_shard(self, shard, *args, **kwargs)
-    line = json.dumps([self.store.path.name, os.getpid(), f"{self.subset}/{self.key}/{shard}"])
+    line = json.dumps([self.layout.root.name, os.getpid(), f"{self.subset}/{self.key}/{shard}"])
     os.write(1, (line + "\\n").encode())
 
 Feature.write_shard = write_and_tell

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from clare.errors import ClareError, CorruptStoreError, RowUnavailableError
 from clare.store.feature_store import FeatureStore, create_store, open_store
+from clare.store.layout import Layout
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
-from clare.store.thumbnails import thumbnail_path
+from clare.store.records import REPAIR
 from tests.store.conftest import FIELDS, FINGERPRINT, contents, extract, make_rows, values_of
 
 
@@ -131,8 +132,9 @@ DAMAGE = {
 def test_a_damaged_shard_is_never_served_and_is_named(damaged, kind):
     DAMAGE[kind](damaged)
     reader = open_store(damaged).feature("faces", "clip").reader("clip_cls")
-    with pytest.raises(CorruptStoreError, match=r"faces/clip-\w+/clip_cls, row 5\b.*--repair"):
+    with pytest.raises(CorruptStoreError, match=r"faces/clip-\w+/clip_cls, row 5\b") as refused:
         reader.read([5])
+    assert refused.value.advice == (REPAIR,)
     assert reader.read([130]).shape == (1, 4)
     problems = verify_store(damaged)
     assert {problem.shard for problem in problems} == ({0, 1} if kind == "swapped" else {0})
@@ -167,12 +169,34 @@ def test_damaged_records_are_named_with_advice(damaged, name, when):
     raw = bytearray((damaged / name).read_bytes())
     raw[len(raw) // 2] ^= 4
     (damaged / name).write_bytes(raw)
-    with pytest.raises(CorruptStoreError, match=f"{name} is damaged.*verify --repair"):
+    with pytest.raises(CorruptStoreError, match=f"{name} is damaged") as refused:
         store = open_store(damaged)
         assert when != "open"
         if when == "rows":
             store.rows("faces")
         store.feature("faces", "clip")
+    assert refused.value.advice == (REPAIR,)
+
+
+def test_commands_are_noted_once_and_lost_lines_dropped(damaged):
+    store = open_store(damaged)
+    assert store.commands() == []
+    store.record_command((), ("faces",), (FINGERPRINT.key,))
+    assert not store.layout.commands.exists()
+    for words in (("clare", "extract", "--subset", "a b"), ("clare", "extract", "--views", "2")):
+        for _ in range(2):
+            store.record_command(words, ("faces",), (FINGERPRINT.key,))
+    first, second = store.commands()
+    assert first.command == ("clare", "extract", "--subset", "a b")
+    assert second.subsets == ("faces",) and second.extractors == (FINGERPRINT.key,)
+    assert verify_store(damaged) == []
+    raw = store.layout.commands.read_bytes()
+    store.layout.commands.write_bytes(raw.replace(b"a b", b"a c"))
+    with pytest.raises(CorruptStoreError, match="commands"):
+        store.commands()
+    assert [problem.kind for problem in verify_store(damaged)] == ["commands"]
+    repair_store(damaged)
+    assert store.commands() == [second] and verify_store(damaged) == []
 
 
 @pytest.mark.parametrize(
@@ -255,7 +279,7 @@ def test_thumbnails_read_back_or_are_refused(damaged):
     assert store.thumbnail("faces", 65) == b"jpeg one"
     assert store.thumbnail("faces", 5) is None
     assert store.thumbnail("faces", 640) is None
-    path = thumbnail_path(damaged, "faces", 1)
+    path = Layout(damaged).thumbnails("faces", 1)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptStoreError, match=r"000001\.thumbs"):
         store.thumbnail("faces", 65)

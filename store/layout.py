@@ -1,0 +1,178 @@
+"""Where everything of a store lies: the names of its files and folders, in one place.
+
+::
+
+    store.json                                    the marker
+    commands.jsonl                                the commands that filled the store
+    rows/<subset>/<first shard>.jsonl             the index of rows, in segments
+    journal/<subset>/<key>/<shard>.json           what of a shard is complete
+    arrays/<subset>/<key>/<field>/c/<shard>/0…    the values, Zarr v3
+    extractors/<key>/record.json, assets.json     settings and fields; files that go with them
+    thumbnails/<subset>/<shard>.thumbs            small pictures of the rows
+    locks/                                        empty files whose bytes are locked
+
+``key`` is ``<extractor>-<digest>``; a shard's number has six digits in names, but none to spare
+in Zarr's chunk keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clare.files import PARTIAL
+from clare.store.spec import FeatureSpec
+
+ZARR = "zarr.json"
+"""Name of the metadata of every Zarr group and array."""
+
+CHUNKS = "c"
+"""Name of the folder of an array's shards."""
+
+ROWS, JOURNAL, ARRAYS, EXTRACTORS, THUMBNAILS, LOCKS = (
+    "rows",
+    "journal",
+    "arrays",
+    "extractors",
+    "thumbnails",
+    "locks",
+)
+MARKER, COMMANDS, RECORD, ASSETS = "store.json", "commands.jsonl", "record.json", "assets.json"
+
+TOP = {MARKER, COMMANDS, ROWS, JOURNAL, ARRAYS, EXTRACTORS, THUMBNAILS, LOCKS}
+"""Everything that stands in a store's folder."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one store.
+
+    Args:
+        root: the store's folder.
+    """
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        """The file that says that the folder is a store, and of which format."""
+        return self.root / MARKER
+
+    @property
+    def commands(self) -> Path:
+        """The log of commands that filled the store."""
+        return self.root / COMMANDS
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a store; one that has rows may have lost its marker."""
+        return self.marker.exists() or (self.root / ROWS).exists()
+
+    def subsets(self) -> list[str]:
+        """Names of the subsets that have rows, sorted."""
+        return sorted({path.parent.name for path in self.root.glob(f"{ROWS}/*/*.jsonl")})
+
+    def segments(self, subset: str) -> Path:
+        """The folder of a subset's index."""
+        return self.root / ROWS / subset
+
+    def segment(self, subset: str, first_shard: int) -> Path:
+        """The file of the segment that begins with a shard."""
+        return self.segments(subset) / f"{first_shard:06d}.jsonl"
+
+    def segment_files(self, subset: str) -> list[Path]:
+        """The segment files of a subset that are there, first shard first."""
+        return sorted(_numbered(self.segments(subset), ".jsonl"), key=lambda path: int(path.stem))
+
+    def journal(self, subset: str, key: str) -> Path:
+        """The folder of the records of an extractor's shards."""
+        return self.root / JOURNAL / subset / key
+
+    def record(self, subset: str, key: str, shard: int) -> Path:
+        """The file of a shard's record."""
+        return self.journal(subset, key) / f"{shard:06d}.json"
+
+    def recorded(self, subset: str, key: str) -> set[int]:
+        """The shards that have a record."""
+        return {int(path.stem) for path in _numbered(self.journal(subset, key), ".json")}
+
+    def is_recorded(self, key: str, subset: str = "*") -> bool:
+        """Whether any shard of an extractor has a record, in a subset or in any."""
+        return any(self.root.glob(f"{JOURNAL}/{subset}/{key}/*.json"))
+
+    def group(self, subset: str = "", key: str = "") -> Path:
+        """The folder of a Zarr group: of all arrays, of a subset's or of an extractor's."""
+        return self.root / ARRAYS / subset / key
+
+    def groups(self, key: str) -> list[Path]:
+        """The folders of an extractor's arrays in every subset."""
+        return sorted(self.root.glob(f"{ARRAYS}/*/{key}"))
+
+    def journals(self, key: str) -> list[Path]:
+        """The folders of an extractor's records in every subset."""
+        return sorted(self.root.glob(f"{JOURNAL}/*/{key}"))
+
+    def array(self, subset: str, key: str, field: str) -> Path:
+        """The folder of a field's Zarr array."""
+        return self.group(subset, key) / field
+
+    def extractor(self, key: str) -> Path:
+        """The folder of an extractor's record and of the files that it wrote once."""
+        return self.root / EXTRACTORS / key
+
+    def extractor_record(self, key: str) -> Path:
+        """The record of an extractor's settings and fields."""
+        return self.extractor(key) / RECORD
+
+    def extractor_keys(self) -> list[str]:
+        """Keys of all extractors that have a record, sorted."""
+        return sorted(path.parent.name for path in self.root.glob(f"{EXTRACTORS}/*/{RECORD}"))
+
+    def asset_record(self, key: str) -> Path:
+        """The list of an extractor's asset files with their sha256."""
+        return self.extractor(key) / ASSETS
+
+    def assets(self, key: str) -> list[Path]:
+        """The files beside an extractor's own records, sorted."""
+        found = self.extractor(key).glob("*")
+        return sorted(p for p in found if p.name not in (RECORD, ASSETS) and p.suffix != PARTIAL)
+
+    def thumbnails(self, subset: str, shard: int) -> Path:
+        """The file of a shard's pictures."""
+        return self.root / THUMBNAILS / subset / f"{shard:06d}.thumbs"
+
+    def thumbnail_files(self, subset: str) -> list[Path]:
+        """The files of a subset's pictures that are there, sorted."""
+        return sorted((self.root / THUMBNAILS / subset).glob("*.thumbs"))
+
+    @property
+    def store_lock(self) -> Path:
+        """Held while the store's own files are written."""
+        return self.root / LOCKS / "store.lock"
+
+    @property
+    def extractors_lock(self) -> Path:
+        """Held while extractors' records and assets are written."""
+        return self.root / LOCKS / "extractors.lock"
+
+    def rows_lock(self, subset: str) -> Path:
+        """Held while a subset's index, or the length of its arrays, changes."""
+        return self.root / LOCKS / subset / "rows.lock"
+
+    def shards_lock(self, subset: str, key: str) -> Path:
+        """Its byte n is held by the owner of shard n."""
+        return self.root / LOCKS / subset / f"{key}.lock"
+
+    def folders(self, *tops: str) -> list[str]:
+        """Names of the folders in these folders of the store; ``*`` stands for any folder."""
+        found = (path for top in tops for path in self.root.glob(f"{top}/*"))
+        return sorted({path.name for path in found if path.is_dir()})
+
+
+def shard_path(array: Path, shard: int, spec: FeatureSpec) -> Path:
+    """The file of a shard, in Zarr's default chunk key encoding."""
+    return array.joinpath(CHUNKS, str(shard), *("0" for _ in spec.shape))
+
+
+def _numbered(folder: Path, suffix: str) -> list[Path]:
+    return [path for path in folder.glob(f"*{suffix}") if path.stem.isdigit()]
