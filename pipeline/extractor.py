@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.store.spec import FeatureSpec, Fingerprint
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from clare.pipeline.images.prepare import PreparedImage

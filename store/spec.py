@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 SHARD_ROWS = 64
 """Rows of one shard: the unit of writing, of the journal and of ownership."""
 
@@ -34,6 +32,8 @@ class FeatureSpec:
     @property
     def row_bytes(self) -> int:
         """Bytes of one stored row, checksum not counted."""
+        import numpy as np
+
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def to_json(self) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from clare.errors import InputError
 from clare.models.clip import load_clip
 from clare.models.runtime import Runtime
@@ -15,6 +13,7 @@ from clare.pipeline.extractor import Extractor
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from clare.pipeline.images.prepare import PreparedImage
@@ -113,6 +112,7 @@ class ClipExtractor(Extractor):
 
     def _measure(self) -> tuple[FeatureSpec, ...]:
         """The fields, from one blank image: towers differ too much to work their shapes out."""
+        import numpy as np
         import torch
 
         blank = np.zeros((1, self._size, self._size, 3), np.uint8)

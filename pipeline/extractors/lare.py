@@ -16,8 +16,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
@@ -25,6 +23,7 @@ from clare.pipeline.models.stable_diffusion import load_diffusion
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from clare.pipeline.images.prepare import PreparedImage
@@ -126,6 +125,8 @@ class LareExtractor(Extractor):
 
         For sampled latents also ``latent_noise`` float32 (C, h, w).
         """
+        import numpy as np
+
         settings, shape = self._settings, self._latent_shape
         key = b"shared" if settings.noise == "shared" else image.noise_key
         noise = [
@@ -193,6 +194,8 @@ def seeded_noise(key: bytes, seed: int, what: str, shape: tuple[int, ...]) -> np
         what: which noise of this image, for example step and draw.
         shape: of the noise.
     """
+    import numpy as np
+
     digest = hashlib.sha256(b"\0".join((key, str(seed).encode(), what.encode()))).digest()
     bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
     return np.random.Generator(bits).standard_normal(shape, np.float32)

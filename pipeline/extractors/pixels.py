@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clare.pipeline.extractor import HostExtractor
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from clare.pipeline.images.prepare import PreparedImage
 
 
