@@ -211,6 +211,7 @@ def _rules(options: list[str]) -> dict[str, str]:
 
 def _build_folders(subset: str, out: Path, real: list[Path], fake: list[Path], hash: bool) -> None:
     from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.wording import worded
     from clare.pipeline.manifests.csv_io import write_manifest
     from clare.pipeline.manifests.folders import build_manifest
 
@@ -225,8 +226,8 @@ def _build_folders(subset: str, out: Path, real: list[Path], fake: list[Path], h
         )
     write_manifest(built.manifest, out)
     console.print(table(None, ("split", "real", "fake"), built.counts()))
-    for line in built.remarks():
-        console.print(line)
+    for notice in built.notices():
+        console.print(worded(notice))
     console.print(f"{out}: {len(built.manifest.samples)} images, paths start at {built.root}")
 
 

@@ -53,7 +53,7 @@ def audit(
     """
     from clare.cli.views.console import progress_bar
     from clare.pipeline.checks.audit import audit as measure
-    from clare.pipeline.datasets.audit_selection import select_audited
+    from clare.pipeline.datasets.select import select_audited
 
     asked = {"resize", "recode", "crop"} & set(images)
     settings = ImageSettings(**images) if asked else None

@@ -44,6 +44,7 @@ def import_json(
 
     from clare.advice import Name
     from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.wording import worded
     from clare.errors import InputError
     from clare.pipeline.manifests.csv_io import manifest_name, write_manifest
     from clare.pipeline.manifests.roots import Roots
@@ -84,6 +85,6 @@ def import_json(
     console.print(table(file.name, ("label", "videos", "files", "on disk", ""), rows))
     console.print()
     console.print(table(None, ("split", "real", "fake"), imported.counts()))
-    for line in imported.remarks:
-        console.print(f"- {line}")
+    for notice in imported.notices:
+        console.print(f"- {worded(notice)}")
     console.print(f"{target}: {len(imported.manifest.samples)} images")

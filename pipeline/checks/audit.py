@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clare.advice import Name
 from clare.bootstrap import Figure, Resampling
 from clare.errors import ImageError, InputError
 from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
@@ -249,8 +250,9 @@ def _refuse_one_label(samples: Sequence[Sample], names: Sequence[str]) -> None:
     if labels != {0, 1}:
         held = {frozenset(): "no image", frozenset([0]): "reals", frozenset([1]): "fakes"}
         raise InputError(
-            f"{name_rows(names)} has {held[frozenset(labels)]} alone that can be read: an audit "
-            "compares real with fake, name the others beside with --reals SUBSET"
+            f"{name_rows(names)} has {held[frozenset(labels)]} alone that can be read, and an "
+            "audit compares real with fake",
+            Name("the others beside", "reals"),
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from clare.advice import Run
 from clare.errors import InputError, ManifestError
 from clare.pipeline.checks.across import SharedRows
 from clare.pipeline.datasets.build import read_facts
@@ -101,7 +102,7 @@ def _choose(
     """The subsets asked for, and the manifests to read: theirs and their pools'."""
     there = {path.name.partition(".csv")[0] for s in SUFFIXES for path in folder.glob(f"*{s}")}
     if not there:
-        raise InputError(f"{folder} holds no manifest; build some with `clare manifest build`")
+        raise InputError(f"{folder} holds no manifest", Run("manifest.build", effect="makes some"))
     asked = []
     for name in names:
         entry = registry.find(name)

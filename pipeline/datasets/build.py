@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import clare
+from clare.advice import Name
 from clare.errors import InputError, ManifestError
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with_unique_ids
@@ -158,7 +159,8 @@ def dataset_roots(
         name, equals, _ = option.partition("=")
         if not equals or name not in known:
             raise InputError(
-                f"--root {option} is not NAME=DIR with a root of {dataset}: {', '.join(known)}"
+                f"{option!r} names no root of {dataset}, which has {', '.join(known)}",
+                Name("one", "root", f"{known[0]}=DIR"),
             )
     roots = Roots.from_options(options, environ)
     return {name: folder for name in known if (folder := roots.folder(name)) is not None}
@@ -229,7 +231,7 @@ def _known_roots(
             listed = "; ".join(f"{r}: {one.roots[r]}" for r, one in known.items())
             raise InputError(f"{dataset} has no root {name!r}; it has {listed}")
     if not roots:
-        raise InputError(f"no root is known: give --root {next(iter(known))}=DIR")
+        raise InputError("no root is known", Name("one", "root", f"{next(iter(known))}=DIR"))
     places: dict[Path, str] = {}
     for name, folder in roots.items():
         other = places.setdefault(folder.resolve(), name)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from clare.advice import LeaveOut, Name, Run
 from clare.errors import InputError
 from clare.pipeline.datasets.build import build_dataset, write_dataset
 from clare.pipeline.datasets.registry import load_registry
@@ -57,20 +58,63 @@ def select_manifests(
     names = [name.strip() for name in subsets.split(",") if name.strip()] if subsets else []
     if reals or fakes:
         if files:
-            raise InputError("name either --manifest or folders (--real, --fake), not both")
+            raise InputError(
+                "manifests and folders of images don't go together",
+                LeaveOut("manifest"),
+                LeaveOut("real", "fake"),
+            )
         if roots:
-            raise InputError("--root is for manifests: folders (--real, --fake) name their place")
+            raise InputError("folders of images name their place themselves", LeaveOut("root"))
         if len(names) > 1:
-            raise InputError("folders (--real, --fake) make one --subset, not several")
+            raise InputError(
+                "folders of images make one subset, not several", Name("one", "subset")
+            )
         return _from_folders(names[0] if names else None, reals, fakes, progress)
     if not (names or files):
         raise InputError(
-            "nothing to extract: name --subset NAME, --manifest FILE, or folders with "
-            "--real DIR and --fake NAME=DIR"
+            "no images are named",
+            Name("a subset", "subset"),
+            Name("a manifest", "manifest"),
+            Name("folders of reals", "real"),
+            Name("folders of fakes", "fake", "NAME=DIR"),
         )
     places = Roots.from_options(roots, os.environ)
     found = [_find(name, folder, places, progress) for name in names] + list(files)
     return _without_repeats([(_without_copies(read_manifest(path)), places) for path in found])
+
+
+def select_audited(
+    subsets: str | None,
+    files: Sequence[Path],
+    folder: Path,
+    roots: Sequence[str],
+    reals: Sequence[Path],
+    fakes: Sequence[str],
+    *,
+    pools: str | None = None,
+) -> list[tuple[Manifest, Roots]]:
+    """What an audit compares: the manifests that were named, and the reals that belong beside them.
+
+    Args:
+        subsets: as for `select_manifests`, and so are the next five.
+        files: manifest files.
+        folder: where named manifests are.
+        roots: ``DIR`` or ``NAME=DIR``.
+        reals: folders of real images.
+        fakes: folders of generated images.
+        pools: comma-separated subsets of reals; by default those that the registry names for the
+            domains of the fakes, if no real is there.
+
+    Raises:
+        InputError: nothing was named, or a name has no manifest.
+        ManifestError: a manifest breaks a rule.
+    """
+    selected = select_manifests(subsets, files, folder, roots, reals, fakes)
+    if pools is None and all(s.label == 1 for manifest, _ in selected for s in manifest.samples):
+        pools = ",".join(_registered_pools([manifest for manifest, _ in selected], folder))
+    beside = select_manifests(pools, [], folder, roots, [], []) if pools else []
+    names = {manifest.name for manifest, _ in selected}
+    return [*selected, *(one for one in beside if one[0].name not in names)]
 
 
 def select_protocol(
@@ -121,6 +165,17 @@ def select_protocol(
     return selected, absent
 
 
+def _registered_pools(manifests: Sequence[Manifest], folder: Path) -> list[str]:
+    registry = load_registry(folder)
+    pools: dict[str, None] = {}
+    for manifest in manifests:
+        subset = registry.find(manifest.name)
+        for domain in sorted({s.domain for s in manifest.samples}) if subset else ():
+            if subset is not None and domain in subset.reals:
+                pools[subset.reals[domain]] = None
+    return list(pools)
+
+
 def _find(
     name: str, folder: Path, roots: Roots, progress: Callable[[int, int], None] | None
 ) -> Path:
@@ -133,8 +188,9 @@ def _find(
         return path
     there = sorted(p.name.partition(".csv")[0] for p in folder.glob("*.csv*"))
     raise InputError(
-        f"there is no {folder / name}.csv; {folder} holds {', '.join(there) or 'no manifest'}; "
-        "build one with `clare manifest build`, or name it with --manifest FILE"
+        f"there is no {folder / name}.csv; {folder} holds {', '.join(there) or 'no manifest'}",
+        Run("manifest.build", effect="makes one"),
+        Name("its file", "manifest"),
     )
 
 
@@ -149,8 +205,8 @@ def _build(
     known = {root: found for root in subset.roots if (found := roots.folder(root)) is not None}
     if not known:
         raise InputError(
-            f"{folder / subset.id}.csv is not built yet and no root of {subset.id} is known: "
-            f"give --root {subset.roots[0]}=DIR"
+            f"{folder / subset.id}.csv is not built yet and no root of {subset.id} is known",
+            Name("one", "root", f"{subset.roots[0]}=DIR"),
         )
 
     def report(done: int, total: int) -> None:
@@ -180,18 +236,21 @@ def _from_folders(
 ) -> list[tuple[Manifest, Roots]]:
     named: dict[str, list[Path]] = {}
     for option in fakes:
-        name, path = split_option("--fake", option)
+        name, path = split_option("fake", option)
         named.setdefault(name or "fake", []).append(Path(path))
     if subset is not None:
         if set(named) - {"fake", subset}:
             raise InputError(
-                f"--subset {subset} joins all folders into one subset: give --fake without names, "
-                "or leave --subset out"
+                f"subset {subset} joins all folders into one",
+                Name("folders of fakes without names of their own", "fake"),
+                LeaveOut("subset"),
             )
         groups = [(subset, list(reals), [p for paths in named.values() for p in paths])]
     else:
         if REAL_POOL in named:
-            raise InputError(f"--fake {REAL_POOL}=… takes the name of the reals: choose another")
+            raise InputError(
+                f"{REAL_POOL} is the subset of the reals", Name("the fakes otherwise", "fake")
+            )
         groups = [(REAL_POOL, list(reals), [])] if reals else []
         groups += [(name, [], paths) for name, paths in named.items()]
     selected = []

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clare.advice import Notice
 from clare.errors import InputError, ManifestError
+from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import LEAVES, LINKED_FOLDER, NO_IMAGE, list_tree, suffix_of
@@ -38,36 +40,30 @@ class BuiltManifest:
         rows = Counter((sample.split, sample.label) for sample in self.manifest.samples)
         return [(split, rows[split, 0], rows[split, 1]) for split in SPLITS]
 
-    def remarks(self) -> list[str]:
-        """One line for each thing that deserves a look; none where all is plain."""
+    def notices(self) -> list[Notice]:
+        """One for each thing that deserves a look; none where all is plain."""
         bad: dict[str, list[str]] = {}
         for sample in self.manifest.samples:
             if sample.status != "ok":
                 bad.setdefault(sample.status, []).append(sample.path)
-        lines = [
-            f"{len(paths)} {status} (kept, and will fail): {name_rows(paths)}"
+        notices = [
+            Notice(f"{len(paths)} {status} (kept, and will fail): {name_rows(paths)}")
             for status, paths in sorted(bad.items())
         ]
         for title, kinds in (("ignored", self.ignored), ("not images", self.unmatched)):
             if kinds:
                 shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-                lines.append(f"{title}: {shown}")
-        return lines + self._shortcuts()
-
-    def _shortcuts(self) -> list[str]:
+                notices.append(Notice(f"{title}: {shown}"))
         good = [sample for sample in self.manifest.samples if sample.status == "ok"]
-        lines = []
-        for title, fact, remedy in (
-            ("format", lambda s: s.format, "--recode jpeg:95"),
-            ("size", lambda s: f"{s.width}x{s.height}", "--resize N"),
-        ):
-            real, fake = ({fact(s) for s in good if s.label == label} for label in (0, 1))
+        for fact in (FORMAT, SIZE):
+            real, fake = (
+                set(fact.values([s.facts for s in good if s.label == label]).tolist())
+                for label in (0, 1)
+            )
             if real and fake and not real & fake:
-                lines.append(
-                    f"{title} alone tells real ({name_rows(sorted(real))}) from fake "
-                    f"({name_rows(sorted(fake))}): extract with {remedy}"
-                )
-        return lines
+                what = f"{fact.title} alone tells real ({name_rows(sorted(real))}) from fake"
+                notices.append(Notice(f"{what} ({name_rows(sorted(fake))})", fact.advice))
+        return notices
 
 
 def build_manifest(

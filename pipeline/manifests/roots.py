@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clare.advice import Name
 from clare.errors import InputError, ManifestError
 from clare.pipeline.manifests.validation import path_fault
 
@@ -37,7 +38,7 @@ class Roots:
 
     @classmethod
     def from_options(cls, options: Sequence[str], environ: Mapping[str, str]) -> Roots:
-        """Roots from ``--root`` options and, where they say nothing, the environment.
+        """Roots as a user names them and, where that says nothing, the environment.
 
         Args:
             options: ``DIR`` or ``NAME=DIR``; see `split_option`.
@@ -48,9 +49,9 @@ class Roots:
         """
         given: dict[str, Path] = {}
         for option in options:
-            name, folder = split_option("--root", option)
+            name, folder = split_option("root", option)
             if _key(name) in given:
-                raise InputError(f"--root {option} is the second folder for {_say(name)}")
+                raise InputError(f"{folder} is the second folder for {_say(name)}")
             given[_key(name)] = Path(folder)
         for variable, folder in environ.items():
             if folder and re.fullmatch(f"{VARIABLE}(_.+)?", variable):
@@ -94,26 +95,29 @@ class Roots:
         known = self._resolved.get(name)
         if known is None:
             folder = self._folders.get(_key(name))
-            option = f"--root {name}=DIR" if name else "--root DIR"
+            example = f"{name}=DIR" if name else "DIR"
             variable = f"{VARIABLE}_{_key(name)}" if name else VARIABLE
             if folder is None:
                 raise InputError(
-                    f"no folder is known for {_say(name)}: give {option} or set {variable}"
+                    f"no folder is known for {_say(name)}",
+                    Name("it", "root", example),
+                    f"set the environment variable {variable}",
                 )
             if not folder.is_dir():
                 raise InputError(
-                    f"{folder}, the folder of {_say(name)}, is not there: "
-                    f"correct {option} or {variable}"
+                    f"{folder}, the folder of {_say(name)}, is not there",
+                    Name("another", "root", example),
+                    f"correct the environment variable {variable}",
                 )
             known = self._resolved[name] = os.path.realpath(folder)
         return known
 
 
-def split_option(option: str, value: str) -> tuple[str, str]:
+def split_option(setting: str, value: str) -> tuple[str, str]:
     """The name and the folder of ``DIR`` or ``NAME=DIR``; without a name, that is empty.
 
     Args:
-        option: what the value was given to.
+        setting: what the value was given to.
         value: a name has no slash, so ``./a=b`` is a folder.
 
     Raises:
@@ -122,7 +126,7 @@ def split_option(option: str, value: str) -> tuple[str, str]:
     match = re.fullmatch(r"([A-Za-z0-9._-]+)=(.*)", value, re.DOTALL)
     name, folder = match.groups() if match else ("", value)
     if not folder:
-        raise InputError(f"{option} {value!r} names no folder: write DIR or NAME=DIR")
+        raise InputError(f"{value!r} names no folder", Name("one", setting, "DIR or NAME=DIR"))
     return name, folder
 
 

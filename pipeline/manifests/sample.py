@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from clare.groups import Group, cluster_of, groups_of
 
@@ -74,6 +75,12 @@ class Sample:
     def cluster(self) -> str:
         """What a bootstrap draws with it; see `clare.groups`."""
         return cluster_of(self._grouping(), self.sample_id)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The columns that `clare.file_facts` reads."""
+        names = ("format", "width", "height", "bytes", "domain", "boxes")
+        return {name: getattr(self, name) for name in names}
 
     def _grouping(self) -> dict[str, str]:
         names = ("subset", "video_id", "domain", "source_ids")

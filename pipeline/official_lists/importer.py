@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clare.advice import Name, Notice, Set
 from clare.errors import InputError
 from clare.pipeline.datasets.index import with_unique_ids
 from clare.pipeline.datasets.registry import load_registry
@@ -55,12 +56,12 @@ class ImportedList:
     Args:
         manifest: validated; files that are not there are rows with status ``missing``.
         resolutions: of each label that the list has.
-        remarks: one line for each thing that deserves a look.
+        notices: one for each thing that deserves a look.
     """
 
     manifest: Manifest
     resolutions: tuple[Resolution, ...]
-    remarks: tuple[str, ...]
+    notices: tuple[Notice, ...]
 
     def counts(self) -> list[tuple[str, int, int]]:
         """Rows of each split as (split, real, fake); rows without one under ``none``."""
@@ -106,7 +107,7 @@ def import_list(
         _refuse_shared(path, listed)
     folders = roots.folders()
     if not folders:
-        raise InputError("name the folders to look in with --root DIR or --root NAME=DIR")
+        raise InputError("no folder is known", Name("those to look in", "root", "DIR or NAME=DIR"))
     methods = Methods(registry, path.stem)
     name = subset or methods.name(listed)
     check_name(name)
@@ -118,18 +119,17 @@ def import_list(
     _refuse_unfound(path, resolutions, folders)
     samples = rows_of(name, listed, kept, methods, files, finder, next(iter(folders)))
     samples = list(read_headers(samples, roots.resolve, progress=progress))
-    remarks = _remarks(path, listed, resolutions, samples, kept)
+    notices = _notices(path, listed, resolutions, samples, kept)
     if resplit:
         samples = split_anew(samples, methods, files.values())
         without = sum(not sample.split for sample in samples)
         if without:
-            remarks.append(
-                f"{without} rows show people of several splits, or unknown ones, and have no split"
-            )
+            what = "rows show people of several splits, or unknown ones, and have no split"
+            notices.append(Notice(f"{without} {what}"))
     samples = with_unique_ids(samples, list(folders))
     manifest = Manifest(name, tuple(samples))
     validate(manifest)
-    return ImportedList(manifest, resolutions, tuple(remarks))
+    return ImportedList(manifest, resolutions, tuple(notices))
 
 
 def _refuse_shared(path: Path, listed: OfficialList) -> None:
@@ -144,8 +144,8 @@ def _refuse_shared(path: Path, listed: OfficialList) -> None:
         )
     if faults:
         raise InputError(
-            f"{path.name} leaks: {'; '.join(faults)}; nothing chosen on it could be tested on it, "
-            "import it with --resplit for new splits"
+            f"{path.name} leaks: {'; '.join(faults)}; nothing chosen on it could be tested on it",
+            Set("resplit", True, effect="assigns new splits"),
         )
 
 
@@ -190,23 +190,25 @@ def _refuse_unfound(
             )
             raise InputError(
                 f"{path.name}: none of its {one.files} {SIDES[one.label]} files is below "
-                f"{', '.join(map(str, folders.values()))}{f' ({others})' if others else ''}: "
-                "name the folder that holds them with --root NAME=DIR"
+                f"{', '.join(map(str, folders.values()))}{f' ({others})' if others else ''}",
+                Name("the folder that holds them", "root", "NAME=DIR"),
             )
     if not any(one.kept for one in resolutions):
         raise InputError(
-            f"{path.name} lists only reals of a shared pool: take them with --with-reals"
+            f"{path.name} lists only reals of a shared pool",
+            Set("with_reals", True, effect="takes them"),
         )
 
 
-def _remarks(
+def _notices(
     path: Path,
     listed: OfficialList,
     resolutions: Sequence[Resolution],
     samples: Sequence[Sample],
     kept: Sequence[ListedVideo],
-) -> list[str]:
-    lines = []
+) -> list[Notice]:
+    lines: list[str] = []
+    notices: list[Notice] = []
     if listed.name != path.stem:
         lines.append(f"the list is named {listed.name} inside, and {path.stem} outside")
     if listed.other_compressions:
@@ -214,9 +216,13 @@ def _remarks(
         lines.append(f"only {listed.compression} is taken; the list also has {others}")
     for one in resolutions:
         if not one.kept:
-            lines.append(
-                "its reals belong to a pool that several subsets share and that is extracted "
-                "once: build that too, or take them in here with --with-reals"
+            notices.append(
+                Notice(
+                    "its reals belong to a pool that several subsets share and that is extracted "
+                    "once",
+                    "build that too",
+                    Set("with_reals", True, effect="takes them in here"),
+                )
             )
         elif one.found < LOW * one.files:
             lines.append(
@@ -235,4 +241,4 @@ def _remarks(
     lost = sum(not s.mask_path for s in samples if s.extra["source_path"] in masked)
     if lost:
         lines.append(f"{lost} masks are not on disk beside their frames")
-    return lines
+    return [*notices, *map(Notice, lines)]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clare.advice import Run, Set
 from clare.errors import InputError
 from clare.pipeline.datasets.schema import Registry
 from clare.pipeline.manifests.validation import SPLITS
@@ -75,7 +76,7 @@ def read_list(path: Path, registry: Registry, compression: str | None = None) ->
             in the key than in the entry; a path has two labels; the compression is not there.
     """
     if path.stem.casefold() in FORBIDDEN:
-        raise InputError(_why_not(path))
+        raise _unusable(path)
     wanted = compression or "c23"
     videos: dict[tuple[str, str], ListedVideo] = {}
     names: dict[str, None] = {}
@@ -85,7 +86,7 @@ def read_list(path: Path, registry: Registry, compression: str | None = None) ->
         if len(names) > 1:
             raise InputError(f"{path} holds several datasets ({', '.join(names)}): one a file")
         if keys[0].casefold() in FORBIDDEN:
-            raise InputError(_why_not(path))
+            raise _unusable(path)
         if len(keys) == 5:
             levels[keys[3]] = None
             if keys[3] != wanted:
@@ -93,7 +94,9 @@ def read_list(path: Path, registry: Registry, compression: str | None = None) ->
         _add(videos, path, keys, entry, registry)
     if not videos:
         if levels:
-            raise InputError(f"{path} has no {wanted}; name --compression {' or '.join(levels)}")
+            raise InputError(
+                f"{path} has no {wanted}", *(Set("compression", level) for level in levels)
+            )
         raise InputError(f"{path} lists no video")
     _refuse_two_labels(path, videos.values())
     taken = wanted if wanted in levels else ""
@@ -220,9 +223,9 @@ def _refuse_two_labels(path: Path, videos: Iterable[ListedVideo]) -> None:
         raise InputError(f"{path}: listed as real and as fake: {name_rows(both)}")
 
 
-def _why_not(path: Path) -> str:
-    return (
+def _unusable(path: Path) -> InputError:
+    return InputError(
         f"{path.name} can't be used: its test split is empty, test-only methods stand in its train "
-        "split, and thousands of its training images show people of FaceForensics++'s test split; "
-        "build the subsets from disk with `clare manifest build --dataset df40`"
+        "split, and thousands of its training images show people of FaceForensics++'s test split",
+        Run("manifest.build", settings={"dataset": "df40"}, effect="makes the subsets from disk"),
     )

@@ -96,7 +96,7 @@ def rows_of(
 ) -> list[Sample]:
     """One sample a file, whatever number of times and under whatever spelling it is listed.
 
-    A file that lies where the registry expects it gets the row that `clare manifest build` gives
+    A file that lies where the registry expects it gets the row that building its subset gives
     it, with the list's split; other rows hold what the list says.
 
     Args:

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 from clare.errors import InputError
 from clare.pipeline.checks.audit import audit
 from clare.pipeline.checks.duplicates import NEAR, picture_hash
-from clare.pipeline.datasets.audit_selection import select_audited
+from clare.pipeline.datasets.select import select_audited
 from clare.pipeline.images.decode import decode_rgb
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import write_manifest

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clare.advice import Notice
 from clare.errors import InputError, ManifestError
+from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
@@ -100,7 +102,7 @@ def test_bad_files_stay_with_their_status(place):
         "header.jpg": "corrupt",
         "gone.jpg": "missing",
     }
-    assert [line.split(":")[0] for line in built.remarks()] == [
+    assert [notice.what.split(":")[0] for notice in built.notices()] == [
         "2 corrupt (kept, and will fail)",
         "1 empty (kept, and will fail)",
         "1 missing (kept, and will fail)",
@@ -154,17 +156,17 @@ def test_what_is_left_out_is_counted(place):
         "second links to a listed file": 1,
     }
     assert built.unmatched == {".txt": 1, "without a suffix": 1}
-    assert "not images: 1 .txt, 1 without a suffix" in built.remarks()
+    assert Notice("not images: 1 .txt, 1 without a suffix") in built.notices()
 
 
 def test_a_format_or_size_that_gives_the_label_away_is_said(place):
     top = place("real/1.jpg", "real/2.png", "fake/1.png", "only/1.jpg")
-    assert build_manifest("toy", [top / "real"], [top / "fake"]).remarks() == []
+    assert build_manifest("toy", [top / "real"], [top / "fake"]).notices() == []
     draw_faces(top / "large", 1, seed=0, size=64, format="png")
-    assert build_manifest("toy", [top / "only"], [top / "large"]).remarks() == [
-        "format alone tells real (jpeg) from fake (png): extract with --recode jpeg:95",
-        "size alone tells real (32x32) from fake (64x64): extract with --resize N",
-    ]
+    notices = build_manifest("toy", [top / "only"], [top / "large"]).notices()
+    assert [notice.advice for notice in notices] == [(FORMAT.advice,), (SIZE.advice,)]
+    assert "real (jpeg) from fake (png)" in notices[0].what
+    assert "real (32x32) from fake (64x64)" in notices[1].what
 
 
 def test_a_folder_that_is_named_is_searched_whatever_its_name(place):

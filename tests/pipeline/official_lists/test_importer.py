@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clare.advice import Set
 from clare.errors import InputError, ManifestError
 from clare.pipeline.datasets.build import build_dataset
 from clare.pipeline.datasets.registry import load_registry
@@ -66,7 +67,7 @@ def test_a_list_whose_val_and_train_are_its_test_is_refused_with_the_videos_coun
     message = str(refused.value)
     assert "its val is its test, 24 of 24 videos (12 real, 12 fake)" in message
     assert "its train is its test, 24 of 24 videos" in message
-    assert "--resplit" in message
+    assert Set("resplit", True, effect="assigns new splits") in refused.value.advice
 
 
 def test_new_splits_repair_it_and_keep_people_and_videos_whole(uadfv, tmp_path):
@@ -246,8 +247,8 @@ def test_what_is_not_there_stays_as_missing_and_is_said(tmp_path):
     assert imported.manifest.samples[3].path == frames[3]
     (resolution,) = imported.resolutions
     assert (resolution.files, resolution.found) == (4, 3)
-    remarks = "\n".join(imported.remarks)
-    assert "only 3 of 4 fake files" in remarks and "1 videos without a frame: empty" in remarks
+    notices = "\n".join(map(str, imported.notices))
+    assert "only 3 of 4 fake files" in notices and "1 videos without a frame: empty" in notices
 
 
 def test_reals_of_a_shared_pool_are_left_to_it(tmp_path):
@@ -295,12 +296,13 @@ def test_one_level_of_compression_is_taken_and_masks_go_with_their_frames(tmp_pa
     assert first.compression == "c23" and "/c23/" in first.path
     assert first.mask_path == first.path.replace("frames", "masks") and second.mask_path == ""
     assert first.source_ids == "ff:000|ff:003" and imported.manifest.name == "ffpp_deepfakes"
-    remarks = "\n".join(imported.remarks)
-    assert "also has c40" in remarks and "1 masks are not on disk" in remarks
+    notices = "\n".join(map(str, imported.notices))
+    assert "also has c40" in notices and "1 masks are not on disk" in notices
     other = import_list(path, roots(ffpp=tmp_path), compression="c40")
     assert {s.compression for s in other.manifest.samples} == {"c40"}
-    with pytest.raises(InputError, match="no raw; name --compression c23 or c40"):
+    with pytest.raises(InputError, match="no raw") as error:
         import_list(path, roots(ffpp=tmp_path), compression="raw")
+    assert error.value.advice == (Set("compression", "c23"), Set("compression", "c40"))
 
 
 def test_new_splits_of_a_registered_subset_follow_its_domain(tmp_path):
