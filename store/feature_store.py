@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clare.advice import Name, Run
 from clare.errors import StoreError
 from clare.files import (
@@ -29,6 +31,7 @@ from clare.store.extractor_records import (
 )
 from clare.store.feature import Feature
 from clare.store.index import Row, RowIndex, SubsetIndex, assign
+from clare.store.journal import PENDING
 from clare.store.layout import LOCKS, ZARR, Layout
 from clare.store.locks import exclusive
 from clare.store.records import damaged, read_sealed, seal, unseal
@@ -151,6 +154,56 @@ class FeatureStore:
             names = ", ".join(self.subsets()) or "none yet"
             raise StoreError(f"{self.path} has no subset {subset!r}; it has: {names}")
         return list(index.live)
+
+    def table(self, subset: str | None = None) -> dict[str, np.ndarray]:
+        """The index as columns, which `pandas.DataFrame` takes as they are.
+
+        Args:
+            subset: the rows of one subset; of all if left out.
+
+        Returns:
+            (N,) arrays in slot order, subset after subset: ``subset``, ``slot``, ``sample_id``,
+            ``view``, ``content``; every column of the manifests, as objects with None where a row
+            has no value unless all have one of a kind; and for each extractor, named by its key,
+            ``complete``, ``failed`` or ``pending``.
+
+        Raises:
+            StoreError: there is no such subset.
+            CorruptStoreError: the index or the journal is damaged.
+        """
+        rows: list[Row] = []
+        owners: list[str] = []
+        states: dict[str, list[np.ndarray]] = {}
+        for name in self.subsets() if subset is None else [subset]:
+            live = self.rows(name)
+            slots = np.array([row.slot for row in live], np.int64)
+            for feature in self.features(name):
+                before = states.setdefault(feature.key, [])
+                missing = len(rows) - sum(map(len, before))
+                before += [np.full(missing, PENDING, np.uint8), feature.states()[slots]]
+            rows += live
+            owners += [name] * len(live)
+        names = dict.fromkeys(name for row in rows for name in row.columns)
+        words = np.array(["pending", "complete", "failed"])
+        own = {
+            "subset": _column(owners),
+            "slot": np.array([row.slot for row in rows], np.int64),
+            "sample_id": _column([row.sample_id for row in rows]),
+            "view": np.array([row.view for row in rows], np.int64),
+            "content": _column([row.content for row in rows]),
+        }
+        return {
+            **own,
+            **{
+                name: _column([row.columns.get(name) for row in rows])
+                for name in names
+                if name not in own
+            },
+            **{
+                key: words[np.pad(found := np.concatenate(parts), (0, len(rows) - len(found)))]
+                for key, parts in sorted(states.items())
+            },
+        }
 
     def index(self, subset: str) -> SubsetIndex:
         """The subset's index as it now is on the disk; empty for an unknown subset."""
@@ -362,6 +415,16 @@ class FeatureStore:
 
     def _feature(self, subset: str, key: str) -> Feature:
         return Feature(self.layout, self._row_index(subset), *self.extractor(key))
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """Values as an array: of their own type where all have one, else of objects."""
+    kinds = {type(value) for value in values}
+    if len(kinds) == 1 and kinds <= {int, float, bool}:
+        return np.array(values)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
 
 
 def _check_name(kind: str, name: str) -> None:

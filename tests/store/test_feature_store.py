@@ -274,3 +274,22 @@ def test_an_index_of_many_rows_opens_fast(store):
     start = time.perf_counter()
     assert len(open_store(store.path).rows("faces")) == 50_000
     assert time.perf_counter() - start < 5, "about half a second on one core"
+
+
+def test_the_table_lists_rows_of_all_subsets_with_what_each_has(filled):
+    filled.assign_rows("more", make_rows(3))
+    table = filled.table()
+    assert {len(column) for column in table.values()} == {103}
+    assert table["subset"].tolist() == ["faces"] * 100 + ["more"] * 3
+    assert table["slot"].tolist() == [*range(100), 0, 1, 2] and table["view"].dtype == np.int64
+    assert table["sample_id"][3] == "sample-0003" and set(table["label"]) == {0, 1}
+    states = table[FINGERPRINT.key]
+    assert (states[3], states[70], states[0], states[102]) == (
+        "failed",
+        "failed",
+        "complete",
+        "pending",
+    )
+    assert {len(column) for column in filled.table("more").values()} == {3}
+    with pytest.raises(StoreError, match="nosuch"):
+        filled.table("nosuch")
