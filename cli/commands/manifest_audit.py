@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clare.cli.options import MANIFESTS, Json, Manifests, Resamples, Settings, with_settings
 from clare.pipeline.images.settings import ImageSettings
+
+if TYPE_CHECKING:
+    from clare.bootstrap import Figure
+    from clare.pipeline.checks.audit_report import Audit
 
 
 @with_settings
@@ -72,48 +75,49 @@ def audit(
             selected, settings, limit=limit, seed=seed, resamples=resamples, progress=progress
         )
     if json_:
-        typer.echo(json.dumps(report, indent=2))
+        typer.echo(json.dumps(report.to_json(), indent=2))
     else:
         _print(report)
 
 
-def _print(report: Mapping[str, Any]) -> None:
+def _print(report: Audit) -> None:
     from clare.cli.views.console import console, table
-    from clare.pipeline.checks.advice import TITLES, options_of
+    from clare.cli.wording import worded
+    from clare.file_facts import FACTS
+    from clare.pipeline.checks.audit_report import describe_preparation
 
     counts = [
         (
-            row["split"] or "none",
-            ("real", "fake")[row["label"]],
-            row["images"],
-            row["videos"] or "–",
-            row["identities"] or "–",
+            one.split or "none",
+            ("real", "fake")[one.label],
+            one.images,
+            one.videos or "–",
+            one.identities or "–",
         )
-        for row in report["counts"]
+        for one in report.counts
     ]
     heads = ("split", "label", "images", "videos", "identities")
-    console.print(table(", ".join(report["subsets"]), heads, counts, left=2))
-    prepared = options_of(report["prepared"]) or "no preparation"
+    console.print(table(", ".join(report.subsets), heads, counts, left=2))
+    prepared = describe_preparation(report.prepared.to_json()) or "no preparation"
     rows = [
-        (title, *(_cell(report["shortcuts"][name][when]) for when in ("before", "after")))
-        for name, title in TITLES.items()
-        if name in report["shortcuts"]
+        (fact.title, _cell(one.before), _cell(one.after))
+        for name, fact in FACTS.items()
+        if (one := report.shortcuts.get(name))
     ]
     console.print(table("\nAUC of one fact alone, 95 % interval", ("", "as it is", prepared), rows))
-    pixels = report["pixels"]
     console.print(
-        f"Laplacian energy and bytes of prepared pictures: of {pixels['images']} of "
-        f"{pixels['of']} images, squashed to {pixels['side']} pixels",
+        f"Laplacian energy and bytes of prepared pictures: of {report.decoded} of "
+        f"{report.images} images, squashed to {report.side} pixels",
         style="dim",
     )
     console.print()
-    for line in report["remarks"]:
-        console.print(f"- {line}")
+    for notice in report.notices:
+        console.print(f"- {worded(notice)}")
 
 
-def _cell(figure: Mapping[str, Any] | None) -> str:
-    if figure is None or figure["value"] is None:
+def _cell(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
         return "–"
-    if figure["low"] is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f}  {figure['low']:.2f}–{figure['high']:.2f}"
+    if figure.low is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f}  {figure.low:.2f}–{figure.high:.2f}"

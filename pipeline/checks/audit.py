@@ -16,18 +16,18 @@ import numpy as np
 from clare.advice import Name
 from clare.bootstrap import Figure, Resampling
 from clare.errors import ImageError, InputError
+from clare.file_facts import BYTES, FACTS, JPEG_SIZE, LAPLACIAN
 from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
-from clare.pipeline.checks.advice import remark, suggest
+from clare.pipeline.checks.audit_report import Audit, Count, Shortcut, suggest
 from clare.pipeline.checks.duplicates import byte_doubles, near_doubles, picture_hash
-from clare.pipeline.checks.file_facts import Header, file_facts, read_facts
 from clare.pipeline.images.decode import read_content
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.manifests.headers import file_columns
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import SPLITS
 from clare.shortcuts import Fact, free_aucs
-from clare.typed_json import to_json
 from clare.wording import name_rows
 
 SIDE = 256
@@ -61,7 +61,7 @@ def audit(
     seed: int = 0,
     resamples: int = 1000,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Audit:
     """Measure what separates the labels of some manifests, taken together.
 
     Headers of all files are read. Pixels are decoded of at most ``limit`` images a label, drawn
@@ -75,21 +75,16 @@ def audit(
         resamples: of the bootstrap.
         progress: called with (what is read, done, in all).
 
-    Returns:
-        Plain JSON: ``subsets``; ``counts`` by split and label; ``unusable`` by reason;
-        ``shortcuts``, each with an AUC ``before`` and ``after``; ``prepared``, the settings of
-        ``after``; ``pixels``, how many images were decoded; ``duplicates``; ``remarks``.
-
     Raises:
         InputError: a root is missing, or the usable images are of one label.
     """
     tell = progress or (lambda title, done, total: None)
     unusable: Counter[str] = Counter()
-    samples, paths, headers = _readable(selected, unusable, tell)
+    samples, paths, columns = _readable(selected, unusable, tell)
     _refuse_one_label(samples, [manifest.name for manifest, _ in selected])
-    files = _aucs(file_facts(samples, headers), samples, seed, resamples)
+    files = _aucs(_file_facts(columns), samples, seed, resamples)
     asked = settings is not None
-    settings = settings or suggest(files, has_boxes="framing" in files)
+    settings = settings or suggest(files)
 
     chosen = _draw(samples, limit, seed)
     looks = _looks([samples[k] for k in chosen], [paths[k] for k in chosen], settings, tell)
@@ -101,44 +96,53 @@ def audit(
     drawn = [sample for sample, _ in seen]
     _refuse_one_label(drawn, [manifest.name for manifest, _ in selected])
     pixels = _aucs(_pixel_facts([look for _, look in seen]), drawn, seed, resamples)
-    report = {
-        "subsets": [manifest.name for manifest, _ in selected],
-        "counts": _counts(samples),
-        "unusable": dict(sorted(unusable.items())),
-        "shortcuts": _before_and_after(files, pixels, settings),
-        "prepared": {**settings.to_json(), "asked": asked},
-        "pixels": {"images": len(drawn), "of": len(samples), "side": settings.resize or SIDE},
-        "duplicates": {
-            "bytes": byte_doubles(samples, paths).to_json(),
-            "near": near_doubles(drawn, np.array([look.hash for _, look in seen])).to_json(),
-        },
-    }
-    plain: dict[str, Any] = to_json({**report, "remarks": remark(report)})
-    return plain
+    near = near_doubles(drawn, np.array([look.hash for _, look in seen]))
+    return Audit(
+        subsets=tuple(manifest.name for manifest, _ in selected),
+        counts=tuple(_counts(samples)),
+        unusable=dict(sorted(unusable.items())),
+        shortcuts=_before_and_after(files, pixels, settings),
+        prepared=settings,
+        asked=asked,
+        decoded=len(drawn),
+        images=len(samples),
+        side=settings.resize or SIDE,
+        duplicates={"bytes": byte_doubles(samples, paths), "near": near},
+    )
 
 
 def _readable(
     selected: Sequence[tuple[Manifest, Roots]], unusable: Counter[str], tell: Progress
-) -> tuple[list[Sample], list[Path], list[Header]]:
-    """The rows whose files have a header, with their sizes as they are now."""
+) -> tuple[list[Sample], list[Path], list[dict[str, Any]]]:
+    """The rows whose files have a header, with their sizes as they are now, and their columns."""
     rows = [(s, roots.resolve(s)) for manifest, roots in selected for s in manifest.samples]
-    samples, paths, headers = [], [], []
+    samples, paths, columns = [], [], []
     found = _mapped(_header, [path for _, path in rows], "reading headers", tell)
     for (sample, path), header in zip(rows, found, strict=True):
         if isinstance(header, str):
             unusable[header] += 1
             continue
-        samples.append(replace(sample, bytes=header.bytes))
+        samples.append(replace(sample, bytes=header["bytes"]))
         paths.append(path)
-        headers.append(header)
-    return samples, paths, headers
+        columns.append({**sample.facts, **header})
+    return samples, paths, columns
 
 
-def _header(path: Path) -> Header | str:
+def _header(path: Path) -> dict[str, Any] | str:
     try:
-        return read_facts(path)
+        return file_columns(path)
     except ImageError as error:
         return str(error).partition(":")[0]
+
+
+def _file_facts(columns: Sequence[Mapping[str, Any]]) -> dict[str, Fact]:
+    """(N,) by name; texts that no row has, and numbers that a row lacks, are left out."""
+    found = {name: fact.values(columns) for name, fact in FACTS.items() if fact.read}
+    return {
+        name: values
+        for name, values in found.items()
+        if ((values != "").any() if values.dtype.kind == "U" else not np.isnan(values).any())
+    }
 
 
 def _looks(
@@ -190,48 +194,28 @@ def _pixel_facts(looks: Sequence[Look]) -> dict[str, Fact]:
 
 def _before_and_after(
     files: Mapping[str, Figure], pixels: Mapping[str, Figure], settings: ImageSettings
-) -> dict[str, dict[str, Figure | None]]:
+) -> dict[str, Shortcut]:
     """What preparation makes equal for all images says nothing; the rest stays or is measured."""
-
-    def nothing(auc: Figure) -> Figure:
-        return replace(auc, value=0.5, low=0.5, high=0.5)
-
-    removed = {"exif"}  # a decoded picture has no metadata
+    images = settings.to_json()
+    found = {}
+    for name, auc in files.items():
+        nothing = Figure(0.5, 0.5, 0.5, auc.n)
+        found[name] = Shortcut(auc, nothing if FACTS[name].removed_by(images) else auc)
     if settings.recode:
-        removed |= {"format", "tables"}
-    if settings.resize:
-        removed |= {"size", "pixels"}
-    found: dict[str, dict[str, Figure | None]] = {
-        name: {"before": auc, "after": nothing(auc) if name in removed else auc}
-        for name, auc in files.items()
-    }
-    if settings.recode:
-        found["bytes"]["after"] = pixels["coded"]
-    if "framing" in found and settings.crop == "boxes":
-        found["framing"]["after"] = nothing(files["framing"])
-    for name in ("laplacian", "jpeg_size"):
-        found[name] = {when: pixels[f"{name} {when}"] for when in ("before", "after")}
+        found[BYTES.name] = Shortcut(files[BYTES.name], pixels["coded"])
+    for name in (LAPLACIAN.name, JPEG_SIZE.name):
+        found[name] = Shortcut(pixels[f"{name} before"], pixels[f"{name} after"])
     return found
 
 
-def _counts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    rows = []
+def _counts(samples: Sequence[Sample]) -> Iterator[Count]:
     for split in (*SPLITS, ""):
         for label in (0, 1):
             mine = [s for s in samples if (s.split, s.label) == (split, label)]
             if mine:
                 groups = {group for sample in mine for group in sample.groups}
                 held = Counter(kind for kind, _ in groups)
-                rows.append(
-                    {
-                        "split": split,
-                        "label": label,
-                        "images": len(mine),
-                        "videos": held["video"],
-                        "identities": held["identity"],
-                    }
-                )
-    return rows
+                yield Count(split, label, len(mine), held["video"], held["identity"])
 
 
 def _draw(samples: Sequence[Sample], limit: int, seed: int) -> list[int]:

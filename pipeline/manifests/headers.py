@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from clare.errors import ImageError
 from clare.pipeline.manifests.sample import Sample
@@ -45,6 +46,35 @@ def read_headers(
             if progress is not None:
                 progress(done, len(samples))
             yield from batch
+
+
+def file_columns(path: Path) -> dict[str, Any]:
+    """What a file says of itself, its pixels not decoded.
+
+    Returns:
+        ``format``, ``width``, ``height`` and ``bytes``, as a manifest has them; ``tables``, the
+        quantisation tables of a JPEG as text, for others "none"; ``exif``, whether it has such.
+
+    Raises:
+        ImageError: there is no usable header.
+    """
+    from clare.pipeline.images.decode import open_header, open_regular
+
+    try:
+        with open_regular(path) as file, open_header(file) as image:
+            tables = getattr(image, "quantization", None) or {}
+            return {
+                "format": str(image.format).lower(),
+                "width": image.width,
+                "height": image.height,
+                "bytes": os.fstat(file.fileno()).st_size,
+                "tables": " ".join(str(list(tables[key])) for key in sorted(tables)) or "none",
+                "exif": "exif" in image.info or "Raw profile type exif" in image.info,
+            }
+    except FileNotFoundError as error:
+        raise ImageError("missing: there is no such file") from error
+    except OSError as error:
+        raise ImageError(f"unreadable: {error.strerror or error}") from error
 
 
 def _read(sample: Sample, path: Path, hash: bool) -> Sample:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from clare.errors import InputError
+from clare.file_facts import RECODE, RESIZE
 from clare.pipeline.checks.audit import audit
 from clare.pipeline.checks.duplicates import NEAR, picture_hash
 from clare.pipeline.datasets.select import select_audited
@@ -39,7 +40,7 @@ def chosen(folder, *, split=None, **columns):
 
 
 def values(report, when="after"):
-    return {name: found[when]["value"] for name, found in report["shortcuts"].items()}
+    return {name: getattr(found, when).value for name, found in report.shortcuts.items()}
 
 
 def test_format_and_size_separate_and_the_suggested_preparation_removes_both(unlike):
@@ -49,22 +50,22 @@ def test_format_and_size_separate_and_the_suggested_preparation_removes_both(unl
         assert (before[name], after[name]) == (1.0, 0.5)
     assert before["exif"] == 0.5 and "domain" not in before and "framing" not in before
     assert before["bytes"] == 1.0
-    assert (report["prepared"]["resize"], report["prepared"]["recode"]) == (256, "jpeg:95")
-    assert report["prepared"]["asked"] is False
+    assert (report.prepared.resize, report.prepared.recode) == (256, "jpeg:95")
+    assert report.asked is False
     # What is left is measured on the prepared pictures: the smaller ones are blurred.
     assert after["bytes"] == after["jpeg_size"] > 0.6
-    assert report["shortcuts"]["laplacian"]["after"]["n"] == 2 * EACH
-    said = "\n".join(report["remarks"])
-    assert "file format, AUC 1.000 (1.000 to 1.000): --recode jpeg:95 removes it" in said
-    assert "width x height, AUC 1.000 (1.000 to 1.000): --resize 256 removes it" in said
-    assert "left after --resize 256 --recode jpeg:95: bytes" in said
+    assert report.shortcuts["laplacian"].after.n == 2 * EACH
+    said = {notice.what: notice.advice for notice in report.notices}
+    assert said["real and fake differ in file format, AUC 1.000 (1.000 to 1.000)"] == (RECODE,)
+    assert said["real and fake differ in width x height, AUC 1.000 (1.000 to 1.000)"] == (RESIZE,)
+    assert any("after resize 256 and recode jpeg:95: bytes" in what for what in said)
 
 
 def test_only_what_was_asked_for_is_prepared(unlike):
     report = audit(chosen(unlike), ImageSettings(recode="webp:80"), resamples=0)
     after = values(report)
     assert (after["format"], after["tables"], after["size"], after["pixels"]) == (0.5, 0.5, 1, 1)
-    assert report["prepared"]["asked"] and report["prepared"]["resize"] is None
+    assert report.asked and report.prepared.resize is None
 
 
 def test_like_classes_give_no_shortcut_of_their_files(tmp_path):
@@ -73,8 +74,8 @@ def test_like_classes_give_no_shortcut_of_their_files(tmp_path):
     report = audit(chosen(tmp_path), resamples=200)
     before = values(report, "before")
     assert [before[name] for name in ("format", "size", "pixels", "tables", "exif")] == [0.5] * 5
-    assert report["prepared"]["resize"] is None and report["prepared"]["recode"] is None
-    assert not any("differ in file format" in line for line in report["remarks"])
+    assert report.prepared.resize is None and report.prepared.recode is None
+    assert not any("differ in file format" in line for line in map(str, report.notices))
 
 
 def test_metadata_is_told_from_the_header_and_never_reaches_the_pixels(tmp_path):
@@ -89,7 +90,7 @@ def test_metadata_is_told_from_the_header_and_never_reaches_the_pixels(tmp_path)
     before, after = values(report, "before"), values(report)
     assert (before["exif"], after["exif"]) == (1.0, 0.5)
     assert (before["tables"], after["tables"], before["format"]) == (1.0, 0.5, 0.5)
-    assert report["prepared"]["recode"] == "jpeg:95"
+    assert report.prepared.recode == "jpeg:95"
 
 
 def test_copies_are_found_across_splits_and_labels(tmp_path):
@@ -105,11 +106,11 @@ def test_copies_are_found_across_splits_and_labels(tmp_path):
         for s in manifest.samples
     ]
     report = audit([(Manifest("toy", tuple(moved)), places)], resamples=0)
-    exact, near = report["duplicates"]["bytes"], report["duplicates"]["near"]
+    exact, near = report.duplicates["bytes"].to_json(), report.duplicates["near"].to_json()
     assert (exact["across_splits"], exact["across_labels"]) == (2, 2)
     assert (near["across_splits"], near["across_labels"]) == (2, 4)
     assert any("real/copy.jpg (real test)" in pair for pair in exact["examples"])
-    said = "\n".join(report["remarks"])
+    said = "\n".join(map(str, report.notices))
     assert "equal bytes in two splits: 2 images" in said
     assert "equal bytes under both labels: 2 images" in said
     assert "nearly the same picture under both labels: 4 images" in said
@@ -137,9 +138,9 @@ def test_the_face_boxs_share_is_a_shortcut_that_cropping_removes(tmp_path):
     ((manifest, places),) = chosen(tmp_path)
     boxed = [replace(s, boxes="8 8 56 56" if s.label else "20 20 44 44") for s in manifest.samples]
     report = audit([(Manifest("toy", tuple(boxed)), places)], resamples=0)
-    framing = report["shortcuts"]["framing"]
-    assert (framing["before"]["value"], framing["after"]["value"]) == (1.0, 0.5)
-    assert report["prepared"]["crop"] == "boxes"
+    framing = report.shortcuts["framing"]
+    assert (framing.before.value, framing.after.value) == (1.0, 0.5)
+    assert report.prepared.crop == "boxes"
 
 
 def test_pixels_are_measured_on_a_draw_and_bad_files_are_counted(unlike, tmp_path):
@@ -154,12 +155,12 @@ def test_pixels_are_measured_on_a_draw_and_bad_files_are_counted(unlike, tmp_pat
     report = audit(
         chosen(tmp_path), limit=0, resamples=0, progress=lambda *step: steps.append(step)
     )
-    assert report["unusable"] == {"not an image": 1, "truncated": 1}
-    assert report["pixels"]["images"] == 2 * EACH - 1
+    assert report.unusable == {"not an image": 1, "truncated": 1}
+    assert report.decoded == 2 * EACH - 1
     assert steps[-1] == ("measuring pixels", 2 * EACH, 2 * EACH)
     report = audit(chosen(unlike), limit=5, resamples=0)
-    assert report["pixels"] == {"images": 10, "of": 2 * EACH, "side": 256}
-    assert report["shortcuts"]["format"]["before"]["n"] == 2 * EACH
+    assert (report.decoded, report.images, report.side) == (10, 2 * EACH, 256)
+    assert report.shortcuts["format"].before.n == 2 * EACH
 
 
 def test_images_videos_and_people_are_counted_by_split_and_label(unlike):
@@ -170,8 +171,7 @@ def test_images_videos_and_people_are_counted_by_split_and_label(unlike):
     ]
     report = audit([(Manifest("toy", tuple(named)), places)], resamples=0)
     assert [
-        (row["split"], row["label"], row["images"], row["videos"], row["identities"])
-        for row in report["counts"]
+        (row.split, row.label, row.images, row.videos, row.identities) for row in report.counts
     ] == [("train", 0, 12, 3, 4), ("train", 1, 12, 3, 4)]
 
 
@@ -193,4 +193,4 @@ def test_reals_come_from_the_registrys_pools_for_the_domains_of_the_fakes(unlike
     named = select_audited(*options, pools="celebdf_v2_real")
     assert [m.name for m, _ in named] == ["pixart", "celebdf_v2_real"]
     report = audit(select_audited(*options), resamples=0)
-    assert report["shortcuts"]["domain"]["before"]["value"] == 1.0  # the pool here has none
+    assert report.shortcuts["domain"].before.value == 1.0  # the pool here has none
