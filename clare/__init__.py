@@ -13,50 +13,58 @@ if TYPE_CHECKING:
     from clare.heads.config import list_presets
     from clare.heads.data.dataset import FeatureDataset
     from clare.heads.fusion import list_fusions
+    from clare.inference.predictor import Verdict, load_detector, predict
+    from clare.pipeline.extraction.extract import extract
+    from clare.pipeline.extraction.loop import ExtractReport
     from clare.pipeline.extractors import list_extractors
     from clare.pipeline.manifests.csv_io import read_manifest
     from clare.pipeline.manifests.sample import Manifest
     from clare.store.feature_store import FeatureStore, open_store
-
-    __version__: str
+    from clare.version import __version__
 
 _HOMES = {
     "ClareError": "clare.errors",
+    "ExtractReport": "clare.pipeline.extraction.loop",
     "FeatureDataset": "clare.heads.data.dataset",
     "FeatureStore": "clare.store.feature_store",
     "Manifest": "clare.pipeline.manifests.sample",
+    "Verdict": "clare.inference.predictor",
+    "__version__": "clare.version",
+    "extract": "clare.pipeline.extraction.extract",
     "list_classifiers": "clare.heads.classifiers",
     "list_extractors": "clare.pipeline.extractors",
     "list_fusions": "clare.heads.fusion",
     "list_presets": "clare.heads.config",
+    "load_detector": "clare.inference.predictor",
     "open_store": "clare.store.feature_store",
+    "predict": "clare.inference.predictor",
     "read_manifest": "clare.pipeline.manifests.csv_io",
 }
 
 __all__ = [
     "ClareError",
+    "ExtractReport",
     "FeatureDataset",
     "FeatureStore",
     "Manifest",
+    "Verdict",
     "__version__",
+    "extract",
     "list_classifiers",
     "list_extractors",
     "list_fusions",
     "list_presets",
+    "load_detector",
     "open_store",
+    "predict",
     "read_manifest",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        found: object = version("clare-features")
-    elif name in _HOMES:
-        found = getattr(import_module(_HOMES[name]), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES[name]), name)
     globals()[name] = found
     return found
 

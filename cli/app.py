@@ -45,7 +45,7 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
 ) -> None:
     if version:
-        from clare import __version__
+        from clare.version import __version__
 
         typer.echo(__version__)
         raise typer.Exit

@@ -35,7 +35,7 @@ def test_type_checkers_see_the_same_names():
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clare.")
         for alias in node.names
     }
-    assert typed == set(clare.__all__) - {"__version__"}
+    assert typed == set(clare.__all__)
     assert clare.__all__ == sorted(clare.__all__)
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from clare.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
     from clare.heads.runs.record import Run
     from clare.models.runtime import Runtime
     from clare.pipeline.extraction.direct import LiveImage
     from clare.pipeline.extractor import Extractor
+
+    Picture = str | Path | NDArray[np.uint8] | Image
+    Images = Picture | Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class Verdict:
     """What a run says of an image.
 
     Args:
-        path: the file.
+        path: the file; ``<image 2>`` for the second of the images where that came from memory.
         margin: logit of fake less logit of real; None where the image can't be used.
         score: p(fake), the sigmoid of the margin.
         verdict: ``fake`` from the run's threshold on, else ``real``; ``failed`` with the reason.
@@ -50,7 +61,12 @@ class LiveDetector:
         WeightsError: weights are not on disk and can't be fetched.
     """
 
-    def __init__(self, run: Path, device: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        run: Path,
+        device: str = "auto",
+        overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
         from clare.heads.runs.record import TEXT_TOWER, RunRecord, open_run
         from clare.heads.text.tower import TextTower
         from clare.models.runtime import choose_runtime
@@ -88,14 +104,34 @@ class LiveDetector:
         margin = self.run.threshold
         return 1 / (1 + math.exp(-margin)) if margin > -700 else 0.0
 
-    def detect(self, paths: Sequence[Path]) -> Iterator[tuple[Verdict, LiveImage]]:
-        """Judge image files, in their order."""
+    def predict(self, images: Images) -> list[Verdict]:
+        """Judge images, in their order.
+
+        Args:
+            images: files, folders (every image below them), arrays uint8 (H, W, 3) of RGB, or
+                Pillow's images; one or several.
+
+        Raises:
+            InputError: a file is not there, a folder holds no image, or an array is none.
+        """
+        paths, contents = _collect(images)
+        return [verdict for verdict, _ in self.detect(paths, contents)]
+
+    def detect(
+        self, paths: Sequence[Path], contents: Mapping[Path, bytes] = MappingProxyType({})
+    ) -> Iterator[tuple[Verdict, LiveImage]]:
+        """Judge image files, in their order; with what the extractors made of each.
+
+        Args:
+            paths: image files, or names of images that are in memory.
+            contents: encoded images in memory, by name.
+        """
         from clare.pipeline.extraction.direct import extract_images
         from clare.pipeline.extraction.rebuild import recorded_images
 
         # There is no manifest here, so nothing knows where the face is.
         prepared = [(e, replace(recorded_images(f), crop="none")) for e, f in self.extractors]
-        for image in extract_images(paths, prepared, self.runtime):
+        for image in extract_images(paths, prepared, self.runtime, contents=contents):
             yield self._judge(image), image
 
     def _judge(self, image: LiveImage) -> Verdict:
@@ -157,3 +193,78 @@ class LiveDetector:
                 "the run does not say how its faces were cropped; a verdict holds for images that "
                 "are cropped as in training"
             )
+
+
+def load_detector(
+    run: Path | str,
+    *,
+    device: str = "auto",
+    weights: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> LiveDetector:
+    """A finished run with the models that made its features, to judge images with.
+
+    Args:
+        run: its folder.
+        device: ``auto`` or a torch device.
+        weights: where weights are, if not where they were: extractor to its settings, as
+            ``{"lare": {"model": "models/sd21"}}``.
+
+    Raises:
+        InputError: the run is not finished, or the weights are not those it was trained on.
+        WeightsError: weights are not on disk and can't be fetched.
+    """
+    return LiveDetector(Path(run), device, weights)
+
+
+def predict(
+    run: Path | str,
+    images: Images,
+    *,
+    device: str = "auto",
+    weights: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> list[Verdict]:
+    """Judge images with a run: extract their features as it was trained, and score them.
+
+    LaRE's noise depends on the bytes of a file, so an array has a slightly other score than the
+    file that it was read from. `load_detector` keeps the models for more than one call.
+
+    Args:
+        run: folder of a finished run.
+        images: files, folders (every image below them), arrays uint8 (H, W, 3) of RGB, or Pillow's
+            images; one or several.
+        device: ``auto`` or a torch device.
+        weights: as `load_detector` takes them.
+
+    Raises:
+        InputError: an image or the run is not usable.
+        WeightsError: weights are not on disk and can't be fetched.
+    """
+    return load_detector(run, device=device, weights=weights).predict(images)
+
+
+def _collect(images: Images) -> tuple[list[Path], dict[Path, bytes]]:
+    """Files to be read, and names of images in memory with their content as PNG."""
+    import numpy as np
+    from PIL import Image
+
+    from clare.pipeline.manifests.scan import list_images
+
+    one = isinstance(images, str | Path | np.ndarray | Image.Image)
+    paths: list[Path] = []
+    contents: dict[Path, bytes] = {}
+    for number, image in enumerate(cast(Any, [images] if one else images), start=1):
+        if isinstance(image, str | Path):
+            paths += list_images([Path(image)])
+            continue
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+                raise InputError(
+                    f"image {number} is {image.dtype} {image.shape}, not uint8 (H, W, 3)"
+                )
+            image = Image.fromarray(image)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        name = Path(f"<image {number}>")
+        paths.append(name)
+        contents[name] = file.getvalue()
+    return paths, contents

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from clare.heads import fusion
 from clare.heads.base import Fusion, Inputs, Shapes
-from clare.heads.detector import Detector, DetectorConfig, load_detector, save_detector
+from clare.heads.config import DetectorConfig
+from clare.heads.detector import Detector, load_detector, save_detector
 from clare.testing.part import PartContract
 
 VIT_L14: Shapes = MappingProxyType({"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32)})

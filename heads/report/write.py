@@ -10,7 +10,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from clare import __version__
 from clare.errors import InputError
 from clare.heads.report import answer
 from clare.heads.report import sweep_results as sweeps
@@ -23,6 +22,7 @@ from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
 from clare.heads.report.sections.settings import settings, settings_table, shared_settings
 from clare.heads.sweeps.table import RANKED
+from clare.version import __version__
 
 _HERE = Path(__file__).parent
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import clare
 from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import CorruptStoreError, InputError, StoreError
 from clare.heads.base import INPUTS
@@ -30,6 +29,7 @@ from clare.heads.training.warm_start import Parent, open_parent
 from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
+from clare.version import __version__
 
 ORIGIN = "origin.json"
 """The asset of an extractor that says where its weights came from."""
@@ -282,7 +282,7 @@ def _record(
             sorted({row.columns["subset"] for row in _rows(rows, train) if row.columns["label"]})
         ),
         versions={
-            "clare": clare.__version__,
+            "clare": __version__,
             "python": platform.python_version(),
             "torch": str(torch.__version__),
         },

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import clare
 from clare.advice import Name
 from clare.errors import InputError, ManifestError
 from clare.pipeline.datasets.identity_splits import IdentitySplit
@@ -22,6 +21,7 @@ from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
+from clare.version import __version__
 from clare.wording import counted, natural_key
 
 Progress = Callable[[int, int], None]
@@ -309,7 +309,7 @@ def _facts(
         folders.setdefault(domain, {})[official] = number
     return {
         "subset": subset.id,
-        "clare": clare.__version__,
+        "clare": __version__,
         "rows": len(samples),
         "counts": counts,
         "official": dict(Counter(sample.official_split for sample in samples)),

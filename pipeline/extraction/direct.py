@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -48,14 +49,17 @@ def extract_images(
     extractors: Sequence[tuple[Extractor, ImageSettings]],
     runtime: Runtime,
     micro_batch: int | None = None,
+    *,
+    contents: Mapping[Path, bytes] = MappingProxyType({}),
 ) -> Iterator[LiveImage]:
     """Run extractors over image files; the next images are decoded meanwhile.
 
     Args:
-        paths: image files.
+        paths: image files, or names of images that are in memory.
         extractors: each with how its images are prepared.
         runtime: that of the extractors.
         micro_batch: images a batch; None finds what fits.
+        contents: encoded images in memory, by name.
 
     Yields:
         One image each, in the order of the paths.
@@ -67,11 +71,15 @@ def extract_images(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         coming: deque[Future[tuple[LiveImage, dict[str, Inputs]]]] = deque()
         waiting = iter(paths)
-        coming.extend(pool.submit(_load, path, extractors) for path in islice(waiting, 3 * size))
+        coming.extend(
+            pool.submit(_load, path, extractors, contents.get(path))
+            for path in islice(waiting, 3 * size)
+        )
         while coming:
             part = [coming.popleft().result() for _ in range(min(size, len(coming)))]
             coming.extend(
-                pool.submit(_load, path, extractors) for path in islice(waiting, len(part))
+                pool.submit(_load, path, extractors, contents.get(path))
+                for path in islice(waiting, len(part))
             )
             for runner in runners:
                 good = [(image, inputs[runner.extractor.name]) for image, inputs in part if inputs]
@@ -80,12 +88,12 @@ def extract_images(
 
 
 def _load(
-    path: Path, extractors: Sequence[tuple[Extractor, ImageSettings]]
+    path: Path, extractors: Sequence[tuple[Extractor, ImageSettings]], data: bytes | None
 ) -> tuple[LiveImage, dict[str, Inputs]]:
     image = LiveImage(path)
     inputs: dict[str, Inputs] = {}
     try:
-        data = read_content(path)
+        data = read_content(path) if data is None else data
         content = hashlib.sha256(data).hexdigest()
         for settings in dict.fromkeys(settings for _, settings in extractors):
             (prepared,) = load_views(data, settings, [0], content=content)

@@ -29,6 +29,7 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.models.backbones import backbone_overrides
+from clare.plugins import part_name
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.spec import SHARD_ROWS
@@ -191,7 +192,7 @@ def create_extractors(
         names.append("mask")
         if "size" in given.get("pixels", {}):
             given = merge_settings({"mask": {"size": given["pixels"]["size"]}}, given)
-    if unused := sorted(set(given) - set(names)):
+    if unused := sorted(set(given) - set(map(part_name, names))):
         raise InputError(
             f"settings were given for {listed(unused)}, which is not extracted",
             Name("it too", "features", ",".join([*names, *unused])),
@@ -199,7 +200,10 @@ def create_extractors(
     preset = read_preset(settings.preset)
     with backbone_overrides(settings.backbone) as overrides:
         merged = merge_settings(preset, overrides, given)
-        return [create_extractor(n, merged.get(n, {}), settings.images, runtime) for n in names]
+        return [
+            create_extractor(name, merged.get(part_name(name), {}), settings.images, runtime)
+            for name in names
+        ]
 
 
 def _loader(settings: ExtractSettings, roots: Roots) -> Loader:

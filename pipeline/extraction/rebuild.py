@@ -10,7 +10,7 @@ from typing import Any
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.extractors import create_extractor, find_extractor
+from clare.pipeline.extractors import PART, create_extractor, find_extractor
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.models.backbones import backbone_overrides
 from clare.store.spec import Fingerprint
@@ -42,13 +42,15 @@ def rebuild_extractor(
         InputError: the extractor, its version, a setting or the weights are not those recorded.
         WeightsError: the weights are not on disk and can't be fetched.
     """
-    name = recorded.extractor
+    name = origin.get(PART, recorded.extractor)
     own = {field.name for field in fields(find_extractor(name).Settings)}
     settings = {key: value for key, value in recorded.settings.items() if key in own}
     images = recorded_images(recorded)
     if backbone := recorded.settings.get("backbone"):
         with backbone_overrides(backbone) as overridden:
-            extractor = create_extractor(name, {**settings, **overridden[name]}, images, runtime)
+            extractor = create_extractor(
+                name, {**settings, **overridden.get(recorded.extractor, {})}, images, runtime
+            )
     else:
         places = {key: value for key, value in origin.items() if key in own}
         extractor = create_extractor(name, {**settings, **places, **overrides}, images, runtime)

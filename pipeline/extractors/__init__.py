@@ -1,4 +1,4 @@
-"""The extractors, one a file; a new file here is a new ``--features`` name."""
+"""The extractors, one a file; a new file here is a new name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
-from clare.plugins import find_part, list_parts
+from clare.plugins import find_part, is_path, list_parts, part_name, resolve_part
 from clare.settings import build_settings
 
 if TYPE_CHECKING:
     from clare.pipeline.images.settings import ImageSettings
+
+PART = "part"
+"""Where an extractor's origin says which file it is, if it is not one of the package's."""
 
 
 def list_extractors() -> list[str]:
@@ -26,7 +29,7 @@ def create_extractor(
     """Load one extractor's file and its models.
 
     Args:
-        name: one of `list_extractors`.
+        name: one of `list_extractors`, or the path of a file.
         settings: the settings that differ from the defaults.
         images: how images are prepared; part of the fingerprint.
         runtime: where and how the models run.
@@ -36,13 +39,16 @@ def create_extractor(
         WeightsError: model weights are not on disk and can't be fetched.
     """
     cls = find_extractor(name)
-    return cls(build_settings(name, cls.Settings, settings), images, runtime)
+    made = cls(build_settings(part_name(name), cls.Settings, settings), images, runtime)
+    if is_path(name):
+        made.origin = {**made.origin, PART: resolve_part(sys.modules[__name__], name)}
+    return made
 
 
 def find_extractor(name: str) -> type[Extractor]:
-    """The extractor class that stands in the file of this name.
+    """The class of an extractor, by its name or the path of its file.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such extractor.
     """
     return find_part(sys.modules[__name__], name, Extractor)  # type: ignore[type-abstract]
