@@ -24,7 +24,12 @@ from clare.protocol import list_protocols, read_protocol
 from clare.settings import describe, parse_assignments
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "miniature/README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = sorted(
+    page
+    for folder in (".", "miniature", "docs", "docs/study")
+    for page in (ROOT / folder).glob("*.md")
+    if page.name != "CHANGELOG.md"  # which names what is gone
+)
 TREE: Any = get_command(app)
 COMMANDS: dict[tuple[str, ...], Any] = dict(commands_below(TREE))
 GROUPS = {path[:1] for path in COMMANDS if len(path) > 1}
