@@ -91,11 +91,15 @@ class PythonWording:
     """How a notebook spells them."""
 
     def setting(self, name: str) -> str:
-        """As a keyword: ``out=``."""
-        return f"{name}="
+        """As a keyword: ``out=``; a part's setting is an entry of ``settings=``."""
+        part, dot, setting = name.partition(".")
+        return f"settings={{{part!r}: {{{setting!r}: …}}}}" if dot else f"{name}="
 
     def assignment(self, name: str, value: Any) -> str:
-        """As a keyword argument: ``recode='jpeg:95'``."""
+        """As a keyword argument: ``recode='jpeg:95'``, ``settings={'lare': {'draws': 8}}``."""
+        part, dot, setting = name.partition(".")
+        if dot:
+            return f"settings={ ({part: {setting: _plain(value)}})!r}"
         return f"{name}={_plain(value)!r}"
 
     def operation(self, run: Run) -> str:
@@ -137,6 +141,9 @@ def _remedy(advice: Advice, wording: Wording) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """A value as one would type it."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
     return str(value) if isinstance(value, Path) else value
 
 
