@@ -16,7 +16,7 @@ import numpy as np
 from clare.errors import StoreError
 from clare.files import remove_partials, write_durably
 from clare.store.layout import Layout
-from clare.store.records import checksum, damaged, seal, unseal
+from clare.store.records import checksum, damaged, seal, unseal, unseal_all
 from clare.store.spec import SHARD_ROWS
 
 Identity = tuple[str, int, str, str, str]
@@ -46,13 +46,16 @@ class Row:
     @property
     def identity(self) -> Identity:
         """What decides the row's stored values: another identity is another slot."""
-        boxes, mask = (str(self.columns.get(name) or "") for name in DECIDING)
+        columns = self.columns
+        boxes, mask = str(columns.get("boxes") or ""), str(columns.get("mask_content") or "")
         return self.sample_id, self.view, self.content, boxes, mask
 
     @property
     def identity_checksum(self) -> int:
         """CRC-32C of the identity, which binds a journal record to the rows it speaks of."""
-        return checksum("\0".join(map(str, self.identity)).encode(errors="surrogatepass"))
+        sample_id, view, content, boxes, mask = self.identity
+        text = f"{sample_id}\0{view}\0{content}\0{boxes}\0{mask}"
+        return checksum(text.encode(errors="surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def read_segment(layout: Layout, subset: str, path: Path) -> Segment:
     lines = path.read_bytes().splitlines(keepends=True)
     try:
         header = unseal(lines[0] if lines else b"")
-        entries = tuple(Entry.from_json(unseal(line)) for line in lines[1:])
+        entries = tuple(map(Entry.from_json, unseal_all(lines[1:])))
     except (ValueError, KeyError) as error:
         raise damaged(path) from error
     segment = Segment(header["subset"], header["first_shard"], header["shards"], entries)
