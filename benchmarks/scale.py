@@ -3,9 +3,9 @@
     python benchmarks/scale.py [--rows 20000,100000,1000000] [--folder DIR] [--json]
 
 Bookkeeping a shard is measured on the smallest and the largest store in turn, shard by shard:
-taking it (what it lacks, its lock, its rows), and recording it. Everything else runs in a process of its
-own for each size: seconds, and the memory that the process took at its peak. ``growth`` is the
-exponent over the largest step in size: 1 where ten times the rows take ten times as long.
+taking it (what it lacks, its lock, its rows), and recording it. Everything else runs in a process
+of its own for each size: seconds, and the memory that the process took at its peak. ``growth`` is
+the exponent over the largest step in size: 1 where ten times the rows take ten times as long.
 """
 
 from __future__ import annotations
