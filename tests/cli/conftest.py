@@ -5,8 +5,10 @@ import sys
 from unittest import mock
 
 import pytest
+from typer.testing import CliRunner
 
-from clare.cli.app import main
+from clare.cli.app import app, main
+from clare.errors import ClareError
 
 
 @pytest.fixture
@@ -26,3 +28,30 @@ def clare(monkeypatch, tmp_path, capsys):
         for name in [name for name in os.environ if name.startswith("CLARE_")]:
             del os.environ[name]
         yield run
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory, pictures):
+    """A store of both extractors' tiny models."""
+    path = tmp_path_factory.mktemp("train") / "features.zarr"
+    command = ["extract", "--real", str(pictures / "real"), "--fake", f"toy={pictures / 'fake'}"]
+    result = CliRunner().invoke(app, [*command, "--backbone", "tiny", "--store", str(path)])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+@pytest.fixture
+def head(features, tmp_path, monkeypatch):
+    """Run a command on that store, in a working folder of its own; errors pass through."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLARE_STORE", str(features))
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*command):
+        result = CliRunner().invoke(app, list(command))
+        if isinstance(result.exception, ClareError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
