@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clare.errors import ClareError
     from clare.heads.classifiers import list_classifiers
-    from clare.heads.config import list_presets
+    from clare.heads.config import TrainConfig, list_presets
     from clare.heads.data.dataset import FeatureDataset
+    from clare.heads.evaluation.evaluate import EvalResult, evaluate
     from clare.heads.fusion import list_fusions
+    from clare.heads.runs.run import Run, open_run
+    from clare.heads.training.train_head import train_head
     from clare.inference.predictor import Verdict, load_detector, predict
     from clare.pipeline.extraction.extract import extract
     from clare.pipeline.extraction.loop import ExtractReport
@@ -24,40 +27,52 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClareError": "clare.errors",
+    "EvalResult": "clare.heads.evaluation.evaluate",
     "ExtractReport": "clare.pipeline.extraction.loop",
     "FeatureDataset": "clare.heads.data.dataset",
     "FeatureStore": "clare.store.feature_store",
     "Manifest": "clare.pipeline.manifests.sample",
+    "Run": "clare.heads.runs.run",
+    "TrainConfig": "clare.heads.config",
     "Verdict": "clare.inference.predictor",
     "__version__": "clare.version",
+    "evaluate": "clare.heads.evaluation.evaluate",
     "extract": "clare.pipeline.extraction.extract",
     "list_classifiers": "clare.heads.classifiers",
     "list_extractors": "clare.pipeline.extractors",
     "list_fusions": "clare.heads.fusion",
     "list_presets": "clare.heads.config",
     "load_detector": "clare.inference.predictor",
+    "open_run": "clare.heads.runs.run",
     "open_store": "clare.store.feature_store",
     "predict": "clare.inference.predictor",
     "read_manifest": "clare.pipeline.manifests.csv_io",
+    "train_head": "clare.heads.training.train_head",
 }
 
 __all__ = [
     "ClareError",
+    "EvalResult",
     "ExtractReport",
     "FeatureDataset",
     "FeatureStore",
     "Manifest",
+    "Run",
+    "TrainConfig",
     "Verdict",
     "__version__",
+    "evaluate",
     "extract",
     "list_classifiers",
     "list_extractors",
     "list_fusions",
     "list_presets",
     "load_detector",
+    "open_run",
     "open_store",
     "predict",
     "read_manifest",
+    "train_head",
 ]
 
 
