@@ -93,15 +93,13 @@ def status(
     json_: Json = False,
 ) -> None:
     """What is there of each registered subset: ok, partial or absent; counts, domains, reals."""
-    from dataclasses import asdict
-
     from clare.cli.views.manifests import show_status
     from clare.pipeline.checks.status import list_status
     from clare.pipeline.datasets.registry import load_registry
 
     found = list_status(load_registry(manifests), manifests)
     if json_:
-        _print_json([asdict(one) for one in found])
+        _print_json([one.to_json() for one in found])
     else:
         show_status(found)
 
@@ -132,7 +130,6 @@ def check(
 ) -> None:
     """Check manifests: exit code 1 if a gate fails. Files are looked at where a root is known."""
     import os
-    from dataclasses import asdict
 
     from clare.cli.views.console import progress_bar
     from clare.cli.views.manifests import show_findings
@@ -152,7 +149,7 @@ def check(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if json_:
-        _print_json([asdict(one) for one in findings])
+        _print_json([one.to_json() for one in findings])
     else:
         show_findings(findings)
     if any(finding.gate for finding in findings):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from clare.advice import Notice
 from clare.cli.views.console import console, table
+from clare.cli.wording import worded
 from clare.pipeline.checks.status import list_status
 from clare.pipeline.datasets.registry import load_registry
 from clare.protocol import Protocol, Training, list_protocols, read_protocol
@@ -26,7 +28,7 @@ SHOWN_FOLDERS = 20
 
 def show_status(found: Sequence[SubsetStatus]) -> None:
     """The table of subsets; absent ones of which nothing is known share one line."""
-    listed = [one for one in found if one.state != "absent" or one.remarks]
+    listed = [one for one in found if one.state != "absent" or one.notices]
     rows = [
         (
             one.id,
@@ -43,11 +45,11 @@ def show_status(found: Sequence[SubsetStatus]) -> None:
     remarks: dict[str, list[str]] = {}
     for one in listed:
         missing = [f"reals {pool} are not built" for pool, there in one.pools.items() if not there]
-        for remark in (*one.remarks, *missing):
+        for remark in (*map(worded, one.notices), *missing):
             remarks.setdefault(remark, []).append(one.id)
     for remark, names in remarks.items():
         console.print(f"{', '.join(names)}: {remark}", soft_wrap=True)
-    absent = [one.id for one in found if one.state == "absent" and not one.remarks]
+    absent = [one.id for one in found if one.state == "absent" and not one.notices]
     if absent:
         console.print(f"absent: {', '.join(absent)}", soft_wrap=True)
 
@@ -82,7 +84,8 @@ def show_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         kind = ("FAILED ", "red") if finding.gate else "warning"
         rows = f": {name_rows(finding.rows)}" if finding.rows else ""
-        said = f" {finding.subset}: {finding.what}{rows}"
+        notice = worded(Notice(finding.what, *finding.advice))
+        said = f" {finding.subset}: {notice}{rows}"
         console.print(Text.assemble(kind, said), soft_wrap=True)
     gates = sum(finding.gate for finding in findings)
     console.print(f"{counted(gates, 'gate')} failed, {counted(len(findings) - gates, 'warning')}")

@@ -150,9 +150,10 @@ def _classes(counts: Sequence[Count]) -> Iterator[Notice]:
             )
 
 
-def _doubles(found: Mapping[str, Doubles]) -> Iterator[Notice]:
-    for kind, title in (("bytes", "equal bytes"), ("near", "nearly the same picture")):
-        doubles = found[kind]
+def _doubles(found: Mapping[Literal["bytes", "near"], Doubles]) -> Iterator[Notice]:
+    titles = {"bytes": "equal bytes", "near": "nearly the same picture"}
+    for kind, doubles in found.items():
+        title = titles[kind]
         example = f", for example {name_rows(doubles.examples[:2])}" if doubles.examples else ""
         if doubles.splits:
             yield Notice(

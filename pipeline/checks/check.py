@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from clare.advice import Run
+from clare.advice import Advice, Notice, Run
 from clare.errors import InputError, ManifestError
+from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.checks.across import SharedRows
-from clare.pipeline.datasets.build import read_facts
+from clare.pipeline.datasets.record import read_record
 from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.manifests.csv_io import SUFFIXES, find_manifest, read_rows
 from clare.pipeline.manifests.sample import Manifest, Sample
@@ -26,22 +28,28 @@ class Finding:
     Args:
         subset: name of the manifest.
         gate: whether it is a failure; a warning otherwise.
-        what: what is wrong, and what to do.
+        what: is wrong.
         rows: the rows, files or folders that it is about, all of them.
+        advice: what would mend it.
     """
 
     subset: str
     gate: bool
     what: str
     rows: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON, the advice as part of the sentence."""
+        said = str(Notice(self.what, *self.advice))
+        return {"subset": self.subset, "gate": self.gate, "what": said, "rows": list(self.rows)}
 
 
 @dataclass
 class _Summary:
     """What has to be known of a manifest once its rows are gone."""
 
-    formats: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
-    sizes: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    facts: dict[tuple[str, str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     labels: set[int] = field(default_factory=set)
 
 
@@ -125,7 +133,7 @@ def _choose(
 def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:
     name = manifest.name
     for broken in broken_rules(manifest):
-        yield Finding(name, True, f"{broken.rule}: {broken.advice}", tuple(broken.rows))
+        yield Finding(name, True, broken.rule, tuple(broken.rows), (broken.advice,))
     for status in ("missing", "empty", "corrupt", "duplicate"):
         rows = [f"{s.sample_id} ({s.path})" for s in manifest.samples if s.status == status]
         if rows:
@@ -134,9 +142,9 @@ def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:
     if few:
         what = f"{counted(len(few), 'folder')} with fewer frames than the median, {usual}"
         yield Finding(name, False, what, tuple(few))
-    facts = read_facts(path)
-    if facts.get("empty_folders"):
-        empty = tuple(facts["empty_folders"])
+    record = read_record(path)
+    if record and record.empty_folders:
+        empty = record.empty_folders
         yield Finding(name, False, counted(len(empty), "empty folder"), empty)
 
 
@@ -160,11 +168,9 @@ def _summarize(samples: Sequence[Sample]) -> _Summary:
         if sample.status != "ok":
             continue
         summary.labels.add(sample.label)
-        key = (sample.domain, sample.label)
-        if sample.format:
-            summary.formats[key].add(sample.format)
-        if sample.width is not None:
-            summary.sizes[key].add(f"{sample.width}x{sample.height}")
+        for fact in (FORMAT, SIZE):
+            if fact.read and (value := fact.read(sample.facts)):
+                summary.facts[fact.name, sample.domain, sample.label].add(value)
     return summary
 
 
@@ -181,21 +187,19 @@ def _against_reals(
         yield Finding(subset.id, False, "its own reals are missing: only fakes are there")
     absent = [p for p in dict.fromkeys(subset.reals.values()) if find(folder, p) is None]
     if absent:
-        what = f"no pool of reals stands beside it: build {', '.join(absent)}"
-        yield Finding(subset.id, False, what)
-    for domain in {domain for domain, label in own.formats if label == 1}:
+        what, advice = "no pool of reals stands beside it", f"build {', '.join(absent)}"
+        yield Finding(subset.id, False, what, advice=(advice,))
+    for domain in {domain for _, domain, label in own.facts if label == 1}:
         pool = summaries.get(subset.reals.get(domain, subset.id))
         if pool is None:
             continue
-        for title, fake, real, remedy in (
-            ("format", own.formats, pool.formats, "--recode jpeg:95"),
-            ("size", own.sizes, pool.sizes, "--resize N"),
-        ):
-            fakes, reals = fake[domain, 1], real[domain, 0]
+        for fact in (FORMAT, SIZE):
+            fakes, reals = own.facts[fact.name, domain, 1], pool.facts[fact.name, domain, 0]
             if fakes and reals and not fakes & reals:
                 yield Finding(
                     subset.id,
                     False,
-                    f"{title} alone tells real from fake in {domain}: extract with {remedy}",
+                    f"{fact.title} alone tells real from fake in {domain}",
                     (f"real: {', '.join(sorted(reals))}", f"fake: {', '.join(sorted(fakes))}"),
+                    (fact.advice,),
                 )

@@ -36,9 +36,8 @@ class FileCheck:
                 if fault:
                     faults.setdefault(fault, []).append(f"{sample.sample_id} ({sample.path})")
         for fault, rows in sorted(faults.items()):
-            number = counted(len(rows), "file")
-            what = f"{number} {fault}, which the manifest does not know: build it again"
-            yield Finding(manifest.name, False, what, tuple(rows))
+            what = f"{counted(len(rows), 'file')} {fault}, which the manifest does not know"
+            yield Finding(manifest.name, False, what, tuple(rows), ("build it again",))
 
     def _is_known(self, root: str, samples: list[Sample]) -> bool:
         try:

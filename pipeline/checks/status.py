@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from clare.advice import Notice, Run
 from clare.errors import ManifestError
-from clare.pipeline.datasets.build import read_facts
+from clare.pipeline.datasets.record import BuildRecord, Counts, count_rows, read_record
 from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.manifests.csv_io import find_manifest, read_rows
-from clare.pipeline.manifests.sample import Sample
 from clare.wording import counted
 
 
@@ -23,19 +22,25 @@ class SubsetStatus:
     Args:
         id: name of the subset.
         state: ``ok``, ``partial`` or ``absent``.
-        counts: rows as [domain][split or "none"]["real" or "fake"].
+        counts: of its rows.
         reals: ``own`` where they lie with the fakes; else whether all its pools are built:
             ``there`` or ``absent``; empty for a pool itself.
         pools: whether a manifest is there, by pool of reals.
-        remarks: what is missing, and what deserves a look.
+        notices: what is missing, and what deserves a look.
     """
 
     id: str
     state: str
-    counts: Mapping[str, Mapping[str, Mapping[str, int]]]
+    counts: Counts
     reals: str
     pools: Mapping[str, bool]
-    remarks: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON, the notices as sentences."""
+        plain = asdict(replace(self, notices=()))
+        del plain["notices"]
+        return {**plain, "remarks": [str(notice) for notice in self.notices]}
 
     def rows(self, split: str) -> int:
         """Rows of a split ("none" for those without one)."""
@@ -63,31 +68,22 @@ def _status(registry: Registry, folder: Path, name: str) -> SubsetStatus:
     reals = "" if not pools else "there" if all(pools.values()) else "absent"
     if subset is not None and subset.own_reals:
         reals = "own"
-    facts = read_facts(path or folder / f"{name}.csv")
+    record = read_record(path or folder / f"{name}.csv")
     if path is None:
-        return SubsetStatus(name, "absent", {}, reals, pools, tuple(_why_absent(facts)))
-    remarks: list[str] = []
-    if not facts:
+        notices = tuple(map(Notice, _why_absent(record))) if record else ()
+        return SubsetStatus(name, "absent", {}, reals, pools, notices)
+    changed = record is None and subset is not None
+    if record is None:
         try:
-            facts = _facts_of(read_rows(path).samples)
+            record = count_rows(name, read_rows(path).samples)
         except ManifestError as error:
-            return SubsetStatus(name, "partial", {}, reals, pools, (str(error),))
-        if subset is not None:
-            remarks.append("changed or written since it was built: folders are not known")
-    missing = [] if subset is None else list(_missing(subset, facts))
-    remarks = [*missing, *remarks, *_remarks(facts)]
-    state = "partial" if missing else "ok"
-    return SubsetStatus(name, state, facts["counts"], reals, pools, tuple(remarks))
-
-
-def _facts_of(samples: tuple[Sample, ...]) -> dict[str, Any]:
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for sample in samples:
-        sides = counts.setdefault(sample.domain, {}).setdefault(sample.split or "none", {})
-        side = "fake" if sample.label else "real"
-        sides[side] = sides.get(side, 0) + 1
-    official = Counter(sample.official_split for sample in samples)
-    return {"counts": counts, "official": official, "status": Counter(s.status for s in samples)}
+            return SubsetStatus(name, "partial", {}, reals, pools, (Notice(error.what),))
+    missing = [] if subset is None else list(_missing(subset, record))
+    said = [*missing, *_remarks(record)]
+    if changed:
+        said.insert(len(missing), "changed or written since it was built: folders are not known")
+    notices = (*map(Notice, said), *_without_validation(record.counts))
+    return SubsetStatus(name, "partial" if missing else "ok", record.counts, reals, pools, notices)
 
 
 def _pools(subset: Subset | None, folder: Path) -> dict[str, bool]:
@@ -95,31 +91,29 @@ def _pools(subset: Subset | None, folder: Path) -> dict[str, bool]:
     return {pool: find_manifest(folder, pool) is not None for pool in pools}
 
 
-def _why_absent(facts: Mapping[str, Any]) -> Iterator[str]:
-    if facts:
-        videos = facts["ignored"].get(".mp4", 0)
-        if videos:
-            yield f"{counted(videos, 'video')} on disk, no frames"
-        if facts["empty_folders"]:
-            yield f"{counted(len(facts['empty_folders']), 'empty folder')} on disk"
-        if facts["unmatched"]:
-            yield f"{counted(facts['unmatched'], 'file')} on disk that no layout fits"
+def _why_absent(record: BuildRecord) -> Iterator[str]:
+    if record.videos:
+        yield f"{counted(record.videos, 'video')} on disk, no frames"
+    if record.empty_folders:
+        yield f"{counted(len(record.empty_folders), 'empty folder')} on disk"
+    if record.unmatched:
+        yield f"{counted(record.unmatched, 'file')} on disk that no layout fits"
 
 
-def _missing(subset: Subset, facts: Mapping[str, Any]) -> Iterator[str]:
+def _missing(subset: Subset, record: BuildRecord) -> Iterator[str]:
     """What the registry leads one to expect, and the manifest lacks."""
     for domain in subset.domains:
-        if domain not in facts["counts"]:
+        if domain not in record.counts:
             yield f"nothing of domain {domain}"
-    sides = {s for by in facts["counts"].values() for sides in by.values() for s in sides}
+    sides = {s for by in record.counts.values() for sides in by.values() for s in sides}
     expected = {"real", "fake"} if subset.own_reals else set()
     for side in sorted(expected - sides):
         yield f"no {side}s"
     for split in subset.release:
-        if not facts["official"].get(split):
+        if not record.official.get(split):
             yield f"nothing of the {split} release"
     for domain, number in subset.expected.items():
-        known = facts.get("folders", {}).get(domain)
+        known = record.folders.get(domain)
         if known is None:
             continue
         # Where the test release is one of its own, it is what the registry counts.
@@ -128,22 +122,22 @@ def _missing(subset: Subset, facts: Mapping[str, Any]) -> Iterator[str]:
             yield f"{found} of {number} folders of {domain}"
 
 
-def _remarks(facts: Mapping[str, Any]) -> Iterator[str]:
-    for status, number in sorted(facts["status"].items()):
+def _remarks(record: BuildRecord) -> Iterator[str]:
+    for status, number in sorted(record.status.items()):
         if status != "ok":
             yield f"{number} {status}"
-    if facts.get("empty_folders"):
-        yield counted(len(facts["empty_folders"]), "empty folder")
-    for reason, number in sorted(facts.get("unassigned", {}).items()):
+    if record.empty_folders:
+        yield counted(len(record.empty_folders), "empty folder")
+    for reason, number in sorted(record.unassigned.items()):
         yield f"{counted(number, 'row')} without a split: {reason}"
-    if facts.get("unmatched"):
-        yield f"{counted(facts['unmatched'], 'file')} that no layout fits"
-    yield from _without_validation(facts["counts"])
+    if record.unmatched:
+        yield f"{counted(record.unmatched, 'file')} that no layout fits"
 
 
-def _without_validation(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator[str]:
+def _without_validation(counts: Counts) -> Iterator[Notice]:
     for domain, by_split in counts.items():
         for side in ("real", "fake"):
             if by_split.get("train", {}).get(side) and not by_split.get("val", {}).get(side):
-                advice = ": build with --split ff=carved" if domain == "ff" else ""
-                yield f"{side}s of {domain} train but none validate{advice}"
+                carved = Run("manifest.build", settings={"split": "ff=carved"})
+                what = f"{side}s of {domain} train but none validate"
+                yield Notice(what, *([carved] if domain == "ff" else []))

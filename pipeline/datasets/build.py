@@ -6,21 +6,22 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from clare.advice import Name
 from clare.errors import InputError, ManifestError
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with_unique_ids
 from clare.pipeline.datasets.layouts import Placer
+from clare.pipeline.datasets.record import BuildRecord, count_rows
 from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
+from clare.typed_json import to_json
 from clare.version import __version__
 from clare.wording import counted, natural_key
 
@@ -50,12 +51,12 @@ class BuiltSubset:
     Args:
         subset: its entry.
         samples: its rows; none where only other files were found.
-        facts: what ``NAME.meta.json`` records.
+        record: what ``NAME.meta.json`` keeps.
     """
 
     subset: Subset
     samples: tuple[Sample, ...]
-    facts: Mapping[str, Any]
+    record: BuildRecord
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,9 @@ def build_dataset(
     for name in seen:
         subset = registry.subsets[name]
         samples = tuple(with_unique_ids(read[name], subset.roots))
-        facts = _facts(subset, samples, indexed[name], leftovers.by_owner[name], splits)
-        facts |= {"roots": {r: str(folders[r]) for r in subset.roots if r in folders}, "hash": hash}
-        built[name] = BuiltSubset(subset, samples, facts)
+        left = leftovers.by_owner[name]
+        record = _record(subset, samples, indexed[name], left, splits, folders)
+        built[name] = BuiltSubset(subset, samples, replace(record, hash=hash))
     return BuiltDataset(built, leftovers, not wanted)
 
 
@@ -178,39 +179,23 @@ def write_dataset(built: BuiltDataset, dataset: str, folder: Path) -> dict[str, 
     refused: dict[str, str] = {}
     for name, one in built.subsets.items():
         path = folder / f"{name}.csv"
-        facts = dict(one.facts)
+        record = one.record
         try:
             if one.samples:
                 write_manifest(Manifest(name, one.samples), path)
-                facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                record = replace(record, sha256=digest)
             else:
-                refused[name] = _without_rows(facts)
+                refused[name] = _without_rows(record)
         except ManifestError as error:
             refused[name] = str(error)
             continue
         if one.samples or not path.exists():
-            _write(folder / f"{name}.meta.json", json.dumps(facts, indent=2) + "\n")
+            _write(folder / f"{name}.meta.json", json.dumps(to_json(record), indent=2) + "\n")
     if built.complete:
         lines = [f"{root}\t{path}\t{reason}\n" for root, path, reason in built.leftovers.unmatched]
         _write(folder / f"{dataset}.unmatched.txt", "".join(lines))
     return refused
-
-
-def read_facts(manifest: Path) -> dict[str, Any]:
-    """What was recorded when a manifest was built; empty where nothing was, or it has changed.
-
-    Args:
-        manifest: the CSV, or where it would be.
-    """
-    path = manifest.with_name(manifest.name.partition(".csv")[0] + ".meta.json")
-    try:
-        facts = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if manifest.is_file():
-        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
-        return facts if facts.get("sha256") == digest else {}
-    return facts if not facts.get("rows") else {}
 
 
 def _write(path: Path, text: str) -> None:
@@ -292,41 +277,34 @@ def _index_root(
         ]
 
 
-def _facts(
+def _record(
     subset: Subset,
     samples: tuple[Sample, ...],
     indexed: Indexed,
     left: Mapping[str, int],
     splits: Mapping[str, IdentitySplit],
-) -> dict[str, Any]:
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for sample in samples:
-        by_split = counts.setdefault(sample.domain, {}).setdefault(sample.split or "none", {})
-        side = "fake" if sample.label else "real"
-        by_split[side] = by_split.get(side, 0) + 1
-    folders: dict[str, dict[str, int]] = {}
+    folders: Mapping[str, Path],
+) -> BuildRecord:
+    record = count_rows(subset.id, samples)
+    found: dict[str, dict[str, int]] = {}
     for (domain, official), number in sorted(indexed.folders.items()):
-        folders.setdefault(domain, {})[official] = number
-    return {
-        "subset": subset.id,
-        "clare": __version__,
-        "rows": len(samples),
-        "counts": counts,
-        "official": dict(Counter(sample.official_split for sample in samples)),
-        "status": dict(Counter(sample.status for sample in samples)),
-        "folders": folders,
-        "empty_folders": [f"{root}/{path}" for root, path in indexed.empty],
-        "unassigned": dict(indexed.unassigned),
-        "ignored": {kind: n for kind, n in left.items() if kind != "unmatched"},
-        "unmatched": left.get("unmatched", 0),
-        "splits": {domain: splits[domain].rule for domain in counts},
-    }
+        found.setdefault(domain, {})[official] = number
+    return replace(
+        record,
+        clare=__version__,
+        folders=found,
+        empty_folders=tuple(f"{root}/{path}" for root, path in indexed.empty),
+        unassigned=dict(indexed.unassigned),
+        ignored={kind: n for kind, n in left.items() if kind != "unmatched"},
+        unmatched=left.get("unmatched", 0),
+        splits={domain: splits[domain].rule for domain in record.counts},
+        roots={root: str(folders[root]) for root in subset.roots if root in folders},
+    )
 
 
-def _without_rows(facts: Mapping[str, Any]) -> str:
-    videos = sum(facts["ignored"].get(suffix, 0) for suffix in (".mp4", ".avi", ".mov", ".mkv"))
-    if videos:
-        return f"{counted(videos, 'video')} and no frames: extract their frames first"
-    if facts["empty_folders"]:
-        return f"{counted(len(facts['empty_folders']), 'folder')}, all empty"
-    return f"no image that fits a layout ({counted(facts['unmatched'], 'other file')})"
+def _without_rows(record: BuildRecord) -> str:
+    if record.videos:
+        return f"{counted(record.videos, 'video')} and no frames: extract their frames first"
+    if record.empty_folders:
+        return f"{counted(len(record.empty_folders), 'folder')}, all empty"
+    return f"no image that fits a layout ({counted(record.unmatched, 'other file')})"

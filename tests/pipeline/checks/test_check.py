@@ -223,7 +223,11 @@ def test_one_subset_is_checked_against_its_reals_alone(manifests):
             ["RDDM/cdf/Fake_from_Celeb-real/id1_0000", "df40_test/RDDM/ff/003"],
         ),
         ("whichfaceisreal", "format alone tells real from fake", ["fake: png", "real: jpeg"]),
-        ("pixart", "size alone tells real from fake in ff", ["fake: 48x48", "real: 32x32"]),
+        (
+            "pixart",
+            "width x height alone tells",
+            ["fake: 48x48", "real: 32x32"],
+        ),
         ("collabdiff", "its own reals are missing", []),
     ],
 )
@@ -239,7 +243,7 @@ def test_a_pool_that_is_not_built_and_copies_in_another_subset_are_said(manifest
     twin = next(s for s in built.subsets["blendface"].samples if s.split == "test")
     edit(manifests, "simswap", lambda rows: row(rows, FRAME).update(sha256=twin.sha256))
     found = check_manifests(REGISTRY, manifests)
-    assert any(one.subset == "simswap" and "build celebdf_v2_real" in one.what for one in found)
+    assert any(one.subset == "simswap" and "build celebdf_v2_real" in one.advice for one in found)
     [copy] = [one for one in found if "byte for byte" in one.what]
     assert copy.subset == "simswap" and FRAME in copy.rows[0] and "in blendface" in copy.rows[0]
 

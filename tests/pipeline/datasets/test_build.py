@@ -7,8 +7,9 @@ import pytest
 from clare.advice import Name
 from clare.errors import InputError
 from clare.pipeline.checks.status import list_status
-from clare.pipeline.datasets.build import build_dataset, dataset_roots, read_facts, write_dataset
+from clare.pipeline.datasets.build import build_dataset, dataset_roots, write_dataset
 from clare.pipeline.datasets.identity_splits import IdentitySplit, hashed_split
+from clare.pipeline.datasets.record import read_record
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.manifests.csv_io import read_manifest
@@ -125,8 +126,8 @@ def test_a_fake_of_two_splits_has_none_and_the_release_is_no_argument(built):
         "071_054": ("train", "test"),
         "071_953": ("", "test"),
     }
-    assert built.subsets["e4s"].facts["unassigned"] == {"identities of several splits": 2}
-    assert built.subsets["sadtalker"].facts["unassigned"] == {"no identity that the lists know": 2}
+    assert built.subsets["e4s"].record.unassigned == {"identities of several splits": 2}
+    assert built.subsets["sadtalker"].record.unassigned == {"no identity that the lists know": 2}
 
 
 def test_a_frame_of_both_releases_is_one_row_and_a_duplicate(built):
@@ -138,10 +139,10 @@ def test_a_frame_of_both_releases_is_one_row_and_a_duplicate(built):
 
 
 def test_defects_are_counted_and_listed(built, manifests):
-    facts = built.subsets["rddm"].facts
-    assert len(facts["empty_folders"]) == 2
+    record = built.subsets["rddm"].record
+    assert len(record.empty_folders) == 2
     assert {s.path: s.status for s in rows(built, "starganv2")}["starganv2/real/547.jpg"] == "empty"
-    assert built.subsets["pixart"].facts["status"]["corrupt"] == 1
+    assert built.subsets["pixart"].record.status["corrupt"] == 1
     listed = (manifests / "df40.unmatched.txt").read_text().splitlines()
     assert "df40_test\tstargan/fake/real/1.jpg\tno layout fits" in listed
     assert "df40_test\tpixart.zip\tnot an image" in listed
@@ -157,10 +158,10 @@ def test_written_manifests_are_valid_and_the_same_again(built, manifests, tmp_pa
     write_dataset(built, "df40", tmp_path)
     for path in sorted(tmp_path.iterdir()):
         assert path.read_bytes() == (manifests / path.name).read_bytes()
-    facts = read_facts(manifests / "pixart.csv")
-    assert facts["rows"] == len(rows(built, "pixart"))
+    record = read_record(manifests / "pixart.csv")
+    assert record is not None and record.rows == len(rows(built, "pixart"))
     (tmp_path / "pixart.csv").write_text("changed")
-    assert read_facts(tmp_path / "pixart.csv") == {}
+    assert read_record(tmp_path / "pixart.csv") is None
 
 
 def test_status_tells_what_is_there_partly_and_not(manifests):
@@ -168,12 +169,13 @@ def test_status_tells_what_is_there_partly_and_not(manifests):
     assert status["simswap"].state == "ok" and status["simswap"].reals == "there"
     assert status["simswap"].domains() == {"cdf": 4, "ff": 17}
     assert status["deepfacelab"].state == "ok" and status["deepfacelab"].reals == "own"
-    assert status["collabdiff"].state == "partial" and "no reals" in status["collabdiff"].remarks
-    assert "4 of 140 folders of ff" in status["pixart"].remarks
-    assert "2 empty folders" in status["rddm"].remarks
+    said = {name: [notice.what for notice in one.notices] for name, one in status.items()}
+    assert status["collabdiff"].state == "partial" and "no reals" in said["collabdiff"]
+    assert "4 of 140 folders of ff" in said["pixart"]
+    assert "2 empty folders" in said["rddm"]
     assert status["mobileswap"].state == "absent"
-    assert status["mobileswap"].remarks == ("1 file on disk that no layout fits",)
-    assert status["mcnet"].state == "absent" and status["mcnet"].remarks == ()
+    assert said["mobileswap"] == ["1 file on disk that no layout fits"]
+    assert status["mcnet"].state == "absent" and said["mcnet"] == []
 
 
 def test_one_subset_is_built_without_looking_at_the_others(tree, tmp_path):
