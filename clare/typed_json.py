@@ -91,7 +91,7 @@ def from_json(cls: type[T], data: Any, where: Path | str) -> T:
     try:
         found: T = convert(data, cls)
     except MismatchError as error:
-        raise InputError(f"{where} is not what belongs there: {error}") from None
+        raise InputError(f"{where} is damaged: {error}") from None
     except InputError as error:
         raise InputError(f"{where}: {error.what}", *error.advice) from None
     return found

@@ -203,11 +203,12 @@ def read_resumed(
     Raises:
         InputError: the folder is no run, or is finished, or further options are given.
     """
-    from clare.heads.runs.record import RunRecord, is_finished, open_own_store
+    from clare.heads.runs.record import is_finished, read_record
+    from clare.heads.runs.run import open_own_store
 
     if any(value is not None for value in given):
         raise InputError("a run that is resumed goes on as it was begun", "leave other options out")
-    record = RunRecord.read(run)
+    record = read_record(run)
     if is_finished(run):
         raise InputError(f"{run} is finished", Run("evaluate", (run,), effect="tests it"))
     own = Path(record.store)

@@ -21,7 +21,7 @@ from clare.bootstrap import Resampling, interval
 from clare.heads.metrics.by_subset import PREDICTIONS
 from clare.heads.metrics.measure import measure_draws
 from clare.heads.metrics.predictions import evaluation_sets, read_predictions
-from clare.heads.runs.record import RunRecord
+from clare.heads.runs.record import RunRecord, read_record
 
 RESAMPLES = 1000
 
@@ -103,7 +103,7 @@ def read_heads(sweeps: Sequence[Path]) -> Mapping[Head, dict[str, Figures]]:
     shared: dict[str, Any] = {}
     runs: dict[Head, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
     for file in sorted(file for sweep in sweeps for file in sweep.glob(f"*/{PREDICTIONS}")):
-        record = RunRecord.read(file.parent)
+        record = read_record(file.parent)
         config = record.config
         kept = {name: value for name, value in config.to_json().items() if name not in VARIED}
         if kept != (shared := shared or kept):
@@ -142,7 +142,7 @@ def reading(record: RunRecord) -> str:
     """Step, draws and noise of the map that a run reads."""
     if "lare" not in record.extractors:
         return ""
-    settings = record.extractors["lare"]["fingerprint"]["settings"]
+    settings = record.extractors["lare"].fingerprint.settings
     step = settings["timesteps"][record.config.detector.timestep]
     draws = record.config.detector.draws or settings["draws"]
     noise = "shared" if settings.get("noise") == "shared" else "own"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from clare.heads.runs.record import Run
+    from clare.heads.runs.run import Run
     from clare.models.runtime import Runtime
     from clare.pipeline.extraction.direct import LiveImage
     from clare.pipeline.extractor import Extractor
@@ -67,7 +67,8 @@ class LiveDetector:
         device: str = "auto",
         overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        from clare.heads.runs.record import TEXT_TOWER, RunRecord, open_run
+        from clare.heads.runs.record import read_record
+        from clare.heads.runs.run import TEXT_TOWER, open_run
         from clare.heads.text.tower import TextTower
         from clare.models.runtime import choose_runtime
         from clare.pipeline.extraction.rebuild import rebuild_extractor
@@ -76,11 +77,11 @@ class LiveDetector:
         self.remarks: list[str] = []
         self.extractors: list[tuple[Extractor, Fingerprint]] = []
         text = None
-        for name, made in RunRecord.read(run).extractors.items():
-            recorded = Fingerprint(**made["fingerprint"])
+        for name, made in read_record(run).extractors.items():
+            recorded = made.fingerprint
             self.runtime = self._runtime(choose_runtime(device), recorded)
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
-            extractor = rebuild_extractor(recorded, made["origin"], given, self.runtime)
+            extractor = rebuild_extractor(recorded, made.origin, given, self.runtime)
             self.extractors.append((extractor, recorded))
             if (tower := extractor.assets().get(TEXT_TOWER)) is not None:
                 with TemporaryDirectory(prefix="clare-") as folder:

@@ -79,14 +79,11 @@ def print_validation(run: Path) -> None:
     """
     found = read_validation(run)
     rows = [
-        (name, *(_plain(figure[one]) for one in ("value", "low", "high")))
-        for name, figure in found["metrics"].items()
-        if name in VALIDATION and figure["value"] is not None
+        (name, _plain(figure.value), _plain(figure.low), _plain(figure.high))
+        for name, figure in found.metrics.items()
+        if name in VALIDATION and figure.value is not None
     ]
-    title = (
-        f"validation, epoch {found['epoch']}, threshold {found['threshold']:.4f}, "
-        f"n {found['metrics']['auc']['n']}"
-    )
+    title = f"validation, epoch {found.epoch}, threshold {found.threshold:.4f}, n {found.auc.n}"
     console.print(table(title, ("figure", "value", "95 % from", "to"), rows))
     console.print("checkpoint and threshold were chosen on these rows, all subsets together")
     console.print(f"{run}: detector, history, figures and predictions on validation")

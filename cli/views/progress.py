@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from rich.progress import TaskID
 
 from clare.cli.views.console import console, messages, progress_bar, table
 from clare.cli.wording import worded
+from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training import trainer
-from clare.heads.training.run_folder import Epoch
 from clare.pipeline.extraction import job
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.models.backbones import remark_on
@@ -194,11 +194,11 @@ class TrainView(_View, trainer.Observer):
                 f"AUC {record['val_auc']:.4f}"
             )
 
-    def finished(self, run: Path, result: Mapping[str, Any]) -> None:
+    def finished(self, run: Path, result: Validation) -> None:
         """Say of a sweep's run that it is done."""
         if not self._epochs:
-            auc = result["metrics"]["auc"]["value"]
-            messages.print(f"{run}: epoch {result['epoch']}, validation AUC {auc:.4f}")
+            auc = result.auc.value
+            messages.print(f"{run}: epoch {result.epoch}, validation AUC {auc:.4f}")
 
 
 def _together(sizes: Sequence[int]) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from clare.errors import InputError
 from clare.groups import groups_of
@@ -39,8 +38,8 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
             f"{kind} {name_rows(list(found.values()))}" for kind, found in leaks.items()
         )
         raise InputError(
-            f"the splits leak, one stands in two of them: {named}; build the manifests again with "
-            "groups kept whole (`clare manifest build`) and run `clare extract` to refresh them"
+            f"the splits leak, one stands in two of them: {named}",
+            "build the manifests again with groups kept whole, and extract again to refresh them",
         )
 
 
@@ -55,8 +54,8 @@ class Seen:
         chosen: by kind, of the rows that its checkpoint and threshold were chosen on.
     """
 
-    trained: Ties = field(default_factory=dict)
-    chosen: Ties = field(default_factory=dict)
+    trained: Ties
+    chosen: Ties
 
     @classmethod
     def of(cls, trained: Iterable[Row], chosen: Iterable[Row] = ()) -> Seen:
@@ -74,28 +73,6 @@ class Seen:
     def trained_on(self, row: Row) -> list[str]:
         """What of a row was trained on, as `shared_with`."""
         return _shared(row, self.trained)
-
-    def to_json(self) -> dict[str, dict[str, list[str]]]:
-        """Sorted hashes by part and kind."""
-        return {
-            part: {kind: sorted(names) for kind, names in ties.items()}
-            for part, ties in vars(self).items()
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Seen:
-        """What `to_json` wrote.
-
-        Raises:
-            InputError: the record is damaged.
-        """
-        try:
-            return cls(_read(record["trained"]), _read(record["chosen"]))
-        except (AttributeError, KeyError, TypeError):
-            # A guard that is read wrongly would guard nothing.
-            raise InputError(
-                "what a run has seen is not recorded as lists of hashes by kind"
-            ) from None
 
 
 def _hashes(rows: Iterable[Row]) -> Ties:
@@ -118,18 +95,6 @@ def _shared(row: Row, *seen: Ties) -> list[str]:
         if any(own in ties.get(kind, ()) for ties in seen):
             shared.append(f"{kind} {name}")
     return shared
-
-
-def _read(ties: Any) -> Ties:
-    """Hashes by kind.
-
-    Raises:
-        TypeError: they are no lists of texts.
-    """
-    for names in ties.values():
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError("hashes are lists of texts")
-    return {kind: frozenset(names) for kind, names in ties.items()}
 
 
 def _hash(name: str) -> str:

@@ -26,8 +26,7 @@ from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
 from clare.heads.metrics.by_subset import METRICS, PREDICTIONS, Progress, measure_subsets
 from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
-from clare.heads.runs.record import Run
-from clare.heads.runs.run import note_on_store, open_with_store
+from clare.heads.runs.run import Run, note_on_store, open_with_store
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.store.feature_store import FeatureStore
 from clare.typed_json import to_json
@@ -153,7 +152,7 @@ def evaluate(
         "reals": list(unseen.reals),
         "skipped": dict(unseen.skipped),
         "absent": dict(unseen.absent),
-        "notes": [*note_on_store(opened, source, store), *unseen.notes],
+        "notes": [*map(str, note_on_store(opened, source, store)), *unseen.notes],
         **measure_subsets(
             predictions,
             opened.threshold,

@@ -17,7 +17,7 @@ from clare.heads.evaluation.test_rows import (
     list_rows,
     with_label,
 )
-from clare.heads.runs.record import Run
+from clare.heads.runs.run import Run
 from clare.protocol import Protocol, Sampling, Target
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row

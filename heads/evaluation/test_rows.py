@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from clare.errors import InputError
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.frames import choose_frames
-from clare.heads.runs.record import Run
+from clare.heads.runs.run import Run
 from clare.protocol import Sampling
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row

@@ -8,6 +8,7 @@ from typing import Any
 from clare.heads.metrics.by_subset import counted_in
 from clare.heads.report.formatting import decimal, said, span
 from clare.heads.report.run_results import Finding
+from clare.typed_json import to_json
 from clare.wording import listed
 
 TINY = (
@@ -52,7 +53,7 @@ def question_of(findings: Sequence[Finding]) -> str:
 def answer_of(finding: Finding) -> str:
     """What a run's figures say, with interval, n and the shortcuts; no more than that."""
     if finding.test is None:
-        auc = finding.validation["metrics"]["auc"]
+        auc = to_json(finding.validation.auc)
         return (
             f"Not known yet: it was not tested on unseen rows. On the {auc['n']} validation rows "
             f"that chose its checkpoint: {said(auc)}. Run `clare evaluate {finding.path}`."
@@ -71,7 +72,7 @@ def answer_of(finding: Finding) -> str:
 
 def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
     """The figures that a reader looks for first."""
-    validation = finding.validation["metrics"]["auc"]
+    validation = to_json(finding.validation.auc)
     facts = [("AUC on validation", decimal(validation["value"]), span(validation))]
     if finding.test is None:
         return facts

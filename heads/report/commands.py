@@ -13,7 +13,7 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig, follow_protocol
 from clare.heads.report.run_results import Finding
 from clare.heads.report.sweep_results import Sweep
-from clare.heads.runs.record import CONFIG, RunRecord
+from clare.heads.runs.record import CONFIG, ExtractorRecord, read_record
 from clare.protocol import read_protocol, split_name
 
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -89,7 +89,7 @@ def _beside_leader(sweep: Sweep, leading: TrainConfig) -> list[Any]:
     tokens: dict[str, None] = {}
     runs = {(line.get("fusion"), line.get("classifier")): line["run"] for line in sweep.finished}
     for run in runs.values():
-        other = RunRecord.read(sweep.path / str(run)).config.detector
+        other = read_record(sweep.path / str(run)).config.detector
         for part in ("fusion", "classifier"):
             name, settings = getattr(other, part), getattr(other, f"{part}_settings")
             if name != getattr(leader, part):
@@ -133,25 +133,25 @@ def _tested_there(finding: Finding) -> list[str]:
     return [name for name in test.get("subsets", ()) if name not in (test.get("reals") or ())]
 
 
-def _together(findings: Sequence[Finding]) -> list[dict[str, Mapping[str, Any]]]:
+def _together(findings: Sequence[Finding]) -> list[dict[str, ExtractorRecord]]:
     """Extractors by name: apart where their models or images differ, as two of one name do."""
-    alike: dict[str, list[dict[str, Mapping[str, Any]]]] = {}
+    alike: dict[str, list[dict[str, ExtractorRecord]]] = {}
     for one in findings:
         for name, made in one.record.extractors.items():
-            settings = made["fingerprint"]["settings"]
+            settings = made.fingerprint.settings
             shared = json.dumps([settings.get(key) for key in ("backbone", "dtype", "images")])
             sets = alike.setdefault(shared, [])
             for found in sets:
-                if found.setdefault(name, made)["fingerprint"] == made["fingerprint"]:
+                if found.setdefault(name, made).fingerprint == made.fingerprint:
                     break
             else:
                 sets.append({name: made})
     return [found for sets in alike.values() for found in sets]
 
 
-def _how(made: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+def _how(made: Mapping[str, ExtractorRecord]) -> list[Any]:
     """Options of extractors that one command can run."""
-    found = {name: one["fingerprint"]["settings"] for name, one in made.items()}
+    found = {name: one.fingerprint.settings for name, one in made.items()}
     first = next(iter(found.values()))
     parts: list[Any] = ["--features", ",".join(found)]
     parts += _pairs("--dtype", [first.get("dtype")])
@@ -163,7 +163,7 @@ def _how(made: Mapping[str, Mapping[str, Any]]) -> list[Any]:
         known = [(one, settings.get(one)) for one in _WITHOUT_OPTION.get(name, ())]
         parts += _pairs("--set", [f"{name}.{one}={value}" for one, value in known if value])
         if not first.get("backbone"):
-            origin = made[name].get("origin", {})
+            origin = made[name].origin
             for key, option in _WEIGHTS.get(name, {}).items():
                 parts += _pairs(option, [origin.get(key)])
     return parts

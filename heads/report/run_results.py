@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +18,16 @@ from clare.heads.evaluation.df40 import REPORT
 from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report.stores import Part, Source, opening
-from clare.heads.runs.record import CONFIG, HISTORY, LOG, RunRecord, is_number, read_validation
+from clare.heads.runs.record import (
+    CONFIG,
+    LOG,
+    Epoch,
+    RunRecord,
+    Validation,
+    read_history,
+    read_record,
+    read_validation,
+)
 from clare.wording import listed
 
 _OF_DF40 = ("control", "store", "protocol", "absent", "lists", "unknown", "wrong", "unlike",
@@ -37,7 +46,7 @@ class Finding:
         path: its folder.
         record: its ``config.json``.
         validation: its ``val_metrics.json``.
-        history: a record an epoch, as text.
+        history: a record an epoch.
         test: its ``test_metrics.json``; None before an evaluation.
         predictions: its ``test_predictions.csv``; None where there is none.
         store: the store that it was trained on, or None where that was not found.
@@ -48,8 +57,8 @@ class Finding:
 
     path: Path
     record: RunRecord
-    validation: Mapping[str, Any]
-    history: Sequence[Mapping[str, str]]
+    validation: Validation
+    history: Sequence[Epoch]
     test: Mapping[str, Any] | None
     predictions: Predictions | None
     store: Source | None
@@ -77,7 +86,7 @@ class Finding:
     def backbones(self) -> set[str]:
         """CLaRE's own small models that its features come from: ``tiny``, ``mini`` or neither."""
         made = self.record.extractors.values()
-        found = {one["fingerprint"]["settings"].get("backbone") for one in made}
+        found = {one.fingerprint.settings.get("backbone") for one in made}
         return {str(name) for name in found - {None}}
 
     def sets(self) -> dict[str, Predictions]:
@@ -108,7 +117,7 @@ def read_findings(paths: Sequence[Path], store: Path | None = None) -> list[Find
 def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
     if not path.is_dir():
         raise InputError(f"there is no run at {path}; `clare train-head` makes one")
-    record = RunRecord.read(path)
+    record = read_record(path)
     validation = read_validation(path)
     test = _read(path / METRICS, "threshold", "resamples", "subsets", "categories", "macro")
     trained_on = opened(record.store)
@@ -127,7 +136,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
         path=path,
         record=record,
         validation=validation,
-        history=_history(path),
+        history=read_history(path),
         test=test,
         predictions=predictions,
         store=None if isinstance(trained_on, str) else trained_on,
@@ -198,13 +207,11 @@ def _read_as_df40(path: Path) -> dict[str, Any] | None:
         raise InputError(f"{path} is damaged: its lists are no table")
     for name, figures in lists.items():
         known = figures if isinstance(figures, dict) else {}
-        wrong = [one for one in _OF_LIST if not is_number(known.get(one))]
+        wrong = [one for one in _OF_LIST if not _is_number(known.get(one))]
         if wrong:
             raise InputError(f"{path} is damaged: {name} has no usable {listed(wrong)}")
     return found
 
 
-def _history(path: Path) -> list[dict[str, str]]:
-    with suppress(OSError, UnicodeDecodeError), (path / HISTORY).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-    return []
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and math.isfinite(found)

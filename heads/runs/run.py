@@ -1,11 +1,92 @@
-"""Which store a run is tested on: the one that is named, else its own, else the usual one."""
+"""Opening a finished run, and the store whose rows it shall score."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from clare.heads.runs.record import CONFIG, Run, RunRecord, open_own_store, open_run
+from clare.advice import Name, Notice
+from clare.errors import StoreError
+from clare.heads.data.leakage import Seen
+from clare.heads.detector import Detector, load_detector, needs_text, read_detector_config
+from clare.heads.runs.record import (
+    BEST,
+    RunRecord,
+    Validation,
+    read_record,
+    read_seen,
+    read_validation,
+)
+from clare.heads.text.tower import TextTower
 from clare.store.feature_store import FeatureStore, open_store
+
+TEXT_TOWER = "text_tower.safetensors"
+"""The asset of a clip extractor that holds its text side."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, ready to score.
+
+    Args:
+        path: its folder.
+        record: its configuration and what it was trained on.
+        detector: in evaluation mode, on the CPU.
+        validation: its figures on validation, and the threshold that was chosen there.
+        seen: what it, and the runs that it began from, were trained and chosen on.
+    """
+
+    path: Path
+    record: RunRecord
+    detector: Detector
+    validation: Validation
+    seen: Seen
+
+    @property
+    def threshold(self) -> float:
+        """The margin from which on a row is called fake, chosen on validation."""
+        return self.validation.threshold
+
+
+def open_run(
+    path: Path | str, store: FeatureStore | Path | None = None, text: TextTower | None = None
+) -> Run:
+    """Open a finished run.
+
+    Args:
+        path: the run's folder.
+        store: where its text tower is looked for; the store that it was trained on if left out.
+        text: its text tower, where that is loaded already.
+
+    Raises:
+        InputError: the folder is not a finished run, or a file in it is damaged.
+        StoreError: the text tower is needed and its store is not there.
+    """
+    folder = Path(path)
+    record, validation = read_record(folder), read_validation(folder)
+    if text is None and needs_text(read_detector_config(folder / BEST)):
+        source = store or open_own_store(folder, record)
+        text = load_text_tower(source, record.fingerprints.get("clip", ""))
+    return Run(
+        path=folder,
+        record=record,
+        detector=load_detector(folder / BEST, text),
+        validation=validation,
+        seen=read_seen(folder),
+    )
+
+
+def open_own_store(run: Path, record: RunRecord) -> FeatureStore:
+    """The store that a run was trained on.
+
+    Raises:
+        StoreError: it is not where it was.
+    """
+    if not Path(record.store).is_dir():
+        raise StoreError(
+            f"the store of {run} is not at {record.store} any more", Name("it", "store")
+        )
+    return open_store(record.store)
 
 
 def open_with_store(
@@ -22,17 +103,40 @@ def open_with_store(
         InputError: the run is not finished, or a file in it is damaged.
         StoreError: there is no such store, or the run's own is gone.
     """
-    if not store and elsewhere and (Path(run) / CONFIG).is_file():
-        store = None if Path(RunRecord.read(Path(run)).store).is_dir() else elsewhere
-    if store:
-        named = store if isinstance(store, FeatureStore) else open_store(store)
-        return open_run(run, named), named
-    opened = open_run(run)
-    return opened, open_own_store(opened.path, opened.record)
+    folder = Path(run)
+    record = read_record(folder)
+    if not store and elsewhere and not Path(record.store).is_dir():
+        store = elsewhere
+    if not store:
+        opened = open_own_store(folder, record)
+    else:
+        opened = store if isinstance(store, FeatureStore) else open_store(store)
+    return open_run(folder, opened), opened
 
 
-def note_on_store(run: Run, store: FeatureStore, named: object) -> list[str]:
-    """A note where nobody named the store, and it is not the run's own."""
+def note_on_store(run: Run, store: FeatureStore, named: object) -> list[Notice]:
+    """What there is to say where nobody named the store, and it is not the run's own."""
     if named or Path(run.record.store).is_dir():
         return []
-    return [f"the run's own store is not at {run.record.store} any more; this is {store.path}"]
+    gone = run.record.store
+    return [Notice(f"the run's own store is not at {gone} any more; this is {store.path}")]
+
+
+def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
+    """The text tower that a clip extractor wrote.
+
+    Args:
+        store: a store that has features of this extractor.
+        key: ``clip-<digest>``.
+
+    Raises:
+        InputError: the tower is of a kind that can't be run.
+        StoreError: the store is not there, or has no such tower.
+    """
+    opened = store if isinstance(store, FeatureStore) else open_store(store)
+    if key not in opened.extractor_keys():
+        raise StoreError(
+            f"the text tower of {key or 'clip'} is not in {opened.path}",
+            Name("the store that holds it", "store"),
+        )
+    return TextTower.load(opened.asset(key, TEXT_TOWER))

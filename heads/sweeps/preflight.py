@@ -11,7 +11,7 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.data.samples import Samples, subsets_of
-from clare.heads.runs.record import SEEN, RunRecord, read_seen
+from clare.heads.runs.record import read_record, read_seen
 from clare.heads.training.prepare import choose_splits, open_tables, rows_key
 from clare.heads.training.run_folder import require_same_rows
 from clare.store.feature_store import FeatureStore
@@ -66,7 +66,7 @@ def check_rows(
 
 def _require_same(folder: Path, choice: Choice, keys: Mapping[str, str]) -> None:
     """Refuse a finished run whose rows or features are not those of the store."""
-    record = RunRecord.read(folder)
+    record = read_record(folder)
     train, val, seen = choice
     there = {name: keys.get(name, "none") for name in record.fingerprints}
     if there != dict(record.fingerprints):
@@ -80,5 +80,5 @@ def _require_same(folder: Path, choice: Choice, keys: Mapping[str, str]) -> None
             "--out"
         )
     if record.config.init_from is not None:  # what the runs before it saw is recorded there too
-        seen = seen.join(read_seen(folder / SEEN))
+        seen = seen.join(read_seen(folder))
     require_same_rows(folder, seen)

@@ -10,7 +10,7 @@ from typing import Any
 
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig, create_config
-from clare.heads.runs.record import CONFIG, RunRecord, is_finished
+from clare.heads.runs.record import CONFIG, is_finished, read_record
 from clare.heads.sweeps.preflight import check_rows
 from clare.heads.sweeps.table import (
     RESULTS,
@@ -145,7 +145,7 @@ def run_sweep(
 
 def _require_same_configs(out: Path, configs: Mapping[str, TrainConfig]) -> None:
     for name, config in configs.items():
-        if is_finished(out / name) and RunRecord.read(out / name).config != config:
+        if is_finished(out / name) and read_record(out / name).config != config:
             raise InputError(
                 f"{out / name} is a finished run with another configuration; name another --out"
             )
@@ -163,7 +163,7 @@ def _others(
         InputError: they differ in more than the axes: a table of both would compare neither.
     """
     names = [name for name in before if name not in configs and (out / name / CONFIG).is_file()]
-    found = {name: RunRecord.read(out / name).config for name in names}
+    found = {name: read_record(out / name).config for name in names}
     for name, config in found.items():
         if axes_of(before[name]) != list(axes):
             raise InputError(

@@ -15,6 +15,7 @@ from clare.files import write_durably
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
 from clare.heads.sweeps.seeds import mean_interval
+from clare.typed_json import to_json
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
@@ -57,8 +58,8 @@ def result_line(
     if failure:
         return line
     found = read_validation(folder)
-    line |= {"epoch": found["epoch"], "threshold": found["threshold"]}
-    return line | _columns("val", found["metrics"]) | _columns("test", test)
+    line |= {"epoch": found.epoch, "threshold": found.threshold}
+    return line | _columns("val", to_json(found.metrics)) | _columns("test", test)
 
 
 def plain_value(value: Any) -> Any:

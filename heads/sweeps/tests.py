@@ -13,7 +13,7 @@ from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.test_rows import Wanted, list_wanted
 from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
 from clare.heads.metrics.predictions import read_predictions
-from clare.heads.runs.record import VAL_METRICS, RunRecord
+from clare.heads.runs.record import VAL_METRICS, read_record
 from clare.heads.sweeps.table import Figures
 from clare.store.feature_store import FeatureStore
 
@@ -113,7 +113,7 @@ class SweepTests:
 
     def _wanted_by(self, run: Path) -> Wanted:
         """The test rows of a run; listed once for all that were trained with the same reals."""
-        record = RunRecord.read(run)
+        record = read_record(run)
         trained = (record.reals, record.subsets)
         if trained not in self._wanted:
             self._wanted[trained] = list_wanted(self._store, self._subsets, trained=trained)

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,8 @@ from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples, subsets_of
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import Detector, fields_of, needs_text
-from clare.heads.runs.record import CONFIG, RunRecord, load_text_tower
+from clare.heads.runs.record import CONFIG, ExtractorRecord, RunRecord
+from clare.heads.runs.run import load_text_tower
 from clare.heads.text.tower import TextTower
 from clare.heads.training.warm_start import Parent, open_parent
 from clare.plugins import part_name
@@ -293,7 +293,7 @@ def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:
     return [rows[place] for place in samples.plain]
 
 
-def _extractor(store: FeatureStore, key: str) -> dict[str, Any]:
+def _extractor(store: FeatureStore, key: str) -> ExtractorRecord:
     fingerprint, _ = store.extractor(key)
     try:
         origin = json.loads(store.asset(key, ORIGIN).read_text("utf-8"))
@@ -301,4 +301,4 @@ def _extractor(store: FeatureStore, key: str) -> dict[str, Any]:
         raise
     except StoreError:  # extractors without models have no weights to come from anywhere
         origin = {}
-    return {"fingerprint": fingerprint.to_json(), "origin": origin}
+    return ExtractorRecord(fingerprint, origin)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
+from clare.advice import Name
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.heads.data.leakage import Seen
@@ -27,24 +26,30 @@ from clare.heads.runs.record import (
     BEST,
     CONFIG,
     CURVES,
-    HISTORY,
     LAST,
     LOG,
     SEEN,
-    VAL_METRICS,
     VAL_PREDICTIONS,
+    Checkpoint,
+    Epoch,
     RunRecord,
+    Validation,
+    read_record,
     read_seen,
+    write_history,
+    write_record,
+    write_seen,
+    write_validation,
 )
 from clare.store.index import Row
-from clare.typed_json import to_json
+from clare.typed_json import from_json, to_json
+
+ANOTHER_FOLDER = Name("another folder", "out")
+"""What mends that a run's folder is taken."""
 
 _STATE = "clare_training"
-_CHANGES = ("versions", "store", "fakes")
+_CHANGES = ("versions", "store", "fakes", "command")
 """Parts of a run's record that may differ when it is resumed; rows say what fakes says."""
-
-Epoch = dict[str, float]
-"""One line of the history."""
 
 
 @dataclass
@@ -90,11 +95,11 @@ class RunFolder:
         self.path = path
         self.record = record
         if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; name a folder with --out")
+            raise InputError(f"{path} is a file", Name("a folder", "out"))
         if (path / CONFIG).exists():
-            require_same_record(RunRecord.read(path), record, path)
+            require_same_record(read_record(path), record, path)
         elif path.exists() and any(path.iterdir()):
-            raise InputError(f"{path} is not empty and no run; name another folder with --out")
+            raise InputError(f"{path} is not empty and no run", ANOTHER_FOLDER)
         self._board = _board(path) if tensorboard else None
 
     def begin(self, seen: Seen) -> None:
@@ -108,8 +113,8 @@ class RunFolder:
         """
         if (self.path / LAST).exists() or (self.path / SEEN).exists():
             require_same_rows(self.path, seen)
-        write_durably(self.path / CONFIG, json.dumps(self.record.to_json(), indent=2).encode())
-        _write(self.path / SEEN, json.dumps(seen.to_json()))
+        write_record(self.path, self.record)
+        write_seen(self.path, seen)
 
     def log(self, line: str) -> None:
         """Add a line, with the time, to ``run.log``."""
@@ -121,7 +126,7 @@ class RunFolder:
     def add_epoch(self, history: Sequence[Epoch]) -> None:
         """Note the last epoch of a history."""
         last = history[-1]
-        _write(self.path / HISTORY, _csv(history))
+        write_history(self.path, history)
         self.log(", ".join(f"{name} {value:.6g}" for name, value in last.items()))
         if self._board is not None:
             for name, value in last.items():
@@ -139,12 +144,8 @@ class RunFolder:
         tensors = {f"state.{name}": value.cpu().clone() for name, value in progress.state.items()}
         tensors["best"] = progress.best.cpu().clone()
         tensors["margins"] = torch.from_numpy(progress.margins.copy())
-        known = {
-            "history": progress.history,
-            "best_epoch": progress.best_epoch,
-            "steps": progress.steps,
-        }
-        data = safetensors.torch.save(tensors, {_STATE: json.dumps(known)})
+        known = Checkpoint(progress.history, progress.best_epoch, progress.steps)
+        data = safetensors.torch.save(tensors, {_STATE: json.dumps(to_json(known))})
         write_durably(self.path / LAST, data)
 
     def load(self) -> Progress | None:
@@ -159,13 +160,13 @@ class RunFolder:
         try:
             tensors = safetensors.torch.load_file(path)
             with safetensors.safe_open(path, "pt") as opened:
-                known = json.loads(opened.metadata()[_STATE])
+                known = from_json(Checkpoint, json.loads(opened.metadata()[_STATE]), path)
             return Progress(
-                history=known["history"],
-                best_epoch=known["best_epoch"],
+                history=known.history,
+                best_epoch=known.best_epoch,
                 best=tensors["best"],
                 margins=tensors["margins"].numpy(),
-                steps=known["steps"],
+                steps=known.steps,
                 state={
                     name.removeprefix("state."): value
                     for name, value in tensors.items()
@@ -174,38 +175,34 @@ class RunFolder:
             )
         except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path} can't be read ({error}); remove {self.path} and train again"
+                f"{path} can't be read ({error})", f"remove {self.path} and train again"
             ) from error
 
     def finish(
         self, progress: Progress, rows: Sequence[Row], labels: NDArray[np.int64]
-    ) -> dict[str, Any]:
+    ) -> Validation:
         """Measure the best epoch on validation, and close the folder.
 
         Args:
             progress: of the finished run; its best detector is saved already.
             rows: (n,) of validation.
             labels: (n,) theirs, shuffled ones in the control.
-
-        Returns:
-            What ``val_metrics.json`` holds.
         """
         from clare.heads.metrics.plots import plot_curves
 
         predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
         threshold = best_threshold(predictions.margin, predictions.label)
-        metrics = to_json(measure(predictions, threshold))
-        found = {"epoch": progress.best_epoch, "threshold": threshold, "metrics": metrics}
+        metrics = measure(predictions, threshold)
+        found = Validation(progress.best_epoch, threshold, metrics)
         write_predictions(predictions, self.path / VAL_PREDICTIONS)
         plot_curves(progress.history, self.path / CURVES)
-        auc = metrics["auc"]["value"]
         self.log(
-            f"done: epoch {progress.best_epoch} is the best, validation AUC {auc:.4f} on the rows "
-            "that it and the threshold were chosen on"
+            f"done: epoch {found.epoch} is the best, validation AUC {found.auc.value:.4f} on the "
+            "rows that it and the threshold were chosen on"
         )
         if self._board is not None:
             self._board.close()
-        write_durably(self.path / VAL_METRICS, json.dumps(found, indent=2).encode())
+        write_validation(self.path, found)
         return found
 
 
@@ -220,14 +217,12 @@ def require_same_record(there: RunRecord, wanted: RunRecord, path: Path) -> None
     Raises:
         InputError: they differ; the message names what differs.
     """
-    old, new = there.to_json(), wanted.to_json()
+    old, new = to_json(there), to_json(wanted)
     old, new = old | old.pop("config"), new | new.pop("config")
-    differing = [name for name in new if name not in _CHANGES and old.get(name) != new[name]]
+    differing = [name for name in new if name not in _CHANGES and old[name] != new[name]]
     if differing:
-        named = ", ".join(
-            f"{name} was {old.get(name)} and is {new[name]}" for name in differing[:3]
-        )
-        raise InputError(f"{path} holds another run ({named}); name another folder with --out")
+        named = ", ".join(f"{name} was {old[name]} and is {new[name]}" for name in differing[:3])
+        raise InputError(f"{path} holds another run ({named})", ANOTHER_FOLDER)
 
 
 def require_same_rows(path: Path, seen: Seen) -> None:
@@ -240,19 +235,8 @@ def require_same_rows(path: Path, seen: Seen) -> None:
     Raises:
         InputError: the rows differ, or the record of them is damaged.
     """
-    there = read_seen(path / SEEN)
-    # Runs of older versions did not tell rows of training from rows of validation.
-    pairs = [(there.trained, seen.trained), (there.chosen, seen.chosen)]
-    if not there.chosen:
-        pairs = [(there.trained, seen.join(Seen(seen.chosen)).trained)]
-    if any(_filled(old) != _filled(new) for old, new in pairs):
-        raise InputError(
-            f"{path} was trained on other rows than --store has now; name another folder with --out"
-        )
-
-
-def _filled(ties: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    return {kind: names for kind, names in ties.items() if names}
+    if read_seen(path) != seen:
+        raise InputError(f"{path} was trained on other rows than the store has now", ANOTHER_FOLDER)
 
 
 def _board(path: Path) -> Any:
@@ -263,19 +247,3 @@ def _board(path: Path) -> Any:
             "TensorBoard is not installed: pip install 'clare-features[tensorboard]'"
         ) from error
     return SummaryWriter(str(path))
-
-
-def _csv(history: Sequence[Epoch]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole; it can be made again, so it need not survive a power loss."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f"{path.suffix}.partial")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)

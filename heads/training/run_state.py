@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from clare.bootstrap import Resampling
 from clare.heads.metrics.measure import best_threshold, measure
 from clare.heads.metrics.predictions import Predictions
+from clare.heads.runs.record import Epoch
 from clare.heads.training.prepare import Prepared
-from clare.heads.training.run_folder import Epoch, Progress, RunFolder
+from clare.heads.training.run_folder import Progress, RunFolder
 from clare.heads.training.schedule import exhausted
 
 

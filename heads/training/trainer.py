@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.table import SCORED_TOGETHER, FieldPlan, load_fields, pieces, plan_memory
 from clare.heads.runs.lock import hold_runs
+from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training.lockstep import Cache, Lane, Stream, arrange, fit, judge_all
 from clare.heads.training.prepare import (
     Tables,
@@ -23,7 +23,7 @@ from clare.heads.training.prepare import (
     prepare,
     restrict_tables,
 )
-from clare.heads.training.run_folder import Epoch, RunFolder
+from clare.heads.training.run_folder import RunFolder
 from clare.heads.training.run_state import RunState
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -69,8 +69,8 @@ class Observer:
     def epoch(self, run: Path, record: Epoch) -> None:
         """An epoch of a run is done."""
 
-    def finished(self, run: Path, result: Mapping[str, Any]) -> None:
-        """A run is done; the result is what its ``val_metrics.json`` holds."""
+    def finished(self, run: Path, result: Validation) -> None:
+        """A run is done."""
 
 
 def train_runs(

@@ -6,16 +6,24 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 
+from clare.advice import Name, Run
 from clare.errors import InputError
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector
-from clare.heads.runs.record import BEST, CONFIG, LAST, SEEN, RunRecord, is_finished, read_seen
+from clare.heads.runs.record import (
+    BEST,
+    CONFIG,
+    LAST,
+    ParentRecord,
+    is_finished,
+    read_record,
+    read_seen,
+)
 from clare.store.index import Row
 from clare.wording import name_rows
 
@@ -26,14 +34,14 @@ class Parent:
 
     Args:
         name: its folder, as it was given.
-        record: what the other's record keeps of it; None of runs that kept nothing yet.
+        record: what the other's record keeps of it.
         values: parameters, by name.
         seen: of it and of all runs before it.
         note: whether the user is told what is taken over.
     """
 
     name: str
-    record: Mapping[str, Any] | None
+    record: ParentRecord | None
     values: Mapping[str, torch.Tensor]
     seen: Seen
     note: bool = True
@@ -49,9 +57,9 @@ class Parent:
             return
         named = name_rows([f"{row.sample_id} ({ties[0]})" for row, ties in known])
         raise InputError(
-            f"{len(known)} of the {len(rows)} validation rows were trained on by "
-            f"--init-from {self.name}, or by a run before it: {named}; begin from "
-            "a run whose manifests have the same splits"
+            f"{len(known)} of the {len(rows)} validation rows were trained on by {self.name}, or "
+            f"by a run before it ({named})",
+            Name("a run whose manifests have the same splits", "init_from"),
         )
 
     def give(self, detector: Detector) -> str:
@@ -67,7 +75,7 @@ class Parent:
             if name in self.values and self.values[name].shape == value.shape
         }
         if not fitting:
-            raise InputError(f"--init-from {self.name} has no parameter that fits this detector")
+            raise InputError(f"{self.name} has no parameter that fits this detector")
         with torch.no_grad():
             for name, value in fitting.items():
                 own[name].copy_(value)
@@ -87,24 +95,21 @@ def open_parent(init_from: str, folder: Path) -> Parent:
     Raises:
         InputError: the parent is no finished run, or a file is damaged.
     """
-    begun = RunRecord.read(folder).parent if (folder / CONFIG).is_file() else None
+    begun = read_record(folder).parent if (folder / CONFIG).is_file() else None
     if (folder / LAST).is_file():
         values, _ = _read_values(folder / BEST)
-        return Parent(init_from, begun, values, read_seen(folder / SEEN), note=False)
-    path = Path(begun["run"] if begun else init_from).absolute()
+        return Parent(init_from, begun, values, read_seen(folder), note=False)
+    path = Path(begun.run if begun else init_from).absolute()
     if not (is_finished(path) and (path / BEST).is_file()):
         raise InputError(
-            f"--init-from {init_from} is no finished run: `clare train-head` makes one"
+            f"{init_from} is no finished run to begin with",
+            Run("train_head", effect="makes one"),
+            Name("another", "init_from"),
         )
     values, digest = _read_values(path / BEST)
-    before = RunRecord.read(path)
-    record = {
-        "run": str(path),
-        "sha256": digest,
-        "subsets": list(before.all_subsets),
-        "fakes": list(before.trained_on),
-    }
-    return Parent(init_from, record, values, read_seen(path / SEEN))
+    before = read_record(path)
+    record = ParentRecord(str(path), digest, before.all_subsets, before.trained_on)
+    return Parent(init_from, record, values, read_seen(path))
 
 
 def _read_values(path: Path) -> tuple[dict[str, torch.Tensor], str]:

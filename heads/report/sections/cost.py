@@ -19,11 +19,11 @@ def training(findings: Sequence[Finding]) -> Section:
     """Losses and validation figures over the epochs."""
     blocks: list[Block] = []
     for one in findings:
-        epoch, auc = one.validation["epoch"], one.validation["metrics"]["auc"]
+        epoch, auc = one.validation.epoch, one.validation.auc
         blocks.append(
             Text(
                 f"{one.name}: the checkpoint is of epoch {epoch} of {len(one.history)}, chosen on "
-                f"{auc['n']} validation rows."
+                f"{auc.n} validation rows."
                 if epoch
                 else f"{one.name}: there is nothing to learn; it was fitted once."
             )

@@ -138,8 +138,7 @@ def _bytes(values: Sequence[int]) -> Cell:
 def _prepared(finding: Finding) -> str:
     """What extraction did to the files before anything looked at them."""
     images = [
-        made["fingerprint"]["settings"].get("images", {})
-        for made in finding.record.extractors.values()
+        made.fingerprint.settings.get("images", {}) for made in finding.record.extractors.values()
     ]
     resized = all(one.get("resize") for one in images)
     recoded = all(one.get("recode") for one in images)

@@ -10,6 +10,7 @@ from typing import Any
 from clare.heads.config import TrainConfig
 from clare.heads.report.blocks import Block, Cell, Code, Folded, Heading, Section, Table, Text
 from clare.heads.report.run_results import Finding
+from clare.typed_json import to_json
 from clare.wording import listed
 
 
@@ -76,8 +77,8 @@ def _extractors(finding: Finding) -> Table:
     rows = []
     for name, made in finding.record.extractors.items():
         rows.append([Cell(name), Cell("fingerprint"), Cell(finding.record.fingerprints[name])])
-        for source in ("fingerprint", "origin"):
-            for setting, value in flatten(made.get(source, {})).items():
+        for source, values in to_json(made).items():
+            for setting, value in flatten(values).items():
                 rows.append([Cell(name), Cell(f"{source}.{setting}"), Cell(_shown(value))])
     return Table("What decides the features", ["extractor", "setting", "value"], rows, names=3)
 
@@ -90,8 +91,8 @@ def _versions(finding: Finding) -> Table:
         "store": record.store,
         "trained on": listed(record.subsets),
         "face crops": "; ".join(record.face_crops) or "as the files are",
-        "threshold": finding.validation["threshold"],
-        "chosen epoch": finding.validation["epoch"],
+        "threshold": finding.validation.threshold,
+        "chosen epoch": finding.validation.epoch,
     }
     rows = [[Cell(name), Cell(_shown(value))] for name, value in values.items()]
     return Table("Versions and places", ["what", "value"], rows, names=2)

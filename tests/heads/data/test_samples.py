@@ -17,6 +17,7 @@ from clare.heads.data.samples import choose_samples
 from clare.heads.data.table import FeatureTable, load_fields, plan_memory
 from clare.heads.training.prepare import open_tables
 from clare.heads.training.trainer import train_run
+from clare.typed_json import from_json, to_json
 
 CPU = torch.device("cpu")
 CLS = TrainConfig(DetectorConfig("cls", "linear"))
@@ -181,7 +182,7 @@ def test_equal_names_of_other_subsets_and_domains_are_no_leak(rows_of):
 def test_what_was_seen_is_found_again_in_other_rows(rows_of):
     row = rows_of["row"]
     seen = Seen.of([row("a", "1", 0, "train", video_id="v", source_ids="7|8", domain="ff")])
-    again = Seen.from_json(seen.to_json())
+    again = from_json(Seen, to_json(seen), "seen")
     other = row("b", "2", 1, "test", video_id="v", source_ids="8", domain="ff")
     assert again.shared_with(other) == ["identity ff/8"]
     assert again.shared_with(row("a", "3", 0, "test", video_id="v")) == ["video a/v"]

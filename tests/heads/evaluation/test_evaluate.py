@@ -21,7 +21,15 @@ from clare.heads.evaluation.evaluate import CONTROL, evaluate, write_matrix
 from clare.heads.evaluation.published import published
 from clare.heads.metrics.by_subset import METRICS, PREDICTIONS, measure_subsets
 from clare.heads.metrics.predictions import Predictions
-from clare.heads.runs.record import BEST, CONFIG, SEEN, VAL_METRICS, RunRecord
+from clare.heads.runs.record import (
+    BEST,
+    CONFIG,
+    SEEN,
+    VAL_METRICS,
+    RunRecord,
+    write_record,
+    write_seen,
+)
 from clare.store.feature_store import create_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
@@ -116,10 +124,11 @@ def make_run(path, store, *, noise=0.0, trained=("swap",), reals=(), seen=None):
         fingerprints={"clip": CLIP.key},
         rows={},
         versions={},
+        fakes=tuple(trained),
     )
     rows = [r for s in record.subsets for r in store.rows(s) if r.columns["split"] != "test"]
-    (path / CONFIG).write_text(json.dumps(record.to_json()))
-    (path / SEEN).write_text(json.dumps((seen or Seen.of(rows)).to_json()))
+    write_record(path, record)
+    write_seen(path, seen or Seen.of(rows))
     auc = dict.fromkeys(("value", "low", "high", "n"), 1)
     found = {"epoch": 1, "threshold": 1.5, "metrics": {"auc": auc}}
     (path / VAL_METRICS).write_text(json.dumps(found))
@@ -300,7 +309,7 @@ def test_a_store_that_moved(store, tmp_path):
     config = json.loads((run / CONFIG).read_text())
     config["store"] = str(tmp_path / "gone.zarr")
     (run / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(StoreError, match=r"store of .*run is not at .*gone\.zarr.*--store"):
+    with pytest.raises(StoreError, match=r"store of .*run is not at .*gone\.zarr"):
         evaluate(run, **swap)
     assert evaluate(run, store.path, elsewhere=other.path, **swap).report["notes"] == []
     report = evaluate(run, elsewhere=store.path, **swap).report

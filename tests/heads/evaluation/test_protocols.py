@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from clare.errors import InputError
-from clare.heads.config import DetectorConfig, TrainConfig, create_config
+from clare.heads.config import DetectorConfig, create_config
 from clare.heads.data.frames import choose_frames
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector, save_detector
@@ -23,7 +23,14 @@ from clare.heads.evaluation.df40 import (
     measure_as_df40,
 )
 from clare.heads.evaluation.evaluate import evaluate
-from clare.heads.runs.record import BEST, CONFIG, SEEN, VAL_METRICS, RunRecord
+from clare.heads.runs.record import (
+    BEST,
+    VAL_METRICS,
+    RunRecord,
+    read_record,
+    write_record,
+    write_seen,
+)
 from clare.pipeline.datasets.registry import load_registry
 from clare.protocol import list_protocols, list_trainings, read_protocol
 from clare.store.feature_store import create_store, open_store
@@ -120,18 +127,6 @@ def test_a_configuration_follows_a_protocol():
     ):
         with pytest.raises(InputError, match=said):
             create_config({"protocol": name})
-
-
-@pytest.mark.parametrize(
-    ("old", "new"), [(None, ()), ("pool", ("pool",)), (["a", "b"], ("a", "b"))]
-)
-def test_runs_of_before_protocols_load(tmp_path, old, new):
-    record = RunRecord(TrainConfig(), "store", ("gan",), {}, {}, (), {}, {}).to_json()
-    for name in ("domains", "frames", "sampling", "protocol"):
-        del record["config"][name]
-    record["config"]["reals"] = record["reals"] = old
-    (tmp_path / CONFIG).write_text(json.dumps(record))
-    assert RunRecord.read(tmp_path).reals == new
 
 
 # ---- frames
@@ -246,8 +241,8 @@ def world(tmp_path):
     )
     keys = {"clip": CLIP.key}
     record = RunRecord(config, str(store.path), ("ff_real", "swap"), keys, {}, (), {}, {})
-    (run / CONFIG).write_text(json.dumps(record.to_json()))
-    (run / SEEN).write_text(json.dumps(Seen.of([]).to_json()))
+    write_record(run, record)
+    write_seen(run, Seen.of([]))
     auc = dict.fromkeys(("value", "low", "high", "n"), 1)
     found = {"epoch": 1, "threshold": 0.0, "metrics": {"auc": auc}}
     (run / VAL_METRICS).write_text(json.dumps(found))
@@ -311,7 +306,7 @@ def add_rows(store, *subsets):
 
 def test_a_set_without_features_is_absent_like_one_without_rows(world, tmp_path):
     run, _ = world
-    store = open_store(RunRecord.read(run).store)
+    store = open_store(read_record(run).store)
     add_rows(store, "late", "late_real")
     path = tmp_path / "late.yaml"
     path.write_text(
@@ -334,7 +329,7 @@ def test_a_set_without_features_is_absent_like_one_without_rows(world, tmp_path)
 def test_what_was_seen_is_refused_in_a_protocol_too(world):
     run, protocol = world
     seen = [row for row in stored_rows()["other"] if row.columns["domain"] == "cdf"][:1]
-    (run / SEEN).write_text(json.dumps(Seen.of(seen).to_json()))
+    write_seen(run, Seen.of(seen))
     with pytest.raises(InputError, match="rows of other_cdf share"):
         evaluate(run, protocol=protocol)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from clare.bootstrap import Figure
 from clare.heads.config import TrainConfig
 from clare.heads.report.answer import MINI, TINY, answer_of, facts_of, warnings_of
 from clare.heads.report.blocks import Items
@@ -13,7 +14,8 @@ from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.results import results, shortcuts
 from clare.heads.report.sections.sweep_shortcuts import beside_shortcuts
 from clare.heads.report.sweep_results import Sweep
-from clare.heads.runs.record import RunRecord
+from clare.heads.runs.record import ExtractorRecord, RunRecord, Validation
+from clare.store.spec import Fingerprint
 
 
 def figures(auc):
@@ -31,8 +33,10 @@ def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, **test
         "store": "s", "aside": list(aside), "alone": list(alone), **test,
         "macro": {"subsets": mean and {**figures(mean), "video": None}, "categories": None},
     }  # fmt: skip
-    record = RunRecord(TrainConfig(), "s", ("own",), {}, extractors or {}, (), {}, {})
-    validation = {"metrics": {"auc": {"value": 0.9, "low": 0.8, "high": 1.0, "n": 9}}}
+    record = RunRecord(
+        TrainConfig(), "s", ("own",), {}, extractors or {}, (), {}, {}, fakes=("own",)
+    )
+    validation = Validation(1, 0.0, {"auc": Figure(0.9, 0.8, 1.0, 9)})
     return Finding(Path("run"), record, validation, [], report, None, None, None, ())
 
 
@@ -102,7 +106,7 @@ def test_a_page_says_which_shortcuts_may_fall_below_chance():
 @pytest.mark.parametrize(("backbone", "said"), [("mini", [MINI]), ("tiny", [TINY]), (None, [])])
 def test_small_models_are_told_before_any_figure(backbone, said):
     settings = {"backbone": backbone} if backbone else {}
-    made = {"clip": {"fingerprint": {"settings": settings}}}
+    made = {"clip": ExtractorRecord(Fingerprint("clip", 1, "", settings), {})}
     assert warnings_of([make_finding({"a": 0.7}, mean=0.7, extractors=made)]) == said
 
 
@@ -152,7 +156,7 @@ def test_configurations_that_beat_no_shortcut_are_listed_apart():
 
 
 def made_by(**settings):
-    return {"fingerprint": {"settings": {"dtype": "float32", **settings}}}
+    return ExtractorRecord(Fingerprint("", 1, "", {"dtype": "float32", **settings}), {})
 
 
 def extractions(findings):
@@ -165,7 +169,9 @@ def test_pages_extract_what_any_of_their_runs_reads_or_was_tested_on():
     clip, lare = made_by(layers=[20]), made_by(timesteps=[200], draws=2, noise="shared")
     leader = make_finding({"a": 0.7}, mean=0.7, extractors={"clip": clip})
     other = make_finding({"b": 0.7}, mean=0.7, extractors={"lare": lare, "clip": clip}, store="t")
-    other = replace(other, record=replace(other.record, subsets=("own", "more")))
+    other = replace(
+        other, record=replace(other.record, subsets=("own", "more"), fakes=("own", "more"))
+    )
     line = (
         "clare extract --fake own=DIR --fake more=DIR --fake a=DIR --store s --features clip,lare "
         "--dtype float32 --layers 20 --timesteps 200 --draws 2 --set lare.noise=shared"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clare.advice import Name
+from clare.advice import Name, Run
 from clare.cli.views.figures import print_validation
 from clare.errors import InputError, StoreError
 from clare.heads.config import (
@@ -23,7 +23,7 @@ from clare.heads.config import (
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.report.run_results import read_findings
-from clare.heads.runs.record import open_run
+from clare.heads.runs.run import open_run
 from clare.heads.sweeps.table import result_line
 from clare.heads.training.trainer import train_run
 from clare.store.spec import Fingerprint
@@ -69,10 +69,6 @@ def test_a_pool_of_reals_is_not_what_a_run_was_trained_on(store, tmp_path):
     trained = {name: open_run(tmp_path / name).record.trained_on for name in ("all", "named")}
     assert trained == {"all": ("gan", "swap"), "named": ("gan",)}
     assert open_run(tmp_path / "domain").record.trained_on == ("swap",)
-    record = json.loads((tmp_path / "all" / "config.json").read_text())
-    del record["fakes"]  # as older runs are
-    (tmp_path / "all" / "config.json").write_text(json.dumps(record))
-    assert open_run(tmp_path / "all").record.trained_on == ("gan", "pool", "swap")
 
 
 def test_what_it_saw_is_train_and_val(run, store):
@@ -122,10 +118,11 @@ def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):
         open_run(tmp_path)
     shutil.copytree(run, tmp_path / "begun")
     (tmp_path / "begun" / "val_metrics.json").unlink()
-    with pytest.raises(InputError, match="go on with `clare train-head --resume"):
+    with pytest.raises(InputError, match="is not finished") as error:
         open_run(tmp_path / "begun")
+    assert isinstance(error.value.advice[0], Run)
     (tmp_path / "begun" / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="not the record of a run"):
+    with pytest.raises(InputError, match=r"config\.json is damaged"):
         open_run(tmp_path / "begun")
     (tmp_path / "begun" / "config.json").write_text("not JSON")
     with pytest.raises(InputError, match="can't be read"):
@@ -149,14 +146,14 @@ def without(name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda found: found.clear(), "there is no epoch, threshold and metrics in it"),
-        (without("threshold"), "there is no threshold in it"),
-        (lambda found: found.update(threshold="low"), "there is no threshold in it"),
-        (lambda found: found.update(threshold=float("nan")), "there is no threshold in it"),
-        (lambda found: found.update(metrics=[]), "there is no metrics in it"),
-        (lambda found: found["metrics"].clear(), "there is no metrics in it"),
-        (lambda found: found["metrics"]["auc"].pop("low"), "there is no metrics in it"),
-        (lambda found: found["metrics"]["auc"].update(value="?"), "there is no metrics in it"),
+        (lambda found: found.clear(), "epoch"),
+        (without("threshold"), "threshold"),
+        (lambda found: found.update(threshold="low"), "threshold"),
+        (lambda found: found.update(threshold=float("nan")), "threshold"),
+        (lambda found: found.update(metrics=[]), "metrics"),
+        (lambda found: found["metrics"].clear(), "it has no AUC"),
+        (lambda found: found["metrics"]["auc"].pop("low"), "metrics.auc.low"),
+        (lambda found: found["metrics"]["auc"].update(value="?"), "metrics.auc.value"),
     ],
 )
 def test_damaged_figures_on_validation_are_said_by_every_reader(run, tmp_path, read, change, said):
@@ -177,7 +174,7 @@ def test_the_text_tower_is_found_or_asked_for(run, store, tmp_path):
     record = json.loads((run / "config.json").read_text())
     record["store"] = str(tmp_path / "gone.zarr")
     (tmp_path / "moved" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(StoreError, match=r"moved is not at .*gone.zarr any more; name"):
+    with pytest.raises(StoreError, match=r"moved is not at .*gone.zarr"):
         open_run(tmp_path / "moved")
     assert open_run(tmp_path / "moved", store).detector.config.classifier == "coop"
     classifier: Any = open_run(run).detector.classifier
@@ -185,7 +182,7 @@ def test_the_text_tower_is_found_or_asked_for(run, store, tmp_path):
     assert again.text is classifier.text
     record["fingerprints"]["clip"] = "clip-0000"
     (tmp_path / "moved" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(StoreError, match=r"text tower of clip-0000 is not in .* --store"):
+    with pytest.raises(StoreError, match="text tower of clip-0000 is not in"):
         open_run(tmp_path / "moved", store)
 
 

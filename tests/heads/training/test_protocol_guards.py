@@ -8,7 +8,7 @@ from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.data.frames import choose_frames
 from clare.heads.evaluation.evaluate import evaluate
-from clare.heads.runs.record import RunRecord
+from clare.heads.runs.record import read_record
 from clare.heads.training.trainer import train_run
 from clare.protocol import read_protocol
 
@@ -120,7 +120,7 @@ def test_what_a_parent_was_trained_on_is_in_no_mean_of_others(world):
     train_run(replace(LINEAR, train=("gan",), reals=("pool",), init_from=before), store, run / "c")
     report = evaluate(run / "c", protocol=path, resamples=0).report
     assert report["trained_on"] == ["gan", "vq"] and set(report["aside"]) == {"gan", "vq"}
-    assert RunRecord.read(run / "c").all_subsets == ("gan", "pool", "vq")
+    assert read_record(run / "c").all_subsets == ("gan", "pool", "vq")
 
 
 # ---- rows

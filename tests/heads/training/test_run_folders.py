@@ -1,6 +1,5 @@
 """Folders of runs: one process at a time, one store's rows, and words for what is in the way."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -95,21 +94,10 @@ def test_a_lock_ends_with_what_held_it(tmp_path):
 
 def test_a_run_does_not_go_on_with_other_rows(store, other_rows, tmp_path):
     begin(store, tmp_path / "run")
-    with pytest.raises(InputError, match="run was trained on other rows than --store has now"):
+    with pytest.raises(InputError, match="run was trained on other rows"):
         train_run(LINEAR, other_rows.path, tmp_path / "run")
     train_run(LINEAR, store.path, tmp_path / "run")
     assert (tmp_path / "run" / "val_metrics.json").exists()
-
-
-def test_a_run_of_an_older_version_goes_on(store, tmp_path):
-    begin(store, tmp_path / "run")
-    path = tmp_path / "run" / "seen.json"
-    parts = json.loads(path.read_text())
-    kinds = {kind for part in parts.values() for kind in part}
-    flat = {k: sorted({n for part in parts.values() for n in part.get(k, [])}) for k in kinds}
-    path.write_text(json.dumps(flat))
-    train_run(LINEAR, store.path, tmp_path / "run")
-    assert "resumed after epoch" in (tmp_path / "run" / "run.log").read_text()
 
 
 def test_a_run_that_went_on_elsewhere_knows_where_its_store_is(store, tmp_path):
@@ -130,11 +118,11 @@ def test_a_run_that_went_on_elsewhere_knows_where_its_store_is(store, tmp_path):
     )
     assert evaluate(tmp_path / "run", subsets=["gan"]).report["subsets"]
     (tmp_path / "second.zarr").rename(tmp_path / "third.zarr")
-    with pytest.raises(StoreError, match=r"store of .*run is not at .*second.zarr.*--store"):
+    with pytest.raises(StoreError, match=r"store of .*run is not at .*second.zarr"):
         evaluate(tmp_path / "run", subsets=["gan"])
 
 
 def test_a_file_is_no_folder_for_a_run(store, tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="file is a file; name a folder with --out"):
+    with pytest.raises(InputError, match="file is a file"):
         train_run(LINEAR, store.path, tmp_path / "file")

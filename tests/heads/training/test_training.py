@@ -26,7 +26,7 @@ from clare.heads.config import (
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.metrics.measure import best_threshold
 from clare.heads.metrics.predictions import read_predictions
-from clare.heads.runs.record import open_run
+from clare.heads.runs.run import open_run
 from clare.heads.training.prepare import create_detector
 from clare.heads.training.trainer import Observer, Plan, train_run, train_runs
 from clare.plugins import list_parts

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, Machine, TrainConfig, create_config
 from clare.heads.evaluation.evaluate import evaluate
-from clare.heads.runs.record import open_run
+from clare.heads.runs.run import open_run
 from clare.heads.sweeps.sweep import expand, run_sweep
 from clare.heads.training.trainer import Observer, train_run
 
@@ -156,5 +156,5 @@ def test_the_parent_is_known_by_its_place_and_its_hash(store, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "a")
     train_run(replace(LINEAR, seed=7), store.path, tmp_path / "a")
-    with pytest.raises(InputError, match=r"parent was .*; name another folder"):
+    with pytest.raises(InputError, match="parent was"):
         train_run(config, store.path, tmp_path / "b")
