@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from clare.bootstrap import Figures
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig, create_config
 from clare.heads.runs.record import CONFIG, is_finished, read_record
@@ -15,7 +16,6 @@ from clare.heads.sweeps.preflight import check_rows
 from clare.heads.sweeps.table import (
     RESULTS,
     Axes,
-    Figures,
     Result,
     axes_of,
     plain_value,

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clare.bootstrap import Figures
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
 from clare.heads.sweeps.seeds import mean_interval
-from clare.typed_json import to_json
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
@@ -32,9 +32,6 @@ Axes = Mapping[str, Sequence[Any]]
 
 Result = dict[str, Any]
 """A line of ``results.csv``."""
-
-Figures = Mapping[str, Mapping[str, Any]]
-"""By name a value with its interval and n."""
 
 
 def result_line(
@@ -59,7 +56,7 @@ def result_line(
         return line
     found = read_validation(folder)
     line |= {"epoch": found.epoch, "threshold": found.threshold}
-    return line | _columns("val", to_json(found.metrics)) | _columns("test", test)
+    return line | _columns("val", found.metrics) | _columns("test", test)
 
 
 def plain_value(value: Any) -> Any:
@@ -145,11 +142,11 @@ def leaderboard(results: Sequence[Result], axes: Axes) -> list[Result]:
 def _columns(split: str, metrics: Figures) -> Result:
     line: Result = {}
     for name, figure in metrics.items():
-        line[f"{split}_{name}"] = figure["value"]
-        line[f"{split}_{name}_low"] = figure["low"]
-        line[f"{split}_{name}_high"] = figure["high"]
+        line[f"{split}_{name}"] = figure.value
+        line[f"{split}_{name}_low"] = figure.low
+        line[f"{split}_{name}_high"] = figure.high
     if metrics:
-        line[f"{split}_n"] = next(iter(metrics.values()))["n"]
+        line[f"{split}_n"] = next(iter(metrics.values())).n
     return line
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clare.bootstrap import Figures
 from clare.errors import ClareError
 from clare.heads.evaluation.batch_cache import Readings
 from clare.heads.evaluation.evaluate import evaluate
@@ -14,8 +15,8 @@ from clare.heads.evaluation.test_rows import Wanted, list_wanted
 from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.record import VAL_METRICS, read_record
-from clare.heads.sweeps.table import Figures
 from clare.store.feature_store import FeatureStore
+from clare.typed_json import convert
 
 _AS_USUAL: Mapping[str, Any] = {
     "split": "test",
@@ -75,7 +76,7 @@ class SweepTests:
             except ClareError as error:
                 self.failures[run] = str(error)
                 return {}
-        figures: Figures = report["macro"]["subsets"]["frame"]
+        figures: Figures = convert(report["macro"]["subsets"]["frame"], Figures)
         return figures
 
     def _named(self, run: Path) -> Callable[[str, int, int], None] | None:

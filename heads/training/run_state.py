@@ -104,11 +104,12 @@ def _figures(margins: NDArray, labels: NDArray) -> Epoch:
     rows = Predictions(count, empty, empty, labels, margins.astype(np.float64), empty, count)
     found = measure(rows, best_threshold(margins, labels), Resampling(0))
     loss = np.logaddexp(0.0, np.where(labels == 1, -margins, margins)).mean()
-    return {
-        "val_loss": float(loss),
-        "val_auc": found["auc"].value,
-        "val_balanced_accuracy": found["balanced_accuracy"].value,
-    }
+    epoch = {"val_loss": float(loss)}
+    for name in ("auc", "balanced_accuracy"):
+        value = found[name].value
+        assert value is not None  # validation has both labels
+        epoch[f"val_{name}"] = value
+    return epoch
 
 
 def _rank(progress: Progress, figures: Sequence[float]) -> tuple[float, float]:

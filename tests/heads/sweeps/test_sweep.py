@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, Machine, TrainConfig, create_config
 from clare.heads.sweeps.sweep import expand, parse_values, run_sweep
@@ -120,7 +121,7 @@ def test_test_figures_stand_beside_and_never_rank(store, tmp_path):
     def evaluate(run):
         # The worse run looks better on test rows.
         value = 0.9 if "1e-09" in run.name else 0.1
-        return {"auc": {"value": value, "low": 0.0, "high": 1.0, "n": 7}}
+        return {"auc": Figure(value, 0.0, 1.0, 7)}
 
     results = run_sweep(expand(BASE, axes), axes, store.path, tmp_path, evaluate=evaluate)
     board = leaderboard(results, axes)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.sweeps.sweep import expand, run_sweep
@@ -28,7 +29,7 @@ def seeds(*numbers: int) -> tuple[dict[str, TrainConfig], dict[str, list[str]]]:
 
 
 def evaluate(run):
-    return {"auc": {"value": 0.75, "low": 0.5, "high": 1.0, "n": 7}}
+    return {"auc": Figure(0.75, 0.5, 1.0, 7)}
 
 
 class Count(Observer):
