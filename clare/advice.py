@@ -18,7 +18,8 @@ class Set:
     """Give a setting this very value.
 
     Args:
-        name: of the setting, as the Python API has it; a part's setting is ``PART.SETTING``.
+        name: of the setting, as the Python API has it; a part's is ``lare.draws`` or
+            ``fusion.heads``.
         value: to be given.
         effect: what that does, as ``removes it``; empty where it goes without saying.
     """
@@ -87,20 +88,30 @@ class Wording(Protocol):
         """A call or a command that can be typed."""
 
 
+HEAD_PARTS = ("fusion", "classifier")
+"""Parts of a head, whichever it has; an extractor's setting begins with the extractor's name."""
+
+
 class PythonWording:
     """How a notebook spells them."""
 
     def setting(self, name: str) -> str:
-        """As a keyword: ``out=``; a part's setting is an entry of ``settings=``."""
+        """As a keyword: ``out=``; a part's setting is an entry of a mapping."""
         part, dot, setting = name.partition(".")
+        if dot and part in HEAD_PARTS:
+            return f"{part}_settings={{{setting!r}: …}}"
         return f"settings={{{part!r}: {{{setting!r}: …}}}}" if dot else f"{name}="
 
     def assignment(self, name: str, value: Any) -> str:
         """As a keyword argument: ``recode='jpeg:95'``, ``settings={'lare': {'draws': 8}}``."""
         part, dot, setting = name.partition(".")
-        if dot:
-            return f"settings={ ({part: {setting: _plain(value)}})!r}"
-        return f"{name}={_plain(value)!r}"
+        if not dot:
+            return f"{name}={_plain(value)!r}"
+        own = {setting: _plain(value)}
+        if part in HEAD_PARTS:
+            return f"{part}_settings={own}"
+        every = {part: own}
+        return f"settings={every}"
 
     def operation(self, run: Run) -> str:
         """As a call: ``clare.train_head(out='runs/a')``."""

@@ -17,6 +17,8 @@ from clare.errors import InputError, StoreError
         (Set("recode", "jpeg:95"), "recode='jpeg:95'"),
         (Set("store", Path("a")), "store='a'"),
         (Set("lare.draws", 8), "settings={'lare': {'draws': 8}}"),
+        (Set("classifier.normalize", True), "classifier_settings={'normalize': True}"),
+        (Name("less", "fusion.heads"), "fusion_settings={'heads': …}"),
         (Set("features", ("lare", "clip"), "reads both"), "features=['lare', 'clip'] reads both"),
         (LeaveOut("reals"), "leave reals= out"),
         (LeaveOut("train", "reals", "domains"), "leave train=, reals= and domains= out"),
