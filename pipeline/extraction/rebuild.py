@@ -65,7 +65,9 @@ def _compare(recorded: Fingerprint, found: Fingerprint) -> None:
             f"those that the features were made with ({recorded.weights[:12]}…): name the right "
             "ones with --sd-model, --clip-model or --clip-weights"
         )
-    settings = {**found.settings, "dtype": recorded.settings.get("dtype")}
+    settings = dict(found.settings)
+    if "dtype" in recorded.settings:
+        settings["dtype"] = recorded.settings["dtype"]
     same_precision = replace(found, settings=settings)
     if same_precision != recorded:
         differing = sorted(

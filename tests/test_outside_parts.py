@@ -1,0 +1,183 @@
+"""An extractor, a fusion and a classifier in files of one's own, through both stages."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clare
+from clare.errors import InputError
+from clare.pipeline.synthetic.toys import draw_faces
+
+COLOURS = '''
+from dataclasses import asdict, dataclass
+
+import torch
+
+from clare.pipeline.extractor import Extractor
+from clare.store.spec import FeatureSpec
+
+
+@dataclass(frozen=True)
+class ColoursSettings:
+    """Settings of `colours`.
+
+    Args:
+        size: side of the small picture.
+    """
+
+    size: int = 4
+
+
+class ColoursExtractor(Extractor):
+    """Field ``colours``: a small picture as a vector, float32."""
+
+    Settings = ColoursSettings
+
+    def __init__(self, settings, images, runtime):
+        self.size, self.runtime = settings.size, runtime
+        self.fields = (FeatureSpec("colours", (3 * self.size**2,), "float32"),)
+        self.fingerprint = self.sign("", asdict(settings), images)
+
+    def prepare(self, image):
+        return {"pixels": image.pixels(self.size)}
+
+    def forward(self, inputs):
+        return {"colours": self.runtime.tensor(inputs["pixels"]).flatten(1).float() / 255}
+'''
+SCALED = '''
+import torch
+
+from clare.heads.base import Fusion
+
+
+class Scaled(Fusion):
+    """One learned factor for each value."""
+
+    roles = ("cls",)
+
+    def __init__(self, settings, shapes):
+        super().__init__(settings, shapes)
+        (self.width,) = self.shapes["cls"]
+        self.scale = torch.nn.Parameter(torch.randn(self.width))
+
+    def forward(self, inputs):
+        return inputs["cls"] * self.scale
+'''
+TWO_LAYERS = '''
+from torch import nn
+
+from clare.heads.base import Classifier
+
+
+class TwoLayers(Classifier):
+    """A hidden layer."""
+
+    normalizes = False
+
+    def __init__(self, settings, width, text):
+        super().__init__(settings, width, text)
+        self.layers = nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, 2))
+
+    def forward(self, vectors):
+        return self.layers(vectors)
+'''
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with pictures, three parts, a store and a run of them."""
+    folder = tmp_path_factory.mktemp("home")
+    for kind in ("real", "fake"):
+        draw_faces(folder / kind, 30, seed=3, kind=kind, size=48)
+    for name, text in (("colours", COLOURS), ("scaled", SCALED), ("two_layers", TWO_LAYERS)):
+        (folder / f"{name}.py").write_text(text, "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        clare.extract(
+            "features.zarr",
+            real="real",
+            fake={"gan": "fake"},
+            features=["./colours.py"],
+            settings={"colours": {"size": 6}},
+        )
+        clare.train_head(
+            "features.zarr",
+            "run",
+            train=["gan"],
+            reals=["real"],
+            fusion="./scaled.py",
+            classifier="two_layers.py",
+            fields={"cls": "colours"},
+            epochs=2,
+            device="cpu",
+        )
+    return folder
+
+
+def test_a_store_names_the_extractor_after_its_file(home):
+    store = clare.open_store(home / "features.zarr")
+    (key,) = store.extractor_keys()
+    fingerprint, fields = store.extractor(key)
+    assert fingerprint.extractor == "colours" and fingerprint.settings["size"] == 6
+    assert fields["colours"].shape == (108,)
+
+
+def test_extracting_again_does_nothing(home, monkeypatch):
+    monkeypatch.chdir(home)
+    report = clare.extract(
+        "features.zarr",
+        real="real",
+        fake={"gan": "fake"},
+        features=["colours.py"],
+        settings={"colours": {"size": 6}},
+    )
+    assert report.rows == 0
+
+
+def test_a_run_of_ones_own_parts_works_from_any_folder(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert clare.evaluate(home / "run", subsets=["gan"], reals=["real"], resamples=0) is not None
+    files = sorted((home / "fake").iterdir())[:3]
+    verdicts = clare.predict(home / "run", files, device="cpu")
+    assert [verdict.path for verdict in verdicts] == files
+    assert all(0 < (verdict.score or 0) < 1 for verdict in verdicts)
+
+
+def test_pictures_in_memory_are_judged_like_files(home):
+    detector = clare.load_detector(home / "run", device="cpu")
+    file = sorted((home / "fake").iterdir())[0]
+    picture = Image.open(file).convert("RGB")
+    verdicts = detector.predict([file, np.asarray(picture), picture])
+    assert len({verdict.margin for verdict in verdicts}) == 1
+    assert verdicts[1].path != verdicts[2].path
+    for wrong in (np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)):
+        with pytest.raises(InputError):
+            detector.predict(wrong)
+
+
+def test_a_run_whose_part_is_gone_says_which_file(home, tmp_path):
+    moved = tmp_path / "moved.py"
+    (home / "scaled.py").rename(moved)
+    try:
+        with pytest.raises(InputError, match=r"scaled\.py"):
+            clare.load_detector(home / "run", device="cpu")
+    finally:
+        moved.rename(home / "scaled.py")
+
+
+def test_wrong_names_are_told_the_near_one(home):
+    for settings in ({"fusion": "cross_atn"}, {"classifier": "cocop"}):
+        with pytest.raises(InputError, match="did you mean"):
+            clare.train_head(home / "features.zarr", home / "other", **settings)
+    with pytest.raises(InputError, match="did you mean"):
+        clare.extract(home / "other.zarr", real=home / "real", features=["clipp"])
+
+
+def test_settings_that_no_one_has_are_refused(home):
+    with pytest.raises(InputError, match="epoks"):
+        clare.train_head(home / "features.zarr", home / "other", epoks=3)
+    with pytest.raises(InputError, match="viewz"):
+        clare.extract(home / "other.zarr", real=home / "real", viewz=3)
+    assert not Path(home / "other").exists()
