@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from clare.heads.runs.run import Run, open_run
     from clare.heads.training.train_head import train_head
     from clare.inference.predictor import Verdict, load_detector, predict
+    from clare.pipeline.checks.audit import audit
+    from clare.pipeline.checks.check import check_manifests
     from clare.pipeline.extraction.extract import extract
     from clare.pipeline.extraction.loop import ExtractReport
     from clare.pipeline.extractors import list_extractors
-    from clare.pipeline.manifests.csv_io import read_manifest
+    from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
+    from clare.pipeline.manifests.folders import build_manifest
     from clare.pipeline.manifests.sample import Manifest
     from clare.store.feature_store import FeatureStore, open_store
     from clare.version import __version__
@@ -36,6 +39,9 @@ _HOMES = {
     "TrainConfig": "clare.heads.config",
     "Verdict": "clare.inference.predictor",
     "__version__": "clare.version",
+    "audit": "clare.pipeline.checks.audit",
+    "build_manifest": "clare.pipeline.manifests.folders",
+    "check_manifests": "clare.pipeline.checks.check",
     "evaluate": "clare.heads.evaluation.evaluate",
     "extract": "clare.pipeline.extraction.extract",
     "list_classifiers": "clare.heads.classifiers",
@@ -48,6 +54,7 @@ _HOMES = {
     "predict": "clare.inference.predictor",
     "read_manifest": "clare.pipeline.manifests.csv_io",
     "train_head": "clare.heads.training.train_head",
+    "write_manifest": "clare.pipeline.manifests.csv_io",
 }
 
 __all__ = [
@@ -61,6 +68,9 @@ __all__ = [
     "TrainConfig",
     "Verdict",
     "__version__",
+    "audit",
+    "build_manifest",
+    "check_manifests",
     "evaluate",
     "extract",
     "list_classifiers",
@@ -73,6 +83,7 @@ __all__ = [
     "predict",
     "read_manifest",
     "train_head",
+    "write_manifest",
 ]
 
 

@@ -95,9 +95,8 @@ def status(
     """What is there of each registered subset: ok, partial or absent; counts, domains, reals."""
     from clare.cli.views.manifests import show_status
     from clare.pipeline.checks.status import list_status
-    from clare.pipeline.datasets.registry import load_registry
 
-    found = list_status(load_registry(manifests), manifests)
+    found = list_status(manifests)
     if json_:
         _print_json([one.to_json() for one in found])
     else:
@@ -135,14 +134,12 @@ def check(
     from clare.cli.views.manifests import show_findings
     from clare.pipeline.checks.check import check_manifests
     from clare.pipeline.checks.files import FileCheck
-    from clare.pipeline.datasets.registry import load_registry
     from clare.pipeline.manifests.roots import Roots
 
     names = split_names(subset) or []
     with progress_bar() as bar:
         task = bar.add_task("checking manifests", total=None)
         findings = check_manifests(
-            load_registry(manifests),
             manifests,
             names,
             look=FileCheck(Roots.from_options(root or [], os.environ), decode=decode),

@@ -13,7 +13,6 @@ from clare.advice import Notice
 from clare.cli.views.console import console, table
 from clare.cli.wording import worded
 from clare.pipeline.checks.status import list_status
-from clare.pipeline.datasets.registry import load_registry
 from clare.protocol import Protocol, Training, list_protocols, read_protocol
 from clare.wording import counted, name_rows
 
@@ -58,7 +57,7 @@ def show_build(
     built: BuiltDataset, refused: Mapping[str, str], dataset: str, manifests: Path
 ) -> None:
     """The status of what was built, and every file that became no row, by folder."""
-    status = list_status(load_registry(manifests), manifests)
+    status = list_status(manifests)
     show_status([one for one in status if one.id in built.subsets])
     for name, reason in refused.items():
         console.print(f"{name}: not written: {reason}", soft_wrap=True)

@@ -14,6 +14,7 @@ from clare.errors import InputError, ManifestError
 from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.checks.across import SharedRows
 from clare.pipeline.datasets.record import read_record
+from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.manifests.csv_io import SUFFIXES, find_manifest, read_rows
 from clare.pipeline.manifests.sample import Manifest, Sample
@@ -54,7 +55,6 @@ class _Summary:
 
 
 def check_manifests(
-    registry: Registry,
     folder: Path,
     names: Sequence[str] = (),
     *,
@@ -64,8 +64,8 @@ def check_manifests(
     """Check manifests, each by itself and all against each other.
 
     Args:
-        registry: knows the pools of reals and the official identities.
-        folder: where manifests are.
+        folder: where manifests are; the registry, the user's own beside it, knows the pools of
+            reals and the official identities.
         names: subsets to check, by id or alias, their pools of reals beside them; all if empty.
         look: looks at the files of a manifest as well, for example `FileCheck`.
         progress: called with (manifests checked, manifests in all).
@@ -76,6 +76,7 @@ def check_manifests(
     Raises:
         InputError: a subset has no manifest, or there are none at all.
     """
+    registry = load_registry(folder)
     asked, paths = _choose(registry, folder, names)
     findings: list[Finding] = []
     shared = SharedRows(registry)

@@ -12,6 +12,7 @@ from clare.advice import Notice
 from clare.errors import InputError, ManifestError
 from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import LEAVES, LINKED_FOLDER, NO_IMAGE, list_tree, suffix_of
 from clare.pipeline.manifests.splits import assign_splits
@@ -34,6 +35,11 @@ class BuiltManifest:
     root: Path
     ignored: Mapping[str, int] = field(default_factory=dict)
     unmatched: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def roots(self) -> Roots:
+        """Where its paths start, as an audit or an extraction asks for it."""
+        return Roots(default=self.root, named={})
 
     def counts(self) -> list[tuple[str, int, int]]:
         """Rows of each split as (split, real, fake)."""
@@ -68,8 +74,8 @@ class BuiltManifest:
 
 def build_manifest(
     subset: str,
-    reals: Sequence[Path],
-    fakes: Sequence[Path],
+    reals: Sequence[Path | str],
+    fakes: Sequence[Path | str],
     *,
     hash: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -122,9 +128,11 @@ def build_manifest(
     return BuiltManifest(manifest, root, dict(search.ignored), dict(search.unmatched))
 
 
-def _labelled(reals: Sequence[Path], fakes: Sequence[Path]) -> Iterator[tuple[Path, int]]:
-    yield from ((folder, 0) for folder in reals)
-    yield from ((folder, 1) for folder in fakes)
+def _labelled(
+    reals: Sequence[Path | str], fakes: Sequence[Path | str]
+) -> Iterator[tuple[Path, int]]:
+    yield from ((Path(folder), 0) for folder in reals)
+    yield from ((Path(folder), 1) for folder in fakes)
 
 
 def _real_folder(folder: Path) -> Path:

@@ -12,14 +12,13 @@ from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.manifests.roots import Roots
 from tests.pipeline.df40_tree import make_tree
 
-REGISTRY = load_registry()
 Rows = list[dict[str, str]]
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     tree = make_tree(tmp_path_factory.mktemp("df40"))
-    return build_dataset(REGISTRY, "df40", tree.roots, hash=True)
+    return build_dataset(load_registry(), "df40", tree.roots, hash=True)
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def said(built, tmp_path_factory):
     """What is found in the tree as it was built."""
     folder = tmp_path_factory.mktemp("manifests")
     write_dataset(built, "df40", folder)
-    return check_manifests(REGISTRY, folder)
+    return check_manifests(folder)
 
 
 def edit(folder: Path, name: str, change: Callable[[Rows], object]) -> None:
@@ -195,7 +194,7 @@ def test_a_planted_leak_or_conflict_fails_its_gate_with_the_row_named(manifests,
     if name == "bytes of two labels":
         real = next(s for s in built.subsets["ffpp_real"].samples if s.sample_id == ORIGINAL)
         edit(manifests, subset, lambda rows: row(rows, STILL).update(sha256=real.sha256))
-    found = gates(check_manifests(REGISTRY, manifests))
+    found = gates(check_manifests(manifests))
     hits = [one for one in found if gate in one.what]
     assert hits, found
     assert any(named in text for one in hits for text in (one.subset, one.what, *one.rows))
@@ -204,10 +203,10 @@ def test_a_planted_leak_or_conflict_fails_its_gate_with_the_row_named(manifests,
 def test_one_subset_is_checked_against_its_reals_alone(manifests):
     edit(manifests, "pixart", lambda rows: row(rows, OTHER).update(split="val"))
     edit(manifests, "fomm", lambda rows: rows[0].update(path="/absolute"))
-    [finding] = gates(check_manifests(REGISTRY, manifests, ["PixArt"]))
+    [finding] = gates(check_manifests(manifests, ["PixArt"]))
     assert finding.subset == "pixart" and "ff:071" in finding.rows[0]
     with pytest.raises(InputError, match=r"there is no .*mcnet\.csv"):
-        check_manifests(REGISTRY, manifests, ["mcnet"])
+        check_manifests(manifests, ["mcnet"])
 
 
 @pytest.mark.parametrize(
@@ -225,7 +224,7 @@ def test_one_subset_is_checked_against_its_reals_alone(manifests):
         ("whichfaceisreal", "format alone tells real from fake", ["fake: png", "real: jpeg"]),
         (
             "pixart",
-            "width x height alone tells",
+            "width x height alone tells real from fake in ff",
             ["fake: 48x48", "real: 32x32"],
         ),
         ("collabdiff", "its own reals are missing", []),
@@ -242,7 +241,7 @@ def test_a_pool_that_is_not_built_and_copies_in_another_subset_are_said(manifest
     (manifests / "celebdf_v2_real.csv").unlink()
     twin = next(s for s in built.subsets["blendface"].samples if s.split == "test")
     edit(manifests, "simswap", lambda rows: row(rows, FRAME).update(sha256=twin.sha256))
-    found = check_manifests(REGISTRY, manifests)
+    found = check_manifests(manifests)
     assert any(one.subset == "simswap" and "build celebdf_v2_real" in one.advice for one in found)
     [copy] = [one for one in found if "byte for byte" in one.what]
     assert copy.subset == "simswap" and FRAME in copy.rows[0] and "in blendface" in copy.rows[0]
@@ -276,6 +275,6 @@ def test_where_roots_are_not_known_no_file_is_called_missing(manifests):
 
 def files_unlike(manifests: Path, look: FileCheck) -> dict[str, tuple[str, ...]]:
     """Rows of simswap, by what is the matter with their files that the manifest does not know."""
-    found = check_manifests(REGISTRY, manifests, ["simswap"], look=look)
+    found = check_manifests(manifests, ["simswap"], look=look)
     unknown = [one for one in found if "the manifest does not know" in one.what]
     return {one.what.split(",")[0]: one.rows for one in unknown}

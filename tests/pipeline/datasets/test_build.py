@@ -165,7 +165,7 @@ def test_written_manifests_are_valid_and_the_same_again(built, manifests, tmp_pa
 
 
 def test_status_tells_what_is_there_partly_and_not(manifests):
-    status = {one.id: one for one in list_status(REGISTRY, manifests)}
+    status = {one.id: one for one in list_status(manifests)}
     assert status["simswap"].state == "ok" and status["simswap"].reals == "there"
     assert status["simswap"].domains() == {"cdf": 4, "ff": 17}
     assert status["deepfacelab"].state == "ok" and status["deepfacelab"].reals == "own"
