@@ -115,8 +115,8 @@ def _print(report: Audit) -> None:
         console.print(f"- {worded(notice)}")
 
 
-def _cell(figure: Figure | None) -> str:
-    if figure is None or figure.value is None:
+def _cell(figure: Figure) -> str:
+    if figure.value is None:
         return "–"
     if figure.low is None:
         return f"{figure.value:.3f}"

@@ -49,8 +49,8 @@ class Shortcut:
         after: of the images as they would be prepared.
     """
 
-    before: Figure | None
-    after: Figure | None
+    before: Figure
+    after: Figure
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _shortcuts(found: Mapping[str, Shortcut], images: Mapping[str, Any]) -> Iter
         )
 
 
-def _said(figure: Figure | None) -> str:
-    if figure is None or figure.low is None:
-        return "unknown" if figure is None else f"{figure.value:.3f}"
+def _said(figure: Figure) -> str:
+    if figure.low is None:
+        return f"{figure.value:.3f}"
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
