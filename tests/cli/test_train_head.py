@@ -72,7 +72,7 @@ def test_train_and_test_in_one_command(head, tmp_path):
         ((*LINEAR, "--evaluate", "real"), "real has reals alone in split test"),
         ((*LINEAR, "--out", "file"), "file is a file"),
         ((*LINEAR, "--out", "file/run"), "something that is not a folder stands there"),
-        (("--resume", "run"), "is missing"),
+        (("--resume", "run"), "no run at run"),
         (("--train", "toy", "--classifier", "linear"), "reals"),
         (("--set", "coop.n_ctx=4"), "coop"),
     ],
@@ -121,7 +121,7 @@ def begun(head, monkeypatch):
 def test_a_run_goes_on_where_its_store_is_now(head, begun, tmp_path, monkeypatch):
     begun(tmp_path / "first.zarr", tmp_path / "second.zarr")
     monkeypatch.setenv("CLARE_STORE", str(tmp_path / "none.zarr"))
-    with pytest.raises(ClareError, match=r"store of run is not at .*first.zarr any more; name it"):
+    with pytest.raises(ClareError, match=r"store of run is not at .*first.zarr any more"):
         head("train-head", "--resume", "run")
     told = head("train-head", "--resume", "run", "--store", str(tmp_path / "second.zarr"))
     assert "clare evaluate run" in told
