@@ -94,11 +94,12 @@ def status(
 ) -> None:
     """What is there of each registered subset: ok, partial or absent; counts, domains, reals."""
     from clare.cli.views.manifests import show_status
+    from clare.cli.wording import worded
     from clare.pipeline.checks.status import list_status
 
     found = list_status(manifests)
     if json_:
-        _print_json([one.to_json() for one in found])
+        _print_json([one.to_json(worded) for one in found])
     else:
         show_status(found)
 
@@ -132,6 +133,7 @@ def check(
 
     from clare.cli.views.console import progress_bar
     from clare.cli.views.manifests import show_findings
+    from clare.cli.wording import worded
     from clare.pipeline.checks.check import check_manifests
     from clare.pipeline.checks.files import FileCheck
     from clare.pipeline.manifests.roots import Roots
@@ -146,7 +148,7 @@ def check(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if json_:
-        _print_json([one.to_json() for one in findings])
+        _print_json([one.to_json(worded) for one in findings])
     else:
         show_findings(findings)
     if any(finding.gate for finding in findings):

@@ -55,6 +55,7 @@ def audit(
     Without --resize, --recode or --crop, the preparation that the shortcuts ask for is measured.
     """
     from clare.cli.views.console import progress_bar
+    from clare.cli.wording import worded
     from clare.pipeline.checks.audit import audit as measure
     from clare.pipeline.datasets.select import select_audited
 
@@ -75,7 +76,7 @@ def audit(
             selected, settings, limit=limit, seed=seed, resamples=resamples, progress=progress
         )
     if json_:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        typer.echo(json.dumps(report.to_json(worded), indent=2))
     else:
         _print(report)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -91,8 +91,8 @@ class Audit:
             *_shortcuts(self.shortcuts, self.prepared.to_json()),
         ]
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it as plain JSON, the notices as sentences."""
+    def to_json(self, say: Callable[[Notice], str] = str) -> dict[str, Any]:
+        """All of it as plain JSON, the notices as sentences that ``say`` words."""
         return {
             "subsets": list(self.subsets),
             "counts": [asdict(one) for one in self.counts],
@@ -101,7 +101,7 @@ class Audit:
             "prepared": {**self.prepared.to_json(), "asked": self.asked},
             "pixels": {"images": self.decoded, "of": self.images, "side": self.side},
             "duplicates": to_json(self.duplicates),
-            "remarks": [str(notice) for notice in self.notices],
+            "remarks": [say(notice) for notice in self.notices],
         }
 
 

@@ -40,9 +40,9 @@ class Finding:
     rows: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it as plain JSON, the advice as part of the sentence."""
-        said = str(Notice(self.what, *self.advice))
+    def to_json(self, say: Callable[[Notice], str] = str) -> dict[str, Any]:
+        """All of it as plain JSON, the advice as part of a sentence that ``say`` words."""
+        said = say(Notice(self.what, *self.advice))
         return {"subset": self.subset, "gate": self.gate, "what": said, "rows": list(self.rows)}
 
 
@@ -190,7 +190,7 @@ def _against_reals(
     if absent:
         what, advice = "no pool of reals stands beside it", f"build {', '.join(absent)}"
         yield Finding(subset.id, False, what, advice=(advice,))
-    for domain in {domain for _, domain, label in own.facts if label == 1}:
+    for domain in sorted({domain for _, domain, label in own.facts if label == 1}):
         pool = summaries.get(subset.reals.get(domain, subset.id))
         if pool is None:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,11 @@ class SubsetStatus:
     pools: Mapping[str, bool]
     notices: tuple[Notice, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it as plain JSON, the notices as sentences."""
+    def to_json(self, say: Callable[[Notice], str] = str) -> dict[str, Any]:
+        """All of it as plain JSON, the notices as sentences that ``say`` words."""
         plain = asdict(replace(self, notices=()))
         del plain["notices"]
-        return {**plain, "remarks": [str(notice) for notice in self.notices]}
+        return {**plain, "remarks": [say(notice) for notice in self.notices]}
 
     def rows(self, split: str) -> int:
         """Rows of a split ("none" for those without one)."""
