@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from clare.heads.classifiers import list_classifiers
     from clare.heads.config import TrainConfig, list_presets
     from clare.heads.data.dataset import FeatureDataset
-    from clare.heads.evaluation.evaluate import EvalResult, evaluate
+    from clare.heads.evaluation.compare import Comparison, compare
+    from clare.heads.evaluation.evaluate import evaluate
+    from clare.heads.evaluation.record import Evaluation
     from clare.heads.fusion import list_fusions
+    from clare.heads.report.write import report
     from clare.heads.runs.run import Run, open_run
     from clare.heads.training.train_head import train_head
     from clare.inference.predictor import Verdict, load_detector, predict
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClareError": "clare.errors",
-    "EvalResult": "clare.heads.evaluation.evaluate",
+    "Comparison": "clare.heads.evaluation.compare",
+    "Evaluation": "clare.heads.evaluation.record",
+    "compare": "clare.heads.evaluation.compare",
+    "report": "clare.heads.report.write",
     "ExtractReport": "clare.pipeline.extraction.loop",
     "FeatureDataset": "clare.heads.data.dataset",
     "FeatureStore": "clare.store.feature_store",
@@ -59,7 +65,8 @@ _HOMES = {
 
 __all__ = [
     "ClareError",
-    "EvalResult",
+    "Comparison",
+    "Evaluation",
     "ExtractReport",
     "FeatureDataset",
     "FeatureStore",
@@ -71,6 +78,7 @@ __all__ = [
     "audit",
     "build_manifest",
     "check_manifests",
+    "compare",
     "evaluate",
     "extract",
     "list_classifiers",
@@ -82,6 +90,7 @@ __all__ = [
     "open_store",
     "predict",
     "read_manifest",
+    "report",
     "train_head",
     "write_manifest",
 ]

@@ -47,7 +47,8 @@ class Figure:
             draws: (B,) in each resample; none where it has no interval.
             n: see the class.
         """
-        return cls(value, *interval(draws), n)
+        low, high = interval(draws)
+        return cls(value, low, high, n)
 
 
 Figures = Mapping[str, Figure]

@@ -173,7 +173,7 @@ def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) ->
         StoreError: the store, or a subset, is not there.
     """
     from clare.heads.data.samples import subsets_of
-    from clare.heads.evaluation.test_rows import list_wanted
+    from clare.heads.evaluation.wanted import Asked, list_wanted
     from clare.store.feature_store import open_store
 
     names, opened = split_names(evaluate), open_store(store)
@@ -185,7 +185,7 @@ def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) ->
             trained = subsets_of(opened, config)
         except InputError:
             continue  # training says so, in a sweep of this run alone
-        list_wanted(opened, names, trained=(config.reals, trained))
+        list_wanted(opened, Asked(names), (config.reals, trained))
     return names
 
 

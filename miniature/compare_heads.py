@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from clare.bootstrap import Resampling, interval
-from clare.heads.metrics.by_subset import PREDICTIONS
+from clare.heads.evaluation.record import PREDICTIONS
 from clare.heads.metrics.measure import measure_draws
 from clare.heads.metrics.predictions import evaluation_sets, read_predictions
 from clare.heads.runs.record import RunRecord, read_record

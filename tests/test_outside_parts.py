@@ -8,7 +8,6 @@ from PIL import Image
 
 import clare
 from clare.errors import InputError
-from clare.heads.sweeps.sweep import expand
 from clare.pipeline.synthetic.toys import draw_faces
 
 COLOURS = '''
@@ -166,15 +165,6 @@ def test_a_run_whose_part_is_gone_says_which_file(home, tmp_path):
             clare.load_detector(home / "run", device="cpu")
     finally:
         moved.rename(home / "scaled.py")
-
-
-def test_a_sweep_has_a_short_name_for_a_file(home):
-    base = {"train": ["gan"], "reals": ["real"], "fields": {"cls": "colours"}}
-    file = str(home / "two_layers.py")
-    configs = expand(base, {"fusion": ["cls"], "classifier": ["linear", file]})
-    assert list(configs) == ["cls_linear", "cls_two_layers"]
-    with pytest.raises(InputError, match="cls_linear"):
-        expand(base, {"fusion": ["cls"], "classifier": ["linear", "elsewhere/linear.py"]})
 
 
 def test_wrong_names_are_told_the_near_one(home):

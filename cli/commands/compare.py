@@ -20,19 +20,12 @@ def compare(
 ) -> None:
     """Compare two detectors on the rows that both have scored, with paired intervals."""
     from clare.cli.views.figures import print_comparison
-    from clare.heads.evaluation.compare import compare_predictions, read_scores
+    from clare.heads.evaluation.compare import compare as compare_detectors
+    from clare.typed_json import to_json
 
-    left, right = read_scores(first), read_scores(second)
-    report = compare_predictions(
-        left.predictions,
-        right.predictions,
-        (left.threshold, right.threshold),
-        reals=split_names(reals),
-        aside={*left.aside, *right.aside},
-        resamples=resamples,
-    )
+    report = compare_detectors(first, second, reals=split_names(reals), resamples=resamples)
     if json_:
-        typer.echo(json.dumps(report, indent=2))
+        typer.echo(json.dumps(to_json(report), indent=2))
     else:
         names = (first.name, second.name)
         if names[0] == names[1]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from clare.protocol import Sampling
+
+if TYPE_CHECKING:
+    from clare.heads.evaluation.record import Evaluation
 
 RESAMPLES = 1000
 
@@ -88,12 +90,14 @@ def evaluate(
 ) -> None:
     """Test runs on rows that they have never seen, at the threshold from validation."""
     from clare.advice import LeaveOut
+    from clare.cli.command import typed
     from clare.cli.options import prepare_folder, split_names
     from clare.cli.views.console import console, show_progress
     from clare.errors import InputError
     from clare.heads.evaluation.evaluate import MATRIX, write_matrix
     from clare.heads.evaluation.evaluate import evaluate as evaluate_run
     from clare.models.runtime import choose_runtime
+    from clare.typed_json import to_json
 
     # Not the option's default: it would silently go before the run's own record.
     elsewhere = os.environ.get("CLARE_STORE") or None
@@ -137,19 +141,20 @@ def evaluate(
                 device=chosen,
                 resamples=RESAMPLES if resamples is None else resamples,
                 progress=show,
+                command=typed(),
             )
             for run in runs
         ]
     if not json_:
         for result in results:
-            _print(result.run, result.report)
+            _print(result)
     if len(runs) > 1:
         folder = out or Path(os.path.commonpath([run.absolute().parent for run in runs]))
         write_matrix(results, folder / MATRIX)
         if not json_:
             console.print(f"{folder / MATRIX}")
     if json_:
-        found = [result.report for result in results]
+        found = [to_json(result.record) for result in results]
         typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))
 
 
@@ -160,42 +165,47 @@ def _measure_as_df40(
     device: str,
     as_json: bool,
 ) -> None:
+    from clare.cli.command import typed
     from clare.cli.views.console import show_progress
     from clare.cli.views.figures import print_as_df40
     from clare.heads.evaluation.df40 import PROTOCOL, measure_as_df40
+    from clare.typed_json import to_json
 
     tests = protocol or PROTOCOL
     with show_progress("scoring") as show:
         reports = [
             measure_as_df40(
-                run, stores[0], tests, elsewhere=stores[1], device=device, progress=show
+                run,
+                stores[0],
+                tests,
+                elsewhere=stores[1],
+                device=device,
+                progress=show,
+                command=typed(),
             )
             for run in runs
         ]
     if as_json:
-        typer.echo(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
+        typer.echo(json.dumps(to_json(reports if len(reports) > 1 else reports[0]), indent=2))
         return
     for report in reports:
         print_as_df40(report)
 
 
-def _print(run: Path, report: Mapping[str, Any]) -> None:
+def _print(found: Evaluation) -> None:
     from rich.text import Text
 
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_against, print_baselines, print_left_out, print_report
-    from clare.heads.evaluation.evaluate import ROC, SCORES
-    from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
 
-    trained_on = f", trained on {', '.join(report['trained_on'])}"
-    title = Text.assemble("\n", (str(run), "bold"), trained_on, f"\nstore: {report['store']}")
-    if report["control"]:
-        title.append(f"\n{report['control']}; its figures have to be those of chance", "yellow")
+    report = found.record
+    trained_on = f", trained on {', '.join(report.trained_on)}"
+    title = Text.assemble("\n", (str(found.path), "bold"), trained_on, f"\nstore: {report.store}")
+    if report.control:
+        title.append(f"\n{report.control}; its figures have to be those of chance", "yellow")
     console.print(title, end="\n\n")
     print_report(report)
-    print_left_out(report)
-    if "baselines" in report:
-        print_baselines(report)
-    if report.get("against", {}).get("subsets"):
-        print_against(report)
-    console.print(f"\n{run}: {METRICS}, {PREDICTIONS}, {ROC}, {SCORES}")
+    print_left_out(found)
+    print_baselines(report)
+    print_against(report)
+    console.print(f"\n{found.path}: {', '.join(file.name for file in found.files)}")

@@ -19,12 +19,13 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained page: answer, figures, images, cost and settings."""
+    from clare.cli.command import typed
     from clare.cli.views.console import console, messages
     from clare.cli.wording import worded
-    from clare.heads.report.write import write_report
+    from clare.heads.report.write import report as write_report
     from clare.wording import size
 
-    page = write_report(runs, out, store)
+    page = write_report(runs, out, store, command=typed())
     for warning in page.warnings:
         messages.print(worded(warning), style="yellow")
     console.print(f"{out}: {size(out.stat().st_size)}")

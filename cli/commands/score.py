@@ -45,12 +45,14 @@ def score(
     json_: Json = False,
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
+    from clare.bootstrap import Resampling
     from clare.cli.views.console import show_progress
     from clare.cli.views.figures import print_aside, print_report, print_scores
     from clare.errors import InputError
     from clare.heads.evaluation.compare import read_aside
     from clare.heads.metrics.by_subset import measure_subsets
     from clare.heads.metrics.predictions import read_predictions
+    from clare.typed_json import to_json
 
     if threshold is not None and not math.isfinite(threshold):
         raise InputError(f"the threshold can't be {threshold}: it is a value of the scores")
@@ -63,18 +65,15 @@ def score(
         report = measure_subsets(
             predictions,
             predictions.even if threshold is None else threshold,
+            Resampling(resamples),
             reals=split_names(reals),
             aside=aside,
-            resamples=resamples,
             progress=show,
         )
-    report = {
-        "scores": {"column": predictions.column, "read_as": predictions.scale},
-        **report,
-    }
     if json_:
-        typer.echo(json.dumps(report, indent=2))
+        scores = {"column": predictions.column, "read_as": predictions.scale}
+        typer.echo(json.dumps({"scores": scores, **to_json(report)}, indent=2))
     else:
         print_report(report)
         print_aside(report)
-        print_scores(report)
+        print_scores(predictions)

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console, table
-from clare.heads.metrics.by_subset import counted_in
+from clare.cli.wording import worded
+from clare.heads.evaluation.compare import Comparison, Pair
+from clare.heads.evaluation.df40 import DF40Record
+from clare.heads.evaluation.record import Evaluation, EvaluationRecord
+from clare.heads.metrics.by_subset import FiguresBySubset, SubsetFigures
+from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import read_validation
 
 RANKS = {
@@ -50,22 +56,22 @@ SCALES = {
 """What is said of how scores were read."""
 
 
-def print_report(report: Mapping[str, Any]) -> None:
+def print_report(report: FiguresBySubset) -> None:
     """Print every subset's figures, each above its 95 % interval, and their means."""
     for level, title in (
         ("frame", "Each image"),
         ("video", "Each video: mean score of its frames"),
     ):
-        measured = {n: found for n, found in report["subsets"].items() if found[level]}
+        measured = {n: found for n, found in report.subsets.items() if getattr(found, level)}
         for heads in _tables() if measured else ():
             rows = [
-                (f"{name}\n{_count(found, level)}", *_cells(found[level], heads))
+                (f"{name}\n{_count(found, level)}", *_cells(getattr(found, level), heads))
                 for name, found in measured.items()
             ]
             rows += _means(report, level, heads)
             console.print(table(title, ("subset", *heads.values()), rows))
             console.print()
-    threshold = report["threshold"]
+    threshold = report.threshold
     at = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
     console.print(f"{at} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
     _print_alone(report)
@@ -93,11 +99,10 @@ def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def print_scores(report: Mapping[str, Any]) -> None:
+def print_scores(predictions: Predictions) -> None:
     """Say which column of a file holds the scores, and what they were read as."""
-    scores = report["scores"]
-    console.print(f"scores: column {scores['column']}, read as {SCALES[scores['read_as']]}")
-    if scores["read_as"] == "number":
+    console.print(f"scores: column {predictions.column}, read as {SCALES[predictions.scale]}")
+    if predictions.scale == "number":
         console.print(
             "there is no ECE, no accuracy at even odds, and no threshold but --threshold; if they "
             "are logits, say so with --read-as margin",
@@ -105,41 +110,36 @@ def print_scores(report: Mapping[str, Any]) -> None:
         )
 
 
-def _intervals(report: Mapping[str, Any]) -> str:
+def _intervals(report: FiguresBySubset) -> str:
     """What the intervals are of; whole videos only where some rows share one."""
-    if not report["resamples"]:
+    if not report.resamples:
         return "no intervals, for there are no resamples"
-    subsets = report["subsets"]
-    single = [name for name, found in subsets.items() if found["clusters"] == _rows(found)]
+    subsets = report.subsets
+    single = [n for n, one in subsets.items() if one.clusters == one.real + one.fake]
     if len(single) == len(subsets):
         drawn = "single rows, for none share a video or an identity"
     elif single:
         drawn = f"whole videos or identities, of single rows in {', '.join(single)}"
     else:
         drawn = "whole videos or identities"
-    return f"below each figure its 95 % interval ({report['resamples']} resamples of {drawn})"
+    return f"below each figure its 95 % interval ({report.resamples} resamples of {drawn})"
 
 
-def _rows(found: Mapping[str, Any]) -> int:
-    count: int = found["real"] + found["fake"]
-    return count
-
-
-def print_left_out(report: Mapping[str, Any]) -> None:
+def print_left_out(found: Evaluation) -> None:
     """Say which rows and sets could not be scored, and what else is to be known."""
-    for name, count in report["skipped"].items():
+    for name, count in found.record.skipped.items():
         console.print(
             f"{name}: {count} rows have no features and are left out; `clare store info` says why",
             style="yellow",
         )
-    _print_absent(report["absent"])
-    print_aside(report)
-    for note in report["notes"]:
-        console.print(note, style="yellow")
+    _print_absent(found.record.absent)
+    print_aside(found.record)
+    for notice in found.notices:
+        console.print(worded(notice), style="yellow")
 
 
-def _print_alone(report: Mapping[str, Any]) -> None:
-    for name in report["alone"]:
+def _print_alone(report: FiguresBySubset | Comparison) -> None:
+    for name in report.alone:
         console.print(
             f"{name}: fakes alone, so most figures do not exist, and it is in no mean with others; "
             "name subsets whose reals stand beside it with --reals",
@@ -147,26 +147,28 @@ def _print_alone(report: Mapping[str, Any]) -> None:
         )
 
 
-def print_aside(report: Mapping[str, Any]) -> None:
+def print_aside(report: FiguresBySubset | Comparison) -> None:
     """Name the subsets that are in no mean."""
-    if report["aside"]:
-        console.print(f"in no mean: {', '.join(report['aside'])}", style="dim")
+    if report.aside:
+        console.print(f"in no mean: {', '.join(report.aside)}", style="dim")
 
 
-def print_baselines(report: Mapping[str, Any]) -> None:
+def print_baselines(report: EvaluationRecord) -> None:
     """Print the AUC of each shortcut beside the detector's."""
-    found = report["baselines"]
+    found = report.baselines
+    if found is None:
+        return
     rows = [
         (
             name,
-            _cell(report["subsets"][name]["frame"]["auc"]),
+            _cell(report.subsets[name].frame["auc"]),
             *(_cell(shortcuts.get(shortcut)) for shortcut in SHORTCUTS),
         )
-        for name, shortcuts in found["subsets"].items()
+        for name, shortcuts in found.subsets.items()
     ]
     columns = ("subset", "detector", *SHORTCUTS.values())
     console.print(table("\nAUC of what a detector must beat", columns, rows))
-    source = found["pixels_from"]
+    source = found.pixels_from
     console.print(
         f"Laplacian energy and size after compression: of the {source}"
         if source
@@ -176,22 +178,24 @@ def print_baselines(report: Mapping[str, Any]) -> None:
     )
 
 
-def print_against(report: Mapping[str, Any]) -> None:
+def print_against(report: EvaluationRecord) -> None:
     """Print published average precision and accuracy beside ours."""
-    found = report["against"]
-    subsets = found["subsets"]
-    systems = list(dict.fromkeys(s for one in subsets.values() for s in one["published"]))
+    found = report.against
+    if found is None or not found.subsets:
+        return
+    subsets = found.subsets
+    systems = list(dict.fromkeys(s for one in subsets.values() for s in one.published))
     for figure, heading in (("ap", "Average precision"), ("accuracy", "Accuracy")):
         ours = ["ours"] if figure == "ap" else ["ours", "ours: oracle, as published"]
         rows = []
         for name, one in subsets.items():
-            cells = [_cell(one["ours"][figure])]
+            cells = [_cell(one.ours[figure])]
             if figure == "accuracy":
-                cells.append(_cell(one["ours"]["accuracy_oracle"]))
-            published = (one["published"].get(system, {}).get(figure) for system in systems)
+                cells.append(_cell(one.ours["accuracy_oracle"]))
+            published = (one.published.get(system, {}).get(figure) for system in systems)
             rows.append((name, *cells, *("–" if v is None else f"{v:.3f}" for v in published)))
         heads = [re.sub(r" |(?<=-)", "\n", name) for name in (*ours, *systems)]
-        console.print(table(f"\n{heading} beside {found['table']}", ("subset", *heads), rows))
+        console.print(table(f"\n{heading} beside {found.table}", ("subset", *heads), rows))
     console.print(
         "published accuracy is at a threshold searched on the test set, as in the oracle's column; "
         "ours is at the threshold from validation",
@@ -199,32 +203,30 @@ def print_against(report: Mapping[str, Any]) -> None:
     )
 
 
-def print_as_df40(report: Mapping[str, Any]) -> None:
+def print_as_df40(report: DF40Record) -> None:
     """Print what DF40's own way of measuring gives, its published figures, and what is wrong."""
-    from clare.heads.evaluation.df40 import lines_of
-
     rows = []
-    for line in lines_of(report):
+    for line in report.lines:
         found, name, video = line.figures, line.name, ("", "")
-        if "video_auc" in found:
-            name += f"\n{found['real']} real, {found['fake']} fake"
-            video = (f"{found['video_auc']:.3f}", f"{found['groups']} ({found['mixed']} mixed)")
+        if found is not None:
+            name += f"\n{found.real} real, {found.fake} fake"
+            video = (f"{found.video_auc:.3f}", f"{found.groups} ({found.mixed} mixed)")
         published = ("–" if one is None else f"{one:.3f}" for one in line.published.values())
-        rows.append((name, f"{found['frame_auc']:.3f}", *published, *video))
-    title = f"{report['run']}, protocol {report['protocol']}, as DF40's code measures"
-    title += f" ({report['control']})" if report["control"] else ""
-    heads = [f"{name}\npublished" for name in report["published"]]
+        rows.append((name, f"{line.frame_auc:.3f}", *published, *video))
+    title = f"{report.run}, protocol {report.protocol}, as DF40's code measures"
+    title += f" ({report.control})" if report.control else ""
+    heads = [f"{name}\npublished" for name in report.published]
     console.print(table(title, ("list", "frame AUC", *heads, "their\nvideo AUC", "groups"), rows))
-    console.print(f"store: {report['store']}")
-    if report["unpublished"]:
-        console.print(report["unpublished"], style="yellow")
-    _print_absent(report["absent"])
+    console.print(f"store: {report.store}")
+    if report.unpublished:
+        console.print(report.unpublished, style="yellow")
+    _print_absent(report.absent)
     console.print("\nNot figures to report as your own. What is wrong with them:", style="yellow")
-    for line in report["wrong"]:
-        console.print(f"- {line}")
+    for one in report.wrong:
+        console.print(f"- {one}")
     console.print("What is not as its authors have it:")
-    for line in report["unlike"]:
-        console.print(f"- {line}")
+    for one in report.unlike:
+        console.print(f"- {one}")
 
 
 def _print_absent(absent: Mapping[str, str]) -> None:
@@ -232,29 +234,29 @@ def _print_absent(absent: Mapping[str, str]) -> None:
         console.print(table("\nsets that are not tested", ("set", "why"), absent.items(), left=2))
 
 
-def print_comparison(report: Mapping[str, Any], names: tuple[str, str]) -> None:
+def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
     """Print the figures of two detectors and their differences."""
-    named = [*report["subsets"].items()]
-    if (counted := len(counted_in(report))) > 1:
-        named.append((f"mean over {counted} subsets", report["macro"]))
+    named: list[tuple[str, Pair]] = [*report.subsets.items()]
+    if (counted := len(report.counted)) > 1 and report.macro is not None:
+        named.append((f"mean over {counted} subsets", report.macro))
     labels = {"first": names[0], "second": names[1], "difference": "difference"}
     for heads in _tables():
         rows = [
-            (subset if which == "first" else "", label, *_cells(found[which], heads))
+            (subset if which == "first" else "", label, *_cells(getattr(found, which), heads))
             for subset, found in named
             for which, label in labels.items()
         ]
         console.print(table(None, ("subset", "", *heads.values()), rows, left=2))
         console.print()
     console.print(
-        f"{report['rows']} rows that both have ({report['only_first']} only {names[0]}, "
-        f"{report['only_second']} only {names[1]}); differences are {names[1]} less {names[0]}, "
-        f"{'their 95 % intervals paired' if report['resamples'] else 'without intervals'}",
+        f"{report.rows} rows that both have ({report.only_first} only {names[0]}, "
+        f"{report.only_second} only {names[1]}); differences are {names[1]} less {names[0]}, "
+        f"{'their 95 % intervals paired' if report.resamples else 'without intervals'}",
         style="dim",
     )
     _print_alone(report)
     print_aside(report)
-    for name, scale in zip(names, report["read_as"], strict=True):
+    for name, scale in zip(names, report.read_as, strict=True):
         if scale != "margin":
             console.print(f"{name}: scores are read as {SCALES[scale]}", style="dim")
 
@@ -264,36 +266,34 @@ def _tables() -> list[Mapping[str, str]]:
     return [RANKS | DECISIONS] if console.width >= WIDE else [RANKS, DECISIONS]
 
 
-def _means(
-    report: Mapping[str, Any], level: str, heads: Mapping[str, str]
-) -> list[tuple[str, ...]]:
-    kinds, macro = report["categories"], report["macro"]
-    named = []
+def _means(report: FiguresBySubset, level: str, heads: Mapping[str, str]) -> list[tuple[str, ...]]:
+    kinds, macro = report.categories, report.macro
+    named: list[tuple[str, Any]] = []
     if len(kinds) > 1:
-        named = [(f"{kind}\nmean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
-        named.append((f"mean of\n{len(kinds)} categories", macro["categories"]))
-    if (counted := len(counted_in(report))) > 1:
-        named.append((f"mean of\n{counted} subsets", macro["subsets"]))
-    return [(name, *_cells(found[level], heads)) for name, found in named if found[level]]
+        named = [(f"{kind}\nmean of {len(one.subsets)}", one) for kind, one in kinds.items()]
+        named.append((f"mean of\n{len(kinds)} categories", macro.categories))
+    if (counted := len(report.counted)) > 1:
+        named.append((f"mean of\n{counted} subsets", macro.subsets))
+    return [(n, *_cells(getattr(one, level), heads)) for n, one in named if getattr(one, level)]
 
 
-def _count(found: Mapping[str, Any], level: str) -> str:
+def _count(found: SubsetFigures, level: str) -> str:
     if level == "video":
-        return f"{found['video']['auc']['n']} videos"
-    return f"{found['real']} real, {found['fake']} fake"
+        return f"{found.video['auc'].n if found.video else 0} videos"
+    return f"{found.real} real, {found.fake} fake"
 
 
-def _cells(figures: Mapping[str, Any], heads: Mapping[str, str]) -> Sequence[str]:
+def _cells(figures: Figures, heads: Mapping[str, str]) -> Sequence[str]:
     return [_cell(figures.get(name)) for name in heads]
 
 
-def _cell(figure: Mapping[str, Any] | None) -> str:
-    if figure is None or figure["value"] is None:
+def _cell(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
         return "–"
-    text = f"{figure['value']:.3f}"
-    if figure["low"] is None:
+    text = f"{figure.value:.3f}"
+    if figure.low is None or figure.high is None:
         return text
-    return f"{text}\n{_short(figure['low'])}–{_short(figure['high'])}"
+    return f"{text}\n{_short(figure.low)}–{_short(figure.high)}"
 
 
 def _short(value: float) -> str:

@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.bootstrap import Resampling
+from clare.bootstrap import USUAL, Figures, Resampling
 from clare.errors import InputError
-from clare.heads.metrics.by_subset import METRICS, PREDICTIONS, counted_subsets, fakes_alone
+from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord, read_evaluation
+from clare.heads.metrics.by_subset import counted_subsets, fakes_alone
 from clare.heads.metrics.measure import Measured, difference_of, mean_of, measure_draws
-from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
-from clare.typed_json import to_json
+from clare.heads.metrics.predictions import Predictions, Scale, evaluation_sets, read_predictions
+from clare.typed_json import read_json
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Figures of two detectors on the same rows.
+
+    Args:
+        first: of one.
+        second: of the other.
+        difference: second minus first, with paired intervals.
+    """
+
+    first: Figures
+    second: Figures
+    difference: Figures
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two detectors on the rows that both have scored.
+
+    Args:
+        read_as: what the scores of either are.
+        rows: that both have.
+        only_first: rows that the second has not.
+        only_second: rows that the first has not.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        aside: see `FiguresBySubset`.
+        alone: see `FiguresBySubset`.
+        subsets: figures by subset.
+        macro: the mean over the subsets that count; None where none does.
+    """
+
+    read_as: tuple[Scale, Scale]
+    rows: int
+    only_first: int
+    only_second: int
+    seed: int
+    resamples: int
+    aside: tuple[str, ...]
+    alone: tuple[str, ...]
+    subsets: Mapping[str, Pair]
+    macro: Pair | None
+
+    @property
+    def counted(self) -> list[str]:
+        """The subsets that the means are over."""
+        return counted_subsets(self.subsets, self.aside, self.alone)
 
 
 @dataclass(frozen=True)
@@ -43,30 +91,51 @@ def read_scores(path: Path) -> Scores:
     if not path.is_dir():
         predictions = read_predictions(path)
         return Scores(predictions, predictions.even, read_aside(path))
-    try:
-        report = json.loads((path / METRICS).read_text("utf-8"))
-        threshold = float(report["threshold"])
-        aside = tuple(report.get("aside", ()))
-    except FileNotFoundError:
-        raise InputError(f"{path} was not evaluated: run `clare evaluate {path}` first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / METRICS} can't be read: {error}") from error
-    return Scores(read_predictions(path / PREDICTIONS), threshold, aside)
+    record = read_evaluation(path)
+    return Scores(read_predictions(path / PREDICTIONS), record.threshold, record.aside)
 
 
 def read_aside(path: Path) -> tuple[str, ...]:
     """The subsets in no mean of the evaluation that wrote a file; none for other files.
 
     Raises:
-        InputError: the report beside the file is damaged.
+        InputError: the record beside the file is damaged.
     """
-    report = path.with_name(METRICS)
-    if path.name != PREDICTIONS or not report.is_file():
+    record = path.with_name(METRICS)
+    if path.name != PREDICTIONS or not record.is_file():
         return ()
-    try:
-        return tuple(json.loads(report.read_text("utf-8")).get("aside", ()))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{report} can't be read: {error}") from error
+    return read_json(record, EvaluationRecord).aside
+
+
+def compare(
+    first: Path | str,
+    second: Path | str,
+    *,
+    reals: Sequence[str] | None = None,
+    resamples: int = USUAL.count,
+    seed: int = USUAL.seed,
+) -> Comparison:
+    """Two detectors on the rows that both have scored; see `compare_predictions`.
+
+    Args:
+        first: the folder of a run that was evaluated, or a CSV of scores.
+        second: the other one.
+        reals: see `evaluation_sets`.
+        resamples: of the bootstrap behind each interval; 0 gives none.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: a run was not evaluated, a file is not usable, or they can't be compared.
+    """
+    left, right = read_scores(Path(first)), read_scores(Path(second))
+    return compare_predictions(
+        left.predictions,
+        right.predictions,
+        (left.threshold, right.threshold),
+        reals=reals,
+        aside={*left.aside, *right.aside},
+        how=Resampling(resamples, seed),
+    )
 
 
 def compare_predictions(
@@ -76,9 +145,8 @@ def compare_predictions(
     *,
     reals: Sequence[str] | None = None,
     aside: Collection[str] = (),
-    seed: int = 0,
-    resamples: int = 1000,
-) -> dict[str, Any]:
+    how: Resampling = USUAL,
+) -> Comparison:
     """Every figure of both, and second minus first, on the same rows and the same resamples.
 
     What two detectors find easy or hard together falls out of the difference, so its interval is
@@ -90,14 +158,7 @@ def compare_predictions(
         thresholds: the margin from which on each calls a row fake.
         reals: see `evaluation_sets`.
         aside: subsets that are compared, but part of no mean.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
-
-    Returns:
-        ``read_as``: what the scores of either are; ``rows`` that both have, ``only_first``,
-        ``only_second``; ``aside`` and ``alone``, as of `measure_subsets`;
-        ``subsets``: by name ``first``, ``second`` and ``difference`` figures; ``macro``: the same,
-        the mean over the subsets that count; None where none does.
+        how: the bootstrap.
 
     Raises:
         InputError: they share no row with a fake, a row is listed twice or has no name, or they
@@ -112,30 +173,28 @@ def compare_predictions(
     right = replace(right, cluster=left.cluster)
     sets = evaluation_sets(left, reals)
     if not sets:
-        raise InputError("the two share no fake row: evaluate both on the same subsets")
+        raise InputError("the two share no fake row", "evaluate both on the same subsets")
     pairs = {
         name: tuple(
-            measure_draws(rows.take(places), threshold, Resampling(resamples, seed))
+            measure_draws(rows.take(places), threshold, how)
             for rows, threshold in zip((left, right), thresholds, strict=True)
         )
         for name, places in sets.items()
     }
     alone = fakes_alone(left, sets)
     counted = [pairs[name] for name in counted_subsets(sets, aside, alone)]
-    return {
-        "read_as": [first.scale, second.scale],
-        "rows": len(left),
-        "only_first": len(first) - len(left),
-        "only_second": len(second) - len(left),
-        "seed": seed,
-        "resamples": resamples,
-        "aside": [name for name in sets if name in aside],
-        "alone": alone,
-        "subsets": {name: _plain(one, other) for name, (one, other) in pairs.items()},
-        "macro": _plain(*(mean_of([pair[k] for pair in counted]) for k in (0, 1)))
-        if counted
-        else None,
-    }
+    return Comparison(
+        read_as=(first.scale, second.scale),
+        rows=len(left),
+        only_first=len(first) - len(left),
+        only_second=len(second) - len(left),
+        seed=how.seed,
+        resamples=how.count,
+        aside=tuple(name for name in sets if name in aside),
+        alone=tuple(alone),
+        subsets={name: _pair(one, other) for name, (one, other) in pairs.items()},
+        macro=_pair(*(mean_of([pair[k] for pair in counted]) for k in (0, 1))) if counted else None,
+    )
 
 
 def _shared(first: Predictions, second: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -151,14 +210,9 @@ def _shared(first: Predictions, second: Predictions) -> tuple[NDArray[np.int64],
         places.append(found)
     shared = sorted(places[0].keys() & places[1].keys())
     if not shared:
-        raise InputError("the two share no row: evaluate both on the same subsets")
+        raise InputError("the two share no row", "evaluate both on the same subsets")
     return np.array([places[0][n] for n in shared]), np.array([places[1][n] for n in shared])
 
 
-def _plain(first: Measured, second: Measured) -> dict[str, Any]:
-    difference = difference_of(first, second)
-    return {
-        "first": to_json(first.figures),
-        "second": to_json(second.figures),
-        "difference": to_json(difference.figures),
-    }
+def _pair(first: Measured, second: Measured) -> Pair:
+    return Pair(first.figures, second.figures, difference_of(first, second).figures)

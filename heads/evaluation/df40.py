@@ -5,23 +5,24 @@ Source: the code of https://github.com/YZY-stack/DF40 (its frames, its lists, it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from clare.heads.evaluation.evaluate import CONTROL, score_rows
-from clare.heads.evaluation.targets import choose_targets
+from clare.heads.evaluation.published import published_by
+from clare.heads.evaluation.test_rows import choose_rows
+from clare.heads.evaluation.wanted import Asked
 from clare.heads.metrics.by_subset import Progress
 from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import open_with_store
 from clare.protocol import Protocol, read_protocol, split_name
 from clare.store.index import Row
+from clare.typed_json import write_json
 
 REPORT = "df40_metrics.json"
 PROTOCOL = "joint"
@@ -53,15 +54,108 @@ UNLIKE = (
 )
 """What is not repeated."""
 
-PUBLISHED: Mapping[str, Mapping[str, float]] = {
-    "Xception": {"FSAll_cdf": 0.752, "FRAll_cdf": 0.831, "EFSAll_cdf": 0.681, "unknown": 0.606},
-    "CLIP-base": {"FSAll_cdf": 0.915, "FRAll_cdf": 0.926, "EFSAll_cdf": 0.843, "unknown": 0.788},
-    "CLIP-large": {"FSAll_cdf": 0.942, "FRAll_cdf": 0.896, "EFSAll_cdf": 0.858, "unknown": 0.898},
-}
-"""Frame AUC of DF40's table 6, trained on all of it in FF++; ``unknown``: the mean of the nine."""
+PUBLISHED = "df40-table-6"
+"""Frame AUC of detectors trained on all of DF40 in FF++; ``unknown``: the mean of the nine."""
 
 METHODS = "p1-ff"
 """The protocol whose trainings are the methods of each pooled category."""
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """Figures of rows that are grouped by the name of their folder.
+
+    Args:
+        frame_auc: of single images.
+        video_auc: of groups.
+        groups: how many.
+        mixed: groups of both labels.
+    """
+
+    frame_auc: float
+    video_auc: float
+    groups: int
+    mixed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListFigures(GroupFigures):
+    """Figures of one list.
+
+    Args:
+        real: images of this label.
+        fake: images of this label.
+        pool: whether it holds all methods of a category.
+        sets: the protocol's that are in it.
+    """
+
+    real: int
+    fake: int
+    pool: bool
+    sets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table that stands beside the published one.
+
+    Args:
+        name: of the list, or of the mean over the lists that are no pool.
+        frame_auc: ours.
+        published: frame AUC by system, None where there is none to compare.
+        figures: of the list; a mean has none.
+    """
+
+    name: str
+    frame_auc: float
+    published: Mapping[str, float | None]
+    figures: ListFigures | None = None
+
+
+@dataclass(frozen=True)
+class DF40Record:
+    """What ``df40_metrics.json`` holds.
+
+    Args:
+        run: name of the run's folder.
+        control: what makes the run a control, or None.
+        store: that the rows are of.
+        protocol: whose tests were measured.
+        absent: by set of the protocol that was not tested, why.
+        lists: figures by list.
+        unknown: the mean frame AUC of lists that are no pool; None where all are.
+        wrong: what is wrong with this way of measuring.
+        unlike: what is not as its authors have it.
+        published: by system the published figures that can be compared; see `choose_published`.
+        unpublished: why others can't; empty if all can.
+        command: that made it, word by word; empty where it was no command, or is not known.
+    """
+
+    run: str
+    control: str | None
+    store: str
+    protocol: str
+    absent: Mapping[str, str]
+    lists: Mapping[str, ListFigures]
+    unknown: float | None
+    wrong: tuple[str, ...]
+    unlike: tuple[str, ...]
+    published: Mapping[str, Mapping[str, float]]
+    unpublished: str
+    command: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[Line]:
+        """The table's lines."""
+
+        def beside(name: str) -> dict[str, float | None]:
+            return {system: found.get(name) for system, found in self.published.items()}
+
+        lines = [Line(n, one.frame_auc, beside(n), one) for n, one in self.lists.items()]
+        if self.unknown is not None:
+            count = sum(not one.pool for one in self.lists.values())
+            lines.append(Line(f"mean of {count} unknown", self.unknown, beside("unknown")))
+        return lines
 
 
 def measure_as_df40(
@@ -72,7 +166,8 @@ def measure_as_df40(
     elsewhere: Path | str | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
-) -> dict[str, Any]:
+    command: Sequence[str] = (),
+) -> DF40Record:
     """Score a protocol's tests with DF40's frames, lists and grouping.
 
     Written is ``df40_metrics.json``; the run's own figures stay as they are.
@@ -84,74 +179,42 @@ def measure_as_df40(
         elsewhere: the store where the run's own is gone and none is named.
         device: a torch device.
         progress: called while rows are scored.
-
-    Returns:
-        ``run``, ``control``, ``store``, ``protocol``, ``absent``; ``lists``: by name ``real``,
-        ``fake``, ``frame_auc``, ``video_auc``, ``groups``, ``mixed`` (groups of both labels),
-        ``pool`` and ``sets`` (the protocol's that are in it); ``unknown``: the mean frame AUC of
-        lists that are no pool; ``wrong``, ``unlike``; ``published`` and ``unpublished``, see
-        `choose_published`.
+        command: that asked for it, word by word; it is recorded.
 
     Raises:
-        InputError: see `choose_targets`.
-        StoreError: see `choose_targets`.
+        InputError: see `choose_rows`.
+        StoreError: see `choose_rows`.
     """
     opened, source = open_with_store(run, store, elsewhere)
     tests = read_protocol(split_name(protocol)[0])
-    unseen = choose_targets(opened, source, tests, frames=FRAMES, sampling="first_n")
+    asked = Asked(protocol=tests, frames=FRAMES, sampling="first_n")
+    unseen = choose_rows(opened, source, asked)
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
     rows = [row for _, row in unseen.rows()]
     predictions = Predictions.of_rows(rows, margins, unseen.groups(), unseen.beside)
-    measured = measure_lists(predictions, rows, tests)
-    figures, why = choose_published(opened.record.config.protocol, tests, measured["lists"])
-    report = {
-        "run": opened.path.name,
-        "control": CONTROL if opened.record.config.shuffle_labels else None,
-        "store": str(source.path),
-        "protocol": protocol,
-        "absent": dict(unseen.absent),
-        **measured,
-        "wrong": list(WRONG),
-        "unlike": list(UNLIKE),
-        "published": figures,
-        "unpublished": why,
-    }
-    text = json.dumps(report, indent=2, allow_nan=False)
-    (opened.path / REPORT).write_text(text + "\n", encoding="utf-8")
-    return report
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the table that stands beside the published one.
-
-    Args:
-        name: of the list, or of the mean over the lists that are no pool.
-        figures: of the list; the mean has ``frame_auc`` alone.
-        published: frame AUC by system, None where there is none to compare.
-    """
-
-    name: str
-    figures: Mapping[str, Any]
-    published: Mapping[str, float | None]
-
-
-def lines_of(report: Mapping[str, Any]) -> list[Line]:
-    """The lines of a report's table; see `measure_as_df40`."""
-
-    def beside(name: str) -> dict[str, float | None]:
-        return {system: found.get(name) for system, found in report["published"].items()}
-
-    lines = [Line(name, found, beside(name)) for name, found in report["lists"].items()]
-    if report["unknown"] is not None:
-        count = sum(not found["pool"] for found in report["lists"].values())
-        mean = {"frame_auc": report["unknown"]}
-        lines.append(Line(f"mean of {count} unknown", mean, beside("unknown")))
-    return lines
+    lists = measure_lists(predictions, rows, tests)
+    unknown = [one.frame_auc for one in lists.values() if not one.pool]
+    figures, why = choose_published(opened.record.config.protocol, tests, lists)
+    record = DF40Record(
+        run=opened.path.name,
+        control=CONTROL if opened.record.config.shuffle_labels else None,
+        store=str(source.path),
+        protocol=protocol,
+        absent=unseen.absent,
+        lists=lists,
+        unknown=float(np.mean(unknown)) if unknown else None,
+        wrong=WRONG,
+        unlike=UNLIKE,
+        published=figures,
+        unpublished=why,
+        command=tuple(command),
+    )
+    write_json(opened.path / REPORT, record)
+    return record
 
 
 def choose_published(
-    trained_by: str | None, tests: Protocol, lists: Mapping[str, Mapping[str, Any]]
+    trained_by: str | None, tests: Protocol, lists: Mapping[str, ListFigures]
 ) -> tuple[dict[str, dict[str, float]], str]:
     """The published figures that stand beside the same training and the same lists.
 
@@ -161,9 +224,11 @@ def choose_published(
         lists: of `measure_lists`.
 
     Returns:
-        Those of `PUBLISHED` that can be compared, and why others can't; empty if all can.
+        By system and list those of `PUBLISHED` that can be compared, and why others can't; empty
+        if all can.
     """
-    none: dict[str, dict[str, float]] = {system: {} for system in PUBLISHED}
+    known = published_by(PUBLISHED, "list", "frame_auc")
+    none: dict[str, dict[str, float]] = {system: {} for system in known}
     if trained_by != PROTOCOL:
         by = f"protocol {trained_by}" if trained_by else "no protocol"
         return none, (
@@ -177,8 +242,8 @@ def choose_published(
         for key, training in read_protocol(METHODS).trainings.items()
     }
     wanted["unknown"] = set(theirs).difference(*wanted.values())
-    found = {name: set(one["sets"]) for name, one in lists.items() if one["pool"]}
-    found["unknown"] = {n for one in lists.values() if not one["pool"] for n in one["sets"]}
+    found = {name: set(one.sets) for name, one in lists.items() if one.pool}
+    found["unknown"] = {n for one in lists.values() if not one.pool for n in one.sets}
     same = {
         name
         for name, sets in wanted.items()
@@ -186,7 +251,7 @@ def choose_published(
     }
     shown = {
         system: {name: value for name, value in values.items() if name in same}
-        for system, values in PUBLISHED.items()
+        for system, values in known.items()
     }
     unlike = ", ".join(name for name in wanted if name not in same)
     why = f"no published figures of {unlike}: not the sets of protocol {PROTOCOL}" if unlike else ""
@@ -195,8 +260,8 @@ def choose_published(
 
 def measure_lists(
     predictions: Predictions, rows: Sequence[Row], protocol: Protocol
-) -> dict[str, Any]:
-    """The lists' figures; see `measure_as_df40`.
+) -> dict[str, ListFigures]:
+    """The lists' figures by name.
 
     Args:
         predictions: of the protocol's sets.
@@ -217,15 +282,14 @@ def measure_lists(
         every = np.concatenate([sets[member] for member in members])
         places, times = np.unique(every, return_counts=True)
         label, score = predictions.label[places], predictions.score[places]
-        lists[name] = {
-            "real": int((label == 0).sum()),
-            "fake": int((label == 1).sum()),
-            **group_by_folder(folders[places], label, score, times),
-            "pool": name not in sets,
-            "sets": members,
-        }
-    unknown = [found["frame_auc"] for name, found in lists.items() if name in sets]
-    return {"lists": lists, "unknown": float(np.mean(unknown)) if unknown else None}
+        lists[name] = ListFigures(
+            **vars(group_by_folder(folders[places], label, score, times)),
+            real=int((label == 0).sum()),
+            fake=int((label == 1).sum()),
+            pool=name not in sets,
+            sets=tuple(members),
+        )
+    return lists
 
 
 def group_by_folder(
@@ -233,7 +297,7 @@ def group_by_folder(
     label: NDArray[np.int64],
     score: NDArray[np.float64],
     times: NDArray[np.int64] | None = None,
-) -> dict[str, Any]:
+) -> GroupFigures:
     """Frame AUC, and the video AUC of groups that share a folder's name, as DF40's code has them.
 
     Args:
@@ -252,12 +316,8 @@ def group_by_folder(
     video = (
         roc_auc_score(group_label, np.bincount(place, times * score) / count) if both else frame_auc
     )
-    return {
-        "frame_auc": frame_auc,
-        "video_auc": float(video),
-        "groups": len(count),
-        "mixed": int(((fakes > 0) & (fakes < count)).sum()),
-    }
+    mixed = int(((fakes > 0) & (fakes < count)).sum())
+    return GroupFigures(frame_auc, float(video), len(count), mixed)
 
 
 def _folder(row: Row) -> str:

@@ -2,56 +2,46 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clare.bootstrap import Resampling
+from clare.advice import LeaveOut, Notice
+from clare.bootstrap import USUAL, Resampling
 from clare.errors import InputError
 from clare.heads.data.table import SCORED_TOGETHER
 from clare.heads.detector import Detector
 from clare.heads.evaluation.batch_cache import Readings
-from clare.heads.evaluation.published import beside_published, published
+from clare.heads.evaluation.published import beside_published, require_table
+from clare.heads.evaluation.record import (
+    METRICS,
+    PREDICTIONS,
+    ROC,
+    SCORES,
+    Baselines,
+    Evaluation,
+    EvaluationRecord,
+)
 from clare.heads.evaluation.shortcuts import file_shortcuts, measure_shortcuts, pixel_shortcuts
-from clare.heads.evaluation.targets import choose_targets
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
-from clare.heads.metrics.by_subset import METRICS, PREDICTIONS, Progress, measure_subsets
+from clare.heads.evaluation.wanted import Asked
+from clare.heads.metrics.by_subset import Progress, measure_subsets
 from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.runs.run import Run, note_on_store, open_with_store
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.store.feature_store import FeatureStore
-from clare.typed_json import to_json
+from clare.typed_json import write_json
 
-ROC = "roc_curve.png"
-SCORES = "scores.png"
 MATRIX = "matrix.png"
 
 CONTROL = "control: labels shuffled"
 """What marks a run that was trained on shuffled labels; its figures have to say nothing."""
-
-
-@dataclass(frozen=True)
-class EvalResult:
-    """What an evaluation found.
-
-    Args:
-        run: the run's folder, into which it was written.
-        report: the content of ``test_metrics.json``.
-        predictions: the content of ``test_predictions.csv``.
-    """
-
-    run: Path
-    report: Mapping[str, Any]
-    predictions: Predictions
 
 
 def evaluate(
@@ -69,11 +59,12 @@ def evaluate(
     baselines: bool = False,
     against: str | None = None,
     device: str = "cpu",
-    seed: int = 0,
-    resamples: int = 1000,
+    resamples: int = USUAL.count,
+    seed: int = USUAL.seed,
     progress: Progress | None = None,
     readings: Readings | None = None,
-) -> EvalResult:
+    command: Sequence[str] = (),
+) -> Evaluation:
     """Score rows that a run has never seen, and write figures and pictures into its folder.
 
     The threshold is the run's own, from validation. Written are ``test_metrics.json``,
@@ -82,10 +73,10 @@ def evaluate(
     Args:
         run: its folder.
         store: the store; the run's own if left out.
-        subsets: what to test on; see `choose_rows`.
-        reals: subsets whose reals stand beside a subset that has none; see `choose_rows`.
+        subsets: what to test on; see `Asked`.
+        reals: subsets whose reals stand beside a subset that has none; see `Asked`.
         protocol: its tests decide subsets, reals, domains and splits, and frames and sampling
-            where these are left out; see `choose_targets`.
+            where these are left out.
         domains: rows of these domains alone; all if empty.
         frames: of each video at most; all if None.
         sampling: which frames; ``even`` if left out.
@@ -94,85 +85,82 @@ def evaluate(
         baselines: also measure what format, size, bytes and plain pixel statistics tell.
         against: name of a table of `clare.heads.evaluation.published` to stand beside.
         device: a torch device.
+        resamples: of the bootstrap behind each interval; 0 gives none.
         seed: of the bootstrap.
-        resamples: of the bootstrap.
         progress: called while rows are scored and figures resampled.
         readings: what was read for other runs, where several are tested on the same rows.
-
-    Returns:
-        The report, of `measure_subsets`, with ``run``, ``trained_on``,
-        ``control`` (what makes the run a control, or None), ``store``, ``split`` (or several, of a
-        protocol's sets), ``protocol``, ``domains``, ``frames``, ``sampling``, ``reals``,
-        ``skipped`` (rows without features by subset), ``absent`` (why, by set of the protocol that
-        is not there), ``notes`` (sentences), and ``baselines`` and ``against`` where asked for.
+        command: that asked for it, word by word; it is recorded.
 
     Raises:
         InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
             something is asked for that the protocol decides.
         StoreError: the store has no such subset, or not the run's features.
     """
+    how = Resampling(resamples, seed)
     opened, source = open_with_store(run, store, elsewhere)
     if against:
-        published(against, "")  # an unknown table is refused before the work
+        require_table(against)
     aside: Sequence[str] = ()
     if protocol is None:
-        how = sampling or "even"
-        unseen = choose_rows(
-            opened, source, subsets, reals, split, domains=domains, frames=frames, sampling=how
-        )
+        asked = Asked(subsets, reals, split, domains, None, frames, sampling or "even")
     else:
         if subsets or reals or domains or split != "test":
             raise InputError(
-                f"protocol {protocol} names its subsets, reals and domains: leave --subset, "
-                "--reals and --domains out"
+                f"protocol {protocol} names its subsets, reals and domains",
+                LeaveOut("subsets", "reals", "domains"),
             )
         tests = read_protocol(split_name(protocol)[0])
-        frames, how = frames or tests.frames, sampling or tests.sampling
-        unseen = choose_targets(opened, source, tests, frames=frames, sampling=how)
-        splits = {target.split for target in tests.targets if target.name in unseen.places}
-        split = ", ".join(sorted(splits))
+        asked = Asked(
+            protocol=tests, frames=frames or tests.frames, sampling=sampling or tests.sampling
+        )
         aside = tests.aside(opened.record.all_subsets)
+    unseen = choose_rows(opened, source, asked)
+    if asked.protocol is not None:
+        splits = {one.split for one in asked.protocol.targets if one.name in unseen.places}
+        split = ", ".join(sorted(splits))
     if readings is not None:
         unseen = readings.of(unseen, opened.record.digests)
     margins = score_rows(opened.detector, unseen, device=device, progress=progress)
     predictions = Predictions.of_rows(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
     )
-    record = opened.record
-    report: dict[str, Any] = {
-        "run": opened.path.name,
-        "trained_on": list(record.trained_on),
-        "control": CONTROL if record.config.shuffle_labels else None,
-        "store": str(source.path),
-        "split": split,
-        "protocol": protocol,
-        "domains": list(domains),
-        "frames": frames,
-        "sampling": how,
-        "reals": list(unseen.reals),
-        "skipped": dict(unseen.skipped),
-        "absent": dict(unseen.absent),
-        "notes": [*map(str, note_on_store(opened, source, store)), *unseen.notes],
-        **measure_subsets(
-            predictions,
-            opened.threshold,
-            aside=aside,
-            seed=seed,
-            resamples=resamples,
-            oracle=against is not None,
-            progress=progress,
-        ),
-    }
-    if baselines:
-        report["baselines"] = _baselines(opened, source, unseen, predictions, report, progress)
-    if against:
-        report["against"] = beside_published(report, against)
-        if not report["against"]["subsets"]:
-            tested = ", ".join(report["subsets"])
-            report["notes"].append(f"{against} has no published figures for {tested}")
-    result = EvalResult(opened.path, report, predictions)
-    _write(result)
-    return result
+    notices = [*note_on_store(opened, source, store), *unseen.notices]
+    measured = measure_subsets(
+        predictions,
+        opened.threshold,
+        how,
+        aside=aside,
+        oracle=against is not None,
+        progress=progress,
+    )
+    beside = beside_published(measured, against) if against else None
+    if beside and not beside.subsets:
+        tested = ", ".join(measured.subsets)
+        notices.append(Notice(f"{against} has no published figures for {tested}"))
+    record = EvaluationRecord(
+        **vars(measured),
+        run=opened.path.name,
+        trained_on=tuple(opened.record.trained_on),
+        control=CONTROL if opened.record.config.shuffle_labels else None,
+        store=str(source.path),
+        split=split,
+        protocol=protocol,
+        domains=tuple(domains),
+        frames=asked.frames,
+        sampling=asked.sampling,
+        reals=unseen.reals,
+        skipped=unseen.skipped,
+        absent=unseen.absent,
+        notes=tuple(map(str, notices)),
+        baselines=_baselines(opened, source, unseen, predictions, how, progress)
+        if baselines
+        else None,
+        against=beside,
+        command=tuple(command),
+    )
+    found = Evaluation(opened.path, record, predictions, tuple(notices))
+    _write(found)
+    return found
 
 
 @torch.inference_mode()
@@ -216,29 +204,23 @@ def score_rows(
     return margins
 
 
-def write_matrix(results: Sequence[EvalResult], path: Path) -> None:
+def write_matrix(results: Sequence[Evaluation], path: Path) -> None:
     """Draw the AUC of several runs, a row each, on every subset that one of them was tested on.
 
     Args:
         results: one a run.
         path: the PNG to write.
     """
-    found = [result.report["subsets"] for result in results]
-    tested = {name for one in found for name in one}
+    found = [result.record for result in results]
+    tested = {name for one in found for name in one.subsets}
     # First what the runs were trained on, in their order: then the diagonal is the easy part.
-    own = dict.fromkeys(name for result in results for name in result.report["trained_on"])
+    own = dict.fromkeys(name for one in found for name in one.trained_on)
     columns = [name for name in own if name in tested] + sorted(tested - set(own))
-    values = [
-        [one[name]["frame"]["auc"]["value"] if name in one else None for name in columns]
-        for one in found
-    ]
-    trained = [
-        ", ".join(result.report["trained_on"]) + (" (control)" if result.report["control"] else "")
-        for result in results
-    ]
+    values = [[one.aucs.get(name) for name in columns] for one in found]
+    trained = [", ".join(one.trained_on) + (" (control)" if one.control else "") for one in found]
     # Two runs on the same subsets are told apart by their names.
     rows = [
-        name if trained.count(name) == 1 else f"{result.run.name}: {name}"
+        name if trained.count(name) == 1 else f"{result.path.name}: {name}"
         for name, result in zip(trained, results, strict=True)
     ]
     plot_matrix(values, rows, columns, path)
@@ -249,34 +231,24 @@ def _baselines(
     store: FeatureStore,
     unseen: UnseenRows,
     predictions: Predictions,
-    report: Mapping[str, Any],
+    how: Resampling,
     progress: Progress | None,
-) -> dict[str, Any]:
+) -> Baselines:
     rows = unseen.rows()
     fingerprints = [store.extractor(key)[0] for key in run.record.fingerprints.values()]
     images = [fingerprint.settings.get("images", {}) for fingerprint in fingerprints]
     step = None if progress is None else partial(progress, "reading pixels")
     pixels, source = pixel_shortcuts(store, rows, step)
-    return {
-        "pixels_from": source,
-        "subsets": to_json(
-            measure_shortcuts(
-                evaluation_sets(predictions),
-                predictions,
-                file_shortcuts([row for _, row in rows], images) | pixels,
-                Resampling(report["resamples"], report["seed"]),
-            )
-        ),
-    }
+    shortcuts = file_shortcuts([row for _, row in rows], images) | pixels
+    sets = evaluation_sets(predictions)
+    return Baselines(source, measure_shortcuts(sets, predictions, shortcuts, how))
 
 
-def _write(result: EvalResult) -> None:
-    folder, report, predictions = result.run, result.report, result.predictions
-    text = json.dumps(report, indent=2, allow_nan=False)
-    (folder / METRICS).write_text(text + "\n", encoding="utf-8")
+def _write(found: Evaluation) -> None:
+    folder, record, predictions = found.path, found.record, found.predictions
+    write_json(folder / METRICS, record)
     write_predictions(predictions, folder / PREDICTIONS)
     places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
-    aucs = {name: found["frame"]["auc"]["value"] for name, found in report["subsets"].items()}
-    plot_roc(sets, aucs, folder / ROC, title=report["control"] or "")
-    plot_scores(sets, report["threshold"], folder / SCORES, title=report["control"] or "")
+    plot_roc(sets, record.aucs, folder / ROC, title=record.control or "")
+    plot_scores(sets, record.threshold, folder / SCORES, title=record.control or "")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clare.bootstrap import USUAL, Figure, Resampling
 from clare.errors import StoreError
+from clare.file_facts import BYTES, FORMAT, JPEG_SIZE, LAPLACIAN, PIXELS, FileFact
 from clare.heads.metrics.predictions import Predictions
 from clare.image_statistics import jpeg_size, laplacian_energy
 from clare.shortcuts import Fact, free_aucs
@@ -24,8 +25,15 @@ from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.store.journal import COMPLETE
 
-FILE = ("format", "size", "bytes")
-PIXELS = ("laplacian", "jpeg_size")
+SHORTCUTS: Mapping[str, FileFact] = {
+    "format": FORMAT,
+    "size": PIXELS,
+    "bytes": BYTES,
+    "laplacian": LAPLACIAN,
+    "jpeg_size": JPEG_SIZE,
+}
+"""What is measured, by the name in an evaluation's record."""
+
 STEP = 64
 """Images at a time."""
 
@@ -38,24 +46,17 @@ def file_shortcuts(rows: Sequence[Row], images: Sequence[Mapping[str, Any]]) -> 
 
     Args:
         rows: of the store's index.
-        images: the image settings of every extractor that the detector reads. Where all of them
-            code images anew, the format says nothing any more, and where all resize, the size.
+        images: the image settings of every extractor that the detector reads. What all of them
+            take away is the same for every row.
     """
-
-    def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
-        return np.array([np.nan if v is None else v for v in values], np.float64)
-
-    columns = [row.columns for row in rows]
-    sizes = [c["width"] * c["height"] if c.get("width") else None for c in columns]
-    found: Shortcuts = {
-        "format": np.array([c.get("format") or "" for c in columns], np.str_),
-        "size": numbers(sizes),
-        "bytes": numbers([c.get("bytes") for c in columns]),
-    }
-    if images and all(settings.get("recode") for settings in images):
-        found["format"] = np.full(len(rows), "recoded")
-    if images and all(settings.get("resize") for settings in images):
-        found["size"] = np.zeros(len(rows))
+    found: Shortcuts = {}
+    for name, fact in SHORTCUTS.items():
+        if fact.read is None:
+            continue
+        values = fact.values([row.columns for row in rows])
+        if images and all(fact.removed_by(settings) for settings in images):
+            values = np.full(len(rows), "removed") if fact.kind == "text" else np.zeros(len(rows))
+        found[name] = values
     return found
 
 
@@ -92,8 +93,8 @@ def pixel_shortcuts(
                 values += pool.map(_statistics, read(places))
                 if progress is not None:
                     progress(len(values), len(rows))
-        columns = np.array(values, np.float64).reshape(-1, len(PIXELS)).T
-        return dict(zip(PIXELS, columns, strict=True)), source
+        energy, size = np.array(values, np.float64).reshape(-1, 2).T
+        return {"laplacian": energy, "jpeg_size": size}, source
     return {}, None
 
 

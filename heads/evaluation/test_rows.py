@@ -1,28 +1,30 @@
-"""Which rows an evaluation is made on: those of a split that training never saw, reals beside."""
+"""Which rows a run is tested on: those of a split that its training never saw, reals beside."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from clare.advice import Notice
 from clare.errors import InputError
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.frames import choose_frames
+from clare.heads.evaluation.wanted import Asked, Wanted, has_label, list_wanted
 from clare.heads.runs.run import Run
-from clare.protocol import Sampling
+from clare.protocol import Protocol
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
 SHOWN = 3
-"""Rows that a message names."""
+"""Rows, or sets, that a message names."""
 
-NO_FEATURES = "has no features of this run in these rows; `clare extract` makes them"
+NO_FEATURES = "has no features of this run in these rows"
 """What is said of a subset that was not extracted."""
 
 
 @dataclass(frozen=True)
 class UnseenRows:
-    """The rows of an evaluation, in groups: a subset's, those of one domain of it, or a pool's.
+    """The rows of an evaluation, in the groups of `Wanted`.
 
     Args:
         datasets: by group, the rows of its subset and split that have features.
@@ -30,7 +32,7 @@ class UnseenRows:
         beside: by group of fakes alone, the groups whose reals stand beside it.
         skipped: by group, rows without features, because extraction failed or is not done.
         absent: by set of a protocol that can't be tested, why.
-        notes: sentences for the user.
+        notices: what may surprise.
     """
 
     datasets: Mapping[str, FeatureDataset]
@@ -38,7 +40,7 @@ class UnseenRows:
     beside: Mapping[str, tuple[str, ...]]
     skipped: Mapping[str, int]
     absent: Mapping[str, str]
-    notes: tuple[str, ...]
+    notices: tuple[Notice, ...]
 
     @property
     def reals(self) -> tuple[str, ...]:
@@ -48,8 +50,8 @@ class UnseenRows:
     def rows(self) -> list[tuple[str, Row]]:
         """Every row that is scored, with its subset, in the order of scoring."""
         return [
-            (dataset.subsets[0], dataset.rows[place])
-            for dataset, places in self._pairs()
+            (self.datasets[group].subsets[0], self.datasets[group].rows[place])
+            for group, places in self.places.items()
             for place in places
         ]
 
@@ -61,130 +63,53 @@ class UnseenRows:
         """Whether a row of this label is scored in a group."""
         return bool((self.datasets[group].labels[self.places[group]] == label).any())
 
-    def _pairs(self) -> list[tuple[FeatureDataset, Sequence[int]]]:
-        return [(self.datasets[group], places) for group, places in self.places.items()]
+    def only(self, kept: Iterable[str], absent: Mapping[str, str]) -> UnseenRows:
+        """Some groups, the others being absent."""
+        groups = list(kept)
+        return replace(
+            self,
+            datasets={group: self.datasets[group] for group in groups},
+            places={group: self.places[group] for group in groups},
+            beside={name: pools for name, pools in self.beside.items() if name in groups},
+            skipped={name: count for name, count in self.skipped.items() if name in groups},
+            absent=absent,
+        )
 
 
-@dataclass
-class Wanted:
-    """What is to be scored, before features are looked for.
-
-    Args:
-        rows: by group, its subset, split and rows.
-        beside: see `UnseenRows`.
-        absent: see `UnseenRows`.
-        notes: see `UnseenRows`.
-        protocol: that asks for them, if one does.
-    """
-
-    rows: dict[str, tuple[str, str, list[Row]]] = field(default_factory=dict)
-    beside: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    protocol: str = ""
-
-
-def choose_rows(
-    run: Run,
-    store: FeatureStore,
-    subsets: Sequence[str] | None = None,
-    reals: Sequence[str] | None = None,
-    split: str = "test",
-    *,
-    domains: Sequence[str] = (),
-    frames: int | None = None,
-    sampling: Sampling = "even",
-) -> UnseenRows:
+def choose_rows(run: Run, store: FeatureStore, asked: Asked = Asked()) -> UnseenRows:  # noqa: B008
     """The rows to test a run on.
 
     Args:
         run: whose detector says which features are needed, and whose training must not have seen
             the rows.
         store: the store.
-        subsets: what to test on; every subset that has fakes in the split if left out.
-        reals: subsets whose reals stand beside a subset that has none. By default the pools that
-            the run was trained with, or else the subsets of reals alone that it was trained on.
-        split: the rows' split.
-        domains: rows of these domains alone; all if empty.
-        frames: of each video at most; all if None. See `choose_frames`.
-        sampling: which frames.
+        asked: which rows.
 
     Raises:
         InputError: there is nothing to test on, no reals to stand beside fakes, no row of either
             has features, or a row shares a video, an identity or an image with training.
         StoreError: the store has no such subset, or not the run's features.
     """
-    trained = (run.record.reals, run.record.subsets)
-    wanted = list_wanted(store, subsets, reals, split, domains=domains, trained=trained)
-    asked = [name for name, (_, _, rows) in wanted.rows.items() if has_label(rows, 1)]
-    unseen = gather(run, store, wanted, frames, sampling)
-    bare = [name for name in asked if not unseen.has_label(name, 1)]
-    bare = bare if subsets or len(bare) == len(asked) else []
+    wanted = list_wanted(store, asked, (run.record.reals, run.record.subsets))
+    unseen = _gather(run, store, wanted, asked)
+    if asked.protocol is not None:
+        return _leave_out_bare(unseen, asked.protocol)
+    fakes = [name for name, (_, _, rows) in wanted.rows.items() if has_label(rows, 1)]
+    bare = [name for name in fakes if not unseen.has_label(name, 1)]
+    bare = bare if asked.subsets or len(bare) == len(fakes) else []
     bare += [name for name in unseen.reals if not unseen.has_label(name, 0)]
     if bare:
-        raise InputError(f"{', '.join(bare)} {NO_FEATURES}")
+        raise InputError(f"{', '.join(bare)} {NO_FEATURES}", "extract them")
     return unseen
 
 
-def list_wanted(
-    store: FeatureStore,
-    subsets: Sequence[str] | None,
-    reals: Sequence[str] | None = None,
-    split: str = "test",
-    *,
-    domains: Sequence[str] = (),
-    trained: tuple[Sequence[str], Sequence[str]],
-) -> Wanted:
-    """The rows to test on as `choose_rows` has them, before there is a run.
-
-    Args:
-        store: see `choose_rows`, as the others.
-        subsets: what to test on.
-        reals: subsets whose reals stand beside.
-        split: the rows' split.
-        domains: rows of these domains alone.
-        trained: the pools of reals and all subsets that a run is trained on.
-
-    Raises:
-        InputError: there is nothing to test on, or no reals to stand beside fakes.
-        StoreError: the store has no such subset.
-    """
-    listed = {name: list_rows(store, name, split, domains) for name in store.subsets()}
-    for name in subsets or ():
-        listed.setdefault(
-            name, list_rows(store, name, split, domains)
-        )  # the store says what it has
-    asked = list(dict.fromkeys(subsets or [n for n, rows in listed.items() if has_label(rows, 1)]))
-    for name in asked:
-        _require_fakes(name, listed[name], split)
-    if not asked:
-        raise InputError(f"{store.path} has no fakes in split {split}: there is nothing to test on")
-    pools = _pools(trained, listed, asked, reals, split)
-
-    wanted = Wanted({name: (name, split, listed[name]) for name in asked})
-    for name in pools:
-        wanted.rows.setdefault(name, (name, split, with_label(listed[name], 0)))
-    for name in asked:
-        if not has_label(listed[name], 0):
-            wanted.beside[name] = pools
-            wanted.notes += _strangers(name, listed[name], [r for p in pools for r in listed[p]])
-    return wanted
-
-
-def gather(
-    run: Run, store: FeatureStore, wanted: Wanted, frames: int | None, sampling: Sampling
-) -> UnseenRows:
-    """The chosen frames that have features.
-
-    Raises:
-        InputError: a row shares a video, an identity or an image with training.
-        StoreError: the store has not the run's features.
-    """
+def _gather(run: Run, store: FeatureStore, wanted: Wanted, asked: Asked) -> UnseenRows:
+    """The chosen frames that have features."""
     chosen = {
-        group: [rows[place] for place in choose_frames(rows, frames, sampling)]
+        group: [rows[place] for place in choose_frames(rows, asked.frames, asked.sampling)]
         for group, (_, _, rows) in wanted.rows.items()
     }
-    _refuse_seen(run, chosen, wanted.protocol)
+    _refuse_seen(run, chosen, asked.protocol)
     # Sets of a protocol may be parts of one subset, which is looked up once.
     found = {
         (subset, split): FeatureDataset(
@@ -208,93 +133,45 @@ def gather(
         beside=wanted.beside,
         skipped={group: count for group, count in missing.items() if count},
         absent=wanted.absent,
-        notes=tuple(wanted.notes),
+        notices=tuple(wanted.notices),
     )
 
 
-def list_rows(
-    store: FeatureStore, subset: str, split: str, domains: Sequence[str] = ()
-) -> list[Row]:
-    """The plain rows of a subset's split, and of these domains if any, that have a label."""
-    return [
-        row
-        for row in store.rows(subset)
-        if row.view == 0
-        and row.columns.get("split") == split
-        and "label" in row.columns
-        and (not domains or row.columns.get("domain") in domains)
-    ]
+def _leave_out_bare(unseen: UnseenRows, protocol: Protocol) -> UnseenRows:
+    """The sets whose fakes and reals have features; the others are absent."""
+    absent = dict(unseen.absent)
+    kept: dict[str, None] = {}
+    for target in protocol.targets:
+        if (name := target.name) not in unseen.places:
+            continue
+        pools = unseen.beside.get(name, ())
+        bare = [] if unseen.has_label(name, 1) else [target.fakes]
+        bare += [
+            unseen.datasets[group].subsets[0]
+            for group in pools or [name]
+            if not unseen.has_label(group, 0)
+        ]
+        if bare:
+            absent[name] = f"{', '.join(dict.fromkeys(bare))} {NO_FEATURES}"
+        else:
+            kept |= dict.fromkeys([name, *pools])
+    if not kept:
+        found = "; ".join(f"{name}: {why}" for name, why in list(absent.items())[:SHOWN])
+        more = f"; and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+        raise InputError(f"the store has no set of protocol {protocol.name}: {found}{more}")
+    return unseen.only(kept, absent)
 
 
-def with_label(rows: Sequence[Row], label: int) -> list[Row]:
-    """The rows of one label."""
-    return [row for row in rows if row.columns["label"] == label]
-
-
-def _strangers(name: str, rows: Sequence[Row], reals: Sequence[Row]) -> list[str]:
-    """A note where fakes stand beside reals of another domain alone."""
-    fakes = {str(row.columns.get("domain") or "") for row in rows} - {""}
-    known = {str(row.columns.get("domain") or "") for row in with_label(reals, 0)} - {""}
-    if not known or fakes <= known:
-        return []
-    return [
-        f"{name} has fakes of {', '.join(sorted(fakes - known))} beside reals of "
-        f"{', '.join(sorted(known))} alone: what tells the data sets apart counts as detection; "
-        "--domains, or a protocol, keeps domains together"
-    ]
-
-
-def has_label(rows: Sequence[Row], label: int) -> bool:
-    """Whether there is a row of this label."""
-    return any(row.columns["label"] == label for row in rows)
-
-
-def _require_fakes(name: str, rows: Sequence[Row], split: str) -> None:
-    if not rows:
-        raise InputError(f"{name} has no rows in split {split}; `clare store info` shows what is")
-    if not has_label(rows, 1):
-        raise InputError(
-            f"{name} has reals alone in split {split}; name subsets with fakes, and {name} "
-            "with --reals"
-        )
-
-
-def _pools(
-    trained: tuple[Sequence[str], Sequence[str]],
-    listed: Mapping[str, Sequence[Row]],
-    asked: Sequence[str],
-    reals: Sequence[str] | None,
-    split: str,
-) -> tuple[str, ...]:
-    """The subsets whose reals are borrowed."""
-    alone = [name for name in asked if not has_label(listed[name], 0)]
-    if not alone:
-        if reals:
-            raise InputError("every subset has reals of its own: leave --reals out")
-        return ()
-    pure = [name for name, rows in listed.items() if rows and not has_label(rows, 1)]
-    own, subsets = trained
-    found = reals or [n for n in own or subsets if n in listed and (n in pure or n in own)]
-    if not found:
-        known = f": {', '.join(pure)}" if pure else ""
-        raise InputError(
-            f"{', '.join(alone)} has no reals in split {split}; name a subset whose reals stand "
-            f"beside it with --reals NAME{known}"
-        )
-    for name in found:
-        if not has_label(listed.get(name, ()), 0):
-            raise InputError(f"--reals {name} has no reals in split {split}")
-    return tuple(found)
-
-
-def _refuse_seen(run: Run, wanted: Mapping[str, Sequence[Row]], protocol: str) -> None:
+def _refuse_seen(run: Run, wanted: Mapping[str, Sequence[Row]], protocol: Protocol | None) -> None:
     for name, rows in wanted.items():
         seen = [(row, shared) for row in rows if (shared := run.seen.shared_with(row))]
         if seen:
             shown = "; ".join(f"{row.sample_id} ({shared[0]})" for row, shared in seen[:SHOWN])
-            leave = f"take it out of a copy of protocol {protocol}" if protocol else "leave it out"
             raise InputError(
                 f"{len(seen)} of the {len(rows)} test rows of {name} share a video, an identity or "
-                f"an image with the training of {run.path}: {shown}; {leave}, or build its "
-                "manifest anew so that groups stay whole"
+                f"an image with the training of {run.path} ({shown})",
+                f"take it out of a copy of protocol {protocol.name}"
+                if protocol
+                else "leave it out",
+                "build its manifest anew so that groups stay whole",
             )

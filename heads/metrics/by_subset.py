@@ -1,43 +1,135 @@
-"""The figures of a detector on several subsets, as plain data for a file, a table and JSON."""
+"""The figures of a detector on several subsets, and their means."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.bootstrap import Resampling
+from clare.bootstrap import USUAL, Figures, Resampling
 from clare.errors import InputError
 from clare.heads.metrics.measure import Measured, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, video_level
-from clare.typed_json import to_json
-
-METRICS = "test_metrics.json"
-PREDICTIONS = "test_predictions.csv"
-"""What an evaluation leaves in a run's folder."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
-Levels = dict[str, Measured]
-"""Figures by level: ``frame``, and ``video`` where every row belongs to a video."""
+
+@dataclass(frozen=True)
+class Levels:
+    """Figures of single images, and of whole videos.
+
+    Args:
+        frame: of images.
+        video: of videos by the mean score of their frames; None where a row belongs to none.
+    """
+
+    frame: Figures
+    video: Figures | None
+
+
+@dataclass(frozen=True)
+class SubsetFigures:
+    """What was measured on a subset.
+
+    Args:
+        category: the kind of most of its fakes; empty where unknown.
+        real: rows of this label, those of other subsets that stand beside too.
+        fake: rows of this label.
+        clusters: what a bootstrap draws; as many as rows where they are drawn one by one.
+        beside: the subsets whose reals these are, where they are not its own.
+        frame: see `Levels`.
+        video: see `Levels`.
+    """
+
+    category: str
+    real: int
+    fake: int
+    clusters: int
+    beside: tuple[str, ...]
+    frame: Figures
+    video: Figures | None
+
+
+@dataclass(frozen=True)
+class CategoryFigures:
+    """Means over the subsets of a category; ``n`` counts subsets.
+
+    Args:
+        subsets: that the means are over.
+        frame: see `Levels`.
+        video: see `Levels`.
+    """
+
+    subsets: tuple[str, ...]
+    frame: Figures
+    video: Figures | None
+
+
+@dataclass(frozen=True)
+class Macro:
+    """Means over all that counts.
+
+    Args:
+        subsets: over subsets; None where none counts.
+        categories: over categories; None where there is none.
+    """
+
+    subsets: Levels | None
+    categories: Levels | None
+
+
+@dataclass(frozen=True)
+class FiguresBySubset:
+    """What was measured on several subsets.
+
+    Args:
+        threshold: margin from which on a row is called fake; None where there was none.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        aside: subsets that are in no mean, as was asked.
+        alone: subsets of fakes without any reals: they have few figures, and are in no mean with
+            others.
+        subsets: the figures by subset.
+        categories: means by category.
+        macro: means over subsets and over categories.
+    """
+
+    threshold: float | None
+    seed: int
+    resamples: int
+    aside: tuple[str, ...]
+    alone: tuple[str, ...]
+    subsets: Mapping[str, SubsetFigures]
+    categories: Mapping[str, CategoryFigures]
+    macro: Macro
+
+    @property
+    def counted(self) -> list[str]:
+        """The subsets that the means are over."""
+        return counted_subsets(self.subsets, self.aside, self.alone)
+
+    @property
+    def aucs(self) -> dict[str, float | None]:
+        """The AUC of each subset, single images ranked."""
+        return {name: one.frame["auc"].value for name, one in self.subsets.items()}
 
 
 def measure_subsets(
     predictions: Predictions,
     threshold: float | None,
+    how: Resampling = USUAL,
     *,
     reals: Sequence[str] | None = None,
-    seed: int = 0,
-    resamples: int = 1000,
     oracle: bool = False,
     aside: Collection[str] = (),
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> FiguresBySubset:
     """Every figure of every subset, and their means over subsets and over categories.
 
     Subsets are never pooled: whole-image synthesis and face swaps are different tasks, and the
@@ -46,23 +138,11 @@ def measure_subsets(
     Args:
         predictions: rows of all subsets.
         threshold: margin from which on a row is called fake.
+        how: the bootstrap.
         reals: see `evaluation_sets`.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
         oracle: also the accuracy at a threshold searched on these rows.
         aside: subsets that are measured, but part of no mean.
         progress: called while resamples are measured.
-
-    Returns:
-        ``threshold``, ``seed``, ``resamples``; ``aside``: those of the given that are here;
-        ``alone``: subsets of fakes without any reals, which have few figures and are in no mean
-        with others; ``subsets``: by name ``category``, ``real``, ``fake``, ``clusters`` (what a
-        bootstrap draws, as many as rows where they are drawn one by one), ``beside`` (the subsets
-        whose reals these are, where they are not its own), ``frame`` and ``video`` figures (None
-        without real video ids);
-        ``categories``: by name ``subsets``, ``frame`` and ``video``, the mean over its subsets;
-        ``macro``: ``subsets`` and ``categories``, the means over either, None where there is
-        nothing to average. In means, n counts what the mean is over.
 
     Raises:
         InputError: no subset has fakes.
@@ -70,46 +150,42 @@ def measure_subsets(
     sets = evaluation_sets(predictions, reals)
     if not sets:
         raise InputError("there are no fakes to measure: every row is real")
-    measured, clusters = {}, {}
+    measured, subsets = {}, {}
     for number, (name, places) in enumerate(sets.items()):
         # A million rows of one set are not copied.
         rows = predictions if len(places) == len(predictions) else predictions.take(places)
-        step = None if progress is None else _Steps(progress, number, len(sets), resamples)
-        measured[name] = _levels(rows, threshold, seed, resamples, oracle, step)
-        clusters[name] = len(np.unique(rows.cluster))
+        step = progress and partial(_tell, progress, number * how.count, len(sets) * how.count)
+        measured[name] = _levels(rows, threshold, how, oracle, step)
+        subsets[name] = SubsetFigures(
+            category=_category(rows),
+            real=int((rows.label == 0).sum()),
+            fake=int((rows.label == 1).sum()),
+            clusters=len(np.unique(rows.cluster)),
+            beside=tuple(sorted({*rows.subset.tolist()} - {name, ""})),
+            **vars(_figures(measured[name])),
+        )
     alone = fakes_alone(predictions, sets)
     counted = counted_subsets(sets, aside, alone)
-    kinds = {name: _category(predictions, places) for name, places in sets.items()}
-    groups = {
-        kind: [name for name in counted if kinds[name] == kind]
-        for kind in sorted({kinds[name] for name in counted} - {""})
-    }
+    kinds = sorted({subsets[name].category for name in counted} - {""})
+    groups = {kind: [n for n in counted if subsets[n].category == kind] for kind in kinds}
     categories = {kind: _mean([measured[n] for n in names]) for kind, names in groups.items()}
-    return {
-        "threshold": threshold,
-        "seed": seed,
-        "resamples": resamples,
-        "aside": [name for name in sets if name in aside],
-        "alone": alone,
-        "subsets": {
-            name: {
-                "category": kinds[name],
-                "real": int((predictions.label[places] == 0).sum()),
-                "fake": int((predictions.label[places] == 1).sum()),
-                "clusters": clusters[name],
-                "beside": sorted({*predictions.subset[places].tolist()} - {name, ""}),
-                **_plain(measured[name]),
-            }
-            for name, places in sets.items()
+
+    return FiguresBySubset(
+        threshold=threshold,
+        seed=how.seed,
+        resamples=how.count,
+        aside=tuple(name for name in sets if name in aside),
+        alone=tuple(alone),
+        subsets=subsets,
+        categories={
+            kind: CategoryFigures(tuple(groups[kind]), **vars(_figures(levels)))
+            for kind, levels in categories.items()
         },
-        "categories": {
-            kind: {"subsets": groups[kind], **_plain(levels)} for kind, levels in categories.items()
-        },
-        "macro": {
-            "subsets": _plain(_mean([measured[name] for name in counted])) if counted else None,
-            "categories": _plain(_mean(list(categories.values()))) if categories else None,
-        },
-    }
+        macro=Macro(
+            _figures(_mean([measured[n] for n in counted])) if counted else None,
+            _figures(_mean([*categories.values()])) if categories else None,
+        ),
+    )
 
 
 def fakes_alone(predictions: Predictions, sets: Mapping[str, NDArray[np.int64]]) -> list[str]:
@@ -118,7 +194,7 @@ def fakes_alone(predictions: Predictions, sets: Mapping[str, NDArray[np.int64]])
 
 
 def counted_in(report: Mapping[str, Any]) -> list[str]:
-    """The subsets that a report's means are over; older reports name none that they are not."""
+    """See `FiguresBySubset.counted`."""
     return counted_subsets(report["subsets"], report.get("aside", ()), report.get("alone", ()))
 
 
@@ -137,52 +213,38 @@ def counted_subsets(
     return counted if counted or set(aside) & set(every) else every
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """How far the resamples of all sets are, from how far those of one are."""
+_Measured = dict[str, Measured]
+"""By level: ``frame``, and ``video`` where every row belongs to a video."""
 
-    progress: Progress
-    number: int
-    sets: int
-    resamples: int
 
-    def __call__(self, done: int) -> None:
-        made = self.number * self.resamples + done
-        self.progress("resampling", made, self.sets * self.resamples)
+def _tell(progress: Progress, before: int, total: int, done: int) -> None:
+    progress("resampling", before + done, total)
 
 
 def _levels(
     rows: Predictions,
     threshold: float | None,
-    seed: int,
-    resamples: int,
+    how: Resampling,
     oracle: bool,
-    step: _Steps | None,
-) -> Levels:
-    def measured(found: Predictions, step: _Steps | None) -> Measured:
-        how = Resampling(resamples, seed)
-        return measure_draws(found, threshold, how, oracle=oracle, progress=step)
-
-    levels = {"frame": measured(rows, step)}
+    step: Callable[[int], None] | None,
+) -> _Measured:
+    levels = {"frame": measure_draws(rows, threshold, how, oracle=oracle, progress=step)}
     if (videos := video_level(rows)) is not None:
-        levels["video"] = measured(videos, None)  # of few rows
+        levels["video"] = measure_draws(videos, threshold, how, oracle=oracle)
     return levels
 
 
-def _mean(several: Sequence[Levels]) -> Levels:
+def _mean(several: Sequence[_Measured]) -> _Measured:
     """The mean at each level that all of them have."""
     shared = [level for level in several[0] if all(level in levels for levels in several)]
     return {level: mean_of([levels[level] for levels in several]) for level in shared}
 
 
-def _plain(levels: Mapping[str, Measured]) -> dict[str, Any]:
-    return {
-        level: to_json(levels[level].figures) if level in levels else None
-        for level in ("frame", "video")
-    }
+def _figures(levels: _Measured) -> Levels:
+    video = levels.get("video")
+    return Levels(levels["frame"].figures, None if video is None else video.figures)
 
 
-def _category(predictions: Predictions, places: NDArray[np.int64]) -> str:
-    """The kind of most fakes of a set."""
-    fakes = predictions.category[places][predictions.label[places] == 1]
-    return Counter(fakes.tolist()).most_common(1)[0][0]
+def _category(rows: Predictions) -> str:
+    """The kind of most fakes."""
+    return str(Counter(rows.category[rows.label == 1].tolist()).most_common(1)[0][0])

@@ -91,7 +91,7 @@ def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
 
 def best_shortcut(test: Mapping[str, Any], subset: str) -> tuple[str, float] | None:
     """The shortcut with the highest AUC on a subset, and that AUC."""
-    measured = test.get("baselines", {}).get("subsets", {}).get(subset, {})
+    measured = (test.get("baselines") or {}).get("subsets", {}).get(subset, {})
     values = {name: one["value"] for name, one in measured.items() if one is not None}
     if not values:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from clare.errors import InputError, StoreError
-from clare.heads.evaluation.df40 import REPORT
-from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
+from clare.heads.evaluation.df40 import REPORT, DF40Record
+from clare.heads.evaluation.record import METRICS, PREDICTIONS
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report.stores import Part, Source, opening
 from clare.heads.runs.record import (
@@ -28,14 +27,8 @@ from clare.heads.runs.record import (
     read_record,
     read_validation,
 )
+from clare.typed_json import read_json
 from clare.wording import listed
-
-_OF_DF40 = ("control", "store", "protocol", "absent", "lists", "unknown", "wrong", "unlike",
-            "published", "unpublished")  # fmt: skip
-"""What a page shows of ``df40_metrics.json``."""
-
-_OF_LIST = ("real", "fake", "frame_auc", "video_auc", "groups", "mixed", "pool")
-"""What it shows of each of ``lists``; all are numbers, or truth values."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class Finding:
     store: Source | None
     tested: Source | None
     missing: Sequence[str]
-    as_df40: Mapping[str, Any] | None = None
+    as_df40: DF40Record | None = None
 
     @property
     def name(self) -> str:
@@ -142,7 +135,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
         store=None if isinstance(trained_on, str) else trained_on,
         tested=None if isinstance(tested_on, str) else tested_on,
         missing=tuple(dict.fromkeys(missing)),
-        as_df40=_read_as_df40(path / REPORT),
+        as_df40=read_json(path / REPORT, DF40Record) if (path / REPORT).is_file() else None,
     )
 
 
@@ -198,20 +191,3 @@ def _read(path: Path, *names: str) -> dict[str, Any] | None:
     if lacking := [name for name in names if name not in found]:
         raise InputError(f"{path} is damaged: there is no {listed(lacking)} in it")
     return found
-
-
-def _read_as_df40(path: Path) -> dict[str, Any] | None:
-    found = _read(path, *_OF_DF40)
-    lists = found["lists"] if found else {}
-    if not isinstance(lists, dict):
-        raise InputError(f"{path} is damaged: its lists are no table")
-    for name, figures in lists.items():
-        known = figures if isinstance(figures, dict) else {}
-        wrong = [one for one in _OF_LIST if not _is_number(known.get(one))]
-        if wrong:
-            raise InputError(f"{path} is damaged: {name} has no usable {listed(wrong)}")
-    return found
-
-
-def _is_number(found: Any) -> bool:
-    return isinstance(found, int | float) and math.isfinite(found)

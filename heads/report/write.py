@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from clare.errors import InputError
 from clare.heads.report import answer
 from clare.heads.report import sweep_results as sweeps
 from clare.heads.report.blocks import Folded, Page, Section, Text
-from clare.heads.report.commands import commands_of, sweep_commands
+from clare.heads.report.commands import commands
 from clare.heads.report.run_results import Finding, is_run, read_findings, used_parts
 from clare.heads.report.sections import cost, data, mistakes, results
 from clare.heads.report.sections import lare_maps as maps
@@ -30,7 +29,13 @@ SHORT = 32
 """Characters of code in a sentence that stay on one line."""
 
 
-def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) -> Page:
+def report(
+    paths: Sequence[Path | str],
+    out: Path | str,
+    store: Path | str | None = None,
+    *,
+    command: Sequence[str] = (),
+) -> Page:
     """Write the page of some runs, or of one sweep.
 
     The file needs nothing beside itself: no script, no style and no image from elsewhere.
@@ -39,6 +44,7 @@ def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) ->
         paths: folders of finished runs, or the folder of one sweep.
         out: the HTML file; its folder is made.
         store: where the store is now; where it was if left out.
+        command: that asked for the page, word by word; it is shown.
 
     Returns:
         What was written.
@@ -48,28 +54,19 @@ def write_report(paths: Sequence[Path], out: Path, store: Path | None = None) ->
             can't be written.
         StoreError: the named store is not there.
     """
-    folders = list(dict.fromkeys(paths))
+    folders, place = list(dict.fromkeys(map(Path, paths))), Path(out)
+    named = None if store is None else Path(store)
     several = [path for path in folders if sweeps.is_sweep(path) and not is_run(path)]
     if several and len(folders) > 1:
-        raise InputError(f"{several[0]} is a sweep: give it a page of its own")
-    command = shlex.join(
-        [
-            "clare",
-            "report",
-            *map(str, paths),
-            *(["--store", str(store)] if store else []),
-            "--out",
-            str(out),
-        ]
-    )
+        raise InputError(f"{several[0]} is a sweep", "give it a page of its own")
     if several:
-        page = _sweep_page(sweeps.read_sweep(folders[0]), store, command)
+        page = _sweep_page(sweeps.read_sweep(folders[0]), named, command)
     else:
-        page = _runs_page(read_findings(folders, store), command)
+        page = _runs_page(read_findings(folders, named), command)
     html = render(page)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(html, "utf-8", errors="replace")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(html, "utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"{out} can't be written: {error}") from error
     return page
@@ -88,7 +85,7 @@ def render(page: Page) -> str:
     return environment.get_template("page.html").render(page=page, style=style)
 
 
-def _runs_page(findings: Sequence[Finding], command: str) -> Page:
+def _runs_page(findings: Sequence[Finding], command: Sequence[str]) -> Page:
     one = findings[0] if len(findings) == 1 else None
     several = len(findings) > 1 and any(each.test is not None for each in findings)
     answers = [answer.answer_of(each) for each in findings]
@@ -114,24 +111,23 @@ def _runs_page(findings: Sequence[Finding], command: str) -> Page:
             mistakes.mistakes(findings),
             cost.training(findings),
             cost.cost(findings, parts),
-            settings(findings, [*commands_of(findings), command]),
+            settings(findings, commands(findings, parts, command)),
         ],
         made=_made(),
     )
 
 
-def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: str) -> Page:
+def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str]) -> Page:
     findings = read_findings([sweep.path / str(line["run"]) for line in sweep.finished], store)
     best = max(sweep.finished, key=lambda line: line[RANKED] or 0)
     (leader,) = (one for one in findings if one.name == best["run"])
-    measured = (one for one in (leader, *findings) if one.test and "baselines" in one.test)
+    measured = (one for one in (leader, *findings) if one.test and one.test.get("baselines"))
     judged = next(measured, leader)
     parts = used_parts([leader])
     shared = shared_settings(findings)
     common = settings_table("Settings that all runs share", shared)
     tested = any(one.test is not None for one in findings)
-    first = [leader, *(one for one in findings if one is not leader)]
-    made = settings([leader], [*sweep_commands(sweep, first), command])
+    made = settings([leader], commands(findings, parts, command))
     return Page(
         title=f"Sweep {sweep.path.name}: {len(sweep.lines)} runs",
         warnings=answer.warnings_of(findings),

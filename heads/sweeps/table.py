@@ -16,7 +16,6 @@ from clare.files import write_durably
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
 from clare.heads.sweeps.seeds import mean_interval
-from clare.plugins import part_name
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
@@ -61,9 +60,7 @@ def result_line(
 
 
 def plain_value(value: Any) -> Any:
-    """A value of an axis as a cell and a folder have it; of a part's file, its short name."""
-    if isinstance(value, str):
-        return part_name(value)
+    """A value of an axis as a cell has it."""
     return "+".join(value) if isinstance(value, list | tuple) else value
 
 

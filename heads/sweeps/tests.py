@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,16 @@ from clare.bootstrap import Figures
 from clare.errors import ClareError
 from clare.heads.evaluation.batch_cache import Readings
 from clare.heads.evaluation.evaluate import evaluate
-from clare.heads.evaluation.test_rows import Wanted, list_wanted
-from clare.heads.metrics.by_subset import METRICS, PREDICTIONS
+from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord, read_evaluation
+from clare.heads.evaluation.wanted import Asked, Wanted, list_wanted
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.record import VAL_METRICS, read_record
 from clare.store.feature_store import FeatureStore
-from clare.typed_json import convert
 
 _AS_USUAL: Mapping[str, Any] = {
     "split": "test",
     "protocol": None,
-    "domains": [],
+    "domains": (),
     "frames": None,
     "sampling": "even",
     "skipped": {},
@@ -72,11 +70,12 @@ class SweepTests:
                     device=self._device,
                     progress=self._named(run),
                     readings=self._readings,
-                ).report
+                ).record
             except ClareError as error:
                 self.failures[run] = str(error)
                 return {}
-        figures: Figures = convert(report["macro"]["subsets"]["frame"], Figures)
+        means = report.macro.subsets
+        figures: Figures = means.frame if means is not None else {}
         return figures
 
     def _named(self, run: Path) -> Callable[[str, int, int], None] | None:
@@ -85,24 +84,24 @@ class SweepTests:
             return None
         return lambda what, done, total: progress(f"{run.name}: {what}", done, total)
 
-    def _made(self, run: Path) -> Mapping[str, Any] | None:
+    def _made(self, run: Path) -> EvaluationRecord | None:
         """The report of a test that would come out the same."""
         try:
-            report: dict[str, Any] = json.loads((run / METRICS).read_text("utf-8"))
+            report = read_evaluation(run)
             late = (run / METRICS).stat().st_mtime_ns >= (run / VAL_METRICS).stat().st_mtime_ns
-            usual = all(report[name] == value for name, value in _AS_USUAL.items())
-            same = report["store"] == str(self._store.path) and self._rows_stay(run, report)
+            usual = all(getattr(report, name) == value for name, value in _AS_USUAL.items())
+            same = report.store == str(self._store.path) and self._rows_stay(run, report)
             return report if late and usual and same else None
-        except (ClareError, OSError, ValueError, KeyError, TypeError):
+        except (ClareError, OSError):
             return None  # none there, of an older version, or damaged: a new one replaces it
 
-    def _rows_stay(self, run: Path, report: Mapping[str, Any]) -> bool:
+    def _rows_stay(self, run: Path, report: EvaluationRecord) -> bool:
         """Whether a test of this run would be of the report's rows, beside the same reals."""
-        if sorted(report["subsets"]) != sorted(self._subsets):
+        if sorted(report.subsets) != sorted(self._subsets):
             return False
         wanted = self._wanted_by(run)
-        for name, found in report["subsets"].items():
-            if found["beside"] != sorted(wanted.beside.get(name, ())):
+        for name, found in report.subsets.items():
+            if found.beside != tuple(sorted(wanted.beside.get(name, ()))):
                 return False
         scored = read_predictions(run / PREDICTIONS)
         columns = (scored.subset, scored.sample_id, scored.label)
@@ -117,5 +116,5 @@ class SweepTests:
         record = read_record(run)
         trained = (record.reals, record.subsets)
         if trained not in self._wanted:
-            self._wanted[trained] = list_wanted(self._store, self._subsets, trained=trained)
+            self._wanted[trained] = list_wanted(self._store, Asked(self._subsets), trained)
         return self._wanted[trained]

@@ -7,8 +7,13 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from clare.advice import LeaveOut
+from clare.bootstrap import Resampling
 from clare.cli.app import app
 from clare.errors import InputError
+from clare.heads.evaluation.record import EvaluationRecord
+from clare.heads.metrics.by_subset import measure_subsets
+from clare.heads.metrics.predictions import read_predictions
+from clare.typed_json import write_json
 
 
 @pytest.fixture
@@ -144,13 +149,30 @@ def test_what_an_evaluation_sets_aside_is_in_no_mean(clare, tmp_path):
                  ["a"] * 8 + ["b"] * 8 + ["own"] * 8)  # fmt: skip
     path.write_text(path.read_text().replace("name,y,p", "sample_id,label,score"))
     assert "3 subsets" in clare("score", path, "--resamples", 0)
-    (tmp_path / "test_metrics.json").write_text('{"aside": ["own"]}')
+    measured = measure_subsets(read_predictions(path), 0.5, Resampling(0), aside=["own"])
+    record = EvaluationRecord(
+        **vars(measured),
+        run="run",
+        trained_on=(),
+        control=None,
+        store="store",
+        split="test",
+        protocol=None,
+        domains=(),
+        frames=None,
+        sampling="even",
+        reals=(),
+        skipped={},
+        absent={},
+        notes=(),
+    )
+    write_json(tmp_path / "test_metrics.json", record)
     for command in (("score", path), ("compare", path, path)):
         out = clare(*command, "--resamples", 0)
         assert "in no mean: own" in out and "2 subsets" in out and "3 subsets" not in out
         assert json.loads(clare(*command, "--resamples", 0, "--json"))["aside"] == ["own"]
     (tmp_path / "test_metrics.json").write_text("[]")
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="test_metrics"):
         clare("score", path)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from clare.heads.evaluation.df40 import lines_of
+from clare.heads.evaluation.df40 import DF40Record
 from clare.heads.report.blocks import MISSING, Block, Cell, Items, Section, Table, Text
 from clare.heads.report.formatting import figure_cell
 from clare.heads.report.run_results import Finding
@@ -25,34 +24,36 @@ def as_df40(findings: Sequence[Finding]) -> list[Section]:
     ]
     for name, report in reports.items():
         blocks.append(_table(name, report))
-        notes = [f"store: {report['store']}", report["unpublished"]]
-        notes += [f"not tested, {absent}: {why}" for absent, why in report["absent"].items()]
+        notes = [f"store: {report.store}", report.unpublished]
+        notes += [f"not tested, {absent}: {why}" for absent, why in report.absent.items()]
         blocks += [Text(f"{note[0].upper()}{note[1:]}.", "note") for note in notes if note]
     for title, key in (
         ("What is wrong with them:", "wrong"),
         ("What is not as its authors have it:", "unlike"),
     ):
-        said = dict.fromkeys(line for report in reports.values() for line in report[key])
+        said = dict.fromkeys(line for report in reports.values() for line in getattr(report, key))
         blocks += [Text(title), Items(list(said))]
     return [Section("df40", "As DF40's code measures", blocks)]
 
 
-def _table(name: str, report: Mapping[str, Any]) -> Table:
+def _table(name: str, report: DF40Record) -> Table:
     rows = []
-    for line in lines_of(report):
+    for line in report.lines:
         found = line.figures
-        counts = f"{found['real']:,} real, {found['fake']:,} fake" if "real" in found else ""
-        mixed = f"{found['mixed']:,} of both labels" if "mixed" in found else ""
+        counts = f"{found.real:,} real, {found.fake:,} fake" if found else ""
+        groups = Cell(MISSING)
+        if found:
+            groups = Cell(f"{found.groups:,}", f"{found.mixed:,} of both labels", found.groups)
         rows.append(
             [
                 Cell(line.name, counts),
-                figure_cell({"value": found["frame_auc"]}),
+                figure_cell({"value": line.frame_auc}),
                 *(figure_cell({"value": value}) for value in line.published.values()),
-                figure_cell({"value": found.get("video_auc")}),
-                Cell(f"{found['groups']:,}", mixed, found["groups"]) if mixed else Cell(MISSING),
+                figure_cell({"value": found.video_auc if found else None}),
+                groups,
             ]
         )
-    published = [f"{system}, published" for system in report["published"]]
+    published = [f"{system}, published" for system in report.published]
     heads = ["list", "frame AUC", *published, "their video AUC", "groups"]
-    control = f" ({report['control']})" if report["control"] else ""
-    return Table(f"{name}, protocol {report['protocol']}{control}", heads, rows)
+    control = f" ({report.control})" if report.control else ""
+    return Table(f"{name}, protocol {report.protocol}{control}", heads, rows)

@@ -1,4 +1,4 @@
-"""Every setting and fingerprint of a run, and the commands that repeat it."""
+"""Every setting and fingerprint of a run, and the commands that made it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from clare.heads.config import TrainConfig
-from clare.heads.report.blocks import Block, Cell, Code, Folded, Heading, Section, Table, Text
+from clare.heads.report.blocks import Block, Cell, Folded, Heading, Section, Table
 from clare.heads.report.run_results import Finding
 from clare.typed_json import to_json
 from clare.wording import listed
 
 
-def settings(findings: Sequence[Finding], commands: Sequence[str]) -> Section:
+def settings(findings: Sequence[Finding], made_by: Sequence[Block]) -> Section:
     """Settings, fingerprints and versions of every run; commands.
 
     Args:
         findings: the runs.
-        commands: the lines that made everything.
+        made_by: see `clare.heads.report.commands.commands`.
     """
-    blocks: list[Block] = [
-        Text(
-            "These commands make everything on this page again. A store does not know where its "
-            "images were: put the folders of yours in place of DIR, or name manifests by "
-            "`--subset` and `--root`."
-        ),
-        Code(commands),
-    ]
+    blocks: list[Block] = list(made_by)
     for one in findings:
         if len(findings) > 1:
             blocks.append(Heading(f"{one.name}: {one.detector}"))

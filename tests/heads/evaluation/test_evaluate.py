@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from clare.bootstrap import Resampling
 from clare.errors import InputError, StoreError
 from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.leakage import Seen
@@ -19,7 +20,8 @@ from clare.heads.detector import Detector, save_detector
 from clare.heads.evaluation.compare import compare_predictions, read_aside, read_scores
 from clare.heads.evaluation.evaluate import CONTROL, evaluate, write_matrix
 from clare.heads.evaluation.published import published
-from clare.heads.metrics.by_subset import METRICS, PREDICTIONS, measure_subsets
+from clare.heads.evaluation.record import METRICS, PREDICTIONS, read_evaluation
+from clare.heads.metrics.by_subset import measure_subsets
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import (
     BEST,
@@ -138,11 +140,11 @@ def make_run(path, store, *, noise=0.0, trained=("swap",), reals=(), seen=None):
 def test_what_is_written_is_what_was_found(store, tmp_path):
     run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals=("pool",))
     result = evaluate(run, resamples=50, baselines=True)
-    report = json.loads((run / "test_metrics.json").read_text())
-    assert report == result.report
-    assert report["trained_on"] == ["swap", "gan"] and report["reals"] == ["pool"]
-    assert report["threshold"] == 1.5 and report["skipped"] == {"gan": 2}
-    assert {name: (s["real"], s["fake"]) for name, s in report["subsets"].items()} == {
+    report = read_evaluation(run)
+    assert report == result.record
+    assert report.trained_on == ("swap", "gan") and report.reals == ("pool",)
+    assert report.threshold == 1.5 and report.skipped == {"gan": 2}
+    assert {name: (s.real, s.fake) for name, s in report.subsets.items()} == {
         "gan": (40, 38), "swap": (20, 20),
     }  # fmt: skip
 
@@ -152,26 +154,26 @@ def test_what_is_written_is_what_was_found(store, tmp_path):
     for subset, reals in (("gan", "pool"), ("swap", "swap")):
         mine = [r for r in rows if r["subset"] == subset or r["subset"] == reals]
         label, margin = [int(r["label"]) for r in mine], [float(r["margin"]) for r in mine]
-        auc = report["subsets"][subset]["frame"]["auc"]
-        assert auc["value"] == roc_auc_score(label, margin)
-        assert 0.75 < auc["value"] < 1 and auc["low"] < auc["value"] < auc["high"]
-        assert auc["n"] == len(mine)
+        auc = report.subsets[subset].frame["auc"]
+        assert auc.value == roc_auc_score(label, margin)
+        assert 0.75 < auc.value < 1 and auc.low < auc.value < auc.high
+        assert auc.n == len(mine)
     for r in rows:
         stored = next(s for s in store.rows(r["subset"]) if s.sample_id == r["sample_id"])
         assert stored.columns["split"] == "test"
         assert float(r["margin"]) == pytest.approx(2 * float(feature_of(stored)[0]), abs=1e-3)
         assert float(r["score"]) == pytest.approx(1 / (1 + np.exp(-float(r["margin"]))))
 
-    assert report["subsets"]["gan"]["video"] is None
-    assert report["subsets"]["swap"]["video"]["auc"]["n"] == 10
-    assert set(report["categories"]) == {"EFS", "FS"}
-    values = [s["frame"]["auc"]["value"] for s in report["subsets"].values()]
-    macro = report["macro"]["subsets"]["frame"]["auc"]
-    assert macro["value"] == pytest.approx(np.mean(values)) and macro["n"] == 2
-    assert report["macro"]["subsets"]["video"] is None
+    assert report.subsets["gan"].video is None
+    assert report.subsets["swap"].video["auc"].n == 10
+    assert set(report.categories) == {"EFS", "FS"}
+    values = [s.frame["auc"].value for s in report.subsets.values()]
+    macro = report.macro.subsets.frame["auc"]
+    assert macro.value == pytest.approx(sum(values) / len(values)) and macro.n == 2
+    assert report.macro.subsets.video is None
 
-    assert report["baselines"]["subsets"]["gan"]["format"]["value"] == 1.0
-    assert report["baselines"]["pixels_from"] is None
+    assert report.baselines.subsets["gan"]["format"].value == 1.0
+    assert report.baselines.pixels_from is None
     for name in ("roc_curve.png", "scores.png"):
         with Image.open(run / name) as picture:
             assert min(picture.size) > 300
@@ -179,38 +181,38 @@ def test_what_is_written_is_what_was_found(store, tmp_path):
 
 def test_a_file_of_predictions_gives_the_same_report(store, tmp_path):
     run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals=("pool",))
-    report = evaluate(run, resamples=30).report
+    report = evaluate(run, resamples=30).record
     scores = read_scores(run)
-    again = measure_subsets(scores.predictions, scores.threshold, resamples=30)
-    assert again == {name: report[name] for name in again}
+    again = measure_subsets(scores.predictions, scores.threshold, Resampling(30))
+    assert vars(again) == {name: getattr(report, name) for name in vars(again)}
 
 
 def test_the_threshold_is_not_searched_on_test_rows(store, tmp_path):
     run = make_run(tmp_path / "run", store, trained=("swap",))
-    figures = evaluate(run, subsets=["swap"], resamples=0).report["subsets"]["swap"]["frame"]
+    figures = evaluate(run, subsets=["swap"], resamples=0).record.subsets["swap"].frame
     rows = [r for r in store.rows("swap") if r.columns["split"] == "test"]
     margin = np.array([2 * float(feature_of(r)[0]) for r in rows])
     label = np.array([r.columns["label"] for r in rows])
-    assert figures["accuracy"]["value"] == pytest.approx(np.mean((margin >= 1.5) == label))
-    assert figures["accuracy_at_0.5"]["value"] == pytest.approx(np.mean((margin >= 0) == label))
+    assert figures["accuracy"].value == pytest.approx(np.mean((margin >= 1.5) == label))
+    assert figures["accuracy_at_0.5"].value == pytest.approx(np.mean((margin >= 0) == label))
     assert "accuracy_oracle" not in figures
 
 
 def test_fakes_alone_need_reals(store, tmp_path):
     run = make_run(tmp_path / "run", store, trained=("swap",))
-    with pytest.raises(InputError, match=r"gan has no reals.*--reals NAME: pool"):
+    with pytest.raises(InputError, match=r"gan has no reals.*pool"):
         evaluate(run, subsets=["gan"])
     with pytest.raises(InputError, match="pool has reals alone"):
         evaluate(run, subsets=["pool"])
-    with pytest.raises(InputError, match="leave --reals out"):
+    with pytest.raises(InputError, match="has reals of its own"):
         evaluate(run, subsets=["swap"], reals=["pool"])
     with pytest.raises(InputError, match="--reals gan has no reals"):
         evaluate(run, subsets=["gan"], reals=["gan"])
     with pytest.raises(StoreError, match="no subset 'moon'"):
         evaluate(run, subsets=["moon"])
-    report = evaluate(run, subsets=["gan"], reals=["swap"], resamples=0).report
-    assert report["subsets"]["gan"]["real"] == 20 and set(report["subsets"]) == {"gan"}
-    assert evaluate(run, subsets=["gan"], reals=["pool"], resamples=0).report["reals"] == ["pool"]
+    report = evaluate(run, subsets=["gan"], reals=["swap"], resamples=0).record
+    assert report.subsets["gan"].real == 20 and set(report.subsets) == {"gan"}
+    assert evaluate(run, subsets=["gan"], reals=["pool"], resamples=0).record.reals == ("pool",)
 
 
 def test_rows_that_training_saw_are_refused(store, tmp_path):
@@ -231,8 +233,8 @@ def test_subsets_that_nobody_extracted(tmp_path):
         evaluate(run, subsets=["late"])
     with pytest.raises(InputError, match="reals has no features of this run"):
         evaluate(run, subsets=["gan"], reals=["reals"])
-    found = evaluate(run, reals=["pool"], resamples=0).report
-    assert set(found["subsets"]) == {"gan", "swap"} and found["skipped"]["late"] == 8
+    found = evaluate(run, reals=["pool"], resamples=0).record
+    assert set(found.subsets) == {"gan", "swap"} and found.skipped["late"] == 8
 
 
 @pytest.mark.parametrize(
@@ -263,22 +265,22 @@ def test_published_figures_stand_beside_ours(tmp_path):
     store = create_store(tmp_path / "features.zarr")
     fill(store, "StarGANv2", [row("StarGANv2", n) for n in range(64)])
     run = make_run(tmp_path / "run", store, trained=("StarGANv2",))
-    found = evaluate(run, against="clare-paper", resamples=20).report["against"]["subsets"]
-    assert found["StarGANv2"]["published"]["CLaRE cross-attention 41k"] == {
+    found = evaluate(run, against="clare-paper", resamples=20).record.against.subsets
+    assert found["StarGANv2"].published["CLaRE cross-attention 41k"] == {
         "ap": 0.782, "accuracy": 0.691,
     }  # fmt: skip
-    ours = found["StarGANv2"]["ours"]
-    assert ours["accuracy_oracle"]["value"] >= ours["accuracy"]["value"]
+    ours = found["StarGANv2"].ours
+    assert ours["accuracy_oracle"].value >= ours["accuracy"].value
     with pytest.raises(InputError, match="clare-paper"):
         evaluate(run, against="moon-paper")
 
 
 def test_a_table_that_has_none_of_the_subsets_loses_nothing(store, tmp_path):
     run = make_run(tmp_path / "run", store)
-    report = evaluate(run, subsets=["swap"], against="clare-paper", resamples=0).report
-    assert report["against"]["subsets"] == {}
-    assert "clare-paper has no published figures for swap" in report["notes"]
-    assert json.loads((run / "test_metrics.json").read_text()) == report
+    report = evaluate(run, subsets=["swap"], against="clare-paper", resamples=0).record
+    assert report.against.subsets == {}
+    assert "clare-paper has no published figures for swap" in report.notes
+    assert read_evaluation(run) == report
 
 
 def test_a_control_is_marked(store, tmp_path, monkeypatch):
@@ -291,12 +293,12 @@ def test_a_control_is_marked(store, tmp_path, monkeypatch):
         return suptitle(figure, title, **settings)
 
     monkeypatch.setattr(Figure, "suptitle", noted)
-    assert evaluate(run, subsets=["swap"], resamples=0).report["control"] is None
+    assert evaluate(run, subsets=["swap"], resamples=0).record.control is None
     assert not titles
     config = json.loads((run / CONFIG).read_text())
     config["config"]["shuffle_labels"] = True
     (run / CONFIG).write_text(json.dumps(config))
-    assert evaluate(run, subsets=["swap"], resamples=0).report["control"] == CONTROL
+    assert evaluate(run, subsets=["swap"], resamples=0).record.control == CONTROL
     assert titles == [CONTROL, CONTROL], "the curves and the scores"
 
 
@@ -304,16 +306,16 @@ def test_a_store_that_moved(store, tmp_path):
     run = make_run(tmp_path / "run", store)
     other = create_store(tmp_path / "other.zarr")
     swap: dict[str, Any] = {"subsets": ["swap"], "resamples": 0}
-    report = evaluate(run, elsewhere=other.path, **swap).report
-    assert report["store"] == str(store.path) and report["notes"] == [], "its own goes first"
+    report = evaluate(run, elsewhere=other.path, **swap).record
+    assert report.store == str(store.path) and report.notes == (), "its own goes first"
     config = json.loads((run / CONFIG).read_text())
     config["store"] = str(tmp_path / "gone.zarr")
     (run / CONFIG).write_text(json.dumps(config))
     with pytest.raises(StoreError, match=r"store of .*run is not at .*gone\.zarr"):
         evaluate(run, **swap)
-    assert evaluate(run, store.path, elsewhere=other.path, **swap).report["notes"] == []
-    report = evaluate(run, elsewhere=store.path, **swap).report
-    assert report["store"] == str(store.path) and "gone.zarr any more" in report["notes"][0]
+    assert evaluate(run, store.path, elsewhere=other.path, **swap).record.notes == ()
+    report = evaluate(run, elsewhere=store.path, **swap).record
+    assert report.store == str(store.path) and "gone.zarr any more" in report.notes[0]
 
 
 def test_published_figures_are_found_by_any_spelling():
@@ -339,22 +341,22 @@ def test_runs_make_a_matrix(store, tmp_path):
 def test_two_runs_are_compared_on_the_rows_that_both_have(store, tmp_path):
     good = make_run(tmp_path / "good", store, trained=("swap",))
     poor = make_run(tmp_path / "poor", store, noise=3.0, trained=("swap",))
-    with pytest.raises(InputError, match="clare evaluate"):
+    with pytest.raises(InputError, match="was not evaluated"):
         read_scores(good)
     evaluate(good, subsets=["swap", "gan"], reals=["pool"], resamples=0)
     evaluate(poor, subsets=["swap"], resamples=0)
     one, other = read_scores(poor), read_scores(good)
     found = compare_predictions(
-        one.predictions, other.predictions, (one.threshold, other.threshold), resamples=200
+        one.predictions, other.predictions, (one.threshold, other.threshold), how=Resampling(200)
     )
-    assert (found["rows"], found["only_first"], found["only_second"]) == (40, 0, 78)
-    auc = {which: found["subsets"]["swap"][which]["auc"] for which in ("first", "second")}
-    difference = found["subsets"]["swap"]["difference"]["auc"]
-    assert difference["value"] == pytest.approx(auc["second"]["value"] - auc["first"]["value"])
-    assert 0 < difference["low"] < difference["high"]
-    same = compare_predictions(one.predictions, one.predictions, (0, 0), resamples=50)
-    assert same["macro"]["difference"]["auc"]["low"] == 0
-    assert same["macro"]["difference"]["auc"]["high"] == 0
+    assert (found.rows, found.only_first, found.only_second) == (40, 0, 78)
+    pair = found.subsets["swap"]
+    difference, (first, second) = pair.difference["auc"], (pair.first["auc"], pair.second["auc"])
+    assert difference.value == pytest.approx(second.value - first.value)
+    assert 0 < difference.low < difference.high
+    same = compare_predictions(one.predictions, one.predictions, (0, 0), how=Resampling(50))
+    assert same.macro.difference["auc"].low == 0
+    assert same.macro.difference["auc"].high == 0
 
 
 def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, tmp_path):
@@ -365,17 +367,15 @@ def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, t
     one = read_scores(run)
     assert one.aside == read_aside(run / PREDICTIONS) == ("swap",)
     found = compare_predictions(
-        one.predictions, one.predictions, (0, 0), aside=one.aside, resamples=0
+        one.predictions, one.predictions, (0, 0), aside=one.aside, how=Resampling(0)
     )
-    assert found["aside"] == ["swap"] and set(found["subsets"]) == {"swap", "gan"}
-    mean, gan = (
-        part["first"]["auc"]["value"] for part in (found["macro"], found["subsets"]["gan"])
-    )
-    assert mean == gan != found["subsets"]["swap"]["first"]["auc"]["value"]
+    assert found.aside == ("swap",) and set(found.subsets) == {"swap", "gan"}
+    mean, gan = (part.first["auc"].value for part in (found.macro, found.subsets["gan"]))
+    assert mean == gan != found.subsets["swap"].first["auc"].value
     none = compare_predictions(
-        one.predictions, one.predictions, (0, 0), aside=["swap", "gan"], resamples=0
+        one.predictions, one.predictions, (0, 0), aside=["swap", "gan"], how=Resampling(0)
     )
-    assert none["macro"] is None
+    assert none.macro is None
 
 
 def test_rows_that_can_not_be_matched_are_refused():
@@ -384,7 +384,7 @@ def test_rows_that_can_not_be_matched_are_refused():
 
     def refused(other, said):
         with pytest.raises(InputError, match=said):
-            compare_predictions(one, other, (0, 0), resamples=0)
+            compare_predictions(one, other, (0, 0), how=Resampling(0))
 
     refused(one.take(np.array([0, 0, 1])), "listed twice")
     refused(one.take(np.array([0])), "share no fake row")

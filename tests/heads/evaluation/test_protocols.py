@@ -18,11 +18,15 @@ from clare.heads.detector import Detector, save_detector
 from clare.heads.evaluation.df40 import (
     METHODS,
     PUBLISHED,
+    DF40Record,
+    ListFigures,
     choose_published,
     group_by_folder,
     measure_as_df40,
 )
 from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.evaluation.published import published_by
+from clare.heads.metrics.by_subset import Macro
 from clare.heads.runs.record import (
     BEST,
     VAL_METRICS,
@@ -36,6 +40,7 @@ from clare.protocol import list_protocols, list_trainings, read_protocol
 from clare.store.feature_store import create_store, open_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from clare.typed_json import read_json
 
 CLS = FeatureSpec("clip_cls", (1,), "float32")
 CLIP = Fingerprint("clip", 1, "aa")
@@ -253,33 +258,32 @@ def world(tmp_path):
 
 def test_each_fake_stands_beside_the_reals_of_its_domain(world):
     run, protocol = world
-    report = evaluate(run, protocol=protocol, resamples=0).report
-    counts = {name: (s["real"], s["fake"], s["beside"]) for name, s in report["subsets"].items()}
+    report = evaluate(run, protocol=protocol, resamples=0).record
+    counts = {name: (s.real, s.fake, s.beside) for name, s in report.subsets.items()}
     assert counts == {
-        "swap_cdf": (16, 12, ["cdf_real_cdf"]),
-        "swap_ff": (16, 12, ["ff_real_ff"]),
-        "other_cdf": (16, 12, ["cdf_real_cdf"]),
-        "other_ff": (16, 12, ["ff_real_ff"]),
-        "own": (5, 5, []),
-        "own_x": (5, 5, []),
+        "swap_cdf": (16, 12, ("cdf_real_cdf",)),
+        "swap_ff": (16, 12, ("ff_real_ff",)),
+        "other_cdf": (16, 12, ("cdf_real_cdf",)),
+        "other_ff": (16, 12, ("ff_real_ff",)),
+        "own": (5, 5, ()),
+        "own_x": (5, 5, ()),
     }
-    assert report["absent"] == {
+    assert report.absent == {
         "bare": "bare has no reals in split test",
         "nowhere": "nowhere is not in the store",
     }
     # swap was trained on, own_x is beside: both are measured and in no mean.
-    assert set(report["aside"]) == {"swap_cdf", "swap_ff", "own_x"}
-    assert report["macro"]["subsets"]["frame"]["auc"]["n"] == 3
-    assert report["categories"]["FS"]["subsets"] == ["other_cdf", "other_ff"]
-    even = report["subsets"]["other_cdf"]["frame"]["auc"]["value"]
+    assert set(report.aside) == {"swap_cdf", "swap_ff", "own_x"}
+    assert report.macro.subsets.frame["auc"].n == 3
+    assert report.categories["FS"].subsets == ("other_cdf", "other_ff")
+    even = report.subsets["other_cdf"].frame["auc"].value
     assert even < 1
-    first = evaluate(run, protocol=protocol, sampling="first_n", resamples=0).report
-    assert first["subsets"]["other_cdf"]["frame"]["auc"]["value"] == 1
+    first = evaluate(run, protocol=protocol, sampling="first_n", resamples=0).record
+    assert first.subsets["other_cdf"].frame["auc"].value == 1
     assert (
-        evaluate(run, protocol=protocol, frames=1, resamples=0).report["subsets"]["swap_ff"]["fake"]
-        == 3
+        evaluate(run, protocol=protocol, frames=1, resamples=0).record.subsets["swap_ff"].fake == 3
     )
-    with pytest.raises(InputError, match="leave --subset"):
+    with pytest.raises(InputError, match="names its subsets, reals and domains"):
         evaluate(run, subsets=["swap"], protocol=protocol)
 
 
@@ -290,10 +294,10 @@ def test_a_protocol_of_what_was_trained_on_has_no_mean(world, tmp_path):
         "title: own\ntest:\n  others: true\n  sets:\n"
         "    - {fakes: [swap], domains: [cdf], reals: [cdf_real]}\n"
     )
-    report = evaluate(run, protocol=str(path), resamples=0).report
-    assert report["aside"] == list(report["subsets"]) == ["swap_cdf"]
-    assert report["macro"] == {"subsets": None, "categories": None}
-    assert report["categories"] == {}
+    report = evaluate(run, protocol=str(path), resamples=0).record
+    assert report.aside == tuple(report.subsets) == ("swap_cdf",)
+    assert report.macro == Macro(None, None)
+    assert report.categories == {}
 
 
 def add_rows(store, *subsets):
@@ -315,12 +319,12 @@ def test_a_set_without_features_is_absent_like_one_without_rows(world, tmp_path)
         "    - {fakes: [other], domains: [cdf], reals: [late_real]}\n"
         "    - {fakes: [late], domains: [cdf], reals: [cdf_real]}\n"
     )
-    report = evaluate(run, protocol=str(path), resamples=0).report
-    assert set(report["subsets"]) == {"own"}
-    assert set(report["absent"]) == {"late", "other_cdf", "late_cdf"}
-    assert "late has no features of this run" in report["absent"]["late"]
-    assert "late_real has no features of this run" in report["absent"]["other_cdf"]
-    assert report["skipped"] == {}
+    report = evaluate(run, protocol=str(path), resamples=0).record
+    assert set(report.subsets) == {"own"}
+    assert set(report.absent) == {"late", "other_cdf", "late_cdf"}
+    assert "late has no features of this run" in report.absent["late"]
+    assert "late_real has no features of this run" in report.absent["other_cdf"]
+    assert report.skipped == {}
     path.write_text("title: late\ntest:\n  sets:\n    - {fakes: [late]}\n")
     with pytest.raises(InputError, match="no set of protocol late: late: late has no features"):
         evaluate(run, protocol=str(path))
@@ -336,13 +340,13 @@ def test_what_was_seen_is_refused_in_a_protocol_too(world):
 
 def test_domains_and_frames_without_a_protocol(world):
     run, _ = world
-    report = evaluate(run, subsets=["other"], reals=["cdf_real"], resamples=0).report
-    assert "fakes of ff beside reals of cdf alone" in report["notes"][0]
+    report = evaluate(run, subsets=["other"], reals=["cdf_real"], resamples=0).record
+    assert "fakes of ff beside reals of cdf alone" in report.notes[0]
     chosen = evaluate(
         run, subsets=["other"], reals=["cdf_real"], domains=["cdf"], frames=2, resamples=0
-    ).report
-    assert (chosen["subsets"]["other"]["fake"], chosen["subsets"]["other"]["real"]) == (6, 8)
-    assert chosen["notes"] == []
+    ).record
+    assert (chosen.subsets["other"].fake, chosen.subsets["other"].real) == (6, 8)
+    assert chosen.notes == ()
 
 
 def test_nothing_of_a_protocol_in_the_store_is_refused(world):
@@ -359,15 +363,15 @@ def test_nothing_of_a_protocol_in_the_store_is_refused(world):
 def test_df40s_way_is_told_apart_from_ours(world):
     run, protocol = world
     found = measure_as_df40(run, protocol=protocol)
-    lists = found["lists"]
-    assert lists["FSAll_cdf"]["sets"] == ["other_cdf", "swap_cdf"]
-    assert (lists["FSAll_cdf"]["real"], lists["FSAll_cdf"]["fake"]) == (32, 48)
+    lists = found.lists
+    assert lists["FSAll_cdf"].sets == ("other_cdf", "swap_cdf")
+    assert (lists["FSAll_cdf"].real, lists["FSAll_cdf"].fake) == (32, 48)
     # Videos 0-2 of two methods and of the reals share folder names; only real video 3 is alone.
-    assert (lists["FSAll_cdf"]["groups"], lists["FSAll_cdf"]["mixed"]) == (4, 3)
-    assert lists["FSAll_cdf"]["video_auc"] == lists["FSAll_cdf"]["frame_auc"] < 1
-    assert lists["own"]["groups"] == 2 and not lists["own"]["pool"]
-    assert "trained by no protocol" in found["unpublished"] and not any(found["published"].values())
-    assert found["wrong"] and json.loads((run / "df40_metrics.json").read_text()) == found
+    assert (lists["FSAll_cdf"].groups, lists["FSAll_cdf"].mixed) == (4, 3)
+    assert lists["FSAll_cdf"].video_auc == lists["FSAll_cdf"].frame_auc < 1
+    assert lists["own"].groups == 2 and not lists["own"].pool
+    assert "trained by no protocol" in found.unpublished and not any(found.published.values())
+    assert found.wrong and read_json(run / "df40_metrics.json", DF40Record) == found
     assert not (run / "test_metrics.json").exists()
 
 
@@ -376,19 +380,23 @@ def test_two_flat_folders_give_a_video_auc_of_one():
     label = np.repeat([0, 1], 200)
     score = 1 / (1 + np.exp(-random.normal(1.4 * label)))
     found = group_by_folder(np.where(label == 1, "fake", "real"), label, score)
-    assert found["frame_auc"] == roc_auc_score(label, score) < 0.9
-    assert found["video_auc"] == 1 and found["groups"] == 2
+    assert found.frame_auc == roc_auc_score(label, score) < 0.9
+    assert found.video_auc == 1 and found.groups == 2
     # One real frame makes a group of fakes a real one.
     folders = np.array(["a", "a", "a", "b", "c"])
     found = group_by_folder(folders, np.array([0, 1, 1, 1, 0]), np.array([0.9, 0.9, 0.9, 0.5, 0.1]))
-    assert (found["groups"], found["mixed"], found["video_auc"]) == (3, 1, 0.5)
+    assert (found.groups, found.mixed, found.video_auc) == (3, 1, 0.5)
     # A real that a list has twice weighs twice.
     times = np.array([3, 1, 1, 1, 3])
     label, score = np.array([0, 1, 1, 1, 0]), np.array([0.5, 0.9, 0.9, 0.7, 0.1])
     weighed = group_by_folder(folders, label, score, times)
     repeated = group_by_folder(*(np.repeat(one, times) for one in (folders, label, score)))
-    assert weighed == repeated and weighed["video_auc"] == 1
-    assert group_by_folder(folders, label, score)["video_auc"] == 0.5
+    assert weighed == repeated and weighed.video_auc == 1
+    assert group_by_folder(folders, label, score).video_auc == 0.5
+
+
+def of_list(pool, sets):
+    return ListFigures(0.5, 0.5, 2, 0, real=1, fake=1, pool=pool, sets=tuple(sets))
 
 
 def test_published_figures_stand_beside_the_same_training_and_lists_alone():
@@ -401,14 +409,14 @@ def test_published_figures_stand_beside_the_same_training_and_lists_alone():
         kinds = {registry.subset(one.removesuffix("_cdf")).category for one in sets}
         assert kinds == {name.partition("All")[0]}
     unknown = {target.name for target in joint.targets}.difference(*pools.values())
-    lists = {name: {"pool": True, "sets": sets} for name, sets in pools.items()}
-    lists |= {name: {"pool": False, "sets": [name]} for name in unknown}
+    lists = {name: of_list(True, sets) for name, sets in pools.items()}
+    lists |= {name: of_list(False, [name]) for name in unknown}
     figures, why = choose_published("joint", joint, lists)
-    assert figures == PUBLISHED and not why and len(unknown) == 9
+    assert figures == published_by(PUBLISHED, "list", "frame_auc") and not why and len(unknown) == 9
     figures, why = choose_published("p1-ff/fs", joint, lists)
     assert not any(figures.values()) and "trained by protocol p1-ff/fs" in why
     # One method is absent: its pool is another list.
-    fewer = lists | {"FSAll_cdf": {"pool": True, "sets": pools["FSAll_cdf"][1:]}}
+    fewer = lists | {"FSAll_cdf": of_list(True, pools["FSAll_cdf"][1:])}
     del fewer["heygen"]
     figures, why = choose_published("joint", joint, fewer)
     assert set(figures["CLIP-large"]) == {"FRAll_cdf", "EFSAll_cdf"}

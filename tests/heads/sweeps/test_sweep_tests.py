@@ -10,10 +10,9 @@ from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.batch_cache import Readings
 from clare.heads.evaluation.evaluate import evaluate
-from clare.heads.metrics.by_subset import METRICS
+from clare.heads.evaluation.record import METRICS
 from clare.heads.sweeps.sweep import expand, run_sweep
 from clare.heads.sweeps.tests import SweepTests
-from clare.typed_json import to_json
 
 BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=1, batch=32)
 AXES = {"seed": ["0", "1", "2"]}
@@ -49,8 +48,8 @@ def test_test_rows_are_read_once_for_all_runs(store, sweep, tmp_path, reads):
     assert sorted(reads) == [10, 10, 16] and not tests.failures
     assert {what.split(":")[0] for what, _, _ in steps} == {"seed-0", "seed-1", "seed-2"}
     for seed, figures in enumerate(found):
-        alone = evaluate(out / f"seed-{seed}", store, ["gan", "swap"]).report
-        assert to_json(figures) == alone["macro"]["subsets"]["frame"]
+        alone = evaluate(out / f"seed-{seed}", store, ["gan", "swap"]).record
+        assert figures == alone.macro.subsets.frame
 
 
 def test_what_finds_no_room_is_read_again(store, sweep, tmp_path, reads):

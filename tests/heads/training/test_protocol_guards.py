@@ -78,34 +78,32 @@ def test_a_set_without_one_of_its_pools_is_absent(world):
     test = "test: {sets: [{fakes: [gan], reals: [pool, second]}, {fakes: [vq], reals: [pool]}]}"
     store, path, run = world(test, without=[("second", "test")])
     train_run(config_of(path), store, run)
-    report = evaluate(run, protocol=path, resamples=0).report
-    assert report["absent"] == {"gan": "second has no reals in split test"}
-    assert set(report["subsets"]) == {"vq"} and report["split"] == "test"
+    report = evaluate(run, protocol=path, resamples=0).record
+    assert report.absent == {"gan": "second has no reals in split test"}
+    assert set(report.subsets) == {"vq"} and report.split == "test"
 
 
 def test_a_set_with_a_pool_without_features_is_absent(world):
     test = "test: {sets: [{fakes: [gan], reals: [pool, second]}, {fakes: [vq], reals: [pool]}]}"
     store, path, run = world(test, failed=[f"second-{n}" for n in range(7, 32, 8)])
     train_run(config_of(path, fusion="concat"), store, run)
-    report = evaluate(run, protocol=path, resamples=0).report
-    assert list(report["absent"]) == ["gan"]
-    assert "second has no features of this run" in report["absent"]["gan"]
-    assert report["subsets"]["vq"]["beside"] == ["pool"]
+    report = evaluate(run, protocol=path, resamples=0).record
+    assert list(report.absent) == ["gan"]
+    assert "second has no features of this run" in report.absent["gan"]
+    assert report.subsets["vq"].beside == ("pool",)
 
 
 def test_sets_of_the_validation_split_are_said_to_be(world):
     test = "test: {sets: [{fakes: [late], reals: [second], split: val}]}"
     store, path, run = world(test)
     train_run(replace(LINEAR, train=("gan",), reals=("pool",)), store, run)
-    assert evaluate(run, protocol=path, resamples=0).report["split"] == "val"
+    assert evaluate(run, protocol=path, resamples=0).record.split == "val"
 
 
 def test_a_protocol_with_seen_rows_says_what_can_be_done(world):
     store, path, run = world("test: {sets: [{fakes: [gan], reals: [pool], split: val}]}")
     train_run(config_of(path), store, run)
-    with pytest.raises(
-        InputError, match=r"rows of gan share .*; take it out of a copy of protocol"
-    ):
+    with pytest.raises(InputError, match=r"rows of gan share .*take it out of a copy of protocol"):
         evaluate(run, protocol=path)
 
 
@@ -118,8 +116,8 @@ def test_what_a_parent_was_trained_on_is_in_no_mean_of_others(world):
         train_run(config, store, run / name)
         before = str(run / name)
     train_run(replace(LINEAR, train=("gan",), reals=("pool",), init_from=before), store, run / "c")
-    report = evaluate(run / "c", protocol=path, resamples=0).report
-    assert report["trained_on"] == ["gan", "vq"] and set(report["aside"]) == {"gan", "vq"}
+    report = evaluate(run / "c", protocol=path, resamples=0).record
+    assert report.trained_on == ("gan", "vq") and set(report.aside) == {"gan", "vq"}
     assert read_record(run / "c").all_subsets == ("gan", "pool", "vq")
 
 

@@ -116,7 +116,7 @@ def test_a_run_that_went_on_elsewhere_knows_where_its_store_is(store, tmp_path):
         tmp_path / "second.zarr",
         tmp_path / "run",
     )
-    assert evaluate(tmp_path / "run", subsets=["gan"]).report["subsets"]
+    assert evaluate(tmp_path / "run", subsets=["gan"]).record.subsets
     (tmp_path / "second.zarr").rename(tmp_path / "third.zarr")
     with pytest.raises(StoreError, match=r"store of .*run is not at .*second.zarr"):
         evaluate(tmp_path / "run", subsets=["gan"])

@@ -1,0 +1,143 @@
+"""What an evaluation leaves in a run's folder: the one place that reads and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clare.advice import Notice, Run
+from clare.bootstrap import Figure, Figures
+from clare.errors import InputError
+from clare.heads.metrics.by_subset import FiguresBySubset
+from clare.heads.metrics.predictions import Predictions
+from clare.typed_json import read_json
+
+METRICS = "test_metrics.json"
+PREDICTIONS = "test_predictions.csv"
+ROC = "roc_curve.png"
+SCORES = "scores.png"
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What plain facts of the test images tell, which a detector must beat.
+
+    Args:
+        pixels_from: where pixels were read: ``pixels`` or ``thumbnails``; None where nowhere.
+        subsets: the AUC of each shortcut by subset; None where it is not known of both labels.
+    """
+
+    pixels_from: str | None
+    subsets: Mapping[str, Mapping[str, Figure | None]]
+
+    def best(self, subset: str) -> tuple[str, float] | None:
+        """The shortcut with the highest AUC on a subset, and that AUC; None where there is none."""
+        found = self.subsets.get(subset, {})
+        aucs = {n: f.value for n, f in found.items() if f is not None and f.value is not None}
+        return max(aucs.items(), key=lambda one: one[1]) if aucs else None
+
+
+@dataclass(frozen=True)
+class BesidePublished:
+    """Figures of a subset beside published ones.
+
+    Args:
+        ours: average precision, accuracy, and the oracle's accuracy, which is the published kind.
+        published: by system ``ap`` and ``accuracy``.
+    """
+
+    ours: Figures
+    published: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Against:
+    """A published table, and the subsets that it has figures of.
+
+    Args:
+        table: its name.
+        subsets: by name; empty where it has figures of none.
+    """
+
+    table: str
+    subsets: Mapping[str, BesidePublished]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord(FiguresBySubset):
+    """What ``test_metrics.json`` holds: figures by subset, and of what they are.
+
+    Args:
+        run: name of the run's folder.
+        trained_on: the subsets of its fakes.
+        control: what makes the run a control, or None.
+        store: that the rows are of.
+        split: of the rows; of a protocol's sets maybe several, with commas.
+        protocol: that chose the rows, or None.
+        domains: of the rows; empty where all.
+        frames: of each video at most; None where all.
+        sampling: which frames.
+        reals: the groups whose reals stand beside others.
+        skipped: rows without features, by group.
+        absent: by set of the protocol that was not tested, why.
+        notes: sentences on what may surprise.
+        baselines: what must be beaten, where that was asked for.
+        against: published figures, where they were asked for.
+        command: that made it, word by word; empty where it was no command, or is not known.
+    """
+
+    run: str
+    trained_on: tuple[str, ...]
+    control: str | None
+    store: str
+    split: str
+    protocol: str | None
+    domains: tuple[str, ...]
+    frames: int | None
+    sampling: str
+    reals: tuple[str, ...]
+    skipped: Mapping[str, int]
+    absent: Mapping[str, str]
+    notes: tuple[str, ...]
+    baselines: Baselines | None = None
+    against: Against | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run that was tested on rows that it has never seen.
+
+    Args:
+        path: the run's folder.
+        record: its ``test_metrics.json``: figures by subset.
+        predictions: its ``test_predictions.csv``: a score a row.
+        notices: what may surprise.
+    """
+
+    path: Path
+    record: EvaluationRecord
+    predictions: Predictions
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What was written."""
+        return tuple(self.path / name for name in (METRICS, PREDICTIONS, ROC, SCORES))
+
+
+def read_evaluation(run: Path) -> EvaluationRecord:
+    """The record of a run's last evaluation.
+
+    Raises:
+        InputError: the run was not evaluated, or the file is damaged.
+    """
+    if not is_evaluated(run):
+        raise InputError(f"{run} was not evaluated", Run("evaluate", (run,), effect="does it"))
+    return read_json(run / METRICS, EvaluationRecord)
+
+
+def is_evaluated(run: Path) -> bool:
+    """Whether a run's folder holds an evaluation."""
+    return (run / METRICS).is_file()
