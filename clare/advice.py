@@ -145,8 +145,8 @@ def _remedy(advice: Advice, wording: Wording) -> str:
         *first, last = map(wording.setting, advice.names)
         return f"leave {', '.join(first)} and {last} out" if first else f"leave {last} out"
     if isinstance(advice, Run):
-        told = f"run `{wording.operation(advice)}`"
-        return f"{told}, which {advice.effect}" if advice.effect else told
+        told = f"`{wording.operation(advice)}`"
+        return f"{told} {advice.effect}" if advice.effect else f"run {told}"
     told = wording.assignment(advice.name, advice.value)
     return f"{told} {advice.effect}" if advice.effect else f"give {told}"
 

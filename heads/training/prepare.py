@@ -226,7 +226,7 @@ def _notices(detector: Detector, config: TrainConfig) -> list[Notice]:
     if config.slerp and not detector.classifier.normalizes:
         raise InputError(
             f"slerp trains on directions alone, and {classifier} would be tested on lengths too",
-            Set(f"{classifier}.normalize", True, effect="brings vectors to unit length"),
+            Set("classifier.normalize", True, effect="brings vectors to unit length"),
             Name("another classifier", "classifier"),
             LeaveOut("slerp"),
         )

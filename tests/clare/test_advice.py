@@ -22,7 +22,7 @@ from clare.errors import InputError, StoreError
         (Set("features", ("lare", "clip"), "reads both"), "features=['lare', 'clip'] reads both"),
         (LeaveOut("reals"), "leave reals= out"),
         (LeaveOut("train", "reals", "domains"), "leave train=, reals= and domains= out"),
-        (Run("extract", effect="makes one"), "`clare.extract()`, which makes one"),
+        (Run("extract", effect="makes one"), "`clare.extract()` makes one"),
         (Run("evaluate", (Path("a"),), {"subset": "x"}), "clare.evaluate('a', subset='x')"),
         ("free some space", "free some space"),
     ],
