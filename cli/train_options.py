@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from clare.advice import LeaveOut, Name, Run
-from clare.cli.options import Settings, parse_digests, split_names
+from clare.advice import LeaveOut
+from clare.cli.options import Settings, parse_digests
 from clare.errors import InputError
 from clare.heads import fusion
 from clare.heads.config import (
@@ -24,7 +24,7 @@ from clare.heads.config import (
     read_config,
     read_preset,
 )
-from clare.plugins import list_parts, part_name
+from clare.plugins import list_parts
 from clare.settings import parse_assignments
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
@@ -158,77 +158,3 @@ def _reads_tokens(name: str) -> bool:
     from clare.heads.detector import find_fusion
 
     return "tokens" in find_fusion(name).roles
-
-
-def require_tests(store: Path, evaluate: str, configs: Iterable[TrainConfig]) -> list[str]:
-    """The subsets of ``--evaluate``, of which each run can be tested once it is trained.
-
-    Args:
-        store: the store.
-        evaluate: the option.
-        configs: of the runs.
-
-    Raises:
-        InputError: there is none, or a run would have nothing to be tested on.
-        StoreError: the store, or a subset, is not there.
-    """
-    from clare.heads.data.samples import subsets_of
-    from clare.heads.evaluation.wanted import Asked, list_wanted
-    from clare.store.feature_store import open_store
-
-    names, opened = split_names(evaluate), open_store(store)
-    if not names:
-        raise InputError("there is no subset to test on", Name("some", "evaluate"))
-    known = {(config.train, config.reals): config for config in configs}
-    for config in known.values():
-        try:
-            trained = subsets_of(opened, config)
-        except InputError:
-            continue  # training says so, in a sweep of this run alone
-        list_wanted(opened, Asked(names), (config.reals, trained))
-    return names
-
-
-def read_resumed(
-    run: Path, store: Path, named: bool, given: Iterable[Any]
-) -> tuple[TrainConfig, Path]:
-    """The configuration and the store of a run that is gone on with.
-
-    Args:
-        run: its folder.
-        store: taken where it was named, or where the run's own is not there any more.
-        named: whether the store was named on the command line.
-        given: other options, which have no place beside ``--resume``.
-
-    Raises:
-        InputError: the folder is no run, or is finished, or further options are given.
-    """
-    from clare.heads.runs.record import is_finished, read_record
-    from clare.heads.runs.run import open_own_store
-
-    if any(value is not None for value in given):
-        raise InputError("a run that is resumed goes on as it was begun", "leave other options out")
-    record = read_record(run)
-    if is_finished(run):
-        raise InputError(f"{run} is finished", Run("evaluate", (run,), effect="tests it"))
-    own = Path(record.store)
-    if named or (store.is_dir() and not own.is_dir()):
-        return record.config, store
-    return record.config, open_own_store(run, record).path
-
-
-def choose_folder(out: Path | None, config: TrainConfig) -> Path:
-    """The run's folder: as asked for, or the first free ``runs/FUSION-CLASSIFIER-n``."""
-    from clare.heads.runs.record import is_finished
-
-    if out is not None:
-        if is_finished(out):
-            raise InputError(f"{out} is a finished run", Name("another folder", "out"))
-        return out
-    parts = (config.detector.fusion, config.detector.classifier)
-    plain = Path("runs") / "-".join(map(part_name, parts))
-    folder, number = plain, 1
-    while folder.exists():
-        number += 1
-        folder = plain.with_name(f"{plain.name}-{number}")
-    return folder

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli import train_options as options
-from clare.cli.options import STORE, with_settings
+from clare.cli.command import typed
+from clare.cli.options import STORE, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
 AXES = "Axes (comma lists; 0-4 is a range)"
@@ -74,7 +75,7 @@ def sweep(
     from clare.heads.config import create_config
     from clare.heads.sweeps.sweep import expand, run_sweep
     from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
-    from clare.heads.sweeps.tests import SweepTests
+    from clare.heads.sweeps.tests import SweepTests, require_tests
     from clare.store.feature_store import open_store
 
     named = dict(zip(_OWN_AXES, (fusion, classifier, fraction, lr, protocol, seeds), strict=True))
@@ -84,11 +85,14 @@ def sweep(
     parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
     configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
     chosen = options.create_machine(machine)
-    subsets = [] if evaluate is None else options.require_tests(store, evaluate, configs.values())
-    opened = open_store(store)
+    opened, subsets = open_store(store), split_names(evaluate) or []
+    if evaluate is not None:
+        require_tests(opened, subsets, configs.values())
     with TrainView(epochs=False) as view:
         tests = SweepTests(opened, subsets, device=chosen.device, progress=view.testing)
-        results = run_sweep(configs, axes, opened, out, chosen, view, tests if subsets else None)
+        results = run_sweep(
+            configs, axes, opened, out, chosen, view, tests if subsets else None, typed()
+        )
     control = all(one.shuffle_labels for one in configs.values())
     print_leaderboard(leaderboard(results, axes), options_of(axes), control=control)
     failed = [line["failure"] for line in results if line["failure"]]

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli import train_options as options
-from clare.cli.options import STORE, with_settings
+from clare.cli.command import typed
+from clare.cli.options import STORE, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING
 
 
@@ -47,18 +48,21 @@ def train_head(
     from clare.cli.wording import command_line
     from clare.errors import InputError
     from clare.heads.config import create_config
+    from clare.heads.runs.run import choose_folder, read_unfinished
+    from clare.heads.sweeps.tests import require_tests
     from clare.heads.training.trainer import train_run
+    from clare.store.feature_store import open_store
 
     chosen = options.create_machine(machine)
     refined = (cross_attn_query, fields_tokens, features, set_ or [])
     if resume is not None:
-        named = context.get_parameter_source("store")
-        found, source = options.read_resumed(
-            resume,
-            store,
-            named is not None and named.name == "COMMANDLINE",
-            [preset, config, out, training or None, *(one or None for one in refined)],
-        )
+        if any((preset, config, out, training, *refined)):
+            raise InputError(
+                "a run that is resumed goes on as it was begun", "leave other options out"
+            )
+        source_of = context.get_parameter_source("store")
+        named = source_of is not None and source_of.name == "COMMANDLINE"
+        found, source = read_unfinished(resume, store if named else None, store)
         folder = resume
     else:
         if "protocol" in training and (names := {"train", "reals", "domains"} & set(training)):
@@ -67,11 +71,11 @@ def train_head(
             )
         found = create_config(training, options.base_config(preset, config))
         found = options.refine(found, *refined)
-        folder, source = options.choose_folder(out, found), store
+        folder, source = choose_folder(out, found), store
     if evaluate is not None:
-        options.require_tests(source, evaluate, [found])
+        require_tests(open_store(source), split_names(evaluate) or [], [found])
     with TrainView() as view:
-        train_run(found, source, folder, chosen, view)
+        train_run(found, source, folder, chosen, view, typed())
     print_validation(folder)
     if evaluate is not None:
         from clare.cli.commands.evaluate import evaluate as evaluate_runs

@@ -118,7 +118,8 @@ def _feature_of(
         if field in fields
     }
     if not extractors:
-        raise StoreError(f"{store.path} has no field {field!r}; `clare store info` lists them.")
+        there = sorted({name for key in store.extractor_keys() for name in store.extractor(key)[1]})
+        raise StoreError(f"{store.path} has no field {field!r}: it has {', '.join(there)}")
     if len(extractors) > 1:
         raise StoreError(f"Several extractors have a field {field!r}: {', '.join(extractors)}.")
     (extractor,) = extractors

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.advice import Advice, Name, Run, Set
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.frames import choose_frames
@@ -77,13 +78,13 @@ def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
     there = store.subsets()
     names = {*(config.train or there), *config.reals}
     if not names:
-        raise InputError(f"{store.path} has no rows; `clare extract` fills it")
+        raise InputError(f"{store.path} has no rows", Run("extract", effect="fills it"))
     absent = sorted(names.difference(there))
     if absent and config.protocol is not None:
         rest = [name for name in config.train if name in there]
         raise InputError(
-            f"protocol {config.protocol} trains on {', '.join(absent)}, not in {store.path}: "
-            + _advice(config.protocol, rest)
+            f"protocol {config.protocol} trains on {', '.join(absent)}, not in {store.path}",
+            *_advice(config.protocol, rest),
         )
     return tuple(sorted(names))
 
@@ -193,14 +194,15 @@ def _require_all(
     where = f" of domain {', '.join(config.domains)}" if config.domains else ""
     raise InputError(
         f"protocol {protocol} trains on {', '.join(fakes + reals)}, of which the store has no "
-        f"complete rows{where} in split {split}: {_advice(protocol, rest)}"
+        f"complete rows{where} in split {split}",
+        *_advice(protocol, rest),
     )
 
 
-def _advice(protocol: str, rest: Sequence[str]) -> str:
+def _advice(protocol: str, rest: Sequence[str]) -> list[Advice]:
     """How a protocol gets what it lacks, or is trained without it on the rest of its fakes."""
-    leave = f", or leave it out with --train {','.join(rest)}" if rest else ""
-    return f"`clare extract --protocol {protocol}` adds it{leave}"
+    add: Advice = Run("extract", settings={"protocol": protocol}, effect="adds it")
+    return [add, Set("train", rest, effect="leaves it out")] if rest else [add]
 
 
 def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, split: Split) -> None:
@@ -213,12 +215,11 @@ def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, sp
     name = "training" if split == "train" else "validation"
     if len(missing) == 2:
         raise InputError(
-            f"{where} has no complete {name} rows for these features: see `clare store info`; "
-            "splits come from the manifests"
+            f"{where} has no complete {name} rows for these features, whose splits are "
+            "those of the manifests",
+            Run("store.info", (table.store.path,), effect="tells what it has"),
         )
-    advice = (
-        "name the subset that has them with --reals NAME"
-        if missing == ["real"]
-        else ("name a subset that has them with --train")
+    setting = "reals" if missing == ["real"] else "train"
+    raise InputError(
+        f"{where} has no {missing[0]} images in {name}", Name("a subset that has them", setting)
     )
-    raise InputError(f"{where} has no {missing[0]} images in {name}: {advice}")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clare.advice import Name, Set
 from clare.errors import InputError
 from clare.heads.config import Memory
 from clare.heads.data.dataset import FeatureDataset
@@ -88,6 +89,7 @@ class FeatureTable:
         views = (
             {row.view for name in names for row in store.rows(name)} if split == "train" else (0,)
         )
+        self.store = store
         self.device = device
         self._datasets = {
             field: FeatureDataset(
@@ -255,7 +257,9 @@ def plan_memory(
         if place is None:
             raise InputError(
                 f"{field} takes {size / 1e9:.1f} GB and {free[allowed[0]] / 1e9:.1f} GB of "
-                f"{memory} memory may be used; leave --memory at auto, or take a smaller --fraction"
+                f"{memory} memory may be used",
+                Set("memory", "auto"),
+                Name("a smaller share of the rows", "fraction"),
             )
         free[place] -= size
         plans.append(FieldPlan(field, size, place))

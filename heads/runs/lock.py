@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from clare.advice import Name
 from clare.errors import InputError
 from clare.store.locks import lock_file
 
@@ -31,8 +32,9 @@ def hold_runs(folders: Iterable[Path]) -> Iterator[None]:
             lock, byte = lock_file(place.parent / LOCKS), _byte_of(place.name)
             if not lock.acquire(byte):
                 raise InputError(
-                    f"{folder} is being trained by another process: wait until that ends, or name "
-                    "another folder with --out"
+                    f"{folder} is being trained by another process",
+                    "wait until that ends",
+                    Name("another folder", "out"),
                 )
             held.callback(lock.release, byte)
         yield

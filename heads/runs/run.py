@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clare.advice import Name, Notice
-from clare.errors import StoreError
+from clare.advice import Run as Operation
+from clare.errors import InputError, StoreError
+from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector, load_detector, needs_text, read_detector_config
 from clare.heads.runs.record import (
     BEST,
     RunRecord,
     Validation,
+    is_finished,
     read_record,
     read_seen,
     read_validation,
 )
 from clare.heads.text.tower import TextTower
+from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore, open_store
 
 TEXT_TOWER = "text_tower.safetensors"
@@ -140,3 +144,44 @@ def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
             Name("the store that holds it", "store"),
         )
     return TextTower.load(opened.asset(key, TEXT_TOWER))
+
+
+def choose_folder(out: Path | None, config: TrainConfig) -> Path:
+    """The folder of a new run: as asked for, or the first free ``runs/FUSION-CLASSIFIER-n``.
+
+    Raises:
+        InputError: a finished run is there.
+    """
+    if out is not None:
+        if is_finished(out):
+            raise InputError(f"{out} is a finished run", Name("another folder", "out"))
+        return out
+    parts = (config.detector.fusion, config.detector.classifier)
+    plain = Path("runs") / "-".join(map(part_name, parts))
+    folder, number = plain, 1
+    while folder.exists():
+        number += 1
+        folder = plain.with_name(f"{plain.name}-{number}")
+    return folder
+
+
+def read_unfinished(
+    run: Path, store: Path | None, elsewhere: Path | None
+) -> tuple[TrainConfig, Path]:
+    """The configuration and the store of a run that is gone on with.
+
+    Args:
+        run: its folder.
+        store: the store that was named; it goes first.
+        elsewhere: the store where none was named and the run's own is gone.
+
+    Raises:
+        InputError: the folder is no run, or is finished.
+        StoreError: its store is gone.
+    """
+    record = read_record(run)
+    if is_finished(run):
+        raise InputError(f"{run} is finished", Operation("evaluate", (run,), effect="tests it"))
+    if store is None and elsewhere is not None and elsewhere.is_dir():
+        store = None if Path(record.store).is_dir() else elsewhere
+    return record.config, store or open_own_store(run, record).path

@@ -13,7 +13,7 @@ from clare.heads.data.leakage import Seen
 from clare.heads.data.samples import Samples, subsets_of
 from clare.heads.runs.record import read_record, read_seen
 from clare.heads.training.prepare import choose_splits, open_tables, rows_key
-from clare.heads.training.run_folder import require_same_rows
+from clare.heads.training.run_folder import ANOTHER_FOLDER, require_same_rows
 from clare.store.feature_store import FeatureStore
 
 Choice = tuple[Samples, Samples, Seen]
@@ -71,13 +71,10 @@ def _require_same(folder: Path, choice: Choice, keys: Mapping[str, str]) -> None
     there = {name: keys.get(name, "none") for name in record.fingerprints}
     if there != dict(record.fingerprints):
         differ = [f"{key} and not {there[n]}" for n, key in record.fingerprints.items()]
-        raise InputError(
-            f"{folder} was trained on {', '.join(differ)}; name another folder with --out"
-        )
+        raise InputError(f"{folder} was trained on {', '.join(differ)}", ANOTHER_FOLDER)
     if record.rows != {"train": train.counts(), "val": val.counts()}:
         raise InputError(
-            f"{folder} was trained on other rows than --store has now; name another folder with "
-            "--out"
+            f"{folder} was trained on other rows than the store has now", ANOTHER_FOLDER
         )
     if record.config.init_from is not None:  # what the runs before it saw is recorded there too
         seen = seen.join(read_seen(folder))

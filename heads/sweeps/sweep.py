@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clare.advice import Name
 from clare.bootstrap import Figures
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig, create_config
@@ -23,6 +24,7 @@ from clare.heads.sweeps.table import (
     result_line,
     write_tables,
 )
+from clare.heads.training.run_folder import ANOTHER_FOLDER
 from clare.heads.training.trainer import Observer, train_runs
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -87,6 +89,7 @@ def run_sweep(
     machine: Machine | None = None,
     observer: Observer | None = None,
     evaluate: Evaluate | None = None,
+    command: Sequence[str] = (),
 ) -> list[Result]:
     """Train what is not finished yet, then write ``results.csv`` and ``leaderboard.csv``.
 
@@ -101,6 +104,7 @@ def run_sweep(
         machine: device, memory and the like.
         observer: told what happens.
         evaluate: also measures finished runs on test rows; never used to rank.
+        command: that asked for it, word by word, for the records of its runs.
 
     Returns:
         The lines of ``results.csv``; ``failure`` says why a run has no figures.
@@ -109,7 +113,7 @@ def run_sweep(
         InputError: as `train_runs`, or the folder holds runs of another sweep, or of another store.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder with --out")
+        raise InputError(f"{out} is a file", Name("a folder", "out"))
     opened = store if isinstance(store, FeatureStore) else open_store(store)
     _require_same_configs(out, configs)
     before = {line["run"]: line for line in read_results(out)}
@@ -135,7 +139,9 @@ def run_sweep(
     wanted = {folder: one for folder, one in missing.items() if folder not in failures}
     try:
         if wanted:
-            found = train_runs(list(wanted.values()), opened, list(wanted), machine, observer)
+            found = train_runs(
+                list(wanted.values()), opened, list(wanted), machine, observer, command
+            )
             failures |= dict(zip(wanted, found, strict=True))
     finally:
         # What is finished is worth reading, also where the rest was interrupted.
@@ -147,7 +153,7 @@ def _require_same_configs(out: Path, configs: Mapping[str, TrainConfig]) -> None
     for name, config in configs.items():
         if is_finished(out / name) and read_record(out / name).config != config:
             raise InputError(
-                f"{out / name} is a finished run with another configuration; name another --out"
+                f"{out / name} is a finished run with another configuration", ANOTHER_FOLDER
             )
 
 
@@ -168,13 +174,13 @@ def _others(
         if axes_of(before[name]) != list(axes):
             raise InputError(
                 f"{out / RESULTS} is of a sweep over {', '.join(axes_of(before[name]))}, this one "
-                f"is over {', '.join(axes)}; name another --out"
+                f"is over {', '.join(axes)}",
+                ANOTHER_FOLDER,
             )
         differing = _differing(config, configs, axes)
         if differing:
             raise InputError(
-                f"{out / name} is a run of another sweep, with another {differing}; name another "
-                "--out"
+                f"{out / name} is a run of another sweep, with another {differing}", ANOTHER_FOLDER
             )
     return found
 

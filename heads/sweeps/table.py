@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.special import stdtrit
+
+from clare.advice import Name
 from clare.bootstrap import Figures
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
-from clare.heads.sweeps.seeds import mean_interval
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
@@ -82,7 +84,7 @@ def read_results(out: Path) -> list[dict[str, str]]:
     if not all(
         {"run", "failure"} <= set(line) and None not in (*line, *line.values()) for line in lines
     ):
-        raise InputError(f"{path} is not what `clare sweep` writes: use another folder")
+        raise InputError(f"{path} is not what a sweep writes", Name("another folder", "out"))
     return lines
 
 
@@ -137,6 +139,19 @@ def leaderboard(results: Sequence[Result], axes: Axes) -> list[Result]:
             line[f"{name}_low"], line[f"{name}_high"] = mean_interval(found)
         lines.append(line)
     return sorted(lines, key=lambda line: -(line.get(RANKED) or 0.0))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """95 % interval (Student's t) of the mean of figures between 0 and 1; none of fewer than two.
+
+    Args:
+        values: of independent runs.
+    """
+    if len(values) < 2:
+        return None, None
+    mean, size = statistics.fmean(values), len(values)
+    half = stdtrit(size - 1, 0.975) * statistics.stdev(values) / size**0.5
+    return max(0.0, mean - float(half)), min(1.0, mean + float(half))
 
 
 def _columns(split: str, metrics: Figures) -> Result:

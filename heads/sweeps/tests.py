@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clare.advice import Name
 from clare.bootstrap import Figures
-from clare.errors import ClareError
+from clare.errors import ClareError, InputError
+from clare.heads.config import TrainConfig
+from clare.heads.data.samples import subsets_of
 from clare.heads.evaluation.batch_cache import Readings
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord, read_evaluation
@@ -27,6 +30,30 @@ _AS_USUAL: Mapping[str, Any] = {
     "resamples": 1000,
 }
 """What the report of a test says that was made as `SweepTests` makes it, of rows without gaps."""
+
+
+def require_tests(
+    store: FeatureStore, subsets: Sequence[str], configs: Iterable[TrainConfig]
+) -> None:
+    """Refuse to train runs that could not be tested on some subsets afterwards.
+
+    Args:
+        store: the store.
+        subsets: to be tested on.
+        configs: of the runs.
+
+    Raises:
+        InputError: there is none, or a run would have nothing to be tested on.
+        StoreError: a subset is not there.
+    """
+    if not subsets:
+        raise InputError("there is no subset to test on", Name("some", "evaluate"))
+    for config in {(config.train, config.reals): config for config in configs}.values():
+        try:
+            trained = subsets_of(store, config)
+        except InputError:
+            continue  # training says so, in a sweep of this run alone
+        list_wanted(store, Asked(list(subsets)), (config.reals, trained))
 
 
 class SweepTests:

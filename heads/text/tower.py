@@ -106,8 +106,8 @@ class TextTower(nn.Module):
             raise InputError(f"can't read the text tower {path}: {error}") from error
         except (SafetensorError, KeyError, ValueError) as error:
             raise InputError(
-                f"{path} is not a text tower as `clare extract --features clip` writes it: "
-                f"{error}; extract it again into a new store"
+                f"{path} is not a text tower as the clip extractor writes it ({error})",
+                "extract it again into a new store",
             ) from error
 
     def tokenize(self, texts: Sequence[str]) -> torch.Tensor:

@@ -86,7 +86,9 @@ def open_tables(
         for config in {_choice(config): config for config in configs}.values()
     ]
     if any(other.keys != first.keys for other in others):
-        raise InputError("runs side by side read one set of features: give all the same --features")
+        raise InputError(
+            "runs side by side read one set of features", Name("one for all", "features")
+        )
     tables = (
         FeatureTable(store, fields, subsets, split, first.digests, device)
         for split in ("train", "val")

@@ -97,7 +97,9 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file", Name("a folder", "out"))
         if (path / CONFIG).exists():
-            require_same_record(read_record(path), record, path)
+            there = read_record(path)
+            require_same_record(there, record, path)
+            self.record = replace(record, command=there.command or record.command)
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"{path} is not empty and no run", ANOTHER_FOLDER)
         self._board = _board(path) if tensorboard else None

@@ -80,7 +80,7 @@ class RunState:
         if not (np.isfinite(margins).all() and math.isfinite(record.get("train_loss", 0.0))):
             self.failure = (
                 f"{self.folder.path} failed in epoch {record['epoch']:.0f}: its loss or margins "
-                "are no finite numbers; try a lower --lr"
+                "are no finite numbers; a lower learning rate may help"
             )
             self.folder.log(self.failure)
             return

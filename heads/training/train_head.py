@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.heads.config import DEFAULT_PRESET, Machine, TrainConfig, create_config, read_preset
-from clare.heads.runs.run import Run, open_run
+from clare.heads.runs.run import Run, choose_folder, open_run
 from clare.heads.training.trainer import Observer, train_run
 from clare.models.runtime import choose_runtime
 from clare.settings import build_settings
@@ -16,7 +16,7 @@ from clare.store.feature_store import FeatureStore
 
 def train_head(
     store: FeatureStore | Path | str,
-    out: Path | str,
+    out: Path | str | None = None,
     *,
     preset: str = DEFAULT_PRESET,
     config: TrainConfig | None = None,
@@ -31,7 +31,7 @@ def train_head(
 
     Args:
         store: the feature store; its test split is never opened.
-        out: the run's folder.
+        out: the run's folder. If left out, the first free ``runs/FUSION-CLASSIFIER-n``.
         preset: the configuration to start from.
         config: a configuration to start from instead.
         observer: is told how it goes.
@@ -52,7 +52,7 @@ def train_head(
     device = choose_runtime(given.get("device", "auto")).device
     machine: Machine = build_settings("training", Machine, {**given, "device": device})
     chosen = create_config(settings, config or read_preset(preset))
-    place = Path(out)
+    place = choose_folder(None, chosen) if out is None else Path(out)
     train_run(
         chosen, store if isinstance(store, FeatureStore) else Path(store), place, machine, observer
     )

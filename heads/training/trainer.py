@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -79,6 +79,7 @@ def train_runs(
     folders: Sequence[Path],
     machine: Machine | None = None,
     observer: Observer | None = None,
+    command: Sequence[str] = (),
 ) -> list[str | None]:
     """Train configurations side by side: features are read once, batches are shared.
 
@@ -91,6 +92,7 @@ def train_runs(
         folders: one a run; made, or holding the same run unfinished.
         machine: device, memory and the like.
         observer: told what happens.
+        command: that asked for them, word by word, for their records.
 
     Returns:
         For each run None, or why it failed: its loss or its margins were no numbers.
@@ -101,7 +103,9 @@ def train_runs(
         CorruptStoreError: stored bytes are not what was written.
     """
     with hold_runs(folders):
-        return _train(configs, store, folders, machine or Machine(), observer or Observer())
+        return _train(
+            configs, store, folders, machine or Machine(), observer or Observer(), command
+        )
 
 
 def _train(
@@ -110,6 +114,7 @@ def _train(
     folders: Sequence[Path],
     machine: Machine,
     observer: Observer,
+    command: Sequence[str],
 ) -> list[str | None]:
     """`train_runs`, in folders that nobody else writes to."""
     opened = store if isinstance(store, FeatureStore) else open_store(store)
@@ -118,8 +123,9 @@ def _train(
     tables, chosen = open_tables(opened, configs, device)
     runs = prepare(opened, configs, folders, tables, chosen, device)
     states = [
-        RunState.open(run, RunFolder(folder, run.record, tensorboard=machine.tensorboard))
+        RunState.open(run, RunFolder(folder, record, tensorboard=machine.tensorboard))
         for run, folder in zip(runs, folders, strict=True)
+        for record in (replace(run.record, command=tuple(command)),)
     ]
     restrict_tables(runs, tables)
     fields = {field for run in runs for field in run.detector.fields}
@@ -147,13 +153,14 @@ def train_run(
     folder: Path,
     machine: Machine | None = None,
     observer: Observer | None = None,
+    command: Sequence[str] = (),
 ) -> None:
     """`train_runs` of one.
 
     Raises:
         InputError: as there, or training failed.
     """
-    (failure,) = train_runs([config], store, [folder], machine, observer)
+    (failure,) = train_runs([config], store, [folder], machine, observer, command)
     if failure is not None:
         raise InputError(failure)
 

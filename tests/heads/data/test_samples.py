@@ -112,7 +112,7 @@ def test_a_pool_gives_its_reals(store):
 
 
 def test_a_single_class_is_refused(store):
-    with pytest.raises(InputError, match=r"gan has no real images in training: .* --reals NAME"):
+    with pytest.raises(InputError, match="gan has no real images in training"):
         choose(store, replace(CLS, train=("gan",)))
     with pytest.raises(InputError, match="pool has no fake images in training"):
         choose(store, replace(CLS, train=("pool",)))
@@ -200,7 +200,7 @@ def test_features_lie_where_they_fit_and_are_the_same_everywhere(store, monkeypa
     monkeypatch.setattr(features, "free_bytes", lambda device: 1.5 * size["clip_cls"])
     plans = plan_memory([table], fields, "auto", CPU)
     assert {plan.field: plan.place for plan in plans} == {"clip_cls": "host", "clip_tokens": "disk"}
-    with pytest.raises(InputError, match=r"clip_tokens takes .* GB .* --memory"):
+    with pytest.raises(InputError, match=r"clip_tokens takes .* GB"):
         plan_memory([table], fields, "host", CPU)
     seen = []
     load_fields([table], plans, lambda done, total: seen.append((done, total)))

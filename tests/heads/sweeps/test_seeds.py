@@ -5,15 +5,7 @@ import statistics
 import numpy as np
 import pytest
 
-from clare.heads.sweeps.seeds import mean_interval, t_quantile
-
-
-@pytest.mark.parametrize(
-    ("freedom", "known"),
-    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (19, 2.0930), (100, 1.9840)],
-)
-def test_students_t_is_that_of_the_tables(freedom, known):
-    assert t_quantile(freedom) == pytest.approx(known, abs=5e-5)
+from clare.heads.sweeps.table import mean_interval
 
 
 def test_nineteen_of_twenty_intervals_hold_the_mean():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from clare.advice import Set
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.data.frames import choose_frames
@@ -47,7 +48,7 @@ def config_of(path, **values):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_protocol_is_not_trained_on_a_part_of_its_generators(world, split):
     store, path, run = world(without=[("late", split)])
-    said = rf"trains on late, of which .* in split {split}: .*with --train gan,vq"
+    said = rf"trains on late, of which .* in split {split}"
     with pytest.raises(InputError, match=said):
         train_run(config_of(path), store, run)
     train_run(create_config({"train": ["gan", "vq"]}, config_of(path)), store, run)
@@ -61,14 +62,16 @@ def test_rows_of_another_domain_are_no_rows_of_a_protocol(world):
 
 def test_nor_is_it_without_features_or_without_a_pool(world):
     store, path, run = world(failed=[f"vq-{n}" for n in range(32)])
-    with pytest.raises(InputError, match=r"trains on vq, .* --train gan,late"):
+    with pytest.raises(InputError, match="trains on vq, ") as error:
         train_run(config_of(path, fusion="concat"), store, run)
+    assert Set("train", ["gan", "late"], "leaves it out") in error.value.advice
 
 
 def test_a_pool_without_training_rows_is_missed(world):
     store, path, run = world(without=[("second", "train")])
-    with pytest.raises(InputError, match=r"trains on second, .*adds it$"):
+    with pytest.raises(InputError, match="trains on second, ") as error:
         train_run(config_of(path), store, run)
+    assert len(error.value.advice) == 1
 
 
 # ---- tests

@@ -421,7 +421,7 @@ def test_a_run_that_diverges_says_so_and_leaves_others_alone(store, tmp_path):
     assert "failed in epoch" in (tmp_path / "wild" / "run.log").read_text()
     train_run(calm, store.path, tmp_path / "alone")
     same_run(tmp_path / "calm", tmp_path / "alone", tolerance=1e-5)
-    with pytest.raises(InputError, match="try a lower --lr"):
+    with pytest.raises(InputError, match="a lower learning rate may help"):
         train_run(wild, store.path, tmp_path / "again")
 
 
