@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clare.advice import Set
 from clare.errors import InputError, WeightsError
-from clare.models.clip_source import ClipSource, find_clip, is_torchscript
+from clare.models.clip_files import ClipSource, find_clip, is_torchscript
 from clare.models.hub import config_digest, quiet, weights_sha256
 
 if TYPE_CHECKING:
@@ -101,8 +102,9 @@ def _quick_gelu(source: ClipSource, setting: bool | str, model: str) -> bool:
         return True
     if source.openai is None and _has_openai_twin(model.replace("/", "-")):
         raise InputError(
-            f"{source.file.name} does not say whether it holds OpenAI's weights, which need "
-            "QuickGELU: say `--set clip.quick_gelu=true` (OpenAI, DFN, MetaCLIP) or `=false`"
+            f"{source.file.name} does not say whether it was trained with QuickGELU",
+            Set("clip.quick_gelu", True, "for weights of OpenAI, DFN and MetaCLIP"),
+            Set("clip.quick_gelu", False, "for others"),
         )
     return False
 

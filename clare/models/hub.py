@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clare.advice import Advice, Set
 from clare.errors import InputError, WeightsError
 
 NET_SECONDS = 5.0
@@ -18,6 +19,8 @@ NET_SECONDS = 5.0
 
 HASH_CACHE_BYTES = 1 << 24
 """Files from this size on have their sha256 cached; smaller ones are hashed in no time."""
+
+TRIAL = Set("backbone", "tiny", "for a trial, whose features mean nothing")
 
 Choose = Callable[[Sequence[str]], list[str]]
 """From the file names of a repository to those needed; empty if it lacks what is needed."""
@@ -29,7 +32,7 @@ def fetch(
     anchors: Sequence[str],
     choose: Choose,
     patterns: Sequence[str],
-    way: str,
+    way: Advice,
 ) -> tuple[Path, list[str]]:
     """Files of a hub repository: from the local cache, else downloaded.
 
@@ -39,7 +42,7 @@ def fetch(
         anchors: files of which any usable copy has one; the cache is looked up by them.
         choose: picks the needed files.
         patterns: what a user has to download, for the message.
-        way: how to name local weights instead, for the message.
+        way: how to name local weights instead.
 
     Returns:
         The snapshot's folder and the chosen names, relative to it.
@@ -68,7 +71,7 @@ def fetch(
             return folder, chosen
     except Exception as error:  # the hub client raises its HTTP library's errors as they are
         raise _absent(repo, revision, _reason(error), patterns, way) from error
-    raise WeightsError(f"the hub's {repo} does not hold the files of such a model: {way}")
+    raise WeightsError(f"the hub's {repo} does not hold the files of such a model", way)
 
 
 def _reason(error: Exception) -> str:
@@ -84,15 +87,16 @@ def _reason(error: Exception) -> str:
 
 
 def _absent(
-    repo: str, revision: str | None, reason: str, patterns: Sequence[str], way: str
+    repo: str, revision: str | None, reason: str, patterns: Sequence[str], way: Advice
 ) -> WeightsError:
     at = f" --revision {revision}" if revision else ""
     files = " ".join(f'"{pattern}"' for pattern in patterns)
     return WeightsError(
-        f"the weights of {repo} are not on this machine and can't be fetched ({reason}): "
+        f"the weights of {repo} are not on this machine and can't be fetched ({reason})",
         f"on a connected machine run `hf download {repo}{at} --include {files}` and set HF_HOME "
-        f"here to that cache or a copy of it, or {way}, or try the pipeline with "
-        "`--backbone tiny`, whose features mean nothing"
+        "here to that cache or a copy of it",
+        way,
+        TRIAL,
     )
 
 

@@ -111,7 +111,7 @@ def run_job(
         settings: how.
         selection: the subsets, as `clare.pipeline.datasets.select` finds them.
         observer: is told how it goes.
-        command: that asked for it, to be kept in the store.
+        command: the words of the command that asked for it, to be noted in the store.
 
     Raises:
         InputError: the settings or the manifests are not usable.
@@ -145,6 +145,7 @@ def run_job(
         _keep_micro_batches(runners, next(iter(features.values())), runtime)
     plan = _plan(settings, selection, store, slots, todo, runners, assets)
     observer.planned(plan)
+    store.record_command(command, [m.name for m, _ in selection], list(plan.fingerprints.values()))
     for key, files in assets.items():
         store.write_assets(key, files)
     del assets

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from clare.advice import Name
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
@@ -62,8 +63,8 @@ def _compare(recorded: Fingerprint, found: Fingerprint) -> None:
     if found.weights != recorded.weights:
         raise InputError(
             f"the weights found for {recorded.extractor} (sha256 {found.weights[:12]}…) are not "
-            f"those that the features were made with ({recorded.weights[:12]}…): name the right "
-            "ones with --sd-model, --clip-model or --clip-weights"
+            f"those that the features were made with ({recorded.weights[:12]}…)",
+            Name("the right ones", f"{recorded.extractor}.model"),
         )
     settings = dict(found.settings)
     if "dtype" in recorded.settings:

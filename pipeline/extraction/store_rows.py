@@ -10,6 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from clare.advice import Name
 from clare.errors import InputError
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Sample
@@ -104,7 +105,10 @@ def _refuse_namesake(sample: Sample, content: str, stored: Row) -> None:
     ):
         raise InputError(
             f"the store has another {sample.sample_id}, of a folder of the same name in another "
-            "place: rename the folder, name its subset differently, or use another --store"
+            "place",
+            "rename the folder",
+            "give its subset another name",
+            Name("another", "store"),
         )
 
 

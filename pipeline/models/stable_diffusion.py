@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clare.advice import Name
 from clare.errors import InputError, WeightsError
 from clare.models.hub import (
     config_digest,
@@ -44,7 +45,7 @@ STEMS = {
 }
 """Component with weights -> file name without suffix."""
 
-WAY = "give a local folder in the diffusers layout with `--sd-model DIR`"
+WAY = Name("a local folder in the diffusers layout", "lare.model")
 
 PATTERNS = (
     *(f"{part}/config.json" for part in STEMS),

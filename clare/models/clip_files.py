@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clare.advice import Name
 from clare.errors import InputError, WeightsError
-from clare.models.hub import fetch, list_files, own_backbone, read_json
+from clare.models.hub import TRIAL, fetch, list_files, own_backbone, read_json
 
 CONFIG = "open_clip_config.json"
 
@@ -23,7 +24,7 @@ FILES = (
 )
 """Names under which a folder's weights are looked for, in this order."""
 
-WAY = "give a local weights file or folder with `--clip-weights PATH`"
+WAY = Name("a local weights file or folder", "clip.weights")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ def _fetch_tag(name: str, tag: str, known: Mapping[str, Any]) -> Path:
         except Exception as error:  # urllib's errors and open_clip's checksum error
             raise WeightsError(
                 f"the weights {tag} of {name} are not on this machine and can't be fetched "
-                f"from {known.get('url')}: {WAY}, or try the pipeline with `--backbone tiny`"
+                f"from {known.get('url')}",
+                WAY,
+                TRIAL,
             ) from error
     names = [f"{file.rpartition('.')[0]}.safetensors", file] if file else FILES
 
