@@ -116,10 +116,6 @@ def with_unique_ids(samples: Sequence[Sample], roots: Sequence[str]) -> list[Sam
     Both releases may hold a frame, and a folder may be unpacked twice. The row of the first root,
     and there of the first path, keeps the plain id. The others have their root and path in theirs;
     a copy has no split, so that nothing counts it.
-
-    Args:
-        samples: rows of one subset, their sizes known.
-        roots: names of the roots, the preferred one first.
     """
     by_id: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:

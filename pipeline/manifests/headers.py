@@ -28,12 +28,6 @@ def read_headers(
 ) -> Iterator[Sample]:
     """Fill in width, height, format and bytes; a bad file gets its status instead.
 
-    Args:
-        samples: samples with a path.
-        place: where a sample's file is.
-        hash: also fill in the sha256 of the file.
-        progress: called with (files read, files in all).
-
     Returns:
         The samples in the order given.
     """

@@ -99,15 +99,6 @@ def rows_of(
     A file that lies where the registry expects it gets the row that building its subset gives
     it, with the list's split; other rows hold what the list says.
 
-    Args:
-        name: of the manifest.
-        listed: the whole list.
-        videos: those that become rows.
-        methods: what the registry knows of them.
-        files: those that are on disk.
-        finder: says where a file should have been.
-        root: of files that are not there.
-
     Raises:
         InputError: a file is listed as real and as fake, or lies where files of the other label do.
     """
@@ -162,13 +153,7 @@ def placed_rows(
 def split_anew(
     samples: Sequence[Sample], methods: Methods, places: Iterable[tuple[str, str]]
 ) -> list[Sample]:
-    """New splits: by the registry's rules, or 70/15/15 where it does not know the subset.
-
-    Args:
-        samples: rows of `rows_of`.
-        methods: what the registry knows of them.
-        places: root and path of the files that are on disk.
-    """
+    """New splits: by the registry's rules, or 70/15/15 where it does not know the subset."""
     kinds = {sample.extra["source_label"] for sample in samples}
     domains = {sample.domain for sample in samples}
     if "" in domains or any(methods.subset(kind) is None for kind in kinds):

@@ -42,12 +42,7 @@ class _Canvas:
 
 
 def paint(faces: Faces, size: int = SIZE) -> np.ndarray:
-    """Pictures without noise, uint8 (N, size, size, 3).
-
-    Args:
-        faces: who and how.
-        size: side in pixels.
-    """
+    """Pictures without noise, uint8 (N, size, size, 3)."""
     blocks = [_paint(_part(faces, start), size) for start in range(0, len(faces), 512)]
     return np.concatenate(blocks) if blocks else np.zeros((0, size, size, 3), np.uint8)
 
