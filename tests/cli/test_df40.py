@@ -23,6 +23,7 @@ def tree(tmp_path_factory):
     return make_tree(tmp_path_factory.mktemp("df40"))
 
 
+@pytest.mark.slow
 def test_from_archives_to_a_protocol(clare, tree, tmp_path):
     Path("mine.yaml").write_text(PROTOCOL)
     code, _, err = clare("manifest", "build", "--dataset", "df40", *tree.options)

@@ -134,6 +134,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         assert verify_store(self.path) == []
 
 
+@pytest.mark.slow
 def test_store_behaves_as_the_model(tmp_path):
     StoreAgainstModel.folder = tmp_path
     run_state_machine_as_test(

@@ -50,6 +50,7 @@ def test_the_product_has_a_name_for_every_run():
         expand(BASE, {"speed": ["1"]})
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_a_line_a_run_and_ranks_them(store, tmp_path):
     configs = expand(BASE, AXES)
     results = run_sweep(configs, AXES, store.path, tmp_path)
@@ -84,6 +85,7 @@ class Count(Observer):
         self.runs.append(run.name)
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_does_only_what_is_missing(store, tmp_path):
     configs = expand(BASE, AXES)
     whole = run_sweep(configs, AXES, store.path, tmp_path / "whole")

@@ -203,6 +203,7 @@ train_runs(configs, Path(sys.argv[2]), folders, Machine(checkpoint_seconds=0), K
 """
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path):
     configs = [replace(ESA, epochs=4), *(replace(LINEAR, epochs=4, seed=n) for n in (0, 1))]
     killed = [tmp_path / f"killed{n}" for n in range(3)]
@@ -220,6 +221,7 @@ def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path):
         same_run(one, other)
 
 
+@pytest.mark.slow
 def test_side_by_side_is_like_alone(store, tmp_path):
     """Stacked or not, of several shapes, rows and lengths; one stops early."""
     still = {"dropout": 0.0}
@@ -263,6 +265,7 @@ def test_seeds_decide(store, tmp_path):
     assert not np.allclose(margins(tmp_path / "a"), margins(tmp_path / "data"))
 
 
+@pytest.mark.slow
 def test_every_fusion_trains_with_every_classifier(store, tmp_path):
     pairs = [(f, c) for f in list_parts(fusion) for c in list_parts(classifiers)]
     configs = [
@@ -326,6 +329,7 @@ def test_a_run_begins_from_another(store, tmp_path):
         train_run(replace(fused, init_from=str(tmp_path)), store.path, tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_shuffled_labels_teach_nothing(store, tmp_path):
     """Twenty shuffles, last epoch, scored on the shuffled labels: 0.5 lies in their interval."""
     configs = [replace(LINEAR, shuffle_labels=True, seed=n) for n in range(20)]

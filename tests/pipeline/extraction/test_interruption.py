@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.store.conftest import contents
 
 SERVER = """
@@ -68,6 +70,7 @@ def run_script(faces: Path, stores: Path, script: list) -> list[list]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_killed_and_parallel_runs_end_as_an_undisturbed_one(pictures, tmp_path):
     writes = run_script(
         pictures, tmp_path, [("undisturbed", 1, 0), ("parallel", 3, 0), ("killed", 1, 20)]

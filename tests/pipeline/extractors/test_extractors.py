@@ -92,6 +92,7 @@ def test_assets_repeat_byte_for_byte(extractors, make, name):
         assert set(first) == {"origin.json", "text_tower.safetensors"}
 
 
+@pytest.mark.slow
 def test_fingerprints_are_equal_in_another_process(extractors, tmp_path):
     """The tiny weights are written anew there, in another folder."""
     code = (

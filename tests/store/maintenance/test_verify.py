@@ -72,6 +72,7 @@ def test_verify_is_silent_on_a_store_that_is_only_begun(store):
     assert verify_store(store.path) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_every_flipped_byte_is_caught_and_mended(good, tmp_path_factory, data):
