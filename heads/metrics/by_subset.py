@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,11 +190,6 @@ def measure_subsets(
 def fakes_alone(predictions: Predictions, sets: Mapping[str, NDArray[np.int64]]) -> list[str]:
     """The sets of fakes without any reals, by the places of each set's rows."""
     return [name for name, places in sets.items() if (predictions.label[places] == 1).all()]
-
-
-def counted_in(report: Mapping[str, Any]) -> list[str]:
-    """See `FiguresBySubset.counted`."""
-    return counted_subsets(report["subsets"], report.get("aside", ()), report.get("alone", ()))
 
 
 def counted_subsets(

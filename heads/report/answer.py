@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from clare.heads.metrics.by_subset import counted_in
+from clare.bootstrap import Figure
+from clare.heads.evaluation.record import EvaluationRecord
+from clare.heads.evaluation.shortcuts import SHORTCUTS
+from clare.heads.metrics.by_subset import SubsetFigures
 from clare.heads.report.formatting import decimal, said, span
 from clare.heads.report.run_results import Finding
-from clare.typed_json import to_json
 from clare.wording import listed
 
 TINY = (
@@ -53,18 +54,18 @@ def question_of(findings: Sequence[Finding]) -> str:
 def answer_of(finding: Finding) -> str:
     """What a run's figures say, with interval, n and the shortcuts; no more than that."""
     if finding.test is None:
-        auc = to_json(finding.validation.auc)
+        auc = finding.validation.auc
         return (
-            f"Not known yet: it was not tested on unseen rows. On the {auc['n']} validation rows "
-            f"that chose its checkpoint: {said(auc)}. Run `clare evaluate {finding.path}`."
+            f"Not known yet: it was not tested on unseen rows. On the {auc.n} validation rows "
+            f"that chose its checkpoint: {said(auc)}."
         )
     subsets = _subsets(finding)
-    counted = counted_in(finding.test)
+    counted = finding.test.counted
     if not counted:
         return (
             f"Not known: {listed(list(subsets))} {'are' if len(subsets) > 1 else 'is'} in no mean."
         )
-    known = {n: subsets[n] for n in counted if subsets[n]["frame"]["auc"]["value"] is not None}
+    known = {n: subsets[n] for n in counted if subsets[n].frame["auc"].value is not None}
     if not known:
         return "Not known: no tested subset has both real and fake rows."
     return f"{_verdict(finding.test, known)} {_beside_shortcuts(finding.test, known)}"
@@ -72,94 +73,89 @@ def answer_of(finding: Finding) -> str:
 
 def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
     """The figures that a reader looks for first."""
-    validation = to_json(finding.validation.auc)
-    facts = [("AUC on validation", decimal(validation["value"]), span(validation))]
+    validation = finding.validation.auc
+    facts = [("AUC on validation", decimal(validation.value), span(validation))]
     if finding.test is None:
         return facts
-    counted = counted_in(finding.test)
+    counted = finding.test.counted
     if not counted:
         return facts
-    macro = finding.test["macro"]["subsets"]["frame"]
-    of = "unseen rows" if len(finding.test["subsets"]) == 1 else f"unseen rows of {counted[0]}"
+    macro = finding.test.macro.subsets
+    of = "unseen rows" if len(finding.test.subsets) == 1 else f"unseen rows of {counted[0]}"
     of = f"mean of {len(counted)} subsets" if len(counted) > 1 else of
     for figure, name in (("auc", "AUC"), ("ap", "AP"), ("balanced_accuracy", "balanced accuracy")):
-        one = macro.get(figure)
-        if one and one["value"] is not None:
-            facts.append((f"{name}, {of}", decimal(one["value"]), span(one)))
+        one = macro.frame.get(figure) if macro else None
+        if one and one.value is not None:
+            facts.append((f"{name}, {of}", decimal(one.value), span(one)))
     return [*facts[1:], facts[0]]
 
 
-def best_shortcut(test: Mapping[str, Any], subset: str) -> tuple[str, float] | None:
+def best_shortcut(test: EvaluationRecord, subset: str) -> tuple[str, float] | None:
     """The shortcut with the highest AUC on a subset, and that AUC."""
-    measured = (test.get("baselines") or {}).get("subsets", {}).get(subset, {})
-    values = {name: one["value"] for name, one in measured.items() if one is not None}
-    if not values:
-        return None
-    name = max(values, key=lambda one: values[one])
-    return name, values[name]
+    return test.baselines.best(subset) if test.baselines else None
 
 
-def against_shortcut(test: Mapping[str, Any], subset: str) -> str:
+def against_shortcut(test: EvaluationRecord, subset: str) -> str:
     """Whether a detector beats the best shortcut of a subset: yes, not clearly, no, or unknown."""
     best = best_shortcut(test, subset)
-    return against(test["subsets"][subset]["frame"]["auc"], best[1] if best else None)
+    return against(test.subsets[subset].frame["auc"], best[1] if best else None)
 
 
-def against(auc: Mapping[str, Any], best: float | None) -> str:
+def against(auc: Figure, best: float | None) -> str:
     """Whether an AUC is above that of the best shortcut; see `against_shortcut`."""
-    if best is None or auc["value"] is None:
+    if best is None or auc.value is None:
         return "unknown"
-    if auc["value"] <= best:
+    if auc.value <= best:
         return "no"
-    return "yes" if auc["low"] is not None and auc["low"] > best else "not clearly"
+    return "yes" if auc.low is not None and auc.low > best else "not clearly"
 
 
-def _verdict(test: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> str:
+def _verdict(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:
     if len(known) == 1:
         ((name, one),) = known.items()
-        rows = f"{one['real']:,} real and {one['fake']:,} fake rows of {name}"
-        return f"{said(one['frame']['auc'])} on {rows}: {_judged(one['frame']['auc'])}."
-    macro = test["macro"]["subsets"]["frame"]["auc"]
-    values = {name: one["frame"]["auc"]["value"] for name, one in known.items()}
+        rows = f"{one.real:,} real and {one.fake:,} fake rows of {name}"
+        return f"{said(one.frame['auc'])} on {rows}: {_judged(one.frame['auc'])}."
+    macro = test.macro.subsets.frame["auc"] if test.macro.subsets else Figure(None, None, None, 0)
+    values = {name: one.frame["auc"].value or 0 for name, one in known.items()}
     least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-    above = [n for n, one in known.items() if (one["frame"]["auc"]["low"] or 0) > CHANCE]
+    above = [n for n, one in known.items() if (one.frame["auc"].low or 0) > CHANCE]
     ends = f" ({span(macro)})" if span(macro) else ""
     return (
-        f"Mean AUC {decimal(macro['value'])}{ends} over {len(known)} subsets{_fakes(known)}, from "
+        f"Mean AUC {decimal(macro.value)}{ends} over {len(known)} subsets{_fakes(known)}, from "
         f"{decimal(values[least])} on {least} to {decimal(values[most])} on {most}; above chance, "
         f"by its 95 % interval, on {len(above)} of {len(known)}."
     )
 
 
-def _fakes(known: Mapping[str, Mapping[str, Any]]) -> str:
-    counts = sorted(one["fake"] for one in known.values())
+def _fakes(known: Mapping[str, SubsetFigures]) -> str:
+    counts = sorted(one.fake for one in known.values())
     each = f"{counts[0]:,}" + (f" to {counts[-1]:,}" if counts[0] < counts[-1] else "")
     return f" of {each} fakes each"
 
 
-def _judged(auc: Mapping[str, Any]) -> str:
-    if auc["low"] is None:
+def _judged(auc: Figure) -> str:
+    if auc.low is None or auc.high is None:
         return "without an interval, this settles nothing"
-    if auc["low"] > CHANCE:
+    if auc.low > CHANCE:
         return "better than chance"
-    if auc["high"] < CHANCE:
+    if auc.high < CHANCE:
         return "worse than chance, for it ranks fakes below reals"
     return "not told from chance, which is 0.5"
 
 
-def _beside_shortcuts(test: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+def _beside_shortcuts(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:
     verdicts = {name: against_shortcut(test, name) for name in known}
     if set(verdicts.values()) == {"unknown"}:
         return (
             "Whether it beats what file format, size, bytes and plain pixel statistics tell was "
-            "not measured (`clare evaluate --baselines`)."
+            "not measured."
         )
     if len(known) > 1:
         beaten = sum(verdict == "yes" for verdict in verdicts.values())
         return f"It clearly beats the best shortcut on {beaten} of {len(known)}."
     ((name, verdict),) = verdicts.items()
     shortcut, value = best_shortcut(test, name) or ("", 0.0)
-    best = f"the best shortcut ({shortcut.replace('_', ' ')}, AUC {decimal(value)})"
+    best = f"the best shortcut ({SHORTCUTS[shortcut].title}, AUC {decimal(value)})"
     return {
         "yes": f"It beats {best}.",
         "not clearly": f"It is above {best}, but not clearly: its interval reaches below that.",
@@ -167,9 +163,8 @@ def _beside_shortcuts(test: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     }[verdict]
 
 
-def _subsets(finding: Finding) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = finding.test["subsets"] if finding.test else {}
-    return found
+def _subsets(finding: Finding) -> Mapping[str, SubsetFigures]:
+    return finding.test.subsets if finding.test else {}
 
 
 def _few(names: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ def commands(findings: Sequence[Finding], parts: Sequence[Part], own: Sequence[s
     """
     said = [one.command for source, _ in parts for one in source.store.commands()]
     said += [one.record.command for one in findings]
-    said += [tuple(one.test.get("command", ())) for one in findings if one.test is not None]
+    said += [one.test.command for one in findings if one.test is not None]
     said += [one.as_df40.command for one in findings if one.as_df40 is not None]
     lines = [shlex.join(words) for words in dict.fromkeys([*said, tuple(own)]) if words]
     blocks: list[Block] = []

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from clare.bootstrap import Figure
 from clare.heads.report.blocks import MISSING, Cell
-
-Figure = Mapping[str, Any]
-"""``{"value", "low", "high", "n"}``, as an evaluation writes it."""
 
 NAMES = {
     "auc": "AUC",
@@ -34,16 +29,21 @@ def decimal(value: float | None, digits: int = 3) -> str:
 
 def span(figure: Figure) -> str:
     """The ends of a figure's interval; empty where it has none."""
-    if figure.get("low") is None:
+    if figure.low is None or figure.high is None:
         return ""
-    return f"{figure['low']:.2f} to {figure['high']:.2f}"
+    return f"{figure.low:.2f} to {figure.high:.2f}"
+
+
+def number_cell(value: float | None) -> Cell:
+    """A figure without an interval."""
+    return figure_cell(Figure(value, None, None, 0))
 
 
 def figure_cell(figure: Figure | None, *, tinted: bool = False) -> Cell:
     """A figure above its interval."""
-    if figure is None or figure.get("value") is None:
+    if figure is None or figure.value is None:
         return Cell(MISSING)
-    value = float(figure["value"])
+    value = float(figure.value)
     heat = max(-1.0, min(1.0, 2 * value - 1)) if tinted else None
     return Cell(decimal(value), span(figure), value, heat)
 
@@ -51,4 +51,4 @@ def figure_cell(figure: Figure | None, *, tinted: bool = False) -> Cell:
 def said(figure: Figure, name: str = "AUC") -> str:
     """A figure in a sentence: with its interval, or the lack of one."""
     ends = f"95 % interval {span(figure)}" if span(figure) else "no interval"
-    return f"{name} {decimal(figure['value'])} ({ends})"
+    return f"{name} {decimal(figure.value)} ({ends})"

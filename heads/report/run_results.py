@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from clare.errors import InputError, StoreError
 from clare.heads.evaluation.df40 import REPORT, DF40Record
-from clare.heads.evaluation.record import METRICS, PREDICTIONS
+from clare.heads.evaluation.record import (
+    PREDICTIONS,
+    EvaluationRecord,
+    is_evaluated,
+    read_evaluation,
+)
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report.stores import Part, Source, opening
 from clare.heads.runs.record import (
@@ -28,7 +31,6 @@ from clare.heads.runs.record import (
     read_validation,
 )
 from clare.typed_json import read_json
-from clare.wording import listed
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Finding:
     record: RunRecord
     validation: Validation
     history: Sequence[Epoch]
-    test: Mapping[str, Any] | None
+    test: EvaluationRecord | None
     predictions: Predictions | None
     store: Source | None
     tested: Source | None
@@ -86,9 +88,7 @@ class Finding:
         """The rows that each subset was measured on."""
         if self.predictions is None or self.test is None:
             return {}
-        # Files of older evaluations name the pools in the report alone.
-        pools = None if self.predictions.beside else list(self.test.get("reals") or ()) or None
-        places = evaluation_sets(self.predictions, pools)
+        places = evaluation_sets(self.predictions)
         return {name: self.predictions.take(where) for name, where in places.items()}
 
 
@@ -112,18 +112,17 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
         raise InputError(f"there is no run at {path}; `clare train-head` makes one")
     record = read_record(path)
     validation = read_validation(path)
-    test = _read(path / METRICS, "threshold", "resamples", "subsets", "categories", "macro")
+    test = read_evaluation(path) if is_evaluated(path) else None
     trained_on = opened(record.store)
-    tested_on = opened(test.get("store", record.store)) if test else trained_on
+    tested_on = opened(test.store) if test else trained_on
     missing = [one for one in (trained_on, tested_on) if isinstance(one, str)]
     predictions = None
     if test is not None and (path / PREDICTIONS).is_file():
         predictions = read_predictions(path / PREDICTIONS)
     elif test is not None:
-        protocol = f" --protocol {test['protocol']}" if test.get("protocol") else ""
         missing.append(
             f"{path / PREDICTIONS} is missing, so there are no curves and no single images: "
-            f"run `clare evaluate {path}{protocol}` again."
+            f"evaluate the run again."
         )
     return Finding(
         path=path,
@@ -176,18 +175,3 @@ def log_times(path: Path) -> tuple[float, float] | None:
             with suppress(ValueError):
                 found.append(time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")))
     return (found[0], found[-1]) if found else None
-
-
-def _read(path: Path, *names: str) -> dict[str, Any] | None:
-    """A table in a file, which has these names; None without the file."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} can't be read: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged: it holds no table")
-    if lacking := [name for name in names if name not in found]:
-        raise InputError(f"{path} is damaged: there is no {listed(lacking)} in it")
-    return found

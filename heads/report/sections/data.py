@@ -71,8 +71,8 @@ def _trained(findings: Sequence[Finding]) -> Table:
     for one in findings:
         counts = one.record.rows
         cells: list[Any] = [counts.get(s, {}).get(label, 0) for s in SPLITS[:2] for label in LABELS]
-        test = one.test["subsets"] if one.test else {}
-        fakes = sum(found["fake"] for found in test.values()) if test else None
+        test = one.test.subsets if one.test else {}
+        fakes = sum(found.fake for found in test.values()) if test else None
         tested = Cell(", ".join(test) if len(test) < 5 else f"{len(test)} subsets") if test else ""
         rows.append(row(one.name, Cell(", ".join(one.record.subsets)), *cells, tested, fakes))
     columns = ["run", "trained on", "train, real", "train, fake", "val, real", "val, fake"]
@@ -150,7 +150,7 @@ def _prepared(finding: Finding) -> str:
     if not done:
         return (
             "Extraction looked at the files as they are: a detector can use image size and file "
-            "format (`clare extract --resize 256 --recode jpeg:95` takes them away)."
+            "format, unless they are resized and coded anew."
         )
     return (
         f"Before anything looked at the pixels, images were {listed(done)}. A history of JPEG "
@@ -181,7 +181,7 @@ def _faces(store: FeatureStore, rows: Mapping[str, Sequence[Row]]) -> list[Block
             title = f"{LABELS[label].capitalize()}s of {name}: {shown}"
             galleries.append(Gallery(title, pictures))
     if not galleries:
-        return [Text("The store keeps no thumbnails (`clare extract --no-thumbnails`).")]
+        return [Text("The store keeps no thumbnails.")]
     if len(galleries) > OPEN:
         return [*galleries[:OPEN], Folded("Images of the other subsets", galleries[OPEN:])]
     return galleries

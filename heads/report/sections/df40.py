@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clare.heads.evaluation.df40 import DF40Record
 from clare.heads.report.blocks import MISSING, Block, Cell, Items, Section, Table, Text
-from clare.heads.report.formatting import figure_cell
+from clare.heads.report.formatting import number_cell
 from clare.heads.report.run_results import Finding
 
 
@@ -47,9 +47,9 @@ def _table(name: str, report: DF40Record) -> Table:
         rows.append(
             [
                 Cell(line.name, counts),
-                figure_cell({"value": line.frame_auc}),
-                *(figure_cell({"value": value}) for value in line.published.values()),
-                figure_cell({"value": found.video_auc if found else None}),
+                number_cell(line.frame_auc),
+                *(number_cell(value) for value in line.published.values()),
+                number_cell(found.video_auc if found else None),
                 groups,
             ]
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.bootstrap import Figure
 from clare.errors import StoreError
 from clare.heads.config import DetectorConfig
 from clare.heads.metrics.measure import measure
@@ -21,7 +21,6 @@ from clare.heads.report.stores import Part, Source
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.store.journal import COMPLETE
-from clare.typed_json import to_json
 
 ROWS = 512
 """Rows of a subset and label that a mean is over."""
@@ -178,8 +177,7 @@ def _numbers(groups: Sequence[_Group]) -> Table:
     return Table("LaRE in one number", heads, rows)
 
 
-def _auc(reals: Sequence[_Group], fakes: _Group) -> dict[str, Any] | None:
+def _auc(reals: Sequence[_Group], fakes: _Group) -> Figure | None:
     rows = [row for group in (*reals, fakes) for row in group.rows]
     scores = np.concatenate([group.means for group in (*reals, fakes)])
-    found: dict[str, Any] = to_json(measure(Predictions.of_rows(rows, scores), None)["auc"])
-    return found
+    return measure(Predictions.of_rows(rows, scores), None)["auc"]

@@ -26,12 +26,12 @@ def mistakes(findings: Sequence[Finding]) -> Section:
         if len(findings) > 1:
             blocks.append(Heading(f"{finding.name}: {finding.detector}"))
         rows, test = finding.predictions, finding.test
-        if rows is None or test is None or test["threshold"] is None:
+        if rows is None or test is None or test.threshold is None:
             blocks.append(Text("There are no scores of test rows yet."))
             continue
         try:
             for label, what in ((0, "Reals called fake"), (1, "Fakes called real")):
-                blocks.append(_worst(rows, label, what, test["threshold"], finding.tested))
+                blocks.append(_worst(rows, label, what, test.threshold, finding.tested))
         except StoreError as error:
             blocks.append(Text(f"The store can't be read: {error}", "warning"))
     return Section("mistakes", "Most wrong", blocks)

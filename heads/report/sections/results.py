@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from clare.bootstrap import Figures
 from clare.heads.evaluation.published import TABLES, published
-from clare.heads.metrics.by_subset import counted_in
+from clare.heads.evaluation.record import EvaluationRecord
+from clare.heads.evaluation.shortcuts import SHORTCUTS
+from clare.heads.metrics.by_subset import SubsetFigures
 from clare.heads.report.answer import against_shortcut
 from clare.heads.report.blocks import Block, Cell, Heading, Plots, Section, Table, Text, row
-from clare.heads.report.formatting import NAMES, figure_cell
+from clare.heads.report.formatting import NAMES, figure_cell, number_cell
 from clare.heads.report.run_results import Finding
 from clare.heads.report.svg import roc_plot, score_plots
 from clare.wording import listed
 
 PANELS = 12
 """Subsets whose scores are drawn."""
-
-SHORTCUTS = {
-    "format": "file format",
-    "size": "image size",
-    "bytes": "file bytes",
-    "laplacian": "Laplacian energy",
-    "jpeg_size": "size as JPEG",
-}
 
 
 def results(findings: Sequence[Finding]) -> Section:
@@ -39,15 +34,15 @@ def results(findings: Sequence[Finding]) -> Section:
 def matrix(findings: Sequence[Finding]) -> Section:
     """AUC of several runs, a row each, on every subset that one of them was tested on."""
     tested = [one for one in findings if one.test is not None]
-    found = {name for one in tested for name in (one.test or {})["subsets"]}
+    found = {name for one in tested if one.test for name in one.test.subsets}
     # First what the runs were trained on: then the diagonal is the easy part.
     own = dict.fromkeys(name for one in tested for name in one.trained_on)
     columns = [name for name in own if name in found] + sorted(found - set(own))
     rows = []
     for one in tested:
-        subsets = (one.test or {})["subsets"]
+        subsets = one.test.subsets if one.test else {}
         cells = [
-            figure_cell(subsets[n]["frame"]["auc"] if n in subsets else None, tinted=True)
+            figure_cell(subsets[n].frame["auc"] if n in subsets else None, tinted=True)
             for n in columns
         ]
         rows.append([Cell(one.name, under=f"on {', '.join(one.trained_on)}"), *cells])
@@ -65,31 +60,34 @@ def shortcuts(findings: Sequence[Finding]) -> list[Block]:
     """What a detector must beat: AUC of each shortcut beside each run's."""
     blocks: list[Block] = []
     for finding in findings:
-        test = finding.test or {}
-        measured = test.get("baselines")
-        protocol = f" --protocol {test['protocol']}" if test.get("protocol") else ""
+        test = finding.test
+        measured = test.baselines if test else None
         which = f" of {finding.name}" if len(findings) > 1 else ""
-        if not measured:
+        if test is None or measured is None:
             blocks.append(
                 Text(
                     f"What format, size, bytes and plain pixel statistics alone tell about the "
-                    f"test rows{which} was not measured: run `clare evaluate {finding.path}"
-                    f"{protocol} --baselines`."
+                    f"test rows{which} was not measured."
                 )
             )
             continue
         rows = [
             [
                 Cell(name),
-                figure_cell(test["subsets"][name]["frame"]["auc"]),
+                figure_cell(test.subsets[name].frame["auc"]),
                 *(figure_cell(found.get(shortcut)) for shortcut in SHORTCUTS),
                 Cell(against_shortcut(test, name)),
             ]
-            for name, found in measured["subsets"].items()
+            for name, found in measured.subsets.items()
         ]
-        columns = ["subset", "detector", *SHORTCUTS.values(), "beats the best shortcut?"]
+        columns = [
+            "subset",
+            "detector",
+            *(fact.title for fact in SHORTCUTS.values()),
+            "beats the best shortcut?",
+        ]
         blocks.append(Table(f"AUC{which} and of what it must beat, on test rows", columns, rows))
-        source = measured.get("pixels_from")
+        source = measured.pixels_from
         blocks.append(
             Text(
                 "A number counts in whichever direction it tells more, so its AUC is at least "
@@ -106,7 +104,7 @@ def shortcuts(findings: Sequence[Finding]) -> list[Block]:
 def _of_run(finding: Finding) -> list[Block]:
     test = finding.test
     if test is None:
-        return [Text(f"Not tested yet: run `clare evaluate {finding.path} --baselines`.")]
+        return [Text("Not tested on unseen rows yet.")]
     blocks: list[Block] = []
     for level, title in (("frame", "Each image"), ("video", "Each video: mean of its frames")):
         rows = _level_rows(test, level)
@@ -114,63 +112,64 @@ def _of_run(finding: Finding) -> list[Block]:
             columns = ["subset", "rows" if level == "frame" else "videos", *NAMES.values()]
             blocks.append(Table(title, columns, rows))
     blocks.append(Text(_how(test), "note"))
-    for name, count in test.get("skipped", {}).items():
+    for name, count in test.skipped.items():
         blocks.append(Text(f"{name}: {count} rows have no features and are left out.", "note"))
-    blocks += [Text(f"{name}: {why}.", "note") for name, why in test.get("absent", {}).items()]
-    if outside := [name for name in test["subsets"] if name not in counted_in(test)]:
+    blocks += [Text(f"{name}: {why}.", "note") for name, why in test.absent.items()]
+    if outside := [name for name in test.subsets if name not in test.counted]:
         blocks.append(Text(f"In no mean: {listed(outside)}.", "note"))
-    blocks += [Text(note, "note") for note in test.get("notes", ())]
+    blocks += [Text(note, "note") for note in test.notes]
     sets = finding.sets()
-    aucs = {name: found["frame"]["auc"]["value"] for name, found in test["subsets"].items()}
-    roc = roc_plot(sets, aucs)
-    margins = score_plots(dict(list(sets.items())[:PANELS]), test["threshold"])
+    roc = roc_plot(sets, test.aucs)
+    margins = score_plots(dict(list(sets.items())[:PANELS]), test.threshold)
     if roc or margins:
         blocks.append(Plots([*([roc] if roc else []), *margins]))
     return blocks + _beside_published(test)
 
 
-def _level_rows(test: Mapping[str, Any], level: str) -> list[list[Cell]]:
+def _level_rows(test: EvaluationRecord, level: str) -> list[list[Cell]]:
     rows = []
-    for name, found in test["subsets"].items():
-        if found[level]:
-            rows.append([Cell(name), _count(found, level), *_figures(found[level])])
-    kinds, macro = test["categories"], test["macro"]
-    several = []
+    for name, found in test.subsets.items():
+        if figures := getattr(found, level):
+            rows.append([Cell(name), _count(found, level), *_figures(figures)])
+    kinds, macro = test.categories, test.macro
+    several: list[tuple[str, Any]] = []
     if len(kinds) > 1:
-        several = [(f"{kind}, mean of {len(one['subsets'])}", one) for kind, one in kinds.items()]
-        several.append((f"mean of {len(kinds)} categories", macro["categories"]))
-    if len(counted := counted_in(test)) > 1:
-        several.append((f"mean of {len(counted)} subsets", macro["subsets"]))
-    rows += [row(name, "", *_figures(one[level])) for name, one in several if one[level]]
+        several = [(f"{kind}, mean of {len(one.subsets)}", one) for kind, one in kinds.items()]
+        several.append((f"mean of {len(kinds)} categories", macro.categories))
+    if len(counted := test.counted) > 1:
+        several.append((f"mean of {len(counted)} subsets", macro.subsets))
+    rows += [
+        row(n, "", *_figures(getattr(one, level))) for n, one in several if getattr(one, level)
+    ]
     return rows
 
 
-def _count(found: Mapping[str, Any], level: str) -> Cell:
+def _count(found: SubsetFigures, level: str) -> Cell:
     if level == "video":
-        return Cell(f"{found['video']['auc']['n']:,}", value=found["video"]["auc"]["n"])
-    beside = found.get("beside")
-    under = f"reals: {', '.join(beside)}" if beside else ""
-    return Cell(f"{found['real']:,} real, {found['fake']:,} fake", under)
+        count = found.video["auc"].n if found.video else 0
+        return Cell(f"{count:,}", value=count)
+    under = f"reals: {', '.join(found.beside)}" if found.beside else ""
+    return Cell(f"{found.real:,} real, {found.fake:,} fake", under)
 
 
-def _figures(figures: Mapping[str, Any]) -> list[Cell]:
+def _figures(figures: Figures) -> list[Cell]:
     return [figure_cell(figures.get(name)) for name in NAMES]
 
 
-def _how(test: Mapping[str, Any]) -> str:
-    threshold = test["threshold"]
+def _how(test: EvaluationRecord) -> str:
+    threshold = test.threshold
     at = "without a threshold" if threshold is None else f"at the margin {threshold:.4g}"
     return (
-        f"Below each figure its 95 % interval, from {test['resamples']:,} resamples of whole "
+        f"Below each figure its 95 % interval, from {test.resamples:,} resamples of whole "
         "videos or identities where known: of these test rows alone, another training would add "
         f"its own spread. Accuracy, balanced accuracy and F1 are {at}, chosen on validation."
     )
 
 
-def _beside_published(test: Mapping[str, Any]) -> list[Block]:
+def _beside_published(test: EvaluationRecord) -> list[Block]:
     blocks: list[Block] = []
     for table in TABLES:
-        theirs = {name: published(table, name) for name in test["subsets"]}
+        theirs = {name: published(table, name) for name in test.subsets}
         theirs = {name: found for name, found in theirs.items() if found}
         if not theirs:
             continue
@@ -180,16 +179,13 @@ def _beside_published(test: Mapping[str, Any]) -> list[Block]:
             if figure == "accuracy":
                 ours["ours: oracle, as published"] = "accuracy_oracle"
             rows = [
-                [Cell(label), *(figure_cell(test["subsets"][n]["frame"].get(key)) for n in theirs)]
+                [Cell(label), *(figure_cell(test.subsets[n].frame.get(key)) for n in theirs)]
                 for label, key in ours.items()
             ]
             rows += [
                 [
                     Cell(system),
-                    *(
-                        figure_cell({"value": found.get(system, {}).get(figure)})
-                        for found in theirs.values()
-                    ),
+                    *(number_cell(found.get(system, {}).get(figure)) for found in theirs.values()),
                 ]
                 for system in systems
             ]
@@ -197,8 +193,7 @@ def _beside_published(test: Mapping[str, Any]) -> list[Block]:
         blocks.append(
             Text(
                 "Published figures are their authors', on their rows and without intervals; their "
-                "accuracy is at a threshold searched on the test set, as in the oracle's line "
-                "(`clare evaluate --against clare-paper` measures it).",
+                "accuracy is at a threshold searched on the test set, as in the oracle's line.",
                 "note",
             )
         )

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from clare.bootstrap import Figure
 from clare.heads.report.blocks import Block, Cell, Plots, Section, Table, Text, row
 from clare.heads.report.formatting import NAMES, decimal, figure_cell
 from clare.heads.report.run_results import Finding
@@ -74,12 +75,11 @@ def options(sweep: Sweep) -> Section:
 def matrix(sweep: Sweep, findings: Sequence[Finding]) -> Section:
     """Mean test AUC over seeds of every configuration, on every tested subset."""
     tested = {one.name: one for one in findings if one.test is not None}
-    columns = sorted({name for one in tested.values() for name in (one.test or {})["subsets"]})
+    columns = sorted({name for one in tested.values() if one.test for name in one.test.subsets})
     found: dict[str, dict[str, list[float]]] = {sweep.label(line): {} for line in sweep.board}
     for line in sweep.finished:
         run = tested.get(line["run"])
-        for name, one in (run.test or {})["subsets"].items() if run else ():
-            value = one["frame"]["auc"]["value"]
+        for name, value in run.test.aucs.items() if run and run.test else ():
             if value is not None:
                 found[sweep.label(line)].setdefault(name, []).append(value)
     rows = [
@@ -157,9 +157,8 @@ def _difference(pairs: Sequence[float]) -> Cell:
     return Cell(f"{mean:+.3f}", f"better in {better} of {len(pairs)}", mean)
 
 
-def _figure(line: Result, key: str) -> dict[str, float | None]:
-    parts = {"value": key, "low": f"{key}_low", "high": f"{key}_high"}
-    return {part: line.get(column) for part, column in parts.items()}
+def _figure(line: Result, key: str) -> Figure:
+    return Figure(line.get(key), line.get(f"{key}_low"), line.get(f"{key}_high"), 0)
 
 
 def _heading(key: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from clare.heads.evaluation.record import EvaluationRecord
+from clare.heads.evaluation.shortcuts import SHORTCUTS
 from clare.heads.report.answer import against, best_shortcut
 from clare.heads.report.blocks import Block, Cell, Items, Table, Text
-from clare.heads.report.formatting import figure_cell
+from clare.heads.report.formatting import number_cell
 from clare.heads.report.run_results import Finding
-from clare.heads.report.sections.results import SHORTCUTS
 from clare.heads.report.sweep_results import Sweep
 
 _Rows = tuple[str, int, int, tuple[str, ...]]
@@ -39,8 +39,8 @@ def beside_shortcuts(sweep: Sweep, findings: Sequence[Finding]) -> list[Block]:
         table.append(
             [
                 Cell(name, f"{real:,} real, {fake:,} fake"),
-                Cell(SHORTCUTS[shortcut]),
-                figure_cell({"value": value}),
+                Cell(SHORTCUTS[shortcut].title),
+                number_cell(value),
                 Cell(f"{len(clear)} of {len(verdicts)}", value=len(clear)),
             ]
         )
@@ -63,7 +63,7 @@ def _best(findings: Sequence[Finding]) -> dict[_Rows, tuple[str, float]]:
     """The best shortcut, and its AUC, of all test rows of which a run has measured them."""
     found = {}
     for test in (one.test for one in findings if one.test is not None):
-        for name in test["subsets"]:
+        for name in test.subsets:
             if best := best_shortcut(test, name):
                 found[_rows(test, name)] = best
     return found
@@ -77,13 +77,13 @@ def _verdicts(
     verdicts: dict[str, set[str]] = defaultdict(set)
     for one in findings:
         name = rows[0]
-        if one.test is not None and name in one.test["subsets"] and _rows(one.test, name) == rows:
-            auc = one.test["subsets"][name]["frame"]["auc"]
+        if one.test is not None and name in one.test.subsets and _rows(one.test, name) == rows:
+            auc = one.test.subsets[name].frame["auc"]
             verdicts[labels[one.name]].add(against(auc, best))
     order = [sweep.label(line) for line in sweep.board]
     return {label: verdicts[label] for label in order if verdicts[label] - {"unknown"}}
 
 
-def _rows(test: Mapping[str, Any], name: str) -> _Rows:
-    found = test["subsets"][name]
-    return name, found["real"], found["fake"], tuple(found.get("beside") or ())
+def _rows(test: EvaluationRecord, name: str) -> _Rows:
+    found = test.subsets[name]
+    return name, found.real, found.fake, found.beside

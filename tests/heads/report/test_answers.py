@@ -7,6 +7,8 @@ import pytest
 
 from clare.bootstrap import Figure
 from clare.heads.config import TrainConfig
+from clare.heads.evaluation.record import Baselines, EvaluationRecord
+from clare.heads.metrics.by_subset import Levels, Macro, SubsetFigures
 from clare.heads.report.answer import MINI, TINY, answer_of, facts_of, warnings_of
 from clare.heads.report.blocks import Code, Items, Text
 from clare.heads.report.commands import commands
@@ -19,20 +21,35 @@ from clare.store.spec import Fingerprint
 
 
 def figures(auc):
-    return {"frame": {"auc": auc and {"value": auc, "low": auc - 0.1, "high": auc, "n": 9}}}
+    return {"auc": Figure(auc, auc and auc - 0.1, auc, 9)}
 
 
-def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, **test):
+def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, baselines=None):
     """A run that was tested on subsets of these AUC."""
-    subsets = {
-        name: {"real": 5, "fake": 4, "category": "FS", "beside": [], "video": None, **figures(auc)}
-        for name, auc in aucs.items()
-    }
-    report = {
-        "threshold": 0.0, "resamples": 1000, "subsets": subsets, "categories": {},
-        "store": "s", "aside": list(aside), "alone": list(alone), **test,
-        "macro": {"subsets": mean and {**figures(mean), "video": None}, "categories": None},
-    }  # fmt: skip
+    report = EvaluationRecord(
+        threshold=0.0,
+        seed=0,
+        resamples=1000,
+        aside=tuple(aside),
+        alone=tuple(alone),
+        subsets={n: SubsetFigures("FS", 5, 4, 9, (), figures(a), None) for n, a in aucs.items()},
+        categories={},
+        macro=Macro(Levels(figures(mean), None) if mean else None, None),
+        run="run",
+        trained_on=("own",),
+        control=None,
+        store="s",
+        split="test",
+        protocol=None,
+        domains=(),
+        frames=None,
+        sampling="even",
+        reals=(),
+        skipped={},
+        absent={},
+        notes=(),
+        baselines=baselines,
+    )
     record = RunRecord(
         TrainConfig(), "s", ("own",), {}, extractors or {}, (), {}, {}, fakes=("own",)
     )
@@ -62,8 +79,8 @@ def test_where_all_is_in_no_mean_there_is_none(aucs):
 
 
 def test_a_page_says_which_shortcuts_may_fall_below_chance():
-    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
-    measured = {"subsets": {"a": {"format": figure}}, "pixels_from": None}
+    figure = Figure(0.5, 0.4, 0.6, 9)
+    measured = Baselines(None, {"a": {"format": figure}})
     told = str(shortcuts([make_finding({"a": 0.7}, mean=0.7, baselines=measured)]))
     assert "number" in told and "at least 0.5" in told and "format may fall a little below" in told
 
@@ -76,7 +93,7 @@ def test_small_models_are_told_before_any_figure(backbone, said):
 
 
 def test_configurations_that_beat_no_shortcut_are_listed_apart():
-    measured = {"subsets": {"a": {"bytes": {"value": 0.9}}}}
+    measured = Baselines(None, {"a": {"bytes": Figure(0.9, None, None, 9)}})
     runs = [
         replace(make_finding({"a": 0.7}, mean=0.7, baselines=measured), path=Path(fusion))
         for fusion in ("cls", "lare")
