@@ -7,6 +7,7 @@ The library says what is wrong and never how a command line spells the remedy. A
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,16 +132,30 @@ def say(what: str, advice: Sequence[Advice], wording: Wording = PYTHON) -> str:
         advice: remedies, of which one is enough.
         wording: of whoever reads it.
     """
-    remedies = [_remedy(one, wording) for one in advice]
+    remedies: list[str] = []
+    for are_names, some in itertools.groupby(advice, lambda one: isinstance(one, Name)):
+        several = list(some)
+        remedies += (
+            [_names(several, wording)] if are_names else [_remedy(one, wording) for one in several]
+        )
     return f"{what}: {', or '.join(remedies)}" if remedies else what
+
+
+def _names(several: Sequence[Any], wording: Wording) -> str:
+    """Of several settings one is to be named: ``name a run with RUN or a store with --store``."""
+    *first, last = [
+        f"{one.what} with {wording.setting(one.name)}"
+        + (f" (as {one.example})" if one.example else "")
+        for one in several
+    ]
+    return f"name {', '.join(first)} or {last}" if first else f"name {last}"
 
 
 def _remedy(advice: Advice, wording: Wording) -> str:
     if isinstance(advice, str):
         return advice
     if isinstance(advice, Name):
-        example = f", as {advice.example}" if advice.example else ""
-        return f"name {advice.what} with {wording.setting(advice.name)}{example}"
+        return _names([advice], wording)
     if isinstance(advice, LeaveOut):
         *first, last = map(wording.setting, advice.names)
         return f"leave {', '.join(first)} and {last} out" if first else f"leave {last} out"

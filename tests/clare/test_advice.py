@@ -31,6 +31,11 @@ def test_advice_is_python_where_nobody_says_otherwise(advice, words):
     assert words in str(Notice("something is to be known", advice))
 
 
+def test_several_names_share_their_verb():
+    told = str(InputError("none", Name("a run", "run"), Name("a root", "root", "NAME=DIR")))
+    assert told == "none: name a run with run= or a root with root= (as NAME=DIR)"
+
+
 def test_one_of_several_remedies_is_enough():
     told = str(InputError("both", LeaveOut("reals"), Name("a subset", "train")))
     assert told.startswith("both: ") and ", or " in told

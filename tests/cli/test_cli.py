@@ -75,15 +75,15 @@ def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("extract",), "--subset NAME"),
+        (("extract",), "--subset"),
         (("extract", "--subset", "unheard-of"), "clare manifest build"),
-        (("extract", "--subset", "PixArt"), "--root df40_test=DIR"),
+        (("extract", "--subset", "PixArt"), "df40_test=DIR"),
         (("manifest", "build", "--subset", "pixart"), "--dataset df40"),
         (("manifest", "check"), "clare manifest build"),
         (("extract", "--real", "nowhere", *FOLDERS), "nowhere"),
         (("extract", "--fake", "./nowhere/t=200", *FOLDERS), "nowhere/t=200 is"),
         (("extract", "--fake", "toy=", *FOLDERS), "NAME=DIR"),
-        (("extract", "--real", "REALS", "--root", "REALS", *FOLDERS), "--root is for manifests"),
+        (("extract", "--real", "REALS", "--root", "REALS", *FOLDERS), "leave --root out"),
         (("extract", "--real", "REALS", "--preset", "nope"), "clare-published"),
         (("extract", "--real", "REALS", "--max-failures", "often"), "1%"),
         (("extract", "--real", "REALS", "--set", "lare"), "PART.SETTING=VALUE"),

@@ -70,7 +70,7 @@ def test_places_that_can_not_be_written_are_refused_before_the_models_run(
     wrong = ["file"] if option == "--explain" else [".", "file/found.csv", "/proc/found.csv"]
     for place in wrong:
         code, _, err = clare("predict", run, pictures, option, place)
-        assert code == 1 and f"{option} {place}" in err and "Traceback" not in err
+        assert code == 1 and option in err and place in err and "Traceback" not in err
     assert (tmp_path / "file").read_text() == "kept"
 
 
