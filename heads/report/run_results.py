@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clare.advice import Run
 from clare.errors import InputError, StoreError
 from clare.heads.evaluation.df40 import REPORT, DF40Record
 from clare.heads.evaluation.record import (
@@ -109,7 +110,7 @@ def read_findings(paths: Sequence[Path], store: Path | None = None) -> list[Find
 
 def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
     if not path.is_dir():
-        raise InputError(f"there is no run at {path}; `clare train-head` makes one")
+        raise InputError(f"there is no run at {path}", Run("train_head", effect="makes one"))
     record = read_record(path)
     validation = read_validation(path)
     test = read_evaluation(path) if is_evaluated(path) else None

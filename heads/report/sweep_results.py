@@ -80,9 +80,9 @@ def read_sweep(path: Path) -> Sweep:
     found = read_results(path)
     finished = [line for line in found if not line["failure"]]
     if not finished:
-        raise InputError(f"no run of {path} has finished: run its `clare sweep` again")
+        raise InputError(f"no run of {path} has finished", "run the sweep again")
     if RANKED not in finished[0]:
-        raise InputError(f"{path / RESULTS} is not what `clare sweep` writes")
+        raise InputError(f"{path / RESULTS} is not what a sweep writes")
     names = axes_of(finished[0])
     lines = [_typed(path, line, names) for line in found]
     axes = {name: list(dict.fromkeys(str(line[name]) for line in lines)) for name in names}
@@ -134,7 +134,7 @@ def answer_of(sweep: Sweep) -> str:
             text += "; the gap is larger than the spread over seeds."
     if first.get("test_auc") is not None:
         return f"{text} On test rows the leader has AUC {mean_of(first, 'test_auc')}."
-    return f"{text} No run was tested on unseen rows (`clare sweep --evaluate SUBSETS`)."
+    return f"{text} No run was tested on unseen rows."
 
 
 def facts_of(sweep: Sweep) -> list[tuple[str, str, str]]:

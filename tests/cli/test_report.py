@@ -417,9 +417,9 @@ def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("run,", "name,", "is not what `clare sweep` writes"),
-        ("val_auc,", "val_auk,", "is not what `clare sweep` writes"),
-        (",cls,", ",cls,cls,", "is not what `clare sweep` writes"),
+        ("run,", "name,", "is not what a sweep writes"),
+        ("val_auc,", "val_auk,", "is not what a sweep writes"),
+        (",cls,", ",cls,cls,", "is not what a sweep writes"),
         (r"(?<=,)0\.\d+", "many", "is 'many', not a number"),
         (r"(?<=,)0\.\d+", "nan", "is 'nan', not a number"),
         (r"(?<=,)0\.\d+", "-inf", "is '-inf', not a number"),
