@@ -1,1 +1,1 @@
-"""The page that a run ends with: `clare report`, one HTML file that needs nothing beside itself."""
+"""The page that a run ends with: one HTML file that needs nothing beside itself."""

@@ -78,7 +78,7 @@ def opening(named: Path | None) -> Callable[[str], Source | str]:
         except StoreError as error:
             return (
                 "The store could not be opened, so its counts, pictures and LaRE maps are missing "
-                f"here; name it with --store. ({error})"
+                f"here; name where it is now. ({error})"
             )
 
     return opened
