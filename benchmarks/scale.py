@@ -1,6 +1,6 @@
 """What the store's bookkeeping costs as subsets grow: rows of tiny fields, no models.
 
-    python benchmarks/scale.py [--rows 20000,100000,1000000] [--folder DIR] [--json]
+    python benchmarks/scale.py [--rows 10000,100000,1000000] [--folder DIR] [--json]
 
 Bookkeeping a shard is measured on the smallest and the largest store in turn, shard by shard:
 taking it (what it lacks, its lock, its rows), and recording it. Everything else runs in a process
@@ -34,7 +34,7 @@ from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 FIELD = FeatureSpec("clip_cls", (8,), "float32")
 FINGERPRINT = Fingerprint("clip", 1, "00", {"model": "none"})
-ROUNDS = 200
+ROUNDS = 100
 LEFT = ROUNDS + 1
 """Shards that are left pending, to be taken one after another."""
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rows", default="20000,100000,1000000")
+    parser.add_argument("--rows", default="10000,100000,1000000")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
@@ -135,7 +135,7 @@ def bookkeeping(small: Path, large: Path) -> dict[str, Any]:
     ratios = [
         large / small for small, large in zip(seconds["small"], seconds["large"], strict=True)
     ]
-    low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
     return {"ms": middle, "ratio": ratio, "quartiles": (low, high), "rounds": ROUNDS}
 
 

@@ -93,7 +93,7 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def write_durably(path: Path, *buffers: Any) -> None:
+def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
     """Write a file so that, whatever happens, it is there as a whole or not at all.
 
     The bytes are on the disk when the call returns: temporary file in the same folder, fsync,
@@ -102,15 +102,20 @@ def write_durably(path: Path, *buffers: Any) -> None:
     Args:
         path: the file; its folder is made if need be.
         buffers: contiguous buffers, written one after another without being joined in memory.
+        owned: whether nobody else writes this file meanwhile. Its temporary file then has one
+            name, so that what a killed writer left is written over, and the folder, which may
+            hold very many files, need not be searched for it.
 
     Raises:
         DiskSpaceError: the disk is full; the file that was there before is untouched.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    unique = "owner" if owned else f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{path.name}.{unique}{PARTIAL}")
+    how = os.O_TRUNC if owned else os.O_EXCL
     with storage_errors(path):
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | how, 0o666)
             try:
                 _write_all(descriptor, [memoryview(buffer).cast("B") for buffer in buffers])
                 os.fsync(descriptor)

@@ -171,11 +171,9 @@ class Feature:
         self._make_arrays()
         record = self.layout.record(self.subset, self.key, shard)
         remove_durably(record)  # a record never speaks of files that are about to change
-        remove_partials(record.parent, record.name)
         checksums, sizes = {}, {}
         for name, array in stored.items():
             path = shard_path(self.array_path(name), shard, self.fields[name])
-            remove_partials(path.parent, path.name)
             checksums[name] = write_shard_file(path, array)
             sizes[name] = path.stat().st_size
         ShardRecord(

@@ -70,7 +70,7 @@ class ShardRecord:
             },
             "made_with": dict(self.made_with),
         }
-        write_durably(layout.record(self.subset, self.key, self.shard), seal(record))
+        write_durably(layout.record(self.subset, self.key, self.shard), seal(record), owned=True)
 
 
 def read_record(layout: Layout, subset: str, key: str, shard: int) -> ShardRecord:

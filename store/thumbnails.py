@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from clare.errors import CorruptStoreError
-from clare.files import remove_partials, write_durably
+from clare.files import write_durably
 from clare.store.layout import Layout
 from clare.store.records import checksum, damaged, seal, unseal
 from clare.store.spec import SHARD_ROWS
@@ -22,7 +22,6 @@ def write_thumbnails(
 ) -> None:
     """Add pictures to those of a shard, by offset, durably; the caller owns the shard."""
     path = layout.thumbnails(subset, shard)
-    remove_partials(path.parent, path.name)
     kept: dict[int, bytes] = {}
     with suppress(CorruptStoreError, FileNotFoundError):
         kept = _read_all(path)
@@ -30,7 +29,7 @@ def write_thumbnails(
         return
     listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
     line = seal({"shard": shard, "pictures": listed})
-    write_durably(path, line, *(pictures[offset] for offset, _, _ in listed))
+    write_durably(path, line, *(pictures[offset] for offset, _, _ in listed), owned=True)
 
 
 def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:

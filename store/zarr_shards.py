@@ -108,7 +108,7 @@ def write_shard_file(path: Path, values: np.ndarray) -> np.ndarray:
     checksums = np.array([checksum(row) for row in rows], "<u4")
     cell = rows.dtype.itemsize * rows.shape[1] + _CHECKSUM_BYTES
     buffers = [part for pair in zip(rows, checksums.reshape(-1, 1), strict=True) for part in pair]
-    write_durably(path, *buffers, _index_in_order(cell))
+    write_durably(path, *buffers, _index_in_order(cell), owned=True)
     return checksums
 
 
