@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from rich.console import Console
@@ -79,14 +79,11 @@ def fill(path: Path, size: int) -> float:
     feature = store.feature("faces", "clip")
     shards = -(-len(rows) // SHARD_ROWS)
     values = {FIELD.field: np.random.default_rng(0).normal(size=(SHARD_ROWS, 8)).astype("f4")}
-    sync, os.fsync = os.fsync, lambda descriptor: None  # the disk is not what is measured
-    try:
+    with mock.patch("os.fsync"):  # the disk is not what is measured
         for shard in range(shards - LEFT):
             feature.claim(shard)
             feature.write_shard(shard, values, {}, {})
             feature.release(shard)
-    finally:
-        os.fsync = sync
     return time.perf_counter() - began
 
 
@@ -122,15 +119,12 @@ def bookkeeping(small: Path, large: Path) -> dict[str, Any]:
     wanted = {name: np.arange(SHARD_ROWS * (max(pending[name]) + 1)) for name in names}
     values = {FIELD.field: np.zeros((SHARD_ROWS, 8), "f4")}
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    sync, os.fsync = os.fsync, lambda descriptor: None
-    try:
+    with mock.patch("os.fsync"):
         for turn in range(ROUNDS):
             for name in names if turn % 2 else reversed(names):
                 began = time.perf_counter()
                 take_and_record(features[name], pending[name][turn], wanted[name], values)
                 seconds[name].append(time.perf_counter() - began)
-    finally:
-        os.fsync = sync
     middle = {name: 1000 * statistics.median(found) for name, found in seconds.items()}
     ratios = [
         large / small for small, large in zip(seconds["small"], seconds["large"], strict=True)

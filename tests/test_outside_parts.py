@@ -1,6 +1,7 @@
 """An extractor, a fusion and a classifier in files of one's own, through both stages."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 import clare
 from clare.errors import InputError
+from clare.heads.sweeps.sweep import expand
 from clare.pipeline.synthetic.toys import draw_faces
 
 COLOURS = '''
@@ -152,6 +154,7 @@ def test_pictures_in_memory_are_judged_like_files(home):
     verdicts = detector.predict([file, np.asarray(picture), picture])
     assert len({verdict.margin for verdict in verdicts}) == 1
     assert verdicts[1].path != verdicts[2].path
+    wrong: Any
     for wrong in (np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)):
         with pytest.raises(InputError):
             detector.predict(wrong)
@@ -165,6 +168,15 @@ def test_a_run_whose_part_is_gone_says_which_file(home, tmp_path):
             clare.load_detector(home / "run", device="cpu")
     finally:
         moved.rename(home / "scaled.py")
+
+
+def test_a_sweep_has_a_short_name_for_a_file(home):
+    base = {"train": ["gan"], "reals": ["real"], "fields": {"cls": "colours"}}
+    file = str(home / "two_layers.py")
+    configs = expand(base, {"fusion": ["cls"], "classifier": ["linear", file]})
+    assert list(configs) == ["cls_linear", "cls_two_layers"]
+    with pytest.raises(InputError, match="cls_linear"):
+        expand(base, {"fusion": ["cls"], "classifier": ["linear", "elsewhere/linear.py"]})
 
 
 def test_wrong_names_are_told_the_near_one(home):

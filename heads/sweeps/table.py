@@ -18,6 +18,7 @@ from clare.errors import InputError
 from clare.files import write_durably
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
+from clare.plugins import part_name
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
@@ -62,7 +63,9 @@ def result_line(
 
 
 def plain_value(value: Any) -> Any:
-    """A value of an axis as a cell has it."""
+    """A value of an axis as a cell and a folder have it; of a part's file, its short name."""
+    if isinstance(value, str):
+        return part_name(value)
     return "+".join(value) if isinstance(value, list | tuple) else value
 
 

@@ -16,7 +16,13 @@ from clare.pipeline.checks.across import SharedRows
 from clare.pipeline.datasets.record import read_record
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import SUFFIXES, find_manifest, read_rows
+from clare.pipeline.datasets.select import find_subset, no_manifest
+from clare.pipeline.manifests.csv_io import (
+    find_manifest,
+    list_manifests,
+    manifest_name,
+    read_rows,
+)
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import broken_rules
 from clare.wording import counted
@@ -109,26 +115,19 @@ def _choose(
     registry: Registry, folder: Path, names: Sequence[str]
 ) -> tuple[list[str], dict[str, Path]]:
     """The subsets asked for, and the manifests to read: theirs and their pools'."""
-    there = {path.name.partition(".csv")[0] for s in SUFFIXES for path in folder.glob(f"*{s}")}
+    there = list_manifests(folder)
     if not there:
         raise InputError(f"{folder} holds no manifest", Run("manifest.build", effect="makes some"))
     asked = []
     for name in names:
-        entry = registry.find(name)
-        found = name if name in there or entry is None else entry.id
-        if found not in there:
-            raise InputError(f"there is no {folder / found}.csv; {folder} holds {sorted(there)}")
-        asked.append(found)
-    asked = asked or sorted(there)
-    pools = [
-        pool
-        for name in asked
-        if name in registry.subsets
-        for pool in registry.subsets[name].reals.values()
-    ]
-    wanted = [name for name in dict.fromkeys([*pools, *asked]) if name in there]
-    found_paths = {name: find_manifest(folder, name) for name in wanted}
-    return asked, {name: path for name, path in found_paths.items() if path is not None}
+        path = find_subset(registry, folder, name)
+        if path is None:
+            raise no_manifest(folder, name)
+        asked.append(manifest_name(path))
+    asked = asked or list(there)
+    known = [registry.subsets[name] for name in asked if name in registry.subsets]
+    wanted = dict.fromkeys([*(pool for one in known for pool in one.reals.values()), *asked])
+    return asked, {name: there[name] for name in wanted if name in there}
 
 
 def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:

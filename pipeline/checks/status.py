@@ -12,7 +12,7 @@ from clare.errors import ManifestError
 from clare.pipeline.datasets.record import BuildRecord, Counts, count_rows, read_record
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import find_manifest, read_rows
+from clare.pipeline.manifests.csv_io import find_manifest, list_manifests, read_rows
 from clare.wording import counted
 
 
@@ -58,8 +58,7 @@ class SubsetStatus:
 def list_status(folder: Path) -> list[SubsetStatus]:
     """The status of every registered subset, then of the folder's other manifests."""
     registry = load_registry(folder)
-    others = {path.name.partition(".csv")[0] for path in folder.glob("*.csv*") if path.is_file()}
-    names = [*registry.subsets, *sorted(others - set(registry.subsets))]
+    names = dict.fromkeys([*registry.subsets, *list_manifests(folder)])
     return [_status(registry, folder, name) for name in names]
 
 

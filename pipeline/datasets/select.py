@@ -13,7 +13,7 @@ from clare.errors import InputError
 from clare.pipeline.datasets.build import build_dataset, write_dataset
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import find_manifest, read_manifest
+from clare.pipeline.manifests.csv_io import find_manifest, list_manifests, read_manifest
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
 from clare.pipeline.manifests.sample import Manifest
@@ -176,22 +176,32 @@ def _registered_pools(manifests: Sequence[Manifest], folder: Path) -> list[str]:
     return list(pools)
 
 
+def find_subset(registry: Registry, folder: Path, name: str) -> Path | None:
+    """The manifest of a subset by its own name, its id or an alias; None where there is none."""
+    subset = registry.find(name)
+    return find_manifest(folder, name) or (subset and find_manifest(folder, subset.id)) or None
+
+
+def no_manifest(folder: Path, name: str) -> InputError:
+    """The error that says that a subset has no manifest."""
+    there = ", ".join(list_manifests(folder)) or "no manifest"
+    return InputError(
+        f"there is no {folder / name}.csv; {folder} holds {there}",
+        Run("manifest.build", effect="makes one"),
+        Name("its file", "manifest"),
+    )
+
+
 def _find(
     name: str, folder: Path, roots: Roots, progress: Callable[[int, int], None] | None
 ) -> Path:
     registry = load_registry(folder)
-    subset = registry.find(name)
-    path = find_manifest(folder, name)
-    if path is None and subset is not None:
-        path = find_manifest(folder, subset.id) or _build(registry, subset, folder, roots, progress)
-    if path is not None:
-        return path
-    there = sorted(p.name.partition(".csv")[0] for p in folder.glob("*.csv*"))
-    raise InputError(
-        f"there is no {folder / name}.csv; {folder} holds {', '.join(there) or 'no manifest'}",
-        Run("manifest.build", effect="makes one"),
-        Name("its file", "manifest"),
-    )
+    path = find_subset(registry, folder, name)
+    if path is None and (subset := registry.find(name)) is not None:
+        path = _build(registry, subset, folder, roots, progress)
+    if path is None:
+        raise no_manifest(folder, name)
+    return path
 
 
 def _build(

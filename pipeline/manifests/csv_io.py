@@ -113,6 +113,13 @@ def find_manifest(folder: Path, name: str) -> Path | None:
     return next((p for s in SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
 
 
+def list_manifests(folder: Path) -> dict[str, Path]:
+    """The manifests of a folder by their subset, sorted."""
+    names = {manifest_name(path) for s in SUFFIXES for path in folder.glob(f"*{s}")}
+    found = {name: find_manifest(folder, name) for name in sorted(names)}
+    return {name: path for name, path in found.items() if path is not None}
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Say of any file that is no manifest what it is instead."""

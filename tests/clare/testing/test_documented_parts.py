@@ -14,6 +14,8 @@ PARTS = dict(
 
 
 class Documented:
+    part: str
+
     @pytest.fixture(autouse=True)
     def _write(self, tmp_path, monkeypatch):
         file = tmp_path / self.part
