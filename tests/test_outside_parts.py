@@ -144,7 +144,7 @@ def test_a_run_of_ones_own_parts_works_from_any_folder(home, tmp_path, monkeypat
     files = sorted((home / "fake").iterdir())[:3]
     verdicts = clare.predict(home / "run", files, device="cpu")
     assert [verdict.path for verdict in verdicts] == files
-    assert all(0 < (verdict.score or 0) < 1 for verdict in verdicts)
+    assert all(0 < (verdict.p_fake or 0) < 1 for verdict in verdicts)
 
 
 def test_pictures_in_memory_are_judged_like_files(home):

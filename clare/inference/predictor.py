@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from clare.advice import Notice
 from clare.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from clare.heads.runs.run import Run
     from clare.models.runtime import Runtime
-    from clare.pipeline.extraction.direct import LiveImage
+    from clare.pipeline.extraction.direct import ExtractedImage
     from clare.pipeline.extractor import Extractor
 
     Picture = str | Path | NDArray[np.uint8] | Image
@@ -33,18 +34,21 @@ class Verdict:
 
     Args:
         path: the file; ``<image 2>`` for the second of the images where that came from memory.
-        margin: logit of fake less logit of real; None where the image can't be used.
-        score: p(fake), the sigmoid of the margin.
-        verdict: ``fake`` from the run's threshold on, else ``real``; ``failed`` with the reason.
+        label: ``fake`` from the run's threshold on, else ``real``; None where the image can't be
+            used.
+        p_fake: the sigmoid of the margin.
+        margin: logit of fake less logit of real.
+        failure: why the image can't be used; empty where it can.
     """
 
     path: Path
-    margin: float | None
-    score: float | None
-    verdict: str
+    label: Literal["real", "fake"] | None = None
+    p_fake: float | None = None
+    margin: float | None = None
+    failure: str = ""
 
 
-class LiveDetector:
+class Predictor:
     """A run together with the models that made its features.
 
     Args:
@@ -54,7 +58,7 @@ class LiveDetector:
 
     Attributes:
         run: the run.
-        remarks: what a user should know before trusting a verdict.
+        notices: what a user should know before trusting a verdict.
 
     Raises:
         InputError: the run is not finished, or the weights are not those it was trained on.
@@ -74,7 +78,7 @@ class LiveDetector:
         from clare.pipeline.extraction.rebuild import rebuild_extractor
         from clare.store.spec import Fingerprint
 
-        self.remarks: list[str] = []
+        self.notices: list[Notice] = []
         self.extractors: list[tuple[Extractor, Fingerprint]] = []
         text = None
         for name, made in read_record(run).extractors.items():
@@ -89,8 +93,8 @@ class LiveDetector:
                     text = TextTower.load(Path(folder) / TEXT_TOWER)
         self.run: Run = open_run(run, text=text)
         self.run.detector.to(self.runtime.device)
-        self._remark_on_the_run()
-        self._remark_on_crops()
+        self._note_the_run()
+        self._note_crops()
 
     @property
     def timesteps(self) -> tuple[int, ...]:
@@ -120,7 +124,7 @@ class LiveDetector:
 
     def detect(
         self, paths: Sequence[Path], contents: Mapping[Path, bytes] = MappingProxyType({})
-    ) -> Iterator[tuple[Verdict, LiveImage]]:
+    ) -> Iterator[tuple[Verdict, ExtractedImage]]:
         """Judge image files, in their order; with what the extractors made of each.
 
         Args:
@@ -135,11 +139,11 @@ class LiveDetector:
         for image in extract_images(paths, prepared, self.runtime, contents=contents):
             yield self._judge(image), image
 
-    def _judge(self, image: LiveImage) -> Verdict:
+    def _judge(self, image: ExtractedImage) -> Verdict:
         import torch
 
         if image.failure:
-            return Verdict(image.path, None, None, f"failed: {image.failure}")
+            return Verdict(image.path, failure=image.failure)
         detector = self.run.detector
         with torch.inference_mode():
             batch = {
@@ -147,52 +151,64 @@ class LiveDetector:
                 for name in detector.fields
             }
             margin = detector.margins(batch)
-        verdict = "fake" if margin.item() >= self.run.threshold else "real"
-        return Verdict(image.path, margin.item(), margin.sigmoid().item(), verdict)
+        label: Literal["real", "fake"] = "fake" if margin.item() >= self.run.threshold else "real"
+        return Verdict(image.path, label, margin.sigmoid().item(), margin.item())
 
     def _runtime(self, runtime: Runtime, recorded: Any) -> Runtime:
         """The recorded precision, or full precision where a CPU would crawl with half."""
         dtype = recorded.settings.get("dtype", "float32")
         if runtime.device == "cpu" and dtype != "float32":
-            self.remarks.append(
-                f"{recorded.extractor} was extracted in {dtype} and runs in float32 here: "
-                "values differ by about a percent"
+            self.notices.append(
+                Notice(
+                    f"{recorded.extractor} was extracted in {dtype} and runs in float32 here: "
+                    "values differ by about a percent"
+                )
             )
             dtype = "float32"
         return replace(runtime, dtype=dtype)
 
-    def _remark_on_the_run(self) -> None:
+    def _note_the_run(self) -> None:
         from clare.heads.evaluation.evaluate import CONTROL
 
         config = self.run.record.config
         if config.shuffle_labels:
-            self.remarks.append(f"{CONTROL}: the run learned nothing, and its verdicts say nothing")
+            what = f"{CONTROL}: the run learned nothing, and its verdicts say nothing"
+            self.notices.append(Notice(what))
         if not list(self.run.detector.classifier.parameters()):
-            self.remarks.append(
-                f"{config.detector.classifier} compares similarities: its p(fake) puts images in "
-                "order, and is no probability"
+            self.notices.append(
+                Notice(
+                    f"{config.detector.classifier} compares similarities: its p(fake) puts images "
+                    "in order, and is no probability"
+                )
             )
 
-    def _remark_on_crops(self) -> None:
+    def _note_crops(self) -> None:
         margins = {
             recorded.settings["images"]["margin"]
             for _, recorded in self.extractors
             if recorded.settings["images"]["crop"] == "boxes"
         }
         if margins:
-            self.remarks.append(
-                f"the run was trained on faces cut out with a margin of {margins.pop()}; images "
-                "are judged as they are, so cut the faces out in the same way"
+            self.notices.append(
+                Notice(
+                    f"the run was trained on faces cut out with a margin of {margins.pop()}, and "
+                    "images are judged as they are",
+                    "cut the faces out in the same way",
+                )
             )
         if crops := self.run.record.face_crops:
-            self.remarks.append(
-                f"the run was trained on faces cropped as: {'; '.join(crops)}; crop these images "
-                "in the same way"
+            self.notices.append(
+                Notice(
+                    f"the run was trained on faces cropped as {'; '.join(crops)}",
+                    "crop these images in the same way",
+                )
             )
         elif not margins:
-            self.remarks.append(
-                "the run does not say how its faces were cropped; a verdict holds for images that "
-                "are cropped as in training"
+            self.notices.append(
+                Notice(
+                    "the run does not say how its faces were cropped; a verdict holds for images "
+                    "that are cropped as in training"
+                )
             )
 
 
@@ -201,7 +217,7 @@ def load_detector(
     *,
     device: str = "auto",
     weights: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-) -> LiveDetector:
+) -> Predictor:
     """A finished run with the models that made its features, to judge images with.
 
     Args:
@@ -214,7 +230,7 @@ def load_detector(
         InputError: the run is not finished, or the weights are not those it was trained on.
         WeightsError: weights are not on disk and can't be fetched.
     """
-    return LiveDetector(Path(run), device, weights)
+    return Predictor(Path(run), device, weights)
 
 
 def predict(

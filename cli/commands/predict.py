@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from clare.inference.predictor import LiveDetector, Verdict
-    from clare.pipeline.extraction.direct import LiveImage
+    from clare.inference.predictor import Predictor, Verdict
+    from clare.pipeline.extraction.direct import ExtractedImage
 
 WEIGHTS = "Where weights are, if not where they were"
 
@@ -50,7 +50,7 @@ def predict(
     from clare.cli.options import prepare_file, prepare_folder
     from clare.cli.views.console import messages, progress_bar
     from clare.cli.wording import worded
-    from clare.inference.predictor import LiveDetector
+    from clare.inference.predictor import Predictor
     from clare.pipeline.manifests.scan import list_images
 
     paths = list_images(images)
@@ -63,9 +63,9 @@ def predict(
         "lare": {"model": lare_model, "revision": lare_revision},
         "clip": {"model": clip_model, "weights": clip_weights},
     }
-    detector = LiveDetector(run, device, overrides)
-    for remark in detector.remarks:
-        messages.print(worded(remark))
+    detector = Predictor(run, device, overrides)
+    for notice in detector.notices:
+        messages.print(worded(notice))
     verdicts = []
     with progress_bar() as bar:
         task = bar.add_task("judging", total=len(paths))
@@ -79,7 +79,7 @@ def predict(
         raise typer.Exit(3)
 
 
-def _explain(detector: LiveDetector, verdict: Verdict, image: LiveImage, folder: Path) -> None:
+def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folder: Path) -> None:
     from clare.heads.evaluation.evaluate import CONTROL
     from clare.heads.evaluation.explain import plot_explanation
 
@@ -87,7 +87,7 @@ def _explain(detector: LiveDetector, verdict: Verdict, image: LiveImage, folder:
     # Two folders may hold files of one name.
     place = hashlib.sha256(str(verdict.path).encode()).hexdigest()[:8]
     target = folder / f"{verdict.path.stem}-{place}.png"
-    title = f"{verdict.path.name}: {verdict.verdict}, p(fake) {verdict.score:.3f}"
+    title = f"{verdict.path.name}: {verdict.label}, p(fake) {verdict.p_fake:.3f}"
     title += f"\nfake from {detector.even:.3f} on"
     if detector.run.record.config.shuffle_labels:
         title += f"\n{CONTROL}"
@@ -96,14 +96,14 @@ def _explain(detector: LiveDetector, verdict: Verdict, image: LiveImage, folder:
     )
 
 
-def _show(verdicts: Sequence[Verdict], detector: LiveDetector, out: Path | None) -> None:
+def _show(verdicts: Sequence[Verdict], detector: Predictor, out: Path | None) -> None:
     from clare.cli.views.console import console, table
 
     threshold = detector.run.threshold
-    rows = [(v.path, v.score, v.margin, v.verdict) for v in verdicts]
+    rows = [(v.path, v.p_fake, v.margin, v.label or f"failed: {v.failure}") for v in verdicts]
     if out is not None:
         # A row alone says what its verdict hangs on, wherever the file goes.
-        same = (threshold, "; ".join(map(str, detector.remarks)))
+        same = (threshold, "; ".join(map(str, detector.notices)))
         with out.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("path", "score", "margin", "verdict", "threshold", "remarks"))

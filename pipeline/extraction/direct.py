@@ -28,7 +28,7 @@ SHOWN_SIDE = 256
 
 
 @dataclass
-class LiveImage:
+class ExtractedImage:
     """One image and what became of it.
 
     Args:
@@ -51,7 +51,7 @@ def extract_images(
     micro_batch: int | None = None,
     *,
     contents: Mapping[Path, bytes] = MappingProxyType({}),
-) -> Iterator[LiveImage]:
+) -> Iterator[ExtractedImage]:
     """Run extractors over image files; the next images are decoded meanwhile.
 
     Args:
@@ -69,7 +69,7 @@ def extract_images(
     for runner in runners:
         runner.micro_batch = size
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        coming: deque[Future[tuple[LiveImage, dict[str, Inputs]]]] = deque()
+        coming: deque[Future[tuple[ExtractedImage, dict[str, Inputs]]]] = deque()
         waiting = iter(paths)
         coming.extend(
             pool.submit(_load, path, extractors, contents.get(path))
@@ -89,8 +89,8 @@ def extract_images(
 
 def _load(
     path: Path, extractors: Sequence[tuple[Extractor, ImageSettings]], data: bytes | None
-) -> tuple[LiveImage, dict[str, Inputs]]:
-    image = LiveImage(path)
+) -> tuple[ExtractedImage, dict[str, Inputs]]:
+    image = ExtractedImage(path)
     inputs: dict[str, Inputs] = {}
     try:
         data = read_content(path) if data is None else data
@@ -105,7 +105,7 @@ def _load(
     return image, inputs
 
 
-def _run(runner: BatchRunner, rows: Sequence[tuple[LiveImage, Inputs]]) -> None:
+def _run(runner: BatchRunner, rows: Sequence[tuple[ExtractedImage, Inputs]]) -> None:
     while rows:
         part = rows[: runner.micro_batch]
         try:

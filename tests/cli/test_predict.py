@@ -65,7 +65,7 @@ def test_a_file_of_verdicts_says_what_they_hang_on(clare, run, pictures, tmp_pat
 def test_places_that_can_not_be_written_are_refused_before_the_models_run(
     clare, run, pictures, tmp_path, monkeypatch, option
 ):
-    monkeypatch.setattr("clare.inference.predictor.LiveDetector", None)
+    monkeypatch.setattr("clare.inference.predictor.Predictor", None)
     (tmp_path / "file").write_text("kept")
     wrong = ["file"] if option == "--explain" else [".", "file/found.csv", "/proc/found.csv"]
     for place in wrong:
