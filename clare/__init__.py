@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
     from clare.pipeline.manifests.folders import build_manifest
     from clare.pipeline.manifests.sample import Manifest
+    from clare.plugins import trust
     from clare.store.feature_store import FeatureStore, open_store
     from clare.version import __version__
 
@@ -60,6 +61,7 @@ _HOMES = {
     "predict": "clare.inference.predictor",
     "read_manifest": "clare.pipeline.manifests.csv_io",
     "train_head": "clare.heads.training.train_head",
+    "trust": "clare.plugins",
     "write_manifest": "clare.pipeline.manifests.csv_io",
 }
 
@@ -92,6 +94,7 @@ __all__ = [
     "read_manifest",
     "report",
     "train_head",
+    "trust",
     "write_manifest",
 ]
 

@@ -1,6 +1,8 @@
 """Parts of a kind, one a file: a package's own, an installed package's, or any file by its path.
 
-No code outside of CLaRE runs unless its name or its path was asked for.
+A part is code. A run or a store that comes from somebody else may name any file, so a file runs
+only if this user named it: as a part of a training or an extraction, or through `trust`. Which
+files those are is kept in ``$XDG_STATE_HOME/clare/parts`` (``~/.local/state``), a path a line.
 """
 
 from __future__ import annotations
@@ -10,14 +12,17 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from clare.advice import Run
 from clare.errors import InputError
 
 Part = TypeVar("Part")
@@ -46,10 +51,16 @@ def find_part(package: ModuleType, name: str, base: type[Part]) -> type[Part]:
         base: what the class derives from.
 
     Raises:
-        InputError: there is no such part, there are two, or it holds no such class or several.
+        InputError: there is no such part, there are two, it holds no such class or several, or
+            it is a file that the user never named.
     """
     name = resolve_part(package, name)
     if is_path(name):
+        if not _is_trusted(Path(name)):
+            raise InputError(
+                f"{name} is code, and nobody but a run or a store has named it: read it first",
+                Run("trust", (name,), effect="lets it be used"),
+            )
         return _only_class(_load(Path(name)), base, name)
     if name in _own(package):
         where = f"{package.__name__}.{name}"
@@ -93,6 +104,37 @@ def resolve_part(package: ModuleType, name: str) -> str:
     return name
 
 
+def trust(file: Path | str) -> Path:
+    """Let runs and stores that name a file as their part use the code in it, now and later.
+
+    Args:
+        file: a ``.py`` file whose code the user has read, or wrote.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = Path(file).expanduser().absolute()
+    if not (is_path(path.name) and path.is_file()):
+        raise InputError(f"{path} is no Python file")
+    if not _is_trusted(path):
+        _named.add(str(path))
+        with suppress(OSError):  # of a home that can't be written: then for this process alone
+            _trusted().parent.mkdir(parents=True, exist_ok=True)
+            with _trusted().open("a", encoding="utf-8") as known:
+                known.write(f"{path}\n")
+    return path
+
+
+def trust_named(names: Iterable[object]) -> None:
+    """`trust` those of a user's own values that name a part by its file."""
+    for name in names:
+        if isinstance(name, str) and is_path(name) and Path(name).expanduser().is_file():
+            trust(name)
+
+
 def part_name(name: str) -> str:
     """A part's short name, for folders, tables and settings: ``film`` for ``./my/film.py``."""
     return Path(name).stem if is_path(name) else name
@@ -101,6 +143,24 @@ def part_name(name: str) -> str:
 def is_path(name: str) -> bool:
     """Whether a part is named by the path of its file."""
     return name.endswith(".py")
+
+
+_named: set[str] = set()
+"""Files that were named in this process."""
+
+
+def _trusted() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "clare" / "parts"
+
+
+def _is_trusted(file: Path) -> bool:
+    if str(file) in _named:
+        return True
+    try:
+        return str(file) in _trusted().read_text("utf-8").splitlines()
+    except OSError:
+        return False
 
 
 def _own(package: ModuleType) -> list[str]:

@@ -54,3 +54,11 @@ def clip_folders(tmp_path_factory):
     for kind in ("vit", "rn50", "timm"):
         write_tiny_clip(root / kind, kind)
     return {kind: root / kind for kind in ("vit", "rn50", "timm")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory):
+    """Which files a user named is kept apart from the developer's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

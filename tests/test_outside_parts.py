@@ -1,5 +1,8 @@
 """An extractor, a fusion and a classifier in files of one's own, through both stages."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +161,24 @@ def test_pictures_in_memory_are_judged_like_files(home):
     for wrong in (np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)):
         with pytest.raises(InputError):
             detector.predict(wrong)
+
+
+def test_a_run_of_somebody_elses_runs_no_code_of_its_own(home, tmp_path):
+    photo = next(file for file in (home / "fake").iterdir())
+    judge = ["predict", str(home / "run"), str(photo), "--device", "cpu"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-m", "clare", *words], env=environment, capture_output=True, text=True
+        )
+
+    refused = run(*judge)
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "clare trust" in refused.stderr and str(home) in refused.stderr
+    for file in home.glob("*.py"):
+        assert run("trust", str(file)).returncode == 0
+    assert run(*judge).returncode == 0
 
 
 def test_a_run_whose_part_is_gone_says_which_file(home, tmp_path):

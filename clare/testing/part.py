@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from clare.errors import InputError
-from clare.plugins import find_part, is_path, part_name
+from clare.plugins import find_part, is_path, part_name, trust
 from clare.settings import build_settings, describe
 
 
@@ -35,7 +35,9 @@ class PartContract:
     @classmethod
     def find_name(cls) -> str:
         """The part's name; a path is seen from the file of the tests."""
-        return str(Path(inspect.getfile(cls)).parent / cls.part) if is_path(cls.part) else cls.part
+        if not is_path(cls.part):
+            return cls.part
+        return str(trust(Path(inspect.getfile(cls)).parent / cls.part))
 
     @classmethod
     def find(cls) -> type[Any]:

@@ -108,6 +108,7 @@ def extract(
     from clare.errors import InputError
     from clare.pipeline.datasets.select import select_manifests, select_protocol
     from clare.pipeline.extraction.job import run_job
+    from clare.plugins import trust_named
     from clare.settings import build_settings, parse_assignments
 
     folders = {"subset": subset, "manifest": manifest, "real": real, "fake": fake}
@@ -124,6 +125,7 @@ def extract(
             "settings": {name: values for name, values in own.items() if values},
         },
     )
+    trust_named(job.features)
     with ExtractView() as view:
         if protocol is not None:
             selection, absent = select_protocol(

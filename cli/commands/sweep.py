@@ -76,12 +76,14 @@ def sweep(
     from clare.heads.sweeps.sweep import expand, run_sweep
     from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
     from clare.heads.sweeps.tests import SweepTests, require_tests
+    from clare.plugins import trust_named
     from clare.store.feature_store import open_store
 
     named = dict(zip(_OWN_AXES, (fusion, classifier, fraction, lr, protocol, seeds), strict=True))
     axes = read_axes(named, vary or [], training, set_ or [])
     base = create_config(training, options.base_config(preset, config))
     refined = (cross_attn_query, fields_tokens, features, set_ or [])
+    trust_named([*training.values(), *(value for values in axes.values() for value in values)])
     parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
     configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
     chosen = options.create_machine(machine)

@@ -51,8 +51,10 @@ def train_head(
     from clare.heads.runs.run import choose_folder, read_unfinished
     from clare.heads.sweeps.tests import require_tests
     from clare.heads.training.trainer import train_run
+    from clare.plugins import trust_named
     from clare.store.feature_store import open_store
 
+    trust_named(training.values())
     chosen = options.create_machine(machine)
     refined = (cross_attn_query, fields_tokens, features, set_ or [])
     if resume is not None:

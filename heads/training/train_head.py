@@ -10,6 +10,7 @@ from clare.heads.config import DEFAULT_PRESET, Machine, TrainConfig, create_conf
 from clare.heads.runs.run import Run, choose_folder, open_run
 from clare.heads.training.trainer import Observer, train_run
 from clare.models.runtime import choose_runtime
+from clare.plugins import trust_named
 from clare.settings import build_settings
 from clare.store.feature_store import FeatureStore
 
@@ -47,6 +48,7 @@ def train_head(
         StoreError: a field, a subset or a text tower is not there.
         CorruptStoreError: stored bytes are not what was written.
     """
+    trust_named(settings.values())
     own = {f.name for f in fields(Machine)}
     given = {name: settings.pop(name) for name in own & set(settings)}
     device = choose_runtime(given.get("device", "auto")).device

@@ -15,6 +15,7 @@ from clare.pipeline.extraction.job import Observer, run_job
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.images.settings import ImageSettings
+from clare.plugins import trust_named
 from clare.settings import build_settings
 
 Place = str | PathLike[str]
@@ -66,6 +67,7 @@ def extract(
     how: ExtractSettings = build_settings(
         "extraction", ExtractSettings, {**settings, "store": Path(store), "images": images}
     )
+    trust_named(how.features)
     watched = observer or Observer()
     roots = _assigned(root) if root is not None else []
     folder = Path(manifests)

@@ -5,11 +5,12 @@ from textwrap import dedent
 
 import pytest
 
+from clare.advice import Run
 from clare.errors import InputError
 from clare.heads import classifiers, fusion
 from clare.heads.base import Fusion
 from clare.pipeline import extractors
-from clare.plugins import find_part, list_parts, part_name, resolve_part
+from clare.plugins import find_part, list_parts, part_name, resolve_part, trust, trust_named
 
 FILM = """
     from __future__ import annotations
@@ -60,6 +61,7 @@ def install(tmp_path, monkeypatch):
 
 
 def find(name):
+    trust_named([str(name)])
     return find_part(fusion, str(name), Fusion)
 
 
@@ -87,6 +89,19 @@ def test_a_file_is_a_part_by_its_path(tmp_path, monkeypatch):
     assert found is find(file), "one file is one class, whatever its path is written as"
     assert found.__module__.rpartition(".")[2] == "film"
     assert found.Settings() == found.Settings(scale=1.0)
+
+
+def test_a_file_that_nobody_named_is_not_run(tmp_path):
+    file = write(tmp_path / "film.py", "raise SystemExit('it ran')")
+    with pytest.raises(InputError) as refused:
+        find_part(fusion, str(file), Fusion)
+    assert refused.value.advice == (Run("trust", (str(file),), effect="lets it be used"),)
+    write(file)
+    trust(file)
+    assert find_part(fusion, str(file), Fusion).__name__ == "Film"
+    for wrong in (tmp_path / "nosuch.py", tmp_path):
+        with pytest.raises(InputError):
+            trust(wrong)
 
 
 def test_a_path_is_recorded_so_that_another_working_folder_finds_it(tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_from_archives_to_a_protocol(clare, tree, tmp_path):
     assert code == 0, err
     page = Path("report.html").read_text()
     assert "trained by protocol mine.yaml" in page and "0.942" not in page
-    assert "--compat df40 --protocol joint" in page
+    assert "clare evaluate run --compat df40" in page
     code, out, err = clare("evaluate", "run", "--protocol", "p3-unknown", "--frames", "1")
     assert code == 0, err
     report = json.loads(Path("run/test_metrics.json").read_text())
@@ -108,7 +108,7 @@ def test_what_a_protocol_lacks_is_said(clare, tree):
     code, _, err = clare(*train, "--protocol", "ffpp-cross")
     assert code == 1 and "ffpp-cross/neuraltextures" in err
     code, _, err = clare(*train, "--protocol", "clare-41k", "--reals", "ffpp_real")
-    assert code == 1 and "leave --train, --reals" in err
+    assert code == 1 and "--reals" in err
     names = "ffpp-cross/deepfakes,ffpp-cross/neuraltextures"
     sweep = ("sweep", "--fusion", "cls", "--classifier", "linear", "--epochs", "1", "--out", "s")
     code, _, err = clare(*sweep, "--protocol", names, "--device", "cpu")

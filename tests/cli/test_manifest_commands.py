@@ -48,7 +48,7 @@ def test_extraction_needs_a_root_and_nothing_else(clare, tree):
     ("options", "said"),
     [
         (("--dataset", "df41"), "no dataset 'df41'"),
-        (("--dataset", "df40"), "with --root, as df40_test=DIR"),
+        (("--dataset", "df40"), "df40_test=DIR"),
         (("--dataset", "df40", "--root", "DF40"), "'DF40' names no root of df40"),
         (("--dataset", "df40", "--root", "ffpp=nowhere"), "nowhere is not a folder"),
         (("--dataset", "df40", "--split", "ff"), "--split"),
