@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
-.PHONY: demo test quick check format bench bench-full clean
+.PHONY: demo test quick check format bench bench-scale bench-full clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,6 +57,9 @@ bench: $(READY)  ## ratios, measured interleaved in one run
 	$(BIN)/python benchmarks/fusion.py
 	$(BIN)/python benchmarks/prompts.py
 	$(BIN)/python benchmarks/training.py
+
+bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 5 minutes, 3 GiB
+	$(BIN)/python benchmarks/scale.py
 
 bench-full: $(READY)  ## full-size random weights
 	$(BIN)/python benchmarks/full.py
