@@ -35,6 +35,7 @@ from clare.heads.runs.record import (
 from clare.store.feature_store import create_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from tests.figures import given, low_value_high
 
 WIDTH = 6
 CLS = FeatureSpec("clip_cls", (WIDTH,), "float16")
@@ -155,8 +156,9 @@ def test_what_is_written_is_what_was_found(store, tmp_path):
         mine = [r for r in rows if r["subset"] == subset or r["subset"] == reals]
         label, margin = [int(r["label"]) for r in mine], [float(r["margin"]) for r in mine]
         auc = report.subsets[subset].frame["auc"]
-        assert auc.value == roc_auc_score(label, margin)
-        assert 0.75 < auc.value < 1 and auc.low < auc.value < auc.high
+        low, value, high = low_value_high(auc)
+        assert value == roc_auc_score(label, margin)
+        assert 0.75 < value < 1 and low < value < high
         assert auc.n == len(mine)
     for r in rows:
         stored = next(s for s in store.rows(r["subset"]) if s.sample_id == r["sample_id"])
@@ -165,15 +167,17 @@ def test_what_is_written_is_what_was_found(store, tmp_path):
         assert float(r["score"]) == pytest.approx(1 / (1 + np.exp(-float(r["margin"]))))
 
     assert report.subsets["gan"].video is None
-    assert report.subsets["swap"].video["auc"].n == 10
+    assert given(report.subsets["swap"].video)["auc"].n == 10
     assert set(report.categories) == {"EFS", "FS"}
     values = [s.frame["auc"].value for s in report.subsets.values()]
-    macro = report.macro.subsets.frame["auc"]
+    means = given(report.macro.subsets)
+    macro = means.frame["auc"]
     assert macro.value == pytest.approx(np.mean(np.array(values, float))) and macro.n == 2
-    assert report.macro.subsets.video is None
+    assert means.video is None
 
-    assert report.baselines.subsets["gan"]["format"].value == 1.0
-    assert report.baselines.pixels_from is None
+    baselines = given(report.baselines)
+    assert given(baselines.subsets["gan"]["format"]).value == 1.0
+    assert baselines.pixels_from is None
     for name in ("roc_curve.png", "scores.png"):
         with Image.open(run / name) as picture:
             assert min(picture.size) > 300
@@ -265,12 +269,13 @@ def test_published_figures_stand_beside_ours(tmp_path):
     store = create_store(tmp_path / "features.zarr")
     fill(store, "StarGANv2", [row("StarGANv2", n) for n in range(64)])
     run = make_run(tmp_path / "run", store, trained=("StarGANv2",))
-    found = evaluate(run, against="clare-paper", resamples=20).record.against.subsets
+    record = evaluate(run, against="clare-paper", resamples=20).record
+    found = given(record.against).subsets
     assert found["StarGANv2"].published["CLaRE cross-attention 41k"] == {
         "ap": 0.782, "accuracy": 0.691,
     }  # fmt: skip
     ours = found["StarGANv2"].ours
-    assert ours["accuracy_oracle"].value >= ours["accuracy"].value
+    assert given(ours["accuracy_oracle"].value) >= given(ours["accuracy"].value)
     with pytest.raises(InputError, match="clare-paper"):
         evaluate(run, against="moon-paper")
 
@@ -278,7 +283,7 @@ def test_published_figures_stand_beside_ours(tmp_path):
 def test_a_table_that_has_none_of_the_subsets_loses_nothing(store, tmp_path):
     run = make_run(tmp_path / "run", store)
     report = evaluate(run, subsets=["swap"], against="clare-paper", resamples=0).record
-    assert report.against.subsets == {}
+    assert given(report.against).subsets == {}
     assert "clare-paper has no published figures for swap" in report.notes
     assert read_evaluation(run) == report
 
@@ -352,11 +357,12 @@ def test_two_runs_are_compared_on_the_rows_that_both_have(store, tmp_path):
     assert (found.rows, found.only_first, found.only_second) == (40, 0, 78)
     pair = found.subsets["swap"]
     difference, (first, second) = pair.difference["auc"], (pair.first["auc"], pair.second["auc"])
-    assert difference.value == pytest.approx(second.value - first.value)
-    assert 0 < difference.low < difference.high
+    low, value, high = low_value_high(difference)
+    assert value == pytest.approx(given(second.value) - given(first.value))
+    assert 0 < low < high
     same = compare_predictions(one.predictions, one.predictions, (0, 0), how=Resampling(50))
-    assert same.macro.difference["auc"].low == 0
-    assert same.macro.difference["auc"].high == 0
+    none = given(same.macro).difference["auc"]
+    assert none.low == none.high == 0
 
 
 def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, tmp_path):
@@ -370,7 +376,7 @@ def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, t
         one.predictions, one.predictions, (0, 0), aside=one.aside, how=Resampling(0)
     )
     assert found.aside == ("swap",) and set(found.subsets) == {"swap", "gan"}
-    mean, gan = (part.first["auc"].value for part in (found.macro, found.subsets["gan"]))
+    mean, gan = (part.first["auc"].value for part in (given(found.macro), found.subsets["gan"]))
     assert mean == gan != found.subsets["swap"].first["auc"].value
     none = compare_predictions(
         one.predictions, one.predictions, (0, 0), aside=["swap", "gan"], how=Resampling(0)

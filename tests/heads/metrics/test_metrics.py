@@ -18,6 +18,7 @@ from clare.heads.metrics.measure import (
     measure_draws,
 )
 from clare.heads.metrics.predictions import Predictions
+from tests.figures import given, low_value_high, width
 
 ROWS = st.lists(st.tuples(st.integers(-6, 6), st.booleans()), min_size=2, max_size=60)
 BOTH = ROWS.filter(lambda rows: len({label for _, label in rows}) == 2)
@@ -106,8 +107,9 @@ def test_an_interval_narrows_with_rows_and_is_the_same_every_time():
     widths = []
     for count in (40, 400, 4000):
         auc = measure(make(*noisy(count, 1.0)), 0.0, Resampling(300))["auc"]
-        assert auc.low < auc.value < auc.high and auc.n == count
-        widths.append(auc.high - auc.low)
+        low, value, high = low_value_high(auc)
+        assert low < value < high and auc.n == count
+        widths.append(width(auc))
     assert widths[0] > 2 * widths[1] > 4 * widths[2]
     # The width that DeLong's formula gives for two normals one deviation apart is 0.030.
     assert widths[2] == pytest.approx(0.030, rel=0.2)
@@ -127,7 +129,7 @@ def test_equal_frames_of_a_video_add_nothing():
     assert eight["auc"].n == 480
     for end in ("low", "high"):
         assert getattr(eight["auc"], end) == pytest.approx(getattr(once["auc"], end))
-    assert alone["auc"].high - alone["auc"].low < 0.5 * (eight["auc"].high - eight["auc"].low)
+    assert width(alone["auc"]) < 0.5 * width(eight["auc"])
 
 
 def test_an_interval_needs_two_clusters_of_each_label():
@@ -152,7 +154,7 @@ def test_many_rows_need_little_memory_and_say_how_far_they_are():
 def test_one_label_has_no_ranks():
     found = measure(make([1.0, -1.0, 2.0], [0, 0, 0]), 0.0, Resampling(50))
     assert found["accuracy"].value == pytest.approx(1 / 3) and found["accuracy"].low == 0
-    assert found["ece"].value > 0
+    assert given(found["ece"].value) > 0
     for name in ("auc", "ap", "eer", "balanced_accuracy", "f1", "tpr_at_fpr_1"):
         assert found[name] == Figure(None, None, None, 3)
 
@@ -204,16 +206,12 @@ def test_a_mean_over_subsets_knows_that_they_share_their_reals():
             for k, fake in enumerate(fakes)
         ]
 
-    def width(several) -> float:
-        auc = mean_of(several).figures["auc"]
-        assert auc.n == 2
-        return auc.high - auc.low
-
     shared, apart = sets(True), sets(False)
+    alike, others = (mean_of(several).figures["auc"] for several in (shared, apart))
+    assert alike.n == others.n == 2
     # Almost all variance is that of the reals, which a mean over two subsets does not halve.
-    assert width(shared) > 1.2 * width(apart)
-    value = mean_of(shared).figures["auc"].value
-    assert value == pytest.approx(np.mean([one.values["auc"] for one in shared]))
+    assert width(alike) > 1.2 * width(others)
+    assert alike.value == pytest.approx(np.mean([one.values["auc"] for one in shared]))
 
 
 def test_a_mean_with_a_missing_figure_is_missing():
@@ -230,9 +228,10 @@ def test_a_paired_difference_is_narrower_than_its_parts():
     one, other = (measure_draws(make(m, label), 0.0, Resampling(300)) for m in (margin, better))
     auc = difference_of(one, other).figures["auc"]
     whole, second = one.figures["auc"], other.figures["auc"]
-    assert auc.value == pytest.approx(second.value - whole.value)
-    assert 0 < auc.low < auc.value < auc.high
-    assert auc.high - auc.low < 0.5 * (whole.high - whole.low)
+    low, value, high = low_value_high(auc)
+    assert value == pytest.approx(given(second.value) - given(whole.value))
+    assert 0 < low < value < high
+    assert width(auc) < 0.5 * width(whole)
 
 
 @settings(deadline=None)

@@ -1,0 +1,25 @@
+"""Figures of which a test knows that they exist."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from clare.bootstrap import Figure
+
+T = TypeVar("T")
+
+
+def given(value: T | None) -> T:
+    """What may be missing elsewhere, and is there."""
+    assert value is not None
+    return value
+
+
+def low_value_high(figure: Figure) -> tuple[float, float, float]:
+    """A figure between the ends of its interval."""
+    return given(figure.low), given(figure.value), given(figure.high)
+
+
+def width(figure: Figure) -> float:
+    """The length of its interval."""
+    return given(figure.high) - given(figure.low)
