@@ -9,7 +9,7 @@ from clare.bootstrap import Figure
 T = TypeVar("T")
 
 
-def given(value: T | None) -> T:
+def existing(value: T | None) -> T:
     """What may be missing elsewhere, and is there."""
     assert value is not None
     return value
@@ -17,9 +17,9 @@ def given(value: T | None) -> T:
 
 def low_value_high(figure: Figure) -> tuple[float, float, float]:
     """A figure between the ends of its interval."""
-    return given(figure.low), given(figure.value), given(figure.high)
+    return existing(figure.low), existing(figure.value), existing(figure.high)
 
 
 def width(figure: Figure) -> float:
     """The length of its interval."""
-    return given(figure.high) - given(figure.low)
+    return existing(figure.high) - existing(figure.low)

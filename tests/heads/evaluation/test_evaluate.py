@@ -35,7 +35,7 @@ from clare.heads.runs.record import (
 from clare.store.feature_store import create_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
-from tests.figures import given, low_value_high
+from tests.figures import existing, low_value_high
 
 WIDTH = 6
 CLS = FeatureSpec("clip_cls", (WIDTH,), "float16")
@@ -167,16 +167,16 @@ def test_what_is_written_is_what_was_found(store, tmp_path):
         assert float(r["score"]) == pytest.approx(1 / (1 + np.exp(-float(r["margin"]))))
 
     assert report.subsets["gan"].video is None
-    assert given(report.subsets["swap"].video)["auc"].n == 10
+    assert existing(report.subsets["swap"].video)["auc"].n == 10
     assert set(report.categories) == {"EFS", "FS"}
     values = [s.frame["auc"].value for s in report.subsets.values()]
-    means = given(report.macro.subsets)
+    means = existing(report.macro.subsets)
     macro = means.frame["auc"]
     assert macro.value == pytest.approx(np.mean(np.array(values, float))) and macro.n == 2
     assert means.video is None
 
-    baselines = given(report.baselines)
-    assert given(baselines.subsets["gan"]["format"]).value == 1.0
+    baselines = existing(report.baselines)
+    assert existing(baselines.subsets["gan"]["format"]).value == 1.0
     assert baselines.pixels_from is None
     for name in ("roc_curve.png", "scores.png"):
         with Image.open(run / name) as picture:
@@ -270,12 +270,12 @@ def test_published_figures_stand_beside_ours(tmp_path):
     fill(store, "StarGANv2", [row("StarGANv2", n) for n in range(64)])
     run = make_run(tmp_path / "run", store, trained=("StarGANv2",))
     record = evaluate(run, against="clare-paper", resamples=20).record
-    found = given(record.against).subsets
+    found = existing(record.against).subsets
     assert found["StarGANv2"].published["CLaRE cross-attention 41k"] == {
         "ap": 0.782, "accuracy": 0.691,
     }  # fmt: skip
     ours = found["StarGANv2"].ours
-    assert given(ours["accuracy_oracle"].value) >= given(ours["accuracy"].value)
+    assert existing(ours["accuracy_oracle"].value) >= existing(ours["accuracy"].value)
     with pytest.raises(InputError, match="clare-paper"):
         evaluate(run, against="moon-paper")
 
@@ -283,7 +283,7 @@ def test_published_figures_stand_beside_ours(tmp_path):
 def test_a_table_that_has_none_of_the_subsets_loses_nothing(store, tmp_path):
     run = make_run(tmp_path / "run", store)
     report = evaluate(run, subsets=["swap"], against="clare-paper", resamples=0).record
-    assert given(report.against).subsets == {}
+    assert existing(report.against).subsets == {}
     assert "clare-paper has no published figures for swap" in report.notes
     assert read_evaluation(run) == report
 
@@ -358,10 +358,10 @@ def test_two_runs_are_compared_on_the_rows_that_both_have(store, tmp_path):
     pair = found.subsets["swap"]
     difference, (first, second) = pair.difference["auc"], (pair.first["auc"], pair.second["auc"])
     low, value, high = low_value_high(difference)
-    assert value == pytest.approx(given(second.value) - given(first.value))
+    assert value == pytest.approx(existing(second.value) - existing(first.value))
     assert 0 < low < high
     same = compare_predictions(one.predictions, one.predictions, (0, 0), how=Resampling(50))
-    none = given(same.macro).difference["auc"]
+    none = existing(same.macro).difference["auc"]
     assert none.low == none.high == 0
 
 
@@ -376,7 +376,7 @@ def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, t
         one.predictions, one.predictions, (0, 0), aside=one.aside, how=Resampling(0)
     )
     assert found.aside == ("swap",) and set(found.subsets) == {"swap", "gan"}
-    mean, gan = (part.first["auc"].value for part in (given(found.macro), found.subsets["gan"]))
+    mean, gan = (part.first["auc"].value for part in (existing(found.macro), found.subsets["gan"]))
     assert mean == gan != found.subsets["swap"].first["auc"].value
     none = compare_predictions(
         one.predictions, one.predictions, (0, 0), aside=["swap", "gan"], how=Resampling(0)

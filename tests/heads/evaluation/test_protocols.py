@@ -41,7 +41,7 @@ from clare.store.feature_store import create_store, open_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.typed_json import read_json
-from tests.figures import given
+from tests.figures import existing
 
 CLS = FeatureSpec("clip_cls", (1,), "float32")
 CLIP = Fingerprint("clip", 1, "aa")
@@ -275,9 +275,9 @@ def test_each_fake_stands_beside_the_reals_of_its_domain(world):
     }
     # swap was trained on, own_x is beside: both are measured and in no mean.
     assert set(report.aside) == {"swap_cdf", "swap_ff", "own_x"}
-    assert given(report.macro.subsets).frame["auc"].n == 3
+    assert existing(report.macro.subsets).frame["auc"].n == 3
     assert report.categories["FS"].subsets == ("other_cdf", "other_ff")
-    assert given(report.subsets["other_cdf"].frame["auc"].value) < 1
+    assert existing(report.subsets["other_cdf"].frame["auc"].value) < 1
     first = evaluate(run, protocol=protocol, sampling="first_n", resamples=0).record
     assert first.subsets["other_cdf"].frame["auc"].value == 1
     assert (

@@ -18,7 +18,7 @@ from clare.heads.metrics.measure import (
     measure_draws,
 )
 from clare.heads.metrics.predictions import Predictions
-from tests.figures import given, low_value_high, width
+from tests.figures import existing, low_value_high, width
 
 ROWS = st.lists(st.tuples(st.integers(-6, 6), st.booleans()), min_size=2, max_size=60)
 BOTH = ROWS.filter(lambda rows: len({label for _, label in rows}) == 2)
@@ -154,7 +154,7 @@ def test_many_rows_need_little_memory_and_say_how_far_they_are():
 def test_one_label_has_no_ranks():
     found = measure(make([1.0, -1.0, 2.0], [0, 0, 0]), 0.0, Resampling(50))
     assert found["accuracy"].value == pytest.approx(1 / 3) and found["accuracy"].low == 0
-    assert given(found["ece"].value) > 0
+    assert existing(found["ece"].value) > 0
     for name in ("auc", "ap", "eer", "balanced_accuracy", "f1", "tpr_at_fpr_1"):
         assert found[name] == Figure(None, None, None, 3)
 
@@ -229,7 +229,7 @@ def test_a_paired_difference_is_narrower_than_its_parts():
     auc = difference_of(one, other).figures["auc"]
     whole, second = one.figures["auc"], other.figures["auc"]
     low, value, high = low_value_high(auc)
-    assert value == pytest.approx(given(second.value) - given(whole.value))
+    assert value == pytest.approx(existing(second.value) - existing(whole.value))
     assert 0 < low < value < high
     assert width(auc) < 0.5 * width(whole)
 

@@ -13,7 +13,7 @@ from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import METRICS
 from clare.heads.sweeps.sweep import expand, run_sweep
 from clare.heads.sweeps.tests import SweepTests
-from tests.figures import given
+from tests.figures import existing
 
 BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=1, batch=32)
 AXES = {"seed": ["0", "1", "2"]}
@@ -50,7 +50,7 @@ def test_test_rows_are_read_once_for_all_runs(store, sweep, tmp_path, reads):
     assert {what.split(":")[0] for what, _, _ in steps} == {"seed-0", "seed-1", "seed-2"}
     for seed, figures in enumerate(found):
         alone = evaluate(out / f"seed-{seed}", store, ["gan", "swap"]).record
-        assert figures == given(alone.macro.subsets).frame
+        assert figures == existing(alone.macro.subsets).frame
 
 
 def test_what_finds_no_room_is_read_again(store, sweep, tmp_path, reads):
