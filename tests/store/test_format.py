@@ -81,7 +81,9 @@ def test_every_library_sees_one_root_group(filled):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         root = zarr.open_group(filled.path / "arrays", mode="r")
-        found = {name for name, _ in root["faces"].members()}
+        faces = root["faces"]
+        assert isinstance(faces, zarr.Group)
+        found = {name for name, _ in faces.members()}
     assert found == {filled.feature("faces", "clip").key}
 
 

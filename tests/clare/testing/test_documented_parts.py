@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -14,7 +15,7 @@ PARTS = dict(
 
 
 class Documented:
-    part: str
+    part: ClassVar[str]
 
     @pytest.fixture(autouse=True)
     def _write(self, tmp_path, monkeypatch):

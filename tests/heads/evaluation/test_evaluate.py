@@ -210,7 +210,7 @@ def test_fakes_alone_need_reals(store, tmp_path):
         evaluate(run, subsets=["pool"])
     with pytest.raises(InputError, match="has reals of its own"):
         evaluate(run, subsets=["swap"], reals=["pool"])
-    with pytest.raises(InputError, match="--reals gan has no reals"):
+    with pytest.raises(InputError, match="gan has no reals"):
         evaluate(run, subsets=["gan"], reals=["gan"])
     with pytest.raises(StoreError, match="no subset 'moon'"):
         evaluate(run, subsets=["moon"])
