@@ -179,11 +179,9 @@ def token_contestants(folder: Path, feature: Feature, rows: int) -> list[Contest
             files=shards,
             before=fresh_reader,
         ),
-        Contestant(
-            "store, DataLoader", _epoch(dataset, FeatureDataset.collate), turn, turn, shards
-        ),
+        Contestant("store, DataLoader", _epoch(dataset), turn, turn, shards),
         Contestant("one .pt an image, loop", pt_loop, files=pt_files),
-        Contestant("one .pt an image, DataLoader", _epoch(pt, None), turn, turn, pt_files),
+        Contestant("one .pt an image, DataLoader", _epoch(pt), turn, turn, pt_files),
         Contestant(
             "one .npy an image, loop", lambda w: list(map(npy, enumerate(w))), files=npy_files
         ),
@@ -198,13 +196,12 @@ def token_contestants(folder: Path, feature: Feature, rows: int) -> list[Contest
     ]
 
 
-def _epoch(dataset: Dataset[Any], collate: Any) -> Callable[[np.ndarray], None]:
+def _epoch(dataset: Dataset[Any]) -> Callable[[np.ndarray], None]:
     sampler = InOrder()
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=WORKERS,
-        collate_fn=collate,
         persistent_workers=True,
     )
 

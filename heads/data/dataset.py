@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from clare.errors import StoreError
 from clare.store.feature import Feature
@@ -17,22 +18,31 @@ from clare.store.index import Row
 from clare.store.journal import COMPLETE
 from clare.store.reader import FieldReader
 
+Batch = dict[str, torch.Tensor]
 
-class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
-    """The rows that are complete in every field asked for.
 
-    Hand it to a DataLoader with ``collate_fn=FeatureDataset.collate``: a batch is then read in one
-    go, by several threads, straight into one tensor a field. It pickles, and works in workers
-    under fork and spawn; each process verifies a row's bytes when it first reads it.
+class FeatureDataset(Dataset[Batch]):
+    """The rows that are complete in every field asked for, as tensors.
+
+    ``DataLoader(dataset, batch_size=64, shuffle=True)`` needs no collate function: a batch is read
+    at once, by several threads, straight into one tensor a field. The dataset pickles, and works in
+    workers under fork and spawn; each process verifies a row's bytes when it first reads it.
 
     Args:
         store: the store, or its path; several datasets of one open store share its index.
-        fields: names of fields, for example ``["clip_tokens", "lare"]``.
+        fields: names of fields, for example ``["clip_tokens", "lare"]``; all that the store has if
+            left out.
         subsets: the subsets to take, in this order; all of the store's if left out.
         split: only rows with this value in their ``split`` column; all if left out.
         views: the views to take; view 0 is the plain image.
         digests: fingerprint digest by extractor, where several have values.
         threads: threads of each field's reader.
+
+    Attributes:
+        rows: the row of each index; a batch says which in ``index``.
+        sample_ids: (N,) their sample ids, so that ``dataset.sample_ids[batch["index"]]`` are those
+            of a batch.
+        labels: (N,) int64, 0 real and 1 fake, -1 where the store has none.
 
     Raises:
         StoreError: a field or subset is not there, or several fingerprints fit.
@@ -41,7 +51,7 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
     def __init__(
         self,
         store: FeatureStore | Path | str,
-        fields: Sequence[str],
+        fields: Sequence[str] | None = None,
         *,
         subsets: Sequence[str] | None = None,
         split: str | None = None,
@@ -50,7 +60,7 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
         threads: int = 4,
     ) -> None:
         opened = store if isinstance(store, FeatureStore) else open_store(store)
-        self.fields = tuple(fields)
+        self.fields = _all_fields(opened) if fields is None else tuple(fields)
         self.subsets = tuple(opened.subsets() if subsets is None else subsets)
         self.rows: list[Row] = []
         self._readers: list[dict[str, FieldReader]] = []
@@ -68,14 +78,19 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
                     places.append((number, row.slot))
         self._subset, self._slot = np.array(places, np.int64).reshape(-1, 2).T
         self.labels = np.array([row.columns.get("label", -1) for row in self.rows], np.int64)
+        self.sample_ids = np.array([row.sample_id for row in self.rows], np.str_)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {name: values[0] for name, values in self.__getitems__([index]).items()}
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([range(len(self))[index]])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Batch]:
+        """What a DataLoader asks for: several rows, that its collate function puts together."""
+        return _Rows(self.read(indices))
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Read a batch.
 
         Returns:
@@ -90,11 +105,6 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
         numbers = {"label": self.labels[wanted], "index": wanted}
         return {name: torch.from_numpy(v) for name, v in (batch | numbers).items()}
 
-    @staticmethod
-    def collate(batch: Any) -> dict[str, torch.Tensor]:
-        """The batch as it is: `__getitems__` has put it together already."""
-        return dict(batch)
-
     def _read(self, field: str, wanted: np.ndarray) -> np.ndarray:
         subsets, slots = self._subset[wanted], self._slot[wanted]
         present = np.unique(subsets)
@@ -106,6 +116,39 @@ class FeatureDataset(Dataset[dict[str, torch.Tensor]]):
             mine = subsets == subset
             out[mine] = self._readers[subset][field].read(slots[mine])
         return out
+
+
+class _Row(Batch):
+    """A row of a batch that is already one tensor a field."""
+
+
+class _Rows(Sequence[_Row]):
+    """A batch as a collate function takes it, row by row; the default one takes it whole."""
+
+    def __init__(self, whole: Batch) -> None:
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.whole["index"])
+
+    def __getitem__(self, index: Any) -> Any:
+        return _Row({name: values[index] for name, values in self.whole.items()})
+
+
+def _collate(rows: Any, *, collate_fn_map: Any = None) -> Batch:
+    """Rows that were read together as they are; others, of a ConcatDataset say, stacked."""
+    if isinstance(rows, _Rows):
+        return rows.whole
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+default_collate_fn_map[_Row] = _collate
+
+
+def _all_fields(store: FeatureStore) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(f for key in store.extractor_keys() for f in store.extractor(key)[1])
+    )
 
 
 def _feature_of(

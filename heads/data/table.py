@@ -161,7 +161,7 @@ class FeatureTable:
             (len(wanted), *first.shape), dtype=first.dtype, device=target, pin_memory=pinned
         )
         for start in range(0, len(wanted), step):
-            piece = dataset.__getitems__(wanted[start : start + step].tolist())[field]
+            piece = dataset.read(wanted[start : start + step])[field]
             held[start : start + len(piece)] = piece
             progress(piece.numel() * piece.element_size())
         self._memory[field] = held
@@ -210,7 +210,7 @@ class FeatureTable:
             held = self._memory.get(field)
             if held is None:
                 positions = self._positions[field][ids]
-                values = self._datasets[field].__getitems__(positions.tolist())[field]
+                values = self._datasets[field].read(positions)[field]
             else:
                 places = torch.from_numpy(self._held[field][ids])
                 values = held.index_select(0, places.to(held.device))

@@ -43,11 +43,11 @@ class Readings:
         return replace(unseen, datasets=datasets)
 
     def read(
-        self, key: object, dataset: FeatureDataset, places: Sequence[int]
+        self, key: object, dataset: FeatureDataset, places: Sequence[int] | np.ndarray
     ) -> dict[str, torch.Tensor]:
         """A batch, from memory where it was kept."""
         if key not in self._kept:
-            batch = dataset.__getitems__(places)
+            batch = dataset.read(places)
             size = sum(values.numel() * values.element_size() for values in batch.values())
             if size > self._room:
                 return batch
@@ -66,6 +66,6 @@ class _Kept(FeatureDataset):
         slots = np.array([row.slot for row in dataset.rows], np.int64).tobytes()
         self._key: tuple[Any, ...] = (dataset.fields, dataset.subsets, digests, slots)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+    def read(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
         places = np.asarray(indices, np.int64).tobytes()
         return self._readings.read((*self._key, places), self._dataset, indices)

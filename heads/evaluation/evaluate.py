@@ -183,7 +183,7 @@ def score_rows(
     """
     detector.to(device)
     reads = [
-        partial(unseen.datasets[subset].__getitems__, places[start : start + SCORED_TOGETHER])
+        partial(unseen.datasets[subset].read, places[start : start + SCORED_TOGETHER])
         for subset, places in unseen.places.items()
         for start in range(0, len(places), SCORED_TOGETHER)
     ]

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from clare.errors import CorruptStoreError, StoreError
 from clare.heads.data.dataset import FeatureDataset
@@ -80,21 +80,35 @@ def test_a_row_and_a_mixed_batch_have_the_stored_values(store):
     dataset = FeatureDataset(store.path, ["clip_tokens", "lare"])
     one = dataset[3]
     assert one["clip_tokens"].shape == (4, 8) and one["clip_tokens"].dtype == torch.float16
-    batch = dataset.__getitems__([127, 3, 0, 3, 100])
+    batch = dataset.read([127, 3, 0, 3, 100])
     assert batch["lare"].shape == (5, 2, 3)
     assert check(batch, dataset) == [127, 3, 0, 3, 100]
+
+
+def test_a_plain_loader_gives_whole_batches_and_their_rows(store):
+    dataset = FeatureDataset(store, split="train")
+    assert set(dataset.fields) == {"clip_tokens", "lare"}
+    batch = next(iter(DataLoader(dataset, batch_size=60, shuffle=True)))
+    assert type(batch) is dict and batch["lare"].shape == (60, 2, 3)
+    check(batch, dataset)
+    ids = [dataset.rows[index].sample_id for index in batch["index"].tolist()]
+    assert dataset.sample_ids[batch["index"]].tolist() == ids
+    both = ConcatDataset([Subset(dataset, range(4)), dataset])
+    assert check(next(iter(DataLoader(both, batch_size=6))), dataset) == [0, 1, 2, 3, 0, 1]
+    rows = next(iter(DataLoader(dataset, batch_size=3, collate_fn=list)))
+    assert [int(row["index"]) for row in rows] == [0, 1, 2]
+    assert dataset[-1]["index"] == len(dataset) - 1 and len(list(dataset)) == len(dataset)
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_read_the_same(store, context):
     dataset = FeatureDataset(store.path, ["clip_tokens", "lare"])
-    check(dataset.__getitems__([0, 1]), dataset)  # threads and caches exist before the workers
+    check(dataset.read([0, 1]), dataset)  # threads and caches exist before the workers
     loader = DataLoader(
         dataset,
         batch_size=32,
         shuffle=True,
         num_workers=2,
-        collate_fn=FeatureDataset.collate,
         multiprocessing_context=context,
     )
     seen = [index for batch in loader for index in check(batch, dataset)]
@@ -107,7 +121,7 @@ def test_damage_reaches_the_training_loop_as_an_error(store):
     path = store.feature("b", "lare").array_path("lare") / "c" / "0" / "0" / "0"
     whole = path.read_bytes()
     path.write_bytes(b"\1" + whole[1:])
-    loader = DataLoader(dataset, batch_size=30, num_workers=1, collate_fn=FeatureDataset.collate)
+    loader = DataLoader(dataset, batch_size=30, num_workers=1)
     batches = iter(loader)
     with pytest.raises(CorruptStoreError, match=r"b/lare.*row 0"):
         next(batches)

@@ -50,7 +50,7 @@ def test_an_opened_run_scores_as_it_did(run, store):
         digests=opened.record.digests,
     )
     with torch.no_grad():
-        margins = opened.detector.margins(data.__getitems__(list(range(len(data)))))
+        margins = opened.detector.margins(data.read(range(len(data))))
     by_name = dict(zip(found.sample_id, found.margin, strict=True))
     mine = [by_name[row.sample_id] for row in data.rows]
     np.testing.assert_allclose(margins.numpy(), mine, atol=1e-5)

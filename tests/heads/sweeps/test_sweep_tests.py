@@ -30,13 +30,13 @@ def sweep(store, tmp_path_factory):
 def reads(monkeypatch):
     """The number of rows of every batch that comes from a store."""
     found = []
-    read = FeatureDataset.__getitems__
+    read = FeatureDataset.read
 
     def count(self, indices):
         found.append(len(indices))
         return read(self, indices)
 
-    monkeypatch.setattr(FeatureDataset, "__getitems__", count)
+    monkeypatch.setattr(FeatureDataset, "read", count)
     return found
 
 

@@ -352,7 +352,7 @@ def test_half_precision_ends_with_the_threshold_of_what_is_kept(store, tmp_path)
     run, found = open_run(tmp_path / "run"), read_predictions(tmp_path / "run/val_predictions.csv")
     data = FeatureDataset(store, run.detector.fields, split="val", digests=run.record.digests)
     with torch.no_grad():
-        kept = run.detector.margins(data.__getitems__(list(range(len(data))))).numpy()
+        kept = run.detector.margins(data.read(range(len(data)))).numpy()
     by_name = dict(zip(found.sample_id, found.margin, strict=True))
     chosen = [by_name[row.sample_id] for row in data.rows]
     np.testing.assert_allclose(kept, chosen, rtol=0, atol=1e-5)
