@@ -24,6 +24,7 @@ from clare.heads.config import (
     read_preset,
 )
 from clare.heads.data.dataset import FeatureDataset
+from clare.heads.metrics import plots
 from clare.heads.metrics.measure import best_threshold
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.run import open_run
@@ -38,6 +39,12 @@ from clare.store.zarr_shards import cell_bytes
 LINEAR = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=3, batch=32)
 ESA = create_config({"fusion": "esa", "classifier": "coop", "lr": 1e-3, "select": "loss"}, LINEAR)
 """Its dropout draws random numbers in every step."""
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Curves of many runs take longer to draw than the runs to train."""
+    monkeypatch.setattr(plots, "plot_curves", lambda history, path: None)
 
 
 def margins(run) -> np.ndarray:
@@ -204,8 +211,9 @@ train_runs(configs, Path(sys.argv[2]), folders, Machine(checkpoint_seconds=0), K
 
 
 @pytest.mark.slow
-def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path):
-    configs = [replace(ESA, epochs=4), *(replace(LINEAR, epochs=4, seed=n) for n in (0, 1))]
+def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path, no_pictures):
+    small = {"epochs": 4, "fraction": 0.3}
+    configs = [replace(ESA, **small), *(replace(LINEAR, seed=n, **small) for n in (0, 1))]
     killed = [tmp_path / f"killed{n}" for n in range(3)]
     texts = repr([config.to_json() for config in configs])
     child = subprocess.run(
@@ -222,19 +230,19 @@ def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_side_by_side_is_like_alone(store, tmp_path):
+def test_side_by_side_is_like_alone(store, tmp_path, no_pictures):
     """Stacked or not, of several shapes, rows and lengths; one stops early."""
-    still = {"dropout": 0.0}
+    still, short = {"dropout": 0.0}, replace(LINEAR, epochs=2)
     configs = [
         *(replace(LINEAR, seed=n, lr=lr) for n in (0, 1) for lr in (0.02, 1e-3)),
         *(replace(LINEAR, seed=n, fraction=0.3, data_seed=1) for n in (0, 1)),
         *(replace(LINEAR, seed=n, lr=1e-9, patience=1) for n in (0, 1)),
         *(
-            create_config({"fusion": "esa", "fusion_settings": still, "seed": n}, LINEAR)
+            create_config({"fusion": "esa", "fusion_settings": still, "seed": n}, short)
             for n in (0, 1)
         ),
-        *(create_config({"classifier": "coop", "seed": n, "lr": 1e-3}, LINEAR) for n in (0, 1)),
-        create_config({"classifier": "cocoop"}, ESA),
+        *(create_config({"classifier": "coop", "seed": n, "lr": 1e-3}, short) for n in (0, 1)),
+        create_config({"classifier": "cocoop", "fusion": "esa"}, short),
         create_config({"classifier": "knn"}, LINEAR),
     ]
     plans = []
@@ -266,7 +274,7 @@ def test_seeds_decide(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_fusion_trains_with_every_classifier(store, tmp_path):
+def test_every_fusion_trains_with_every_classifier(store, tmp_path, no_pictures):
     pairs = [(f, c) for f in list_parts(fusion) for c in list_parts(classifiers)]
     configs = [
         create_config(
@@ -274,6 +282,7 @@ def test_every_fusion_trains_with_every_classifier(store, tmp_path):
                 "fusion": f,
                 "classifier": c,
                 "epochs": 1,
+                "fraction": 0.2,
                 "precision": "bfloat16" if n % 2 else "float32",
             },
             LINEAR,
@@ -330,7 +339,7 @@ def test_a_run_begins_from_another(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_shuffled_labels_teach_nothing(store, tmp_path):
+def test_shuffled_labels_teach_nothing(store, tmp_path, no_pictures):
     """Twenty shuffles, last epoch, scored on the shuffled labels: 0.5 lies in their interval."""
     configs = [replace(LINEAR, shuffle_labels=True, seed=n) for n in range(20)]
     folders = [tmp_path / str(n) for n in range(20)]
@@ -384,7 +393,7 @@ def test_losses_of_vectors_that_do_not_learn_are_named(store, tmp_path):
     norm, same = tmp_path / "plain", tmp_path / "gend"
     np.testing.assert_array_equal(margins(norm), margins(same))
     plan, _ = told(create_config({"fusion": "concat"}, gend), store, tmp_path / "concat")
-    assert "clip_cls_pre is read as cls, in place of clip_cls" in plan.notes
+    assert any("clip_cls_pre" in note.what for note in plan.notes)
 
 
 def test_slerp_needs_a_classifier_of_directions(store, tmp_path):
@@ -402,9 +411,10 @@ def test_nothing_learns_before_a_bank(store, tmp_path):
     knn = create_config({"classifier": "knn"}, LINEAR)
     plan, _ = told(knn, store, tmp_path / "cls")
     assert list(plan.parameters) == [0] and not plan.notes
-    plan, log = told(create_config({"fusion": "esa"}, knn), store, tmp_path / "esa")
+    plan, _ = told(create_config({"fusion": "esa"}, knn), store, tmp_path / "esa")
     assert list(plan.parameters) == [0]
-    assert "esa keeps its random start; --init-from RUN" in log
+    (note,) = plan.notes
+    assert "esa" in note.what and "init_from" in str(note.advice)
     train_run(replace(ESA, epochs=1), store.path, tmp_path / "trained")
     begun = create_config({"fusion": "esa", "init_from": str(tmp_path / "trained")}, knn)
     plan, log = told(begun, store, tmp_path / "begun")
