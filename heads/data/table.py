@@ -121,12 +121,7 @@ class FeatureTable:
         return np.logical_and.reduce(held) if held else np.zeros(len(self), bool)
 
     def restrict(self, places: Mapping[str, Iterable[NDArray[np.int64]]]) -> None:
-        """Plan for, and load, rows in use alone.
-
-        Args:
-            places: in ``rows``, of the rows that are read, by field; of a field that is not named
-                none is.
-        """
+        """Plan for, and load, rows in use alone."""
         for field, positions in self._positions.items():
             read = np.zeros(len(self), bool)
             for some in places.get(field, ()):
@@ -142,13 +137,7 @@ class FeatureTable:
         return len(wanted) * row.numel() * row.element_size()
 
     def load(self, field: str, place: Place, progress: Callable[[int], None]) -> None:
-        """Bring a field's rows in use into memory, in the store's order, each read once.
-
-        Args:
-            field: its name.
-            place: ``disk`` leaves it there.
-            progress: called with the bytes of each piece.
-        """
+        """Bring a field's rows in use into memory, in the store's order, each read once."""
         wanted = self._wanted(field)
         if place == "disk" or not len(wanted):
             return
@@ -231,17 +220,7 @@ def pieces(places: NDArray[np.int64], size: int = SCORED_TOGETHER) -> list[NDArr
 def plan_memory(
     tables: Sequence[FeatureTable], fields: Iterable[str], memory: Memory, device: torch.device
 ) -> list[FieldPlan]:
-    """Where each field goes: the small ones first, to the nearest place with room.
-
-    Args:
-        tables: those of both splits.
-        fields: to be placed.
-        memory: ``auto``, or the one place that is wanted.
-        device: where training runs.
-
-    Raises:
-        InputError: the place that is wanted has too little room; the message says how much.
-    """
+    """Where each field goes: the small ones first, to the nearest place with room."""
     sizes = {field: sum(table.bytes_of(field) for table in tables) for field in fields}
     free: dict[Place, float] = {
         "device": 0.0 if device.type == "cpu" else _SHARE * free_bytes(device),

@@ -22,19 +22,7 @@ Choice = tuple[Samples, Samples, Seen]
 def check_rows(
     store: FeatureStore, finished: Mapping[Path, TrainConfig], missing: Mapping[Path, TrainConfig]
 ) -> dict[Path, str]:
-    """Hold runs against a store before any of them is trained.
-
-    Args:
-        store: the store.
-        finished: configurations of finished runs, by folder.
-        missing: of those that are not.
-
-    Returns:
-        Of the missing ones that find nothing to train on why, as others of the sweep may not.
-
-    Raises:
-        InputError: a finished run was trained on other rows or features, or no run finds rows.
-    """
+    """Check runs against a store before training; the missing ones without rows, and why."""
     configs = {**finished, **missing}
     lacking: dict[Path, str] = {}
     for folder, config in configs.items():

@@ -40,18 +40,7 @@ Result = dict[str, Any]
 def result_line(
     folder: Path, config: TrainConfig, axes: Axes, failure: str | None, test: Figures
 ) -> Result:
-    """The line of a run.
-
-    Args:
-        folder: the run's, which is finished if there is no failure.
-        config: its configuration.
-        axes: of the sweep.
-        failure: why it has no figures.
-        test: its figures on test rows, if any.
-
-    Raises:
-        InputError: the run's figures can't be read.
-    """
+    """The line of a run."""
     line: Result = {"run": folder.name}
     line |= {name: plain_value(config.settings[name]) for name in axes}
     line["failure"] = failure or ""
@@ -145,11 +134,7 @@ def leaderboard(results: Sequence[Result], axes: Axes) -> list[Result]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """95 % interval (Student's t) of the mean of figures between 0 and 1; none of fewer than two.
-
-    Args:
-        values: of independent runs.
-    """
+    """95 % interval (Student's t) of the mean of figures from 0 to 1; none of fewer than two."""
     if len(values) < 2:
         return None, None
     mean, size = statistics.fmean(values), len(values)

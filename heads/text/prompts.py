@@ -82,14 +82,7 @@ class PromptLearner(nn.Module):
         self.meta_net = None if meta is None else _meta_net(*meta, text.width)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """What fills the tree's slots.
-
-        Args:
-            vectors: (B, D), of any length.
-
-        Returns:
-            (B, slots, width), or (1, slots, width) where images play no part.
-        """
+        """What fills the slots: (B or, where images play no part, 1, slots, width)."""
         contexts = self.ctx.flatten(0, -2)[None]
         if self.meta_net is None:
             return contexts

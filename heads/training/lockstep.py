@@ -65,14 +65,7 @@ class Lane:
         return cache[key]
 
     def step(self, inputs: Inputs, picked: torch.Tensor, epoch: int, done: float) -> None:
-        """Learn from a batch.
-
-        Args:
-            inputs: of the fusion.
-            picked: (B,) the samples in it.
-            epoch: counted from 1.
-            done: share of the epoch's steps that are done.
-        """
+        """Learn from a batch of samples; ``done`` is the share of the epoch's steps so far."""
         self._rates = [
             learning_rate(state.run.config, epoch, done, state.figures) for state in self.states
         ]
@@ -155,11 +148,7 @@ class Stream:
 
 
 def arrange(states: Iterable[RunState]) -> list[Stream]:
-    """Runs that are not complete, by the stream and the lane that they can share.
-
-    Args:
-        states: all runs; fitted ones take no steps and are left out.
-    """
+    """Runs that are not complete, by the stream and the lane that they can share."""
     streams: list[Stream] = []
     latest: dict[object, Stream] = {}
     lanes: dict[object, list[RunState]] = {}

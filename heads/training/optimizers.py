@@ -41,12 +41,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, gradient: torch.Tensor, rate: torch.Tensor) -> None:
-        """One step.
-
-        Args:
-            gradient: (R, P); may be overwritten.
-            rate: (R, 1) learning rates.
-        """
+        """One step by a gradient (R, P), which may be overwritten, at rates (R, 1)."""
         self.steps += 1
         if self.kind == "sgd":
             velocity = self.state["velocity"]

@@ -195,13 +195,7 @@ def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
 def measure_channels(
     runs: Sequence[Prepared], table: FeatureTable, progress: Callable[[str], None]
 ) -> None:
-    """Give every detector the mean and deviation of its training rows' channels (view 0).
-
-    Args:
-        runs: those that read the same from the same rows are measured once.
-        table: of the train split.
-        progress: called before a measurement.
-    """
+    """Give every detector the mean and deviation of its training rows' channels (view 0)."""
     measured: dict[object, Detector] = {}
     for run in runs:
         detector, config = run.detector, run.config.detector

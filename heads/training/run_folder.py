@@ -105,14 +105,7 @@ class RunFolder:
         self._board = _board(path) if tensorboard else None
 
     def begin(self, seen: Seen) -> None:
-        """Write what is known before training; of a run that is gone on with, where its store is.
-
-        Args:
-            seen: what the run, and those that it begins from, are trained and chosen on.
-
-        Raises:
-            InputError: the run was begun on other rows.
-        """
+        """Write what is known before training; of a resumed run, where its store is now."""
         if (self.path / LAST).exists() or (self.path / SEEN).exists():
             require_same_rows(self.path, seen)
         write_record(self.path, self.record)
@@ -136,12 +129,7 @@ class RunFolder:
             self._board.flush()
 
     def save(self, progress: Progress, best: Detector) -> None:
-        """Keep the best detector, and all that is needed to go on after a kill.
-
-        Args:
-            progress: how far the run is.
-            best: the detector with the parameters ``progress.best``.
-        """
+        """Keep the best detector, and all that is needed to go on after a kill."""
         save_detector(best, self.path / BEST)
         tensors = {f"state.{name}": value.cpu().clone() for name, value in progress.state.items()}
         tensors["best"] = progress.best.cpu().clone()
@@ -183,13 +171,7 @@ class RunFolder:
     def finish(
         self, progress: Progress, rows: Sequence[Row], labels: NDArray[np.int64]
     ) -> Validation:
-        """Measure the best epoch on validation, and close the folder.
-
-        Args:
-            progress: of the finished run; its best detector is saved already.
-            rows: (n,) of validation.
-            labels: (n,) theirs, shuffled ones in the control.
-        """
+        """Measure the best epoch on validation, and close the folder."""
         from clare.heads.metrics.plots import plot_curves
 
         predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
@@ -209,16 +191,7 @@ class RunFolder:
 
 
 def require_same_record(there: RunRecord, wanted: RunRecord, path: Path) -> None:
-    """Refuse a run that was begun otherwise.
-
-    Args:
-        there: the record in the folder.
-        wanted: the record as it would be written now.
-        path: the folder.
-
-    Raises:
-        InputError: they differ; the message names what differs.
-    """
+    """Refuse a run that was begun otherwise."""
     old, new = to_json(there), to_json(wanted)
     old, new = old | old.pop("config"), new | new.pop("config")
     differing = [name for name in new if name not in _CHANGES and old[name] != new[name]]
@@ -228,15 +201,7 @@ def require_same_record(there: RunRecord, wanted: RunRecord, path: Path) -> None
 
 
 def require_same_rows(path: Path, seen: Seen) -> None:
-    """Refuse a run that was begun on other rows, which as many rows of another store are.
-
-    Args:
-        path: the run's folder.
-        seen: what it would be trained and chosen on now.
-
-    Raises:
-        InputError: the rows differ, or the record of them is damaged.
-    """
+    """Refuse a run that was begun on other rows, which as many rows of another store are."""
     if read_seen(path) != seen:
         raise InputError(f"{path} was trained on other rows than the store has now", ANOTHER_FOLDER)
 

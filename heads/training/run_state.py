@@ -70,13 +70,7 @@ class RunState:
         return self.failure is not None or done or exhausted(config, self.figures)
 
     def add(self, record: Epoch, margins: NDArray, values: torch.Tensor) -> None:
-        """Take the figures of an epoch; its values are kept if they are the best.
-
-        Args:
-            record: epoch, rate, training loss and seconds; validation's figures join it.
-            margins: (n,) of the validation samples.
-            values: the parameters, flat.
-        """
+        """Take an epoch's figures; its margins (n,) and flat values are kept if the best."""
         if not (np.isfinite(margins).all() and math.isfinite(record.get("train_loss", 0.0))):
             self.failure = (
                 f"{self.folder.path} failed in epoch {record['epoch']:.0f}: its loss or margins "

@@ -39,12 +39,7 @@ def learning_rate(
 
 
 def exhausted(config: TrainConfig, figures: Sequence[float]) -> bool:
-    """Whether training ends here: no gain for too long, or a plateau's rate fell below its end.
-
-    Args:
-        config: ``patience``, ``min_gain``, and the schedule.
-        figures: what ``select`` was after each epoch so far, higher being better.
-    """
+    """Whether training ends here: no gain for too long, or a plateau's rate fell below its end."""
     if config.schedule == "plateau":
         rate = config.lr * config.plateau_factor ** _falls(config, figures)
         if rate < config.min_lr * (1 - 1e-9):

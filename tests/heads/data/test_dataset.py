@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,11 +94,13 @@ def test_a_plain_loader_gives_whole_batches_and_their_rows(store):
     check(batch, dataset)
     ids = [dataset.rows[index].sample_id for index in batch["index"].tolist()]
     assert dataset.sample_ids[batch["index"]].tolist() == ids
-    both = ConcatDataset([Subset(dataset, range(4)), dataset])
+    both: ConcatDataset[Any] = ConcatDataset([Subset(dataset, range(4)), dataset])
     assert check(next(iter(DataLoader(both, batch_size=6))), dataset) == [0, 1, 2, 3, 0, 1]
     rows = next(iter(DataLoader(dataset, batch_size=3, collate_fn=list)))
     assert [int(row["index"]) for row in rows] == [0, 1, 2]
-    assert dataset[-1]["index"] == len(dataset) - 1 and len(list(dataset)) == len(dataset)
+    assert dataset[-1]["index"] == len(dataset) - 1
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
