@@ -3,7 +3,7 @@
 ::
 
     ClareError
-    ├── InputError          an option, a path or a file that the user named is not usable
+    ├── InputError          a setting, a path or a file that the user named is not usable
     │   ├── ManifestError   a manifest breaks a rule; the message names the rows
     │   └── WeightsError    model weights are not on disk and can't be fetched
     ├── ImageError          one image can't be used; its row is recorded as failed
@@ -40,7 +40,7 @@ class ClareError(Exception):
 
 
 class InputError(ClareError):
-    """An option, a path or a file that the user named is not usable."""
+    """A setting, a path or a file that the user named is not usable."""
 
 
 class ManifestError(InputError):

@@ -43,8 +43,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskSpaceError(
-                f"The disk that holds {path} is full; free some space and run the command again, "
-                "everything recorded so far is kept."
+                f"The disk that holds {path} is full; free some space and begin again: "
+                "everything recorded so far is kept"
             ) from error
         if error.errno in _ADVICE:
             raise StoreError(

@@ -58,7 +58,7 @@ def find_part(package: ModuleType, name: str, base: type[Part]) -> type[Part]:
     if is_path(name):
         if not _is_trusted(Path(name)):
             raise InputError(
-                f"{name} is code, and nobody but a run or a store has named it: read it first",
+                f"{name} is code that you have not named yourself: read it first",
                 Run("trust", (name,), effect="lets it be used"),
             )
         return _only_class(_load(Path(name)), base, name)
@@ -107,6 +107,8 @@ def resolve_part(package: ModuleType, name: str) -> str:
 def trust(file: Path | str) -> Path:
     """Let runs and stores that name a file as their part use the code in it, now and later.
 
+    The path is trusted, whatever code later stands there.
+
     Args:
         file: a ``.py`` file whose code the user has read, or wrote.
 
@@ -114,17 +116,22 @@ def trust(file: Path | str) -> Path:
         Its absolute path.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or the list of these files can't be written.
     """
     path = Path(file).expanduser().absolute()
     if not (is_path(path.name) and path.is_file()):
         raise InputError(f"{path} is no Python file")
     if not _is_trusted(path):
         _named.add(str(path))
-        with suppress(OSError):  # of a home that can't be written: then for this process alone
+        try:
             _trusted().parent.mkdir(parents=True, exist_ok=True)
-            with _trusted().open("a", encoding="utf-8") as known:
+            with _trusted().open("a", encoding="utf-8", errors="surrogateescape") as known:
                 known.write(f"{path}\n")
+        except OSError as error:
+            raise InputError(
+                f"{_trusted()} can't be written ({error.strerror}), which keeps the files that may "
+                "be used as parts"
+            ) from error
     return path
 
 
@@ -132,7 +139,8 @@ def trust_named(names: Iterable[object]) -> None:
     """`trust` those of a user's own values that name a part by its file."""
     for name in names:
         if isinstance(name, str) and is_path(name) and Path(name).expanduser().is_file():
-            trust(name)
+            with suppress(InputError):  # of a home that can't be written: for this process alone
+                trust(name)
 
 
 def part_name(name: str) -> str:
@@ -158,7 +166,7 @@ def _is_trusted(file: Path) -> bool:
     if str(file) in _named:
         return True
     try:
-        return str(file) in _trusted().read_text("utf-8").splitlines()
+        return str(file) in _trusted().read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from clare.files import write_durably
 
 T = TypeVar("T")
 
+_WHOLE = re.compile(r"-?[0-9]+")
 _LISTS = (tuple, list, frozenset, set)
 _NAMES: Mapping[Any, str] = {
     int: "a whole number",
@@ -162,7 +164,7 @@ def convert(value: Any, hint: Any, *, texts: bool = False) -> Any:
                 return number
     elif texts and origin is bool and value in ("true", "false"):
         return value == "true"
-    elif texts and origin is int and isinstance(value, str) and value.lstrip("-").isdecimal():
+    elif texts and origin is int and isinstance(value, str) and _WHOLE.fullmatch(value):
         return int(value)
     elif (value is None and origin in (None, type(None))) or type(value) is origin:
         return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -56,8 +57,7 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         for part in ("fusion", "classifier"):
-            if is_path(name := getattr(self, part)):  # found again from any working folder
-                object.__setattr__(self, part, str(Path(name).expanduser().absolute()))
+            object.__setattr__(self, part, _absolute(getattr(self, part)))
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,9 @@ class TrainConfig:
             "momentum": 0 <= self.momentum < 1,
             "weight_decay": self.weight_decay >= 0,
             "label_smoothing": 0 <= self.label_smoothing < 1,
+            "alignment": 0 <= self.alignment < math.inf,
+            "uniformity": 0 <= self.uniformity < math.inf,
+            "min_gain": 0 <= self.min_gain < math.inf,
             "seed": self.seed >= 0,
             "data_seed": self.data_seed >= 0,
         }
@@ -207,6 +210,11 @@ class TrainConfig:
         return create_config(record)
 
 
+def _absolute(part: str) -> str:
+    """A part's name; of a file its full path, which any working folder finds."""
+    return str(Path(part).expanduser().absolute()) if is_path(part) else part
+
+
 def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) -> TrainConfig:
     """A configuration from plain values, names and types checked.
 
@@ -227,7 +235,7 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
     if {"train", "reals", "domains"} & set(rest):
         rest.setdefault("protocol", None)
     for part in ("fusion", "classifier"):
-        if part in detector and detector[part] != getattr(base.detector, part):
+        if part in detector and _absolute(detector[part]) != getattr(base.detector, part):
             detector.setdefault(f"{part}_settings", {})
     return replace(base, detector=replace(base.detector, **detector), **rest)
 

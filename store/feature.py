@@ -125,6 +125,11 @@ class Feature:
         if self._claims.pop(shard, None) is not None:
             self._lock().release(shard)
 
+    def release_all(self) -> None:
+        """Give every claimed shard back."""
+        for shard in list(self._claims):
+            self.release(shard)
+
     def write_shard(
         self,
         shard: int,

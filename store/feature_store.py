@@ -377,10 +377,12 @@ class FeatureStore:
         Raises:
             DiskSpaceError: the disk is full.
         """
+        if not command:
+            return
         new = StoreCommand(tuple(command), tuple(subsets), tuple(extractors))
         with exclusive(self.layout.store_lock):
             known = self.commands()
-            if command and new not in known:
+            if new not in known:
                 remove_partials(self.path, self.layout.commands.name)
                 lines = (seal(asdict(one)) for one in [*known, new])
                 write_durably(self.layout.commands, *lines)

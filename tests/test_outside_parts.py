@@ -143,7 +143,8 @@ def test_extracting_again_does_nothing(home, monkeypatch):
 
 def test_a_run_of_ones_own_parts_works_from_any_folder(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert clare.evaluate(home / "run", subsets=["gan"], reals=["real"], resamples=0) is not None
+    tested = clare.evaluate(home / "run", subsets=["gan"], reals=["real"], resamples=0)
+    assert set(tested.record.subsets) == {"gan"}
     files = sorted((home / "fake").iterdir())[:3]
     verdicts = clare.predict(home / "run", files, device="cpu")
     assert [verdict.path for verdict in verdicts] == files
@@ -154,8 +155,11 @@ def test_pictures_in_memory_are_judged_like_files(home):
     detector = clare.load_detector(home / "run", device="cpu")
     file = sorted((home / "fake").iterdir())[0]
     picture = Image.open(file).convert("RGB")
-    verdicts = detector.predict([file, np.asarray(picture), picture])
+    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # to be turned by a quarter, clockwise
+    verdicts = detector.predict([file, np.asarray(picture), picture, turned])
     assert len({verdict.margin for verdict in verdicts}) == 1
+    assert detector.predict(picture.convert("CMYK"))[0].failure is None
     assert verdicts[1].path != verdicts[2].path
     wrong: Any
     for wrong in (np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8)):

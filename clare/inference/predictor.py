@@ -262,7 +262,7 @@ def predict(
 def _collect(images: Images) -> tuple[list[Path], dict[Path, bytes]]:
     """Files to be read, and names of images in memory with their content as PNG."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     from clare.pipeline.manifests.scan import list_images
 
@@ -279,6 +279,10 @@ def _collect(images: Images) -> tuple[list[Path], dict[Path, bytes]]:
                     f"image {number} is {image.dtype} {image.shape}, not uint8 (H, W, 3)"
                 )
             image = Image.fromarray(image)
+        # Turned upright, as a file is when it is decoded; PNG keeps no such flag.
+        image = ImageOps.exif_transpose(image)
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+            image = image.convert("RGB")
         file = io.BytesIO()
         image.save(file, "PNG")
         name = Path(f"<image {number}>")

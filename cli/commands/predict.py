@@ -98,12 +98,13 @@ def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folde
 
 def _show(verdicts: Sequence[Verdict], detector: Predictor, out: Path | None) -> None:
     from clare.cli.views.console import console, table
+    from clare.cli.wording import worded
 
     threshold = detector.run.threshold
     rows = [(v.path, v.p_fake, v.margin, v.label or f"failed: {v.failure}") for v in verdicts]
     if out is not None:
         # A row alone says what its verdict hangs on, wherever the file goes.
-        same = (threshold, "; ".join(map(str, detector.notices)))
+        same = (threshold, "; ".join(map(worded, detector.notices)))
         with out.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("path", "score", "margin", "verdict", "threshold", "remarks"))

@@ -34,6 +34,7 @@ from clare.heads.metrics.by_subset import Progress, measure_subsets
 from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.runs.run import Run, note_on_store, open_with_store
+from clare.models.runtime import choose_runtime
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.store.feature_store import FeatureStore
 from clare.typed_json import write_json
@@ -58,7 +59,7 @@ def evaluate(
     elsewhere: Path | str | None = None,
     baselines: bool = False,
     against: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     resamples: int = USUAL.count,
     seed: int = USUAL.seed,
     progress: Progress | None = None,
@@ -84,7 +85,7 @@ def evaluate(
         elsewhere: the store where the run's own is gone and none is named.
         baselines: also measure what format, size, bytes and plain pixel statistics tell.
         against: name of a table of `clare.heads.evaluation.published` to stand beside.
-        device: a torch device.
+        device: a torch device, or ``auto``.
         resamples: of the bootstrap behind each interval; 0 gives none.
         seed: of the bootstrap.
         progress: called while rows are scored and figures resampled.
@@ -120,7 +121,8 @@ def evaluate(
         split = ", ".join(sorted(splits))
     if readings is not None:
         unseen = readings.of(unseen, opened.record.digests)
-    margins = score_rows(opened.detector, unseen, device=device, progress=progress)
+    place = choose_runtime(device).device
+    margins = score_rows(opened.detector, unseen, device=place, progress=progress)
     predictions = Predictions.of_rows(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
     )

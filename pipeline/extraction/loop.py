@@ -133,8 +133,8 @@ def extract_subset(
                     time.sleep(POLL_SECONDS)
     finally:
         writer.close()
-        for shard, name in tried:
-            features[name].release(shard)
+        for feature in features.values():
+            feature.release_all()
         report.seconds = time.perf_counter() - began
         for name, runner in runners.items():
             report.stage_seconds[f"forward:{name}"] = runner.seconds
