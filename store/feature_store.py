@@ -353,7 +353,7 @@ class FeatureStore:
         return [self._feature(subset, key) for key in keys]
 
     def write_thumbnails(self, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
-        """Keep the JPEG bytes of a shard's pictures, by offset; the caller claimed the shard."""
+        """Keep the JPEG bytes of a shard's pictures, by offset."""
         write_thumbnails(self.layout, subset, shard, pictures)
 
     def thumbnail(self, subset: str, slot: int) -> bytes | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from clare.errors import CorruptStoreError
 from clare.files import write_durably
 from clare.store.layout import Layout
+from clare.store.locks import exclusive
 from clare.store.records import checksum, damaged, seal, unseal
 from clare.store.spec import SHARD_ROWS
 
@@ -20,16 +21,18 @@ from clare.store.spec import SHARD_ROWS
 def write_thumbnails(
     layout: Layout, subset: str, shard: int, pictures: Mapping[int, bytes]
 ) -> None:
-    """Add pictures to those of a shard, by offset, durably; the caller owns the shard."""
+    """Add pictures to those of a shard, by offset, durably."""
     path = layout.thumbnails(subset, shard)
-    kept: dict[int, bytes] = {}
-    with suppress(CorruptStoreError, FileNotFoundError):
-        kept = _read_all(path)
-    if kept == (pictures := {**kept, **pictures}):
-        return
-    listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
-    line = seal({"shard": shard, "pictures": listed})
-    write_durably(path, line, *(pictures[offset] for offset, _, _ in listed), owned=True)
+    # A shard's owner is one extractor's: those of other extractors write the same pictures' file.
+    with exclusive(layout.rows_lock(subset)):
+        kept: dict[int, bytes] = {}
+        with suppress(CorruptStoreError, FileNotFoundError):
+            kept = _read_all(path)
+        if kept == (pictures := {**kept, **pictures}):
+            return
+        listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
+        line = seal({"shard": shard, "pictures": listed})
+        write_durably(path, line, *(pictures[offset] for offset, _, _ in listed), owned=True)
 
 
 def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:

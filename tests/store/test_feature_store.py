@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from clare.errors import CorruptStoreError, DiskSpaceError, StoreError
 from clare.store.feature_store import create_store, open_store
 from clare.store.info import store_info
 from clare.store.records import seal
-from clare.store.spec import FeatureSpec, Fingerprint
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from tests.store.conftest import (
     FIELDS,
     FINGERPRINT,
@@ -293,3 +294,14 @@ def test_the_table_lists_rows_of_all_subsets_with_what_each_has(filled):
     assert {len(column) for column in filled.table("more").values()} == {3}
     with pytest.raises(StoreError, match="nosuch"):
         filled.table("nosuch")
+
+
+def test_writers_of_one_shard_s_thumbnails_lose_no_picture(store):
+    pictures = {offset: bytes([offset]) * 2000 for offset in range(SHARD_ROWS)}
+
+    def write(offset: int) -> None:
+        store.write_thumbnails("faces", 0, {offset: pictures[offset]})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, pictures))
+    assert {offset: store.thumbnail("faces", offset) for offset in pictures} == pictures
