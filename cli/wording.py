@@ -65,12 +65,13 @@ class OptionWording:
 
 def worded(said: ClareError | Notice | str) -> str:
     """An error or a notice, in the options of the command that runs or has failed."""
+    return said if isinstance(said, str) else said.worded(options())
+
+
+def options() -> OptionWording:
+    """The wording of the command that runs or has failed."""
     context = running()
-    if isinstance(said, str):
-        return said
-    if context is None:
-        return said.worded(OptionWording(None, None))
-    return said.worded(OptionWording(context.command, context.find_root().command))
+    return OptionWording(context and context.command, context and context.find_root().command)
 
 
 def command_line(run: Run) -> str:

@@ -21,11 +21,11 @@ def report(
     """Write one self-contained page: answer, figures, images, cost and settings."""
     from clare.cli.command import typed
     from clare.cli.views.console import console, messages
-    from clare.cli.wording import worded
+    from clare.cli.wording import options, worded
     from clare.heads.report.write import report as write_report
     from clare.wording import size
 
-    page = write_report(runs, out, store, command=typed())
+    page = write_report(runs, out, store, command=typed(), wording=options())
     for warning in page.warnings:
         messages.print(worded(warning), style="yellow")
     console.print(f"{out}: {size(out.stat().st_size)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from clare.advice import Notice
 from clare.bootstrap import Figure
 from clare.heads.evaluation.record import EvaluationRecord
 from clare.heads.evaluation.shortcuts import SHORTCUTS
@@ -27,15 +28,17 @@ SHUFFLED = (
 CHANCE = 0.5
 
 
-def warnings_of(findings: Sequence[Finding]) -> list[str]:
+def warnings_of(findings: Sequence[Finding]) -> list[str | Notice]:
     """What a reader has to know before any figure."""
     backbones = {name for one in findings for name in one.backbones}
-    found = [text for name, text in (("tiny", TINY), ("mini", MINI)) if name in backbones]
+    found: list[str | Notice] = [
+        text for name, text in (("tiny", TINY), ("mini", MINI)) if name in backbones
+    ]
     shuffled = [one.name for one in findings if one.record.config.shuffle_labels]
     if shuffled:
         which = "" if len(shuffled) == len(findings) else f" ({listed(shuffled)})"
         found.append(SHUFFLED.replace("shuffled before", f"shuffled{which} before"))
-    return found + list(dict.fromkeys(text for one in findings for text in one.missing))
+    return found + list({str(told): told for one in findings for told in one.missing}.values())
 
 
 def question_of(findings: Sequence[Finding]) -> str:

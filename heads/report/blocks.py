@@ -1,6 +1,7 @@
 """What a page is made of, as plain data: the template alone knows how it looks.
 
-Every text is text. The template escapes it; only `Plot.svg` is markup, drawn by us.
+Every text is text, or a notice with advice, which is worded for its reader where the page is
+written. The template escapes it; only `Plot.svg` is markup, drawn by us.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from clare.advice import Notice
+from clare.errors import StoreError
 
 MISSING = "–"
 
@@ -46,7 +50,7 @@ class Text(Block):
     """
 
     kind = "text"
-    text: str
+    text: str | Notice
     tone: str = "plain"
 
 
@@ -189,12 +193,17 @@ class Page:
     """
 
     title: str
-    warnings: Sequence[str]
+    warnings: Sequence[str | Notice]
     question: str
     answer: Sequence[str]
     facts: Sequence[tuple[str, str, str]]
     sections: Sequence[Section]
     made: str = field(default="")
+
+
+def unreadable(error: StoreError) -> Text:
+    """What stands where a store can't be read."""
+    return Text(Notice(f"The store can't be read: {error.what}", *error.advice), "warning")
 
 
 def row(*cells: Any) -> list[Cell]:

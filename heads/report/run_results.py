@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clare.advice import Run
+from clare.advice import Notice, Run
 from clare.errors import InputError, StoreError
 from clare.heads.evaluation.df40 import REPORT, DF40Record
 from clare.heads.evaluation.record import (
@@ -47,7 +47,7 @@ class Finding:
         predictions: its ``test_predictions.csv``; None where there is none.
         store: the store that it was trained on, or None where that was not found.
         tested: the store of its test rows, or None; mostly the same.
-        missing: sentences about what could not be read.
+        missing: what could not be read.
         as_df40: its ``df40_metrics.json``, if any.
     """
 
@@ -59,7 +59,7 @@ class Finding:
     predictions: Predictions | None
     store: Source | None
     tested: Source | None
-    missing: Sequence[str]
+    missing: Sequence[Notice]
     as_df40: DF40Record | None = None
 
     @property
@@ -108,7 +108,7 @@ def read_findings(paths: Sequence[Path], store: Path | None = None) -> list[Find
     return [_read_run(path, opened) for path in paths]
 
 
-def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
+def _read_run(path: Path, opened: Callable[[str], Source | Notice]) -> Finding:
     if not path.is_dir():
         raise InputError(f"there is no run at {path}", Run("train_head", effect="makes one"))
     record = read_record(path)
@@ -116,14 +116,16 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
     test = read_evaluation(path) if is_evaluated(path) else None
     trained_on = opened(record.store)
     tested_on = opened(test.store) if test else trained_on
-    missing = [one for one in (trained_on, tested_on) if isinstance(one, str)]
+    missing = [one for one in (trained_on, tested_on) if isinstance(one, Notice)]
     predictions = None
     if test is not None and (path / PREDICTIONS).is_file():
         predictions = read_predictions(path / PREDICTIONS)
     elif test is not None:
         missing.append(
-            f"{path / PREDICTIONS} is missing, so there are no curves and no single images: "
-            f"evaluate the run again."
+            Notice(
+                f"{path / PREDICTIONS} is missing, so there are no curves and no single images",
+                Run("evaluate", (path,), effect="writes it again"),
+            )
         )
     return Finding(
         path=path,
@@ -132,9 +134,9 @@ def _read_run(path: Path, opened: Callable[[str], Source | str]) -> Finding:
         history=read_history(path),
         test=test,
         predictions=predictions,
-        store=None if isinstance(trained_on, str) else trained_on,
-        tested=None if isinstance(tested_on, str) else tested_on,
-        missing=tuple(dict.fromkeys(missing)),
+        store=None if isinstance(trained_on, Notice) else trained_on,
+        tested=None if isinstance(tested_on, Notice) else tested_on,
+        missing=tuple({str(one): one for one in missing}.values()),
         as_df40=read_json(path / REPORT, DF40Record) if (path / REPORT).is_file() else None,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from clare.advice import Name, Notice
 from clare.errors import StoreError
 from clare.store.feature_store import FeatureStore, open_store
 from clare.store.index import Row
@@ -55,14 +56,14 @@ Part = tuple[Source, Sequence[str]]
 """A store, and the subsets of it that a page is about."""
 
 
-def opening(named: Path | None) -> Callable[[str], Source | str]:
+def opening(named: Path | None) -> Callable[[str], Source | Notice]:
     """What opens stores by the place that a run recorded, each once.
 
     Args:
         named: the store that is read instead, wherever a run's was.
 
     Returns:
-        A function that gives the store, or a sentence on why it could not be opened.
+        A function that gives the store, or a notice on why it could not be opened.
 
     Raises:
         StoreError: the named store is not there.
@@ -72,13 +73,14 @@ def opening(named: Path | None) -> Callable[[str], Source | str]:
         return lambda recorded: source
 
     @cache
-    def opened(recorded: str) -> Source | str:
+    def opened(recorded: str) -> Source | Notice:
         try:
             return Source(open_store(recorded))
         except StoreError as error:
-            return (
+            return Notice(
                 "The store could not be opened, so its counts, pictures and LaRE maps are missing "
-                f"here; name where it is now. ({error})"
+                f"here ({error.what})",
+                Name("the folder where it is now", "store"),
             )
 
     return opened

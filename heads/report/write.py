@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from clare.advice import PYTHON, Notice, Wording
 from clare.errors import InputError
 from clare.heads.report import answer
 from clare.heads.report import sweep_results as sweeps
@@ -35,6 +37,7 @@ def report(
     store: Path | str | None = None,
     *,
     command: Sequence[str] = (),
+    wording: Wording = PYTHON,
 ) -> Page:
     """Write the page of some runs, or of one sweep.
 
@@ -45,6 +48,7 @@ def report(
         out: the HTML file; its folder is made.
         store: where the store is now; where it was if left out.
         command: that asked for the page, word by word; it is shown.
+        wording: how its reader spells settings and operations.
 
     Returns:
         What was written.
@@ -63,7 +67,7 @@ def report(
         page = _sweep_page(sweeps.read_sweep(folders[0]), named, command)
     else:
         page = _runs_page(read_findings(folders, named), command)
-    html = render(page)
+    html = render(page, wording)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(html, "utf-8", errors="replace")
@@ -72,15 +76,15 @@ def report(
     return page
 
 
-def render(page: Page) -> str:
-    """A page as HTML; every text in it is escaped."""
+def render(page: Page, wording: Wording = PYTHON) -> str:
+    """A page as HTML; every text in it is escaped, and advice worded."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters["marked"] = _marked
+    environment.filters["marked"] = partial(_marked, wording=wording)
     style = (_HERE / "page.css").read_text("utf-8")
     return environment.get_template("page.html").render(page=page, style=style)
 
@@ -164,8 +168,9 @@ def _of_leader(section: Section, leader: Finding, run: Finding | None = None) ->
     return Section(section.anchor, section.title, [Text(whose, "note"), *section.blocks])
 
 
-def _marked(text: str) -> Markup:
+def _marked(said: str | Notice, wording: Wording) -> Markup:
     """A text, escaped, in which what stands between backticks is code."""
+    text = f"{said.worded(wording)}." if isinstance(said, Notice) else said
     parts = [escape(part) for part in text.split("`")]
     for place in range(1, len(parts) - 1, 2):
         short = Markup(' class="short"' if len(parts[place]) < SHORT else "")

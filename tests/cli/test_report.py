@@ -14,10 +14,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from clare.cli.app import app
+from clare.cli.command import commands_below
 from clare.errors import ClareError
 from clare.heads.evaluation.df40 import PUBLISHED, UNLIKE, WRONG
 from clare.heads.evaluation.published import published_by
@@ -287,14 +289,19 @@ def test_every_setting_and_fingerprint_is_there(place):
     ("page", "order"),
     [
         ("run.html", ["extract", "train-head", "evaluate", "report"]),
+        ("two.html", ["extract", "train-head", "sweep", "evaluate", "report"]),
         ("tested.html", ["extract", "sweep", "report"]),
     ],
 )
-def test_the_commands_that_made_it_are_shown_in_order(place, page, order):
+def test_the_commands_that_made_it_are_shown_in_order_as_typed(place, page, order):
     lines = re.findall(r"<pre><code>(.*?)</code></pre>", (place / page).read_text())
     commands = [shlex.split(html.unescape(line)) for line in lines]
-    shown = [words[1] for words in commands]
-    assert shown == [name for name in order if name in shown] and shown[-1] == "report"
+    assert [words[:2] for words in commands] == [["clare", name] for name in order]
+    assert commands[-1][-1] == str(place / page)
+    known = dict(commands_below(typer.main.get_command(app)))
+    for _, name, *words in commands:
+        # Each is read as a command line is: all of it is known, and nothing is missing.
+        known[name,].make_context(name, words)
 
 
 def test_a_store_is_read_once_for_all_runs_and_sections(place, tmp_path, monkeypatch):
@@ -362,7 +369,7 @@ def test_what_is_missing_is_said_in_words(place, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "test_predictions.csv").unlink()
     told = run("report", folder, "--out", tmp_path / "page.html")
-    assert "could not be opened" in " ".join(told.split())
+    assert "--store" in told and "could not be opened" in " ".join(told.split())
     text = read(tmp_path / "page.html").text
     assert "The store could not be opened" in text and "test_predictions.csv is missing" in text
     (folder / "test_metrics.json").unlink()

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clare.errors import StoreError
-from clare.heads.report.blocks import MISSING, Block, Cell, Plots, Section, Table, Text, row
+from clare.heads.report.blocks import (
+    MISSING,
+    Block,
+    Cell,
+    Plots,
+    Section,
+    Table,
+    Text,
+    row,
+    unreadable,
+)
 from clare.heads.report.run_results import Finding, log_times
 from clare.heads.report.stores import Part
 from clare.heads.report.svg import history_plots
@@ -40,7 +50,7 @@ def cost(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
         try:
             blocks.append(_extraction(source.store, names))
         except StoreError as error:
-            blocks.append(Text(f"The store can't be read: {error}", "warning"))
+            blocks.append(unreadable(error))
     blocks.append(_training(findings))
     blocks.append(
         Text(

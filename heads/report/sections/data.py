@@ -19,6 +19,7 @@ from clare.heads.report.blocks import (
     Table,
     Text,
     row,
+    unreadable,
 )
 from clare.heads.report.images import LABELS, data_uri, of_split, spaced
 from clare.heads.report.run_results import Finding
@@ -46,7 +47,7 @@ def data(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
             blocks.append(_counts(source.store, rows))
             blocks += _faces(source.store, rows)
         except StoreError as error:
-            blocks.append(Text(f"The store can't be read: {error}", "warning"))
+            blocks.append(unreadable(error))
     if len(blocks) == 1:
         blocks.append(Text("The store is not at hand: no images are shown."))
     return Section("data", "Data", blocks)
@@ -59,7 +60,7 @@ def audit(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
         try:
             rows = {name: list(source.samples(name).values()) for name in names}
         except StoreError as error:
-            blocks.append(Text(f"The store can't be read: {error}", "warning"))
+            blocks.append(unreadable(error))
             continue
         blocks.append(_files(rows))
     blocks += [Text(text, "note") for text in dict.fromkeys(map(_prepared, findings))]

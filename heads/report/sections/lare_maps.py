@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.advice import Notice
 from clare.bootstrap import Figure
 from clare.errors import StoreError
 from clare.heads.config import DetectorConfig
@@ -64,7 +65,9 @@ def lare_maps(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
             groups = _read(source, names, mine)
             blocks += _show(source.store, groups, mine)
         except StoreError as error:
-            blocks.append(Text(f"There are no LaRE maps to show: {error}"))
+            blocks.append(
+                Text(Notice(f"There are no LaRE maps to show: {error.what}", *error.advice))
+            )
     if not blocks:
         blocks.append(Text("The store is not at hand: there are no LaRE maps to show."))
     return Section("lare", "LaRE maps", blocks)

@@ -8,7 +8,7 @@ import numpy as np
 
 from clare.errors import StoreError
 from clare.heads.metrics.predictions import Predictions
-from clare.heads.report.blocks import Block, Gallery, Heading, Picture, Section, Text
+from clare.heads.report.blocks import Block, Gallery, Heading, Picture, Section, Text, unreadable
 from clare.heads.report.images import data_uri
 from clare.heads.report.run_results import Finding
 from clare.heads.report.stores import Source
@@ -33,7 +33,7 @@ def mistakes(findings: Sequence[Finding]) -> Section:
             for label, what in ((0, "Reals called fake"), (1, "Fakes called real")):
                 blocks.append(_worst(rows, label, what, test.threshold, finding.tested))
         except StoreError as error:
-            blocks.append(Text(f"The store can't be read: {error}", "warning"))
+            blocks.append(unreadable(error))
     return Section("mistakes", "Most wrong", blocks)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clare.advice import Notice, Run
 from clare.bootstrap import Figures
 from clare.heads.evaluation.published import TABLES, published
 from clare.heads.evaluation.record import EvaluationRecord
@@ -50,9 +51,11 @@ def matrix(findings: Sequence[Finding]) -> Section:
         Table("AUC: trained on (rows), tested on (columns)", ["run", *columns], rows),
         Text("Blue is above chance, red below; the paler, the nearer to 0.5.", "note"),
     ]
-    untested = [one.name for one in findings if one.test is None]
+    untested = [one for one in findings if one.test is None]
     if untested:
-        blocks.append(Text(f"Not tested yet: {listed(untested)}.", "note"))
+        what = f"Not tested yet: {listed(one.name for one in untested)}"
+        run = Run("evaluate", tuple(one.path for one in untested), effect="tests what is missing")
+        blocks.append(Text(Notice(what, run), "note"))
     return Section("matrix", "Train × test", blocks)
 
 
@@ -66,8 +69,11 @@ def shortcuts(findings: Sequence[Finding]) -> list[Block]:
         if test is None or measured is None:
             blocks.append(
                 Text(
-                    f"What format, size, bytes and plain pixel statistics alone tell about the "
-                    f"test rows{which} was not measured."
+                    Notice(
+                        "What file format, size, bytes and plain pixel statistics alone tell about "
+                        f"the test rows{which} was not measured",
+                        Run("evaluate", (finding.path,), {"baselines": True}, "measures it"),
+                    )
                 )
             )
             continue
@@ -104,7 +110,7 @@ def shortcuts(findings: Sequence[Finding]) -> list[Block]:
 def _of_run(finding: Finding) -> list[Block]:
     test = finding.test
     if test is None:
-        return [Text("Not tested on unseen rows yet.")]
+        return [Text(Notice("Not tested on unseen rows yet", Run("evaluate", (finding.path,))))]
     blocks: list[Block] = []
     for level, title in (("frame", "Each image"), ("video", "Each video: mean of its frames")):
         rows = _level_rows(test, level)

@@ -115,5 +115,5 @@ def test_commands_are_shown_as_they_were_typed_and_once():
     ]
     found = commands([*alike, finding], [], ("clare", "report", "x"))
     assert Code(["clare sweep --out 'a folder'", "clare report x"]) in found
-    (note,) = (one.text for one in found if isinstance(one, Text) and one.tone == "note")
+    (note,) = (str(one.text) for one in found if isinstance(one, Text) and one.tone == "note")
     assert note.startswith("run was made from Python")
