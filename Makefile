@@ -58,7 +58,7 @@ bench: $(READY)  ## ratios, measured interleaved in one run
 	$(BIN)/python benchmarks/prompts.py
 	$(BIN)/python benchmarks/training.py
 
-bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 5 minutes, 3 GiB
+bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 7 minutes, 3 GiB
 	$(BIN)/python benchmarks/scale.py
 
 bench-full: $(READY)  ## full-size random weights
