@@ -75,6 +75,8 @@ class TrainConfig:
             each video count as a video's too.
         sampling: which frames of a video: evenly spaced ones, or the first.
         protocol: where train, reals, domains and frames come from: NAME, NAME/KEY or a YAML file.
+        partial: train on what the store has of the protocol; what it lacks is told with every
+            figure.
         features: fingerprint by extractor, where the store has several.
         extracted: settings by extractor that this configuration was published with. They choose
             among several fingerprints.
@@ -125,6 +127,7 @@ class TrainConfig:
     frames: int | None = None
     sampling: Sampling = "even"
     protocol: str | None = None
+    partial: bool = False
     features: Mapping[str, str] = field(default_factory=dict)
     extracted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fraction: float = 1.0

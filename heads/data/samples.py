@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.advice import Advice, Name, Run, Set
+from clare.advice import Name, Run
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.frames import choose_frames
+from clare.heads.data.subsets import require_protocol
 from clare.heads.data.table import FeatureTable, Split
-from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
 CLASSES = ("real", "fake")
@@ -69,26 +69,6 @@ class Samples:
         return replace(self, labels=np.random.default_rng(seed).permutation(self.labels))
 
 
-def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
-    """The subsets that a run reads, pools of reals included, sorted.
-
-    Raises:
-        InputError: the store is empty, or lacks a subset of the run's protocol.
-    """
-    there = store.subsets()
-    names = {*(config.train or there), *config.reals}
-    if not names:
-        raise InputError(f"{store.path} has no rows", Run("extract", effect="fills it"))
-    absent = sorted(names.difference(there))
-    if absent and config.protocol is not None:
-        rest = [name for name in config.train if name in there]
-        raise InputError(
-            f"protocol {config.protocol} trains on {', '.join(absent)}, not in {store.path}",
-            *_advice(config.protocol, rest),
-        )
-    return tuple(sorted(names))
-
-
 def choose_samples(
     table: FeatureTable, config: TrainConfig, fields: Iterable[str], split: Split
 ) -> Samples:
@@ -117,7 +97,7 @@ def choose_samples(
     )
     chosen = [chosen[place] for place in frames]
     if config.protocol is not None:
-        _require_all(chosen, table.rows, config, config.protocol, split)
+        _require_all(chosen, table.rows, config, split)
     chosen = _without_copies(chosen, table.rows)
     if split == "train" and config.fraction < 1:
         chosen = _take_fraction(chosen, table.rows, config.fraction, config.data_seed)
@@ -177,32 +157,17 @@ def _take_fraction(
 
 
 def _require_all(
-    chosen: Sequence[dict[int, int]],
-    rows: Sequence[Row],
-    config: TrainConfig,
-    protocol: str,
-    split: Split,
+    chosen: Sequence[dict[int, int]], rows: Sequence[Row], config: TrainConfig, split: Split
 ) -> None:
     """Refuse a protocol without some of its subsets: it would be another one."""
     columns = [rows[places[0]].columns for places in chosen]
     there = {(one["subset"], one["label"]) for one in columns}
     fakes = [name for name in config.train if (name, 1) not in there]
     reals = [name for name in config.reals if (name, 0) not in there]
-    if not fakes and not reals:
-        return
-    rest = [] if reals else [name for name in config.train if name not in fakes]
-    where = f" of domain {', '.join(config.domains)}" if config.domains else ""
-    raise InputError(
-        f"protocol {protocol} trains on {', '.join(fakes + reals)}, of which the store has no "
-        f"complete rows{where} in split {split}",
-        *_advice(protocol, rest),
-    )
-
-
-def _advice(protocol: str, rest: Sequence[str]) -> list[Advice]:
-    """How a protocol gets what it lacks, or is trained without it on the rest of its fakes."""
-    add: Advice = Run("extract", settings={"protocol": protocol}, effect="adds it")
-    return [add, Set("train", rest, effect="leaves it out")] if rest else [add]
+    if fakes or reals:
+        domains = f" of domain {', '.join(config.domains)}" if config.domains else ""
+        where = f"of which the store has no complete rows{domains} in split {split}"
+        require_protocol(config, [*fakes, *reals], where)
 
 
 def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, split: Split) -> None:

@@ -127,6 +127,8 @@ def evaluate(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
     )
     notices = [*note_on_store(opened, source, store), *unseen.notices]
+    if remainder := opened.record.remainder:
+        notices.append(Notice(f"{opened.path.name} was {remainder}"))
     measured = measure_subsets(
         predictions,
         opened.threshold,

@@ -38,6 +38,11 @@ def warnings_of(findings: Sequence[Finding]) -> list[str | Notice]:
     if shuffled:
         which = "" if len(shuffled) == len(findings) else f" ({listed(shuffled)})"
         found.append(SHUFFLED.replace("shuffled before", f"shuffled{which} before"))
+    found += [
+        f"{one.name} was {one.record.remainder}: its figures are not the protocol's."
+        for one in findings
+        if one.record.lacking
+    ]
     return found + list({str(told): told for one in findings for told in one.missing}.values())
 
 

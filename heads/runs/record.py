@@ -17,6 +17,7 @@ from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.store.spec import Fingerprint
 from clare.typed_json import read_json, write_json
+from clare.wording import listed
 
 CONFIG = "config.json"
 SEEN = "seen.json"
@@ -79,6 +80,7 @@ class RunRecord:
         parent: the run that it began from.
         fakes: the subsets that its fakes are of.
         command: that made it, word by word; empty where it was no command, or is not known.
+        lacking: subsets of its protocol that had no rows to train on.
     """
 
     config: TrainConfig
@@ -92,6 +94,16 @@ class RunRecord:
     parent: ParentRecord | None = None
     fakes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def remainder(self) -> str:
+        """What of its protocol it was not trained on, as a sentence; empty where nothing."""
+        if not self.lacking:
+            return ""
+        return (
+            f"trained on a part of protocol {self.config.protocol}, without {listed(self.lacking)}"
+        )
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -106,7 +118,7 @@ class RunRecord:
     @property
     def reals(self) -> tuple[str, ...]:
         """The subsets whose real rows joined, if any."""
-        return self.config.reals
+        return tuple(name for name in self.config.reals if name not in self.lacking)
 
     @property
     def digests(self) -> dict[str, str]:

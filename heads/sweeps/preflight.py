@@ -10,7 +10,8 @@ import torch
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
-from clare.heads.data.samples import Samples, subsets_of
+from clare.heads.data.samples import Samples
+from clare.heads.data.subsets import subsets_of
 from clare.heads.runs.record import read_record, read_seen
 from clare.heads.training.prepare import choose_splits, open_tables, rows_key
 from clare.heads.training.run_folder import ANOTHER_FOLDER, require_same_rows

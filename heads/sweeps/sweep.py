@@ -12,6 +12,7 @@ from clare.advice import Name
 from clare.bootstrap import Figures
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig, create_config
+from clare.heads.data.subsets import take_reals
 from clare.heads.runs.record import CONFIG, is_finished, read_record
 from clare.heads.sweeps.preflight import check_rows
 from clare.heads.sweeps.table import (
@@ -115,6 +116,9 @@ def run_sweep(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file", Name("a folder", "out"))
     opened = store if isinstance(store, FeatureStore) else open_store(store)
+    asked = configs
+    settled, _ = take_reals(opened, list(configs.values()))
+    configs = dict(zip(configs, settled, strict=True))
     _require_same_configs(out, configs)
     before = {line["run"]: line for line in read_results(out)}
     runs = _others(out, configs, axes, before) | dict(configs)
@@ -136,7 +140,8 @@ def run_sweep(
                 lines.append(line | (tested.get(name, {}) if test is None else {}))
         return write_tables(out, lines, axes)
 
-    wanted = {folder: one for folder, one in missing.items() if folder not in failures}
+    # As they were asked for, so that training says which reals it takes.
+    wanted = {folder: asked[folder.name] for folder in missing if folder not in failures}
     try:
         if wanted:
             found = train_runs(

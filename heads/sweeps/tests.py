@@ -10,7 +10,7 @@ from clare.advice import Name
 from clare.bootstrap import Figures
 from clare.errors import ClareError, InputError
 from clare.heads.config import TrainConfig
-from clare.heads.data.samples import subsets_of
+from clare.heads.data.subsets import subsets_of, take_reals
 from clare.heads.evaluation.batch_cache import Readings
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord, read_evaluation
@@ -48,7 +48,8 @@ def require_tests(
     """
     if not subsets:
         raise InputError("there is no subset to test on", Name("some", "evaluate"))
-    for config in {(config.train, config.reals): config for config in configs}.values():
+    settled, _ = take_reals(store, list(configs))
+    for config in {(config.train, config.reals): config for config in settled}.values():
         try:
             trained = subsets_of(store, config)
         except InputError:

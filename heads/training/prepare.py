@@ -19,7 +19,8 @@ from clare.heads.base import INPUTS
 from clare.heads.config import TrainConfig
 from clare.heads.data.fingerprints import Chosen, choose_fingerprints
 from clare.heads.data.leakage import Seen, refuse_leaks
-from clare.heads.data.samples import Samples, choose_samples, subsets_of
+from clare.heads.data.samples import Samples, choose_samples
+from clare.heads.data.subsets import subsets_of
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import Detector, fields_of, needs_text
 from clare.heads.runs.record import CONFIG, ExtractorRecord, RunRecord
@@ -137,8 +138,11 @@ def prepare(
             seen = seen.join(parent.seen)
             taken = parent.give(detector)
             notes += [Notice(taken)] if parent.note else []
-        record = _record(store, config, chosen, detector, tables.train.rows, train, val)
+        record = _record(
+            store, config, chosen, detector, tables.train.rows, tables.val.rows, train, val
+        )
         record = replace(record, parent=None if parent is None else parent.record)
+        notes += [Notice(f"this run is {record.remainder}")] if record.lacking else []
         made.append(Prepared(config, detector.to(device), train, val, record, seen, tuple(notes)))
     return made
 
@@ -257,6 +261,7 @@ def _record(
     chosen: Chosen,
     detector: Detector,
     rows: Sequence[Row],
+    val_rows: Sequence[Row],
     train: Samples,
     val: Samples,
 ) -> RunRecord:
@@ -277,12 +282,22 @@ def _record(
         fakes=tuple(
             sorted({row.columns["subset"] for row in _rows(rows, train) if row.columns["label"]})
         ),
+        lacking=_lacking(config, [_rows(*one) for one in ((rows, train), (val_rows, val))]),
         versions={
             "clare": __version__,
             "python": platform.python_version(),
             "torch": str(torch.__version__),
         },
     )
+
+
+def _lacking(config: TrainConfig, splits: Sequence[Sequence[Row]]) -> tuple[str, ...]:
+    """Subsets of a protocol that a run goes without, in one of the splits at least."""
+    if config.protocol is None:
+        return ()
+    named = [*((name, 1) for name in config.train), *((name, 0) for name in config.reals)]
+    there = [{(row.columns["subset"], row.columns["label"]) for row in rows} for rows in splits]
+    return tuple(name for name, label in named if not all((name, label) in one for one in there))
 
 
 def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:

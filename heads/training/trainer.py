@@ -12,6 +12,7 @@ import torch
 from clare.advice import Notice
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
+from clare.heads.data.subsets import take_reals
 from clare.heads.data.table import SCORED_TOGETHER, FieldPlan, load_fields, pieces, plan_memory
 from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import Epoch, Validation
@@ -120,6 +121,7 @@ def _train(
     opened = store if isinstance(store, FeatureStore) else open_store(store)
     device = torch.device(machine.device)
     observer.busy("looking at the rows")
+    configs, notices = take_reals(opened, configs)
     tables, chosen = open_tables(opened, configs, device)
     runs = prepare(opened, configs, folders, tables, chosen, device)
     states = [
@@ -131,7 +133,7 @@ def _train(
     fields = {field for run in runs for field in run.detector.fields}
     plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
     streams = arrange(states)
-    observer.planned(_plan(states, plans, streams))
+    observer.planned(_plan(states, plans, streams, notices))
     _begin(states)
     load_fields((tables.train, tables.val), plans, observer.loading)
     measure_channels(runs, tables.train, observer.busy)
@@ -247,9 +249,13 @@ class _Count:
 
 
 def _plan(
-    states: Sequence[RunState], plans: Sequence[FieldPlan], streams: Sequence[Stream]
+    states: Sequence[RunState],
+    plans: Sequence[FieldPlan],
+    streams: Sequence[Stream],
+    notices: Sequence[Notice],
 ) -> Plan:
     notes = {str(note): note for state in states for note in state.run.notes}
+    notes |= {str(note): note for note in notices}
     return Plan(
         runs=len(states),
         rows=states[0].run.record.rows,

@@ -64,14 +64,23 @@ def test_nor_is_it_without_features_or_without_a_pool(world):
     store, path, run = world(failed=[f"vq-{n}" for n in range(32)])
     with pytest.raises(InputError, match="trains on vq, ") as error:
         train_run(config_of(path, fusion="concat"), store, run)
-    assert Set("train", ["gan", "late"], "leaves it out") in error.value.advice
+    assert Set("partial", True, "trains on gan and late alone and says so") in error.value.advice
 
 
 def test_a_pool_without_training_rows_is_missed(world):
     store, path, run = world(without=[("second", "train")])
-    with pytest.raises(InputError, match="trains on second, ") as error:
+    with pytest.raises(InputError, match="trains on second, "):
         train_run(config_of(path), store, run)
-    assert len(error.value.advice) == 1
+    train_run(config_of(path, partial=True), store, run)
+    assert read_record(run).lacking == ("second",)
+    assert read_record(run).reals == ("pool",)
+
+
+def test_without_any_of_its_pools_no_part_can_be_trained(world):
+    store, path, run = world(without=[("pool", "train"), ("second", "train")])
+    with pytest.raises(InputError, match="trains on pool and second, ") as error:
+        train_run(config_of(path, partial=True), store, run)
+    assert not [one for one in error.value.advice if isinstance(one, Set)]
 
 
 # ---- tests
