@@ -24,9 +24,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from clare.errors import InputError
+from clare.foreign import read_value
 from clare.settings import build_settings
 
 Sampling = Literal["even", "first_n"]
@@ -253,18 +252,13 @@ def _require(part: str, fakes: tuple[str, ...], frames: int | None) -> None:
 def _parse(name: str) -> dict[str, Any]:
     own = name.endswith(".yaml")
     ours = files("clare.data_manifests").joinpath("protocols", f"{name}.yaml")
-    if not (Path(name) if own else ours).is_file():
+    path = Path(name) if own else Path(str(ours))
+    if not path.exists():
         raise InputError(
             f"no protocol {name!r}: give the path of a YAML file, or one of "
             f"{', '.join(list_protocols())}"
         )
-    try:
-        text = (Path(name) if own else ours).read_text("utf-8")
-        parsed = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(
-            f"protocol {name} can't be read: {' '.join(str(error).split())}"
-        ) from error
+    parsed = read_value(path, "a protocol")
     if not isinstance(parsed, dict):
         raise InputError(f"protocol {name} is not a mapping of {', '.join(_KEYS)}")
     return parsed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from clare.advice import Name
 from clare.errors import InputError
+from clare.foreign import parse_json
 from clare.typed_json import MismatchError, convert
 
 
@@ -65,8 +65,8 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
                 f"{assignment!r} assigns no setting", Name("one", "set", "PART.SETTING=VALUE")
             )
         try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
+            value = parse_json(text)
+        except ValueError:
             value = text
         found.setdefault(part, {})[setting] = value
     return found

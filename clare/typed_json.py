@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from clare.errors import InputError
 from clare.files import write_durably
+from clare.foreign import RECORD, read_value
 
 T = TypeVar("T")
 
@@ -105,13 +106,7 @@ def read_json(path: Path, cls: type[T]) -> T:
     Raises:
         InputError: the file is missing, damaged, or holds something else.
     """
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} can't be read: {error}") from error
-    return from_json(cls, data, path)
+    return from_json(cls, read_value(path, "JSON", RECORD), path)
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:

@@ -15,9 +15,7 @@ A leading ``~`` is the home folder, as in a shell.
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from clare.errors import InputError
 
@@ -31,12 +29,12 @@ def load_defaults(file: Path = FILE) -> None:
     Raises:
         InputError: the file is not TOML, or sets something that does not exist.
     """
-    if not file.is_file():
+    if not file.exists():
         return
-    try:
-        settings: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not valid TOML: {error}") from error
+    from clare.foreign import parse_toml, read_text, reading
+
+    with reading(file, "TOML"):
+        settings = parse_toml(read_text(file))
     unknown = sorted(set(settings) - set(_KEYS))
     roots = settings.pop("roots", {})
     if unknown or not isinstance(roots, dict):

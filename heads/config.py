@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from clare.errors import InputError
+from clare.foreign import read_value
 from clare.plugins import is_path, part_name
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.settings import check_settings
@@ -288,12 +286,7 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         InputError: the file can't be read, or a name or value in it is not usable.
     """
-    try:
-        text = path.read_text("utf-8")
-        # YAML reads 1e-05 as text, which is how JSON writes that number.
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} can't be read as a configuration: {error}") from error
+    values = read_value(path, "a configuration")
     if isinstance(values, Mapping) and isinstance(values.get("config"), Mapping):
         values = values["config"]
     return from_json(TrainConfig, values, path)

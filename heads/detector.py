@@ -15,6 +15,7 @@ from torch import nn
 
 from clare.errors import InputError
 from clare.files import write_durably
+from clare.foreign import parse_json, reading, require_file
 from clare.heads import classifiers, fusion
 from clare.heads.base import INPUTS, Classifier, Fusion, Inputs, Role, TextTower
 from clare.heads.config import DetectorConfig, Scope
@@ -245,7 +246,7 @@ def load_detector(path: Path, text: TextTower | None = None) -> Detector:
     except InputError as error:
         raise InputError(f"{path} can't be loaded: {error.what}", *error.advice) from error
     try:
-        detector.load_state_dict(safetensors.torch.load_file(path))
+        detector.load_state_dict(safetensors.torch.load_file(require_file(path)))
     except RuntimeError as error:
         raise InputError(
             f"{path} does not fit the detector that it describes, or this text tower: {error}"
@@ -254,14 +255,15 @@ def load_detector(path: Path, text: TextTower | None = None) -> Detector:
 
 
 def _read_header(path: Path) -> _Saved:
-    try:
-        with safetensors.safe_open(path, "pt") as opened:
-            metadata: dict[str, str] = opened.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} can't be read as a detector: {error}") from error
-    if _METADATA not in metadata:
-        raise InputError(f"{path} is not a detector of CLaRE: a run's is best.safetensors")
-    return from_json(_Saved, json.loads(metadata[_METADATA]), path)
+    with reading(path, "a detector"):
+        try:
+            with safetensors.safe_open(require_file(path), "pt") as opened:
+                metadata: dict[str, str] = opened.metadata() or {}
+        except safetensors.SafetensorError as error:
+            raise ValueError(str(error)) from error
+        if _METADATA not in metadata:
+            raise InputError(f"{path} is not a detector of CLaRE: a run's is best.safetensors")
+        return from_json(_Saved, parse_json(metadata[_METADATA]), path)
 
 
 def _fields_by_role(config: DetectorConfig) -> dict[Role, str]:

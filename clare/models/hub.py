@@ -13,6 +13,7 @@ from typing import Any
 
 from clare.advice import Advice, Set
 from clare.errors import InputError, WeightsError
+from clare.foreign import open_bytes, parse_json, read_text, read_value
 
 NET_SECONDS = 5.0
 """How long the hub may take to answer whether it is there."""
@@ -152,7 +153,7 @@ def file_sha256(path: Path) -> str:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clare/sha256"
         entry = cache / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads(entry.read_text(encoding="utf-8"))
+            record = parse_json(read_text(entry))
             if record["key"] == key:
                 return str(record["sha256"])
         digest = _digest(path)
@@ -167,7 +168,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -200,10 +201,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: absent, unreadable or not a JSON object.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"can't read {path} as a model's configuration: {error}") from error
+    record = read_value(path, "a model's configuration")
     if not isinstance(record, dict):
         raise InputError(f"{path} is not a model's configuration")
     return record

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 
 from clare.advice import Set
 from clare.errors import InputError
+from clare.foreign import read_table
 from clare.heads.evaluation.record import Against, BesidePublished
 from clare.heads.metrics.by_subset import FiguresBySubset
 
@@ -27,8 +28,7 @@ _ALIASES = {
 
 def read_published(table: str) -> list[dict[str, str]]:
     """The lines of a table in ``data_manifests/published``, by its name."""
-    path = files("clare.data_manifests") / "published" / f"{table}.csv"
-    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
+    return read_table(Path(str(files("clare.data_manifests") / "published" / f"{table}.csv")))
 
 
 def published(table: str, subset: str) -> dict[str, dict[str, float]]:

@@ -7,7 +7,6 @@ after compression measure that alone.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from clare.bootstrap import USUAL, Figure, Resampling
 from clare.errors import StoreError
 from clare.file_facts import BYTES, FORMAT, JPEG_SIZE, LAPLACIAN, PIXELS, FileFact
+from clare.foreign import decode_thumbnail
 from clare.heads.metrics.predictions import Predictions
 from clare.image_statistics import jpeg_size, laplacian_energy
 from clare.shortcuts import Fact, free_aucs
@@ -166,14 +166,12 @@ def _stored_pixels(store: FeatureStore, rows: Sequence[tuple[str, Row]]) -> _Rea
 
 
 def _thumbnails(store: FeatureStore, rows: Sequence[tuple[str, Row]]) -> _Read | None:
-    from PIL import Image
-
     packed = [store.thumbnail(subset, row.slot) for subset, row in rows]
     if not packed or any(picture is None for picture in packed):
         return None
 
     def read(places: Sequence[int]) -> Sequence[NDArray[np.uint8]]:
         found = [packed[place] or b"" for place in places]
-        return [np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in found]
+        return [np.asarray(decode_thumbnail(one)) for one in found]
 
     return read

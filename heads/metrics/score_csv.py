@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clare.errors import InputError
+from clare.foreign import csv_rows, open_text, reading
 
 LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
@@ -42,30 +42,25 @@ def read_columns(path: Path, label: str, score: str | None, texts: Iterable[str]
     Raises:
         InputError: the file, the column of labels or scores, or a cell in them is not usable.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            ranked = score or ("margin" if "margin" in header else "score")
-            for option, name in (("--label", label), ("--score", ranked)):
-                if name not in header:
-                    listed = ", ".join(header) or "none"
-                    raise InputError(
-                        f"{path} has no column {name!r}; name one with {option}: {listed}"
-                    )
-            found = {name: list[str]() for name in texts if name in header}
-            labels, scores = array("b"), array("d")
-            marked, scored = header.index(label), header.index(ranked)
-            others = [(header.index(name), column) for name, column in found.items()]
-            known: dict[str, str] = {}  # names of subsets and videos stand in many rows
-            for cells in _padded(reader, len(header)):
-                where = f"{path}, line {reader.line_num}"
-                labels.append(_label(where, label, cells[marked]))
-                scores.append(_number(where, ranked, cells[scored]))
-                for place, column in others:
-                    column.append(known.setdefault(cells[place], cells[place]))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} can't be read as a CSV file: {error}") from error
+    with reading(path, "a CSV file"), open_text(path) as file:
+        reader = csv_rows(path, file)
+        header: list[str] = next(reader, [])
+        ranked = score or ("margin" if "margin" in header else "score")
+        for option, name in (("--label", label), ("--score", ranked)):
+            if name not in header:
+                listed = ", ".join(header) or "none"
+                raise InputError(f"{path} has no column {name!r}; name one with {option}: {listed}")
+        found = {name: list[str]() for name in texts if name in header}
+        labels, scores = array("b"), array("d")
+        marked, scored = header.index(label), header.index(ranked)
+        others = [(header.index(name), column) for name, column in found.items()]
+        known: dict[str, str] = {}  # names of subsets and videos stand in many rows
+        for cells in _padded(reader, len(header)):
+            where = f"{path}, line {reader.line_num}"
+            labels.append(_label(where, label, cells[marked]))
+            scores.append(_number(where, ranked, cells[scored]))
+            for place, column in others:
+                column.append(known.setdefault(cells[place], cells[place]))
     return Columns(ranked, labels, scores, found)
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.foreign import decode_thumbnail
 from clare.store.index import Row
 
 LABELS = ("real", "fake")
@@ -48,7 +49,7 @@ def pair_uri(thumbnail: bytes, colours: NDArray[np.uint8]) -> str:
 
     both = Image.new("RGB", (2 * SIDE, SIDE))
     # Squashed to a square, as the map is of the whole image.
-    both.paste(Image.open(io.BytesIO(thumbnail)).convert("RGB").resize((SIDE, SIDE)), (0, 0))
+    both.paste(decode_thumbnail(thumbnail).resize((SIDE, SIDE)), (0, 0))
     squares = Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     both.paste(squares, (SIDE, 0))
     packed = io.BytesIO()

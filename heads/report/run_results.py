@@ -12,6 +12,7 @@ import numpy as np
 
 from clare.advice import Notice, Run
 from clare.errors import InputError, StoreError
+from clare.foreign import RECORD, read_text
 from clare.heads.evaluation.df40 import REPORT, DF40Record
 from clare.heads.evaluation.record import (
     PREDICTIONS,
@@ -173,8 +174,8 @@ def is_run(path: Path) -> bool:
 def log_times(path: Path) -> tuple[float, float] | None:
     """When a run's log begins and ends, in seconds of local time; None without a readable log."""
     found = []
-    with suppress(OSError, UnicodeDecodeError):
-        for line in (path / LOG).read_text("utf-8").splitlines():
+    with suppress(OSError, UnicodeDecodeError, InputError):
+        for line in read_text(path / LOG, RECORD).splitlines():
             with suppress(ValueError):
                 found.append(time.mktime(time.strptime(line[:19], "%Y-%m-%d %H:%M:%S")))
     return (found[0], found[-1]) if found else None

@@ -13,6 +13,7 @@ from clare.advice import Run as Operation
 from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.files import PARTIAL
+from clare.foreign import read_table
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.store.spec import Fingerprint
@@ -230,10 +231,8 @@ def read_history(run: Path) -> list[Epoch]:
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-        return [{name: float(cell) for name, cell in line.items()} for line in lines]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+        return [{name: float(cell) for name, cell in line.items()} for line in read_table(path)]
+    except (ValueError, TypeError) as error:
         raise InputError(f"{path} can't be read: {error}") from error
 
 

@@ -16,6 +16,7 @@ from clare.advice import Name
 from clare.bootstrap import Figures
 from clare.errors import InputError
 from clare.files import write_durably
+from clare.foreign import read_table
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
 from clare.plugins import part_name
@@ -67,11 +68,7 @@ def read_results(out: Path) -> list[dict[str, str]]:
     path = out / RESULTS
     if not path.is_file():
         return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} can't be read: {error}") from error
+    lines = read_table(path)
     # A line with too many or too few cells has None among its names or its cells.
     if not all(
         {"run", "failure"} <= set(line) and None not in (*line, *line.values()) for line in lines

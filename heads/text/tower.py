@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from clare.errors import InputError
+from clare.foreign import parse_json, require_file
 from clare.heads.text.block import BLOCK_TENSORS, Affine, Block
 from clare.heads.text.prompt_tree import PromptTree, Symbol
 
@@ -98,8 +98,8 @@ class TextTower(nn.Module):
             InputError: the file can't be read, or the tower is of a kind that can't be run here.
         """
         try:
-            with safe_open(str(path), "pt") as file:
-                facts = json.loads((file.metadata() or {})["text_tower"])
+            with safe_open(require_file(Path(path)), "pt") as file:
+                facts = parse_json((file.metadata() or {})["text_tower"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return cls(tensors, facts)
         except OSError as error:

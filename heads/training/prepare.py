@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from clare.heads.training.warm_start import Parent, open_parent
 from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
+from clare.typed_json import read_json
 from clare.version import __version__
 
 ORIGIN = "origin.json"
@@ -307,7 +308,7 @@ def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:
 def _extractor(store: FeatureStore, key: str) -> ExtractorRecord:
     fingerprint, _ = store.extractor(key)
     try:
-        origin = json.loads(store.asset(key, ORIGIN).read_text("utf-8"))
+        origin = read_json(store.asset(key, ORIGIN), dict[str, Any])
     except CorruptStoreError:
         raise
     except StoreError:  # extractors without models have no weights to come from anywhere

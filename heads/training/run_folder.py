@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from clare.advice import Name
 from clare.errors import InputError
 from clare.files import write_durably
+from clare.foreign import parse_json, require_file
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector, save_detector
 from clare.heads.metrics.measure import best_threshold, measure
@@ -148,9 +149,9 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            tensors = safetensors.torch.load_file(path)
+            tensors = safetensors.torch.load_file(require_file(path))
             with safetensors.safe_open(path, "pt") as opened:
-                known = from_json(Checkpoint, json.loads(opened.metadata()[_STATE]), path)
+                known = from_json(Checkpoint, parse_json(opened.metadata()[_STATE]), path)
             return Progress(
                 history=known.history,
                 best_epoch=known.best_epoch,

@@ -13,6 +13,7 @@ import torch
 
 from clare.advice import Name, Run
 from clare.errors import InputError
+from clare.foreign import read_bytes
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector
 from clare.heads.runs.record import (
@@ -114,7 +115,7 @@ def open_parent(init_from: str, folder: Path) -> Parent:
 
 def _read_values(path: Path) -> tuple[dict[str, torch.Tensor], str]:
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
         return safetensors.torch.load(data), hashlib.sha256(data).hexdigest()
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} can't be read: {error}") from error

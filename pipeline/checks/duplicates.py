@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.foreign import open_bytes
 from clare.pipeline.manifests.sample import Sample
 from clare.wording import NAMED_ROWS
 
@@ -153,12 +154,12 @@ def _named(sample: Sample) -> str:
 
 
 def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - _TAIL))
         return hashlib.blake2b(file.read(), digest_size=16).digest()
 
 
 def _hash(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return hashlib.file_digest(file, "sha256").digest()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clare.advice import Name
 from clare.errors import InputError, ManifestError
+from clare.foreign import LIST, read_bytes
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with_unique_ids
 from clare.pipeline.datasets.layouts import Placer
@@ -183,7 +184,7 @@ def write_dataset(built: BuiltDataset, dataset: str, folder: Path) -> dict[str, 
         try:
             if one.samples:
                 write_manifest(Manifest(name, one.samples), path)
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest = hashlib.sha256(read_bytes(path, LIST)).hexdigest()
                 record = replace(record, sha256=digest)
             else:
                 refused[name] = _without_rows(record)

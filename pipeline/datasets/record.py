@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clare.errors import InputError
+from clare.foreign import LIST, read_bytes
 from clare.pipeline.manifests.sample import Sample
 from clare.typed_json import read_json
 
@@ -86,6 +87,6 @@ def read_record(manifest: Path) -> BuildRecord | None:
     except InputError:
         return None
     if manifest.is_file():
-        digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        digest = hashlib.sha256(read_bytes(manifest, LIST)).hexdigest()
         return record if record.sha256 == digest else None
     return None if record.rows else record

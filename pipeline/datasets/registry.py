@@ -10,16 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from clare.errors import InputError
+from clare.foreign import read_value
 from clare.pipeline.datasets.schema import Dataset, Domain, Registry, Split, Subset
 from clare.typed_json import from_json
 
 T = TypeVar("T")
 
 FILE = "subsets.yaml"
-_PACKAGED = files("clare.data_manifests").joinpath(FILE)
+_PACKAGED = Path(str(files("clare.data_manifests").joinpath(FILE)))
 
 _OWN_GROUPS = {"video": "(?P<video>(?!frames(?:/|$))[^/]+)", "label": "(?P<label>fake|real)"}
 
@@ -35,31 +34,24 @@ def load_registry(folder: Path | None = None) -> Registry:
     """
     own = None if folder is None else (folder / FILE).resolve()
     # In CLaRE's own working tree, both are one file.
-    known = own is not None and own.is_file() and str(own) != str(_PACKAGED)
+    known = own is not None and own.exists() and own != _PACKAGED
     return _load(own if known else None)
 
 
 @cache
 def _load(own: Path | None) -> Registry:
-    merged = _parse(_PACKAGED.read_text("utf-8"), FILE)
+    merged = _parse(_PACKAGED)
     if own is not None:
-        try:
-            added = _parse(own.read_text("utf-8"), str(own))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{own} can't be read: {error}") from error
-        for key, value in added.items():
+        for key, value in _parse(own).items():
             both = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = merged[key] | value if both else value
     return _read(FILE if own is None else str(own), merged)
 
 
-def _parse(text: str, name: str) -> dict[str, Any]:
-    try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+def _parse(path: Path) -> dict[str, Any]:
+    parsed = read_value(path, "a registry")
     if not isinstance(parsed, dict):
-        raise InputError(f"{name} is not a mapping of datasets, domains, layouts and subsets")
+        raise InputError(f"{path} is not a mapping of datasets, domains, layouts and subsets")
     return parsed
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.errors import InputError
+from clare.foreign import read_value
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -24,11 +25,7 @@ def read_preset(name: str) -> dict[str, dict[str, Any]]:
     """
     if name not in list_presets():
         raise InputError(f"preset {name!r} is not one of {', '.join(list_presets())}")
-    import yaml
-
-    preset: dict[str, dict[str, Any]] = yaml.safe_load(
-        (PRESETS / f"{name}.yaml").read_text("utf-8")
-    )
+    preset: dict[str, dict[str, Any]] = read_value(PRESETS / f"{name}.yaml", "a preset")
     return preset
 
 

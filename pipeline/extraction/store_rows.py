@@ -12,6 +12,7 @@ from typing import Any
 
 from clare.advice import Name
 from clare.errors import InputError
+from clare.foreign import open_bytes
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Sample
 from clare.store.index import Row
@@ -141,9 +142,9 @@ def _content(
             return ""
         if given:
             return given
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, InputError):
         if not (content and same_place):
             return ""  # decoding names the reason
         # A disk that is away for a while must not cost the features of what is on it.

@@ -7,14 +7,14 @@ import gzip
 import io
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from clare.errors import ManifestError
+from clare.foreign import csv_rows, open_text, reading
 from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.sample import COLUMNS, REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.validation import validate
@@ -46,9 +46,9 @@ def read_rows(path: Path) -> Manifest:
         ManifestError: the file can't be read, or a cell is not what its column asks for.
     """
     name = manifest_name(path)
-    with _reading(path), _open_text(path) as file:
-        reader = csv.reader(file, strict=True)
-        header = next(reader, [])
+    with reading(path, "a CSV in UTF-8", ManifestError), open_text(path) as file:
+        reader = csv_rows(path, file, strict=True)
+        header: list[str] = next(reader, [])
         known, extra = _split_header(path, header)
         samples: list[Sample] = []
         errors: list[str] = []
@@ -118,25 +118,6 @@ def list_manifests(folder: Path) -> dict[str, Path]:
     names = {manifest_name(path) for s in SUFFIXES for path in folder.glob(f"*{s}")}
     found = {name: find_manifest(folder, name) for name in sorted(names)}
     return {name: path for name, path in found.items() if path is not None}
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Say of any file that is no manifest what it is instead."""
-    try:
-        yield
-    except OSError as error:
-        # gzip's own complaint has no strerror.
-        raise ManifestError(f"{path} can't be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error, EOFError, zlib.error) as error:
-        raise ManifestError(f"{path} is not a CSV in UTF-8: {error}") from error
-
-
-def _open_text(path: Path) -> TextIO:
-    # utf-8-sig: spreadsheets put a byte order mark before the header.
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _to_csv(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clare.advice import Run, Set
 from clare.errors import InputError
+from clare.foreign import LIST, open_bytes
 from clare.pipeline.datasets.schema import Registry
 from clare.pipeline.manifests.validation import SPLITS
 from clare.wording import name_rows
@@ -147,7 +148,7 @@ def _entries(path: Path) -> Iterator[tuple[list[str], dict[str, str | list[str]]
     maps: list[dict[str, str | list[str]]] = []
     array: list[str] | None = None
     try:
-        with path.open("rb") as file:
+        with open_bytes(path, LIST) as file:
             for event, value in ijson.basic_parse(file):
                 if event == "start_map" and array is None:
                     keys.append("")
@@ -171,7 +172,7 @@ def _entries(path: Path) -> Iterator[tuple[list[str], dict[str, str | list[str]]
                     raise _malformed(path)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
-    except (ijson.JSONError, UnicodeDecodeError) as error:
+    except (ijson.JSONError, ValueError) as error:
         raise InputError(f"{path} is not JSON: {' '.join(str(error).split())[:120]}") from error
 
 

@@ -217,7 +217,7 @@ def test_other_files_are_refused(tmp_path):
     safetensors.torch.save_file({"x": torch.ones(1)}, tmp_path / "other.safetensors")
     for name, message in (
         ("noise", "can't be read"),
-        ("absent", "can't be read"),
+        ("absent", "is missing"),
         ("other.safetensors", "not a detector"),
     ):
         with pytest.raises(InputError, match=message):

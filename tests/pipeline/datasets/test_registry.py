@@ -157,7 +157,7 @@ def test_a_dataset_is_added_by_entries_alone(tmp_path, registry):
         (("datasets:", "dataset:"), "dataset is not known"),
         (("dataset: mine", "dataset: [mine]"), "dataset can't be ['mine']"),
         ((OWN, "- a"), "is not a mapping"),
-        ((OWN, "a: ["), "is not YAML"),
+        ((OWN, "a: ["), "can't be read as a registry"),
     ],
 )
 def test_a_slip_in_an_entry_is_named(tmp_path, change, said):

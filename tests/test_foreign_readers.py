@@ -1,0 +1,97 @@
+"""Every place that opens or parses a file is known here: a new one is either `clare.foreign`, or
+says why it need not be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("clare", "cli", "data_manifests", "heads", "pipeline", "store")
+
+METHODS = {"open", "read_text", "read_bytes", "from_pretrained", "from_single_file"}
+"""That read a file whatever they belong to."""
+
+CALLS = {
+    *("open", "exec", "eval", "safe_open", "read_csv"),
+    *("json.load", "json.loads", "tomllib.load", "tomllib.loads", "csv.reader", "csv.DictReader"),
+    *("yaml.load", "yaml.safe_load", "yaml.full_load", "yaml.unsafe_load", "pickle.load"),
+    *("pickle.loads", "marshal.load", "marshal.loads", "shelve.open", "np.load", "np.fromfile"),
+    *("np.memmap", "np.loadtxt", "np.genfromtxt", "torch.load", "torch.jit.load", "h5py.File"),
+    *("safetensors.torch.load", "safetensors.torch.load_file", "load_file", "ijson.parse"),
+    *("ijson.basic_parse", "ijson.items", "ijson.kvitems", "zarr.open_group", "zarr.open_array"),
+    *("gzip.open", "bz2.open", "lzma.open", "zipfile.ZipFile", "tarfile.open", "subprocess.run"),
+}
+
+ALLOWED = {
+    # This is the place.
+    "clare/foreign.py": "os.open Image.open csv.DictReader csv.reader yaml.load",
+    # What is written here, or was a moment ago by this very process.
+    "clare/files.py": "os.open",
+    "cli/commands/predict.py": "out.open",
+    "cli/options.py": "path.open",
+    "heads/metrics/predictions.py": "path.open",
+    "heads/training/run_folder.py": "safetensors.torch.load_file ….open",
+    "pipeline/synthetic/camera.py": "Image.open",
+    "pipeline/images/augment.py": "Image.open",
+    # Values of this process, as JSON would give them back.
+    "clare/models/clip.py": "json.loads torch.jit.load",
+    "clare/testing/extractor.py": "json.loads",
+    "clare/testing/part.py": "json.loads",
+    "pipeline/extractor.py": "json.loads",
+    "store/extractor_records.py": "json.loads path.open",
+    # Files of the package and of the kernel.
+    "heads/data/memory.py": "….read_text",
+    "heads/report/write.py": "….read_text",
+    # Python files that this user named as parts, and the list of them.
+    "clare/plugins.py": "exec file.read_bytes ….open ….read_text",
+    # Images: a regular file of bounded size, known formats, bounded pixels.
+    "pipeline/images/decode.py": "Image.open path.open",
+    # A stream of JSON events, from a file that `clare.foreign` opened.
+    "pipeline/official_lists/json_list.py": "ijson.basic_parse",
+    # Tensors without pickles; `clare.foreign` has seen that they are files.
+    "heads/detector.py": "safetensors.torch.load_file",
+    "heads/text/tower.py": "safe_open",
+    "heads/training/warm_start.py": "safetensors.torch.load",
+    # Weights, which the rooms of the models check.
+    "clare/models/clip_files.py": "zipfile.ZipFile",
+    "pipeline/models/stable_diffusion.py": "….from_pretrained",
+    "pipeline/synthetic/fakes.py": "….from_pretrained",
+    # A store's own files, whose records and arrays are checked as they are read.
+    "store/export.py": "h5py.File temporary.open ….read_bytes",
+    "store/feature_store.py": "path.read_bytes",
+    "store/index.py": "path.read_bytes",
+    "store/locks.py": "os.open",
+    "store/maintenance/repair.py": "json.loads ….read_bytes",
+    "store/maintenance/salvage.py": "path.read_bytes",
+    "store/maintenance/verify.py": "np.fromfile path.read_bytes",
+    "store/reader.py": "os.open",
+    "store/records.py": "json.loads path.read_bytes",
+    "store/thumbnails.py": "path.read_bytes",
+    "store/zarr_shards.py": "path.read_bytes",
+}
+"""By file, the calls that may stand there."""
+
+
+def calls(file: Path) -> Iterator[str]:
+    """The calls of a file that read, as ``path.open``; what they belong to is told if it has a
+    plain name."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        last = name.rpartition(".")[2]
+        if name == "RunState.open":  # it opens no file
+            continue
+        if name in CALLS or (isinstance(node.func, ast.Attribute) and last in METHODS):
+            plain = name.count(".") == 1 and name.replace(".", "").isidentifier()
+            yield name if plain or name in CALLS else f"….{last}"
+
+
+def found() -> dict[str, set[str]]:
+    files = (file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
+    read = {str(file.relative_to(ROOT)): set(calls(file)) for file in sorted(files)}
+    return {file: names for file, names in read.items() if names}
+
+
+def test_what_reads_files_is_known():
+    assert found() == {file: set(names.split()) for file, names in ALLOWED.items()}
