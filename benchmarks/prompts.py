@@ -33,6 +33,7 @@ from clare.heads.base import Inputs, Shapes
 from clare.heads.classifiers.cocoop import CoCoOp, CoCoOpSettings
 from clare.heads.fusion.cross_attn import CrossAttnFusion, CrossAttnSettings
 from clare.heads.layers.cosine import cosines, unit
+from clare.heads.text.facts import TowerFacts
 from clare.heads.text.prompts import CLASS_NAMES
 from clare.heads.text.tower import TextTower
 
@@ -54,9 +55,8 @@ class Model(nn.Module):
         sizes: dict[str, Any] = {"context_length": 77, "width": 768, "heads": 12, "layers": 12}
         self.tower = TextTransformer(**sizes, output_dim=768, act_layer=QuickGELU)
         self.tower.eval().requires_grad_(False)
-        facts = {"text_config": sizes, "embed_dim": 768, "quick_gelu": True, "context_length": 77}
         tensors = {**self.tower.state_dict(), "logit_scale": torch.tensor(100.0).log()}
-        text = TextTower(tensors, {**facts, "tokenizer": "SimpleTokenizer"})
+        text = TextTower(tensors, TowerFacts(sizes, 768, True, 77, "SimpleTokenizer"))
         self.classifier = CoCoOp(CoCoOpSettings(), self.fusion.width, text)
         names = [f"{'X ' * 16}{name}." for name in CLASS_NAMES]
         self.register_buffer("tokens", text.tokenize(names))

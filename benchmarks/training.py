@@ -33,6 +33,7 @@ from rich.table import Table
 from clare.heads.base import Inputs
 from clare.heads.config import DetectorConfig, Machine, TrainConfig
 from clare.heads.data.table import FeatureTable, load_fields, plan_memory
+from clare.heads.text.facts import TowerFacts
 from clare.heads.text.tower import TextTower
 from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.prepare import create_detector
@@ -210,9 +211,8 @@ def random_tower() -> TextTower:
     """ViT-L/14's text tower, its weights as they start."""
     sizes: dict[str, Any] = {"context_length": 77, "width": 768, "heads": 12, "layers": 12}
     tower = TextTransformer(**sizes, output_dim=768, act_layer=QuickGELU)
-    facts = {"text_config": sizes, "embed_dim": 768, "quick_gelu": True, "context_length": 77}
     tensors = {**tower.state_dict(), "logit_scale": torch.tensor(100.0).log()}
-    return TextTower(tensors, {**facts, "tokenizer": "SimpleTokenizer"})
+    return TextTower(tensors, TowerFacts(sizes, 768, True, 77, "SimpleTokenizer"))
 
 
 def show(report: Mapping[str, Any]) -> None:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from clare.errors import InputError
 from clare.files import write_durably
-from clare.foreign import parse_json, reading, require_file
+from clare.foreign import parse_json, reading
 from clare.heads import classifiers, fusion
 from clare.heads.base import INPUTS, Classifier, Fusion, Inputs, Role, TextTower
 from clare.heads.config import DetectorConfig, Scope
 from clare.heads.layers.standardization import Moments, Standardization
+from clare.models.weights import fill, read_header, read_tensors
 from clare.plugins import find_part
 from clare.settings import build_settings
 from clare.typed_json import from_json, to_json
@@ -245,24 +245,15 @@ def load_detector(path: Path, text: TextTower | None = None) -> Detector:
         detector = Detector(saved.config, saved.specs, text)
     except InputError as error:
         raise InputError(f"{path} can't be loaded: {error.what}", *error.advice) from error
-    try:
-        detector.load_state_dict(safetensors.torch.load_file(require_file(path)))
-    except RuntimeError as error:
-        raise InputError(
-            f"{path} does not fit the detector that it describes, or this text tower: {error}"
-        ) from error
+    fill(detector, read_tensors(path), path)
     return detector.eval()
 
 
 def _read_header(path: Path) -> _Saved:
+    metadata = read_header(path)
+    if _METADATA not in metadata:
+        raise InputError(f"{path} is not a detector of CLaRE: a run's is best.safetensors")
     with reading(path, "a detector"):
-        try:
-            with safetensors.safe_open(require_file(path), "pt") as opened:
-                metadata: dict[str, str] = opened.metadata() or {}
-        except safetensors.SafetensorError as error:
-            raise ValueError(str(error)) from error
-        if _METADATA not in metadata:
-            raise InputError(f"{path} is not a detector of CLaRE: a run's is best.safetensors")
         return from_json(_Saved, parse_json(metadata[_METADATA]), path)
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-import warnings
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clare.advice import Set
 from clare.errors import InputError, WeightsError
-from clare.models.clip_files import ClipSource, find_clip, is_torchscript
+from clare.foreign import read_bytes
+from clare.models.clip_files import ClipSource, find_clip
 from clare.models.hub import config_digest, quiet, weights_sha256
+from clare.models.runtime import enough_memory, is_out_of_memory
+from clare.models.transformers_clip import SIGN, open_clip_names
+from clare.models.weights import fill, read_tensors, weight_files
 
 if TYPE_CHECKING:
     import torch
+
+
+OPENAI_FACTS = ("input_resolution", "context_length", "vocab_size")
+"""What OpenAI's own files hold beside weights."""
+
+POSITIONS = "visual.positional_embedding"
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class ClipModel:
         config: digest of the model's configuration.
         origin: model and weights by name.
         backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
+        tokenizer: the text tower's ``tokenizer.json``, where it has one of its own and that is at
+            hand.
     """
 
     visual: Any
@@ -46,6 +58,7 @@ class ClipModel:
     config: str
     origin: dict[str, str]
     backbone: str | None
+    tokenizer: bytes | None = None
 
 
 def load_clip(
@@ -55,7 +68,7 @@ def load_clip(
 
     Args:
         model: a name that open_clip knows, ``hf-hub:owner/name``, or a local folder with an
-            ``open_clip_config.json``.
+            ``open_clip_config.json`` or transformers' ``config.json`` of a CLIP.
         weights: a tag of the named model, or a local file or folder; None means ``openai``.
         quick_gelu: True, False or ``auto`` (see docs/extractors.md).
         size: input side in pixels; None means the tower's own.
@@ -69,11 +82,15 @@ def load_clip(
     source = find_clip(model, weights)
     gelu = _quick_gelu(source, quick_gelu, model)
     config = {**source.config, "quick_gelu": gelu}
+    _check(open_clip, config)
     config["vision_cfg"] = {**config["vision_cfg"], "timm_model_pretrained": False}
     size = _other_size(config["vision_cfg"], size)
-    with quiet():
+    with quiet(), enough_memory(model):
         clip = _build(open_clip, config, size)
-        _load(open_clip, clip, source.file, model)
+        tensors = _current_names(clip, read_tensors(source.file))
+        if size is not None:
+            _resize(clip, tensors, config["vision_cfg"])
+        fill(clip, tensors, source.file)
         if size is not None and hasattr(clip.visual, "set_input_size"):
             clip.visual.set_input_size(size)  # timm towers load their own size first
     preprocess = {
@@ -88,11 +105,31 @@ def load_clip(
         mean=tuple(preprocess["mean"]),
         std=tuple(preprocess["std"]),
         quick_gelu=gelu,
-        weights=weights_sha256([source.file]),
+        weights=weights_sha256(weight_files(source.file)),
         config=config_digest({**config, "mean": preprocess["mean"], "std": preprocess["std"]}),
         origin=source.origin,
         backbone=source.backbone,
+        tokenizer=None if source.tokenizer is None else read_bytes(source.tokenizer),
     )
+
+
+def _check(open_clip: Any, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration of the wrong form, or one that would have other files looked up."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
+        raise InputError("open_clip can't build this model: its towers are not described")
+    timm, named = vision.get("timm_model_name"), text.get("hf_model_name")
+    if timm is not None and not re.fullmatch(r"[\w.]+", str(timm)):
+        raise InputError(f"clip's tower {timm!r} is not one that timm knows by its name")
+    if named is not None and named not in _own_text_towers(open_clip):
+        raise InputError(
+            f"clip's text tower {named!r} is none of those that open_clip's own models have"
+        )
+
+
+def _own_text_towers(open_clip: Any) -> set[str]:
+    texts = (open_clip.get_model_config(name)["text_cfg"] for name in open_clip.list_models())
+    return {text["hf_model_name"] for text in texts if "hf_model_name" in text}
 
 
 def _quick_gelu(source: ClipSource, setting: bool | str, model: str) -> bool:
@@ -146,28 +183,41 @@ def _build(open_clip: Any, config: dict[str, Any], size: int | None) -> Any:
             f"the configuration of {values['text_cfg'].get('hf_model_name')} is not on this "
             "machine and can't be fetched: choose a model whose text tower is open_clip's own"
         ) from error
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # whatever values that make no sense lead to
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"open_clip can't build this model: {error}") from error
     return clip.eval()
 
 
-def _load(open_clip: Any, clip: Any, file: Path, model: str) -> None:
-    import torch
+def _current_names(clip: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors under the names that the model has, from whichever format a file is of."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
 
-    try:
-        if is_torchscript(file):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch calls its own older format deprecated
-                state = torch.jit.load(str(file), map_location="cpu").state_dict()
-            facts = ("input_resolution", "context_length", "vocab_size")
-            clip.load_state_dict({k: v for k, v in state.items() if k not in facts})
-        else:
-            open_clip.load_checkpoint(clip, str(file), strict=True, weights_only=True)
-    except OSError as error:
-        raise WeightsError(f"can't read {file}: {error.strerror}") from error
-    except Exception as error:  # mismatched, truncated, or a pickle that is not only weights
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{file} does not hold weights of {model}: {reason}") from error
+    found = {name: value for name, value in tensors.items() if name not in OPENAI_FACTS}
+    if any(name.startswith(SIGN) for name in found):
+        found = open_clip_names(found)
+    found = convert_state_dict(clip, found)
+    if "positional_embedding" in found and not hasattr(clip, "positional_embedding"):
+        found = convert_to_custom_text_state_dict(found)
+    for name in ("logit_scale", "logit_bias"):  # numbers to some, lists of one number to others
+        own = getattr(clip, name, None)
+        if own is not None and name in found and found[name].numel() == 1:
+            found[name] = found[name].reshape(own.shape)
+    return dict(found)
+
+
+def _resize(clip: Any, tensors: dict[str, torch.Tensor], vision: Mapping[str, Any]) -> None:
+    """Interpolate the position embedding of the tower's own size, and of no other."""
+    from open_clip.model import resize_pos_embed
+
+    own, patch = vision.get("image_size", 224), vision.get("patch_size") or 16
+    sides = own if isinstance(own, list | tuple) else (own, own)
+    positions = tensors.get(POSITIONS)
+    if positions is not None and len(positions) == math.prod(s // patch for s in sides) + 1:
+        tensors[POSITIONS] = positions.float()
+        resize_pos_embed(tensors, clip)
 
 
 def _text_tensors(clip: Any) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import zipfile
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,16 @@ from typing import Any
 from clare.advice import Name
 from clare.errors import InputError, WeightsError
 from clare.models.hub import TRIAL, fetch, list_files, own_backbone, read_json
+from clare.models.torchscript import is_torchscript
+from clare.models.transformers_clip import open_clip_config
 
 CONFIG = "open_clip_config.json"
+
+TRANSFORMERS = "config.json"
+"""The configuration of a model in transformers' format."""
+
+TOKENIZER = "tokenizer.json"
+"""A tokenizer as data, without code."""
 
 FILES = (
     "open_clip_model.safetensors",
@@ -21,8 +29,13 @@ FILES = (
     "model.safetensors",
     "open_clip_pytorch_model.bin",
     "pytorch_model.bin",
+    "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
 )
 """Names under which a folder's weights are looked for, in this order."""
+
+CLIP_WORDS = 49408
+"""Entries of CLIP's own vocabulary, which comes with open_clip."""
 
 WAY = Name("a local weights file or folder", "clip.weights")
 
@@ -34,10 +47,12 @@ class ClipSource:
     Args:
         config: open_clip's model configuration.
         preprocess: what is known of the input normalisation (``mean``, ``std``).
-        file: the weights.
+        file: the weights, or the index that names their files.
         origin: model and weights by name.
         openai: whether the weights need QuickGELU; None if nothing says so.
         backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
+        tokenizer: the file of the text tower's tokenizer, where it has one of its own and that is
+            at hand.
     """
 
     config: dict[str, Any]
@@ -46,6 +61,7 @@ class ClipSource:
     origin: dict[str, str]
     openai: bool | None
     backbone: str | None = None
+    tokenizer: Path | None = None
 
 
 def find_clip(model: str, weights: str | None) -> ClipSource:
@@ -57,10 +73,11 @@ def find_clip(model: str, weights: str | None) -> ClipSource:
         return _from_folder(local, {"model": local.resolve().name})
     if model.startswith("hf-hub:"):
         repo = model.removeprefix("hf-hub:")
-        folder, _ = fetch(repo, None, [CONFIG], _choose_repository, (CONFIG, FILES[0]), WAY)
+        anchors = (CONFIG, TRANSFORMERS)
+        folder, _ = fetch(repo, None, anchors, _choose_repository, (CONFIG, FILES[0]), WAY)
         return _from_folder(folder, {"model": model})
     name = model.replace("/", "-")
-    config = open_clip.get_model_config(name)
+    config = None if ":" in name else open_clip.get_model_config(name)
     if config is None:
         near = difflib.get_close_matches(name, open_clip.list_models(), 3, 0.3)
         raise InputError(
@@ -70,12 +87,12 @@ def find_clip(model: str, weights: str | None) -> ClipSource:
     tag = weights or "openai"
     path = Path(tag).expanduser()
     if path.is_dir():
-        if (path / CONFIG).is_file():
+        if any((path / one).is_file() for one in (CONFIG, TRANSFORMERS)):
             return _from_folder(path, {"model": name, "weights": path.resolve().name})
         path = path / _weights_name(path)
     if path.is_file():
         origin = {"model": name, "weights": path.name}
-        return ClipSource(config, {}, path, origin, _looks_openai(path))
+        return _source(config, {}, path, origin, _looks_openai(path))
     known = open_clip.get_pretrained_cfg(name, tag)
     if not known:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
@@ -85,10 +102,12 @@ def find_clip(model: str, weights: str | None) -> ClipSource:
         )
     file = _fetch_tag(name, tag, known)
     origin = {"model": name, "weights": tag}
-    return ClipSource(config, known, file, origin, bool(known.get("quick_gelu")))
+    return _source(config, known, file, origin, bool(known.get("quick_gelu")))
 
 
 def _from_folder(folder: Path, origin: dict[str, str]) -> ClipSource:
+    if not (folder / CONFIG).is_file() and (folder / TRANSFORMERS).is_file():
+        return _from_transformers(folder, origin)
     record = read_json(folder / CONFIG)
     config = record.get("model_cfg")
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= set(config):
@@ -96,7 +115,65 @@ def _from_folder(folder: Path, origin: dict[str, str]) -> ClipSource:
     file = folder / _weights_name(folder)
     # A folder with its own configuration says itself which activation it was trained with.
     gelu, own = bool(config.get("quick_gelu", False)), own_backbone(record)
-    return ClipSource(config, record.get("preprocess_cfg", {}), file, origin, gelu, own)
+    return _source(config, record.get("preprocess_cfg", {}), file, origin, gelu, own)
+
+
+def _from_transformers(folder: Path, origin: dict[str, str]) -> ClipSource:
+    try:
+        config = open_clip_config(read_json(folder / TRANSFORMERS))
+    except InputError as error:
+        raise InputError(f"{folder / TRANSFORMERS}: {error.what}", *error.advice) from error
+    if config["text_cfg"]["vocab_size"] != CLIP_WORDS:
+        config["text_cfg"]["hf_tokenizer_name"] = folder.resolve().name
+    preprocess = {}
+    if (images := folder / "preprocessor_config.json").is_file():
+        kept = read_json(images)
+        preprocess = {
+            one: kept[f"image_{one}"] for one in ("mean", "std") if f"image_{one}" in kept
+        }
+    file = folder / _weights_name(folder)
+    return _source(config, preprocess, file, origin, config["quick_gelu"])
+
+
+def _source(
+    config: dict[str, Any],
+    preprocess: Any,
+    file: Path,
+    origin: dict[str, str],
+    openai: bool | None,
+    backbone: str | None = None,
+) -> ClipSource:
+    known = preprocess if isinstance(preprocess, Mapping) else {}
+    for name in ("mean", "std"):
+        values = known.get(name, [0.5] * 3)
+        three = isinstance(values, list | tuple) and len(values) == 3
+        if not three or not all(type(v) in (int, float) and abs(v) < 1e3 for v in values):
+            raise InputError(f"the {name} of {file.parent.name}'s images can't be {values}")
+    tokenizer = _find_tokenizer(config["text_cfg"], file.parent)
+    return ClipSource(config, known, file, origin, openai, backbone, tokenizer)
+
+
+def _find_tokenizer(text: Any, folder: Path) -> Path | None:
+    """The tokenizer beside the weights, or of the hub; none where it is not at hand.
+
+    Extraction goes on without one: image towers need none.
+    """
+    name = text.get("hf_tokenizer_name") if isinstance(text, Mapping) else None
+    if not isinstance(name, str):
+        return None
+    if (folder / TOKENIZER).is_file():
+        return folder / TOKENIZER
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        return None  # what a file says is never a path
+
+    def choose(files: Sequence[str]) -> list[str]:
+        return [TOKENIZER] if TOKENIZER in files else []
+
+    try:
+        found, _ = fetch(name, None, [TOKENIZER], choose, [TOKENIZER], WAY)
+    except WeightsError:
+        return None
+    return found / TOKENIZER
 
 
 def _weights_name(folder: Path) -> str:
@@ -109,7 +186,19 @@ def _weights_name(folder: Path) -> str:
 
 def _choose_repository(files: Sequence[str]) -> list[str]:
     weights = [name for name in FILES if name in files][:1]
-    return [CONFIG, *weights] if weights and CONFIG in files else []
+    config = next((one for one in (CONFIG, TRANSFORMERS) if one in files), None)
+    if not (weights and config):
+        return []
+    beside = ("preprocessor_config.json", TOKENIZER) if config == TRANSFORMERS else (TOKENIZER,)
+    return [config, *weights, *_shards(weights[0], files), *(one for one in beside if one in files)]
+
+
+def _shards(weights: str, files: Sequence[str]) -> list[str]:
+    """The files beside an index; none beside weights that are whole."""
+    stem, _, kind = weights.removesuffix(".index.json").rpartition(".")
+    if not weights.endswith(".index.json"):
+        return []
+    return [f for f in files if f.startswith(f"{stem}-0") and f.endswith(f".{kind}")]
 
 
 def _fetch_tag(name: str, tag: str, known: Mapping[str, Any]) -> Path:
@@ -145,11 +234,3 @@ def _looks_openai(path: Path) -> bool | None:
     if is_torchscript(path) or any("openai" in part.lower() for part in path.parts):
         return True
     return None
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, as OpenAI's own weights are."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())

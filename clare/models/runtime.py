@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from clare.advice import Set
+from clare.advice import Name, Set
 from clare.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,9 +62,15 @@ class Runtime:
         return torch.channels_last if on_gpu else torch.contiguous_format
 
     def place(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model, frozen, in evaluation mode, in the runtime's dtype, layout and place."""
+        """The model, frozen, in evaluation mode, in the runtime's dtype, layout and place.
+
+        Raises:
+            InputError: the device's memory is too small.
+        """
         model.requires_grad_(False).eval()
-        return model.to(self.device, self.torch_dtype).to(memory_format=self.memory_format)
+        with enough_memory(f"{type(model).__name__} on {self.device}"):
+            model = model.to(self.device, self.torch_dtype)
+            return model.to(memory_format=self.memory_format)
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """The array on the device; on a GPU the copy does not wait."""
@@ -104,3 +112,33 @@ def choose_runtime(
         torch.backends.cudnn.benchmark = True  # every batch has one shape: search once, gain always
     chosen: Dtype = (GPU_DTYPE if on_gpu else "float32") if dtype == "auto" else dtype
     return Runtime(device=device, dtype=chosen, compile=compile)
+
+
+@contextlib.contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """One sentence where the memory of the machine or the device is too small for something.
+
+    Raises:
+        InputError: it is.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"there is not enough memory for {what}",
+            "use a smaller model",
+            Set("dtype", "float16"),
+            Name("another", "device"),
+        ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine, or the device, had no memory left."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU allocator has no exception class of its own.
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)

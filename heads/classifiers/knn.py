@@ -78,5 +78,6 @@ class Knn(Classifier):
         """Make room first: the banks' lengths are known only from what was saved."""
         for name in ("real", "fake"):
             if (saved := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, getattr(self, name).new_empty(saved.shape))
+                room = (*saved.shape[:1], self.width)
+                setattr(self, name, getattr(self, name).new_empty(room))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

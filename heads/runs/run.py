@@ -20,7 +20,7 @@ from clare.heads.runs.record import (
     read_seen,
     read_validation,
 )
-from clare.heads.text.tower import TextTower
+from clare.heads.text.tower import TOKENIZER, TextTower
 from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -143,7 +143,10 @@ def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
             f"the text tower of {key or 'clip'} is not in {opened.path}",
             Name("the store that holds it", "store"),
         )
-    return TextTower.load(opened.asset(key, TEXT_TOWER))
+    tower = opened.asset(key, TEXT_TOWER)
+    if tower.with_name(TOKENIZER).exists():
+        opened.asset(key, TOKENIZER)  # checks its bytes, which the tower reads
+    return TextTower.load(tower)
 
 
 def choose_folder(out: Path | None, config: TrainConfig) -> Path:

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from clare.errors import InputError
-from clare.foreign import parse_json, require_file
+from clare.foreign import parse_json, reading
 from clare.heads.text.block import BLOCK_TENSORS, Affine, Block
+from clare.heads.text.facts import CANT, INSTEAD, TowerFacts, tower_tensors
 from clare.heads.text.prompt_tree import PromptTree, Symbol
+from clare.heads.text.tokenizer import open_tokenizer
+from clare.models.weights import read_header, read_tensors, require_fit
+from clare.typed_json import from_json
 
-_PLAIN = {
-    "proj_type": "linear",
-    "block_type": "default",
-    "hf_proj_type": "mlp",
-    "hf_pooler_type": "mean_pooler",
-    "hf_model_pretrained": True,
-}
-"""Further values of a text configuration that leave the tower as it is read here."""
+METADATA = "text_tower"
+"""The entry of the file's metadata that says what the tower is."""
 
-_READ = {
-    *("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs"),
-    *("hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode", "pool_type", "eos_id"),
-    *("pad_id", "output_tokens"),
-}
-"""What this module reads from a text configuration, and what touches no value."""
+TOKENIZER = "tokenizer.json"
+"""The file beside it that holds the tower's own tokenizer."""
 
-_CANT = "the text tower of this store's CLIP can't be run here"
-_INSTEAD = "choose a classifier without text, linear or knn, or extract with another CLIP"
+ANEW = "extract it again into a new store"
 
 
 class TextTower(nn.Module):
@@ -46,7 +38,9 @@ class TextTower(nn.Module):
 
     Args:
         tensors: by the names of open_clip's ``TextTransformer``, with ``logit_scale``.
-        facts: ``text_config``, ``embed_dim``, ``quick_gelu``, ``context_length``, ``tokenizer``.
+        facts: what the tower says of itself.
+        kept: the file of the tower's own tokenizer, if it has one.
+        where: the tensors come from, for messages.
 
     Attributes:
         width: of the token embeddings.
@@ -56,59 +50,63 @@ class TextTower(nn.Module):
 
     Raises:
         InputError: the tower or its tokenizer is of a kind that can't be run here.
+        WeightsError: the tensors are not those of such a tower.
     """
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        facts: TowerFacts,
+        kept: Path | None = None,
+        where: str = "this text tower",
+    ) -> None:
         super().__init__()
-        config = facts["text_config"]
-        _check(config)
-        self.context_length = int(facts["context_length"])
-        self.width = int(tensors["token_embedding.weight"].shape[1])
-        self.embed_dim = int(facts["embed_dim"])
+        config = facts.read_config(where)
+        require_fit(tower_tensors(config, facts.embed_dim, tensors), tensors, where, "text tower")
+        self.context_length, self.embed_dim = facts.context_length, facts.embed_dim
+        self.width = config.width
         self.logit_scale = float(tensors["logit_scale"].exp())
-        self._tokenizer = _find_tokenizer(facts)
-        self._eos = config.get("eos_id", 2) if config.get("pool_type") == "eos" else None
+        self._tokenizer = open_tokenizer(facts, config, kept)
+        self._eos = config.eos_id if config.pool_type == "eos" else None
         # A few of its 49,408 rows are ever used: it stays out of the device's memory.
         self._token_embedding = tensors["token_embedding.weight"].float()
         self._position = tensors["positional_embedding"].float()
-        self._eps = float((config.get("norm_kwargs") or {}).get("eps", 1e-5))
-        names = {int(name.split(".")[2]) for name in tensors if ".resblocks." in name}
+        self._eps = config.eps
         self.blocks = nn.ModuleList(
             Block(
                 {n: tensors[f"transformer.resblocks.{k}.{n}"] for n in BLOCK_TENSORS},
-                heads=int(config.get("heads", 8)),
-                eps=self._eps,
-                quick_gelu=bool(facts["quick_gelu"]),
+                heads=config.heads,
+                eps=config.eps,
+                quick_gelu=facts.quick_gelu,
             )
-            for k in sorted(names)
+            for k in range(config.layers)
         )
         self.ln_final = Affine(tensors["ln_final.weight"], tensors["ln_final.bias"])
         self.projection = Affine(tensors["text_projection"].float().T.contiguous(), None)
         (row,) = self.tokenize([""]).tolist()
         self._start = row[0]
+        if self._eos is not None and self._eos not in row:
+            raise InputError(f"{CANT} (its tokenizer has no end token): {INSTEAD}")
         if self._end(row) == 0:
-            raise InputError(f"{_CANT} (its tokenizer has no start token): {_INSTEAD}")
+            raise InputError(f"{CANT} (its tokenizer has no start token): {INSTEAD}")
         self._learn_start()
 
     @classmethod
     def load(cls, path: Path | str) -> TextTower:
         """Read ``text_tower.safetensors``, as the clip extractor writes it.
 
+        A ``tokenizer.json`` beside it is the tower's, where it says that it has one of its own.
+
         Raises:
             InputError: the file can't be read, or the tower is of a kind that can't be run here.
         """
-        try:
-            with safe_open(require_file(Path(path)), "pt") as file:
-                facts = parse_json((file.metadata() or {})["text_tower"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(tensors, facts)
-        except OSError as error:
-            raise InputError(f"can't read the text tower {path}: {error}") from error
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{path} is not a text tower as the clip extractor writes it ({error})",
-                "extract it again into a new store",
-            ) from error
+        path = Path(path)
+        metadata, tensors = read_header(path), read_tensors(path)
+        if METADATA not in metadata:
+            raise InputError(f"{path} is not a text tower as the clip extractor writes it", ANEW)
+        with reading(path, "a text tower"):
+            facts = from_json(TowerFacts, parse_json(metadata[METADATA]), path)
+        return cls(tensors, facts, path.with_name(TOKENIZER), str(path))
 
     def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
         """Token ids, (texts, context length) int64, padded after the end-of-text token."""
@@ -180,37 +178,3 @@ class TextTower(nn.Module):
         with torch.no_grad():
             for block in cast("list[Block]", list(self.blocks)):
                 x = block.keep_start(x.view(1, 1, -1))
-
-
-def _check(config: Mapping[str, Any]) -> None:
-    """Refuse a text configuration that asks for more than the plain causal transformer."""
-    odd = {
-        name: value
-        for name, value in config.items()
-        if name not in _READ and value not in (None, False, _PLAIN.get(name))
-    }
-    if config.get("pool_type", "argmax") not in ("argmax", "eos"):
-        odd["pool_type"] = config["pool_type"]
-    if odd:
-        name, value = next(iter(odd.items()))
-        raise InputError(f"{_CANT} ({name} is {value}): {_INSTEAD}")
-
-
-def _find_tokenizer(facts: Mapping[str, Any]) -> Any:
-    """The tokenizer that open_clip would use."""
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-
-    name, config = facts["tokenizer"], facts["text_config"]
-    settings = {
-        "context_length": int(facts["context_length"]),
-        **(config.get("tokenizer_kwargs") or {}),
-    }
-    if name == "SimpleTokenizer":
-        return SimpleTokenizer(**settings)
-    try:
-        return HFTokenizer(name, tokenizer_mode=config.get("tokenizer_mode"), **settings)
-    except OSError as error:
-        raise InputError(
-            f"the tokenizer {name} of this store's CLIP is not on this machine and can't be "
-            f"fetched: {_INSTEAD}"
-        ) from error

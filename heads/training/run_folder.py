@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from clare.advice import Name
 from clare.errors import InputError
 from clare.files import write_durably
-from clare.foreign import parse_json, require_file
+from clare.foreign import parse_json
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector, save_detector
 from clare.heads.metrics.measure import best_threshold, measure
@@ -42,6 +41,7 @@ from clare.heads.runs.record import (
     write_seen,
     write_validation,
 )
+from clare.models.weights import read_header, read_tensors
 from clare.store.index import Row
 from clare.typed_json import from_json, to_json
 
@@ -149,9 +149,8 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            tensors = safetensors.torch.load_file(require_file(path))
-            with safetensors.safe_open(path, "pt") as opened:
-                known = from_json(Checkpoint, parse_json(opened.metadata()[_STATE]), path)
+            tensors = read_tensors(path)
+            known = from_json(Checkpoint, parse_json(read_header(path)[_STATE]), path)
             return Progress(
                 history=known.history,
                 best_epoch=known.best_epoch,
@@ -164,7 +163,7 @@ class RunFolder:
                     if name.startswith("state.")
                 },
             )
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (InputError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} can't be read ({error})", f"remove {self.path} and train again"
             ) from error

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 
 from clare.advice import Name, Run
 from clare.errors import InputError
-from clare.foreign import read_bytes
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector
 from clare.heads.runs.record import (
@@ -25,6 +21,8 @@ from clare.heads.runs.record import (
     read_record,
     read_seen,
 )
+from clare.models.hub import file_sha256
+from clare.models.weights import read_tensors
 from clare.store.index import Row
 from clare.wording import name_rows
 
@@ -114,8 +112,4 @@ def open_parent(init_from: str, folder: Path) -> Parent:
 
 
 def _read_values(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    try:
-        data = read_bytes(path)
-        return safetensors.torch.load(data), hashlib.sha256(data).hexdigest()
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} can't be read: {error}") from error
+    return read_tensors(path), file_sha256(path)

@@ -12,6 +12,7 @@ import numpy as np
 
 from clare.advice import Name, Set
 from clare.errors import InputError
+from clare.models.runtime import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ class BatchRunner:
         try:
             launched = self._forward(stacked, len(inputs))
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._halve()
             raise BatchTooLargeError from error
@@ -175,10 +176,3 @@ def _to_host(tensor: torch.Tensor) -> torch.Tensor:
 
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor, non_blocking=True)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    import torch
-
-    # The CPU allocator has no exception class of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

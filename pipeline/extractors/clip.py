@@ -64,6 +64,7 @@ class ClipExtractor(Extractor):
         own = visual.image_size
         self._size = int(own[0] if isinstance(own, tuple | list) else own)
         self._text, self._text_metadata = clip.text, clip.text_metadata
+        self._tokenizer = clip.tokenizer
         half = ((0.5,) * 3, (0.5,) * 3)
         mean, std = half if settings.mean_std == "half" else (clip.mean, clip.std)
         # uint8 * scale + shift is (uint8 / 255 - mean) / std
@@ -104,11 +105,17 @@ class ClipExtractor(Extractor):
             }
 
     def assets(self) -> dict[str, bytes]:
-        """``text_tower.safetensors``: the text tower, enough to rebuild it without a hub."""
+        """``text_tower.safetensors``, and ``tokenizer.json`` where the tower has one of its own.
+
+        Together they rebuild the text tower without a hub.
+        """
         from safetensors.torch import save
 
-        tower = save(self._text, self._text_metadata)
-        return {**super().assets(), "text_tower.safetensors": tower}
+        found = {
+            **super().assets(),
+            "text_tower.safetensors": save(self._text, self._text_metadata),
+        }
+        return found if self._tokenizer is None else {**found, "tokenizer.json": self._tokenizer}
 
     def _measure(self) -> tuple[FeatureSpec, ...]:
         """The fields, from one blank image: towers differ too much to work their shapes out."""

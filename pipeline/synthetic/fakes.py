@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from clare.models.hub import quiet
+from clare.models.hub import quiet, read_json
+from clare.models.weights import read_tensors
+from clare.pipeline.models.diffusion_files import STEMS
+from clare.pipeline.models.diffusion_parts import build_part, load_tokenizer
 from clare.pipeline.models.mini import find_model
 from clare.pipeline.synthetic.camera import develop, finish
 from clare.pipeline.synthetic.faces import Faces, list_faces, write_captions
@@ -71,18 +74,21 @@ class Diffusion:
 
     def __init__(self, folder: Path, vae: Path | None = None) -> None:
         import diffusers
-        import transformers
 
         shared = vae or folder
         with quiet():
-            auto = diffusers.AutoencoderKL.from_pretrained(shared / "vae")
-            unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
-            text = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder")
-            self._tokenizer = transformers.CLIPTokenizer.from_pretrained(shared / "tokenizer")
-            config = diffusers.PNDMScheduler.load_config(folder / "scheduler")
+            self._vae, self._unet, self._text = (
+                build_part(
+                    part,
+                    read_json(place / part / "config.json"),
+                    read_tensors(place / part / f"{STEMS[part]}.safetensors"),
+                    place.name,
+                )
+                for part, place in (("vae", shared), ("unet", folder), ("text_encoder", folder))
+            )
+            self._tokenizer = load_tokenizer(shared / "tokenizer")
+            config = read_json(folder / "scheduler/scheduler_config.json")
             self._scheduler = diffusers.DDIMScheduler.from_config(config, clip_sample=False)
-        self._vae, self._unet = auto.float().eval(), unet.float().eval()
-        self._text = text.float().eval()
 
     def sample(
         self,

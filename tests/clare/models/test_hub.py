@@ -19,7 +19,8 @@ from clare.models import hub as weights
 from clare.models.clip import load_clip
 from clare.models.hub import TRIAL, config_digest, file_sha256, list_files, pick_weights
 from clare.models.runtime import Runtime
-from clare.pipeline.models.stable_diffusion import MODELS, choose_files, load_diffusion
+from clare.pipeline.models.diffusion_files import MODELS, choose_files
+from clare.pipeline.models.stable_diffusion import load_diffusion
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from torch.nn import functional
 from clare.errors import InputError
 from clare.heads import classifiers
 from clare.heads.base import Classifier
+from clare.heads.text.facts import TowerFacts
 from clare.heads.text.tower import TextTower
 from clare.plugins import find_part
 from clare.settings import build_settings
@@ -122,13 +123,8 @@ def empty_tower(width, embed_dim):
     )
     block["mlp.c_proj.bias"] = (width,)
     shapes |= {f"transformer.resblocks.0.{name}": shape for name, shape in block.items()}
-    facts = {
-        "text_config": {"width": width, "heads": width // 64, "layers": 12},
-        "embed_dim": embed_dim,
-        "quick_gelu": True,
-        "context_length": 77,
-        "tokenizer": "SimpleTokenizer",
-    }
+    sizes = {"width": width, "heads": width // 64, "layers": 1}
+    facts = TowerFacts(sizes, embed_dim, True, 77, "SimpleTokenizer")
     return TextTower({name: torch.zeros(shape) for name, shape in shapes.items()}, facts)
 
 

@@ -1,13 +1,17 @@
 """The text tower against open_clip's own, and every shortcut against the plain reading."""
 
+import contextlib
 import copy
 import json
+import shutil
 
 import open_clip
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import load_file, save_file
 
 from clare.errors import InputError
@@ -69,14 +73,64 @@ def test_it_reads_what_extraction_writes(tmp_path, kind):
     torch.testing.assert_close(tower.encode_text(TEXTS), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_tokenizer_of_the_hub_is_used_where_it_is_at_hand(make_text, tmp_path):
-    write_byte_tokenizer(tmp_path)
-    plain = make_text(tokenizer=str(tmp_path), vocab_size=514)
-    tower = TextTower.load(plain.file).double()
-    texts = ["real", "a fake"]
+@pytest.fixture
+def kept_tokenizer(tmp_path):
+    """A tower's folder whose ``tokenizer.json`` has a token a byte."""
+    write_byte_tokenizer(tmp_path / "source")
+    transformers.CLIPTokenizer.from_pretrained(tmp_path / "source").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def place(file, folder):
+    return shutil.copy(file, folder / "text_tower.safetensors")
+
+
+def test_a_tokenizer_that_the_store_keeps_is_that_of_open_clip(make_text, kept_tokenizer):
+    plain = make_text(tokenizer="owner/name", vocab_size=514)
+    tower = TextTower.load(place(plain.file, kept_tokenizer)).double()
+    theirs = HFTokenizer(str(kept_tokenizer))
+    texts = ["real", "  a fake ", "Ünicode\n& more", ""]
     assert len(tower.tokens("real")) == 5  # bytes, and the end
+    for text, row in zip(texts, theirs(texts).tolist(), strict=True):
+        assert tower.tokens(text) == row[1 : row.index(513) + 1]
     expected = plain.model(tower.tokenize(texts))
     torch.testing.assert_close(tower.encode_text(texts), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_code_beside_a_tokenizer_never_runs(make_text, kept_tokenizer, tmp_path):
+    marker = tmp_path / "ran"
+    (kept_tokenizer / "trap.py").write_text(
+        f"import pathlib\npathlib.Path({str(marker)!r}).touch()\nclass Trap: ...\n"
+    )
+    settings = json.loads((kept_tokenizer / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Trap", "auto_map": {"AutoTokenizer": ["trap.Trap", None]}}
+    (kept_tokenizer / "tokenizer_config.json").write_text(json.dumps(settings))
+    plain = make_text(tokenizer=str(kept_tokenizer), vocab_size=514, layers=1)
+    for kwargs in ({}, {"trust_remote_code": True}):
+
+        def trust(facts, kwargs=kwargs):
+            facts["text_config"].update(tokenizer_kwargs=kwargs)
+
+        elsewhere = rewrite(plain.file, tmp_path, trust)
+        for file in (elsewhere, place(elsewhere, kept_tokenizer)):
+            with contextlib.suppress(InputError):
+                TextTower.load(file)
+            assert not marker.exists()
+
+
+def test_a_tokenizer_is_no_path_that_a_file_names(make_text, kept_tokenizer, plain_text, tmp_path):
+    plain = make_text(tokenizer=str(kept_tokenizer), vocab_size=514, layers=1)
+    with pytest.raises(InputError, match="is not kept in the store"):
+        TextTower.load(plain.file)
+    words = {"bpe_path": str(kept_tokenizer / "tokenizer.json")}
+    trusting = {"trust_remote_code": True}
+    for kwargs in (words, trusting, {"reduction_mask": "syntax"}, {"clean": "shell"}):
+
+        def change(facts, kwargs=kwargs):
+            facts["text_config"].update(tokenizer_kwargs=kwargs)
+
+        with pytest.raises(InputError, match="its tokenizer has"):
+            TextTower.load(rewrite(plain_text.file, tmp_path, change))
 
 
 symbols = st.sampled_from([320, 1710, Slot(0), Slot(1), Slot(2)])
@@ -162,27 +216,38 @@ def test_towers_of_another_kind_are_refused(plain_text, tmp_path, change, messag
         TextTower.load(file)
 
 
-def test_a_tokenizer_that_is_not_at_hand_is_named(plain_text, tmp_path):
-    file = rewrite(plain_text.file, tmp_path, lambda facts: facts.update(tokenizer="no/such"))
-    with pytest.raises(InputError, match=r"tokenizer no/such .* not on this machine"):
-        TextTower.load(file)
-
-
-def test_a_tokenizer_without_a_start_token_is_refused(make_text, tmp_path):
-    write_byte_tokenizer(tmp_path)
-    plain = make_text(
-        tokenizer=str(tmp_path), vocab_size=514, pool_type="eos", eos_id=512, layers=1
-    )
+def test_a_tokenizer_without_a_start_token_is_refused(make_text, kept_tokenizer):
+    plain = make_text(tokenizer="owner/name", vocab_size=514, pool_type="eos", eos_id=512, layers=1)
     with pytest.raises(InputError, match="no start token"):
-        TextTower.load(plain.file)
+        TextTower.load(place(plain.file, kept_tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": 0}, "sizes"),
+        ({"heads": 5}, "sizes"),
+        ({"layers": 10**9}, r"lacks transformer.resblocks.*and \d+ more"),
+        ({"layers": 2}, "it has transformer.resblocks.2"),
+        ({"width": "wide"}, "text_config|width"),
+        ({"vocab_size": 7}, "token_embedding.weight is"),
+        ({"context_length": 76}, "two lengths"),
+        ({"norm_kwargs": {"eps": "small"}}, "norm_kwargs.eps"),
+    ],
+)
+def test_facts_that_do_not_fit_the_tensors_are_refused(plain_text, tmp_path, change, message):
+    file = rewrite(plain_text.file, tmp_path, lambda facts: facts["text_config"].update(change))
+    with pytest.raises(InputError, match=message) as raised:
+        TextTower.load(file)
+    assert "\n" not in str(raised.value)
 
 
 def test_files_that_are_none_are_refused(plain_text, tmp_path):
-    with pytest.raises(InputError, match="can't read the text tower"):
+    with pytest.raises(InputError, match="is missing"):
         TextTower.load(tmp_path / "absent.safetensors")
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(plain_text.file.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"damaged\.safetensors is not a text tower"):
+    with pytest.raises(InputError, match="can't be read as weights"):
         TextTower.load(damaged)
     tensors = load_file(plain_text.file)
     save_file(tensors, tmp_path / "bare.safetensors")

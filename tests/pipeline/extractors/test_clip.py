@@ -310,7 +310,7 @@ def test_what_a_resnet_can_not_do(clip_folders):
 def test_weights_of_another_model_are_refused(clip_folders, tmp_path):
     folder = shutil.copytree(clip_folders["vit"], tmp_path / "mixed")
     shutil.copy(clip_folders["rn50"] / "open_clip_model.safetensors", folder)
-    with pytest.raises(WeightsError, match="does not hold weights of"):
+    with pytest.raises(WeightsError, match=r"lacks .* and \d+ more; it has visual.attnpool"):
         make(folder)
 
 
@@ -318,7 +318,7 @@ def test_a_truncated_file_is_refused(clip_folders, tmp_path):
     folder = shutil.copytree(clip_folders["vit"], tmp_path / "cut")
     file = folder / "open_clip_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="does not hold weights of"):
+    with pytest.raises(WeightsError, match="can't be read as weights"):
         make(folder)
 
 
@@ -326,7 +326,7 @@ def test_a_pickle_that_is_not_only_weights_is_never_run(clip_folders, tmp_path):
     folder = shutil.copytree(clip_folders["vit"], tmp_path / "bad")
     (folder / "open_clip_model.safetensors").unlink()
     torch.save({"state_dict": Trap(tmp_path / "sprung")}, folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(WeightsError, match="does not hold weights of"):
+    with pytest.raises(WeightsError, match="code, which is never run"):
         make(folder)
     assert not (tmp_path / "sprung").exists()
 

@@ -1,0 +1,137 @@
+"""The tensors of a TorchScript archive, read as data: nothing of what it brings is run.
+
+`torch.jit.load` runs code of the archive while it loads. The archive is a zip file: ``data.pkl`` is
+a pickle that lays out modules and where their tensors lie, and each record below ``data/`` holds
+one storage's bytes. Here the pickle's every name becomes an inert shell, and only the shells that
+stand for tensors are looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+_STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+"""torch's name of a storage, and the type of what it holds."""
+
+MOST_LEVELS = 64
+"""Modules within modules; a real model has about ten."""
+
+
+class _Shell:
+    """What a pickle would have made: its arguments and state, and nothing done with them."""
+
+    name = ""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Items of a mapping: none of them holds a parameter."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """Every name is a shell, so that no opcode has anything to call."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return type("Shell", (_Shell,), {"name": f"{module}.{name}"})
+
+    def persistent_load(self, pid: Any) -> Any:
+        shell = _Shell(*pid)
+        shell.name = "storage"
+        return shell
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, as OpenAI's own weights are."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
+def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of an archive's modules by their dotted names.
+
+    Raises:
+        ValueError: the archive is of another layout, or damaged.
+        zipfile.BadZipFile: the same.
+        pickle.UnpicklingError: the same.
+    """
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1)
+        root = _Unpickler(io.BytesIO(_record(archive, name))).load()
+        folder = name.removesuffix(".pkl")
+        storages: dict[str, bytes] = {}
+        found: dict[str, torch.Tensor] = {}
+        for dotted, shell in _walk(root, "", MOST_LEVELS):
+            found[dotted] = _tensor(shell, archive, folder, storages)
+        return found
+
+
+def _record(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A record's bytes; torch never compresses, so that none is larger than the file."""
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    return archive.read(name)
+
+
+def _walk(shell: Any, name: str, levels: int) -> Iterator[tuple[str, _Shell]]:
+    if not isinstance(shell, _Shell) or not isinstance(shell.state, dict):
+        return
+    if not levels:
+        raise ValueError("its modules are nested too deeply")
+    for key, value in shell.state.items():
+        if isinstance(value, _Shell):
+            dotted = f"{name}{key}"
+            if value.name.startswith("torch._utils._rebuild_"):
+                yield dotted, value
+            else:
+                yield from _walk(value, f"{dotted}.", levels - 1)
+
+
+def _tensor(
+    shell: _Shell, archive: zipfile.ZipFile, folder: str, storages: dict[str, bytes]
+) -> torch.Tensor:
+    import torch
+
+    if shell.name == "torch._utils._rebuild_parameter":
+        shell = shell.arguments[0]
+    if shell.name != "torch._utils._rebuild_tensor_v2":
+        raise ValueError(f"it has a tensor of another kind ({shell.name})")
+    storage, offset, size, stride = shell.arguments[:4]
+    _, kind, key, _, _ = storage.arguments
+    dtype = getattr(torch, _STORAGES[kind.name.removeprefix("torch.")])
+    if key not in storages:
+        storages[key] = _record(archive, f"{folder}/{key}")
+    data = torch.frombuffer(bytearray(storages[key]), dtype=dtype)
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError("a tensor has no shape")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if 0 not in size and last >= len(data):
+        raise ValueError("a tensor reaches beyond its storage")
+    return data.as_strided(size, stride, offset).contiguous()
