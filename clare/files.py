@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,18 +12,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clare.errors import DiskSpaceError, StoreError
+from clare.errors import ClareError, DiskSpaceError, StoreError
 
 _ADVICE = {
     errno.EACCES: "check its permissions",
     errno.EPERM: "check its permissions",
     errno.EROFS: "its disk can't be written to",
     errno.EIO: "its disk fails to read or write",
+    errno.ESTALE: "its disk fails to read or write",
     errno.EEXIST: "something that is not a folder stands there",
+    errno.EFBIG: "its disk, or `ulimit -f`, allows no file of this size",
+    errno.EBUSY: "another program holds it",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files with `ulimit -n`"),
     **dict.fromkeys(
-        (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "name another place"
+        (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO),
+        "name another place",
     ),
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_HIDDEN = re.compile(r"(?:errno = |Os \{ code: )(\d+)")
+_NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 PARTIAL = ".partial"
 """Ending of a file that is being written; whatever carries it after a crash is rubbish."""
@@ -41,16 +50,47 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskSpaceError(
-                f"The disk that holds {path} is full; free some space and begin again: "
-                "everything recorded so far is kept"
-            ) from error
-        if error.errno in _ADVICE:
-            raise StoreError(
-                f"{path} can't be used ({os.strerror(error.errno)}); {_ADVICE[error.errno]}."
-            ) from error
+        if error.errno in _FULL or error.errno in _ADVICE:
+            raise _refusal(error.errno, str(path)) from error
         raise
+
+
+def environment_error(error: BaseException) -> ClareError | None:
+    """What the machine refused, as one sentence: no bug, and nothing that was asked wrongly.
+
+    Args:
+        error: that came from anywhere. Libraries tell the system's number in their text at times.
+
+    Returns:
+        None where the machine is not to blame.
+    """
+    told = str(error)
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in told for words in _NO_MEMORY)
+    ):
+        return ClareError(
+            "there is not enough memory; take smaller batches, or end what else uses it"
+        )
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (hidden := _HIDDEN.search(told)):
+        number = int(hidden[1])
+    if number is None or number not in errno.errorcode:
+        return None
+    if number == errno.ENOMEM:
+        return environment_error(MemoryError())
+    return _refusal(number, str(getattr(error, "filename", None) or ""))
+
+
+def _refusal(number: int, place: str) -> StoreError:
+    if number in _FULL:
+        return DiskSpaceError(
+            f"The disk that holds {place or 'what is written'} is full; free some space and begin "
+            "again: everything recorded so far is kept"
+        )
+    advice = _ADVICE.get(number, "see that it is there and whole")
+    return StoreError(
+        f"{place or 'a file or an output'} can't be used ({os.strerror(number)}); {advice}."
+    )
 
 
 def require_free_space(folder: Path, needed: int) -> None:

@@ -48,3 +48,12 @@ def natural_key(text: str) -> tuple[list[str | int], str]:
     """Sort key that puts ``2.jpg`` before ``10.jpg``."""
     parts = re.split(r"([0-9]+)", text)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
+
+
+def printable(text: str) -> str:
+    """A text whose characters that steer a terminal, or are none, are shown as escapes."""
+    return "".join(one if one.isprintable() or one in "\n\t" else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")

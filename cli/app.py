@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 
-from clare.cli.command import lazy_group
+from clare.advice import Notice
+from clare.cli.command import StoppedError, lazy_group
 from clare.cli.defaults import load_defaults
 from clare.cli.wording import worded
 from clare.errors import ClareError
+from clare.files import environment_error
+from clare.wording import printable
 
 EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
 
 app = lazy_group(
     {
@@ -34,6 +40,8 @@ app = lazy_group(
     },
     name="clare",
     help="Detect generated faces: extract LaRE and CLIP features once, train heads many times.",
+    epilog="Exit codes: 0 done; 1 it could not be done, in one sentence; 2 an option or a value "
+    "that does not exist; 3 done, but some images or runs failed; 130 stopped by Ctrl-C.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -55,8 +63,33 @@ def _root(
 def main() -> None:
     """Run the command line; a user's error is one sentence, a bug keeps its traceback."""
     try:
-        load_defaults()
-        app()
+        try:
+            load_defaults()
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on, as after `| head`
+        _let_go()
+    except StoppedError as error:
+        _say(error.notice)
+        sys.exit(EXIT_INTERRUPTED)
     except ClareError as error:
-        print(f"clare: {worded(error)}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
+        _say(error)
+    except (OSError, MemoryError, RuntimeError) as error:
+        refused = environment_error(error)
+        if refused is None:
+            raise
+        _let_go()
+        _say(refused)
+    sys.exit(EXIT_ERROR)
+
+
+def _say(error: ClareError | Notice) -> None:
+    with suppress(OSError):
+        print(f"clare: {printable(worded(error))}", file=sys.stderr, flush=True)
+
+
+def _let_go() -> None:
+    """Send what is still to be printed nowhere: Python would fail over it once more as it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

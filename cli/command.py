@@ -4,7 +4,7 @@ what is said while one runs is worded in its own options."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Literal
@@ -13,10 +13,27 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from clare.advice import Advice, Notice
+
+AGAIN = "the same command goes on where this one stopped"
+
 MARKUP: Literal["markdown"] = "markdown"  # Rich's own takes "[default: 4]" for a style and drops it
 
 _running: ContextVar[typer.Context | None] = ContextVar("running", default=None)
+_going_on: ContextVar[Callable[[], Advice | None] | None] = ContextVar("going_on", default=None)
 _typed: ContextVar[tuple[str, ...]] = ContextVar("typed", default=())
+
+
+class StoppedError(Exception):
+    """The user stopped a command.
+
+    Args:
+        advice: how to go on, if anything is to.
+    """
+
+    def __init__(self, advice: Advice | None) -> None:
+        super().__init__(advice)
+        self.notice = Notice("stopped") if advice is None else Notice("stopped", advice)
 
 
 class Command(TyperCommand):
@@ -29,7 +46,12 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
         _running.set(ctx)
-        return super().invoke(ctx)
+        _going_on.set(None)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            ask = _going_on.get()
+            raise StoppedError(ask() if ask is not None else None) from error
 
 
 class LazyGroup(TyperGroup):
@@ -91,6 +113,11 @@ def subgroup(line: str) -> typer.Typer:
     return typer.Typer(
         help=line, no_args_is_help=True, add_completion=False, rich_markup_mode=MARKUP
     )
+
+
+def when_stopped(advice: Callable[[], Advice | None]) -> None:
+    """Settle what a user is told who stops the running command: how to go on, if anything is to."""
+    _going_on.set(advice)
 
 
 def running() -> typer.Context | None:

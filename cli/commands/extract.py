@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clare.cli.command import typed
+from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.options import MANIFESTS, Assignments, Settings, with_settings
 from clare.pipeline.extraction.presets import list_presets, merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings
@@ -100,7 +100,10 @@ def extract(
     ] = None,
     set_: Assignments = None,
 ) -> None:
-    """Extract features, each image once; run again, it does only what is missing."""
+    """Extract features, each image once; run again, it does only what is missing.
+
+    Exit code 3: it is done, but more images failed than --max-failures allows.
+    """
     from dataclasses import fields
 
     from clare.advice import LeaveOut
@@ -126,6 +129,7 @@ def extract(
         },
     )
     trust_named(job.features)
+    when_stopped(lambda: AGAIN)
     with ExtractView() as view:
         if protocol is not None:
             selection, absent = select_protocol(

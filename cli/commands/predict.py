@@ -46,7 +46,10 @@ def predict(
         str | None, typer.Option(help="A tag or a local file.", rich_help_panel=WEIGHTS)
     ] = None,
 ) -> None:
-    """Judge images with a run: extract their features as it was trained, and score them."""
+    """Judge images with a run: extract their features as it was trained, and score them.
+
+    Exit code 3: it is done, but some images could not be judged.
+    """
     from clare.cli.options import prepare_file, prepare_folder
     from clare.cli.views.console import messages, progress_bar
     from clare.cli.wording import worded

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli import train_options as options
-from clare.cli.command import typed
+from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.options import STORE, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
@@ -68,7 +68,10 @@ def sweep(
     ] = Path("runs/sweep"),
     evaluate: options.Evaluate = None,
 ) -> None:
-    """Train every combination; run again, it does only what is missing."""
+    """Train every combination; run again, it does only what is missing.
+
+    Exit code 3: it is done, but some runs failed or could not be tested.
+    """
     from clare.cli.views.console import console
     from clare.cli.views.progress import TrainView
     from clare.cli.views.sweep import print_leaderboard
@@ -90,6 +93,7 @@ def sweep(
     opened, subsets = open_store(store), split_names(evaluate) or []
     if evaluate is not None:
         require_tests(opened, subsets, configs.values())
+    when_stopped(lambda: AGAIN)
     with TrainView(epochs=False) as view:
         tests = SweepTests(opened, subsets, device=chosen.device, progress=view.testing)
         results = run_sweep(

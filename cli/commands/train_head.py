@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli import train_options as options
-from clare.cli.command import typed
+from clare.cli.command import typed, when_stopped
 from clare.cli.options import STORE, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING
 
@@ -48,6 +48,7 @@ def train_head(
     from clare.cli.wording import command_line
     from clare.errors import InputError
     from clare.heads.config import create_config
+    from clare.heads.runs.record import is_finished, is_run
     from clare.heads.runs.run import choose_folder, read_unfinished
     from clare.heads.sweeps.tests import require_tests
     from clare.heads.training.trainer import train_run
@@ -76,6 +77,14 @@ def train_head(
         folder, source = choose_folder(out, found), store
     if evaluate is not None:
         require_tests(open_store(source), split_names(evaluate) or [], [found])
+
+    def stopped() -> Run | None:
+        if is_finished(folder):
+            return Run("evaluate", (folder,), effect="tests what is trained")
+        settings = {"resume": folder}
+        return Run("train_head", settings=settings, effect="goes on") if is_run(folder) else None
+
+    when_stopped(stopped)
     with TrainView() as view:
         train_run(found, source, folder, chosen, view, typed())
     print_validation(folder)

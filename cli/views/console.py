@@ -18,10 +18,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from clare.wording import printable
+
+
+class _Plain(Console):
+    """A console that shows what a name holds that would steer the terminal."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """A text as it is printed, in a table too."""
+        return super().render_str(printable(text), **how)
+
 
 # Names of files and reasons are printed as they are: `[x]` is no style and `:x:` no picture.
-console = Console(highlight=False, soft_wrap=False, markup=False, emoji=False)
-messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
+console = _Plain(highlight=False, soft_wrap=False, markup=False, emoji=False)
+messages = _Plain(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def progress_bar() -> Progress:

@@ -23,7 +23,6 @@ from clare.heads.evaluation.record import (
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report.stores import Part, Source, opening
 from clare.heads.runs.record import (
-    CONFIG,
     LOG,
     Epoch,
     RunRecord,
@@ -164,11 +163,6 @@ def _tested_subsets(source: Source, predictions: Predictions) -> set[str]:
             found = source.find(group, sample_id)
             subsets |= {found[0]} if found else set()
     return subsets
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder holds a run, finished or not."""
-    return (path / CONFIG).is_file()
 
 
 def log_times(path: Path) -> tuple[float, float] | None:

@@ -16,12 +16,13 @@ from clare.heads.report import answer
 from clare.heads.report import sweep_results as sweeps
 from clare.heads.report.blocks import Folded, Page, Section, Text
 from clare.heads.report.commands import commands
-from clare.heads.report.run_results import Finding, is_run, read_findings, used_parts
+from clare.heads.report.run_results import Finding, read_findings, used_parts
 from clare.heads.report.sections import cost, data, mistakes, results
 from clare.heads.report.sections import lare_maps as maps
 from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
 from clare.heads.report.sections.settings import settings, settings_table, shared_settings
+from clare.heads.runs.record import is_run
 from clare.heads.sweeps.table import RANKED
 from clare.version import __version__
 

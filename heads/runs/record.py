@@ -180,6 +180,11 @@ def write_record(run: Path, record: RunRecord) -> None:
     write_json(run / CONFIG, record)
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, finished or not."""
+    return (path / CONFIG).is_file()
+
+
 def is_finished(run: Path) -> bool:
     """Whether a folder holds a finished run."""
     return (run / VAL_METRICS).is_file()
