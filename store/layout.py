@@ -100,6 +100,11 @@ class Layout:
         """Whether any shard of an extractor has a record, in a subset or in any."""
         return any(self.root.glob(f"{JOURNAL}/{subset}/{key}/*.json"))
 
+    def keys_of(self, subset: str) -> list[str]:
+        """Keys of the extractors that have values of a subset, sorted."""
+        found = (path for top in (JOURNAL, ARRAYS) for path in self.root.glob(f"{top}/{subset}/*"))
+        return sorted({path.name for path in found if path.is_dir()})
+
     def group(self, subset: str = "", key: str = "") -> Path:
         """The folder of a Zarr group: of all arrays, of a subset's or of an extractor's."""
         return self.root / ARRAYS / subset / key

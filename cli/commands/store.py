@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clare.cli.command import Command, subgroup
-from clare.cli.options import STORE, Json, Store, parse_digests
+from clare.cli.options import STORE, Json, Store, parse_digests, split_names
 
 app = subgroup("The feature store.")
 
@@ -65,6 +65,38 @@ def verify(
         raise typer.Exit(1)
     for line in repair_store(store, problems):
         console.print(line)
+
+
+@app.command(cls=Command)
+def drop(
+    store: StorePath = STORE,
+    subset: Annotated[
+        str | None, typer.Option(help="Subsets, comma-separated; without --features, whole.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="EXTRACTOR=FINGERPRINT, comma-separated.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Remove subsets, or features that are not needed any more; says what that frees, and asks."""
+    from clare.cli.views.console import console
+    from clare.store.feature_store import open_store
+    from clare.store.maintenance.drop import drop as drop_from
+    from clare.store.maintenance.drop import plan_drop
+    from clare.wording import listed, size
+
+    opened = open_store(store)
+    named = split_names(subset) or ()
+    digests = parse_digests(features) if features else None
+    plan = plan_drop(opened, named, digests)
+    what = [f"subset {name}" for name in plan.subsets]
+    what += [f"{key} of {name}" for name, key in plan.features if name not in plan.subsets]
+    what += [f"the record of {key}" for key in plan.extractors]
+    console.print(f"{store}: {listed(what)}, {size(plan.bytes)}", soft_wrap=True)
+    if not yes and not typer.confirm("remove this for good?"):
+        raise typer.Exit(1)
+    drop_from(opened, named, digests)
+    console.print(f"removed; {size(plan.bytes)} are free")
 
 
 @app.command(cls=Command)

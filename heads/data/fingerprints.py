@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clare.advice import Name, Notice
+from clare.advice import Notice, Run, Set
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint, describe_differences
+from clare.wording import listed
+
+LATEST = "latest"
+"""In place of a fingerprint: the one whose extraction was begun last."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ def choose_fingerprints(
 ) -> Chosen:
     """One fingerprint for every extractor whose fields are read.
 
-    Named ones (``features``) come first. Among several, those whose settings are the published
-    ones (``extracted``) are preferred; what is then still open is refused.
+    Named ones (``features``, or ``latest``) come first. Among several, those whose settings are the
+    published ones (``extracted``) are preferred; what is then still open is refused at once.
 
     Args:
         store: the store.
@@ -70,24 +74,31 @@ def choose_fingerprints(
                 f"Several extractors have a field {field!r}: {', '.join(sorted(owners))}."
             )
         wanted.setdefault(owners.pop(), set()).add(field)
-    keys: dict[str, str] = {}
+    fitting: dict[str, list[str]] = {}
     notes: list[Notice] = []
     for extractor, names in wanted.items():
-        fitting = [
+        asked = config.features.get(extractor, "")
+        found = [
             key
             for key, (fingerprint, specs) in known.items()
             if fingerprint.extractor == extractor
             and names <= set(specs)
-            and fingerprint.digest.startswith(config.features.get(extractor, ""))
+            and (asked == LATEST or fingerprint.digest.startswith(asked))
         ]
-        fitting = [key for key in fitting if key in filled] or fitting
+        found = [key for key in found if key in filled] or found
+        if not found:
+            raise _none(extractor, asked, known)
         published = config.extracted.get(extractor, {})
-        as_published = [key for key in fitting if _has(known[key][0], published)]
-        keys[extractor] = _only(extractor, as_published or fitting, known, config)
+        as_published = [key for key in found if _has(known[key][0], published)]
+        found = as_published or found
+        fitting[extractor] = [_latest(store, found)] if asked == LATEST else found
         if published and not as_published:
             as_it_was = ", ".join(f"{name}={value}" for name, value in published.items())
             what = f"{extractor} was extracted otherwise than published, where it has {as_it_was}"
             notes.append(Notice(what))
+    if any(len(found) > 1 for found in fitting.values()):
+        raise _several(store, fitting, known)
+    keys = {extractor: key for extractor, (key,) in fitting.items()}
     specs = {
         name: spec.shape for key in (*known, *keys.values()) for name, spec in known[key][1].items()
     }
@@ -98,23 +109,39 @@ def _has(fingerprint: Fingerprint, settings: Mapping[str, Any]) -> bool:
     return all(fingerprint.settings.get(name) == value for name, value in settings.items())
 
 
-def _only(
-    extractor: str,
-    fitting: list[str],
+def _latest(store: FeatureStore, keys: Sequence[str]) -> str:
+    """The fingerprint whose extraction was begun last; by its record where no command is noted."""
+    begun = [key for command in store.commands() for key in command.extractors]
+    return max(
+        keys,
+        key=lambda key: (
+            begun.index(key) if key in begun else -1,
+            store.layout.extractor_record(key).stat().st_mtime_ns,
+        ),
+    )
+
+
+def _none(extractor: str, asked: str, known: Mapping[str, Any]) -> InputError:
+    there = ", ".join(key for key in known if key.startswith(f"{extractor}-")) or "none"
+    which = f"{extractor} features with a fingerprint {asked}…" if asked else extractor
+    return InputError(f"the store has no {which}; it has: {there}")
+
+
+def _several(
+    store: FeatureStore,
+    fitting: Mapping[str, Sequence[str]],
     known: Mapping[str, tuple[Fingerprint, Any]],
-    config: TrainConfig,
-) -> str:
-    if not fitting:
-        named = config.features.get(extractor)
-        asked = (
-            f"no {extractor} features with a fingerprint {named}…" if named else f"no {extractor}"
-        )
-        there = [key for key in known if key.startswith(f"{extractor}-")]
-        raise InputError(f"the store has {asked}; it has: {', '.join(there) or 'none'}")
-    if len(fitting) > 1:
-        differences = describe_differences([known[key][0] for key in fitting])
-        raise InputError(
-            f"several {extractor} features fit ({differences})",
-            Name("one of them", "features", f"{extractor}=FINGERPRINT"),
-        )
-    return fitting[0]
+) -> InputError:
+    """One refusal for all extractors, with what sets their fingerprints apart."""
+    several = {name: keys for name, keys in fitting.items() if len(keys) > 1}
+    told = [
+        f"{name}: {describe_differences([known[key][0] for key in keys])}"
+        for name, keys in several.items()
+    ]
+    example = {name: keys[0].rpartition("-")[2] for name, keys in several.items()}
+    return InputError(
+        f"the store has several {listed(several)} features: {'. '.join(told)}",
+        Set("features", dict.fromkeys(several, LATEST), effect="takes those begun last"),
+        Set("features", example, effect="takes these"),
+        Run("store.drop", (store.path,), {"features": example}, effect="removes some"),
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clare.advice import Name, Run
+from clare.advice import Run, Set
 from clare.cli.views.figures import print_validation
 from clare.errors import InputError, StoreError
 from clare.heads.config import (
@@ -203,10 +203,12 @@ def test_a_choice_of_fingerprints_is_asked_for(tmp_path, build_store, rows_of, s
         feature.write_shard(0, values, {}, {})
         feature.release(0)
     config = TrainConfig(DetectorConfig("cls", "linear"), epochs=1)
-    with pytest.raises(InputError, match="several clip features fit") as error:
+    with pytest.raises(InputError, match="several clip features") as error:
         train_run(config, both.path, tmp_path / "a")
-    (choice,) = error.value.advice
-    assert isinstance(choice, Name) and choice.name == "features"
+    assert Set("features", {"clip": "latest"}, "takes those begun last") in error.value.advice
+    newest = replace(config, features={"clip": "latest"})
+    train_run(newest, both.path, tmp_path / "latest")
+    assert open_run(tmp_path / "latest").record.fingerprints == {"clip": other.key}
     train_run(replace(config, features={"clip": other.digest[:6]}), both.path, tmp_path / "b")
     assert open_run(tmp_path / "b").record.fingerprints == {"clip": other.key}
     published = replace(config, extracted={"clip": {"mean_std": "half"}})

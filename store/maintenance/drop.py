@@ -1,0 +1,168 @@
+"""Taking subsets and features out of a store that stays sound at any moment."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from clare.advice import Name
+from clare.errors import StoreError
+from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
+from clare.store.feature_store import FeatureStore
+from clare.store.layout import ARRAYS, JOURNAL, ROWS, THUMBNAILS
+from clare.store.locks import exclusive, lock_file
+
+_DROPPED = "dropped"
+"""A folder of this name and the ending of partial files holds what is being deleted."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What is taken out of a store, or would be.
+
+    Args:
+        subsets: taken out whole, with their rows and thumbnails.
+        features: subset and extractor key of the values that go, those of whole subsets included.
+        extractors: keys whose values are in no subset any more; their records go too.
+        bytes: that become free.
+    """
+
+    subsets: tuple[str, ...]
+    features: tuple[tuple[str, str], ...]
+    extractors: tuple[str, ...]
+    bytes: int
+
+
+def plan_drop(
+    store: FeatureStore, subsets: Sequence[str] = (), features: Mapping[str, str] | None = None
+) -> Dropped:
+    """What `drop` would take out; nothing is changed.
+
+    Args:
+        store: the store.
+        subsets: to be dropped whole; with ``features``, those that lose these features alone.
+        features: a fingerprint's digest, or its beginning, by extractor.
+
+    Raises:
+        InputError: nothing is named.
+        StoreError: a subset or a fingerprint is not there, or several begin so.
+    """
+    if not (subsets or features):
+        raise StoreError(
+            "nothing is named to be dropped", Name("a subset", "subset"), Name("it", "features")
+        )
+    there = store.subsets()
+    if absent := [name for name in subsets if name not in there]:
+        raise StoreError(
+            f"{store.path} has no subset {', '.join(absent)}; it has: {', '.join(there) or 'none'}"
+        )
+    wanted = list(dict.fromkeys(subsets)) or there
+    filled = {name: store.layout.keys_of(name) for name in there}
+    keys = {_only(store, *one) for one in (features or {}).items()}
+    whole = tuple(wanted) if not features else ()
+    going = tuple(
+        (name, key) for name in wanted for key in filled[name] if not features or key in keys
+    )
+    left = {(name, key) for name in there for key in filled[name]} - set(going)
+    gone = {key for _, key in going} | keys
+    extractors = tuple(sorted(gone - {key for _, key in left}))
+    folders = [path for name in whole for path in _of_subset(store, name)]
+    folders += [path for name, key in going if name not in whole for path in _of(store, name, key)]
+    folders += [store.layout.extractor(key) for key in extractors]
+    return Dropped(whole, going, extractors, sum(map(_bytes, folders)))
+
+
+def drop(
+    store: FeatureStore, subsets: Sequence[str] = (), features: Mapping[str, str] | None = None
+) -> Dropped:
+    """Take subsets, or features, out of a store.
+
+    The values of a feature, and a subset, vanish by one rename each: whoever is killed here leaves
+    a store in which rows still lack what was dropped already, and the same call goes on.
+
+    Args:
+        store: the store.
+        subsets: as for `plan_drop`.
+        features: as for `plan_drop`.
+
+    Returns:
+        What was taken out.
+
+    Raises:
+        InputError: nothing is named.
+        StoreError: a subset or a fingerprint is not there, or an extraction is writing to it.
+    """
+    plan = plan_drop(store, subsets, features)
+    with exclusive(store.layout.store_lock), storage_errors(store.path):
+        for stale in store.path.glob(f"{_DROPPED}.*{PARTIAL}"):
+            shutil.rmtree(stale)
+        bin_ = store.path / f"{_DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
+        make_folder(bin_)
+        for subset, key in plan.features:
+            with _nobody_writes(store, subset, key):
+                for folder in _of(store, subset, key):
+                    _throw(folder, bin_)
+        for subset in plan.subsets:
+            # The rows last: values without rows would be damage, rows without values are pending.
+            with exclusive(store.layout.rows_lock(subset)):
+                for folder in _of_subset(store, subset):
+                    _throw(folder, bin_)
+        for key in plan.extractors:
+            with exclusive(store.layout.extractors_lock):
+                _throw(store.layout.extractor(key), bin_)
+        shutil.rmtree(bin_)
+        sync_folder(store.path)
+    return plan
+
+
+def _only(store: FeatureStore, extractor: str, digest: str) -> str:
+    fitting = [key for key in store.extractor_keys() if key.startswith(f"{extractor}-{digest}")]
+    if len(fitting) != 1:
+        there = ", ".join(store.extractor_keys()) or "none"
+        found = "several" if fitting else "no"
+        raise StoreError(f"{store.path} has {found} features {extractor}={digest}; it has: {there}")
+    return fitting[0]
+
+
+def _of(store: FeatureStore, subset: str, key: str) -> list[Path]:
+    """The folders of an extractor's values: first the journal, without which there are none."""
+    return [store.layout.journal(subset, key), store.layout.group(subset, key)]
+
+
+def _of_subset(store: FeatureStore, subset: str) -> list[Path]:
+    return [store.path / top / subset for top in (JOURNAL, ARRAYS, THUMBNAILS, ROWS)]
+
+
+@contextmanager
+def _nobody_writes(store: FeatureStore, subset: str, key: str) -> Iterator[None]:
+    """Hold every shard of a feature, so that no extraction can.
+
+    Raises:
+        StoreError: one holds a shard.
+    """
+    lock, held = lock_file(store.layout.shards_lock(subset, key)), []
+    try:
+        for shard in range(store.index(subset).shards):
+            if not lock.acquire(shard):
+                raise StoreError(
+                    f"an extraction is writing {key} of {subset}", "wait for its end, or stop it"
+                )
+            held.append(shard)
+        yield
+    finally:
+        for shard in held:
+            lock.release(shard)
+
+
+def _throw(folder: Path, bin_: Path) -> None:
+    if folder.is_dir():
+        folder.rename(bin_ / secrets.token_hex(8))
+        sync_folder(folder.parent)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

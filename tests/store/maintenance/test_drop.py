@@ -1,0 +1,100 @@
+"""Taking subsets and features out of a store."""
+
+from pathlib import Path
+
+import pytest
+
+from clare.errors import StoreError
+from clare.store.feature_store import create_store, open_store
+from clare.store.maintenance.drop import drop, plan_drop
+from clare.store.maintenance.verify import verify_store
+from clare.store.spec import Fingerprint
+from tests.store.conftest import FINGERPRINT, extract, make_rows
+
+OTHER = Fingerprint("clip", 1, "cd" * 32, {"model": "other"})
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two subsets, both with one fingerprint, one with a second."""
+    made = create_store(tmp_path / "s.zarr")
+    for name in ("faces", "fakes"):
+        made.assign_rows(name, make_rows(70))
+        extract(made, name)
+    extract(made, "faces", fingerprint=OTHER)
+    made.write_thumbnails("faces", 0, {0: b"jpeg"})
+    return made
+
+
+def size_of(store) -> int:
+    return sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
+
+
+def test_a_subset_goes_whole_and_frees_what_was_said(store):
+    before, plan = size_of(store), plan_drop(store, ["faces"])
+    assert size_of(store) == before
+    assert drop(store, ["faces"]) == plan
+    assert before - size_of(store) == plan.bytes
+    assert (plan.subsets, plan.extractors) == (("faces",), (OTHER.key,))
+    again = open_store(store.path)
+    assert (again.subsets(), again.extractor_keys()) == (["fakes"], [FINGERPRINT.key])
+    assert verify_store(store.path) == []
+    again.assign_rows("faces", make_rows(70))
+    assert extract(again) == 2
+
+
+def test_a_feature_goes_everywhere_or_of_one_subset_and_its_rows_are_pending(store):
+    plan = drop(store, ["fakes"], {"clip": FINGERPRINT.digest[:6]})
+    assert plan.features == (("fakes", FINGERPRINT.key),)
+    assert (plan.subsets, plan.extractors) == ((), ())
+    assert store.features("fakes") == []
+    drop(store, features={"clip": OTHER.digest})
+    assert [one.key for one in store.features("faces")] == [FINGERPRINT.key]
+    assert verify_store(store.path) == []
+    assert extract(open_store(store.path), "fakes") == 2
+
+
+@pytest.mark.parametrize(
+    ("subsets", "features"),
+    [((), {}), (("nosuch",), {}), ((), {"clip": "beef"}), ((), {"clip": ""}), ((), {"lare": "a"})],
+)
+def test_what_is_not_there_is_refused_and_nothing_is_lost(store, subsets, features):
+    before = size_of(store)
+    with pytest.raises(StoreError):
+        drop(store, subsets, features)
+    assert size_of(store) == before
+
+
+def test_nothing_is_taken_from_under_an_extraction(store):
+    store.assign_rows("faces", make_rows(80))
+    feature = store.feature("faces", "clip", OTHER.digest)
+    assert feature.claim(feature.pending()[0])
+    with pytest.raises(StoreError, match="is writing"):
+        drop(store, features={"clip": OTHER.digest})
+    feature.release_all()
+    drop(store, features={"clip": OTHER.digest})
+
+
+@pytest.mark.parametrize("renames", range(10))
+def test_wherever_it_is_killed_the_store_is_sound_and_the_same_call_goes_on(
+    store, monkeypatch, renames
+):
+    done: list[Path] = []
+    rename = Path.rename
+
+    def cut_off(path, target):
+        if len(done) == renames and target.parent.name.startswith("dropped"):
+            raise KeyboardInterrupt
+        done.append(path)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", cut_off)
+        try:
+            drop(store, ["faces"])
+        except KeyboardInterrupt:
+            assert verify_store(store.path) == []
+    if "faces" in store.subsets():
+        drop(open_store(store.path), ["faces"])
+    assert verify_store(store.path) == []
+    assert open_store(store.path).subsets() == ["fakes"]
