@@ -85,7 +85,7 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
         (name,) = (n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1)
         root = _Unpickler(io.BytesIO(_record(archive, name))).load()
         folder = name.removesuffix(".pkl")
-        storages: dict[str, bytes] = {}
+        storages: dict[str, bytearray] = {}
         found: dict[str, torch.Tensor] = {}
         for dotted, shell in _walk(root, "", MOST_LEVELS):
             found[dotted] = _tensor(shell, archive, folder, storages)
@@ -114,7 +114,7 @@ def _walk(shell: Any, name: str, levels: int) -> Iterator[tuple[str, _Shell]]:
 
 
 def _tensor(
-    shell: _Shell, archive: zipfile.ZipFile, folder: str, storages: dict[str, bytes]
+    shell: _Shell, archive: zipfile.ZipFile, folder: str, storages: dict[str, bytearray]
 ) -> torch.Tensor:
     import torch
 
@@ -126,8 +126,12 @@ def _tensor(
     _, kind, key, _, _ = storage.arguments
     dtype = getattr(torch, _STORAGES[kind.name.removeprefix("torch.")])
     if key not in storages:
-        storages[key] = _record(archive, f"{folder}/{key}")
-    data = torch.frombuffer(bytearray(storages[key]), dtype=dtype)
+        storages[key] = bytearray(_record(archive, f"{folder}/{key}"))
+    data = (
+        torch.frombuffer(storages[key], dtype=dtype)
+        if storages[key]
+        else torch.empty(0, dtype=dtype)
+    )
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
         raise ValueError("a tensor has no shape")
