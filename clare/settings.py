@@ -107,7 +107,8 @@ def _check(owner: str, hints: Mapping[str, Any], overrides: Mapping[str, Any]) -
     found = {}
     for name, value in overrides.items():
         if name not in hints:
-            raise InputError(f"{owner} has no setting {name!r}; it has {', '.join(hints)}")
+            known = f"it has {', '.join(hints)}" if hints else "it has none"
+            raise InputError(f"{owner} has no setting {name!r}; {known}")
         try:
             found[name] = convert(value, hints[name], texts=True)
         except MismatchError as error:

@@ -78,8 +78,9 @@ def open_clip_config(record: Mapping[str, Any]) -> dict[str, Any]:
                 **_sizes(text),
             },
         }
-    except (AttributeError, TypeError, ValueError, ArithmeticError) as error:
-        raise InputError(f"this configuration of a CLIP can't be used: {error}") from error
+    except Exception as error:  # whatever values that make no sense lead to
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"this configuration of a CLIP can't be used: {reason}") from error
     # 2 is what old configurations say whatever the vocabulary; CLIP's own end is its greatest id.
     if text.eos_token_id not in (2, text.vocab_size - 1):
         found["text_cfg"] |= {"pool_type": "eos", "eos_id": text.eos_token_id}

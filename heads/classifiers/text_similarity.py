@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
-from clare.heads.base import Classifier, NoSettings, TextTower
+from clare.errors import InputError
+from clare.heads.base import Classifier, TextTower
 from clare.heads.classifiers._prompted import require_text, text_projection
 from clare.heads.layers.cosine import cosines, unit
 
@@ -17,23 +20,47 @@ PROMPTS = (
     "a real person",
     "a synthetic AI-generated face",
 )
-"""In turn of a real and of a fake face."""
+"""In turn of a real and of a fake face, as published."""
+
+
+@dataclass(frozen=True)
+class TextSimilaritySettings:
+    """Settings of `text_similarity`.
+
+    Args:
+        prompts: in turn of a real and of a fake face.
+
+    Raises:
+        InputError: there are not as many of the one as of the other.
+    """
+
+    prompts: tuple[str, ...] = PROMPTS
+
+    def __post_init__(self) -> None:
+        if not self.prompts or len(self.prompts) % 2 or not all(map(str.strip, self.prompts)):
+            raise InputError(
+                "text_similarity's prompts must be texts in turn of a real and of a fake face, as "
+                f"many of each, not {list(self.prompts)}"
+            )
 
 
 class TextSimilarity(Classifier):
-    """Six statistics of six cosines, and 128 values from an adapter, to a small network.
+    """Six statistics of the prompts' cosines, and 128 values from an adapter, to a small network.
 
     Method of the detector `text-similarity` (see its preset): the prompts' text vectors are
     constants. Where image vectors are not of CLIP's own width, text vectors are projected to them.
     """
 
+    Settings = TextSimilaritySettings
     needs_text = True
     texts: torch.Tensor
 
-    def __init__(self, settings: NoSettings, width: int, text: TextTower | None) -> None:
+    def __init__(
+        self, settings: TextSimilaritySettings, width: int, text: TextTower | None
+    ) -> None:
         super().__init__(settings, width, text)
         tower = require_text(text)
-        self.register_buffer("texts", tower.encode_text(PROMPTS)[None], persistent=False)
+        self.register_buffer("texts", tower.encode_text(settings.prompts)[None], persistent=False)
         self.text_proj = text_projection(tower, width)
         self.adapter = nn.Sequential(*_layer(width, 256, 0.1), *_layer(256, 128, 0.1))
         self.head = nn.Sequential(

@@ -139,8 +139,12 @@ def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
     """
     opened = store if isinstance(store, FeatureStore) else open_store(store)
     if key not in opened.extractor_keys():
+        others = [one for one in opened.extractor_keys() if one.startswith("clip-")]
         raise StoreError(
-            f"the text tower of {key or 'clip'} is not in {opened.path}",
+            f"{opened.path} has clip features of other settings ({', '.join(others)}) than {key}, "
+            "whose text tower is wanted"
+            if others
+            else f"the text tower of {key or 'clip'} is not in {opened.path}",
             Name("the store that holds it", "store"),
         )
     tower = opened.asset(key, TEXT_TOWER)

@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
-from clare.errors import InputError
+from clare.advice import LeaveOut
+from clare.errors import InputError, WeightsError
+from clare.models.hub import TRIAL
 
 Backbone = Literal["real", "mini", "tiny"]
 """The published models, or CLaRE's own in their place."""
@@ -38,6 +40,20 @@ def backbone_overrides(backbone: str) -> Iterator[Overrides]:
     Raises:
         InputError: there is no such backbone.
     """
+    try:
+        with _overrides(backbone) as found:
+            yield found
+    except WeightsError as error:
+        if backbone == "real" or TRIAL not in error.advice:
+            raise
+        # A setting of the user's replaced a model of the backbone that was asked for.
+        others = [one for one in error.advice if one != TRIAL]
+        what = f"{error.what}; a setting names it in place of the {backbone} backbone's own"
+        raise WeightsError(what, *others, LeaveOut("lare.model", "clip.model")) from error
+
+
+@contextmanager
+def _overrides(backbone: str) -> Iterator[Overrides]:
     if backbone == "tiny":
         from clare.pipeline.models.tiny import tiny_overrides
 

@@ -107,6 +107,14 @@ def test_absent_weights_name_the_ways_out(clare, pictures):
     assert "hf download" in err and "local folder" in err and "--backbone tiny" in err
 
 
+def test_nobody_who_took_the_tiny_models_is_sent_to_them(clare, pictures):
+    real = ("extract", "--real", pictures / "real", "--backbone", "tiny")
+    for setting in (("--clip-model", "ViT-L-14"), ("--sd-model", "sd2.1-base")):
+        code, _, err = clare(*real, *setting)
+        assert code == 1 and "in place of the tiny backbone's own" in err
+        assert "--backbone tiny" not in err and "leave --sd-model and --clip-model out" in err
+
+
 def test_other_settings_beside_each_other_are_told_apart(clare, pictures):
     command = ("extract", "--real", pictures / "real", "--features", "pixels")
     assert clare(*command)[0] == 0

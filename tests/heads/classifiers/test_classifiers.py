@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clare.errors import InputError
 from clare.heads import classifiers
-from clare.heads.base import Classifier
+from clare.heads.base import Classifier, NoSettings
 from clare.heads.classifiers.text_similarity import PROMPTS
 from clare.heads.text.tower import TextTower
 from clare.plugins import find_part, list_parts
@@ -106,6 +106,23 @@ def test_text_similarity_reads_six_statistics_of_its_prompts(tower):
     classifier.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     classifier(vectors)
     np.testing.assert_allclose(seen[0][:, 128:].detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_text_similarity_takes_prompts_of_the_users_own(tower):
+    prompts = ["a camera's picture", "a generated picture, 512 px"]
+    own = make("text_similarity", tower, 24, prompts=prompts).eval()
+    assert torch.equal(own.texts[0], tower.encode_text(prompts))
+    assert own(draw(6, 24)).isfinite().all()
+    for wrong in ([], prompts[:1], ["real", " "]):
+        with pytest.raises(InputError, match="as many of each"):
+            make("text_similarity", tower, 24, prompts=wrong)
+
+
+def test_a_part_without_settings_says_so():
+    with pytest.raises(InputError, match="linear has no setting 'prompts'; it has normalize"):
+        make("linear", None, 24, prompts="x")
+    with pytest.raises(InputError, match="it has none"):
+        build_settings("bare", NoSettings, {"prompts": "x"})
 
 
 def test_text_similarity_has_the_published_size(make_text):

@@ -26,6 +26,7 @@ from clare.heads.report.run_results import read_findings
 from clare.heads.runs.run import open_run
 from clare.heads.sweeps.table import result_line
 from clare.heads.training.trainer import train_run
+from clare.store.feature_store import create_store
 from clare.store.spec import Fingerprint
 
 COOP = TrainConfig(DetectorConfig("concat", "coop"), epochs=1, train=("gan",), reals=("pool",))
@@ -182,8 +183,10 @@ def test_the_text_tower_is_found_or_asked_for(run, store, tmp_path):
     assert again.text is classifier.text
     record["fingerprints"]["clip"] = "clip-0000"
     (tmp_path / "moved" / "config.json").write_text(json.dumps(record))
-    with pytest.raises(StoreError, match="text tower of clip-0000 is not in"):
+    with pytest.raises(StoreError, match=r"of other settings \(clip-.*\) than clip-0000"):
         open_run(tmp_path / "moved", store)
+    with pytest.raises(StoreError, match="text tower of clip-0000 is not in"):
+        open_run(tmp_path / "moved", create_store(tmp_path / "empty.zarr"))
 
 
 def test_a_choice_of_fingerprints_is_asked_for(tmp_path, build_store, rows_of, store):
