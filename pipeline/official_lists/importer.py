@@ -23,7 +23,7 @@ from clare.pipeline.official_lists.json_list import (
 )
 from clare.pipeline.official_lists.paths import Finder, plain_parts
 from clare.pipeline.official_lists.rows import Files, Methods, rows_of, split_anew
-from clare.wording import name_rows
+from clare.wording import counted, name_rows
 
 SIDES = ("real", "fake")
 LOW = 0.9
@@ -240,5 +240,14 @@ def _notices(
     masked = {frame for video in kept for frame in video.masks}
     lost = sum(not s.mask_path for s in samples if s.extra["source_path"] in masked)
     if lost:
-        lines.append(f"{lost} masks are not on disk beside their frames")
+        lines.append(f"{counted(lost, 'mask')} of the list not on disk")
+    unmasked = dict.fromkeys(frame for video in kept for frame in video.unmasked)
+    if unmasked:
+        of = counted(len(unmasked | dict.fromkeys(masked)), "frame")
+        lines.append(f"{len(unmasked)} of {of} without a mask of its name: {name_rows([*unmasked])}")
+    unframed = dict.fromkeys(mask for video in kept for mask in video.unframed)
+    if unframed:
+        lines.append(
+            f"{counted(len(unframed), 'mask')} without a frame of its name: {name_rows([*unframed])}"
+        )
     return [*notices, *map(Notice, lines)]

@@ -7,7 +7,7 @@ where only some lists have the level of compressions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from clare.errors import InputError
 from clare.foreign import LIST, open_bytes
 from clare.pipeline.datasets.schema import Registry
 from clare.pipeline.manifests.validation import SPLITS
+from clare.pipeline.official_lists.paths import plain_parts
 from clare.wording import name_rows
 
 FORBIDDEN = ("df40_all", "df40all")
@@ -33,7 +34,9 @@ class ListedVideo:
         label: 0 real, 1 fake.
         name: its key in the list.
         frames: paths as listed, by split.
-        masks: path of a mask by path of its frame.
+        masks: path of a mask by path of its frame, as far as their names agree.
+        unmasked: frames of entries that list masks, but none of the frame's name.
+        unframed: masks whose name no frame of their entry has.
     """
 
     kind: str
@@ -41,6 +44,8 @@ class ListedVideo:
     name: str
     frames: dict[str, tuple[str, ...]] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
+    unmasked: list[str] = field(default_factory=list)
+    unframed: list[str] = field(default_factory=list)
 
     def all_frames(self) -> list[str]:
         """Every path once, in the list's order."""
@@ -208,8 +213,35 @@ def _add(
         raise InputError(f"{path}: {name} is {said!r} below {key!r}: one file has one label")
     video = videos.setdefault((said, name), ListedVideo(said, label, name))
     video.frames[split] = (*video.frames.get(split, ()), *frames)
-    if len(masks) == len(frames):
-        video.masks |= zip(frames, masks, strict=True)
+    if masks:
+        joined = _by_name(frames, masks)
+        used = set(joined.values())
+        video.masks |= joined
+        video.unmasked += [frame for frame in frames if frame not in joined]
+        video.unframed += [mask for mask in masks if mask not in used]
+
+
+def _by_name(frames: Sequence[str], masks: Sequence[str]) -> dict[str, str]:
+    """The mask of each frame: the one of its name, where folders tell files of one name apart.
+
+    The lists were made by listing two folders, each in an order of its own, so that a mask's place
+    in its list says nothing.
+    """
+    joined: dict[str, str] = {}
+    for depth in (2, 1):  # with the folder, then without
+        named = _unique(masks, depth)
+        joined = {f: named[k] for k, f in _unique(frames, depth).items() if k in named} | joined
+    return joined
+
+
+def _unique(paths: Sequence[str], depth: int) -> dict[tuple[str, ...], str]:
+    """Paths by their last parts, without the suffix; of those that have no such parts alone."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for path in paths:
+        *folders, name = plain_parts(path) or [""]
+        stem = name.rpartition(".")[0] or name
+        found.setdefault((*folders, stem)[-depth:], set()).add(path)
+    return {key: some.pop() for key, some in found.items() if len(some) == 1}
 
 
 def _refuse_two_labels(path: Path, videos: Iterable[ListedVideo]) -> None:

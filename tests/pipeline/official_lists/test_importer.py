@@ -297,12 +297,64 @@ def test_one_level_of_compression_is_taken_and_masks_go_with_their_frames(tmp_pa
     assert first.mask_path == first.path.replace("frames", "masks") and second.mask_path == ""
     assert first.source_ids == "ff:000|ff:003" and imported.manifest.name == "ffpp_deepfakes"
     notices = "\n".join(map(str, imported.notices))
-    assert "also has c40" in notices and "1 masks are not on disk" in notices
+    assert "also has c40" in notices and "1 mask of the list not on disk" in notices
     other = import_list(path, roots(ffpp=tmp_path), compression="c40")
     assert {s.compression for s in other.manifest.samples} == {"c40"}
     with pytest.raises(InputError, match="no raw") as error:
         import_list(path, roots(ffpp=tmp_path), compression="raw")
     assert error.value.advice == (Set("compression", "c23"), Set("compression", "c40"))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.data(),
+    frames=st.sets(st.integers(0, 9), min_size=1),
+    masks=st.sets(st.integers(0, 9), min_size=1),
+)
+def test_a_mask_belongs_to_the_frame_of_its_name_wherever_it_is_listed(
+    tmp_path, data, frames, masks
+):
+    """Frames and masks are listed in any order, and not all have their counterpart."""
+    folder = "FaceForensics++/manipulated_sequences/Deepfakes/c23"
+    entry = {
+        "label": "FF-DF",
+        "frames": [
+            f"{folder}/frames/000_003/{n:03d}.jpg" for n in data.draw(st.permutations([*frames]))
+        ],
+        "masks": [
+            f"{folder}/masks/000_003/{n:03d}.png" for n in data.draw(st.permutations([*masks]))
+        ],
+    }
+    path = tmp_path / "FF-DF.json"
+    path.write_text(json.dumps({"FF-DF": {"FF-DF": {"train": {"c23": {"000_003": entry}}}}}))
+    (video,) = read_list(path, load_registry()).videos
+    number = {name: int(name.rpartition("/")[2][:3]) for name in entry["frames"] + entry["masks"]}
+    assert {number[f]: number[m] for f, m in video.masks.items()} == {n: n for n in frames & masks}
+    assert {number[frame] for frame in video.unmasked} == frames - masks
+    assert {number[mask] for mask in video.unframed} == masks - frames
+
+
+def test_frames_of_one_name_are_told_apart_by_their_folder(tmp_path):
+    entry = {
+        "label": "FF-DF",
+        "frames": ["X/frames/a/0.png", "X/frames/b/0.png", "X/frames/b/1.png"],
+        "masks": ["X/masks/b/0.png", "X/masks/a/0.png", "X/masks/1.png"],
+    }
+    path = tmp_path / "X.json"
+    path.write_text(json.dumps({"X": {"FF-DF": {"test": {"v": entry}}}}))
+    (video,) = read_list(path, load_registry()).videos
+    assert video.masks == {
+        "X/frames/a/0.png": "X/masks/a/0.png",
+        "X/frames/b/0.png": "X/masks/b/0.png",
+        "X/frames/b/1.png": "X/masks/1.png",
+    }
+    touch(tmp_path, *entry["frames"], *entry["masks"], "X/frames/b/2.png")
+    entry["frames"].append("X/frames/b/2.png")
+    entry["masks"].append("X/masks/9.png")
+    path.write_text(json.dumps({"X": {"FF-DF": {"test": {"v": entry}}}}))
+    notices = "\n".join(map(str, import_list(path, roots(x=tmp_path)).notices))
+    assert "1 of 4 frames without a mask of its name: X/frames/b/2.png" in notices
+    assert "1 mask without a frame of its name: X/masks/9.png" in notices
 
 
 def test_new_splits_of_a_registered_subset_follow_its_domain(tmp_path):
