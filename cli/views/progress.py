@@ -17,7 +17,7 @@ from clare.heads.training import trainer
 from clare.pipeline.extraction import job
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.models.backbones import remark_on
-from clare.wording import duration, size
+from clare.wording import counted, duration, name_rows, size
 
 SHOWN_FAILURES = 20
 LOG_SECONDS = 30
@@ -119,6 +119,10 @@ class ExtractView(_View, job.Observer):
                 f"{report.rows} rows in {duration(report.seconds)} ({rate:.1f} rows/s), "
                 f"{len(report.failures)} failed"
             )
+        if report.unmarked:
+            masks = [f"{subset} {sample}" for subset, sample in sorted(report.unmarked)]
+            said = f"{counted(len(masks), 'mask')} of fakes without a mark: {name_rows(masks)}"
+            console.print(said, style="yellow", soft_wrap=True)
         if not report.failures:
             return
         kinds = Counter(reason.partition(":")[0] for reason in report.failures.values())

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from clare.errors import ImageError, InputError
 from clare.pipeline.checks.check import Finding
 from clare.pipeline.manifests.headers import THREADS
+from clare.pipeline.manifests.masks import LIMIT, find_empty_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
@@ -38,6 +39,14 @@ class FileCheck:
         for fault, rows in sorted(faults.items()):
             what = f"{counted(len(rows), 'file')} {fault}, which the manifest does not know"
             yield Finding(manifest.name, False, what, tuple(rows), ("build it again",))
+        masks = find_empty_masks(
+            looked,
+            lambda sample: self._roots.resolve(sample, sample.mask_path),
+            limit=None if self._decode else LIMIT,
+        )
+        if masks.rows:
+            names = [f"{sample.sample_id} ({sample.mask_path})" for sample in masks.rows]
+            yield Finding(manifest.name, False, str(masks), tuple(names))
 
     def _is_known(self, root: str, samples: list[Sample]) -> bool:
         try:

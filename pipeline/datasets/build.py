@@ -19,6 +19,7 @@ from clare.pipeline.datasets.record import BuildRecord, count_rows
 from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.masks import find_empty_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
@@ -138,7 +139,9 @@ def build_dataset(
         samples = tuple(with_unique_ids(read[name], subset.roots))
         left = leftovers.by_owner[name]
         record = _record(subset, samples, indexed[name], left, splits, folders)
-        built[name] = BuiltSubset(subset, samples, replace(record, hash=hash))
+        masks = find_empty_masks(samples, lambda s: folders[s.root] / s.mask_path)
+        record = replace(record, hash=hash, empty_masks=str(masks))
+        built[name] = BuiltSubset(subset, samples, record)
     return BuiltDataset(built, leftovers, not wanted)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from clare.errors import ImageError
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.images.decode import read_content
+from clare.pipeline.images.decode import MissingDecoderError, read_content
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
@@ -41,6 +41,7 @@ class LoadedShard:
         failed: offset to the reason why the image can't be used.
         changed: offset to the reason why there is no telling: the file is not the row's.
         thumbnails: offset to a small JPEG of the plain image, where asked for.
+        unmarked: offsets of plain views of fakes whose mask marks nothing.
         seconds: time spent decoding and preparing, summed over threads.
     """
 
@@ -48,6 +49,7 @@ class LoadedShard:
     failed: dict[int, str] = field(default_factory=dict)
     changed: dict[int, str] = field(default_factory=dict)
     thumbnails: dict[int, bytes] = field(default_factory=dict)
+    unmarked: set[int] = field(default_factory=set)
     seconds: float = 0.0
 
 
@@ -96,11 +98,13 @@ class Loader:
         began = time.perf_counter()
         loaded = LoadedShard()
         try:
-            for (offset, _), image in zip(rows.items(), self._decode(rows), strict=True):
+            for (offset, row), image in zip(rows.items(), self._decode(rows), strict=True):
                 loaded.inputs[offset] = {e.name: e.prepare(image) for e in extractors}
                 if self._thumbnails:
                     loaded.thumbnails[offset] = image.thumbnail()
-        except ChangedFileError as error:
+                if row.view == 0 and row.columns.get("label") == 1 and image.mask_is_empty:
+                    loaded.unmarked.add(offset)
+        except (ChangedFileError, MissingDecoderError) as error:
             loaded.changed = dict.fromkeys(rows, str(error))
         except ImageError as error:
             loaded.inputs.clear()
@@ -158,6 +162,7 @@ def gather(parts: Sequence[Future[LoadedShard]]) -> LoadedShard:
         shard.failed |= loaded.failed
         shard.changed |= loaded.changed
         shard.thumbnails |= loaded.thumbnails
+        shard.unmarked |= loaded.unmarked
         shard.seconds += loaded.seconds
     return shard
 

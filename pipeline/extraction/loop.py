@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +48,7 @@ class ExtractReport:
         fingerprints: extractor name to the folder of its arrays in the store.
         rows: rows that this run journalled, failed ones included.
         failures: (subset, sample id, view) to the reason, of the rows that have no features now.
+        unmarked: (subset, sample id) of fakes whose mask marks nothing.
         seconds: wall-clock seconds of the loop.
         stage_seconds: busy seconds a stage: ``decode`` (summed over threads), ``write``, and
             ``forward:<extractor>``.
@@ -58,6 +59,7 @@ class ExtractReport:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
     failures: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    unmarked: set[tuple[str, str]] = field(default_factory=set)
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     max_failures: float = 1.0
@@ -71,6 +73,7 @@ class ExtractReport:
         """Count another subset's report into this one."""
         self.rows += other.rows
         self.failures |= other.failures
+        self.unmarked |= other.unmarked
         self.seconds += other.seconds
         for stage, seconds in other.stage_seconds.items():
             self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
@@ -227,6 +230,7 @@ class _Computer:
         if unusable and self._strict:
             offset, reason = next(iter(unusable.items()))
             raise StrictFailureError(f"{work.rows[offset].sample_id}: {reason}")
+        self._writer.note_unmarked(work.rows[offset].sample_id for offset in loaded.unmarked)
         for runner in work.runners:
             name = runner.extractor.name
             shard = _Shard(work, runner, self._features[name], loaded)
@@ -283,6 +287,10 @@ class _Writer:
         self._pending.append(self._pool.submit(self._write, shard))
         while len(self._pending) > LOOKAHEAD:
             self._pending.popleft().result()
+
+    def note_unmarked(self, samples: Iterable[str]) -> None:
+        """Report fakes whose mask marks nothing."""
+        self._report.unmarked |= {(self._subset, sample) for sample in samples}
 
     def drain(self) -> None:
         """Wait until all that was handed over is durable."""

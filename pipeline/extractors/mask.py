@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 class MaskExtractor(HostExtractor):
-    """Field ``mask``: uint8 ``(size, size)``, squashed, nearest neighbour."""
+    """Field ``mask``: uint8 ``(size, size)``, squashed, nearest neighbour; 255 is the strongest."""
 
+    VERSION = 2
     channels = ()
 
     def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:

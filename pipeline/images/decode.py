@@ -19,13 +19,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 # Imported for what importing them does: each registers its container, which spares Pillow's search
 # through all of its plugins.
 from PIL import (
+    AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
@@ -39,8 +41,10 @@ from PIL import (
 
 from clare.errors import ImageError
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""Containers that are opened; a JPEG with several pictures (MPO) comes as its first."""
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Containers that are opened; a JPEG with several pictures (MPO) comes as its first. HEIC is one
+more, where the package that decodes it is installed."""
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 MAX_PIXELS = 89_478_485
 """Pixels that an image may have by its header: 256 MiB as RGB, Pillow's own limit."""
 MAX_SIDE = 65_500
@@ -74,6 +78,10 @@ _TURNS = {
 _ORIENTATION = 0x0112
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _QUIET_LOCK = threading.Lock()
+
+
+class MissingDecoderError(ImageError):
+    """The file may be whole: this installation alone can't decode its format."""
 
 
 def read_content(path: Path) -> bytes:
@@ -142,7 +150,7 @@ def decode_rgb(data: bytes) -> Image.Image:
 
     Transparency is laid over white; CMYK is converted without a profile (Adobe's inverted kind
     included); of an animation the first frame is taken; 16-bit samples keep their upper 8 bits.
-    Grey floats are scaled from 0-1, or taken as 0-255 or 0-65535 where they clearly are that.
+    Samples of 32 bits, and those of 16 that are black in 8, have no known range and are refused.
 
     Args:
         data: the bytes of the file.
@@ -154,7 +162,10 @@ def decode_rgb(data: bytes) -> Image.Image:
         ImageError: not an image, too large, truncated, corrupt, or samples without a known range.
     """
     with _decoding(), _open(io.BytesIO(data)) as image:
+        is_deep = ";16" in str(image.tile)
         rgb = _to_rgb(_upright(image))
+        if is_deep and rgb.getbbox() is None:
+            raise ImageError("unsupported: its 16-bit samples, below 256, have no known range")
     # Comments and the like would be written into thumbnails and coded copies.
     rgb.info = {}
     return rgb
@@ -163,26 +174,68 @@ def decode_rgb(data: bytes) -> Image.Image:
 def decode_mask(data: bytes) -> Image.Image:
     """Decode a mask, upright as `decode_rgb`, to one 8-bit channel (mode L).
 
+    Masks come with 0 and 1, 0 and 255, or 0 and 65535, as integers or floats, and mark the same:
+    values are scaled by their maximum, and what is not zero stays so. Of colours the largest
+    channel counts; where they are all one colour, the transparency marks.
+
     Raises:
         ImageError: as for `decode_rgb`; the reason begins with "mask".
     """
     try:
         with _decoding(), _open(io.BytesIO(data)) as image:
-            upright = _upright(image)
-            # Transparency says nothing in a mask; the other channels do.
-            return _eight_bits(upright) if _is_deep(upright) else upright.convert("L")
+            marks = _marks(_upright(image))
+            top = marks.max()
+            if not np.isfinite(marks).all() or marks.min() < 0:
+                raise ImageError("unsupported: it has values that are negative or no numbers")
+            if top not in (0, 255) or marks.dtype.kind == "f":
+                shares = marks.astype(np.float64) / (top or 1)
+                marks = np.where(shares > 0, np.maximum(np.rint(255 * shares), 1), 0)
+            return Image.fromarray(marks.astype(np.uint8))
     except ImageError as error:
-        raise ImageError(f"mask {error}") from error
+        raise type(error)(f"mask {error}") from error
+
+
+def _marks(image: Image.Image) -> NDArray[Any]:
+    """The values of a mask, as they are in the file."""
+    if _is_deep(image):
+        return np.asarray(image)
+    values = np.asarray(image.convert("RGBA"))
+    colours, opacity = values[..., :3], values[..., 3]
+    one_colour = (colours == colours[0, 0]).all()
+    return opacity if one_colour and opacity.min() < opacity.max() else colours.max(-1)
 
 
 def _open(file: BinaryIO) -> ImageFile.ImageFile:
-    image = Image.open(file, formats=FORMATS)
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not _is_heic(file):
+            raise
+        image = _open_heic(file)
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"corrupt: its header says {width}x{height} pixels")
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise _too_large(f"{width}x{height}")
     return image
+
+
+def _is_heic(file: BinaryIO) -> bool:
+    file.seek(0)
+    head = file.read(12)
+    file.seek(0)
+    return head[4:8] == b"ftyp" and head[8:] in _HEIC_BRANDS
+
+
+def _open_heic(file: BinaryIO) -> ImageFile.ImageFile:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise MissingDecoderError(
+            "unsupported: HEIC needs the package pillow-heif, `pip install clare-features[heic]`"
+        ) from error
+    register_heif_opener()
+    return Image.open(file, formats=("HEIF",))
 
 
 def _too_large(pixels: str) -> ImageError:
@@ -217,20 +270,12 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, as mode L. Pillow itself would clip at 255."""
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if image.mode == "F":
-        if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or 1 < high < 2 or high >= 65536:
-            raise ImageError(
-                f"unsupported: grey floats from {low:g} to {high:g} have no known range"
-            )
-        scale = 255.0 if high <= 1 else 1.0 if high <= 255 else 1 / 257
-        return Image.fromarray(np.rint(values * scale).astype(np.uint8))
-    if low < 0 or high > 65535:
-        raise ImageError(f"unsupported: integers from {low} to {high} are more than 16 bits")
+    """Grey of 16 bits, as mode L. Pillow itself would clip at 255."""
+    if not image.mode.startswith("I;16"):
+        kind = "floats" if image.mode == "F" else "integers"
+        raise ImageError(f"unsupported: 32-bit {kind} have no known range, save it with 8 or 16")
     # The upper byte, as Pillow does for 16-bit colour: grey and colour copies stay equal.
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 @contextmanager

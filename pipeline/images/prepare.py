@@ -74,12 +74,17 @@ class PreparedImage:
             size: side in pixels.
 
         Returns:
-            uint8 ``(size, size)`` with the grey values of the mask. All zero where the sample
-            names no mask: nothing is marked.
+            uint8 ``(size, size)``: 0 where nothing is marked, 255 where it is marked most. All zero
+            where the sample names no mask.
         """
         if self._mask is None:
             return np.zeros((size, size), np.uint8)
         return np.array(self._mask.resize((size, size), Image.Resampling.NEAREST))
+
+    @property
+    def mask_is_empty(self) -> bool:
+        """Whether it has a mask, and that marks nothing."""
+        return self._mask is not None and self._mask.getbbox() is None
 
     def thumbnail(self, size: int = 128) -> bytes:
         """The plain image as a small JPEG, its sides' ratio kept, never enlarged.

@@ -11,13 +11,13 @@ from pathlib import Path
 from clare.advice import Notice
 from clare.errors import InputError, ManifestError
 from clare.file_facts import FORMAT, SIZE
-from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.headers import HEIC, read_headers
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import LEAVES, LINKED_FOLDER, NO_IMAGE, list_tree, suffix_of
 from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.manifests.validation import SPLITS, check_name, validate
-from clare.wording import name_rows, natural_key
+from clare.wording import counted, name_rows, natural_key
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class BuiltManifest:
             if kinds:
                 shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
                 notices.append(Notice(f"{title}: {shown}"))
+        heic = sum(s.format == HEIC and s.width is None for s in self.manifest.samples)
+        if heic:
+            what = f"{counted(heic, 'image')} in HEIC, which this installation can't decode"
+            notices.append(Notice(what, "install clare-features[heic]"))
         good = [sample for sample in self.manifest.samples if sample.status == "ok"]
         for fact in (FORMAT, SIZE):
             real, fake = (

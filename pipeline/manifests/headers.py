@@ -18,6 +18,9 @@ THREADS = 16
 """Threads that read headers: enough to keep a network disk busy."""
 _BATCH = 256
 
+HEIC = "heif"
+"""Format of images in HEIC, as the package that decodes them names it."""
+
 
 def read_headers(
     samples: Sequence[Sample],
@@ -27,6 +30,8 @@ def read_headers(
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Sample]:
     """Fill in width, height, format and bytes; a bad file gets its status instead.
+
+    Of a format that this installation can't decode, width and height stay unknown.
 
     Returns:
         The samples in the order given.
@@ -72,7 +77,7 @@ def file_columns(path: Path) -> dict[str, Any]:
 
 
 def _read(sample: Sample, path: Path, hash: bool) -> Sample:
-    from clare.pipeline.images.decode import open_regular, read_header
+    from clare.pipeline.images.decode import MissingDecoderError, open_regular, read_header
 
     size, sha256 = None, ""
     try:
@@ -86,6 +91,8 @@ def _read(sample: Sample, path: Path, hash: bool) -> Sample:
             width, height, container = read_header(file)
     except FileNotFoundError:
         return replace(sample, status="missing")
+    except MissingDecoderError:
+        return replace(sample, format=HEIC, bytes=size, sha256=sha256)
     except (ImageError, OSError):
         return replace(sample, bytes=size, sha256=sha256, status="corrupt")
     return replace(sample, width=width, height=height, format=container, bytes=size, sha256=sha256)

@@ -17,7 +17,7 @@ from clare.wording import natural_key
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")
-) | {".tif", ".tiff", ".gif"}
+) | {".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".hif"}
 IGNORED_SUFFIXES = frozenset(
     (".npy", ".npz", ".pt", ".pth", ".pkl", ".mp4", ".avi", ".mov", ".mkv", ".webm")
 )

@@ -12,6 +12,7 @@ from clare.errors import InputError
 from clare.pipeline.datasets.index import with_unique_ids
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.masks import find_empty_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import SPLITS, check_name, validate
@@ -120,6 +121,9 @@ def import_list(
     samples = rows_of(name, listed, kept, methods, files, finder, next(iter(folders)))
     samples = list(read_headers(samples, roots.resolve, progress=progress))
     notices = _notices(path, listed, resolutions, samples, kept)
+    masks = find_empty_masks(samples, lambda sample: roots.resolve(sample, sample.mask_path))
+    if masks.rows:
+        notices.append(Notice(masks.named))
     if resplit:
         samples = split_anew(samples, methods, files.values())
         without = sum(not sample.split for sample in samples)
@@ -244,10 +248,11 @@ def _notices(
     unmasked = dict.fromkeys(frame for video in kept for frame in video.unmasked)
     if unmasked:
         of = counted(len(unmasked | dict.fromkeys(masked)), "frame")
-        lines.append(f"{len(unmasked)} of {of} without a mask of its name: {name_rows([*unmasked])}")
+        lines.append(
+            f"{len(unmasked)} of {of} without a mask of its name: {name_rows([*unmasked])}"
+        )
     unframed = dict.fromkeys(mask for video in kept for mask in video.unframed)
     if unframed:
-        lines.append(
-            f"{counted(len(unframed), 'mask')} without a frame of its name: {name_rows([*unframed])}"
-        )
+        masks = counted(len(unframed), "mask")
+        lines.append(f"{masks} without a frame of its name: {name_rows([*unframed])}")
     return [*notices, *map(Notice, lines)]

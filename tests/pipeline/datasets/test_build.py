@@ -3,6 +3,7 @@ import os
 from collections import Counter
 
 import pytest
+from PIL import Image
 
 from clare.advice import Name
 from clare.errors import InputError
@@ -85,6 +86,18 @@ def test_a_row_says_who_is_in_it_and_where_it_comes_from(built):
     assert {s.pair_id for s in rows(built, "e4e") if s.domain == "ff"} == {"ff:953", "ff:071"}
     assert {s.source_ids for s in rows(built, "deepfacelab")} == {"uadfv:0000", "uadfv:0001"}
     assert len({s.video_id for s in rows(built, "deepfacelab")}) == 4
+
+
+def test_a_fakes_mask_that_marks_nothing_is_said_and_recorded(tmp_path):
+    folder = tmp_path / "manipulated_sequences/Deepfakes/c23"
+    for kind, grey in (("frames", 9), ("masks", 0)):
+        place = folder / kind / "000_003"
+        place.mkdir(parents=True)
+        Image.new("L", (8, 8), grey).save(place / "000.png")
+    found = build_dataset(load_registry(), "ffpp", {"ffpp": tmp_path})
+    write_dataset(found, "ffpp", tmp_path / "manifests")
+    (status,) = [one for one in list_status(tmp_path / "manifests") if one.id == "ffpp_deepfakes"]
+    assert "1 mask of fakes without a mark" in map(str, status.notices)
 
 
 def test_masks_are_found_beside_the_frames_or_above_them(built):

@@ -258,7 +258,9 @@ def test_another_mask_makes_another_row(faces, tmp_path):
     job = job.but(manifests=[(Manifest("faces", samples), roots)])
     report = job.run()
     assert list(report.failures.values()) == ["mask missing: there is no such file"]
-    for grey in (10, 200):
+    for grey in (0, 200):
         Image.new("L", (96, 96), grey).save(faces / "mask.png")
-        assert job.run().rows == 1
-        assert (read_all(job.store)[fake.sample_id, 0, "mask"] == grey).all()
+        report = job.run()
+        assert report.rows == 1
+        assert report.unmarked == ({("faces", fake.sample_id)} if grey == 0 else set())
+        assert (read_all(job.store)[fake.sample_id, 0, "mask"] == (255 if grey else 0)).all()

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import shutil
+import sys
 from collections import namedtuple
 from dataclasses import replace
 
@@ -89,6 +90,17 @@ def test_a_file_that_is_not_the_manifests_is_left_pending(faces, tmp_path):
     assert next(iter(report.failures.values())).startswith("changed")
     counts = open_store(job.store).feature("faces", "pixels").counts()
     assert (counts["complete"], counts["pending"]) == (23, 1)
+
+
+def test_an_image_that_only_this_installation_cannot_decode_is_left_pending(
+    faces, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    next((faces / "fake").iterdir()).write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 64)
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    assert "pillow-heif" in next(iter(job.run().failures.values()))
+    counts = open_store(job.store).feature("faces", "pixels").counts()
+    assert (counts["complete"], counts["failed"], counts["pending"]) == (23, 0, 1)
 
 
 def test_a_disk_that_is_away_costs_no_features(faces, tmp_path):

@@ -3,6 +3,8 @@ import io
 import os
 import random
 import struct
+import sys
+import types
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +14,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.images import decode as decoding
-from clare.pipeline.images.decode import REASONS, decode_mask, decode_rgb, read_content
+from clare.pipeline.images.decode import (
+    REASONS,
+    MissingDecoderError,
+    decode_mask,
+    decode_rgb,
+    read_content,
+)
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.manifests.headers import file_columns
 
 SIZE = (48, 32)
 
@@ -88,10 +97,6 @@ GREYS = {
     "16-bit big-endian": encoded(
         Image.frombytes("I;16B", SIZE, np.asarray(PNG16).astype(">u2").tobytes()), "TIFF"
     ),
-    "32-bit tiff": encoded(Image.fromarray(np.asarray(PNG16).astype(np.int32)), "TIFF"),
-    "float 0-1": encoded(Image.fromarray(np.asarray(GREY).astype(np.float32) / 255), "TIFF"),
-    "float 0-255": encoded(Image.fromarray(np.asarray(GREY).astype(np.float32)), "TIFF"),
-    "float 0-65535": encoded(Image.fromarray(np.asarray(GREY).astype(np.float32) * 257), "TIFF"),
 }
 
 
@@ -189,7 +194,8 @@ def test_exif_orientation_turns_image_and_mask_upright(container, orientation):
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < 3
     mask = np.asarray(decode_mask(encoded(GREY, container, **options)))
-    assert np.abs(mask.astype(int) - turned(np.asarray(GREY))).mean() < 3
+    grey = np.asarray(GREY) / np.asarray(GREY).max() * 255
+    assert np.abs(mask - turned(grey)).mean() < 3
 
 
 def test_a_broken_exif_block_does_not_cost_the_image():
@@ -277,16 +283,22 @@ class TestFailures:
         "values",
         [
             np.array([[0, np.nan]], np.float32),
-            np.array([[0, np.inf]], np.float32),
-            np.array([[-1, 1]], np.float32),
-            np.array([[0, 1.5]], np.float32),
+            np.array([[0, 1]], np.float32),
+            np.array([[0, 255]], np.float32),
             np.array([[0, 70000]], np.float32),
-            np.array([[-1, 4]], np.int32),
+            np.array([[0, 255]], np.int32),
             np.array([[0, 70000]], np.int32),
+            np.array([[0, 255]], np.uint16),
         ],
     )
     def test_samples_without_a_known_range(self, values):
+        """They would come out black, or clipped to white."""
         assert reason(encoded(Image.fromarray(values), "TIFF")) == "unsupported"
+
+    def test_sixteen_bit_colour_that_holds_eight_bits_is_not_taken_for_black(self):
+        rows = np.asarray(gradient()).astype(">u2")
+        lines = b"".join(b"\0" + row.tobytes() for row in rows)
+        assert reason(png(*SIZE, 16, 2, zlib.compress(lines))) == "unsupported"
 
     def test_a_colour_space_that_needs_a_profile(self):
         lab = ImageCms.applyTransform(
@@ -318,6 +330,106 @@ class TestFailures:
     def test_a_bad_mask_says_that_it_is_the_mask(self):
         assert reason(LOSSLESS["png"], mask=b"none") == "mask not an image"
         assert reason(LOSSLESS["png"], mask=LOSSLESS["png"][:99]).startswith("mask ")
+
+
+MARKED = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+MARKED[8:24, 10:30] = 1
+
+
+def see_through_mask(colour):
+    image = Image.new("RGBA", SIZE, colour)
+    image.putalpha(Image.fromarray(MARKED * 255))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("kind", "tops"),
+    [
+        (np.uint8, [1, 2, 127, 255]),
+        (np.uint16, [1, 255, 256, 65535]),
+        (np.int32, [1, 255, 65535, 70000]),
+        (np.float32, [1e-9, 1, 255, 1e30]),
+    ],
+)
+def test_a_mask_marks_the_same_whatever_its_depth(kind, tops):
+    """0 and 1, 0 and 255, 0 and 65535: the largest value is the mark."""
+    for top in tops:
+        assert np.array_equal(mask_of(Image.fromarray(MARKED * kind(top))), MARKED * 255)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(MARKED * 255).convert("1"),
+        Image.fromarray(MARKED * 255).convert("LA"),
+        Image.fromarray(np.stack([MARKED * 0, MARKED * 0, MARKED], -1)),
+        see_through_mask("black"),
+        see_through_mask("white"),
+    ],
+    ids=["one bit", "opaque", "blue", "transparent black", "transparent white"],
+)
+def test_a_mask_marks_the_same_in_every_form(image):
+    assert np.array_equal(mask_of(image), MARKED * 255)
+
+
+def test_a_palettes_colours_mark_and_not_their_numbers():
+    for colours in ([0, 0, 0, 0, 0, 128], [0, 0, 128, 0, 0, 0]):
+        indexed = Image.fromarray(MARKED if colours[5] else 1 - MARKED)
+        indexed.putpalette([*colours, *[0] * 762])
+        assert np.array_equal(mask_of(indexed), MARKED * 255)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([np.uint8, np.uint16, np.int32]), st.data())
+def test_a_masks_shades_keep_their_order_and_none_gets_lost(kind, data):
+    most = min(np.iinfo(kind).max, 1 << 24)
+    values = np.array(data.draw(st.lists(st.integers(0, most), min_size=2, max_size=6)), kind)
+    found = mask_of(Image.fromarray(values[None]))[0].astype(int)
+    assert np.array_equal(found > 0, values > 0)
+    order = np.argsort(values, kind="stable")
+    assert (np.diff(found[order]) >= 0).all()
+    assert found.max() == (255 if values.max() else 0)
+
+
+def test_a_mask_of_what_is_no_number_is_refused():
+    for values in ([[-1, 4]], [[0, np.nan]], [[0, np.inf]]):
+        data = encoded(Image.fromarray(np.array(values, np.float32)), "TIFF")
+        assert reason(LOSSLESS["png"], mask=data) == "mask unsupported"
+
+
+def mask_of(image):
+    container = "TIFF" if image.mode in ("I", "F") else "PNG"
+    return np.asarray(decode_mask(encoded(image, container)))
+
+
+class TestFormats:
+    def test_avif_is_an_image_whatever_its_name(self, tmp_path):
+        data = encoded(gradient(), "AVIF", quality=95)
+        assert np.abs(rgb(data) - np.asarray(gradient())).mean() < 6
+        (tmp_path / "photo.jpg").write_bytes(data)
+        assert file_columns(tmp_path / "photo.jpg")["format"] == "avif"
+
+    def test_heic_is_decoded_where_its_package_is_and_named_where_it_is_not(self, monkeypatch):
+        data = b"\0\0\0\x18ftypheic" + b"\0" * 64
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(MissingDecoderError, match="pillow-heif"):
+            decode_rgb(data)
+        with pytest.raises(MissingDecoderError, match="mask unsupported"):
+            decode_mask(data)
+
+        def register():
+            as_png = PngImagePlugin.PngImageFile
+            Image.register_open("HEIF", lambda *_: as_png(io.BytesIO(LOSSLESS["png"])))
+
+        known = dict(Image.OPEN)
+        package = types.SimpleNamespace(register_heif_opener=register)
+        monkeypatch.setitem(sys.modules, "pillow_heif", package)
+        try:
+            assert np.array_equal(rgb(data), np.asarray(gradient()))
+        finally:
+            Image.OPEN.clear()
+            Image.OPEN.update(known)
+            Image.ID.remove("HEIF")
 
 
 ORIGINALS = [*LOSSLESS.values(), *LOSSY.values(), *GREYS.values()]
@@ -493,5 +605,5 @@ def test_any_image_under_any_settings_becomes_square_bytes(
         pixels, marked = image.pixels(size), image.mask(size)
         assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
         assert (marked.shape, marked.dtype) == ((size, size), np.uint8)
-        assert (marked == (200 if masked else 0)).all()
+        assert (marked == (255 if masked else 0)).all()
         assert image.thumbnail(16)

@@ -1,11 +1,13 @@
 import os
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from clare.advice import Notice
 from clare.errors import InputError, ManifestError
@@ -107,6 +109,25 @@ def test_bad_files_stay_with_their_status(place):
         "1 empty (kept, and will fail)",
         "1 missing (kept, and will fail)",
     ]
+
+
+def test_formats_of_phones_and_browsers_are_images_whatever_their_names(place, monkeypatch):
+    top = place("real/good.jpg")
+    Image.new("RGB", (20, 10), "red").save(top / "real/a.avif")
+    shutil.copy(top / "real/a.avif", top / "real/b.jpg")
+    for name in ("c.heic", "d.jpg"):
+        (top / "real" / name).write_bytes(b"\0\0\0\x18ftypheic" + name.encode() * 9)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    built = build_manifest("toy", [top / "real"], [])
+    assert [(s.path[5:], s.format, s.width, s.status) for s in built.manifest.samples] == [
+        ("a.avif", "avif", 20, "ok"),
+        ("b.jpg", "avif", 20, "ok"),
+        ("c.heic", "heif", None, "ok"),
+        ("d.jpg", "heif", None, "ok"),
+        ("good.jpg", "jpeg", 32, "ok"),
+    ]
+    (notice,) = built.notices()
+    assert notice.what.startswith("2 images in HEIC") and "heic" in str(notice.advice)
 
 
 def test_a_pipe_is_a_bad_file_and_holds_nothing_up(place):

@@ -10,6 +10,8 @@ from PIL import Image
 
 from clare.advice import Set
 from clare.errors import InputError, ManifestError
+from clare.pipeline.checks.check import check_manifests
+from clare.pipeline.checks.files import FileCheck
 from clare.pipeline.datasets.build import build_dataset
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
@@ -332,6 +334,27 @@ def test_a_mask_belongs_to_the_frame_of_its_name_wherever_it_is_listed(
     assert {number[f]: number[m] for f, m in video.masks.items()} == {n: n for n in frames & masks}
     assert {number[frame] for frame in video.unmasked} == frames - masks
     assert {number[mask] for mask in video.unframed} == masks - frames
+
+
+def test_a_fakes_mask_that_marks_nothing_is_said(tmp_path):
+    folder = "FaceForensics++/manipulated_sequences/Deepfakes/c23"
+    frames = [f"{folder}/frames/000_003/{n}.png" for n in range(3)]
+    masks = [frame.replace("frames", "masks") for frame in frames]
+    touch(tmp_path, *frames)
+    for mask, grey in zip(masks, (0, 1, 255), strict=True):
+        (tmp_path / mask).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), grey).save(tmp_path / mask)
+    entry = {"label": "FF-DF", "frames": frames, "masks": masks}
+    path = tmp_path / "FF-DF.json"
+    path.write_text(json.dumps({"FF-DF": {"FF-DF": {"test": {"c23": {"000_003": entry}}}}}))
+    imported = import_list(path, roots(ffpp=tmp_path / "FaceForensics++"))
+    (said,) = [str(one) for one in imported.notices if "without a mark" in str(one)]
+    assert said.startswith("1 mask of fakes without a mark") and said.endswith("000_003/0.png")
+    write_manifest(imported.manifest, tmp_path / "ffpp_deepfakes.csv")
+    for decode in (False, True):
+        look = FileCheck(Roots(None, {"ffpp": tmp_path / "FaceForensics++"}), decode=decode)
+        found = [one.what for one in check_manifests(tmp_path, ["ffpp_deepfakes"], look=look)]
+        assert "1 mask of fakes without a mark" in found
 
 
 def test_frames_of_one_name_are_told_apart_by_their_folder(tmp_path):
