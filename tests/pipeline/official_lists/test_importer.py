@@ -318,8 +318,7 @@ def test_a_mask_belongs_to_the_frame_of_its_name_wherever_it_is_listed(
 ):
     """Frames and masks are listed in any order, and not all have their counterpart."""
     folder = "FaceForensics++/manipulated_sequences/Deepfakes/c23"
-    entry = {
-        "label": "FF-DF",
+    names = {
         "frames": [
             f"{folder}/frames/000_003/{n:03d}.jpg" for n in data.draw(st.permutations([*frames]))
         ],
@@ -327,10 +326,11 @@ def test_a_mask_belongs_to_the_frame_of_its_name_wherever_it_is_listed(
             f"{folder}/masks/000_003/{n:03d}.png" for n in data.draw(st.permutations([*masks]))
         ],
     }
+    entry = {"label": "FF-DF", **names}
     path = tmp_path / "FF-DF.json"
     path.write_text(json.dumps({"FF-DF": {"FF-DF": {"train": {"c23": {"000_003": entry}}}}}))
     (video,) = read_list(path, load_registry()).videos
-    number = {name: int(name.rpartition("/")[2][:3]) for name in entry["frames"] + entry["masks"]}
+    number = {name: int(name.rpartition("/")[2][:3]) for name in names["frames"] + names["masks"]}
     assert {number[f]: number[m] for f, m in video.masks.items()} == {n: n for n in frames & masks}
     assert {number[frame] for frame in video.unmasked} == frames - masks
     assert {number[mask] for mask in video.unframed} == masks - frames
@@ -358,11 +358,9 @@ def test_a_fakes_mask_that_marks_nothing_is_said(tmp_path):
 
 
 def test_frames_of_one_name_are_told_apart_by_their_folder(tmp_path):
-    entry = {
-        "label": "FF-DF",
-        "frames": ["X/frames/a/0.png", "X/frames/b/0.png", "X/frames/b/1.png"],
-        "masks": ["X/masks/b/0.png", "X/masks/a/0.png", "X/masks/1.png"],
-    }
+    frames = ["X/frames/a/0.png", "X/frames/b/0.png", "X/frames/b/1.png"]
+    masks = ["X/masks/b/0.png", "X/masks/a/0.png", "X/masks/1.png"]
+    entry = {"label": "FF-DF", "frames": frames, "masks": masks}
     path = tmp_path / "X.json"
     path.write_text(json.dumps({"X": {"FF-DF": {"test": {"v": entry}}}}))
     (video,) = read_list(path, load_registry()).videos
@@ -371,9 +369,9 @@ def test_frames_of_one_name_are_told_apart_by_their_folder(tmp_path):
         "X/frames/b/0.png": "X/masks/b/0.png",
         "X/frames/b/1.png": "X/masks/1.png",
     }
-    touch(tmp_path, *entry["frames"], *entry["masks"], "X/frames/b/2.png")
-    entry["frames"].append("X/frames/b/2.png")
-    entry["masks"].append("X/masks/9.png")
+    touch(tmp_path, *frames, *masks, "X/frames/b/2.png")
+    frames.append("X/frames/b/2.png")
+    masks.append("X/masks/9.png")
     path.write_text(json.dumps({"X": {"FF-DF": {"test": {"v": entry}}}}))
     notices = "\n".join(map(str, import_list(path, roots(x=tmp_path)).notices))
     assert "1 of 4 frames without a mask of its name: X/frames/b/2.png" in notices

@@ -1,0 +1,94 @@
+"""Words for real and fake: one vocabulary for manifests, lists, score files and folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+REAL_WORDS = frozenset(
+    (
+        "real",
+        "reals",
+        "nature",
+        "natural",
+        "original",
+        "originals",
+        "authentic",
+        "genuine",
+        "pristine",
+        "false",
+    )
+)
+FAKE_WORDS = frozenset(
+    (
+        "fake",
+        "fakes",
+        "ai",
+        "generated",
+        "synthetic",
+        "synthesis",
+        "manipulated",
+        "forged",
+        "altered",
+        "true",
+    )
+)
+VOCABULARY = "0 and 1, real and fake, original and manipulated, nature and ai, or 0_real and 1_fake"
+"""What a message says of it."""
+
+_SIGNS = re.compile(r"[\s_-]+")
+_PARTED = re.compile(r"fake[a-z]")  # DFDCP_FakeA and _FakeB
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How labels are spelled.
+
+    Args:
+        real: words that mean real, beside the vocabulary and before it; letter case aside.
+        fake: words that mean fake.
+    """
+
+    real: Sequence[str] = ()
+    fake: Sequence[str] = ()
+
+    def read(self, text: object) -> int | None:
+        """0 real, 1 fake; None where the text says neither, or both.
+
+        A number is 0 or 1. Of several words the last one or the first says it (``pixart_Fake``,
+        ``fake_celeb``), or a number that begins them (``0_real``); one in their middle says
+        nothing, and two that disagree (``Fake_from_Celeb-real``, ``1_real``) say nothing either.
+        """
+        plain = str(text).strip().casefold()
+        for label, own in enumerate((self.real, self.fake)):
+            if plain in (word.strip().casefold() for word in own):
+                return label
+        if (number := _number(plain)) is not None:
+            return number
+        first, *others = _SIGNS.split(plain)
+        said = {
+            _number(first) if others else None,
+            _word(first),
+            _word(others[-1] if others else ""),
+        }
+        said.discard(None)
+        return said.pop() if len(said) == 1 else None
+
+
+def read_label(text: object) -> int | None:
+    """0 real, 1 fake, of the vocabulary alone; None where the text says neither, or both."""
+    return _VOCABULARY_ALONE.read(text)
+
+
+_VOCABULARY_ALONE = Labels()
+
+
+def _number(text: str) -> int | None:
+    return {"0": 0, "1": 1}.get(re.sub(r"\.0*$", "", text))
+
+
+def _word(text: str) -> int | None:
+    if text in REAL_WORDS:
+        return 0
+    return 1 if text in FAKE_WORDS or _PARTED.fullmatch(text) else None
