@@ -73,7 +73,7 @@ class Predictor:
     ) -> None:
         from clare.heads.runs.record import read_record
         from clare.heads.runs.run import TEXT_TOWER, open_run
-        from clare.heads.text.tower import TextTower
+        from clare.heads.text.tower import TOKENIZER, TextTower
         from clare.models.runtime import choose_runtime
         from clare.pipeline.extraction.rebuild import rebuild_extractor
         from clare.store.spec import Fingerprint
@@ -87,9 +87,11 @@ class Predictor:
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
             extractor = rebuild_extractor(recorded, made.origin, given, self.runtime)
             self.extractors.append((extractor, recorded))
-            if (tower := extractor.assets().get(TEXT_TOWER)) is not None:
+            assets = extractor.assets()
+            if TEXT_TOWER in assets:
                 with TemporaryDirectory(prefix="clare-") as folder:
-                    (Path(folder) / TEXT_TOWER).write_bytes(tower)
+                    for name in {TEXT_TOWER, TOKENIZER} & set(assets):
+                        (Path(folder) / name).write_bytes(assets[name])
                     text = TextTower.load(Path(folder) / TEXT_TOWER)
         self.run: Run = open_run(run, text=text)
         self.run.detector.to(self.runtime.device)

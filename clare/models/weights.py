@@ -183,7 +183,10 @@ def _named_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise WeightsError(f"{path} holds code, which is never run, or is damaged") from error
+        raise WeightsError(
+            f"{path} holds code, which is never run, or is damaged",
+            "take the model's .safetensors file",
+        ) from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not found:

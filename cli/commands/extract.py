@@ -31,6 +31,7 @@ LARE = Settings(
     flags={
         "model": "--sd-model",
         "revision": "--sd-revision",
+        "model_config": "--sd-config",
         "timesteps": "--timesteps",
         "draws": "--draws",
         "prompt": "--prompt",

@@ -35,8 +35,10 @@ class LareSettings:
     """Settings of `lare`.
 
     Args:
-        model: short name, hub id or local folder of a Stable Diffusion model.
+        model: short name, hub id, local folder or single file of a Stable Diffusion model.
         revision: of the hub repository; None means the pinned one.
+        model_config: of a single file: sd1.5, sd2.1-base, sd2.1, or a folder in the diffusers
+            layout.
         size: side of the square that the image is squashed to, in pixels.
         timesteps: diffusion steps, zero-based.
         draws: noise draws a step; each is kept.
@@ -53,6 +55,7 @@ class LareSettings:
 
     model: str = "sd2.1-base"
     revision: str | None = None
+    model_config: str | None = None
     size: int = 256
     timesteps: tuple[int, ...] = (200,)
     draws: int = 4
@@ -83,7 +86,9 @@ class LareExtractor(Extractor):
         import torch
 
         self._settings, self._runtime = settings, runtime
-        parts = load_diffusion(settings.model, settings.revision, settings.prompt, runtime)
+        parts = load_diffusion(
+            settings.model, settings.revision, settings.prompt, runtime, settings.model_config
+        )
         self._vae, self._unet, self._scheduler = parts.vae, parts.unet, parts.scheduler
         self._text = parts.text
         side, rest = divmod(settings.size, parts.factor)
@@ -108,7 +113,8 @@ class LareExtractor(Extractor):
         self.fields = (FeatureSpec("lare", shape, "float16", channel_axis=-3),)
         self.origin = parts.origin
         values = asdict(settings)
-        del values["model"], values["revision"]  # where weights came from decides no value
+        for name in ("model", "revision", "model_config"):
+            del values[name]  # where weights came from decides no value
         if settings.noise == "image":
             del values["noise"]  # stores that were made before there was a choice stay valid
         self.fingerprint = self.sign(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clare.advice import Name
+from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError, WeightsError
 from clare.models.hub import fetch, list_files, own_backbone, pick_weights, read_json
 from clare.models.weights import read_tensors
+from clare.pipeline.models.diffusion_parts import tokenize
+from clare.pipeline.models.diffusion_single import KNOWN, SingleFile, is_single_file
 from clare.wording import listed
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ CONFIGS = {
 TOKENIZERS = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 """Files that make a whole tokenizer, either of these sets."""
 
-WAY = Name("a local folder in the diffusers layout", "lare.model")
+WAY = Name("a local folder in the diffusers layout, or a single file", "lare.model")
 
 PATTERNS = (
     *(f"{part}/config.json" for part in STEMS),
@@ -67,7 +70,7 @@ class DiffusionFiles:
         configs: by component: ``unet``, ``vae``, ``text_encoder`` and ``scheduler``.
         weights: the files that hold weights, in a fixed order.
         read: from a component to its tensors by name.
-        tokenizer: the folder of the prompt's tokenizer.
+        tokenize: from a prompt and a length to token ids, filled up to that length.
         origin: hub id and revision, or the local name.
         backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
     """
@@ -76,16 +79,30 @@ class DiffusionFiles:
     configs: Mapping[str, dict[str, Any]]
     weights: Sequence[Path]
     read: Callable[[str], Tensors]
-    tokenizer: Path
+    tokenize: Callable[[str, int], list[int]]
     origin: dict[str, str]
     backbone: str | None = None
 
 
-def find_diffusion(model: str, revision: str | None) -> DiffusionFiles:
+def find_diffusion(model: str, revision: str | None, model_config: str | None) -> DiffusionFiles:
     """Find a model's files; for the arguments and errors see `load_diffusion`."""
     folder = Path(model).expanduser()
+    if is_single_file(folder):
+        single = SingleFile(folder, model_config)
+        like = {"model_config": single.like} if single.like in KNOWN else {}
+        origin = {"model": folder.name, **like}
+        return DiffusionFiles(model, single.configs, [folder], single.read, single.tokenize, origin)
+    if model_config is not None:
+        raise InputError(f"{model} is no single file", LeaveOut("lare.model_config"))
     if folder.is_dir():
         files = list_files(folder)
+        if (alone := [f for f in files if is_single_file(folder / f)]) and not any(
+            "/" in f for f in files
+        ):
+            raise WeightsError(
+                f"{model} is a folder without the folders of the diffusers layout",
+                Set("lare.model", str(folder / alone[0]), "takes the file in it"),
+            )
         if missing := lacking(files):
             raise WeightsError(
                 f"{model} is not a whole Stable Diffusion model in the diffusers layout: it lacks "
@@ -96,8 +113,8 @@ def find_diffusion(model: str, revision: str | None) -> DiffusionFiles:
     revision = revision or pinned
     if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
         raise InputError(
-            f"lare's model {model!r} is neither a folder, nor one of {', '.join(MODELS)}, "
-            "nor a hub id like owner/name"
+            f"lare's model {model!r} is neither a folder, nor a file of weights, nor one of "
+            f"{', '.join(MODELS)}, nor a hub id like owner/name"
         )
     folder, files = fetch(repo, revision, ["unet/config.json"], choose_files, PATTERNS, WAY)
     return _from_folder(model, folder, files, {"model": repo, "revision": revision or "main"})
@@ -144,7 +161,7 @@ def _from_folder(
         configs={part: read_json(folder / name) for part, name in CONFIGS.items()},
         weights=[folder / f for f in files if f.endswith((".safetensors", ".bin"))],
         read=read,
-        tokenizer=folder / "tokenizer",
+        tokenize=partial(tokenize, folder / "tokenizer"),
         origin=origin,
         backbone=own_backbone(read_json(folder / index)) if index in files else None,
     )

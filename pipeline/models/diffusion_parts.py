@@ -110,6 +110,16 @@ def load_tokenizer(folder: Path) -> Any:
         raise WeightsError(f"{folder} does not hold a CLIP tokenizer ({reason})") from error
 
 
+def tokenize(folder: Path, prompt: str, length: int) -> list[int]:
+    """Token ids of a prompt by a folder's tokenizer, filled up to a length.
+
+    Raises:
+        WeightsError: a file of the tokenizer is damaged.
+    """
+    ids = load_tokenizer(folder)(prompt, padding="max_length", max_length=length).input_ids
+    return [int(token) for token in ids]
+
+
 def _check_config(part: str, config: Mapping[str, Any], model: str) -> None:
     key, wanted = CLASSES.get(part, ("", None))
     if config.get(key, wanted) != wanted:

@@ -10,7 +10,7 @@ from clare.errors import InputError
 from clare.models.hub import config_digest, quiet, weights_sha256
 from clare.models.runtime import enough_memory
 from clare.pipeline.models.diffusion_files import DiffusionFiles, find_diffusion
-from clare.pipeline.models.diffusion_parts import build_part, build_scheduler, load_tokenizer
+from clare.pipeline.models.diffusion_parts import build_part, build_scheduler
 
 if TYPE_CHECKING:
     import torch
@@ -45,20 +45,29 @@ class Diffusion:
     backbone: str | None
 
 
-def load_diffusion(model: str, revision: str | None, prompt: str, runtime: Runtime) -> Diffusion:
+def load_diffusion(
+    model: str,
+    revision: str | None,
+    prompt: str,
+    runtime: Runtime,
+    model_config: str | None = None,
+) -> Diffusion:
     """Load the parts, run the text encoder once, and drop what is not needed again.
 
     Args:
-        model: a short name of `MODELS`, a hub id, or a local folder in the diffusers layout.
+        model: a short name of `MODELS`, a hub id, a local folder in the diffusers layout, or a
+            single file of Stable Diffusion 1 or 2.
         revision: of the hub repository; None means the pinned or the main one.
         prompt: the one constant prompt.
         runtime: where and how the parts run.
+        model_config: of a single file: ``sd1.5``, ``sd2.1-base``, ``sd2.1``, or a local folder in
+            the diffusers layout; None leaves it to the file.
 
     Raises:
         InputError: the folder is not such a model, or the model does not suit LaRE.
         WeightsError: the weights are not on disk and can't be fetched.
     """
-    files = find_diffusion(model, revision)
+    files = find_diffusion(model, revision, model_config)
     configs = files.configs
     _check(model, configs["scheduler"], configs["unet"], configs["vae"])
     with quiet(), enough_memory(model):
@@ -106,9 +115,9 @@ def _encode_prompt(files: DiffusionFiles, prompt: str) -> tuple[torch.Tensor, li
     """Hidden states (1, L, C) in float32, computed on the CPU so that all devices share them."""
     import torch
 
-    tokenizer, encoder = load_tokenizer(files.tokenizer), _build(files, "text_encoder")
+    encoder = _build(files, "text_encoder")
     length = encoder.config.max_position_embeddings
-    tokens = [int(n) for n in tokenizer(prompt, padding="max_length", max_length=length).input_ids]
+    tokens = files.tokenize(prompt, length)
     if len(tokens) > length:
         raise InputError(f"the prompt is too long: {len(tokens)} tokens, at most {length}")
     if max(tokens) >= encoder.config.vocab_size:

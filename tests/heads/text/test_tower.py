@@ -18,6 +18,9 @@ from clare.errors import InputError
 from clare.heads.text.prompt_tree import Slot
 from clare.heads.text.tower import TextTower
 from clare.models.clip import load_clip
+from clare.models.runtime import Runtime
+from clare.pipeline.extractors import create_extractor
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.models.tiny import write_byte_tokenizer, write_tiny_clip
 
 TEXTS = [
@@ -95,6 +98,29 @@ def test_a_tokenizer_that_the_store_keeps_is_that_of_open_clip(make_text, kept_t
         assert tower.tokens(text) == row[1 : row.index(513) + 1]
     expected = plain.model(tower.tokenize(texts))
     torch.testing.assert_close(tower.encode_text(texts), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_extraction_keeps_a_tokenizer_beside_the_weights(kept_tokenizer, tmp_path):
+    folder = tmp_path / "clip"
+    write_tiny_clip(folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "owner/name", "vocab_size": 514}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "open_clip_model.safetensors")
+    tensors["token_embedding.weight"] = tensors["token_embedding.weight"][:514].clone()
+    save_file(tensors, folder / "open_clip_model.safetensors")
+
+    def assets():
+        settings = {"model": str(folder)}
+        return create_extractor("clip", settings, ImageSettings(), Runtime()).assets()
+
+    assert "tokenizer.json" not in assets()  # it is not at hand
+    shutil.copy(kept_tokenizer / "tokenizer.json", folder)
+    (tmp_path / "store").mkdir()
+    for name, data in assets().items():
+        (tmp_path / "store" / name).write_bytes(data)
+    tower = TextTower.load(tmp_path / "store" / "text_tower.safetensors")
+    assert len(tower.tokens("real")) == 5 and tower.encode_text(["real"]).isfinite().all()
 
 
 def test_code_beside_a_tokenizer_never_runs(make_text, kept_tokenizer, tmp_path):
