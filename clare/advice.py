@@ -8,6 +8,7 @@ The library says what is wrong and never how a command line spells the remedy. A
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,13 +116,29 @@ class PythonWording:
         return f"settings={every}"
 
     def operation(self, run: Run) -> str:
-        """As a call: ``clare.train_head(out='runs/a')``."""
+        """As a call, ``clare.train_head(out='runs/a')``; a group has commands alone."""
+        if "." in run.operation:
+            return _command(run)
         given = [repr(_plain(value)) for value in run.arguments]
         given += [self.assignment(name, value) for name, value in run.settings.items()]
         return f"clare.{run.operation}({', '.join(given)})"
 
 
 PYTHON: Wording = PythonWording()
+
+
+def _command(run: Run) -> str:
+    """An operation as a plain command line: ``clare store verify features.zarr --repair``."""
+    words = ["clare", *run.operation.replace("_", "-").split("."), *map(str, run.arguments)]
+    for name, value in run.settings.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [_listed(value)])]
+    return shlex.join(words)
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={one}" for name, one in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def say(what: str, advice: Sequence[Advice], wording: Wording = PYTHON) -> str:

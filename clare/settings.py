@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any
 
-from clare.advice import Name
 from clare.errors import InputError
-from clare.foreign import parse_json
 from clare.typed_json import MismatchError, convert
 
 
@@ -47,28 +45,6 @@ def describe(cls: type) -> list[Setting]:
         made = field.default_factory
         default = field.default if made is MISSING else made()
         found.append(Setting(field.name, hint, default, helps.get(field.name, "")))
-    return found
-
-
-def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``PART.SETTING=VALUE`` texts, by part; the value is JSON or else plain text.
-
-    Raises:
-        InputError: a text is of another form.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for assignment in assignments:
-        target, equals, text = assignment.partition("=")
-        part, dot, setting = target.partition(".")
-        if not (equals and dot and part and setting):
-            raise InputError(
-                f"{assignment!r} assigns no setting", Name("one", "set", "PART.SETTING=VALUE")
-            )
-        try:
-            value = parse_json(text)
-        except ValueError:
-            value = text
-        found.setdefault(part, {})[setting] = value
     return found
 
 

@@ -12,7 +12,7 @@ import inspect
 import os
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from inspect import Parameter
 from pathlib import Path
@@ -22,6 +22,7 @@ import typer
 
 from clare.advice import Name
 from clare.errors import InputError
+from clare.foreign import parse_json
 from clare.settings import Setting, describe
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -167,6 +168,28 @@ def _words(hint: Any) -> Collection[str]:
 def split_names(text: str | None) -> list[str] | None:
     """The names of a comma-separated list; None where there is none."""
     return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``PART.SETTING=VALUE`` texts, by part; the value is JSON or else plain text.
+
+    Raises:
+        InputError: a text is of another form.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        part, dot, setting = target.partition(".")
+        if not (equals and dot and part and setting):
+            raise InputError(
+                f"{assignment!r} assigns no setting", Name("one", "set", "PART.SETTING=VALUE")
+            )
+        try:
+            value = parse_json(text)
+        except ValueError:
+            value = text
+        found.setdefault(part, {})[setting] = value
+    return found
 
 
 def parse_digests(text: str) -> dict[str, str]:

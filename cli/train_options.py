@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from clare.advice import LeaveOut
-from clare.cli.options import Settings, parse_digests
+from clare.cli.options import Settings, parse_assignments, parse_digests
 from clare.errors import InputError
 from clare.heads import fusion
 from clare.heads.config import (
@@ -25,7 +25,6 @@ from clare.heads.config import (
     read_preset,
 )
 from clare.plugins import list_parts
-from clare.settings import parse_assignments
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
 

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from clare.cli.app import app
 from clare.cli.command import commands_below
+from clare.cli.options import parse_assignments
 from clare.heads import classifiers, fusion
 from clare.heads.base import Classifier, Fusion
 from clare.heads.config import PRESETS, TrainConfig
@@ -21,7 +22,7 @@ from clare.pipeline import extractors
 from clare.pipeline.extractor import Extractor
 from clare.plugins import find_part, list_parts
 from clare.protocol import list_protocols, read_protocol
-from clare.settings import describe, parse_assignments
+from clare.settings import describe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -218,21 +218,21 @@ def load_detector(
     run: Path | str,
     *,
     device: str = "auto",
-    weights: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Predictor:
     """A finished run with the models that made its features, to judge images with.
 
     Args:
         run: its folder.
         device: ``auto`` or a torch device.
-        weights: where weights are, if not where they were: extractor to its settings, as
+        settings: where weights are, if not where they were: extractor to its settings, as
             ``{"lare": {"model": "models/sd21"}}``.
 
     Raises:
         InputError: the run is not finished, or the weights are not those it was trained on.
         WeightsError: weights are not on disk and can't be fetched.
     """
-    return Predictor(Path(run), device, weights)
+    return Predictor(Path(run), device, settings)
 
 
 def predict(
@@ -240,7 +240,7 @@ def predict(
     images: Images,
     *,
     device: str = "auto",
-    weights: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[Verdict]:
     """Judge images with a run: extract their features as it was trained, and score them.
 
@@ -252,13 +252,13 @@ def predict(
         images: files, folders (every image below them), arrays uint8 (H, W, 3) of RGB, or Pillow's
             images; one or several.
         device: ``auto`` or a torch device.
-        weights: as `load_detector` takes them.
+        settings: as `load_detector` takes them.
 
     Raises:
         InputError: an image or the run is not usable.
         WeightsError: weights are not on disk and can't be fetched.
     """
-    return load_detector(run, device=device, weights=weights).predict(images)
+    return load_detector(run, device=device, settings=settings).predict(images)
 
 
 def _collect(images: Images) -> tuple[list[Path], dict[Path, bytes]]:

@@ -8,7 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.options import MANIFESTS, Assignments, Settings, with_settings
+from clare.cli.options import (
+    MANIFESTS,
+    Assignments,
+    Settings,
+    parse_assignments,
+    with_settings,
+)
 from clare.pipeline.extraction.presets import list_presets, merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extractors import find_extractor, list_extractors
@@ -113,7 +119,7 @@ def extract(
     from clare.pipeline.datasets.select import select_manifests, select_protocol
     from clare.pipeline.extraction.job import run_job
     from clare.plugins import trust_named
-    from clare.settings import build_settings, parse_assignments
+    from clare.settings import build_settings
 
     folders = {"subset": subset, "manifest": manifest, "real": real, "fake": fake}
     if protocol is not None and (named := [name for name, value in folders.items() if value]):

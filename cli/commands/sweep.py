@@ -11,7 +11,7 @@ import typer
 
 from clare.cli import train_options as options
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.options import STORE, split_names, with_settings
+from clare.cli.options import STORE, parse_assignments, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
 AXES = "Axes (comma lists; 0-4 is a range)"
@@ -75,6 +75,7 @@ def sweep(
     from clare.cli.views.console import console
     from clare.cli.views.progress import TrainView
     from clare.cli.views.sweep import print_leaderboard
+    from clare.cli.wording import worded
     from clare.heads.config import create_config
     from clare.heads.sweeps.sweep import expand, run_sweep
     from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
@@ -105,7 +106,7 @@ def sweep(
     for reason in failed:
         console.print(reason)
     for run, reason in tests.failures.items():
-        console.print(f"{run} was not tested: {reason}")
+        console.print(f"{run} was not tested: {worded(reason)}")
     console.print(f"{len(results)} runs, {len(failed)} failed: {out / RESULTS}")
     if failed or tests.failures:
         raise typer.Exit(3)
@@ -136,7 +137,6 @@ def read_axes(
     from clare.errors import InputError
     from clare.heads.sweeps.sweep import parse_values
     from clare.protocol import list_trainings
-    from clare.settings import parse_assignments
 
     asked = {name: text for name, text in named.items() if text is not None}
     assigned = parse_assignments(assignments).get("train", {})

@@ -25,12 +25,12 @@ def check_rows(
 ) -> dict[Path, str]:
     """Check runs against a store before training; the missing ones without rows, and why."""
     configs = {**finished, **missing}
-    lacking: dict[Path, str] = {}
+    lacking: dict[Path, InputError] = {}
     for folder, config in configs.items():
         try:
             subsets_of(store, config)
         except InputError as error:
-            lacking[folder] = str(error)
+            lacking[folder] = error
     here = {folder: config for folder, config in configs.items() if folder not in lacking}
     found: dict[object, Choice | InputError] = {}
     if here:
@@ -44,13 +44,14 @@ def check_rows(
                 found[key] = error
         choice = found[key]
         if isinstance(choice, InputError):
-            lacking[folder] = str(choice)
+            lacking[folder] = choice
         elif folder in finished:
             _require_same(folder, choice, chosen.keys)
     for folder, why in lacking.items():
         if folder in finished or len(lacking) == len(configs):
-            raise InputError(f"{folder} is finished, but now {why}" if folder in finished else why)
-    return lacking
+            told = f"{folder} is finished, but now {why.what}" if folder in finished else why.what
+            raise InputError(told, *why.advice) from why
+    return {folder: why.what for folder, why in lacking.items()}
 
 
 def _require_same(folder: Path, choice: Choice, keys: Mapping[str, str]) -> None:

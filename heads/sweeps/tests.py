@@ -84,7 +84,7 @@ class SweepTests:
         self._store, self._subsets, self._device = store, list(subsets), device
         self._progress, self._readings = progress, Readings()
         self._wanted: dict[object, Wanted] = {}
-        self.failures: dict[Path, str] = {}
+        self.failures: dict[Path, ClareError] = {}
 
     def __call__(self, run: Path) -> Figures:
         """The means over the subsets of a run's figures; none where it can't be tested."""
@@ -100,7 +100,7 @@ class SweepTests:
                     readings=self._readings,
                 ).record
             except ClareError as error:
-                self.failures[run] = str(error)
+                self.failures[run] = error
                 return {}
         means = report.macro.subsets
         figures: Figures = means.frame if means is not None else {}

@@ -6,19 +6,24 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from clare.advice import LeaveOut
+from clare.errors import InputError
 from clare.heads.config import DEFAULT_PRESET, Machine, TrainConfig, create_config, read_preset
-from clare.heads.runs.run import Run, choose_folder, open_run
+from clare.heads.runs.run import Run, choose_folder, open_run, read_unfinished
 from clare.heads.training.trainer import Observer, train_run
 from clare.models.runtime import choose_runtime
 from clare.plugins import trust_named
 from clare.settings import build_settings
 from clare.store.feature_store import FeatureStore
 
+STORE = "features.zarr"
+
 
 def train_head(
-    store: FeatureStore | Path | str,
+    store: FeatureStore | Path | str = STORE,
     out: Path | str | None = None,
     *,
+    resume: Path | str | None = None,
     preset: str = DEFAULT_PRESET,
     config: TrainConfig | None = None,
     observer: Observer | None = None,
@@ -33,6 +38,8 @@ def train_head(
     Args:
         store: the feature store; its test split is never opened.
         out: the run's folder. If left out, the first free ``runs/FUSION-CLASSIFIER-n``.
+        resume: a run that was interrupted, to go on with as it was begun, on its own store where
+            that is still there. Beside it only the machine's settings count.
         preset: the configuration to start from.
         config: a configuration to start from instead.
         observer: is told how it goes.
@@ -53,9 +60,16 @@ def train_head(
     given = {name: settings.pop(name) for name in own & set(settings)}
     device = choose_runtime(given.get("device", "auto")).device
     machine: Machine = build_settings("training", Machine, {**given, "device": device})
-    chosen = create_config(settings, config or read_preset(preset))
-    place = choose_folder(None, chosen) if out is None else Path(out)
-    train_run(
-        chosen, store if isinstance(store, FeatureStore) else Path(store), place, machine, observer
-    )
-    return open_run(place, store if isinstance(store, FeatureStore) else Path(store))
+    if resume is not None:
+        if out is not None or config is not None or settings:
+            named = (*settings, *(["out"] if out else []), *(["config"] if config else []))
+            raise InputError("a run that is resumed goes on as it was begun", LeaveOut(*named))
+        place = Path(resume)
+        elsewhere = store.path if isinstance(store, FeatureStore) else Path(store)
+        chosen, store = read_unfinished(place, None, elsewhere)
+    else:
+        chosen = create_config(settings, config or read_preset(preset))
+        place = choose_folder(None, chosen) if out is None else Path(out)
+    source = store if isinstance(store, FeatureStore) else Path(store)
+    train_run(chosen, source, place, machine, observer)
+    return open_run(place, source)

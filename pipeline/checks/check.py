@@ -91,7 +91,7 @@ def check_manifests(
         try:
             manifest = read_rows(path)
         except ManifestError as error:
-            findings.append(Finding(name, True, str(error)))
+            findings.append(Finding(name, True, error.what, advice=error.advice))
             continue
         summaries[name] = _summarize(manifest.samples)
         for what, rows in shared.add(manifest):

@@ -24,6 +24,8 @@ from clare.errors import InputError, StoreError
         (LeaveOut("train", "reals", "domains"), "leave train=, reals= and domains= out"),
         (Run("extract", effect="makes one"), "`clare.extract()` makes one"),
         (Run("evaluate", (Path("a"),), {"subset": "x"}), "clare.evaluate('a', subset='x')"),
+        (Run("store.verify", ("a b",), {"repair": True}), "clare store verify 'a b' --repair"),
+        (Run("store.drop", (), {"features": {"a": 1, "b": 2}}), "drop --features a=1,b=2"),
         ("free some space", "free some space"),
     ],
 )

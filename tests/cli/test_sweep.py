@@ -121,7 +121,7 @@ def test_a_run_that_can_not_be_tested_leaves_the_others_alone(head, tmp_path):
     test = SweepTests(open_store(os.environ["CLARE_STORE"]), ["toy"])
     seen.write_text(json.dumps(record))
     assert [bool(test(Path(f"many/cls_linear_seed-{n}"))) for n in (0, 1)] == [False, True]
-    assert "seen.json is damaged" in test.failures[Path("many/cls_linear_seed-0")]
+    assert "seen.json is damaged" in test.failures[Path("many/cls_linear_seed-0")].what
 
 
 def test_twenty_shuffles_say_what_their_mean_is(head):

@@ -1,25 +1,31 @@
 """What the library advises, as a terminal says it; no advice names an option that is not there."""
 
 import ast
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
+import clare
 from clare.advice import LeaveOut, Name, Notice, Run, Set
 from clare.cli.app import app
 from clare.cli.command import commands_below
 from clare.cli.wording import OptionWording, find_parameter
 from clare.heads import classifiers, fusion
-from clare.heads.config import TrainConfig
+from clare.heads.config import Machine, TrainConfig
 from clare.pipeline import extractors
+from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.images.settings import ImageSettings
 from clare.plugins import list_parts
 from clare.settings import describe
 
 ROOT = Path(__file__).parents[2]
 TREE: Any = get_command(app)
 COMMANDS = dict(commands_below(TREE))
+# Settings of commands that Python has no call for: import-json, and the tests of a sweep.
+IN_A_TERMINAL = {"resplit", "with_reals", "compression", "evaluate"}
 PARTS = [*list_parts(extractors), *list_parts(fusion), *list_parts(classifiers)]
 
 
@@ -117,6 +123,30 @@ def test_the_library_advises_nothing_that_can_not_be_typed():
             path = tuple(word.replace("_", "-") for word in operation.split("."))
             commands = {path: COMMANDS[path]} if path in COMMANDS else {}
         if not commands or (name is not None and not answers(name, commands.values())):
+            missing.append(f"{where}: {operation or ''} {name or ''}")
+    assert not missing, "\n".join(missing)
+
+
+def called_with(function):
+    """What a function of the Python API may be given by name."""
+    own = set(inspect.signature(function).parameters)
+    flat = {"extract": (ExtractSettings, ImageSettings), "train_head": (TrainConfig, Machine)}
+    settings = flat.get(function.__name__, ())
+    return own | {one.name for kind in settings for one in describe(kind)}
+
+
+CALLS = {name: getattr(clare, name) for name in clare.__all__}
+CALLS = {name: one for name, one in CALLS.items() if inspect.isfunction(one)}
+
+
+def test_the_library_advises_a_notebook_nothing_that_can_not_be_called():
+    missing = []
+    for where, operation, name in advised():
+        if "." in (operation or name or ""):
+            continue  # groups are commands everywhere, and a part's setting has its own test
+        functions = CALLS.values() if operation is None else [CALLS.get(operation)]
+        known = {one for function in functions if function for one in called_with(function)}
+        if None in functions or (name is not None and name not in known | IN_A_TERMINAL):
             missing.append(f"{where}: {operation or ''} {name or ''}")
     assert not missing, "\n".join(missing)
 

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from clare.advice import LeaveOut
 from clare.errors import InputError, StoreError
 from clare.heads.config import DetectorConfig, Machine, TrainConfig
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.lock import hold_runs
+from clare.heads.runs.run import open_run
+from clare.heads.training.train_head import train_head
 from clare.heads.training.trainer import Observer, train_run
 
 LINEAR = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=3, batch=32)
@@ -19,6 +22,8 @@ HOLD = """
 import sys
 from pathlib import Path
 from clare.heads.runs.lock import hold_runs
+from clare.heads.runs.run import open_run
+from clare.heads.training.train_head import train_head
 
 with hold_runs([Path(sys.argv[1])]):
     print("held", flush=True)
@@ -98,6 +103,19 @@ def test_a_run_does_not_go_on_with_other_rows(store, other_rows, tmp_path):
         train_run(LINEAR, other_rows.path, tmp_path / "run")
     train_run(LINEAR, store.path, tmp_path / "run")
     assert (tmp_path / "run" / "val_metrics.json").exists()
+
+
+def test_what_was_interrupted_goes_on_from_python_as_it_was_begun(store, tmp_path):
+    begin(store, tmp_path / "run")
+    with pytest.raises(InputError) as refused:
+        train_head(resume=tmp_path / "run", epochs=9)
+    assert refused.value.advice == (LeaveOut("epochs"),)
+    run = train_head(resume=tmp_path / "run", device="cpu")
+    assert run.record.config == LINEAR
+    train_run(LINEAR, store.path, tmp_path / "undisturbed")
+    assert run.validation == open_run(tmp_path / "undisturbed").validation
+    with pytest.raises(InputError, match="is finished"):
+        train_head(resume=tmp_path / "run")
 
 
 def test_a_run_that_went_on_elsewhere_knows_where_its_store_is(store, tmp_path):
