@@ -8,22 +8,43 @@ import shutil
 import pytest
 from PIL import Image
 
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.training.train_head import train_head
+from clare.pipeline.extraction.extract import extract
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.scan import list_images
 
-EXTRACT = ("--backbone", "tiny", "--micro-batch", "8", "--resize", "64", "--recode", "jpeg:95")
-TRAIN = ("train-head", "--epochs", "1", "--device", "cpu", "--out")
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, pictures):
+    """A working folder with a finished run of the default head, and its store moved away."""
+    place = tmp_path_factory.mktemp("predict")
+    store, folder = place / "features.zarr", place / "runs" / "default"
+    extract(
+        store,
+        real=pictures / "real",
+        fake=pictures / "fake",
+        subset="faces",
+        backbone="tiny",
+        micro_batch=8,
+        resize=64,
+        recode="jpeg:95",
+    )
+    train_head(store, folder, epochs=1, device="cpu")
+    evaluate(folder, device="cpu")
+    store.rename(place / "gone.zarr")
+    return place
 
 
 @pytest.fixture
-def run(clare, pictures, tmp_path):
-    """A finished run of the default head, its store taken away."""
-    faces = ("--real", pictures / "real", "--fake", pictures / "fake", "--subset", "faces")
-    assert clare("extract", *faces, *EXTRACT)[0] == 0
-    assert clare(*TRAIN, "runs/default")[0] == 0
-    assert clare("evaluate", "runs/default", "--device", "cpu")[0] == 0
-    shutil.move("features.zarr", tmp_path / "gone.zarr")
-    return tmp_path / "runs" / "default"
+def run(trained, tmp_path):
+    """That run and store of a test's own."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "runs" / "default"
+    record = json.loads((folder / "config.json").read_text())
+    record["store"] = str(tmp_path / "features.zarr")
+    (folder / "config.json").write_text(json.dumps(record))
+    return folder
 
 
 def rows_of(path):
