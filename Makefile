@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
-.PHONY: demo test quick check format bench bench-scale bench-full clean
+.PHONY: demo test quick check format faults mutants bench bench-scale bench-full clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,6 +50,12 @@ check: $(READY)  ## format, lint, types
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+faults: $(READY)  ## kills, damage, hostile files and refusals of the machine; an hour
+	$(BIN)/python -m tests.faults
+
+mutants: $(READY)  ## plants faults in the core and lists those that no test notices; an hour
+	$(BIN)/python tests/mutants.py
 
 bench: $(READY)  ## ratios, measured interleaved in one run
 	$(BIN)/python benchmarks/store.py
