@@ -4,6 +4,7 @@ import pytest
 from typer.main import get_command
 
 from clare.cli.app import app
+from clare.cli.command import LazyGroup
 from clare.pipeline.checks import check
 from clare.pipeline.datasets import build
 from tests.faults.inputs import check_images, check_lists, check_manifests
@@ -13,7 +14,10 @@ from tests.faults.world import World
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    assert get_command(app).load("manifest") and build and check  # imported once, not in each fork
+    group = get_command(app)
+    assert isinstance(group, LazyGroup)
+    # Imported once, and not in each fork.
+    assert group.load("manifest") and build and check
     return World(tmp_path_factory.mktemp("world"))
 
 
