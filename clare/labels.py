@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clare.advice import Name
+from clare.errors import InputError
+
 REAL_WORDS = frozenset(
     (
         "real",
@@ -17,6 +20,10 @@ REAL_WORDS = frozenset(
         "authentic",
         "genuine",
         "pristine",
+        "unaltered",
+        "unmanipulated",
+        "bonafide",
+        "live",
         "false",
     )
 )
@@ -31,6 +38,11 @@ FAKE_WORDS = frozenset(
         "manipulated",
         "forged",
         "altered",
+        "tampered",
+        "deepfake",
+        "deepfakes",
+        "spoof",
+        "spoofed",
         "true",
     )
 )
@@ -38,6 +50,7 @@ VOCABULARY = "0 and 1, real and fake, original and manipulated, nature and ai, o
 """What a message says of it."""
 
 _SIGNS = re.compile(r"[\s_-]+")
+_BONA_FIDE = re.compile(r"bona[\s_-]fide")
 _PARTED = re.compile(r"fake[a-z]")  # DFDCP_FakeA and _FakeB
 
 
@@ -60,7 +73,7 @@ class Labels:
         ``fake_celeb``), or a number that begins them (``0_real``); one in their middle says
         nothing, and two that disagree (``Fake_from_Celeb-real``, ``1_real``) say nothing either.
         """
-        plain = str(text).strip().casefold()
+        plain = _BONA_FIDE.sub("bonafide", str(text).strip().casefold())
         for label, own in enumerate((self.real, self.fake)):
             if plain in (word.strip().casefold() for word in own):
                 return label
@@ -74,6 +87,26 @@ class Labels:
         }
         said.discard(None)
         return said.pop() if len(said) == 1 else None
+
+    def require(self, text: object, where: str) -> int:
+        """0 real, 1 fake; see `read`.
+
+        Args:
+            text: of a cell, or a value of a list.
+            where: it stands, as ``scores.csv, line 3``.
+
+        Raises:
+            InputError: the text says neither, or both.
+        """
+        found = self.read(text)
+        if found is None:
+            said = f"the label is {str(text)!r}" if str(text).strip() else "the label is empty"
+            raise InputError(
+                f"{where}: {said}, and known are {VOCABULARY}",
+                Name("the word for real", "real_label"),
+                Name("the word for fake", "fake_label"),
+            )
+        return found
 
 
 def read_label(text: object) -> int | None:

@@ -34,6 +34,12 @@ Reals = Annotated[
         "[default: all subsets of reals alone]"
     ),
 ]
+RealLabel = Annotated[
+    str | None, typer.Option(help="More words for real in the column of labels, comma-separated.")
+]
+FakeLabel = Annotated[
+    str | None, typer.Option(help="More words for fake in the column of labels, comma-separated.")
+]
 Manifests = Annotated[
     Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")
 ]

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from clare.cli.options import Json, Reals, Resamples, split_names
+from clare.cli.options import FakeLabel, Json, RealLabel, Reals, Resamples, split_names
 from clare.heads.metrics.predictions import Scale
 
 
 def score(
     file: Annotated[Path, typer.Argument(help="A CSV with a column of labels and one of scores.")],
-    label: Annotated[str, typer.Option(help="Column: 0 or real, 1 or fake.")] = "label",
+    label: Annotated[str, typer.Option(help="Column: 0 or 1, or words: real, fake.")] = "label",
     score: Annotated[
         str | None,
         typer.Option(
@@ -33,6 +33,8 @@ def score(
     ] = None,
     subset: Annotated[str, typer.Option(help="Column, if there.")] = "subset",
     video: Annotated[str, typer.Option(help="Column, if there.")] = "video",
+    real_label: RealLabel = None,
+    fake_label: FakeLabel = None,
     reals: Reals = None,
     threshold: Annotated[
         float | None,
@@ -52,15 +54,24 @@ def score(
     from clare.heads.evaluation.compare import read_aside
     from clare.heads.metrics.by_subset import measure_subsets
     from clare.heads.metrics.predictions import read_predictions
+    from clare.labels import Labels
     from clare.typed_json import to_json
 
     if threshold is not None and not math.isfinite(threshold):
         raise InputError(f"the threshold can't be {threshold}: it is a value of the scores")
+    labels = Labels(tuple(split_names(real_label) or ()), tuple(split_names(fake_label) or ()))
     aside = read_aside(file)
     with show_progress("reading") as show:
         # Names of samples are not needed, and those of a million rows fill much memory.
         predictions = read_predictions(
-            file, label=label, score=score, subset=subset, video=video, sample=None, read_as=read_as
+            file,
+            label=label,
+            score=score,
+            subset=subset,
+            video=video,
+            sample=None,
+            read_as=read_as,
+            labels=labels,
         )
         report = measure_subsets(
             predictions,

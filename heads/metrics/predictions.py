@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.groups import cluster_of, video_of
 from clare.heads.metrics.score_csv import read_columns
+from clare.labels import Labels
 
 if TYPE_CHECKING:
     from clare.store.index import Row
@@ -215,10 +216,9 @@ def read_predictions(
     sample: str | None = "sample_id",
     category: str = "category",
     read_as: Scale | None = None,
+    labels: Labels = Labels(),  # noqa: B008
 ) -> Predictions:
     """Read a CSV of scores; the columns' names are given, all but label and score may be absent.
-
-    Labels are 0 or real, 1 or fake.
 
     Args:
         path: the file.
@@ -231,12 +231,13 @@ def read_predictions(
         read_as: what the scores are. If left out, a column ``margin`` holds margins, scores that
             all lie between 0 and 1 are probabilities, and others plain numbers: nothing tells
             percents and cosines from logits.
+        labels: how labels are read.
 
     Raises:
         InputError: the file, a column or a cell is not usable.
     """
     texts = (subset, video, category, "cluster", BESIDE, *([sample] if sample else []))
-    found = read_columns(path, label, score, texts)
+    found = read_columns(path, label, score, texts, labels)
     if not found.labels:
         raise InputError(f"{path} has no rows")
     margin = np.array(found.scores, np.float64)

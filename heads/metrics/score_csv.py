@@ -9,8 +9,7 @@ from pathlib import Path
 
 from clare.errors import InputError
 from clare.foreign import csv_rows, open_text, reading
-
-LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+from clare.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,9 @@ class Columns:
     texts: dict[str, list[str]]
 
 
-def read_columns(path: Path, label: str, score: str | None, texts: Iterable[str]) -> Columns:
+def read_columns(
+    path: Path, label: str, score: str | None, texts: Iterable[str], words: Labels
+) -> Columns:
     """Read some columns; cells that a row lacks are empty.
 
     Args:
@@ -38,6 +39,7 @@ def read_columns(path: Path, label: str, score: str | None, texts: Iterable[str]
         label: column of labels.
         score: column of scores; ``margin`` where the file has one, else ``score``, if None.
         texts: columns that the file may have.
+        words: how labels are read.
 
     Raises:
         InputError: the file, the column of labels or scores, or a cell in them is not usable.
@@ -57,7 +59,7 @@ def read_columns(path: Path, label: str, score: str | None, texts: Iterable[str]
         known: dict[str, str] = {}  # names of subsets and videos stand in many rows
         for cells in _padded(reader, len(header)):
             where = f"{path}, line {reader.line_num}"
-            labels.append(_label(where, label, cells[marked]))
+            labels.append(words.require(cells[marked], where))
             scores.append(_number(where, ranked, cells[scored]))
             for place, column in others:
                 column.append(known.setdefault(cells[place], cells[place]))
@@ -69,13 +71,6 @@ def _padded(rows: Iterable[Sequence[str]], width: int) -> Iterator[list[str]]:
     for cells in rows:
         if cells:
             yield [*cells, *[""] * (width - len(cells))]
-
-
-def _label(where: str, column: str, text: str) -> int:
-    found = LABELS.get(text.strip().lower())
-    if found is None:
-        raise InputError(f"{where}: {column} is {text!r}, not 0 or real, 1 or fake")
-    return found
 
 
 def _number(where: str, column: str, text: str) -> float:

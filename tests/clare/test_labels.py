@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clare.errors import InputError
 from clare.labels import FAKE_WORDS, REAL_WORDS, Labels, read_label
 
 
@@ -14,6 +15,8 @@ from clare.labels import FAKE_WORDS, REAL_WORDS, Labels, read_label
         ("manipulated", 1), ("true", 1), ("False", 0), ("0_real", 0), ("1_fake", 1), ("1-Fake", 1),
         ("pixart_Real", 0), ("MRAA_Fake", 1), ("DFDCP_FakeB", 1), ("real_celeb", 0), ("fake 3", 1),
         ("realistic_Fake", 1),
+        ("bona fide", 0), ("Bona-fide", 0), ("bonafide", 0), ("pristine", 0), ("spoof", 1),
+        ("AI-generated", 1), ("deepfake", 1),
         ("1_real", None), ("0_fake", None), ("Fake_from_Celeb-real", None), ("whichisreal", None),
         ("real_fake", None), ("my_real_set", None), ("2", None), ("-1", None), ("", None),
         ("nan", None), ("1e0", None), ("FF-DF", None), ("dog", None),
@@ -35,3 +38,11 @@ def test_own_words_come_before_the_vocabulary():
     labels = Labels(real=("bonafide", "1"), fake=("Spoof", "0"))
     found = [labels.read(text) for text in ("Bonafide", "spoof", "0", 1, "real", "other")]
     assert found == [0, 1, 1, 0, 0, None]
+
+
+@pytest.mark.parametrize("text", ["", " ", "2", "-1", "nan", "0_fake", "dog"])
+def test_a_label_that_is_not_known_is_refused_with_its_place(text):
+    with pytest.raises(InputError, match=r"^scores\.csv, line 3: the label is ") as refused:
+        Labels().require(text, "scores.csv, line 3")
+    assert [advice.name for advice in refused.value.advice] == ["real_label", "fake_label"]
+    assert Labels(fake=(text,)).require(text, "here") == 1

@@ -120,7 +120,7 @@ def test_short_and_empty_lines(tmp_path):
         ("label,probability\n0,1\n", "--score: label, probability"),
         ("score\n1\n", "--label"),
         ("label,score\n", "no rows"),
-        ("label,score\n0,0.5\n2,0.5\n", "line 3: label is '2'"),
+        ("label,score\n0,0.5\n2,0.5\n", "line 3: the label is '2'"),
         ("label,score\n0,high\n", "line 2: score is 'high'"),
         ("label,score\n0,nan\n1,1\n", "1 of 2 scores are not finite"),
         ("", "no column 'label'"),
