@@ -44,5 +44,8 @@ def test_own_words_come_before_the_vocabulary():
 def test_a_label_that_is_not_known_is_refused_with_its_place(text):
     with pytest.raises(InputError, match=r"^scores\.csv, line 3: the label is ") as refused:
         Labels().require(text, "scores.csv, line 3")
-    assert [getattr(one, "name", "") for one in refused.value.advice] == ["real_label", "fake_label"]
+    assert [getattr(one, "name", "") for one in refused.value.advice] == [
+        "real_label",
+        "fake_label",
+    ]
     assert Labels(fake=(text,)).require(text, "here") == 1
