@@ -130,9 +130,15 @@ def bounded_lines(path: Path, file: TextIO, most: int = LIST) -> Iterator[str]:
         yield line
 
 
-def csv_rows(path: Path, file: TextIO, *, strict: bool = False) -> Any:
-    """A `csv.reader` over a file whose lines are bounded; ``line_num`` counts them."""
-    return csv.reader(bounded_lines(path, file), strict=strict)
+def csv_rows(path: Path, file: TextIO, **how: Any) -> Any:
+    """A `csv.reader` over a file whose lines are bounded; ``line_num`` counts them.
+
+    Args:
+        path: the file, for messages.
+        file: it, opened.
+        how: see `csv.reader`: ``strict``, ``delimiter`` and others.
+    """
+    return csv.reader(bounded_lines(path, file), **how)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

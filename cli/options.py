@@ -34,6 +34,20 @@ Reals = Annotated[
         "[default: all subsets of reals alone]"
     ),
 ]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of labels: 0 and 1, or words. [default: a customary name]"),
+]
+ScoreColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of scores: the probability of fake, or any number that rises with it. "
+        "[default: a customary name, margin first]"
+    ),
+]
+SubsetColumn = Annotated[
+    str | None, typer.Option(help="Column of subsets. [default: a customary name, if there]")
+]
 RealLabel = Annotated[
     str | None, typer.Option(help="More words for real in the column of labels, comma-separated.")
 ]

@@ -93,11 +93,12 @@ class TrainConfig:
         momentum: of SGD.
         weight_decay: of either optimizer.
         schedule: of the learning rate: constant, a cosine from lr to min_lr, or plateau: lr times
-            plateau_factor whenever validation has not gained for plateau_patience epochs.
+            plateau_factor whenever validation has not gained for more than plateau_patience epochs.
         schedule_by: whether the learning rate changes with every step or every epoch.
         cycle: epochs after which a cosine starts again. The whole training if left out.
         min_lr: learning rate at which a cosine or a plateau ends.
-        plateau_patience: epochs without a gain after which a plateau lowers the learning rate.
+        plateau_patience: epochs without a gain that a plateau bears; the one beyond lowers the
+            learning rate, as in torch's ReduceLROnPlateau.
         plateau_factor: what a plateau multiplies the learning rate with.
         warmup_epochs: epochs before the schedule begins.
         warmup: constant at warmup_lr, or linear from warmup_lr to lr.
@@ -175,7 +176,7 @@ class TrainConfig:
             "cycle": self.cycle is None or self.cycle >= 1,
             "clip": self.clip is None or self.clip > 0,
             "patience": self.patience is None or self.patience >= 1,
-            "plateau_patience": self.plateau_patience >= 1,
+            "plateau_patience": self.plateau_patience >= 0,
             "plateau_factor": 0 < self.plateau_factor < 1,
             "momentum": 0 <= self.momentum < 1,
             "weight_decay": self.weight_decay >= 0,

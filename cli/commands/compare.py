@@ -8,12 +8,31 @@ from typing import Annotated
 
 import typer
 
-from clare.cli.options import Json, Reals, Resamples, split_names
+from clare.cli.options import (
+    FakeLabel,
+    Json,
+    LabelColumn,
+    RealLabel,
+    Reals,
+    Resamples,
+    ScoreColumn,
+    SubsetColumn,
+    split_names,
+)
 
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A run that was evaluated, or a CSV of scores.")],
     second: Annotated[Path, typer.Argument(help="The other one.")],
+    label: LabelColumn = None,
+    score: ScoreColumn = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="Column of the images' names. [default: a customary name]"),
+    ] = None,
+    subset: SubsetColumn = None,
+    real_label: RealLabel = None,
+    fake_label: FakeLabel = None,
     reals: Reals = None,
     resamples: Resamples = 1000,
     json_: Json = False,
@@ -23,7 +42,18 @@ def compare(
     from clare.heads.evaluation.compare import compare as compare_detectors
     from clare.typed_json import to_json
 
-    report = compare_detectors(first, second, reals=split_names(reals), resamples=resamples)
+    report = compare_detectors(
+        first,
+        second,
+        label=label,
+        score=score,
+        id=id_,
+        subset=subset,
+        real_label=split_names(real_label) or (),
+        fake_label=split_names(fake_label) or (),
+        reals=split_names(reals),
+        resamples=resamples,
+    )
     if json_:
         typer.echo(json.dumps(to_json(report), indent=2))
     else:

@@ -9,20 +9,24 @@ from typing import Annotated
 
 import typer
 
-from clare.cli.options import FakeLabel, Json, RealLabel, Reals, Resamples, split_names
+from clare.cli.options import (
+    FakeLabel,
+    Json,
+    LabelColumn,
+    RealLabel,
+    Reals,
+    Resamples,
+    ScoreColumn,
+    SubsetColumn,
+    split_names,
+)
 from clare.heads.metrics.predictions import Scale
 
 
 def score(
     file: Annotated[Path, typer.Argument(help="A CSV with a column of labels and one of scores.")],
-    label: Annotated[str, typer.Option(help="Column: 0 or 1, or words: real, fake.")] = "label",
-    score: Annotated[
-        str | None,
-        typer.Option(
-            help="Column: probability of fake, or any number that rises with it. "
-            "[default: margin if there, else score]"
-        ),
-    ] = None,
+    label: LabelColumn = None,
+    score: ScoreColumn = None,
     read_as: Annotated[
         Scale | None,
         typer.Option(
@@ -31,8 +35,10 @@ def score(
             "margin in a column of this name]"
         ),
     ] = None,
-    subset: Annotated[str, typer.Option(help="Column, if there.")] = "subset",
-    video: Annotated[str, typer.Option(help="Column, if there.")] = "video",
+    subset: SubsetColumn = None,
+    video: Annotated[
+        str | None, typer.Option(help="Column of videos. [default: a customary name, if there]")
+    ] = None,
     real_label: RealLabel = None,
     fake_label: FakeLabel = None,
     reals: Reals = None,
@@ -48,12 +54,14 @@ def score(
 ) -> None:
     """Measure any detector's scores, as `clare evaluate` measures a run's."""
     from clare.bootstrap import Resampling
-    from clare.cli.views.console import show_progress
+    from clare.cli.views.console import console, show_progress
     from clare.cli.views.figures import print_aside, print_report, print_scores
+    from clare.cli.wording import worded
     from clare.errors import InputError
     from clare.heads.evaluation.compare import read_aside
-    from clare.heads.metrics.by_subset import measure_subsets
+    from clare.heads.metrics.by_subset import measure_subsets, turned_round
     from clare.heads.metrics.predictions import read_predictions
+    from clare.heads.metrics.score_csv import ScoreColumns
     from clare.labels import Labels
     from clare.typed_json import to_json
 
@@ -63,16 +71,8 @@ def score(
     aside = read_aside(file)
     with show_progress("reading") as show:
         # Names of samples are not needed, and those of a million rows fill much memory.
-        predictions = read_predictions(
-            file,
-            label=label,
-            score=score,
-            subset=subset,
-            video=video,
-            sample=None,
-            read_as=read_as,
-            labels=labels,
-        )
+        columns = ScoreColumns(label, score, subset, video)
+        predictions = read_predictions(file, columns, names=False, read_as=read_as, labels=labels)
         report = measure_subsets(
             predictions,
             predictions.even if threshold is None else threshold,
@@ -82,9 +82,11 @@ def score(
             progress=show,
         )
     if json_:
-        scores = {"column": predictions.column, "read_as": predictions.scale}
+        scores = {"columns": dict(predictions.columns), "read_as": predictions.scale}
         typer.echo(json.dumps({"scores": scores, **to_json(report)}, indent=2))
     else:
         print_report(report)
         print_aside(report)
         print_scores(predictions)
+        for notice in turned_round(report):
+            console.print(worded(notice), style="yellow")

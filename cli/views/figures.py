@@ -10,6 +10,7 @@ from typing import Any
 from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console, table
 from clare.cli.wording import worded
+from clare.heads.evaluation.better import verdict
 from clare.heads.evaluation.compare import Comparison, Pair
 from clare.heads.evaluation.df40 import DF40Record
 from clare.heads.evaluation.record import Evaluation, EvaluationRecord
@@ -101,7 +102,8 @@ def _plain(value: float | None) -> str:
 
 def print_scores(predictions: Predictions) -> None:
     """Say which column of a file holds the scores, and what they were read as."""
-    console.print(f"scores: column {predictions.column}, read as {SCALES[predictions.scale]}")
+    taken = ", ".join(f"{role} {name}" for role, name in predictions.columns.items())
+    console.print(f"columns: {taken}; scores are read as {SCALES[predictions.scale]}")
     if predictions.scale == "number":
         console.print(
             "there is no ECE, no accuracy at even odds, and no threshold but --threshold; if they "
@@ -117,7 +119,9 @@ def _intervals(report: FiguresBySubset) -> str:
     subsets = report.subsets
     single = [n for n, one in subsets.items() if one.clusters == one.real + one.fake]
     if len(single) == len(subsets):
-        drawn = "single rows, for none share a video or an identity"
+        known = any(one.video for one in subsets.values())
+        why = "none share a video" if known else "no video ids are known"
+        drawn = f"single rows, for {why}"
     elif single:
         drawn = f"whole videos or identities, of single rows in {', '.join(single)}"
     else:
@@ -254,6 +258,7 @@ def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
         f"{'their 95 % intervals paired' if report.resamples else 'without intervals'}",
         style="dim",
     )
+    console.print(f"\n{verdict(report, names)}\n", highlight=False)
     _print_alone(report)
     print_aside(report)
     for name, scale in zip(names, report.read_as, strict=True):

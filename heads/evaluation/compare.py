@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.advice import LeaveOut, Name
 from clare.bootstrap import USUAL, Figures, Resampling
 from clare.errors import InputError
 from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord, read_evaluation
 from clare.heads.metrics.by_subset import counted_subsets, fakes_alone
 from clare.heads.metrics.measure import Measured, difference_of, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, Scale, evaluation_sets, read_predictions
+from clare.heads.metrics.score_csv import ScoreColumns
+from clare.labels import Labels
 from clare.typed_json import read_json
 
 
@@ -82,14 +85,23 @@ class Scores:
     aside: tuple[str, ...] = ()
 
 
-def read_scores(path: Path) -> Scores:
+def read_scores(
+    path: Path,
+    columns: ScoreColumns = ScoreColumns(),  # noqa: B008
+    labels: Labels = Labels(),  # noqa: B008
+) -> Scores:
     """The scores of an evaluated run, at its threshold, or of a CSV file, at even odds if known.
+
+    Args:
+        path: the run's folder, or the file.
+        columns: of a file.
+        labels: how a file's labels are read.
 
     Raises:
         InputError: the run was not evaluated, or the file is not usable.
     """
     if not path.is_dir():
-        predictions = read_predictions(path)
+        predictions = read_predictions(path, columns, labels=labels)
         return Scores(predictions, predictions.even, read_aside(path))
     record = read_evaluation(path)
     return Scores(read_predictions(path / PREDICTIONS), record.threshold, record.aside)
@@ -111,6 +123,12 @@ def compare(
     first: Path | str,
     second: Path | str,
     *,
+    label: str | None = None,
+    score: str | None = None,
+    id: str | None = None,
+    subset: str | None = None,
+    real_label: Sequence[str] = (),
+    fake_label: Sequence[str] = (),
     reals: Sequence[str] | None = None,
     resamples: int = USUAL.count,
     seed: int = USUAL.seed,
@@ -120,6 +138,13 @@ def compare(
     Args:
         first: the folder of a run that was evaluated, or a CSV of scores.
         second: the other one.
+        label: column of labels of a CSV; as for those below, a customary name if left out.
+        score: column of scores.
+        id: column of the images' names; the rows of both are matched by subset and name, and by
+            the name alone where one of them knows no subsets.
+        subset: column of subsets.
+        real_label: more words for real.
+        fake_label: more words for fake.
         reals: see `evaluation_sets`.
         resamples: of the bootstrap behind each interval; 0 gives none.
         seed: of the bootstrap.
@@ -127,7 +152,15 @@ def compare(
     Raises:
         InputError: a run was not evaluated, a file is not usable, or they can't be compared.
     """
-    left, right = read_scores(Path(first)), read_scores(Path(second))
+    named = ScoreColumns(label, score, subset, None, id)
+    labels = Labels(tuple(real_label), tuple(fake_label))
+    paths = [Path(first), Path(second)]
+    if all(path.is_dir() for path in paths) and (named != ScoreColumns() or labels != Labels()):
+        raise InputError(
+            "columns and labels are those of a CSV, and both are runs",
+            LeaveOut("label", "score", "id", "subset", "real_label", "fake_label"),
+        )
+    left, right = (read_scores(path, named, labels) for path in paths)
     return compare_predictions(
         left.predictions,
         right.predictions,
@@ -169,8 +202,10 @@ def compare_predictions(
     if (left.label != right.label).any():
         wrong = int((left.label != right.label).sum())
         raise InputError(f"{wrong} of {len(left)} shared rows have one label here, another there")
-    # The same clusters, so that both draw the same resamples.
-    right = replace(right, cluster=left.cluster)
+    # The same groups and clusters, so that both are of the same sets and draw the same resamples.
+    known = right if _has_subsets(right) and not _has_subsets(left) else left
+    shared = {name: getattr(known, name) for name in ("subset", "category", "cluster", "beside")}
+    left, right = replace(left, **shared), replace(right, **shared)
     sets = evaluation_sets(left, reals)
     if not sets:
         raise InputError("the two share no fake row", "evaluate both on the same subsets")
@@ -197,21 +232,50 @@ def compare_predictions(
     )
 
 
+_Names = dict[tuple[str, str], int]
+
+
 def _shared(first: Predictions, second: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of the shared rows in either, in the same order."""
-    places = []
-    for rows in (first, second):
-        names = list(zip(rows.subset.tolist(), rows.sample_id.tolist(), strict=True))
-        if not all(sample for _, sample in names):
-            raise InputError("rows can't be matched without names: both files need a sample_id")
-        found = {name: place for place, name in enumerate(names)}
-        if len(found) < len(names):
-            raise InputError(f"{len(names) - len(found)} rows are listed twice in one file")
-        places.append(found)
-    shared = sorted(places[0].keys() & places[1].keys())
+    apart = _has_subsets(first) and _has_subsets(second)
+    mine, theirs = _places(first, apart), _places(second, apart)
+    shared = sorted(mine.keys() & theirs.keys())
     if not shared:
-        raise InputError("the two share no row", "evaluate both on the same subsets")
-    return np.array([places[0][n] for n in shared]), np.array([places[1][n] for n in shared])
+        raise InputError(_mismatch(mine, theirs), "evaluate both on the same subsets")
+    return np.array([mine[n] for n in shared]), np.array([theirs[n] for n in shared])
+
+
+def _has_subsets(rows: Predictions) -> bool:
+    return bool((rows.subset != "").any())
+
+
+def _places(rows: Predictions, apart: bool) -> _Names:
+    """The place of each row by its subset and name; by its name alone where not apart."""
+    subsets = rows.subset.tolist() if apart else [""] * len(rows)
+    names = list(zip(subsets, rows.sample_id.tolist(), strict=True))
+    if not all(sample for _, sample in names):
+        raise InputError("rows can't be matched without names", Name("the column of names", "id"))
+    found = {name: place for place, name in enumerate(names)}
+    if len(found) < len(names):
+        raise InputError(f"{len(names) - len(found)} rows are listed twice in one file")
+    return found
+
+
+def _mismatch(mine: _Names, theirs: _Names) -> str:
+    """What of two lists' names differs, with an example of both."""
+    others = {sample: subset for subset, sample in theirs}
+    for subset, sample in mine:
+        if sample in others:
+            return (
+                "the two share no row, for their subsets differ: "
+                f"{sample!r} is of {subset!r} in the first and of {others[sample]!r} in the second"
+            )
+    if not (mine and theirs):
+        return "the two share no row, for one of them is empty"
+    (_, one), (_, other) = next(iter(mine)), next(iter(theirs))
+    return (
+        f"the two share no row, for their names differ: the first has {one!r}, the second {other!r}"
+    )
 
 
 def _pair(first: Measured, second: Measured) -> Pair:

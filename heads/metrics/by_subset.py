@@ -10,10 +10,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.advice import Name, Notice
 from clare.bootstrap import USUAL, Figures, Resampling
 from clare.errors import InputError
 from clare.heads.metrics.measure import Measured, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, video_level
+from clare.wording import listed
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -242,3 +244,23 @@ def _figures(levels: _Measured) -> Levels:
 def _category(rows: Predictions) -> str:
     """The kind of most fakes."""
     return str(Counter(rows.category[rows.label == 1].tolist()).most_common(1)[0][0])
+
+
+def turned_round(report: FiguresBySubset) -> list[Notice]:
+    """What to ask where fakes rank clearly below reals, as foreign files often have it."""
+    aucs = {name: one.frame["auc"] for name, one in report.subsets.items()}
+    below = [
+        f"{name} ({auc.value:.3f})"
+        for name, auc in aucs.items()
+        if auc.value is not None and (auc.value if auc.high is None else auc.high) < 0.5
+    ]
+    if not below:
+        return []
+    return [
+        Notice(
+            f"The AUC is below 0.5 on {listed(below)}: are the labels or the scores turned round, "
+            "as where a score is the probability of real? If so",
+            Name("the word for real", "real_label"),
+            Name("another column of scores", "score"),
+        )
+    ]

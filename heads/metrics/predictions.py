@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clare.errors import InputError
 from clare.groups import cluster_of, video_of
-from clare.heads.metrics.score_csv import read_columns
+from clare.heads.metrics.score_csv import ScoreColumns, read_columns
 from clare.labels import Labels
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Predictions:
         video: text, ``subset/video``; empty where a row is no frame of a video.
         cluster: text, what a bootstrap draws: the video, else the first identity, else the row.
         scale: what ``margin`` holds.
-        column: what ``margin`` is called in its file.
+        columns: what label, score, subset, video and sample are called in the file that was read.
         beside: by subset that has fakes alone, the subsets whose reals stand beside it, where that
             is settled.
 
@@ -65,7 +65,7 @@ class Predictions:
     video: NDArray[np.str_]
     cluster: NDArray[np.str_]
     scale: Scale = "margin"
-    column: str = "margin"
+    columns: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -124,13 +124,18 @@ class Predictions:
         return np.exp(-np.logaddexp(0.0, -self.margin))
 
     @property
+    def column(self) -> str:
+        """What ``margin`` is called where it came from."""
+        return self.columns.get("score", "margin")
+
+    @property
     def even(self) -> float | None:
         """The margin at which real and fake are equally likely; unknown of plain numbers."""
         return {"margin": 0.0, "probability": 0.5}.get(self.scale)
 
     def take(self, which: NDArray) -> Predictions:
         """The rows of a mask or of a list of places."""
-        kept = ("scale", "column", "beside")
+        kept = ("scale", "columns", "beside")
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in kept}
         return replace(self, **{name: values[which] for name, values in arrays.items()})
 
@@ -208,26 +213,18 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
 
 def read_predictions(
     path: Path,
+    named: ScoreColumns = ScoreColumns(),  # noqa: B008
     *,
-    label: str = "label",
-    score: str | None = None,
-    subset: str = "subset",
-    video: str = "video",
-    sample: str | None = "sample_id",
-    category: str = "category",
+    names: bool = True,
     read_as: Scale | None = None,
     labels: Labels = Labels(),  # noqa: B008
 ) -> Predictions:
-    """Read a CSV of scores; the columns' names are given, all but label and score may be absent.
+    """Read a CSV of scores.
 
     Args:
         path: the file.
-        label: column of labels.
-        score: column of scores; ``margin`` where the file has one, else ``score``, if left out.
-        subset: column of subsets.
-        video: column of videos.
-        sample: column of names; none are read if None, which saves memory.
-        category: column of categories.
+        named: its columns; all but those of labels and scores may be absent if they are not named.
+        names: whether the images' names are read; without them memory is saved.
         read_as: what the scores are. If left out, a column ``margin`` holds margins, scores that
             all lie between 0 and 1 are probabilities, and others plain numbers: nothing tells
             percents and cosines from logits.
@@ -236,19 +233,17 @@ def read_predictions(
     Raises:
         InputError: the file, a column or a cell is not usable.
     """
-    texts = (subset, video, category, "cluster", BESIDE, *([sample] if sample else []))
-    found = read_columns(path, label, score, texts, labels)
-    if not found.labels:
-        raise InputError(f"{path} has no rows")
+    others = ("category", "cluster", BESIDE)
+    found = read_columns(path, named, others, labels, () if names else ("sample",))
     margin = np.array(found.scores, np.float64)
     empty = [""] * len(margin)
-    subsets, videos = found.texts.get(subset, empty), found.texts.get(video, empty)
+    subsets, videos = found.texts.get("subset", empty), found.texts.get("video", empty)
     namespaced = [_within(s, v) for s, v in zip(subsets, videos, strict=True)]
     pools = found.texts.get(BESIDE, empty)
     return Predictions(
-        sample_id=_texts(found.texts.get(sample or "", empty)),
+        sample_id=_texts(found.texts.get("sample", empty)),
         subset=_texts(subsets),
-        category=_texts(found.texts.get(category, empty)),
+        category=_texts(found.texts.get("category", empty)),
         label=np.array(found.labels, np.int64),
         margin=margin,
         video=_texts(namespaced),
@@ -259,8 +254,8 @@ def read_predictions(
             )
         ),
         beside={s: tuple(t.split("|")) for s, t in zip(subsets, pools, strict=True) if t},
-        scale=_scale(path, found.score, margin, read_as),
-        column=found.score,
+        scale=_scale(path, found.names["score"], margin, read_as),
+        columns=found.names,
     )
 
 

@@ -3,13 +3,56 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, TextIO
 
+from clare.advice import Name
 from clare.errors import InputError
-from clare.foreign import csv_rows, open_text, reading
+from clare.foreign import bounded_lines, csv_rows, open_text, reading
 from clare.labels import Labels
+from clare.wording import counted, listed
+
+CUSTOMARY: Mapping[str, tuple[str, ...]] = {
+    "label": (
+        *("label", "labels", "target", "targets", "y", "y_true", "true_label"),
+        *("gt", "ground_truth", "is_fake"),
+    ),
+    "score": (
+        *("margin", "score", "scores", "prob", "probability", "p_fake", "prob_fake", "fake_prob"),
+        *("fake_score", "fake_probability", "fake_probability_score", "prob_class_1", "y_score"),
+        *("logit", "pred", "prediction"),
+    ),
+    "subset": ("subset", "dataset"),
+    "video": ("video", "video_id", "video_name", "clip", "clip_id"),
+    "sample": (
+        *("sample_id", "image", "path", "image_path", "img_path", "file", "filename"),
+        *("file_name", "name", "id"),
+    ),
+}
+"""Names of columns that are taken where none is named, the first that is there; case aside."""
+
+NEEDED = ("label", "score")
+
+
+@dataclass(frozen=True)
+class ScoreColumns:
+    """Which column of a CSV of scores is which; a customary name is looked for where None.
+
+    Args:
+        label: of labels.
+        score: of scores, higher for fakes.
+        subset: of subsets.
+        video: of the video that an image is a frame of.
+        sample: of the images' names.
+    """
+
+    label: str | None = None
+    score: str | None = None
+    subset: str | None = None
+    video: str | None = None
+    sample: str | None = None
 
 
 @dataclass(frozen=True)
@@ -17,64 +60,120 @@ class Columns:
     """What was read of N rows.
 
     Args:
-        score: name of the column of scores.
+        names: the columns that were taken, by what they are.
         labels: N of 0 and 1.
         scores: N numbers.
-        texts: N texts by column, for the columns that the file has.
+        texts: N texts by what they are, or by name, for the columns that the file has.
     """
 
-    score: str
+    names: Mapping[str, str]
     labels: array[int]
     scores: array[float]
     texts: dict[str, list[str]]
 
 
 def read_columns(
-    path: Path, label: str, score: str | None, texts: Iterable[str], words: Labels
+    path: Path,
+    named: ScoreColumns,
+    others: Collection[str],
+    words: Labels,
+    without: Collection[str] = (),
 ) -> Columns:
-    """Read some columns; cells that a row lacks are empty.
+    """Read some columns of a CSV whose cells a comma, a semicolon or a tab parts.
 
     Args:
         path: the file.
-        label: column of labels.
-        score: column of scores; ``margin`` where the file has one, else ``score``, if None.
-        texts: columns that the file may have.
+        named: its columns.
+        others: names of further columns of texts that the file may have.
         words: how labels are read.
+        without: what of `CUSTOMARY` is not read, which saves memory.
 
     Raises:
-        InputError: the file, the column of labels or scores, or a cell in them is not usable.
+        InputError: the file, a named column, or a cell of labels or scores is not usable.
     """
     with reading(path, "a CSV file"), open_text(path) as file:
-        reader = csv_rows(path, file)
-        header: list[str] = next(reader, [])
-        ranked = score or ("margin" if "margin" in header else "score")
-        for option, name in (("--label", label), ("--score", ranked)):
-            if name not in header:
-                listed = ", ".join(header) or "none"
-                raise InputError(f"{path} has no column {name!r}; name one with {option}: {listed}")
-        found = {name: list[str]() for name in texts if name in header}
+        mark = _separator(path, file)
+        file.seek(0)
+        reader = csv_rows(path, file, delimiter=mark)
+        header = [name.strip() for name in next(reader, [])]
+        taken = _choose(path, header, named)
+        names = {role: name for role, name in taken.items() if role not in without}
+        found = {role: list[str]() for role in names if role not in NEEDED}
+        found |= {name: [] for name in others if name in header}
+        places = [(header.index(names.get(role, role)), cells) for role, cells in found.items()]
+        marked, scored = (header.index(names[role]) for role in NEEDED)
         labels, scores = array("b"), array("d")
-        marked, scored = header.index(label), header.index(ranked)
-        others = [(header.index(name), column) for name, column in found.items()]
         known: dict[str, str] = {}  # names of subsets and videos stand in many rows
-        for cells in _padded(reader, len(header)):
+        for cells in _whole(path, reader, len(header)):
             where = f"{path}, line {reader.line_num}"
             labels.append(words.require(cells[marked], where))
-            scores.append(_number(where, ranked, cells[scored]))
-            for place, column in others:
+            number = cells[scored].replace(",", ".") if mark == ";" else cells[scored]
+            scores.append(_number(where, names["score"], number))
+            for place, column in places:
                 column.append(known.setdefault(cells[place], cells[place]))
-    return Columns(ranked, labels, scores, found)
+    if not labels:
+        raise InputError(f"{path} has no rows")
+    return Columns(names, labels, scores, found)
 
 
-def _padded(rows: Iterable[Sequence[str]], width: int) -> Iterator[list[str]]:
-    """Rows that are not empty, as wide as the header."""
+def _separator(path: Path, file: TextIO) -> str:
+    """What parts the cells of the first line: most lines of names hold one kind alone."""
+    first = next(bounded_lines(path, file), "")
+    if not first.strip():
+        raise InputError(f"{path} is empty: its first line names the columns")
+    return max(",;\t", key=first.count)
+
+
+def _choose(path: Path, header: Sequence[str], named: ScoreColumns) -> dict[str, str]:
+    """The column of each role; those that nobody named and that are not there are left out."""
+    if any(_is_number(name) for name in header):
+        raise InputError(
+            f"{path} has no line of names: its first line is {', '.join(header)!r}, where the "
+            "columns' names, as label and score, are needed"
+        )
+    plain = {name.casefold(): name for name in reversed(header)}
+    there = listed(filter(None, header))
+    found: dict[str, str] = {}
+    for one in fields(named):
+        role, name = one.name, getattr(named, one.name)
+        if name is not None:
+            if name not in header:
+                raise InputError(f"{path} has no column {name!r}; it has {there}", _ask(role))
+            found[role] = name
+        elif usual := [plain[word] for word in CUSTOMARY[role] if word in plain]:
+            found[role] = usual[0]
+        elif role in NEEDED:
+            raise InputError(f"{path} has no column {role!r}; it has {there}", _ask(role))
+    return found
+
+
+def _ask(role: str) -> Name:
+    return Name("the column", role)
+
+
+def _whole(path: Path, rows: Any, width: int) -> Iterator[Sequence[str]]:
+    """Rows that are not empty, each with a cell for every column."""
     for cells in rows:
-        if cells:
-            yield [*cells, *[""] * (width - len(cells))]
+        if not cells:
+            continue
+        if len(cells) < width or any(cells[width:]):
+            raise InputError(
+                f"{path}, line {rows.line_num}: it has {counted(len(cells), 'cell')} and the first "
+                f"line {width}"
+            )
+        yield cells
 
 
 def _number(where: str, column: str, text: str) -> float:
+    if not _is_number(text):
+        said = f"{column} is {text!r}, not a number" if text.strip() else f"{column} is empty"
+        raise InputError(f"{where}: {said}")
+    return float(text)
+
+
+def _is_number(text: str) -> bool:
     try:
-        return float(text)
+        float(text)
     except ValueError:
-        raise InputError(f"{where}: {column} is {text!r}, not a number") from None
+        return False
+    return True

@@ -48,14 +48,18 @@ def exhausted(config: TrainConfig, figures: Sequence[float]) -> bool:
 
 
 def _falls(config: TrainConfig, figures: Sequence[float]) -> int:
-    """How often a plateau has lowered the rate; each fall starts a new count."""
+    """How often a plateau has lowered the rate; each fall starts a new count.
+
+    As torch's ReduceLROnPlateau has it, patience is how many epochs without a gain are borne: the
+    one beyond lowers the rate.
+    """
     falls, waited, best = 0, 0, -math.inf
     for figure in figures:
         if figure > best + config.min_gain:
             best, waited = figure, 0
         else:
             waited += 1
-        if waited >= config.plateau_patience:
+        if waited > config.plateau_patience:
             falls, waited = falls + 1, 0
     return falls
 

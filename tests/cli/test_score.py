@@ -53,10 +53,11 @@ def test_a_table_and_the_same_as_json(clare, tmp_path):
     assert "faces" in out and "4 real, 4 fake" in out and "0.875" in out
     assert "Each video" in out and "4 videos" in out and "threshold 0.5" in out
     found = json.loads(clare("score", path, *COLUMNS, "--json"))["subsets"]["faces"]
+    assert found["video"]["auc"]["n"] == 4  # the column "clip" is taken by itself
     auc = found["frame"]["auc"]
     assert auc["value"] == roc_auc_score(LABELS, SCORES) and auc["n"] == 8
     assert auc["low"] < auc["value"] < auc["high"] == 1
-    assert found["frame"]["accuracy"]["value"] == 6 / 8 and found["video"] is None
+    assert found["frame"]["accuracy"]["value"] == 6 / 8
     found = json.loads(clare("score", path, *COLUMNS, "--threshold", 0.35, "--json"))
     assert found["subsets"]["faces"]["frame"]["accuracy"]["value"] == 7 / 8
 
@@ -75,10 +76,14 @@ def test_subsets_are_measured_apart_and_averaged(clare, tmp_path):
 def test_how_scores_were_read_is_said_and_can_be_chosen(clare, tmp_path):
     path = write(tmp_path / "percent.csv", [100 * s for s in SCORES])
     out = clare("score", path, *COLUMNS, "--resamples", 0)
-    assert "column p, read as plain numbers" in out and "--read-as margin" in out
+    assert "score p" in out and "read as plain numbers" in out and "--read-as margin" in out
     assert "no threshold for accuracy" in out
     found = json.loads(clare("score", path, *COLUMNS, "--json"))
-    assert found["scores"] == {"column": "p", "read_as": "number"} and found["threshold"] is None
+    assert (
+        found["scores"]["columns"]["score"] == "p"
+        and found["scores"]["read_as"] == "number"
+        and found["threshold"] is None
+    )
     frame = found["subsets"]["faces"]["frame"]
     assert frame["auc"]["value"] == roc_auc_score(LABELS, SCORES)
     assert frame["ece"]["value"] is frame["accuracy_at_0.5"]["value"] is None
@@ -95,7 +100,9 @@ def test_a_threshold_is_one_of_the_named_column(clare, tmp_path):
 
     def accuracy(*args):
         found = json.loads(clare("score", path, *args, "--json"))
-        return found["scores"]["column"], found["subsets"]["all"]["frame"]["accuracy"]["value"]
+        return found["scores"]["columns"]["score"], found["subsets"]["all"]["frame"]["accuracy"][
+            "value"
+        ]
 
     assert accuracy("--score", "score", "--threshold", 0.35) == ("score", 7 / 8)
     assert accuracy("--threshold", -1.2) == ("margin", 7 / 8)
@@ -179,9 +186,45 @@ def test_what_an_evaluation_sets_aside_is_in_no_mean(clare, tmp_path):
 def test_what_intervals_are_of(clare, tmp_path):
     path = write(tmp_path / "theirs.csv", SCORES)
     assert "no intervals" in clare("score", path, *COLUMNS, "--resamples", 0)
-    assert "resamples of single rows" in clare("score", path, *COLUMNS, "--resamples", 20)
-    out = clare("score", path, *COLUMNS, "--resamples", 20, "--video", "clip")
+    path.write_text(path.read_text().replace("clip\n", "batch\n"))
+    assert "no video ids are known" in clare("score", path, *COLUMNS, "--resamples", 20)
+    out = clare("score", path, *COLUMNS, "--resamples", 20, "--video", "batch")
     assert "20 resamples of whole videos or identities)" in out
+
+
+def test_labels_or_scores_that_are_turned_round_are_asked_about(clare, tmp_path):
+    asked = "turned round"
+    path = write(tmp_path / "theirs.csv", SCORES * 8, [1 - one for one in LABELS] * 8)
+    assert asked in clare("score", path, *COLUMNS, "--resamples", 50)
+    own = ("--real-label", "1", "--fake-label", "0")
+    assert asked not in clare("score", path, *COLUMNS, *own, "--resamples", 50)
+
+
+def test_a_run_of_names_meets_anybodys_columns(clare, tmp_path):
+    first = tmp_path / "first.csv"
+    first.write_text("\n".join(["sample_id,subset,label,score", *(
+        f"{n},faces,{label},{score}" for n, (label, score) in
+        enumerate(zip(LABELS * 3, SCORES * 3, strict=True))
+    )]))  # fmt: skip
+    second = tmp_path / "theirs.csv"
+    second.write_text("\n".join(["who;truth;fakeness", *(
+        f"{n};{('nature', 'ai')[label]};{5 - score}" for n, (label, score) in
+        enumerate(zip(LABELS * 3, SCORES * 3, strict=True))
+    )]))  # fmt: skip
+    for one in (first, second):
+        with pytest.raises(InputError, match="has no column"):
+            clare(
+                "compare", one, second, "--label", "truth", "--score", "fakeness", "--id", "nobody"
+            )
+    second.write_text(second.read_text().replace("who;truth;fakeness", "id;target;prob"))
+    out = " ".join(clare("compare", first, second, "--resamples", 200).split())
+    assert "first.csv is better on faces (-0.750, 95 % " in out
+    assert "neither is clearly better on faces" in " ".join(
+        clare("compare", first, first, "--resamples", 20).split()
+    )
+    second.write_text(second.read_text().replace("\n", "\nx"))
+    with pytest.raises(InputError, match="names differ: the first has '0', the second 'x0'"):
+        clare("compare", first, second)
 
 
 def test_two_files_are_compared(clare, tmp_path):

@@ -396,4 +396,5 @@ def test_rows_that_can_not_be_matched_are_refused():
     refused(one.take(np.array([0])), "share no fake row")
     refused(one.take(np.array([], int)), "share no row")
     refused(Predictions(**{**vars(one), "label": 1 - one.label}), "2 of 2 shared rows")
-    refused(Predictions(**{**vars(one), "sample_id": np.array(["", "x"])}), "need a sample_id")
+    refused(Predictions(**{**vars(one), "sample_id": np.array(["", "x"])}), "without names")
+    refused(Predictions(**{**vars(one), "sample_id": np.array(["a", "b"])}), "names differ.*'a'")

@@ -13,6 +13,7 @@ from clare.heads.metrics.predictions import (
     video_level,
     write_predictions,
 )
+from clare.heads.metrics.score_csv import ScoreColumns
 from clare.store.index import Row
 
 
@@ -74,7 +75,7 @@ def csv(tmp_path, text):
 
 def test_other_peoples_columns_and_labels(tmp_path):
     path = csv(tmp_path, "file,truth,p,clip\nx.png,Real,0.25,7\ny.png,fake,1.0,7\n")
-    read = read_predictions(path, label="truth", score="p", video="clip", sample="file")
+    read = read_predictions(path, ScoreColumns("truth", "p", video="clip", sample="file"))
     assert read.label.tolist() == [0, 1] and read.score.tolist() == [0.25, 1.0]
     assert read.scale == "probability" and read.even == 0.5
     assert read.cluster.tolist() == ["7", "7"] and read.subset.tolist() == ["", ""]
@@ -103,27 +104,56 @@ def test_a_margin_ranks_unless_another_column_is_named(tmp_path):
     path = csv(tmp_path, "label,score,margin\n0,0.2,-3\n1,0.7,0.25\n")
     read = read_predictions(path)
     assert (read.column, read.scale, read.margin.tolist()) == ("margin", "margin", [-3, 0.25])
-    read = read_predictions(path, score="score")
+    read = read_predictions(path, ScoreColumns(score="score"))
     assert (read.column, read.scale, read.margin.tolist()) == ("score", "probability", [0.2, 0.7])
 
 
-def test_short_and_empty_lines(tmp_path):
-    read = read_predictions(csv(tmp_path, "label,score,subset,video\n0,0.2\n\n1,0.7,a,v\n"))
+def test_empty_lines_count_for_nothing(tmp_path):
+    read = read_predictions(csv(tmp_path, "label,score,subset,video\n0,0.2,,\n\n1,0.7,a,v,,\n"))
     assert read.subset.tolist() == ["", "a"] and read.video.tolist() == ["", "a/v"]
-    with pytest.raises(InputError, match="line 3: score is '', not a number"):
-        read_predictions(csv(tmp_path, "label,score\n0,0.2\n1\n"))
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("head", ["image,label,score", "Target,Prob,Image", "path,y_true,y_score"])
+def test_customary_names_and_separators(tmp_path, mark, head):
+    cells = {"image": "a.png", "path": "a.png", "score": "0.25", "prob": "0.25", "y_score": "0.25"}
+    row = [cells.get(name.lower(), "FAKE") for name in head.split(",")]
+    text = "\ufeff" + mark.join(head.split(",")) + "\r\n" + mark.join(row) + "\r\n"
+    read = read_predictions(csv(tmp_path, text))
+    assert (read.sample_id.tolist(), read.label.tolist(), read.margin.tolist()) == (
+        ["a.png"], [1], [0.25],
+    )  # fmt: skip
+    assert set(read.columns.values()) == set(head.split(","))
+
+
+def test_a_decimal_comma_beside_semicolons(tmp_path):
+    read = read_predictions(csv(tmp_path, "label;score\n0;0,25\n1;0.5\n"))
+    assert read.margin.tolist() == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("role", ["label", "score", "subset", "video", "sample"])
+def test_a_named_column_has_to_be_there(tmp_path, role):
+    path = csv(tmp_path, "image,label,score\na,0,0.5\n")
+    with pytest.raises(InputError, match="no column 'nosuch'; it has image, label and score"):
+        read_predictions(path, ScoreColumns(**{role: "nosuch"}))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("label,probability\n0,1\n", "--score: label, probability"),
-        ("score\n1\n", "--label"),
+        ("label,cosine\n0,1\n", "no column 'score'; it has label and cosine"),
+        ("score\n1\n", "no column 'label'"),
+        ("a.png,0,0.5\nb.png,1,0.7\n", "no line of names"),
+        ("image,label,score\na,b.png,0,0.5\n", "line 2: it has 4 cells"),
+        ("label,score\n0,0.2\n1\n", "line 3: it has 1 cell "),
+        ("label,score\n0,\n", "line 2: score is empty"),
+        ("label,score\n0,tensor(0.5)\n", "not a number"),
         ("label,score\n", "no rows"),
         ("label,score\n0,0.5\n2,0.5\n", "line 3: the label is '2'"),
         ("label,score\n0,high\n", "line 2: score is 'high'"),
         ("label,score\n0,nan\n1,1\n", "1 of 2 scores are not finite"),
-        ("", "no column 'label'"),
+        ("label,score\n0,inf\n1,1\n", "1 of 2 scores are not finite"),
+        ("", "is empty"),
     ],
 )
 def test_a_file_that_is_not_usable_is_refused(tmp_path, text, said):

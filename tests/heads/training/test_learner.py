@@ -80,6 +80,22 @@ def test_a_plateau_lowers_the_rate_until_it_ends():
     assert learning_rate(univfd, 81, 0.0, rising) == pytest.approx(1e-4)
 
 
+@pytest.mark.parametrize("preset", ["lare2", "univfd"])
+@given(st.lists(st.sampled_from([0.5, 0.7, 0.7005, 0.702, 0.71, 0.9]), max_size=40))
+def test_a_plateau_is_that_of_torch(preset, figures):
+    config = read_preset(preset)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.lr)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "max", config.plateau_factor, config.plateau_patience,
+        threshold=config.min_gain, threshold_mode="abs", eps=0.0,
+    )  # fmt: skip
+    for epoch, figure in enumerate(figures, 1):
+        assert learning_rate(config, epoch, 0.0, figures[: epoch - 1]) == pytest.approx(
+            optimizer.param_groups[0]["lr"]
+        )
+        theirs.step(figure)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(1, 4))
 def test_patience_counts_epochs_since_the_best(figures, patience):
     since = len(figures) - 1 - figures.index(max(figures))
