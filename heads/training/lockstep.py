@@ -16,9 +16,11 @@ from clare.heads.config import TrainConfig
 from clare.heads.data.samples import Samples
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import save_detector
+from clare.heads.runs.record import LAST
 from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.run_state import RunState
 from clare.heads.training.schedule import learning_rate
+from clare.models.weights import require_fit
 
 STREAM_PARAMETERS = 200_000_000
 """Parameters that learn side by side; with an optimiser's state they take 16 bytes each."""
@@ -48,12 +50,26 @@ class Lane:
         )
         for row, state in enumerate(states):
             if state.progress.state:
+                self._require_fit(row, state)
                 self.learner.set_state(row, state.progress.state, state.progress.steps)
         labels = np.stack([run.train.labels for run in runs])
         self._labels = torch.from_numpy(labels).to(self.learner.device)
         self._loss = torch.zeros(len(runs), device=self.learner.device, dtype=torch.float64)
         self._rates: list[float] = []
         self._margins: list[torch.Tensor] = []
+
+    def _require_fit(self, row: int, state: RunState) -> None:
+        """Refuse a saved state of another run; a shape that differs could be stretched to fit."""
+        own, progress = self.learner.state(row), state.progress
+        begun = progress.best_epoch > 0
+        wanted = {
+            **own,
+            "best": own["values"] if begun else torch.empty(0),
+            "margins": torch.empty(len(state.run.val.labels) if begun else 0),
+        }
+        margins = torch.from_numpy(progress.margins)
+        saved = {**progress.state, "best": progress.best, "margins": margins}
+        require_fit(wanted, saved, state.folder.path / LAST, "run")
 
     def inputs(self, batch: Mapping[str, torch.Tensor], cache: Cache) -> Inputs:
         """The batch as the lane's fusion takes it, shared with lanes that take the same."""

@@ -222,3 +222,28 @@ def test_other_files_are_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             load_detector(tmp_path / name)
+
+
+@pytest.mark.parametrize("classifier", ["linear", "knn"])
+def test_weights_that_do_not_fit_their_detector_are_refused(tmp_path, classifier):
+    config = DetectorConfig("esa", classifier)
+    detector = Detector(config, SPECS)
+    detector.classifier.fit(torch.randn(8, detector.fusion.width), torch.arange(8) % 2)
+    path = tmp_path / "best.safetensors"
+    save_detector(detector, path)
+    with safetensors.safe_open(path, "pt") as opened:
+        header = opened.metadata()
+    whole = safetensors.torch.load_file(path)
+    assert load_detector(path).state_dict().keys() == whole.keys()
+    for name, value in whole.items():
+        for change in (None, value[..., :0], value[..., None].clone(), value.int()):
+            spoilt = {n: v for n, v in whole.items() if n != name}
+            if change is not None:
+                spoilt[name] = change.contiguous()
+            safetensors.torch.save_file(spoilt, path, header)
+            with pytest.raises(InputError) as raised:
+                load_detector(path)
+            assert name in str(raised.value) and "\n" not in str(raised.value)
+    safetensors.torch.save_file({**whole, "more": torch.ones(1)}, path, header)
+    with pytest.raises(InputError, match="it has more, which"):
+        load_detector(path)

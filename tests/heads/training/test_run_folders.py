@@ -6,6 +6,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from clare.advice import LeaveOut
 from clare.errors import InputError, StoreError
@@ -42,6 +44,14 @@ class Stop(Observer):
 def begin(store, folder) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_run(LINEAR, store.path, folder, Machine(checkpoint_seconds=0), Stop())
+
+
+@pytest.fixture(scope="module")
+def begun(store, tmp_path_factory):
+    """A run that was interrupted."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    begin(store, folder)
+    return folder
 
 
 @pytest.fixture
@@ -116,6 +126,26 @@ def test_what_was_interrupted_goes_on_from_python_as_it_was_begun(store, tmp_pat
     assert run.validation == open_run(tmp_path / "undisturbed").validation
     with pytest.raises(InputError, match="is finished"):
         train_head(resume=tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["best", "margins", "state.values", "state.mean"])
+@pytest.mark.parametrize("spoil", ["drop", "one number", "shorter", "whole numbers", "text"])
+def test_a_saved_state_that_does_not_fit_is_refused(store, begun, tmp_path, name, spoil):
+    folder = shutil.copytree(begun, tmp_path / "run")
+    file = folder / "last.safetensors"
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    tensors = load_file(file)
+    value = tensors.pop(name)
+    changes = {"one number": value[:1], "shorter": value[:-1], "whole numbers": value.int()}
+    if spoil in changes:
+        tensors[name] = changes[spoil].clone()
+    save_file(tensors, file, header)
+    if spoil == "text":
+        file.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(InputError) as raised:
+        train_run(LINEAR, store.path, folder, Machine())
+    assert "last.safetensors" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_run_that_went_on_elsewhere_knows_where_its_store_is(store, tmp_path):
