@@ -93,3 +93,22 @@ def found() -> dict[str, set[str]]:
 
 def test_what_reads_files_is_known():
     assert found() == {file: set(names.split()) for file, names in ALLOWED.items()}
+
+
+def test_nothing_that_a_file_brings_is_run():
+    """Over scripts and benchmarks too: weights alone, no TorchScript, no code of the hub's."""
+    for file in (
+        one
+        for folder in (*FOLDERS, "benchmarks", "miniature")
+        for one in (ROOT / folder).rglob("*.py")
+    ):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
+                raise AssertionError(f"{file} gives {node.arg}")
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            given = {one.arg: ast.unparse(one.value) for one in node.keywords}
+            assert name != "torch.load" or given.get("weights_only") == "True", file
+            assert not name.endswith(("jit.load", "pickle.load", "pickle.loads", "hub.load")), file
+            assert "AutoTokenizer" not in name and "AutoModel" not in name, file

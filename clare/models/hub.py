@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -84,6 +85,8 @@ def _reason(error: Exception) -> str:
         return "the hub does not know it, or only with a login"
     if isinstance(error, errors.RevisionNotFoundError):
         return "the hub does not know this revision"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
+        return f"the hub's cache can't be written: {os.strerror(error.errno)}"
     return f"the hub does not answer ({type(error).__name__})"
 
 

@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from clare.advice import Name
-from clare.errors import InputError
+from clare.errors import InputError, WeightsError
+from clare.models.hub import TRIAL
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import PART, create_extractor, find_extractor
@@ -54,7 +55,11 @@ def rebuild_extractor(
             )
     else:
         places = {key: value for key, value in origin.items() if key in own}
-        extractor = create_extractor(name, {**settings, **places, **overrides}, images, runtime)
+        try:
+            extractor = create_extractor(name, {**settings, **places, **overrides}, images, runtime)
+        except WeightsError as error:  # a feature that is there can't be made by other models
+            advice = [one for one in error.advice if one != TRIAL]
+            raise WeightsError(error.what, *advice) from error
     _compare(recorded, extractor.fingerprint)
     return extractor
 

@@ -69,6 +69,7 @@ def test_absent_clip_weights_go_through_the_same_words(hub_cache):
     ("error", "words"),
     [
         (OSError("no route"), "does not answer"),
+        (OSError(28, "No space left on device"), "cache can't be written: No space left"),
         (huggingface_hub.errors.GatedRepoError, "hf auth login"),
         (huggingface_hub.errors.RepositoryNotFoundError, "does not know it"),
         (huggingface_hub.errors.RevisionNotFoundError, "this revision"),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 from clare.advice import Run, Set
 from clare.cli.views.figures import print_validation
@@ -23,11 +25,11 @@ from clare.heads.config import (
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.report.run_results import read_findings
-from clare.heads.runs.run import open_run
+from clare.heads.runs.run import TEXT_TOWER, load_text_tower, open_run
 from clare.heads.sweeps.table import result_line
 from clare.heads.training.trainer import train_run
 from clare.store.feature_store import create_store
-from clare.store.spec import Fingerprint
+from clare.store.spec import FeatureSpec, Fingerprint
 
 COOP = TrainConfig(DetectorConfig("concat", "coop"), epochs=1, train=("gan",), reals=("pool",))
 
@@ -219,3 +221,27 @@ def test_a_choice_of_fingerprints_is_asked_for(tmp_path, build_store, rows_of, s
     assert open_run(tmp_path / "c").record.fingerprints == {"clip": other.key}
     with pytest.raises(InputError, match="no clip features with a fingerprint beef"):
         train_run(replace(config, features={"clip": "beef"}), both.path, tmp_path / "d")
+
+
+def test_files_in_a_store_make_no_code_run(plain_text, tmp_path):
+    """The text tower of a stranger's store names that folder as its tokenizer, with code in it."""
+    store, clip = create_store(tmp_path / "forged.zarr"), Fingerprint("clip", 1, "aa")
+    store.declare(clip, [FeatureSpec("clip_cls", (24,), "float32")])
+    home, marker = store.layout.extractor(clip.key), tmp_path / "ran"
+    with safe_open(plain_text.file, "pt") as opened:
+        facts = json.loads(opened.metadata()["text_tower"])
+    facts["tokenizer"] = str(home)
+    facts["text_config"]["tokenizer_kwargs"] = {"trust_remote_code": True}
+    tower = save(load_file(plain_text.file), {"text_tower": json.dumps(facts)})
+    code = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\nclass Trap: ...\n"
+    named = {"auto_map": {"AutoTokenizer": ["trap.Trap", None]}, "tokenizer_class": "Trap"}
+    files = {
+        TEXT_TOWER: tower,
+        "trap.py": code.encode(),
+        "tokenizer_config.json": json.dumps(named).encode(),
+        "config.json": json.dumps({"model_type": "clip", **named}).encode(),
+    }
+    store.write_assets(clip.key, files)
+    with pytest.raises(InputError, match="its tokenizer has trust_remote_code"):
+        load_text_tower(store, clip.key)
+    assert not marker.exists()

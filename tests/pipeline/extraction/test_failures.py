@@ -13,10 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from clare.errors import DiskSpaceError, InputError, RowUnavailableError
+from clare.errors import DiskSpaceError, InputError, RowUnavailableError, WeightsError
+from clare.models.hub import TRIAL
+from clare.models.runtime import Runtime
 from clare.pipeline.extraction.job import Observer
 from clare.pipeline.extraction.loop import StrictFailureError
+from clare.pipeline.extraction.rebuild import rebuild_extractor
+from clare.pipeline.extractors import create_extractor
 from clare.pipeline.extractors.lare import LareExtractor
+from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.sample import Manifest
 from clare.store.feature_store import open_store
 from tests.pipeline.extraction.conftest import job_for, read_all
@@ -180,3 +185,13 @@ def test_a_disk_that_is_too_small_is_said_before_any_work(faces, tmp_path, monke
     with pytest.raises(DiskSpaceError):
         job_for(faces, tmp_path / "store").run()
     assert not list((tmp_path / "store").glob("journal/**/*.json"))
+
+
+def test_a_feature_that_is_there_is_not_made_anew_by_a_trial(diffusion_folders):
+    settings = {"model": str(diffusion_folders["epsilon"]), "size": 64}
+    tiny = create_extractor("lare", settings, ImageSettings(), Runtime()).fingerprint
+    plain = {name: value for name, value in tiny.settings.items() if name != "backbone"}
+    recorded = replace(tiny, settings=plain)
+    with pytest.raises(WeightsError, match="not on this machine") as raised:
+        rebuild_extractor(recorded, {"model": "sd2.1-base"}, {}, Runtime())
+    assert raised.value.advice and TRIAL not in raised.value.advice
