@@ -135,11 +135,13 @@ class Validation:
         epoch: whose parameters were kept.
         threshold: the margin from which on a row is called fake.
         metrics: figures of the rows that epoch and threshold were chosen on.
+        sha256: of the detector's file; empty where it was not recorded.
     """
 
     epoch: int
     threshold: float
     metrics: Mapping[str, Figure]
+    sha256: str = ""
 
     @property
     def auc(self) -> Figure:

@@ -21,6 +21,7 @@ from clare.heads.runs.record import (
     read_validation,
 )
 from clare.heads.text.tower import TOKENIZER, TextTower
+from clare.models.hub import file_sha256
 from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore, open_store
 
@@ -68,6 +69,8 @@ def open_run(
     """
     folder = Path(path)
     record, validation = read_record(folder), read_validation(folder)
+    if validation.sha256 and file_sha256(folder / BEST) != validation.sha256:
+        raise InputError(f"{folder / BEST} is damaged: it is not what the training wrote")
     if text is None and needs_text(read_detector_config(folder / BEST)):
         source = store or open_own_store(folder, record)
         text = load_text_tower(source, record.fingerprints.get("clip", ""))

@@ -41,6 +41,7 @@ from clare.heads.runs.record import (
     write_seen,
     write_validation,
 )
+from clare.models.hub import file_sha256
 from clare.models.weights import read_header, read_tensors
 from clare.store.index import Row
 from clare.typed_json import from_json, to_json
@@ -177,7 +178,7 @@ class RunFolder:
         predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
         threshold = best_threshold(predictions.margin, predictions.label)
         metrics = measure(predictions, threshold)
-        found = Validation(progress.best_epoch, threshold, metrics)
+        found = Validation(progress.best_epoch, threshold, metrics, file_sha256(self.path / BEST))
         write_predictions(predictions, self.path / VAL_PREDICTIONS)
         plot_curves(progress.history, self.path / CURVES)
         self.log(

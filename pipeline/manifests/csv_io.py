@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from clare.errors import ManifestError
+from clare.files import PARTIAL
 from clare.foreign import csv_rows, open_text, reading
 from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.sample import COLUMNS, REQUIRED, Manifest, Sample
@@ -85,15 +87,29 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     data = _to_csv(manifest).encode("utf-8")
     if path.name.endswith(".gz"):
         data = gzip.compress(data, mtime=0)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{escape(path.name)}.*{PARTIAL}"):
+            if not _lives(stale.name.split(".")[-2]):
+                stale.unlink(missing_ok=True)
         partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
         raise ManifestError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def _lives(process: str) -> bool:
+    """Whether the writer of a partial file is still at work."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def manifest_name(path: Path) -> str:

@@ -132,6 +132,15 @@ def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):
         open_run(tmp_path / "begun")
 
 
+def test_a_detector_whose_bytes_changed_is_refused(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    data = bytearray((folder / "best.safetensors").read_bytes())
+    data[-5] ^= 4  # in the values, which have no checksum of their own
+    (folder / "best.safetensors").write_bytes(data)
+    with pytest.raises(InputError, match="is damaged"):
+        open_run(folder)
+
+
 def without(name):
     return lambda found: found.pop(name)
 

@@ -1,4 +1,5 @@
 import gzip
+import os
 import time
 from dataclasses import replace
 
@@ -302,3 +303,13 @@ class TestRoots:
         for path in ("out/a.png", "../rooted/a.png", "/etc/passwd"):
             with pytest.raises(ManifestError, match="'s/0'"):
                 roots.resolve(sample(path=path))
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_and_a_living_one_s_stays(tmp_path):
+    manifest = Manifest("s", (Sample(sample_id="a", path="a.png", label=1, subset="s"),))
+    dead, living = (tmp_path / f".s.csv.{number}.partial" for number in (2**22 + 1, os.getppid()))
+    for left in (dead, living):
+        left.write_bytes(b"sample_id")
+    write_manifest(manifest, tmp_path / "s.csv")
+    assert not dead.exists() and living.exists()
+    assert read_manifest(tmp_path / "s.csv").samples == manifest.samples
