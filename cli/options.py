@@ -60,6 +60,12 @@ Manifests = Annotated[
 MANIFESTS = Path("data_manifests")
 Store = Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The feature store.")]
 STORE = Path("features.zarr")
+RealLabel = Annotated[
+    list[str] | None, typer.Option(help="A further word that means real, beside 0, real, nature…")
+]
+FakeLabel = Annotated[
+    list[str] | None, typer.Option(help="A further word that means fake, beside 1, fake, ai…")
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", help="PART.SETTING=VALUE (JSON or text), for any other setting."),

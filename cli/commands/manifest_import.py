@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clare.cli.options import MANIFESTS, Manifests
+from clare.cli.options import MANIFESTS, FakeLabel, Manifests, RealLabel
 
 
 def import_json(
@@ -38,6 +38,8 @@ def import_json(
         bool,
         typer.Option("--with-reals", help="Also take reals that belong to a shared pool."),
     ] = False,
+    real_label: RealLabel = None,
+    fake_label: FakeLabel = None,
 ) -> None:
     """Turn a DeepfakeBench or DF40 JSON list into a manifest, its files found on this disk."""
     import os
@@ -46,6 +48,7 @@ def import_json(
     from clare.cli.views.console import console, progress_bar, table
     from clare.cli.wording import worded
     from clare.errors import InputError
+    from clare.labels import Labels
     from clare.pipeline.manifests.csv_io import manifest_name, write_manifest
     from clare.pipeline.manifests.roots import Roots
     from clare.pipeline.official_lists.importer import SIDES, import_list
@@ -60,6 +63,7 @@ def import_json(
             resplit=resplit,
             with_reals=with_reals,
             folder=manifests,
+            labels=Labels(real_label or (), fake_label or ()),
             progress=lambda done, total: bar.update(
                 task, description="reading headers", completed=done, total=total
             ),

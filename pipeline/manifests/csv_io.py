@@ -17,6 +17,7 @@ from typing import Any
 from clare.errors import ManifestError
 from clare.files import PARTIAL
 from clare.foreign import csv_rows, open_text, reading
+from clare.labels import read_label
 from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.sample import COLUMNS, REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.validation import validate
@@ -196,9 +197,10 @@ def _parse(
 
 
 def _parse_label(column: str, text: str) -> int:
-    if text not in ("0", "1"):
-        raise ValueError(f"label {text!r} is not 0 (real) or 1 (fake)")
-    return int(text)
+    label = read_label(text)
+    if label is None:
+        raise ValueError(f"label {text!r} is not 0 (real) or 1 (fake), nor a word for it")
+    return label
 
 
 def _parse_count(column: str, text: str) -> int:

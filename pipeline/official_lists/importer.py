@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clare.advice import Name, Notice, Set
 from clare.errors import InputError
+from clare.labels import Labels, read_label
 from clare.pipeline.datasets.index import with_unique_ids
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.manifests.headers import read_headers
@@ -80,6 +81,7 @@ def import_list(
     resplit: bool = False,
     with_reals: bool = False,
     folder: Path | None = None,
+    labels: Labels = Labels(),  # noqa: B008 - it is frozen
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportedList:
     """Read a list, find its files, and make a manifest of them.
@@ -95,6 +97,7 @@ def import_list(
             identities and videos kept whole.
         with_reals: keep the reals of a shared pool in this manifest.
         folder: of the user's manifests, where a registry of their own may lie.
+        labels: words for real and fake.
         progress: called with (headers read, files in all).
 
     Raises:
@@ -103,7 +106,7 @@ def import_list(
         ManifestError: a rule of `validate` is broken.
     """
     registry = load_registry(folder)
-    listed = read_list(path, registry, compression)
+    listed = read_list(path, registry, compression, labels)
     if not resplit:
         _refuse_shared(path, listed)
     folders = roots.folders()
@@ -162,11 +165,30 @@ def _find(videos: Iterable[ListedVideo], finder: Finder) -> Files:
             names = folders.setdefault((video.label, tuple(folder)), {})
             names.setdefault(name, []).append(listed)
     files: Files = {}
+    droppable = _droppable(folders)
     for (label, parts), names in folders.items():
-        root, found = finder.find(parts, names, label)
+        root, found = finder.find(parts, names, label, droppable)
         for name, place in found.items():
             files |= dict.fromkeys(names[name], (root, place))
     return files
+
+
+def _droppable(folders: Iterable[tuple[int, tuple[str, ...]]]) -> int:
+    """How many folders begin every listed path alike, and so can't tell real from fake.
+
+    Where all have one label, those from the first that says a label on, and the last two, are kept.
+    """
+    listed = list(folders)
+    paths = [parts for _, parts in listed]
+    alone = len({label for label, _ in listed}) < 2
+    if alone:
+        paths = [parts[:-2] for parts in paths]
+    shared = 0
+    for names in zip(*paths, strict=False):  # as far as the shortest goes
+        if len(set(names)) > 1 or (alone and read_label(names[0]) is not None):
+            break
+        shared += 1
+    return shared
 
 
 def _resolutions(
@@ -218,6 +240,11 @@ def _notices(
     if listed.other_compressions:
         others = ", ".join(listed.other_compressions)
         lines.append(f"only {listed.compression} is taken; the list also has {others}")
+    if listed.nameless:
+        places = name_rows(listed.nameless)
+        lines.append(
+            f"left out, as the name of a video is missing between split and files: {places}"
+        )
     for one in resolutions:
         if not one.kept:
             notices.append(

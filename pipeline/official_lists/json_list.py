@@ -6,14 +6,14 @@ where only some lists have the level of compressions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clare.advice import Run, Set
+from clare.advice import Name, Run, Set
 from clare.errors import InputError
 from clare.foreign import LIST, open_bytes
+from clare.labels import Labels
 from clare.pipeline.datasets.schema import Registry
 from clare.pipeline.manifests.validation import SPLITS
 from clare.pipeline.official_lists.paths import plain_parts
@@ -21,8 +21,6 @@ from clare.wording import name_rows
 
 FORBIDDEN = ("df40_all", "df40all")
 """Names, in lower case, of a list that nobody should measure anything on."""
-
-_ENDING = re.compile(r"[_-](real|fake[a-z]?)$", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -61,21 +59,29 @@ class OfficialList:
         videos: each once, with the splits that it stands in.
         compression: the level that was taken; empty where the list has none.
         other_compressions: levels that were left out.
+        nameless: places of entries where a video's name is missing, as DFDC's list has one.
     """
 
     name: str
     videos: tuple[ListedVideo, ...]
     compression: str
     other_compressions: tuple[str, ...]
+    nameless: tuple[str, ...] = ()
 
 
-def read_list(path: Path, registry: Registry, compression: str | None = None) -> OfficialList:
+def read_list(
+    path: Path,
+    registry: Registry,
+    compression: str | None = None,
+    labels: Labels = Labels(),  # noqa: B008 - it is frozen
+) -> OfficialList:
     """Read a list.
 
     Args:
         path: the JSON file.
         registry: knows labels such as FF-DF, which do not say real or fake.
         compression: the level to take where a list has several; c23 by default.
+        labels: words for real and fake.
 
     Raises:
         InputError: it is not such a list, or ``DF40_all``; a label is not known, or is another
@@ -87,17 +93,21 @@ def read_list(path: Path, registry: Registry, compression: str | None = None) ->
     videos: dict[tuple[str, str], ListedVideo] = {}
     names: dict[str, None] = {}
     levels: dict[str, None] = {}
+    nameless: list[str] = []
     for keys, entry in _entries(path):
         names[keys[0]] = None
         if len(names) > 1:
             raise InputError(f"{path} holds several datasets ({', '.join(names)}): one a file")
         if keys[0].casefold() in FORBIDDEN:
             raise _unusable(path)
+        if len(keys) == 3:
+            nameless.append(_place(keys))
+            continue
         if len(keys) == 5:
             levels[keys[3]] = None
             if keys[3] != wanted:
                 continue
-        _add(videos, path, keys, entry, registry)
+        _add(videos, path, keys, entry, registry, labels)
     if not videos:
         if levels:
             raise InputError(
@@ -107,18 +117,21 @@ def read_list(path: Path, registry: Registry, compression: str | None = None) ->
     _refuse_two_labels(path, videos.values())
     taken = wanted if wanted in levels else ""
     others = tuple(level for level in levels if level != taken)
-    return OfficialList(next(iter(names)), tuple(videos.values()), taken, others)
+    return OfficialList(next(iter(names)), tuple(videos.values()), taken, others, tuple(nameless))
 
 
-def label_of(kind: str, registry: Registry) -> int | None:
-    """0 or 1 for a label as lists spell it; None for one that says neither.
+def label_of(
+    kind: str,
+    registry: Registry,
+    labels: Labels = Labels(),  # noqa: B008 - it is frozen
+) -> int | None:
+    """0 or 1 for a label as lists spell it; None for one that says neither, or both.
 
-    The ending says it (``_Real``, ``_real``, ``-real``, ``_FakeB``), or the registry does, for
-    labels of subsets that hold one side alone (``FF-DF``). A "real" elsewhere says nothing.
+    Its words say it (``pixart_Real``, ``nature``, ``1_fake``), or the registry does, for labels of
+    subsets that hold one side alone (``FF-DF``). A "real" inside says nothing.
     """
-    ending = _ENDING.search(kind)
-    if ending is not None:
-        return int(ending[1].lower() != "real")
+    if (label := labels.read(kind)) is not None:
+        return label
     for subset in registry.subsets.values():
         labels = () if subset.own_reals else subset.labels
         if kind.casefold() in (one.casefold() for one in labels):
@@ -173,8 +186,12 @@ def _entries(path: Path) -> Iterator[tuple[list[str], dict[str, str | list[str]]
                     array.append(value)
                 elif event == "string" and maps:
                     maps[-1][keys[-1]] = value
-                elif event in ("start_map", "start_array") or not maps:
-                    raise _malformed(path)
+                elif event in ("number", "boolean") and array is None and keys[-1:] == ["label"]:
+                    maps[-1]["label"] = str(value)
+                elif array is not None:
+                    raise _malformed(path, f"{_place(keys)} lists more than names of files")
+                elif not maps:
+                    raise _malformed(path, "it begins with no mapping")
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}") from error
     except (ijson.JSONError, ValueError) as error:
@@ -182,14 +199,20 @@ def _entries(path: Path) -> Iterator[tuple[list[str], dict[str, str | list[str]]
 
 
 def _checked(path: Path, keys: list[str]) -> list[str]:
-    if len(keys) not in (4, 5) or keys[2] not in SPLITS:
-        raise _malformed(path)
+    if not 3 <= len(keys) <= 5:
+        raise _malformed(path, f"{_place(keys)} is too {'high' if len(keys) < 3 else 'deep'}")
+    if keys[2] not in SPLITS:
+        raise _malformed(path, f"{_place(keys[:3])} is where a split belongs")
     return keys
 
 
-def _malformed(path: Path) -> InputError:
+def _place(keys: Sequence[str]) -> str:
+    return " > ".join(map(repr, keys)) or "its top"
+
+
+def _malformed(path: Path, why: str) -> InputError:
     return InputError(
-        f"{path} is not a list of DeepfakeBench or DF40: those are dataset, label, split "
+        f"{path} is not a list of DeepfakeBench or DF40: {why}; those are dataset, label, split "
         "(train, val, test), perhaps compression, video, and its label and frames"
     )
 
@@ -200,18 +223,25 @@ def _add(
     keys: list[str],
     entry: dict[str, str | list[str]],
     registry: Registry,
+    labels: Labels,
 ) -> None:
     _, key, split, *_, name = keys
     said = entry.get("label", key)
     frames, masks = entry.get("frames", []), entry.get("masks", [])
     if not isinstance(said, str) or isinstance(frames, str) or isinstance(masks, str):
-        raise _malformed(path)
-    label, above = label_of(said, registry), label_of(key, registry)
+        raise _malformed(path, f"{_place(keys)} has no label and lists of files")
+    label, above = label_of(said, registry, labels), label_of(key, registry, labels)
     if label is None:
-        raise InputError(f"{path}: label {said!r} of {name} says neither real nor fake")
+        raise InputError(
+            f"{path}: label {said!r} of {name} says neither real nor fake, or both",
+            Name("it", "real_label"),
+            Name("it", "fake_label"),
+        )
     if above is not None and above != label:
         raise InputError(f"{path}: {name} is {said!r} below {key!r}: one file has one label")
-    video = videos.setdefault((said, name), ListedVideo(said, label, name))
+    # A bare number says no more than its key does.
+    kind = key if said.replace(".", "").isdecimal() else said
+    video = videos.setdefault((kind, name), ListedVideo(kind, label, name))
     video.frames[split] = (*video.frames.get(split, ()), *frames)
     if masks:
         joined = _by_name(frames, masks)

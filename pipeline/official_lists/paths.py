@@ -13,10 +13,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path, PureWindowsPath
 
+from clare.labels import read_label
 from clare.pipeline.datasets.schema import Registry
+from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
 
 COLLECTIONS = ("deepfakes_detection_datasets",)
 """Folders, beside those of the registry, above the folders of methods in official lists."""
+
+_DEPTH = 3
+"""How many folders may stand around a method's own, below a root."""
 
 _OPTIONAL = ("frames", "ff", "inversions")
 _FAKES_OF = {"celeb-real": "Fake_from_Celeb-real", "youtube-real": "Fake_from_Youtube-real"}
@@ -41,6 +46,7 @@ class Finder:
         self._roots = {name: str(folder) for name, folder in roots.items()}
         self._names: dict[str, dict[str, str]] = {}
         self._methods: dict[str, tuple[str, ...]] = {}
+        self._found: dict[str, dict[str, list[str]]] = {}
         for subset in registry.subsets.values():
             spellings = tuple(dict.fromkeys((*subset.folders, subset.id, *subset.aliases)))
             for spelling in spellings:
@@ -52,7 +58,7 @@ class Finder:
             self._collections |= {dataset.display.casefold(), *dataset.roots}
 
     def find(
-        self, folder: Sequence[str], names: Collection[str], label: int
+        self, folder: Sequence[str], names: Collection[str], label: int, droppable: int = 0
     ) -> tuple[str, dict[str, str]]:
         """The files of a listed folder.
 
@@ -60,6 +66,7 @@ class Finder:
             folder: its parts, from `plain_parts`.
             names: of the listed files in it.
             label: 0 real, 1 fake.
+            droppable: leading folders that all listed paths share: they may be another machine's.
 
         Returns:
             The root and, by listed name, the path below it; of all candidates the one that has
@@ -67,7 +74,7 @@ class Finder:
         """
         best: tuple[str, dict[str, str]] = ("", {})
         tried: set[tuple[str, str]] = set()
-        for root, parts in self._candidates(folder, label):
+        for root, parts in self._candidates(folder, label, droppable):
             for place in self._places(root, parts):
                 if (root, place) in tried:
                     continue
@@ -84,7 +91,9 @@ class Finder:
         """The path below a root that a folder should have had, where it was not found."""
         return "/".join(folder[max(self._starts(folder), default=0) :])
 
-    def _candidates(self, folder: Sequence[str], label: int) -> Iterator[tuple[str, list[str]]]:
+    def _candidates(
+        self, folder: Sequence[str], label: int, droppable: int
+    ) -> Iterator[tuple[str, list[str]]]:
         """Roots and paths, those with the fewest changes first."""
         named: list[tuple[str, list[str]]] = []
         method = self._method(folder)
@@ -94,7 +103,8 @@ class Finder:
             own = place.rpartition("/")[2].casefold()
             before = folder if method is None else folder[: method + 1]
             after = [k + 1 for k, part in enumerate(before) if part.casefold() == own]
-            starts = dict.fromkeys((*after, *self._starts(folder), 0))
+            guarded = self._guarded(folder, label, droppable)
+            starts = dict.fromkeys((*after, *self._starts(folder), 0, *guarded))
             named += [(root, list(folder[start:])) for start in starts]
         yield from named
         for root, parts in named:
@@ -109,6 +119,14 @@ class Finder:
             if part.casefold() in self._collections:
                 found += [k + 1, k]
         return found
+
+    def _guarded(self, folder: Sequence[str], label: int, droppable: int) -> Iterator[int]:
+        """Where else a path may begin: what says its label is never dropped, nor a method."""
+        method = self._method(folder)
+        said = [read_label(part) for part in folder]
+        for start in range(1, len(folder) if method is None else method + 1):
+            if label in said[start:] or start <= droppable:
+                yield start
 
     def _method(self, parts: Sequence[str]) -> int | None:
         """The first part that names a method."""
@@ -137,22 +155,60 @@ class Finder:
                 yield [*changed, "frames"]
 
     def _places(self, root: str, parts: Sequence[str]) -> Iterator[str]:
-        """The folder as it is spelled on disk, and one of its own name inside it."""
-        current, place = self._roots[root], ""
+        """The folder as it is spelled on disk, and those of its own name inside it.
+
+        A method's folder may lie deeper: in folders around it, as archives are unpacked into.
+        """
+        yield from self._walk(root, "", parts)
+        if parts and parts[0].casefold() in self._methods:
+            for home in self._homes(root).get(parts[0].casefold(), ()):
+                yield from self._walk(root, home, parts[1:])
+
+    def _walk(self, root: str, place: str, parts: Sequence[str]) -> Iterator[str]:
         for part in parts:
-            here = self._listing(current)
-            doubled = here.get(current.rpartition("/")[2].casefold())
-            if part.casefold() not in here and doubled is not None:
-                current, place = f"{current}/{doubled}", f"{place}/{doubled}"
-                here = self._listing(current)
-            actual = here.get(part.casefold())
+            actual = self._child(root, place, part)
+            while actual is None and (doubled := self._doubled(root, place)):
+                place = doubled
+                actual = self._child(root, place, part)
             if actual is None:
                 return
-            current, place = f"{current}/{actual}", f"{place}/{actual}"
-        yield place[1:]
-        doubled = self._listing(current).get(current.rpartition("/")[2].casefold())
-        if doubled is not None:
-            yield f"{place}/{doubled}"[1:]
+            place = actual
+        yield place
+        while doubled := self._doubled(root, place):
+            place = doubled
+            yield place
+
+    def _homes(self, root: str) -> Mapping[str, list[str]]:
+        """Folders that are named like a method, by their name in lower case; not deep in others."""
+        known = self._found.get(root)
+        if known is None:
+            known = self._found[root] = {}
+            waiting = [("", 0)]
+            for place, depth in waiting:
+                own = self._spellings(place.rpartition("/")[2])
+                for name in self._listing(self._absolute(root, place)).values():
+                    inside = f"{place}/{name}" if place else name
+                    spellings = self._spellings(name)
+                    if spellings and (not own or own == spellings):
+                        known.setdefault(name.casefold(), []).append(inside)
+                    elif own:
+                        continue
+                    if depth < _DEPTH and suffix_of(name) not in IMAGE_SUFFIXES:
+                        waiting.append((inside, depth + 1))
+        return known
+
+    def _spellings(self, name: str) -> tuple[str, ...]:
+        return self._methods.get(name.casefold(), ())
+
+    def _absolute(self, root: str, place: str) -> str:
+        return f"{self._roots[root]}/{place}" if place else self._roots[root]
+
+    def _child(self, root: str, place: str, name: str) -> str | None:
+        actual = self._listing(self._absolute(root, place)).get(name.casefold())
+        return actual and (f"{place}/{actual}" if place else actual)
+
+    def _doubled(self, root: str, place: str) -> str | None:
+        return self._child(root, place, self._absolute(root, place).rpartition("/")[2])
 
     def _listing(self, folder: str) -> dict[str, str]:
         """Names in a folder by their lower case; empty where it can't be listed."""

@@ -88,7 +88,7 @@ def test_a_minimal_manifest_by_hand_from_a_spreadsheet_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "cells", "complaint"),
     [
-        ("", "a,a.png,fake,s", "line 2: label 'fake' is not 0"),
+        ("", "a,a.png,1_real,s", "line 2: label '1_real' is not 0"),
         ("", "a,a.png,,s", "line 2: label is empty"),
         ("", "a,a.png,1", "line 2: 3 cells, but the header has 4"),
         (",width", "a,a.png,1,s,1_0", "line 2: width '1_0' is not a whole number"),
@@ -108,6 +108,13 @@ def test_a_cell_or_column_of_another_form_is_named(tmp_path, columns, cells, com
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
     assert complaint in str(caught.value)
+
+
+def test_labels_are_words_of_the_one_vocabulary(tmp_path):
+    words = ["0", "1", "REAL", "Fake", "nature", "ai", "0_real", "1_fake", "0.0", "manipulated"]
+    rows = "".join(f"{n},{n}.png,{word},s\n" for n, word in enumerate(words))
+    found = read_manifest(written(tmp_path, f"{HEADER.strip()}\n{rows}"))
+    assert [one.label for one in found.samples] == [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
 
 
 def test_many_bad_rows_are_named_and_counted(tmp_path):

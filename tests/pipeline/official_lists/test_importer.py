@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clare.advice import Set
+from clare.advice import Name, Set
 from clare.errors import InputError, ManifestError
+from clare.labels import Labels
 from clare.pipeline.checks.check import check_manifests
 from clare.pipeline.checks.files import FileCheck
 from clare.pipeline.datasets.build import build_dataset
@@ -112,7 +113,8 @@ def test_df40_all_is_refused_by_its_name_and_by_its_key(tmp_path, stem, name):
     [
         ("pixart_Real", 0), ("MRAA_Fake", 1), ("CelebDFv1_real", 0), ("CelebDFv1_fake", 1),
         ("FF-real", 0), ("FF-DF", 1), ("FF-NT", 1), ("DFDCP_FakeB", 1), ("whichisreal_Fake", 1),
-        ("realistic_Fake", 1), ("whichisreal", None), ("Fake_from_Celeb-realish", None),
+        ("realistic_Fake", 1), ("whichisreal", None), ("Fake_from_Celeb-realish", 1),
+        ("Fake_from_Celeb-real", None), ("nature", 0), ("0_real", 0), ("1_real", None),
     ],
 )  # fmt: skip
 def test_a_label_is_its_ending_or_the_registrys(kind, label):
@@ -124,6 +126,13 @@ REWRITES = [
     ("heygen", f"./{PREFIX}/DF40/heygen/fake/v/0.png", "DF40/heygen/fake/v/0.png"),
     ("heygen", "/Youtu_Public/u/DF40/heygen/fake/v/0.png", "DF40/heygen/fake/v/0.png"),
     ("heygen", "D:\\data\\DF40\\heygen\\fake\\v\\0.png", "DF40/heygen/fake/v/0.png"),
+    ("own", "/home/u3/work/Own/fake/v/0.png", "Own/fake/v/0.png"),
+    ("own", "/home/u3/work/2024/Own/swapped/v/0.png", "Own/swapped/v/0.png"),
+    ("own", "C:\\real data\\Own\\fake\\v\\0.png", "fake/v/0.png"),
+    # Archives unpacked into folders, also of their own name.
+    ("heygen", f"{PREFIX}/DF40/heygen/fake/v/0.png", "heygen/heygen/heygen_new/fake/v/0.png"),
+    ("blendface_ff", "DF40/blendface/ff/frames/0_1/1.png", "a/b/blendface/ff/frames/0_1/1.png"),
+    ("stargan", f"{PREFIX}/DF40/stargan/fake/9.png", "stargan/stargan/stargan/fake/9.png"),
     # Folders renamed, doubled, missing or added.
     ("whichisreal", f"{PREFIX}/DF40/whichisreal/fake/9.png", "DF40/whichfaceisreal/fake/9.png"),
     ("whichisreal", f"{PREFIX}/DF40/whichisreal/fake/9.png", "Whichisreal/Whichisreal/fake/9.png"),
@@ -208,6 +217,24 @@ def test_no_rewriting_takes_a_real_for_a_fake(tmp_path, name):
     touch(decoy, "000/000.png", "ff/000/000.png", "frames/000/000.png", "000.png")
     with pytest.raises(InputError, match="none of its 1 fake files"):
         import_list(path, roots(ffpp=decoy))
+
+
+def test_a_prefix_of_another_machine_is_dropped_where_it_tells_no_label(tmp_path):
+    """Reals and fakes of one name, told apart by a folder that no vocabulary knows."""
+    prefix = "/mnt/fake_detection/u1"
+    labels = {
+        "X_Real": {"test": {"r": [f"{prefix}/crops/v/0.png"]}},
+        "X_Fake": {"test": {"f": [f"{prefix}/swaps/v/0.png"]}},
+    }
+    path = write_list(tmp_path / "X.json", labels)
+    touch(tmp_path, "disk/crops/v/0.png", "disk/swaps/v/0.png", "decoy/v/0.png", "decoy/0.png")
+    with pytest.raises(InputError, match="none of its"):
+        import_list(path, roots(x=tmp_path / "decoy"))
+    imported = import_list(path, roots(x=tmp_path / "disk"))
+    assert {s.path: s.label for s in imported.manifest.samples} == {
+        "crops/v/0.png": 0,
+        "swaps/v/0.png": 1,
+    }
 
 
 def test_no_rewriting_takes_a_fake_for_a_real(tmp_path):
@@ -433,6 +460,46 @@ def test_one_file_has_one_label(tmp_path):
         import_list(tmp_path / "X.json", roots(x=tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [
+        ("real", "fake"), ("Real", "FAKE"), ("nature", "ai"), ("0_real", "1_fake"), ("0", "1"),
+        ("original", "manipulated"), ("real_celeb", "fake_celeb"), (0, 1), (False, True),
+        ("bonafide", "spoof"),
+    ],
+)  # fmt: skip
+def test_labels_of_a_list_are_words_of_one_vocabulary_or_the_users(tmp_path, real, fake):
+    body: dict[str, dict] = {}
+    for key, label, video in (("Own_Real", real, "r"), ("Own_Fake", fake, "f")):
+        frames = [f"Own/{video}/{n}.png" for n in range(2)]
+        touch(tmp_path, *frames)
+        key = key if isinstance(label, int) else label
+        body[key] = {"test": {video: {"label": label, "frames": frames}}}
+    path = tmp_path / "Own.json"
+    path.write_text(json.dumps({"Own": body}))
+    labels = Labels(("bonafide",), ("spoof",))
+    imported = import_list(path, roots(x=tmp_path), labels=labels)
+    assert {s.path[4]: s.label for s in imported.manifest.samples} == {"r": 0, "f": 1}
+    if real == "bonafide":
+        with pytest.raises(InputError, match="neither real nor fake") as refused:
+            import_list(path, roots(x=tmp_path))
+        assert Name("it", "real_label") in refused.value.advice
+
+
+def test_an_entry_without_a_videos_name_is_left_out_and_said(tmp_path):
+    """DFDC's list has one in each val, among the videos."""
+    entry = {"label": "X_Fake", "frames": ["X/a/0.png"]}
+    other = {"label": "X_Fake", "frames": ["X/b/0.png"]}
+    body = {"train": {"b": other}, "val": {**entry}, "test": {"a": entry}}
+    path = tmp_path / "X.json"
+    path.write_text(json.dumps({"X": {"X_Fake": body}}))
+    touch(tmp_path, "X/a/0.png", "X/b/0.png")
+    imported = import_list(path, roots(x=tmp_path))
+    assert {s.split for s in imported.manifest.samples} == {"train", "test"}
+    (said,) = [str(one) for one in imported.notices if "name of a video" in str(one)]
+    assert "'X' > 'X_Fake' > 'val'" in said
+
+
 def test_one_file_listed_under_two_spellings_is_one_row(tmp_path):
     labels = {"X_Fake": {"test": {"a": ["X/a.png", "./X/a.png", "X\\a.png"]}}}
     touch(tmp_path, "X/a.png")
@@ -445,7 +512,14 @@ def test_one_file_listed_under_two_spellings_is_one_row(tmp_path):
     [
         ("{", "is not JSON"),
         ("[1, 2]", "is not a list of DeepfakeBench"),
-        ('{"X": {"X_Fake": {"holdout": {"a": {"frames": []}}}}}', "is not a list of Deepfake"),
+        (
+            '{"X": {"X_Fake": {"holdout": {"a": {"frames": []}}}}}',
+            "'X' > 'X_Fake' > 'holdout' is wh",
+        ),
+        ('{"X": {"label": "fake", "frames": []}}', "'X' is too high"),
+        ('{"X": {"X_Fake": {"test": {"a": {"frames": [1]}}}}}', "'a' > 'frames' lists more than"),
+        ('{"X": {"X_Fake": {"test": {"a": {"frames": [], "label": 0}}}}}', "'0' below 'X_Fake'"),
+        ('{"X": {"odd": {"test": {"a": {"frames": [], "label": 3}}}}}', "neither real nor fake"),
         ('{"X": {"X_Odd": {"test": {"a": {"frames": []}}}}}', "neither real nor fake"),
         ('{"X": {"X_Fake": {"test": {}}}}', "lists no video"),
         ('{"X": {}, "Y": {"Y_Fake": {"test": {"a": {"frames": ["b"]}}}}}', "none of its 1 fake"),
