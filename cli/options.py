@@ -60,6 +60,10 @@ Manifests = Annotated[
 MANIFESTS = Path("data_manifests")
 Store = Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The feature store.")]
 STORE = Path("features.zarr")
+FollowLinks = Annotated[
+    Path | None,
+    typer.Option(help="DIR that links of images and folders may lead into, as a data disk."),
+]
 RealLabel = Annotated[
     list[str] | None, typer.Option(help="A further word that means real, beside 0, real, nature…")
 ]

@@ -11,6 +11,7 @@ from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.options import (
     MANIFESTS,
     Assignments,
+    FollowLinks,
     Settings,
     parse_assignments,
     with_settings,
@@ -105,6 +106,7 @@ def extract(
             rich_help_panel=DATA,
         ),
     ] = None,
+    follow_links: FollowLinks = None,
     set_: Assignments = None,
 ) -> None:
     """Extract features, each image once; run again, it does only what is missing.
@@ -140,7 +142,7 @@ def extract(
     with ExtractView() as view:
         if protocol is not None:
             selection, absent = select_protocol(
-                protocol, manifests, root or [], progress=view.indexing
+                protocol, manifests, root or [], follow_links=follow_links, progress=view.indexing
             )
             view.absent(protocol, absent)
         else:
@@ -151,6 +153,7 @@ def extract(
                 root or [],
                 real or [],
                 fake or [],
+                follow_links=follow_links,
                 progress=view.indexing,
             )
         report = run_job(job, selection, view, typed())

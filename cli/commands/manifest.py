@@ -9,7 +9,7 @@ import typer
 
 from clare.cli.command import Command, subgroup
 from clare.cli.commands import manifest_audit, manifest_import
-from clare.cli.options import MANIFESTS, Json, Manifests, split_names
+from clare.cli.options import MANIFESTS, FollowLinks, Json, Manifests, split_names
 
 if TYPE_CHECKING:
     from clare.pipeline.datasets.build import BuiltDataset
@@ -58,6 +58,7 @@ def build(
         ),
     ] = None,
     manifests: Manifests = MANIFESTS,
+    follow_links: FollowLinks = None,
     hash_: Annotated[
         bool, typer.Option("--hash", help="Also record each file's sha256; finds duplicates.")
     ] = False,
@@ -73,7 +74,7 @@ def build(
                 LeaveOut("real", "fake", "out"),
                 LeaveOut("dataset"),
             )
-        _build_dataset(dataset, subset, root or [], split or [], manifests, hash_)
+        _build_dataset(dataset, subset, root or [], split or [], manifests, hash_, follow_links)
         return
     if subset is None or not (real or fake):
         raise InputError(
@@ -84,7 +85,9 @@ def build(
                 settings={"subset": "NAME", "real": ["DIR"], "fake": ["DIR"]},
             ),
         )
-    _build_folders(subset, out or manifests / f"{subset}.csv", real or [], fake or [], hash_)
+    _build_folders(
+        subset, out or manifests / f"{subset}.csv", real or [], fake or [], hash_, follow_links
+    )
 
 
 @app.command(cls=Command)
@@ -123,6 +126,7 @@ def check(
     ] = None,
     manifests: Manifests = MANIFESTS,
     root: RootOption = None,
+    follow_links: FollowLinks = None,
     decode: Annotated[
         bool, typer.Option(help="Decode every image: finds files that break off.")
     ] = False,
@@ -144,7 +148,7 @@ def check(
         findings = check_manifests(
             manifests,
             names,
-            look=FileCheck(Roots.from_options(root or [], os.environ), decode=decode),
+            look=FileCheck(Roots.from_options(root or [], os.environ, follow_links), decode=decode),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if json_:
@@ -162,6 +166,7 @@ def _build_dataset(
     rules: list[str],
     manifests: Path,
     hash: bool,
+    follow_links: Path | None,
 ) -> None:
     import os
 
@@ -186,6 +191,7 @@ def _build_dataset(
             wanted=[registry.subset(name).id for name in names],
             rules=_rules(rules),
             hash=hash,
+            follow_links=follow_links,
             progress=report,
         )
         refused = write_dataset(built, dataset, manifests)
@@ -205,7 +211,14 @@ def _rules(options: list[str]) -> dict[str, str]:
     return rules
 
 
-def _build_folders(subset: str, out: Path, real: list[Path], fake: list[Path], hash: bool) -> None:
+def _build_folders(
+    subset: str,
+    out: Path,
+    real: list[Path],
+    fake: list[Path],
+    hash: bool,
+    follow_links: Path | None,
+) -> None:
     from clare.cli.views.console import console, progress_bar, table
     from clare.cli.wording import worded
     from clare.pipeline.manifests.csv_io import write_manifest
@@ -218,6 +231,7 @@ def _build_folders(subset: str, out: Path, real: list[Path], fake: list[Path], h
             real,
             fake,
             hash=hash,
+            follow_links=follow_links,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     write_manifest(built.manifest, out)

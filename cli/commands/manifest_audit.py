@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clare.cli.options import MANIFESTS, Json, Manifests, Resamples, Settings, with_settings
+from clare.cli.options import (
+    MANIFESTS,
+    FollowLinks,
+    Json,
+    Manifests,
+    Resamples,
+    Settings,
+    with_settings,
+)
 from clare.pipeline.images.settings import ImageSettings
 
 if TYPE_CHECKING:
@@ -39,6 +47,7 @@ def audit(
         list[Path] | None, typer.Option(help="Folder of real images: no manifest needed.")
     ] = None,
     fake: Annotated[list[str] | None, typer.Option(help="Folder of generated images.")] = None,
+    follow_links: FollowLinks = None,
     limit: Annotated[
         int, typer.Option(min=0, help="Images of each label that are decoded; 0 for all.")
     ] = 1000,
@@ -62,7 +71,14 @@ def audit(
     asked = {"resize", "recode", "crop"} & set(images)
     settings = ImageSettings(**images) if asked else None
     selected = select_audited(
-        subset, manifest or [], manifests, root or [], real or [], fake or [], pools=reals
+        subset,
+        manifest or [],
+        manifests,
+        root or [],
+        real or [],
+        fake or [],
+        pools=reals,
+        follow_links=follow_links,
     )
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clare.cli.options import MANIFESTS, FakeLabel, Manifests, RealLabel
+from clare.cli.options import MANIFESTS, FakeLabel, FollowLinks, Manifests, RealLabel
 
 
 def import_json(
@@ -38,6 +38,7 @@ def import_json(
         bool,
         typer.Option("--with-reals", help="Also take reals that belong to a shared pool."),
     ] = False,
+    follow_links: FollowLinks = None,
     real_label: RealLabel = None,
     fake_label: FakeLabel = None,
 ) -> None:
@@ -57,7 +58,7 @@ def import_json(
         task = bar.add_task("finding files", total=None)
         imported = import_list(
             file,
-            Roots.from_options(root or [], os.environ),
+            Roots.from_options(root or [], os.environ, follow_links),
             subset=subset or (manifest_name(out) if out else None),
             compression=compression,
             resplit=resplit,

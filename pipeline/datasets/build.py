@@ -89,6 +89,7 @@ def build_dataset(
     wanted: Collection[str] = (),
     rules: Mapping[str, str] | None = None,
     hash: bool = False,
+    follow_links: Path | None = None,
     progress: Progress | None = None,
 ) -> BuiltDataset:
     """Index what is below the roots of a dataset and of those that are built along with it.
@@ -102,6 +103,7 @@ def build_dataset(
         wanted: ids of the subsets to build; all if empty. Folders of others are not looked into.
         rules: split rule by domain where it is not the registry's, see `IdentitySplit`.
         hash: also record each file's sha256.
+        follow_links: a folder that links may lead into, out of their root.
         progress: see `Progress`.
 
     Raises:
@@ -122,7 +124,13 @@ def build_dataset(
 
     for root, (folder, skip) in places.items():
         placer = Placer(registry, root)
-        tree = list_tree(folder, _entering(placer, wanted), skip=skip, progress=count)
+        tree = list_tree(
+            folder,
+            _entering(placer, wanted),
+            skip=skip,
+            follow_links=follow_links,
+            progress=count,
+        )
         _index_root(root, tree, placer, splits, wanted, indexed, leftovers)
     leftovers.unmatched.sort(key=lambda one: (one[0], natural_key(one[1])))
     rows = [sample for one in indexed.values() for sample in one.samples]
@@ -197,7 +205,10 @@ def write_dataset(built: BuiltDataset, dataset: str, folder: Path) -> dict[str, 
         if one.samples or not path.exists():
             _write(folder / f"{name}.meta.json", json.dumps(to_json(record), indent=2) + "\n")
     if built.complete:
-        lines = [f"{root}\t{path}\t{reason}\n" for root, path, reason in built.leftovers.unmatched]
+        lines = [
+            f"{root}\t{path if path.isprintable() else repr(path)}\t{reason}\n"
+            for root, path, reason in built.leftovers.unmatched
+        ]
         _write(folder / f"{dataset}.unmatched.txt", "".join(lines))
     return refused
 

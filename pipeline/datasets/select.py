@@ -13,7 +13,12 @@ from clare.errors import InputError
 from clare.pipeline.datasets.build import build_dataset, write_dataset
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.manifests.csv_io import find_manifest, list_manifests, read_manifest
+from clare.pipeline.manifests.csv_io import (
+    find_manifest,
+    list_manifests,
+    manifest_name,
+    read_manifest,
+)
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
 from clare.pipeline.manifests.sample import Manifest
@@ -30,6 +35,7 @@ def select_manifests(
     reals: Sequence[Path],
     fakes: Sequence[str],
     *,
+    follow_links: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[Manifest, Roots]]:
     """Read the manifests that were named, or build them from folders.
@@ -42,12 +48,14 @@ def select_manifests(
     extraction of the reals. With one subset name beside, reals and fakes are that one subset.
 
     Args:
-        subsets: comma-separated names, each a file of ``folder``; or the name for plain folders.
+        subsets: comma-separated names, each a file of ``folder``; with manifest files those of
+            them that are meant; or the name for plain folders.
         files: manifest files.
         folder: where named manifests are.
         roots: ``DIR`` or ``NAME=DIR``: where the paths of manifests start.
         reals: folders of real images.
         fakes: ``DIR`` or ``NAME=DIR``: folders of generated images.
+        follow_links: a folder that links may lead into, out of their root or folder.
         progress: called with (files indexed, files in all) while folders are read.
 
     Raises:
@@ -69,7 +77,7 @@ def select_manifests(
             raise InputError(
                 "folders of images make one subset, not several", Name("one", "subset")
             )
-        return _from_folders(names[0] if names else None, reals, fakes, progress)
+        return _from_folders(names[0] if names else None, reals, fakes, follow_links, progress)
     if not (names or files):
         raise InputError(
             "no images are named",
@@ -78,7 +86,9 @@ def select_manifests(
             Name("folders of reals", "real"),
             Name("folders of fakes", "fake", "NAME=DIR"),
         )
-    places = Roots.from_options(roots, os.environ)
+    places = Roots.from_options(roots, os.environ, follow_links)
+    if names and files:
+        files, names = _of_names(files, names), []
     found = [_find(name, folder, places, progress) for name in names] + list(files)
     return _without_repeats([(_without_copies(read_manifest(path)), places) for path in found])
 
@@ -92,6 +102,7 @@ def select_audited(
     fakes: Sequence[str],
     *,
     pools: str | None = None,
+    follow_links: Path | None = None,
 ) -> list[tuple[Manifest, Roots]]:
     """What an audit compares: the manifests that were named, and the reals that belong beside them.
 
@@ -104,15 +115,17 @@ def select_audited(
         fakes: folders of generated images.
         pools: comma-separated subsets of reals; by default those that the registry names for the
             domains of the fakes, if no real is there.
+        follow_links: as for `select_manifests`.
 
     Raises:
         InputError: nothing was named, or a name has no manifest.
         ManifestError: a manifest breaks a rule.
     """
-    selected = select_manifests(subsets, files, folder, roots, reals, fakes)
+    links = follow_links
+    selected = select_manifests(subsets, files, folder, roots, reals, fakes, follow_links=links)
     if pools is None and all(s.label == 1 for manifest, _ in selected for s in manifest.samples):
         pools = ",".join(_registered_pools([manifest for manifest, _ in selected], folder))
-    beside = select_manifests(pools, [], folder, roots, [], []) if pools else []
+    beside = select_manifests(pools, [], folder, roots, [], [], follow_links=links) if pools else []
     names = {manifest.name for manifest, _ in selected}
     return [*selected, *(one for one in beside if one[0].name not in names)]
 
@@ -122,6 +135,7 @@ def select_protocol(
     folder: Path,
     roots: Sequence[str],
     *,
+    follow_links: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[tuple[Manifest, Roots]], dict[str, str]]:
     """The rows that a protocol trains and tests on, each subset and each pool of reals once.
@@ -133,6 +147,7 @@ def select_protocol(
         name: ``NAME``, or ``NAME/KEY`` for one of its trainings alone and the tests.
         folder: where manifests are; registered subsets without one get one, as `select_manifests`.
         roots: as `select_manifests`.
+        follow_links: as `select_manifests`.
         progress: as `select_manifests`.
 
     Returns:
@@ -143,7 +158,7 @@ def select_protocol(
         ManifestError: a manifest breaks a rule.
     """
     found, key = split_name(name)
-    places = Roots.from_options(roots, os.environ)
+    places = Roots.from_options(roots, os.environ, follow_links)
     selected, absent = [], {}
     for subset, needed in sorted(read_protocol(found).needs(key).items()):
         try:
@@ -192,6 +207,18 @@ def no_manifest(folder: Path, name: str) -> InputError:
     )
 
 
+def _of_names(files: Sequence[Path], names: Sequence[str]) -> list[Path]:
+    """The manifest files that are of the subsets named."""
+    held = {manifest_name(file): file for file in files}
+    if absent := [name for name in names if name not in held]:
+        raise InputError(
+            f"no manifest given is of {', '.join(absent)}: they are of {', '.join(held)}",
+            LeaveOut("subset"),
+            LeaveOut("manifest"),
+        )
+    return [file for file in files if manifest_name(file) in names]
+
+
 def _find(
     name: str, folder: Path, roots: Roots, progress: Callable[[int, int], None] | None
 ) -> Path:
@@ -223,7 +250,14 @@ def _build(
         if progress is not None:
             progress(done, total or done)
 
-    built = build_dataset(registry, subset.dataset, known, wanted=(subset.id,), progress=report)
+    built = build_dataset(
+        registry,
+        subset.dataset,
+        known,
+        wanted=(subset.id,),
+        follow_links=roots.follow_links,
+        progress=report,
+    )
     refused = write_dataset(built, subset.dataset, folder)
     path = find_manifest(folder, subset.id)
     if path is None:
@@ -242,6 +276,7 @@ def _from_folders(
     subset: str | None,
     reals: Sequence[Path],
     fakes: Sequence[str],
+    follow_links: Path | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[tuple[Manifest, Roots]]:
     named: dict[str, list[Path]] = {}
@@ -265,7 +300,9 @@ def _from_folders(
         groups += [(name, [], paths) for name, paths in named.items()]
     selected = []
     for name, real_folders, fake_folders in groups:
-        built = build_manifest(name, real_folders, fake_folders, progress=progress)
+        built = build_manifest(
+            name, real_folders, fake_folders, follow_links=follow_links, progress=progress
+        )
         selected.append(_rooted(built, [*real_folders, *fake_folders]))
     return selected
 
@@ -286,7 +323,7 @@ def _rooted(built: BuiltManifest, folders: Sequence[Path]) -> tuple[Manifest, Ro
         places[name] = parent
         path = image.relative_to(parent).as_posix()
         samples.append(replace(sample, root=name, path=path))
-    return Manifest(built.manifest.name, tuple(samples)), Roots(default=None, named=places)
+    return Manifest(built.manifest.name, tuple(samples)), Roots(None, places, built.follow_links)
 
 
 def _without_repeats(selected: list[tuple[Manifest, Roots]]) -> list[tuple[Manifest, Roots]]:

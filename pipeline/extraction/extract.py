@@ -31,6 +31,7 @@ def extract(
     manifest: Place | Sequence[Place] = (),
     manifests: Place = "data_manifests",
     root: Place | Mapping[str, Place] | None = None,
+    follow_links: Place | None = None,
     observer: Observer | None = None,
     **settings: Any,
 ) -> ExtractReport:
@@ -50,6 +51,7 @@ def extract(
         manifest: manifest files.
         manifests: folder that holds ``NAME.csv`` for a subset NAME.
         root: folder that the paths of manifests start at, or those by name.
+        follow_links: folder that links may lead into, out of their root.
         observer: is told how it goes.
         settings: fields of `ExtractSettings` and `ImageSettings`: ``features``, ``preset``,
             ``backbone``, ``resize``, ``recode``, ``views``, ``device`` and more; ``settings`` are
@@ -71,11 +73,14 @@ def extract(
     watched = observer or Observer()
     roots = _assigned(root) if root is not None else []
     folder = Path(manifests)
+    links = None if follow_links is None else Path(follow_links)
     if protocol is not None:
         given = {"subset": subset, "manifest": manifest, "real": real, "fake": fake}
         if named := [name for name, value in given.items() if value]:
             raise InputError("a protocol names its subsets", LeaveOut(*named))
-        selection, absent = select_protocol(protocol, folder, roots, progress=watched.indexing)
+        selection, absent = select_protocol(
+            protocol, folder, roots, follow_links=links, progress=watched.indexing
+        )
         watched.absent(protocol, absent)
     else:
         selection = select_manifests(
@@ -85,6 +90,7 @@ def extract(
             roots,
             [Path(place) for _, place in _named(real)],
             _assigned(fake),
+            follow_links=links,
             progress=watched.indexing,
         )
     return run_job(how, selection, watched)

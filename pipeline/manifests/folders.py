@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clare.advice import Notice
+from clare.advice import Name, Notice
 from clare.errors import InputError, ManifestError
 from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.manifests.headers import HEIC, read_headers
@@ -27,19 +27,23 @@ class BuiltManifest:
     Args:
         manifest: the manifest, validated.
         root: the folder that its paths start at.
+        follow_links: a folder that links lead into besides.
         ignored: files that stand beside images by design, counted by kind.
         unmatched: files that are neither images nor known to be anything else, by suffix.
+        strange: files left out because no manifest can hold their names, and why.
     """
 
     manifest: Manifest
     root: Path
+    follow_links: Path | None = None
     ignored: Mapping[str, int] = field(default_factory=dict)
     unmatched: Mapping[str, int] = field(default_factory=dict)
+    strange: Sequence[str] = ()
 
     @property
     def roots(self) -> Roots:
         """Where its paths start, as an audit or an extraction asks for it."""
-        return Roots(default=self.root, named={})
+        return Roots(self.root, {}, self.follow_links)
 
     def counts(self) -> list[tuple[str, int, int]]:
         """Rows of each split as (split, real, fake)."""
@@ -60,6 +64,10 @@ class BuiltManifest:
             if kinds:
                 shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
                 notices.append(Notice(f"{title}: {shown}"))
+        if self.strange:
+            files = counted(len(self.strange), "file")
+            what = f"{files} left out for their names: {name_rows(self.strange)}"
+            notices.append(Notice(what, "rename them"))
         heic = sum(s.format == HEIC and s.width is None for s in self.manifest.samples)
         if heic:
             what = f"{counted(heic, 'image')} in HEIC, which this installation can't decode"
@@ -82,6 +90,7 @@ def build_manifest(
     fakes: Sequence[Path | str],
     *,
     hash: bool = False,
+    follow_links: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BuiltManifest:
     """List the images below folders, read their headers and assign splits.
@@ -89,20 +98,22 @@ def build_manifest(
     Paths are relative to the deepest folder that holds all the folders given. ``sample_id`` is
     ``<subset>/<name of the folder given>/<path in it>``, so that another folder beside it changes
     no id; folders of one name are told apart by their path from the common folder. Files that
-    can't be opened as images stay, with their status. A second link to a listed file is skipped,
-    and so are linked folders: what they hold would stand twice.
+    can't be opened as images stay, with their status. A link to a listed file is skipped, whichever
+    comes first by name, and so are linked folders within the common folder: what they hold would
+    stand twice. Files whose names no manifest can hold are left out and said.
 
     Args:
         subset: name of the manifest.
         reals: folders of real images, label 0, searched to any depth.
         fakes: folders of generated images, label 1.
         hash: also record the sha256 of each file, which finds copies under both labels.
+        follow_links: a folder that links to files and folders may lead into, out of the common one.
         progress: called with (files read, files in all).
 
     Raises:
         InputError: a folder is missing or can't be listed.
-        ManifestError: no folders; one holds another; a folder without images; a link that leaves
-            the common folder; a name that is not UTF-8; or a rule of `validate` is broken, such as
+        ManifestError: no folders; one holds another; a folder without images; links that leave
+            the common folder and ``follow_links``; or a rule of `validate` is broken, such as
             one file under both labels.
     """
     check_name(subset)
@@ -111,14 +122,17 @@ def build_manifest(
         raise ManifestError(f"{subset}: name at least one folder, and each folder once")
     _refuse_nested(subset, list(folders))
     root = Path(os.path.commonpath([folder.parent for folder in folders]))
-    search = _Search(subset, root)
+    search = _Search(subset, root, follow_links)
+    for folder, label in folders.items():
+        search.add(folder, label)
+    images = search.images()
     names = Counter(folder.name for folder in folders)
     listed: list[Sample] = []
     for folder, label in folders.items():
-        paths = search.images_below(folder, label)
+        paths = images.get(folder, [])
         if not paths:
-            seen = sum((search.ignored + search.unmatched).values())
-            raise ManifestError(f"{subset}: no image below {folder} ({seen} other files so far)")
+            seen = sum((search.ignored + search.unmatched).values()) + len(search.strange)
+            raise ManifestError(f"{subset}: no image below {folder} ({seen} other files)")
         place = folder.relative_to(root).as_posix()
         name = folder.name if names[folder.name] == 1 else place
         listed += [
@@ -129,7 +143,14 @@ def build_manifest(
     samples = tuple(read_headers(listed, lambda s: root / s.path, hash=hash, progress=progress))
     manifest = Manifest(subset, assign_splits(samples))
     validate(manifest)
-    return BuiltManifest(manifest, root, dict(search.ignored), dict(search.unmatched))
+    return BuiltManifest(
+        manifest,
+        root,
+        follow_links,
+        dict(search.ignored),
+        dict(search.unmatched),
+        tuple(search.strange),
+    )
 
 
 def _labelled(
@@ -159,46 +180,65 @@ def _refuse_nested(subset: str, folders: Sequence[Path]) -> None:
 class _Search:
     """Lists folders, and counts what it leaves out."""
 
-    def __init__(self, subset: str, root: Path) -> None:
+    def __init__(self, subset: str, root: Path, follow_links: Path | None) -> None:
         self.ignored: Counter[str] = Counter()
         self.unmatched: Counter[str] = Counter()
+        self.strange: list[str] = []
         self._subset = subset
         self._root = root
-        self._labels: dict[tuple[int, int], tuple[int, Path]] = {}
+        self._follow_links = follow_links
+        self._found: list[tuple[bool, Path, int, Path]] = []
+        self._leaving: list[str] = []
 
-    def images_below(self, folder: Path, label: int) -> list[str]:
-        """Paths of the images below a folder, relative to the root."""
-        images: list[str] = []
-        for found in list_tree(folder, within=self._root):
+    def add(self, folder: Path, label: int) -> None:
+        """List a folder; `images` says what is taken of it."""
+        for found in list_tree(folder, within=self._root, follow_links=self._follow_links):
             place = folder / found.path
             self.ignored.update(found.ignored)
             for name, fault in found.unmatched:
                 self._count(place / name, fault)
-            images += [
-                (place / name).relative_to(self._root).as_posix()
-                for name in found.images
-                if self._is_new(place / name, label)
+            self._found += [
+                (name in found.links, place / name, label, folder) for name in found.images
             ]
-        return images
+
+    def images(self) -> dict[Path, list[str]]:
+        """Paths of images relative to the root, by the folder given; a file goes before its links.
+
+        Raises:
+            ManifestError: a link leaves the root, or one file has two labels.
+        """
+        if self._leaving:
+            raise ManifestError(
+                f"{self._subset}: {counted(len(self._leaving), 'link')} out of {self._root}: "
+                f"{name_rows(self._leaving)}",
+                Name("the folder that they may lead into", "follow_links"),
+                "name the folder that they lead to",
+            )
+        first: dict[tuple[int, int], tuple[int, Path]] = {}
+        taken: dict[Path, list[str]] = {}
+        for _, path, label, folder in sorted(self._found, key=lambda one: one[0]):
+            try:
+                found = path.stat()
+            except OSError:
+                pass  # a broken link stays, as missing
+            else:
+                other, known = first.setdefault((found.st_dev, found.st_ino), (label, path))
+                if other != label:
+                    raise ManifestError(
+                        f"{self._subset}: {path} and {known} are one file with two labels"
+                    )
+                if known != path:
+                    self.ignored["second links to a listed file"] += 1
+                    continue
+            taken.setdefault(folder, []).append(path.relative_to(self._root).as_posix())
+        return taken
 
     def _count(self, path: Path, fault: str) -> None:
         if fault == LINKED_FOLDER:
             self.ignored["linked folders"] += 1
         elif fault == NO_IMAGE:
             self.unmatched[suffix_of(path.name) or "without a suffix"] += 1
+        elif fault == LEAVES:
+            self._leaving.append(repr(str(path)))
         else:
-            copy = ("copy what it leads to", "name the folder that it leads to")
-            advice = copy if fault == LEAVES else ("rename the file",)
-            raise ManifestError(f"{self._subset}: {str(path)!r} is {fault}", *advice)
-
-    def _is_new(self, path: Path, label: int) -> bool:
-        try:
-            found = path.stat()
-        except OSError:
-            return True  # a broken link stays, as missing
-        other, first = self._labels.setdefault((found.st_dev, found.st_ino), (label, path))
-        if other != label:
-            raise ManifestError(f"{self._subset}: {path} and {first} are one file with two labels")
-        if first != path:
-            self.ignored["second links to a listed file"] += 1
-        return first == path
+            self.strange.append(f"{str(path)!r} is {fault}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clare.advice import Name
+from clare.advice import Advice, Name
 from clare.errors import InputError, ManifestError
 from clare.pipeline.manifests.validation import path_fault
 
@@ -28,21 +28,32 @@ class Roots:
         default: for samples whose ``root`` is empty.
         named: for the others; letter case and signs in a name make no difference, because the
             name of an environment variable can't hold them.
+        follow_links: a folder that links may lead into, out of their root; none if None.
     """
 
-    def __init__(self, default: Path | None, named: Mapping[str, Path]) -> None:
+    def __init__(
+        self, default: Path | None, named: Mapping[str, Path], follow_links: Path | None = None
+    ) -> None:
         self._folders = {_key(name): folder for name, folder in named.items()}
         if default is not None:
             self._folders[""] = default
         self._resolved: dict[str, str] = {}
+        self.follow_links = follow_links
+        self._disk = linked_disk(follow_links)
 
     @classmethod
-    def from_options(cls, options: Sequence[str], environ: Mapping[str, str]) -> Roots:
+    def from_options(
+        cls,
+        options: Sequence[str],
+        environ: Mapping[str, str],
+        follow_links: Path | None = None,
+    ) -> Roots:
         """Roots as a user names them and, where that says nothing, the environment.
 
         Args:
             options: ``DIR`` or ``NAME=DIR``; see `split_option`.
             environ: ``CLARE_ROOT`` and ``CLARE_ROOT_<NAME>`` are read.
+            follow_links: a folder that links may lead into, out of their root.
 
         Raises:
             InputError: a folder is missing or a root is given twice.
@@ -56,7 +67,7 @@ class Roots:
         for variable, folder in environ.items():
             if folder and re.fullmatch(f"{VARIABLE}(_.+)?", variable):
                 given.setdefault(_key(variable.removeprefix(VARIABLE)[1:]), Path(folder))
-        return cls(given.pop("", None), given)
+        return cls(given.pop("", None), given, follow_links)
 
     def folders(self) -> dict[str, Path]:
         """The folders by the name of their root in lower case; the default one under ``""``.
@@ -85,10 +96,14 @@ class Roots:
         root = self._root(sample.root)
         fault = path_fault(relative)
         found = os.path.realpath(os.path.join(root, relative))  # noqa: PTH118 - 50,000 calls a run
-        if fault is None and not found.startswith(os.path.join(root, "")):  # noqa: PTH118
+        advice: tuple[Advice, ...] = ()
+        allowed = (os.path.join(root, ""), *filter(None, [self._disk]))  # noqa: PTH118
+        if fault is None and not found.startswith(allowed):
             fault = "leads through a link out of its root"
+            advice = (Name("the folder that links may lead into", "follow_links"),)
         if fault is not None:
-            raise ManifestError(f"{sample.subset}: {sample.sample_id!r}: path {relative!r} {fault}")
+            what = f"{sample.subset}: {sample.sample_id!r}: path {relative!r} {fault}"
+            raise ManifestError(what, *advice)
         return Path(found)
 
     def _root(self, name: str) -> str:
@@ -111,6 +126,21 @@ class Roots:
                 )
             known = self._resolved[name] = os.path.realpath(folder)
         return known
+
+
+def linked_disk(folder: Path | None) -> str:
+    """The folder that links may lead into, with a closing slash; empty where there is none.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if folder is None:
+        return ""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is no folder for links to lead into", Name("one", "follow_links")
+        )
+    return os.path.join(os.path.realpath(folder), "")  # noqa: PTH118 - a closing slash
 
 
 def split_option(setting: str, value: str) -> tuple[str, str]:

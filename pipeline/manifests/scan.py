@@ -12,6 +12,7 @@ from pathlib import Path
 from clare.advice import Name
 from clare.errors import InputError
 from clare.pipeline.manifests.headers import THREADS
+from clare.pipeline.manifests.roots import linked_disk
 from clare.pipeline.manifests.validation import path_fault
 from clare.wording import natural_key
 
@@ -26,7 +27,7 @@ SIDE_FOLDERS = ("masks", "landmarks")
 """Folders beside ``frames`` whose files belong to the frames of the same name."""
 
 LEAVES = "a link that leaves its root"
-LINKED_FOLDER = "a link to a folder is not followed"
+LINKED_FOLDER = "a link to a folder that is not followed"
 NO_IMAGE = "not an image"
 NOT_UTF8 = "a name that is not UTF-8"
 """Why a file is no image of the data; a further reason is a name that no manifest can hold."""
@@ -44,6 +45,7 @@ class Folder:
         unmatched: (file name, reason) of files that can't be images of the data.
         left_out: whether it is hidden, or its name, or one above it, says that it holds no images.
         side: names of the files in it, sorted, where it lies below one of `SIDE_FOLDERS`.
+        links: those of its images that are links; all of them where a link led to it.
     """
 
     path: str
@@ -53,6 +55,7 @@ class Folder:
     unmatched: tuple[tuple[str, str], ...] = ()
     left_out: bool = False
     side: tuple[str, ...] = ()
+    links: frozenset[str] = frozenset()
 
     @property
     def files(self) -> int:
@@ -66,18 +69,21 @@ def list_tree(
     *,
     skip: frozenset[str] = frozenset(),
     within: Path | None = None,
+    follow_links: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Folder]:
     """List all folders below a root.
 
-    Links to folders are not followed. A folder that is hidden, ignored by its name or in ``skip``
-    is listed for its number of files alone.
+    Links to folders are followed where ``follow_links`` says so, each target once, so that loops
+    end. A folder that is hidden, ignored by its name or in ``skip`` is listed for its number of
+    files alone.
 
     Args:
         root: the folder to begin with.
         enter: whether a folder, by its path, is looked into at all.
         skip: names of folders, in lower case, whose files are counted as left out.
         within: the folder that links may not leave; the root itself if None.
+        follow_links: a folder that links may lead into besides.
         progress: called with the number of files that one more folder brought.
 
     Returns:
@@ -90,21 +96,28 @@ def list_tree(
         raise InputError(f"{root} is not a folder", Name("another", "root"))
     base = os.path.realpath(root)
     home = os.path.join(os.path.realpath(within or root), "")  # noqa: PTH118 - a closing slash
+    disk = linked_disk(follow_links)
+    seen: set[str] = set()
     found: list[Folder] = []
-    level: list[tuple[str, str | None]] = [("", None)]
+    level: list[tuple[str, str | None, bool]] = [("", None, False)]
     with ThreadPoolExecutor(THREADS) as pool:
         while level:
-            following: list[tuple[str, str | None]] = []
-            for (path, kind), folder in zip(
-                level, pool.map(lambda one: _list(base, home, *one), level), strict=True
+            following: list[tuple[str, str | None, bool]] = []
+            for (path, kind, linked), (folder, targets) in zip(
+                level, pool.map(lambda one: _list(base, home, disk, *one), level), strict=True
             ):
                 found.append(folder)
                 if progress is not None:
                     progress(folder.files)
                 for name in folder.folders:
                     below = f"{path}/{name}" if path else name
-                    if enter(below):
-                        following.append((below, kind or _left_out(name, skip)))
+                    target = targets.get(name)
+                    if target in seen or not enter(below):
+                        continue
+                    if target is not None:
+                        seen.add(target)
+                    is_linked = linked or target is not None
+                    following.append((below, kind or _left_out(name, skip), is_linked))
             level = following
     return sorted(found, key=lambda folder: folder.path)
 
@@ -149,31 +162,57 @@ def _left_out(name: str, skip: frozenset[str]) -> str | None:
     return "hidden" if name.startswith(".") else None
 
 
-def _list(base: str, home: str, path: str, kind: str | None) -> Folder:
-    """List one folder; ``kind`` says why its files, and those below it, are left out."""
+def _list(
+    base: str, home: str, disk: str, path: str, kind: str | None, linked: bool
+) -> tuple[Folder, dict[str, str]]:
+    """List one folder; ``kind`` says why its files, and those below it, are left out.
+
+    Returns:
+        The folder, and where those of its folders that are links lead, of links that are followed.
+    """
     try:
         with os.scandir(os.path.join(base, path)) as entries:  # noqa: PTH118 - 100,000 calls a run
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"{base}/{path} can't be listed: {error.strerror}") from error
-    folders = tuple(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
-    files = [entry for entry in found if not entry.is_dir(follow_symlinks=False)]
+    targets = {
+        entry.name: target
+        for entry in found
+        if disk
+        and entry.is_symlink()
+        and entry.is_dir()
+        and (target := os.path.join(os.path.realpath(entry.path), "")).startswith(disk)  # noqa: PTH118
+        and not target.startswith(home)  # its files are listed anyhow
+    }
+    inside = {
+        entry.name
+        for entry in found
+        if entry.is_dir(follow_symlinks=False) or entry.name in targets
+    }
+    folders = tuple(entry.name for entry in found if entry.name in inside)
+    files = [entry for entry in found if entry.name not in inside]
     if kind is not None:
         side = kind in [f"in {name}/" for name in SIDE_FOLDERS]
         names = tuple(entry.name for entry in files) if side else ()
         left = {kind: len(files)} if files else {}
-        return Folder(path, folders=folders, ignored=left, left_out=True, side=names)
+        return Folder(path, folders=folders, ignored=left, left_out=True, side=names), targets
     images: list[str] = []
+    links: set[str] = set()
     ignored: Counter[str] = Counter()
     unmatched: list[tuple[str, str]] = []
     for entry in files:
         if as_designed := _ignored(entry.name):
             ignored[as_designed] += 1
-        elif fault := _fault(home, path, entry):
+        elif fault := _fault(home, disk, path, entry):
             unmatched.append((entry.name, fault))
         else:
             images.append(entry.name)
-    return Folder(path, tuple(images), folders, dict(ignored), tuple(unmatched))
+            if linked or entry.is_symlink():
+                links.add(entry.name)
+    folder = Folder(
+        path, tuple(images), folders, dict(ignored), tuple(unmatched), links=frozenset(links)
+    )
+    return folder, targets
 
 
 def _ignored(name: str) -> str:
@@ -182,13 +221,15 @@ def _ignored(name: str) -> str:
     return "hidden" if name.startswith(".") else suffix if suffix in IGNORED_SUFFIXES else ""
 
 
-def _fault(home: str, path: str, entry: os.DirEntry[str]) -> str:
+def _fault(home: str, disk: str, path: str, entry: os.DirEntry[str]) -> str:
     """Why a file can't be an image of the data; empty where it can."""
     is_folder = entry.is_dir()
     if suffix_of(entry.name) not in IMAGE_SUFFIXES and not is_folder:
         return NO_IMAGE
-    if entry.is_symlink() and not os.path.realpath(entry.path).startswith(home):
-        return LEAVES
+    if entry.is_symlink():
+        target = os.path.realpath(entry.path)
+        if not target.startswith(home) and not (disk and target.startswith(disk)):
+            return LEAVES
     if is_folder:
         return LINKED_FOLDER
     try:

@@ -133,8 +133,8 @@ def label_of(
     if (label := labels.read(kind)) is not None:
         return label
     for subset in registry.subsets.values():
-        labels = () if subset.own_reals else subset.labels
-        if kind.casefold() in (one.casefold() for one in labels):
+        begins = () if subset.own_reals else subset.labels
+        if kind.casefold() in (one.casefold() for one in begins):
             return int(subset.category != "real")
     return None
 

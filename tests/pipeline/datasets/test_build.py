@@ -202,6 +202,18 @@ def test_one_subset_is_built_without_looking_at_the_others(tree, tmp_path):
     assert not (tmp_path / "df40.unmatched.txt").exists()
 
 
+def test_a_subset_and_a_manifest_together_are_that_subset_of_that_file(tmp_path):
+    for name in ("faces", "others"):
+        text = f"sample_id,path,label,subset\n{name}/1,1.png,0,{name}\n"
+        (tmp_path / f"{name}.csv").write_text(text)
+    files = [tmp_path / "faces.csv", tmp_path / "others.csv"]
+    root = [str(tmp_path)]
+    [(manifest, _)] = select_manifests("faces", files, tmp_path / "none", root, [], [])
+    assert manifest.name == "faces"
+    with pytest.raises(InputError, match="no manifest given is of more: they are of faces, others"):
+        select_manifests("faces,more", files, tmp_path / "none", root, [], [])
+
+
 def test_extraction_builds_what_it_needs(tree, tmp_path):
     options = [f"{name}={folder}" for name, folder in tree.roots.items()]
     [(manifest, roots)] = select_manifests("SimSwap", [], tmp_path, options, [], [])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clare.advice import Notice
+from clare.advice import Name, Notice
 from clare.errors import InputError, ManifestError
 from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
@@ -227,23 +227,80 @@ def test_copies_under_one_label_share_their_split(place):
     assert built.counts() == [("train", 16, 0), ("val", 4, 0), ("test", 4, 0)]
 
 
-@pytest.mark.parametrize("target", ["elsewhere/1.png", "elsewhere"])
-def test_a_link_that_leaves_the_root_is_refused(place, target):
-    top = place("elsewhere/1.png", "data/a/1.png")
-    (top / "data/a/link.png").symlink_to(top / target)
-    with pytest.raises(ManifestError, match=r"link\.png' is a link that leaves"):
+def test_links_that_leave_the_root_are_refused_at_once_and_may_be_followed(place):
+    top = place("disk/x/1.png", "disk/x/2.png", "other/9.png", "data/a/1.png")
+    (top / "data/a/link.png").symlink_to(top / "disk/x/1.png")
+    (top / "data/a/folder").symlink_to(top / "disk/x")
+    with pytest.raises(ManifestError, match=r"2 links out of .*folder'.*link\.png'") as refused:
         build_manifest("toy", [top / "data/a"], [])
+    assert Name("the folder that they may lead into", "follow_links") in refused.value.advice
+    built = build_manifest("toy", [top / "data/a"], [], follow_links=top / "disk")
+    paths = [s.path for s in built.manifest.samples]
+    assert paths == ["a/1.png", "a/folder/2.png", "a/link.png"]  # folder/1.png is link.png
+    assert built.ignored["second links to a listed file"] == 1
+    assert {built.roots.resolve(s).parent.name for s in built.manifest.samples} == {"a", "x"}
+    with pytest.raises(ManifestError, match="leads through a link out of its root"):
+        Roots(built.root, {}).resolve(built.manifest.samples[1])
+    (top / "data/a/far.png").symlink_to(top / "other/9.png")
+    with pytest.raises(ManifestError, match="1 link out of"):
+        build_manifest("toy", [top / "data/a"], [], follow_links=top / "disk")
+    with pytest.raises(InputError, match="no folder for links"):
+        build_manifest("toy", [top / "data/a"], [], follow_links=top / "nowhere")
 
 
-def test_names_that_a_manifest_cannot_hold_are_refused(place):
-    top = place("a/1.png")
-    shutil.copy(top / "a/1.png", top / "a/back\\slash.png")
-    with pytest.raises(ManifestError, match="has a backslash"):
-        build_manifest("toy", [top / "a"], [])
-    (top / "a/back\\slash.png").unlink()
-    shutil.copy(top / "a/1.png", os.fsencode(top) + b"/a/\xff.png")
-    with pytest.raises(ManifestError, match="is not UTF-8"):
-        build_manifest("toy", [top / "a"], [])
+def test_loops_of_links_end(place):
+    top = place("disk/x/1.png", "disk/x/deep/2.png", "data/a/0.png")
+    (top / "disk/x/deep/up").symlink_to(top / "disk")
+    (top / "disk/x/back").symlink_to(top / "data/a")
+    (top / "data/a/one").symlink_to(top / "disk")
+    (top / "data/a/two").symlink_to(top / "disk/x")
+    built = build_manifest("toy", [top / "data/a"], [], follow_links=top / "disk")
+    files = [built.roots.resolve(s) for s in built.manifest.samples]
+    assert sorted(file.name for file in files) == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("name", ["0-before.png", "z-after.png"])
+def test_a_file_goes_before_its_links_whatever_their_names(place, name):
+    top = place("a/m/1.png", "b/2.png")
+    before = build_manifest("toy", [top / "a"], [top / "b"]).manifest
+    (top / "a/m" / name).symlink_to(top / "a/m/1.png")
+    (top / "a" / name).symlink_to(top / "a/m/1.png")
+    assert build_manifest("toy", [top / "a"], [top / "b"]).manifest == before
+
+
+def test_names_that_no_manifest_can_hold_are_left_out_and_said_at_once(place):
+    top = place("a/1.png", "a/2.png")
+    for name in (b"back\\slash.png", b"new\nline.png", b"\xff.png"):
+        shutil.copy(top / "a/1.png", os.fsencode(top) + b"/a/" + name)
+    built = build_manifest("toy", [top / "a"], [])
+    assert [s.path for s in built.manifest.samples] == ["a/1.png", "a/2.png"]
+    (notice,) = built.notices()
+    assert notice.what.startswith("3 files left out for their names") and notice.what.isprintable()
+    notice.what.encode()  # it can be printed
+    for part in ("has a backslash", "has control characters", "not UTF-8", r"new\nline", r"\udcff"):
+        assert part in notice.what
+
+
+@given(st.sets(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)))
+def test_any_file_names_become_rows_or_are_said(tmp_path_factory, names):
+    folder = tmp_path_factory.mktemp("any") / "a"
+    folder.mkdir()
+    Image.new("L", (2, 2)).save(folder / "plain.png")
+    written = {"plain.png"}
+    for name in names:
+        try:
+            shutil.copy(folder / "plain.png", folder / f"{name}.png")
+            written.add(f"{name}.png")
+        except (OSError, UnicodeEncodeError):
+            continue
+    hidden = {name for name in written if name.startswith(".")}
+    try:
+        built = build_manifest("toy", [folder], [])
+    except ManifestError as error:
+        assert "in case or accents" in str(error)
+        return
+    rows = {s.path.removeprefix("a/") for s in built.manifest.samples}
+    assert rows <= written and len(rows) + len(built.strange) == len(written - hidden)
 
 
 def test_folders_that_are_no_use_are_named(place):
