@@ -80,12 +80,9 @@ class Labels:
         if (number := _number(plain)) is not None:
             return number
         first, *others = _SIGNS.split(plain)
-        said = {
-            _number(first) if others else None,
-            _word(first),
-            _word(others[-1] if others else ""),
-        }
-        said.discard(None)
+        said = {_word(first), _word(others[-1] if others else "")} - {None}
+        if said and (number := _number(first)) is not None:
+            said.add(number)
         return said.pop() if len(said) == 1 else None
 
     def require(self, text: object, where: str) -> int:

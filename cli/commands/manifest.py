@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = subgroup("The lists of the subsets' images.")
 app.command("import-json", cls=Command)(manifest_import.import_json)
+app.command("import-csv", cls=Command)(manifest_import.import_csv)
 app.command("audit", cls=Command)(manifest_audit.audit)
 
 RootOption = Annotated[

@@ -1,4 +1,4 @@
-"""`clare manifest import-json`: a manifest from an official list."""
+"""`clare manifest import-json`, `import-csv`: a manifest from a list of somebody else's."""
 
 from __future__ import annotations
 
@@ -45,10 +45,8 @@ def import_json(
     """Turn a DeepfakeBench or DF40 JSON list into a manifest, its files found on this disk."""
     import os
 
-    from clare.advice import Name
     from clare.cli.views.console import console, progress_bar, table
     from clare.cli.wording import worded
-    from clare.errors import InputError
     from clare.labels import Labels
     from clare.pipeline.manifests.csv_io import manifest_name, write_manifest
     from clare.pipeline.manifests.roots import Roots
@@ -70,12 +68,7 @@ def import_json(
             ),
         )
     target = out or manifests / f"{imported.manifest.name}.csv"
-    if out is None and target.exists():
-        raise InputError(
-            f"{target} is there already",
-            Name("another subset", "subset"),
-            Name("the file", "out"),
-        )
+    _refuse_there(target, out)
     write_manifest(imported.manifest, target)
     rows = [
         (
@@ -93,3 +86,87 @@ def import_json(
     for notice in imported.notices:
         console.print(f"- {worded(notice)}")
     console.print(f"{target}: {len(imported.manifest.samples)} images")
+
+
+def import_csv(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Tables of paths and labels: CSV, or text lists `path label`. Files named train, "
+            "val and test say the split."
+        ),
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="DIR: where the paths start. [default: the folder of the first file]"),
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option(help="Name of the subset. [default: the file's]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The CSV to write. [default: MANIFESTS/SUBSET.csv, if new]")
+    ] = None,
+    manifests: Manifests = MANIFESTS,
+    path: Annotated[
+        str | None,
+        typer.Option(help="Column of paths. [default: a customary name, as path, image, file]"),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    video: Annotated[str | None, typer.Option(help="Column of videos.")] = None,
+    split: Annotated[str | None, typer.Option(help="Column of train, val, test.")] = None,
+    identity: Annotated[str | None, typer.Option(help="Column of the people shown.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Column of the masks' paths.")] = None,
+    real_label: RealLabel = None,
+    fake_label: FakeLabel = None,
+    follow_links: FollowLinks = None,
+    hash_: Annotated[
+        bool, typer.Option("--hash", help="Also record each file's sha256; finds duplicates.")
+    ] = False,
+) -> None:
+    """Turn a plain table of paths and labels into a manifest."""
+    from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.wording import worded
+    from clare.labels import Labels
+    from clare.pipeline.manifests.csv_io import manifest_name, write_manifest
+    from clare.pipeline.manifests.tables import import_csv as import_tables
+
+    roles = {
+        "path": path,
+        "label": label,
+        "video": video,
+        "split": split,
+        "identity": identity,
+        "mask": mask,
+    }
+    with progress_bar() as bar:
+        task = bar.add_task("reading headers", total=None)
+        imported = import_tables(
+            files,
+            root=root,
+            subset=subset or (manifest_name(out) if out else None),
+            columns={role: column for role, column in roles.items() if column},
+            labels=Labels(real_label or (), fake_label or ()),
+            hash=hash_,
+            follow_links=follow_links,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    built = imported.built
+    target = out or manifests / f"{built.manifest.name}.csv"
+    _refuse_there(target, out)
+    write_manifest(built.manifest, target)
+    console.print(table(None, ("split", "real", "fake"), built.counts()))
+    for notice in imported.notices:
+        console.print(f"- {worded(notice)}")
+    console.print(f"{target}: {len(built.manifest.samples)} images, paths start at {built.root}")
+
+
+def _refuse_there(target: Path, out: Path | None) -> None:
+    from clare.advice import Name
+    from clare.errors import InputError
+
+    if out is None and target.exists():
+        raise InputError(
+            f"{target} is there already",
+            Name("another subset", "subset"),
+            Name("the file", "out"),
+        )

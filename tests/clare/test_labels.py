@@ -19,7 +19,7 @@ from clare.labels import FAKE_WORDS, REAL_WORDS, Labels, read_label
         ("AI-generated", 1), ("deepfake", 1),
         ("1_real", None), ("0_fake", None), ("Fake_from_Celeb-real", None), ("whichisreal", None),
         ("real_fake", None), ("my_real_set", None), ("2", None), ("-1", None), ("", None),
-        ("nan", None), ("1e0", None), ("FF-DF", None), ("dog", None),
+        ("nan", None), ("1e0", None), ("FF-DF", None), ("0 a", None), ("dog", None),
     ],
 )  # fmt: skip
 def test_one_vocabulary_says_real_or_fake_or_neither(text, label):

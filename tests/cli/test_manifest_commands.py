@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from tests.pipeline.df40_tree import make_tree
 
@@ -60,3 +61,16 @@ def test_a_mistake_in_a_build_is_one_sentence(clare, options, said):
     code, _, err = clare("manifest", "build", *options)
     assert code == 1
     assert said in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_plain_table_becomes_a_manifest(clare, tmp_path):
+    for kind in ("a", "b"):
+        (tmp_path / kind).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / kind / "0.png")
+    (tmp_path / "mine.csv").write_text(",image,label,clip\n0,a/0.png,nature,v\n1,b/0.png,AI,w\n")
+    code, out, _ = clare("manifest", "import-csv", "mine.csv")
+    assert code == 0 and "video 'clip'" in out and (tmp_path / "data_manifests/mine.csv").is_file()
+    code, _, err = clare("manifest", "import-csv", "mine.csv")
+    assert code == 1 and "--subset" in err and "--out" in err
+    code, _, err = clare("manifest", "import-csv", "mine.csv", "--video", "film", "--subset", "two")
+    assert code == 1 and "no column 'film'" in err and "--video" in err

@@ -24,8 +24,10 @@ from clare.settings import describe
 ROOT = Path(__file__).parents[2]
 TREE: Any = get_command(app)
 COMMANDS = dict(commands_below(TREE))
-# Settings of commands that Python has no call for: import-json, and the tests of a sweep.
-IN_A_TERMINAL = {"resplit", "with_reals", "compression", "evaluate"}
+# Settings of commands that Python has no call for: import-json, import-csv, the tests of a sweep.
+IN_A_TERMINAL = {"resplit", "with_reals", "compression", "evaluate"} | {
+    *("real_label", "fake_label", "video")
+}
 PARTS = [*list_parts(extractors), *list_parts(fusion), *list_parts(classifiers)]
 
 

@@ -1,0 +1,294 @@
+"""A manifest from anybody's table: a CSV of paths and labels, or a text list ``path label``."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from clare.advice import Name, Notice
+from clare.errors import InputError
+from clare.foreign import bounded_lines, open_text, reading
+from clare.labels import VOCABULARY, Labels
+from clare.pipeline.manifests.folders import BuiltManifest
+from clare.pipeline.manifests.headers import read_headers
+from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
+from clare.pipeline.manifests.splits import assign_splits
+from clare.pipeline.manifests.validation import SPLITS, check_name, validate
+from clare.wording import counted, listed, name_rows
+
+CUSTOMARY: Mapping[str, tuple[str, ...]] = {
+    "path": tuple(
+        "path image_path img_path file_path filepath image img file file_name filename name".split()  # noqa: SIM905
+    ),
+    "label": ("label", "labels", "target", "class", "is_fake", "fake", "y"),
+    "video": ("video_id", "video", "clip", "clip_id", "video_name"),
+    "split": ("split", "partition", "phase", "set"),
+    "identity": ("source_ids", "identity", "identities", "person", "subject"),
+    "mask": ("mask_path", "mask"),
+    "domain": ("domain",),
+    "boxes": ("boxes",),
+}
+"""Names by which a column is taken where none is named, the likeliest first."""
+
+_FIELDS = {"video": "video_id", "identity": "source_ids", "mask": "mask_path"}
+_SPLITS = {
+    **{name: name for name in SPLITS},
+    **dict.fromkeys(("training",), "train"),
+    **dict.fromkeys(("valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("testing",), "test"),
+}
+_SNIFFED = 50
+
+
+@dataclass(frozen=True)
+class ImportedTable:
+    """A manifest made of a table.
+
+    Args:
+        built: the manifest, validated; files that are not there have the status ``missing``.
+        notices: which columns were taken, and what deserves a look.
+    """
+
+    built: BuiltManifest
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True)
+class _Table:
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[tuple[int, list[str]]]
+    roles: Mapping[str, int]
+
+
+def import_csv(
+    files: Sequence[Path],
+    *,
+    root: Path | None = None,
+    subset: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    labels: Labels = Labels(),  # noqa: B008 - it is frozen
+    hash: bool = False,
+    follow_links: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImportedTable:
+    """Make a manifest of tables in any order of columns, with any separator, with a header or not.
+
+    Args:
+        files: the tables, UTF-8; files named train, val and test say the split of their rows.
+        root: where their paths start; by default the folder of the first table.
+        subset: name of the manifest; by default that of the table.
+        columns: a column's name by what it holds: one of `CUSTOMARY`. One that is named must be
+            there; without a header, columns are 1, 2, 3.
+        labels: words for real and fake.
+        hash: also record the sha256 of each file.
+        follow_links: a folder that links may lead into, out of the root.
+        progress: called with (files read, files in all).
+
+    Raises:
+        InputError: a table can't be read; a column is not there; a label or a split is not known;
+            one file has two labels; or no file is below the root.
+        ManifestError: a rule of `validate` is broken.
+    """
+    name = subset or files[0].name.partition(".")[0]
+    check_name(name)
+    tables = [_read(file, columns or {}, labels) for file in files]
+    base = Path(os.path.realpath(root or files[0].parent))
+    notices = [_taken(table) for table in tables]
+    samples: dict[str, Sample] = {}
+    repeated, contradicted = 0, []
+    for table in tables:
+        for sample in _samples(table, name, base, labels, several=len(tables) > 1):
+            first = samples.setdefault(sample.path, sample)
+            repeated += first is not sample
+            if first.label != sample.label:
+                contradicted.append(sample.path)
+    if contradicted:
+        raise InputError(f"{name}: one file with two labels: {name_rows(contradicted)}")
+    roots = Roots(base, {}, follow_links)
+    read = list(
+        read_headers([*samples.values()], lambda s: roots.resolve(s), hash=hash, progress=progress)
+    )
+    if all(sample.status == "missing" for sample in read):
+        raise InputError(
+            f"none of the {counted(len(read), 'file')} of {files[0]} is below {base}, as "
+            f"{read[0].path}",
+            Name("the folder that their paths start at", "root"),
+        )
+    if not any(sample.split for sample in read):
+        read = list(assign_splits(read))
+        notices.append(Notice("no column of splits: they are assigned, 70/15/15"))
+    if not any(sample.video_id for sample in read):
+        notices.append(Notice("no video ids are known", Name("their column", "video")))
+    if repeated:
+        notices.append(Notice(f"{counted(repeated, 'row')} of files that stand above already"))
+    masks = find_empty_masks(read, lambda sample: roots.resolve(sample, sample.mask_path))
+    if masks.rows:
+        notices.append(Notice(masks.named))
+    manifest = Manifest(name, tuple(read))
+    validate(manifest)
+    built = BuiltManifest(manifest, base, follow_links)
+    return ImportedTable(built, (*notices, *built.notices()))
+
+
+def _read(path: Path, named: Mapping[str, str], labels: Labels) -> _Table:
+    with reading(path, "a table of paths and labels"), open_text(path) as file:
+        lines = list(bounded_lines(path, file))
+    if not any(line.strip() for line in lines):
+        raise InputError(f"{path} has no rows")
+    refusals: list[tuple[int, InputError]] = []
+    for rows in _splittings(path, lines):
+        try:
+            return _identified(path, rows, named, labels)
+        except InputError as error:
+            refusals.append((len(rows[0][1]), error))
+    raise max(refusals, key=lambda one: one[0])[1]
+
+
+def _splittings(path: Path, lines: Sequence[str]) -> Iterator[list[tuple[int, list[str]]]]:
+    """The rows with their line numbers, as each separator that the first line has cuts them."""
+    for separator in (",", ";", "\t"):
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        with reading(path, "a table of paths and labels"):
+            rows = [(reader.line_num, [c.strip() for c in cells]) for cells in reader if any(cells)]
+        if rows and len(rows[0][1]) > 1:
+            yield rows
+    plain = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
+    # A path may have spaces, its label behind or before it.
+    yield [(n, line.rsplit(None, 1)) for n, line in plain]
+    yield [(n, line.split(None, 1)) for n, line in plain]
+    yield [(n, line.split()) for n, line in plain]
+
+
+def _identified(
+    path: Path,
+    rows: list[tuple[int, list[str]]],
+    named: Mapping[str, str],
+    labels: Labels,
+) -> _Table:
+    first = rows[0][1]
+    known = {name for names in CUSTOMARY.values() for name in names} | {*named.values()}
+    is_header = not any(_is_image(cell) for cell in first) and any(
+        cell in known or cell.casefold() in known for cell in first
+    )
+    if is_header:
+        columns, rows = tuple(first), rows[1:]
+    else:
+        columns = tuple(str(n + 1) for n in range(len(first)))
+    ragged = [f"line {n}" for n, cells in rows if len(cells) != len(columns)]
+    if ragged:
+        raise InputError(f"{path}: rows of other than {len(columns)} cells: {name_rows(ragged)}")
+    roles = {role: _place(path, role, column, columns) for role, column in named.items()}
+    folded = [column.casefold() for column in columns]
+    some = [cells for _, cells in rows[:_SNIFFED]]
+    for role, names in CUSTOMARY.items():
+        found = [folded.index(name) for name in names if name in folded]
+        if not is_header and role in ("path", "label"):
+            is_one = _is_image if role == "path" else lambda cell: labels.read(cell) is not None
+            taken = set(roles.values())
+            found = [k for k in range(len(columns)) if all(is_one(cells[k]) for cells in some)]
+            found = [k for k in found if k not in taken]
+            found = found if len(found) == 1 else []
+        if role not in roles and found:
+            roles[role] = found[0]
+    for role in ("path", "label"):
+        if role not in roles:
+            there = listed(column or "one without a name" for column in columns)
+            raise InputError(
+                f"{path} has no column that is known for {role}s; it has {there}", Name("it", role)
+            )
+    if not rows:
+        raise InputError(f"{path} has no rows")
+    return _Table(path, columns, rows, roles)
+
+
+def _place(path: Path, role: str, column: str, columns: Sequence[str]) -> int:
+    folded = [one.casefold() for one in columns]
+    for names, name in ((columns, column), (folded, column.casefold())):
+        if name in names:
+            return names.index(name)
+    there = listed(one for one in columns if one)
+    raise InputError(f"{path} has no column {column!r}; it has {there}", Name("one of them", role))
+
+
+def _is_image(cell: str) -> bool:
+    return suffix_of(cell) in IMAGE_SUFFIXES
+
+
+def _taken(table: _Table) -> Notice:
+    """Which columns hold what, and which are left out."""
+    roles = [f"{role} {table.columns[place]!r}" for role, place in table.roles.items()]
+    others = [
+        repr(name)
+        for place, name in enumerate(table.columns)
+        if place not in table.roles.values() and name and not name.startswith("Unnamed:")
+    ]
+    left = f"; left out: {listed(others)}" if others else ""
+    return Notice(f"{table.path.name}: columns taken: {listed(roles)}{left}")
+
+
+def _samples(
+    table: _Table, subset: str, base: Path, labels: Labels, *, several: bool
+) -> Iterator[Sample]:
+    faults: dict[str, list[str]] = {}
+    stem = table.path.name.partition(".")[0].casefold()
+    of_file = _SPLITS.get(stem, "") if several and "split" not in table.roles else ""
+    found: list[Sample] = []
+    for line, cells in table.rows:
+        cell = {role: cells[place] for role, place in table.roles.items()}
+        where = f"line {line}"
+        label = labels.read(cell["label"])
+        split = _SPLITS.get(cell.get("split", "").casefold()) if cell.get("split") else of_file
+        path = _relative(cell["path"], base)
+        if label is None:
+            faults.setdefault("labels that say neither real nor fake", []).append(
+                f"{where} ({cell['label']!r})"
+            )
+        elif split is None:
+            faults.setdefault(f"splits other than {', '.join(SPLITS)}", []).append(
+                f"{where} ({cell['split']!r})"
+            )
+        elif path is None:
+            faults.setdefault(f"paths out of {base}", []).append(f"{where} ({cell['path']!r})")
+        else:
+            more: dict[str, Any] = {
+                _FIELDS.get(role, role): text
+                for role, text in cell.items()
+                if role not in ("path", "label", "split", "mask") and text
+            }
+            if cell.get("mask"):
+                more["mask_path"] = _relative(cell["mask"], base) or cell["mask"]
+            found.append(Sample(f"{subset}/{path}", path, label, subset, split=split, **more))
+    for what, rows in faults.items():
+        advice = (
+            (Name("them", "real_label"), Name("them", "fake_label"), f"write {VOCABULARY}")
+            if what.startswith("labels")
+            else (Name("the folder that holds all", "root"),)
+            if what.startswith("paths")
+            else ()
+        )
+        raise InputError(f"{table.path}: {what}: {name_rows(rows)}", *advice)
+    yield from found
+
+
+def _relative(text: str, base: Path) -> str | None:
+    """A path below the root in its shortest form; None where it is outside."""
+    plain = text.replace("\\", "/")
+    if PureWindowsPath(plain).drive:
+        return None
+    if plain.startswith("/"):
+        for top in (str(base), os.path.realpath(base)):
+            if plain.startswith(f"{top}/"):
+                plain = plain[len(top) + 1 :]
+                break
+        else:
+            return None
+    parts = PurePosixPath(os.path.normpath(plain)).parts
+    return None if ".." in parts or not parts else "/".join(parts)

@@ -1,0 +1,157 @@
+"""Tables of anybody's: whatever their order, separator and header, the manifest is the same."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from clare.advice import Name
+from clare.errors import InputError
+from clare.labels import Labels
+from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
+from clare.pipeline.manifests.tables import import_csv
+
+PATHS = [f"{kind}/{n}.png" for kind in ("a b", "c,d", "e") for n in range(2)]
+ROWS = [(path, int(path.startswith("e"))) for path in PATHS]
+
+
+@pytest.fixture
+def data(tmp_path):
+    for path in PATHS:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.new("L", (3, 3)).save(tmp_path / path)
+    return tmp_path
+
+
+def found(imported):
+    return [(s.path, s.label) for s in imported.built.manifest.samples]
+
+
+def said(imported):
+    return "\n".join(map(str, imported.notices))
+
+
+PLAIN = [row for row in ROWS if "," not in row[0] and " " not in row[0]] + [("x.png", 0)]
+QUOTED = [(f'"{path}"', label) for path, label in ROWS]
+TEXTS = {
+    "header": "path,label\n" + "".join(f"{p},{y}\n" for p, y in QUOTED),
+    "turned": "label,image\n" + "".join(f"{y},{p}\n" for p, y in QUOTED),
+    "semicolon": "path;label\n" + "".join(f"{p};{y}\n" for p, y in ROWS),
+    "tab": "filename\ttarget\n" + "".join(f"{p}\t{y}\n" for p, y in ROWS),
+    "capitals": "Path, Label\r\n"
+    + "".join(f"{p}, {'FAKE' if y else 'Real'}\r\n" for p, y in QUOTED),
+    "pandas": ",path,label\n" + "".join(f"{n},{p},{y}.0\n" for n, (p, y) in enumerate(QUOTED)),
+    "unnamed": "Unnamed: 0,path,label\n" + "".join(f"7,{p},{y}\n" for p, y in QUOTED),
+    "no header": "".join(f"{p},{y}\n" for p, y in QUOTED),
+    "text list": "".join(f"{p} {y}\n" for p, y in ROWS),
+    "label first": "".join(f"{y} {p}\n" for p, y in ROWS),
+    "words": "".join(f"{p} {'1_fake' if y else '0_real'}\n" for p, y in ROWS),
+    "byte order mark": "\ufeffpath,label\n" + "".join(f"{p},{y}\n" for p, y in QUOTED),
+    "plain paths": "path,label\n" + "".join(f'"./{p}",{y}\n' for p, y in ROWS),
+    "empty lines": "\npath,label\n\n" + "".join(f"{p},{y}\n\n" for p, y in QUOTED),
+}
+
+
+@pytest.mark.parametrize("form", TEXTS)
+def test_every_form_of_a_table_is_the_same_manifest(data, form):
+    (data / "mine.csv").write_text(TEXTS[form])
+    imported = import_csv([data / "mine.csv"])
+    assert found(imported) == ROWS
+    assert imported.built.manifest.name == "mine"
+    write_manifest(imported.built.manifest, data / "out" / "mine.csv")
+    assert {s.path for s in read_manifest(data / "out" / "mine.csv").samples} == {*PATHS}
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations(["path", "label", "video_id", "note"]), st.sampled_from(",;\t"))
+def test_columns_stand_in_any_order(data, order, separator):
+    cells = {"video_id": "v", "note": "n"}
+    lines = [separator.join(order)]
+    for path, label in ROWS:
+        row = {**cells, "path": f'"{path}"', "label": str(label)}
+        lines.append(separator.join(row[name] for name in order))
+    (data / "mine.csv").write_text("\n".join(lines))
+    imported = import_csv([data / "mine.csv"])
+    assert found(imported) == ROWS
+    assert {s.video_id for s in imported.built.manifest.samples} == {"v"}
+    assert "left out: 'note'" in said(imported) and "video 'video_id'" in said(imported)
+
+
+def test_a_column_that_is_named_must_be_there(data):
+    (data / "mine.csv").write_text("image,y,Film\n" + "".join(f'"{p}",{y},f\n' for p, y in ROWS))
+    imported = import_csv([data / "mine.csv"])
+    assert "no video ids are known" in said(imported)
+    with pytest.raises(InputError, match="no column 'clip'; it has image, y and Film") as refused:
+        import_csv([data / "mine.csv"], columns={"video": "clip"})
+    assert refused.value.advice == (Name("one of them", "video"),)
+    taken = import_csv([data / "mine.csv"], columns={"video": "film"})
+    assert {s.video_id for s in taken.built.manifest.samples} == {"f"}
+    with pytest.raises(
+        InputError, match="no column that is known for labels; it has image and odd"
+    ):
+        (data / "mine.csv").write_text("image,odd\na.png,0\n")
+        import_csv([data / "mine.csv"])
+
+
+def test_labels_and_splits_that_are_not_known_name_their_lines(data):
+    path = data / "mine.csv"
+    path.write_text(
+        "path,label\n" + "".join(f'"{p}",{"spoof" if y else "live"}\n' for p, y in ROWS)
+    )
+    with pytest.raises(InputError, match=r"neither real nor fake: line 2 \('live'\), line 3"):
+        import_csv([path])
+    assert found(import_csv([path], labels=Labels(["live"], ["spoof"]))) == ROWS
+    path.write_text("path,label,split\n" + "".join(f'"{p}",{y},holdout\n' for p, y in ROWS))
+    with pytest.raises(
+        InputError, match=r"splits other than train, val, test: line 2 \('holdout'\)"
+    ):
+        import_csv([path])
+    path.write_text("path,label\na b/0.png,0\ne/0.png,1,2\n")
+    with pytest.raises(InputError, match="rows of other than 2 cells: line 3"):
+        import_csv([path])
+
+
+def test_files_named_after_splits_say_the_split(data):
+    for (path, label), name in zip(ROWS, ["train", "valid", "test"] * 2, strict=True):
+        with (data / f"{name}.txt").open("a") as file:
+            file.write(f"{path} {label}\n")
+    files = [data / f"{name}.txt" for name in ("train", "valid", "test")]
+    imported = import_csv(files, subset="mine")
+    samples = imported.built.manifest.samples
+    assert {s.path: s.split for s in samples} == dict(
+        zip(PATHS, ["train", "val", "test"] * 2, strict=True)
+    )
+
+
+def test_paths_start_at_the_tables_folder_or_at_the_root_that_is_named(data, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("lists") / "mine.csv"
+    elsewhere.write_text("path,label\n" + "".join(f'"{p}",{y}\n' for p, y in ROWS))
+    with pytest.raises(InputError, match="none of the 6 files") as refused:
+        import_csv([elsewhere])
+    assert refused.value.advice == (Name("the folder that their paths start at", "root"),)
+    assert found(import_csv([elsewhere], root=data)) == ROWS
+    elsewhere.write_text("path,label\n" + "".join(f'"{data}/{p}",{y}\n' for p, y in ROWS))
+    assert found(import_csv([elsewhere], root=data)) == ROWS
+    with pytest.raises(InputError, match="paths out of"):
+        import_csv([elsewhere])
+
+
+def test_repeated_missing_and_contradicting_rows(data):
+    path = data / "mine.csv"
+    path.write_text("path,label\ne/0.png,1\n./e/0.png,1\ne/gone.png,1\na b/0.png,0\n")
+    imported = import_csv([path])
+    assert {s.path: s.status for s in imported.built.manifest.samples} == {
+        "e/0.png": "ok", "e/gone.png": "missing", "a b/0.png": "ok",
+    }  # fmt: skip
+    assert "1 row of files that stand above" in said(imported) and "1 missing" in said(imported)
+    path.write_text("path,label\ne/0.png,1\ne/0.png,0\n")
+    with pytest.raises(InputError, match="two labels"):
+        import_csv([path])
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.sampled_from("ab1,;\t \n\"'.png/\\0\ufeff\x00é"), max_size=60))
+def test_any_text_is_a_table_or_refused_in_a_sentence(tmp_path, text):
+    (tmp_path / "any.csv").write_text(text, newline="")
+    with pytest.raises(InputError):
+        import_csv([tmp_path / "any.csv"])
