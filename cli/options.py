@@ -49,10 +49,10 @@ SubsetColumn = Annotated[
     str | None, typer.Option(help="Column of subsets. [default: a customary name, if there]")
 ]
 RealLabel = Annotated[
-    str | None, typer.Option(help="More words for real in the column of labels, comma-separated.")
+    str | None, typer.Option(help="More words for real in labels, comma-separated.")
 ]
 FakeLabel = Annotated[
-    str | None, typer.Option(help="More words for fake in the column of labels, comma-separated.")
+    str | None, typer.Option(help="More words for fake in labels, comma-separated.")
 ]
 Manifests = Annotated[
     Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")
@@ -63,12 +63,6 @@ STORE = Path("features.zarr")
 FollowLinks = Annotated[
     Path | None,
     typer.Option(help="DIR that links of images and folders may lead into, as a data disk."),
-]
-RealLabel = Annotated[
-    list[str] | None, typer.Option(help="A further word that means real, beside 0, real, nature…")
-]
-FakeLabel = Annotated[
-    list[str] | None, typer.Option(help="A further word that means fake, beside 1, fake, ai…")
 ]
 Assignments = Annotated[
     list[str] | None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clare.cli.options import MANIFESTS, FakeLabel, FollowLinks, Manifests, RealLabel
+from clare.cli.options import MANIFESTS, FakeLabel, FollowLinks, Manifests, RealLabel, split_names
 
 
 def import_json(
@@ -62,7 +62,7 @@ def import_json(
             resplit=resplit,
             with_reals=with_reals,
             folder=manifests,
-            labels=Labels(real_label or (), fake_label or ()),
+            labels=Labels(split_names(real_label) or (), split_names(fake_label) or ()),
             progress=lambda done, total: bar.update(
                 task, description="reading headers", completed=done, total=total
             ),
@@ -145,7 +145,7 @@ def import_csv(
             root=root,
             subset=subset or (manifest_name(out) if out else None),
             columns={role: column for role, column in roles.items() if column},
-            labels=Labels(real_label or (), fake_label or ()),
+            labels=Labels(split_names(real_label) or (), split_names(fake_label) or ()),
             hash=hash_,
             follow_links=follow_links,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

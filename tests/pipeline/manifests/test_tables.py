@@ -96,11 +96,11 @@ def test_a_column_that_is_named_must_be_there(data):
 def test_labels_and_splits_that_are_not_known_name_their_lines(data):
     path = data / "mine.csv"
     path.write_text(
-        "path,label\n" + "".join(f'"{p}",{"spoof" if y else "live"}\n' for p, y in ROWS)
+        "path,label\n" + "".join(f'"{p}",{"swapped" if y else "clean"}\n' for p, y in ROWS)
     )
-    with pytest.raises(InputError, match=r"neither real nor fake: line 2 \('live'\), line 3"):
+    with pytest.raises(InputError, match=r"neither real nor fake: line 2 \('clean'\), line 3"):
         import_csv([path])
-    assert found(import_csv([path], labels=Labels(["live"], ["spoof"]))) == ROWS
+    assert found(import_csv([path], labels=Labels(["clean"], ["swapped"]))) == ROWS
     path.write_text("path,label,split\n" + "".join(f'"{p}",{y},holdout\n' for p, y in ROWS))
     with pytest.raises(
         InputError, match=r"splits other than train, val, test: line 2 \('holdout'\)"

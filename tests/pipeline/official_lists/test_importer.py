@@ -465,7 +465,7 @@ def test_one_file_has_one_label(tmp_path):
     [
         ("real", "fake"), ("Real", "FAKE"), ("nature", "ai"), ("0_real", "1_fake"), ("0", "1"),
         ("original", "manipulated"), ("real_celeb", "fake_celeb"), (0, 1), (False, True),
-        ("bonafide", "spoof"),
+        ("clean", "swapped"),
     ],
 )  # fmt: skip
 def test_labels_of_a_list_are_words_of_one_vocabulary_or_the_users(tmp_path, real, fake):
@@ -477,10 +477,10 @@ def test_labels_of_a_list_are_words_of_one_vocabulary_or_the_users(tmp_path, rea
         body[key] = {"test": {video: {"label": label, "frames": frames}}}
     path = tmp_path / "Own.json"
     path.write_text(json.dumps({"Own": body}))
-    labels = Labels(("bonafide",), ("spoof",))
+    labels = Labels(("clean",), ("swapped",))
     imported = import_list(path, roots(x=tmp_path), labels=labels)
     assert {s.path[4]: s.label for s in imported.manifest.samples} == {"r": 0, "f": 1}
-    if real == "bonafide":
+    if real == "clean":
         with pytest.raises(InputError, match="neither real nor fake") as refused:
             import_list(path, roots(x=tmp_path))
         assert Name("it", "real_label") in refused.value.advice
