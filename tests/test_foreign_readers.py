@@ -31,7 +31,6 @@ ALLOWED = {
     "cli/app.py": "os.open",
     "cli/commands/predict.py": "out.open",
     "cli/options.py": "path.open",
-    "heads/metrics/predictions.py": "path.open",
     "heads/training/run_folder.py": "….open",
     "pipeline/synthetic/camera.py": "Image.open",
     "pipeline/images/augment.py": "Image.open",

@@ -275,7 +275,8 @@ def _means(report: FiguresBySubset, level: str, heads: Mapping[str, str]) -> lis
     kinds, macro = report.categories, report.macro
     named: list[tuple[str, Any]] = []
     if len(kinds) > 1:
-        named = [(f"{kind}\nmean of {len(one.subsets)}", one) for kind, one in kinds.items()]
+        several = ((kind, one) for kind, one in kinds.items() if len(one.subsets) > 1)
+        named = [(f"{kind}\nmean of {len(one.subsets)}", one) for kind, one in several]
         named.append((f"mean of\n{len(kinds)} categories", macro.categories))
     if (counted := len(report.counted)) > 1:
         named.append((f"mean of\n{counted} subsets", macro.subsets))

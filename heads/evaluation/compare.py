@@ -12,13 +12,20 @@ from numpy.typing import NDArray
 from clare.advice import LeaveOut, Name
 from clare.bootstrap import USUAL, Figures, Resampling
 from clare.errors import InputError
-from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord, read_evaluation
+from clare.heads.evaluation.record import (
+    METRICS,
+    PREDICTIONS,
+    EvaluationRecord,
+    list_evaluations,
+    read_evaluation,
+)
 from clare.heads.metrics.by_subset import counted_subsets, fakes_alone
 from clare.heads.metrics.measure import Measured, difference_of, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, Scale, evaluation_sets, read_predictions
 from clare.heads.metrics.score_csv import ScoreColumns
 from clare.labels import Labels
 from clare.typed_json import read_json
+from clare.wording import listed
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,7 @@ def compare(
             "columns and labels are those of a CSV, and both are runs",
             LeaveOut("label", "score", "id", "subset", "real_label", "fake_label"),
         )
-    left, right = (read_scores(path, named, labels) for path in paths)
+    left, right = (read_scores(path, named, labels) for path in _meeting(paths[0], paths[1]))
     return compare_predictions(
         left.predictions,
         right.predictions,
@@ -230,6 +237,32 @@ def compare_predictions(
         subsets={name: _pair(one, other) for name, (one, other) in pairs.items()},
         macro=_pair(*(mean_of([pair[k] for pair in counted]) for k in (0, 1))) if counted else None,
     )
+
+
+def _meeting(first: Path, second: Path) -> tuple[Path, Path]:
+    """The evaluations that are compared: the last of one test that both runs have.
+
+    Of runs without such a test the last ones, if they are of subsets that both have.
+    """
+    if not (first.is_dir() and second.is_dir()):
+        return first, second
+    mine, theirs = (
+        {read_evaluation(folder).name: folder for folder in list_evaluations(run)}
+        for run in (first, second)
+    )
+    for name in mine:
+        if name in theirs:
+            return mine[name], theirs[name]
+    if (
+        mine
+        and theirs
+        and not set(read_evaluation(first).subsets) & set(read_evaluation(second).subsets)
+    ):
+        raise InputError(
+            f"no test was made of both: {first} has {listed(mine)}, {second} has {listed(theirs)}",
+            "evaluate both on the same subsets",
+        )
+    return first, second
 
 
 _Names = dict[tuple[str, str], int]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clare.advice import LeaveOut, Notice
 from clare.bootstrap import USUAL, Resampling
 from clare.errors import InputError
+from clare.files import remove_durably
 from clare.heads.data.table import SCORED_TOGETHER
 from clare.heads.detector import Detector
 from clare.heads.evaluation.batch_cache import Readings
@@ -26,6 +27,8 @@ from clare.heads.evaluation.record import (
     Baselines,
     Evaluation,
     EvaluationRecord,
+    forget_earlier,
+    set_aside,
 )
 from clare.heads.evaluation.shortcuts import file_shortcuts, measure_shortcuts, pixel_shortcuts
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
@@ -69,7 +72,8 @@ def evaluate(
     """Score rows that a run has never seen, and write figures and pictures into its folder.
 
     The threshold is the run's own, from validation. Written are ``test_metrics.json``,
-    ``test_predictions.csv``, ``roc_curve.png`` and ``scores.png``.
+    ``test_predictions.csv``, ``roc_curve.png`` and ``scores.png``; those of another test that were
+    there go to ``evaluations/NAME/``, so that none is lost.
 
     Args:
         run: its folder.
@@ -250,9 +254,12 @@ def _baselines(
 
 def _write(found: Evaluation) -> None:
     folder, record, predictions = found.path, found.record, found.predictions
-    write_json(folder / METRICS, record)
+    set_aside(folder)
+    remove_durably(folder / METRICS)  # figures never stand beside the scores of another test
     write_predictions(predictions, folder / PREDICTIONS)
     places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
     plot_roc(sets, record.aucs, folder / ROC, title=record.control or "")
     plot_scores(sets, record.threshold, folder / SCORES, title=record.control or "")
+    write_json(folder / METRICS, record)
+    forget_earlier(folder, record)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 from clare.advice import Notice, Run
 from clare.bootstrap import Figure, Figures
 from clare.errors import InputError
+from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
 from clare.heads.metrics.by_subset import FiguresBySubset
 from clare.heads.metrics.predictions import Predictions
 from clare.typed_json import read_json
@@ -17,6 +22,11 @@ METRICS = "test_metrics.json"
 PREDICTIONS = "test_predictions.csv"
 ROC = "roc_curve.png"
 SCORES = "scores.png"
+FILES = (METRICS, PREDICTIONS, ROC, SCORES)
+EARLIER = "evaluations"
+"""Folder of a run's evaluations before its last, each in a folder of its own name."""
+
+_LONGEST = 60  # characters of what an evaluation is called
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,22 @@ class EvaluationRecord(FiguresBySubset):
     against: Against | None = None
     command: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What was tested: of two tests with one name the rows were asked for alike."""
+        chosen = [Path(self.protocol).stem] if self.protocol else sorted(self.subsets)
+        asked: list[object] = [self.store, self.split, self.protocol, self.frames, self.sampling]
+        asked.append(sorted(self.domains))
+        if not self.protocol:
+            asked += [chosen, sorted(self.reals)]
+        text = "+".join(chosen)
+        if len(text) > _LONGEST:
+            text = f"{len(chosen)}-subsets"
+        if self.frames is not None:
+            text += f"_{self.sampling}-{self.frames}"
+        key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:6]
+        return f"{re.sub('[^A-Za-z0-9+_.-]', '-', text)}-{key}"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -124,7 +150,7 @@ class Evaluation:
     @property
     def files(self) -> tuple[Path, ...]:
         """What was written."""
-        return tuple(self.path / name for name in (METRICS, PREDICTIONS, ROC, SCORES))
+        return tuple(self.path / name for name in FILES)
 
 
 def read_evaluation(run: Path) -> EvaluationRecord:
@@ -136,6 +162,50 @@ def read_evaluation(run: Path) -> EvaluationRecord:
     if not is_evaluated(run):
         raise InputError(f"{run} was not evaluated", Run("evaluate", (run,), effect="does it"))
     return read_json(run / METRICS, EvaluationRecord)
+
+
+def list_evaluations(run: Path) -> list[Path]:
+    """The folders that hold a run's evaluations: its own with the last one, then the earlier.
+
+    Raises:
+        InputError: the record of the last one is damaged.
+    """
+    found = [run] if is_evaluated(run) else []
+    last = read_evaluation(run).name if found else None
+    for folder in sorted((run / EARLIER).glob("*")):
+        if folder.name != last and folder.suffix != PARTIAL and is_evaluated(folder):
+            found.append(folder)
+    return found
+
+
+def set_aside(run: Path) -> None:
+    """Keep a run's last evaluation under its own name, before another is written in its place.
+
+    One that can't be read is left to be written over.
+    """
+    if not is_evaluated(run):
+        return
+    try:
+        folder = run / EARLIER / read_evaluation(run).name
+    except InputError:
+        return
+    partial = folder.with_name(f"{folder.name}{PARTIAL}")
+    with storage_errors(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        make_folder(partial)
+        for name in FILES:
+            if (run / name).is_file():
+                shutil.copyfile(run / name, partial / name)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        sync_folder(folder.parent)
+
+
+def forget_earlier(run: Path, record: EvaluationRecord) -> None:
+    """Remove what `set_aside` kept of the same test, once the new one is written."""
+    shutil.rmtree(run / EARLIER / record.name, ignore_errors=True)
+    if (run / EARLIER).is_dir() and not any((run / EARLIER).iterdir()):
+        (run / EARLIER).rmdir()
 
 
 def is_evaluated(run: Path) -> bool:

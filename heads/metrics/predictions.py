@@ -7,6 +7,7 @@ by the same code.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import InputError
+from clare.files import write_durably
 from clare.groups import cluster_of, video_of
 from clare.heads.metrics.score_csv import ScoreColumns, read_columns
 from clare.labels import Labels
@@ -201,14 +203,15 @@ def evaluation_sets(
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write a CSV with `COLUMNS` and `BESIDE`; numbers keep all their digits."""
+    """Write a CSV with `COLUMNS` and `BESIDE`, whole; numbers keep all their digits."""
     columns = {name: getattr(predictions, name).tolist() for name in COLUMNS}
     pools = predictions.beside
     columns[BESIDE] = ["|".join(pools.get(name, ())) for name in columns["subset"]]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_durably(path, text.getvalue().encode())
 
 
 def read_predictions(

@@ -128,9 +128,11 @@ def _verdict(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:
     least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     above = [n for n, one in known.items() if (one.frame["auc"].low or 0) > CHANCE]
     ends = f" ({span(macro)})" if span(macro) else ""
+    lowest, highest = decimal(values[least]), decimal(values[most])
+    spread = f"from {lowest} on {least} to {highest} on {most}"
     return (
-        f"Mean AUC {decimal(macro.value)}{ends} over {len(known)} subsets{_fakes(known)}, from "
-        f"{decimal(values[least])} on {least} to {decimal(values[most])} on {most}; above chance, "
+        f"Mean AUC {decimal(macro.value)}{ends} over {len(known)} subsets{_fakes(known)}, "
+        f"{f'{lowest} on each' if lowest == highest else spread}; above chance, "
         f"by its 95 % interval, on {len(above)} of {len(known)}."
     )
 

@@ -18,6 +18,7 @@ from clare.heads.evaluation.record import (
     PREDICTIONS,
     EvaluationRecord,
     is_evaluated,
+    list_evaluations,
     read_evaluation,
 )
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
@@ -49,6 +50,7 @@ class Finding:
         tested: the store of its test rows, or None; mostly the same.
         missing: what could not be read.
         as_df40: its ``df40_metrics.json``, if any.
+        earlier: its other tests.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Finding:
     tested: Source | None
     missing: Sequence[Notice]
     as_df40: DF40Record | None = None
+    earlier: Sequence[EvaluationRecord] = ()
 
     @property
     def name(self) -> str:
@@ -137,6 +140,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | Notice]) -> Finding:
         store=None if isinstance(trained_on, Notice) else trained_on,
         tested=None if isinstance(tested_on, Notice) else tested_on,
         missing=tuple({str(one): one for one in missing}.values()),
+        earlier=[read_evaluation(one) for one in list_evaluations(path) if one != path],
         as_df40=read_json(path / REPORT, DF40Record) if (path / REPORT).is_file() else None,
     )
 

@@ -126,8 +126,10 @@ def answer_of(sweep: Sweep) -> str:
         gap = (first[RANKED] or 0) - (others[0][RANKED] or 0)
         noise = max(first.get(f"{RANKED}_spread") or 0, others[0].get(f"{RANKED}_spread") or 0)
         text += f" Next is {sweep.label(others[0])}: {mean_of(others[0], RANKED)}"
-        if not noise:
-            text += "; with one seed each, nothing says whether that is chance."
+        if min(first["seeds"], others[0]["seeds"]) < 2:
+            text += "; with one seed of either, nothing says whether that is chance."
+        elif not gap:
+            text += ": the two are equal."
         elif gap < noise:
             text += "; the gap is smaller than the spread over seeds, so the order is not settled."
         else:

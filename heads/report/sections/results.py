@@ -8,7 +8,7 @@ from typing import Any
 from clare.advice import Notice, Run
 from clare.bootstrap import Figures
 from clare.heads.evaluation.published import TABLES, published
-from clare.heads.evaluation.record import EvaluationRecord
+from clare.heads.evaluation.record import EARLIER, EvaluationRecord
 from clare.heads.evaluation.shortcuts import SHORTCUTS
 from clare.heads.metrics.by_subset import SubsetFigures
 from clare.heads.report.answer import against_shortcut
@@ -129,7 +129,28 @@ def _of_run(finding: Finding) -> list[Block]:
     margins = score_plots(dict(list(sets.items())[:PANELS]), test.threshold)
     if roc or margins:
         blocks.append(Plots([*([roc] if roc else []), *margins]))
-    return blocks + _beside_published(test)
+    return blocks + _beside_published(test) + _other_tests(finding)
+
+
+def _other_tests(finding: Finding) -> list[Block]:
+    """The AUC of a run's earlier tests, a line a subset."""
+    rows = [
+        [
+            Cell(name, under=test.protocol or f"split {test.split}"),
+            Cell(f"{found.real:,} real, {found.fake:,} fake"),
+            figure_cell(found.frame["auc"]),
+            Cell(test.name),
+        ]
+        for test in finding.earlier
+        for name, found in test.subsets.items()
+    ]
+    if not rows:
+        return []
+    heads = ["subset", "rows", "AUC", "kept as"]
+    return [
+        Table("Other tests of this run", heads, rows),
+        Text(f"Their files are in {finding.path / EARLIER}.", "note"),
+    ]
 
 
 def _level_rows(test: EvaluationRecord, level: str) -> list[list[Cell]]:

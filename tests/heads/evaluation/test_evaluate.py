@@ -17,10 +17,15 @@ from clare.errors import InputError, StoreError
 from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector, save_detector
-from clare.heads.evaluation.compare import compare_predictions, read_aside, read_scores
+from clare.heads.evaluation.compare import (
+    compare,
+    compare_predictions,
+    read_aside,
+    read_scores,
+)
 from clare.heads.evaluation.evaluate import CONTROL, evaluate, write_matrix
 from clare.heads.evaluation.published import published
-from clare.heads.evaluation.record import METRICS, PREDICTIONS, read_evaluation
+from clare.heads.evaluation.record import METRICS, PREDICTIONS, list_evaluations, read_evaluation
 from clare.heads.metrics.by_subset import measure_subsets
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import (
@@ -382,6 +387,53 @@ def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, t
         one.predictions, one.predictions, (0, 0), aside=["swap", "gan"], how=Resampling(0)
     )
     assert none.macro is None
+
+
+def test_every_test_is_kept_and_the_same_one_replaces_itself(store, tmp_path):
+    run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals=("pool",))
+
+    def test(*subsets, resamples=0, **asked):
+        return evaluate(run, None, subsets, resamples=resamples, **asked).record
+
+    both, gan, framed = test("swap", "gan"), test("gan"), test("swap", frames=1)
+    assert len({both.name, gan.name, framed.name}) == 3
+    kept = list_evaluations(run)
+    assert [read_evaluation(folder) for folder in kept[:1]] == [framed] and kept[0] == run
+    assert {one.name: one for one in map(read_evaluation, kept)} == {
+        one.name: one for one in (both, gan, framed)
+    }
+    for folder in kept:
+        assert set(read_scores(folder).predictions.subset) - {"pool"} == set(
+            read_evaluation(folder).subsets
+        )
+    again = test("gan", resamples=5)
+    found = {one.name: one for one in map(read_evaluation, list_evaluations(run))}
+    assert found == {one.name: one for one in (both, again, framed)}
+
+
+def test_scores_that_could_not_be_written_leave_no_figures(store, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", store)
+    before = evaluate(run, None, ["swap"], resamples=0).record
+
+    def fails(*_):
+        raise OSError("killed")
+
+    monkeypatch.setattr("clare.heads.evaluation.evaluate.write_predictions", fails)
+    with pytest.raises(OSError, match="killed"):
+        evaluate(run, None, ["swap"], frames=1, resamples=0)
+    assert [read_evaluation(folder) for folder in list_evaluations(run)] == [before]
+
+
+def test_runs_are_compared_on_the_test_that_both_have(store, tmp_path):
+    one, other = (make_run(tmp_path / name, store, reals=("pool",)) for name in ("a", "b"))
+    evaluate(one, None, ["swap"], resamples=0)
+    evaluate(one, None, ["gan"], resamples=0)
+    evaluate(other, None, ["swap"], resamples=0)
+    assert list(compare(one, other, resamples=0).subsets) == ["swap"]
+    third = make_run(tmp_path / "c", store, reals=("pool",))
+    evaluate(third, None, ["gan"], resamples=0)
+    with pytest.raises(InputError, match=r"no test was made of both: .*swap-.*gan-"):
+        compare(other, third)
 
 
 def test_rows_that_can_not_be_matched_are_refused():
