@@ -180,8 +180,8 @@ PLANTED = {
     ),
     "label that is none": (
         "simswap",
-        lambda rows: row(rows, FRAME).update(label="fake"),
-        "label 'fake' is not 0 (real) or 1 (fake)",
+        lambda rows: row(rows, FRAME).update(label="neither"),
+        "label 'neither' is not 0 (real) or 1 (fake)",
         "simswap.csv",
     ),
 }
