@@ -16,6 +16,7 @@ from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.results import results, shortcuts
 from clare.heads.report.sections.sweep_shortcuts import beside_shortcuts
 from clare.heads.report.sweep_results import Sweep
+from clare.heads.report.sweep_results import answer_of as answer_of_sweep
 from clare.heads.runs.record import ExtractorRecord, RunRecord, Validation
 from clare.store.spec import Fingerprint
 
@@ -117,3 +118,19 @@ def test_commands_are_shown_as_they_were_typed_and_once():
     assert Code(["clare sweep --out 'a folder'", "clare report x"]) in found
     (note,) = (str(one.text) for one in found if isinstance(one, Text) and one.tone == "note")
     assert note.startswith("run was made from Python")
+
+
+def test_equal_ends_are_said_once():
+    text = answer_of(make_finding({"a": 0.99996, "b": 1.0}, mean=1.0))
+    assert "1.000 on each" in text and "from 1.000" not in text
+
+
+@pytest.mark.parametrize(("seeds", "said"), [("1", "one seed"), ("12", "equal")])
+def test_seeds_are_counted_as_they_are(seeds, said):
+    lines = [
+        {"run": f"{lr}-{seed}", "lr": lr, "seed": seed, "failure": None, "val_auc": 0.8}
+        for lr in "ab"
+        for seed in seeds
+    ]
+    text = answer_of_sweep(Sweep(Path("sweep"), {"lr": ["a", "b"], "seed": list(seeds)}, lines))
+    assert said in text and ("one seed" in text) == (len(seeds) == 1)
