@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ from clare.advice import Name
 from clare.errors import InputError
 from clare.foreign import parse_json
 from clare.settings import Setting, describe
+
+if TYPE_CHECKING:
+    from clare.pipeline.manifests.folder_rules import FolderRules
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Of the bootstrap behind each interval.")]
@@ -187,6 +190,39 @@ def _sentence(text: str, values: Collection[str]) -> str:
 def _words(hint: Any) -> Collection[str]:
     kind = _option_type(hint)
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+VIDEO_HELP = (
+    "Whose images are frames of one video and share a split: folder, name:REGEX, or none. "
+    "[default: folders that look like videos]"
+)
+SPLIT_HELP = "folders keeps train/, val/ and test/ as they are, random deals all images out."
+Video = Annotated[str | None, typer.Option(help=VIDEO_HELP, rich_help_panel="Plain folders")]
+Identities = Annotated[
+    bool,
+    typer.Option(
+        "--identities",
+        help="Folders named a or a_b, as of FF++, name the people in their images.",
+        rich_help_panel="Plain folders",
+    ),
+]
+
+
+def folder_rules(
+    video: str | None, identities: bool, split: str | None, test_only: bool = False
+) -> FolderRules | None:
+    """How names of folders are read; None where nothing is said of it.
+
+    Raises:
+        InputError: a rule is not one.
+    """
+    from clare.pipeline.manifests.folder_rules import FolderRules
+    from clare.settings import build_settings
+
+    given = {"video": video, "identities": identities, "split": split, "test_only": test_only}
+    chosen = {name: value for name, value in given.items() if value}
+    rules: FolderRules | None = build_settings("folders", FolderRules, chosen) if chosen else None
+    return rules
 
 
 def split_names(text: str | None) -> list[str] | None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.options import (
     MANIFESTS,
+    SPLIT_HELP,
     Assignments,
     FollowLinks,
+    Identities,
     Settings,
+    Video,
+    folder_rules,
     parse_assignments,
+    split_names,
     with_settings,
 )
 from clare.pipeline.extraction.presets import list_presets, merge_settings
@@ -107,6 +112,20 @@ def extract(
         ),
     ] = None,
     follow_links: FollowLinks = None,
+    video: Video = None,
+    identities: Identities = False,
+    split: Annotated[
+        Literal["folders", "random"] | None,
+        typer.Option(help=SPLIT_HELP, rich_help_panel=DATA),
+    ] = None,
+    test_only: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets of --fake NAME=DIR that are for tests alone, all their images, "
+            "comma-separated.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     set_: Assignments = None,
 ) -> None:
     """Extract features, each image once; run again, it does only what is missing.
@@ -154,6 +173,10 @@ def extract(
                 real or [],
                 fake or [],
                 follow_links=follow_links,
+                rules=folder_rules(video, identities, split),
+                test_only=split_names(test_only) or (),
+                with_pools=True,
+                notice=view.noticed,
                 progress=view.indexing,
             )
         report = run_job(job, selection, view, typed())

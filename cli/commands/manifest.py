@@ -9,10 +9,20 @@ import typer
 
 from clare.cli.command import Command, subgroup
 from clare.cli.commands import manifest_audit, manifest_import
-from clare.cli.options import MANIFESTS, FollowLinks, Json, Manifests, split_names
+from clare.cli.options import (
+    MANIFESTS,
+    FollowLinks,
+    Identities,
+    Json,
+    Manifests,
+    Video,
+    folder_rules,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from clare.pipeline.datasets.build import BuiltDataset
+    from clare.pipeline.manifests.folder_rules import FolderRules
 
 app = subgroup("The lists of the subsets' images.")
 app.command("import-json", cls=Command)(manifest_import.import_json)
@@ -53,11 +63,17 @@ def build(
     split: Annotated[
         list[str] | None,
         typer.Option(
-            help="DOMAIN=RULE, as ff=carved: listed, carved, held-out or identity. "
-            "[default: the registry's]",
-            rich_help_panel=DATASET,
+            help="Of a dataset DOMAIN=RULE, as ff=carved: listed, carved, held-out or identity. "
+            "Of plain folders: folders keeps train/, val/ and test/ as they are, random deals all "
+            "images out. [default: the registry's; folders]",
         ),
     ] = None,
+    video: Video = None,
+    identities: Identities = False,
+    test_only: Annotated[
+        bool,
+        typer.Option("--test-only", help="All images are for tests.", rich_help_panel=FOLDERS),
+    ] = False,
     manifests: Manifests = MANIFESTS,
     follow_links: FollowLinks = None,
     hash_: Annotated[
@@ -67,6 +83,7 @@ def build(
     """Build manifests: of a dataset that the registry knows, or of folders that you label."""
     from clare.advice import LeaveOut, Run
     from clare.errors import InputError
+    from clare.pipeline.manifests.folder_rules import FolderRules
 
     if dataset is not None:
         if real or fake or out:
@@ -74,6 +91,11 @@ def build(
                 "a registered dataset has folders and files of its own",
                 LeaveOut("real", "fake", "out"),
                 LeaveOut("dataset"),
+            )
+        if video or identities or test_only:
+            raise InputError(
+                "the registry knows a dataset's videos, people and splits",
+                LeaveOut("video", "identities", "test_only"),
             )
         _build_dataset(dataset, subset, root or [], split or [], manifests, hash_, follow_links)
         return
@@ -86,9 +108,10 @@ def build(
                 settings={"subset": "NAME", "real": ["DIR"], "fake": ["DIR"]},
             ),
         )
-    _build_folders(
-        subset, out or manifests / f"{subset}.csv", real or [], fake or [], hash_, follow_links
-    )
+    own = split[-1] if split else None
+    rules = folder_rules(video, identities, own, test_only) or FolderRules()
+    place = out or manifests / f"{subset}.csv"
+    _build_folders(subset, place, real or [], fake or [], rules, hash_, follow_links)
 
 
 @app.command(cls=Command)
@@ -217,6 +240,7 @@ def _build_folders(
     out: Path,
     real: list[Path],
     fake: list[Path],
+    rules: FolderRules,
     hash: bool,
     follow_links: Path | None,
 ) -> None:
@@ -231,6 +255,7 @@ def _build_folders(
             subset,
             real,
             fake,
+            rules=rules,
             hash=hash,
             follow_links=follow_links,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -10,6 +10,7 @@ from typing import Self
 
 from rich.progress import TaskID
 
+from clare.advice import Notice
 from clare.cli.views.console import console, messages, progress_bar, table
 from clare.cli.wording import worded
 from clare.heads.runs.record import Epoch, Validation
@@ -76,6 +77,10 @@ class ExtractView(_View, job.Observer):
             messages.print(
                 f"{protocol} goes on without {', '.join(reasons)}: {first}", style="yellow"
             )
+
+    def noticed(self, notice: Notice) -> None:
+        """Say what was taken for granted of the images, and what may spoil the experiment."""
+        messages.print(worded(notice), style="yellow", soft_wrap=True)
 
     def loading_models(self, features: Sequence[str]) -> None:
         """Say that the models are being loaded, which takes a while."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
-from clare.advice import LeaveOut, Name, Run
+from clare.advice import LeaveOut, Name, Notice, Run
 from clare.errors import InputError
 from clare.pipeline.datasets.build import build_dataset, write_dataset
 from clare.pipeline.datasets.registry import load_registry
@@ -19,10 +19,12 @@ from clare.pipeline.manifests.csv_io import (
     manifest_name,
     read_manifest,
 )
+from clare.pipeline.manifests.folder_rules import FolderRules, deal_together
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
 from clare.pipeline.manifests.sample import Manifest
 from clare.protocol import read_protocol, split_name
+from clare.wording import counted, listed, name_rows
 
 REAL_POOL = "real"
 
@@ -36,6 +38,10 @@ def select_manifests(
     fakes: Sequence[str],
     *,
     follow_links: Path | None = None,
+    rules: FolderRules | None = None,
+    test_only: Sequence[str] = (),
+    with_pools: bool = False,
+    notice: Callable[[Notice], None] = lambda notice: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[Manifest, Roots]]:
     """Read the manifests that were named, or build them from folders.
@@ -56,6 +62,11 @@ def select_manifests(
         reals: folders of real images.
         fakes: ``DIR`` or ``NAME=DIR``: folders of generated images.
         follow_links: a folder that links may lead into, out of their root or folder.
+        rules: how names of files and folders are read, where folders of images are given.
+        test_only: subsets of plain folders that are for tests alone, with all their images.
+        with_pools: whether named subsets that hold fakes alone bring the pools of reals that the
+            registry has for their domains.
+        notice: told what was taken for granted.
         progress: called with (files indexed, files in all) while folders are read.
 
     Raises:
@@ -77,7 +88,22 @@ def select_manifests(
             raise InputError(
                 "folders of images make one subset, not several", Name("one", "subset")
             )
-        return _from_folders(names[0] if names else None, reals, fakes, follow_links, progress)
+        return _from_folders(
+            names[0] if names else None,
+            reals,
+            fakes,
+            rules or FolderRules(),
+            test_only,
+            follow_links,
+            notice,
+            progress,
+        )
+    if rules is not None or test_only:
+        given = [f.name for f in fields(FolderRules) if f.name != "test_only"] if rules else []
+        raise InputError(
+            "videos and splits of a manifest stand in its columns",
+            LeaveOut(*given, *(["test_only"] if test_only else [])),
+        )
     if not (names or files):
         raise InputError(
             "no images are named",
@@ -90,7 +116,10 @@ def select_manifests(
     if names and files:
         files, names = _of_names(files, names), []
     found = [_find(name, folder, places, progress) for name in names] + list(files)
-    return _without_repeats([(_without_copies(read_manifest(path)), places) for path in found])
+    selected = [(_without_copies(read_manifest(path)), places) for path in found]
+    if with_pools and names and all(s.label for manifest, _ in selected for s in manifest.samples):
+        selected += _pools_of([m for m, _ in selected], folder, places, notice, progress)
+    return _without_repeats(selected)
 
 
 def select_audited(
@@ -178,6 +207,30 @@ def select_protocol(
     if not selected:
         raise InputError(f"nothing of protocol {name} is there: {next(iter(absent.values()))}")
     return selected, absent
+
+
+def _pools_of(
+    manifests: Sequence[Manifest],
+    folder: Path,
+    places: Roots,
+    notice: Callable[[Notice], None],
+    progress: Callable[[int, int], None] | None,
+) -> list[tuple[Manifest, Roots]]:
+    """The reals that belong beside fakes, as far as they are there; it is said either way."""
+    found = []
+    names = listed(manifest.name for manifest in manifests)
+    for pool in _registered_pools(manifests, folder):
+        try:
+            path = _find(pool, folder, places, progress)
+        except InputError as error:
+            what = (
+                f"{names} has no reals of its own, and its pool {pool} can't be had: {error.what}"
+            )
+            notice(Notice(what, *error.advice))
+            continue
+        notice(Notice(f"{names} has no reals of its own: those of {pool} are extracted too"))
+        found.append((_without_copies(read_manifest(path)), places))
+    return found
 
 
 def _registered_pools(manifests: Sequence[Manifest], folder: Path) -> list[str]:
@@ -276,7 +329,10 @@ def _from_folders(
     subset: str | None,
     reals: Sequence[Path],
     fakes: Sequence[str],
+    rules: FolderRules,
+    test_only: Sequence[str],
     follow_links: Path | None,
+    notice: Callable[[Notice], None],
     progress: Callable[[int, int], None] | None,
 ) -> list[tuple[Manifest, Roots]]:
     named: dict[str, list[Path]] = {}
@@ -298,13 +354,55 @@ def _from_folders(
             )
         groups = [(REAL_POOL, list(reals), [])] if reals else []
         groups += [(name, [], paths) for name, paths in named.items()]
+    if strange := sorted(set(test_only) - {name for name, _, _ in groups}):
+        there = ", ".join(name for name, _, _ in groups)
+        raise InputError(
+            f"{', '.join(strange)} is no subset of these folders",
+            Name(f"some of {there}", "test_only"),
+        )
     selected = []
     for name, real_folders, fake_folders in groups:
+        own = replace(rules, test_only=rules.test_only or name in test_only)
         built = build_manifest(
-            name, real_folders, fake_folders, follow_links=follow_links, progress=progress
+            name,
+            real_folders,
+            fake_folders,
+            rules=own,
+            follow_links=follow_links,
+            progress=progress,
         )
+        for told in built.assumed:
+            notice(Notice(f"{name}: {told.what}", *told.advice))
         selected.append(_rooted(built, [*real_folders, *fake_folders]))
+    if rules.identities:
+        dealt = deal_together([manifest.samples for manifest, _ in selected])
+        selected = [
+            (Manifest(manifest.name, tuple(samples)), roots)
+            for (manifest, roots), samples in zip(selected, dealt, strict=True)
+        ]
+    _refuse_two_labels([(manifest, roots) for manifest, roots in selected])
     return selected
+
+
+def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
+    """Refuse a file that stands in folders of reals and of fakes, however it is reached."""
+    known: dict[tuple[int, int], tuple[int, Path]] = {}
+    both = []
+    for manifest, roots in selected:
+        for sample in manifest.samples:
+            path = roots.resolve(sample)
+            try:
+                found = path.stat()
+            except OSError:
+                continue  # it stays, as missing
+            label, first = known.setdefault((found.st_dev, found.st_ino), (sample.label, path))
+            if label != sample.label:
+                both.append(f"{first} and {path}" if first != path else str(path))
+    if both:
+        raise InputError(
+            f"{counted(len(both), 'file')} given as real and as fake: {name_rows(both)}",
+            Name("folders that share no file", "real"),
+        )
 
 
 def _rooted(built: BuiltManifest, folders: Sequence[Path]) -> tuple[Manifest, Roots]:

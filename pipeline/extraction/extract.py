@@ -15,6 +15,7 @@ from clare.pipeline.extraction.job import Observer, run_job
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.manifests.folder_rules import FolderRules
 from clare.plugins import trust_named
 from clare.settings import build_settings
 
@@ -32,6 +33,7 @@ def extract(
     manifests: Place = "data_manifests",
     root: Place | Mapping[str, Place] | None = None,
     follow_links: Place | None = None,
+    test_only: str | Sequence[str] = (),
     observer: Observer | None = None,
     **settings: Any,
 ) -> ExtractReport:
@@ -52,10 +54,12 @@ def extract(
         manifests: folder that holds ``NAME.csv`` for a subset NAME.
         root: folder that the paths of manifests start at, or those by name.
         follow_links: folder that links may lead into, out of their root.
+        test_only: subsets of plain folders that are for tests alone, with all their images.
         observer: is told how it goes.
-        settings: fields of `ExtractSettings` and `ImageSettings`: ``features``, ``preset``,
-            ``backbone``, ``resize``, ``recode``, ``views``, ``device`` and more; ``settings`` are
-            those of extractors, as ``settings={"lare": {"draws": 8}}``.
+        settings: fields of `ExtractSettings`, `ImageSettings` and, for plain folders,
+            `FolderRules`: ``features``, ``preset``, ``backbone``, ``resize``, ``recode``,
+            ``views``, ``video``, ``device`` and more; ``settings`` are those of extractors, as
+            ``settings={"lare": {"draws": 8}}``.
 
     Returns:
         What was done, and which images failed and why.
@@ -66,6 +70,7 @@ def extract(
         DiskSpaceError: the store's disk is too small; said before any model runs.
     """
     images = {f.name: settings.pop(f.name) for f in fields(ImageSettings) if f.name in settings}
+    rules = {f.name: settings.pop(f.name) for f in fields(FolderRules) if f.name in settings}
     how: ExtractSettings = build_settings(
         "extraction", ExtractSettings, {**settings, "store": Path(store), "images": images}
     )
@@ -91,6 +96,10 @@ def extract(
             [Path(place) for _, place in _named(real)],
             _assigned(fake),
             follow_links=links,
+            rules=build_settings("folders", FolderRules, rules) if rules else None,
+            test_only=[test_only] if isinstance(test_only, str) else test_only,
+            with_pools=True,
+            notice=watched.noticed,
             progress=watched.indexing,
         )
     return run_job(how, selection, watched)

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from clare.advice import Name
+from clare.advice import Name, Notice
 from clare.errors import InputError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
@@ -26,6 +26,7 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.manifests.folders import shortcuts_of
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.models.backbones import backbone_overrides
@@ -83,6 +84,9 @@ class Observer:
     def absent(self, protocol: str, reasons: Mapping[str, str]) -> None:
         """Subsets of a protocol can't be had, and why."""
 
+    def noticed(self, notice: Notice) -> None:
+        """Something may surprise, and is said before the expensive part."""
+
     def loading_models(self, features: Sequence[str]) -> None:
         """The models are about to be loaded."""
 
@@ -122,6 +126,9 @@ def run_job(
     observer = observer or Observer()
     runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
     store = create_store(settings.store)
+    samples = (sample for manifest, _ in selection for sample in manifest.samples)
+    for notice in shortcuts_of(samples, vars(settings.images)):
+        observer.noticed(notice)
     observer.loading_models(settings.features)
     with_masks = any(s.mask_path for manifest, _ in selection for s in manifest.samples)
     extractors = create_extractors(settings, runtime, with_masks=with_masks)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from clare.advice import Name, Notice
 from clare.errors import InputError, ManifestError
 from clare.file_facts import FORMAT, SIZE
+from clare.pipeline.manifests.folder_rules import FolderRules, apply_rules
 from clare.pipeline.manifests.headers import HEIC, read_headers
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import LEAVES, LINKED_FOLDER, NO_IMAGE, list_tree, suffix_of
-from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.manifests.validation import SPLITS, check_name, validate
 from clare.wording import counted, name_rows, natural_key
 
@@ -31,6 +32,7 @@ class BuiltManifest:
         ignored: files that stand beside images by design, counted by kind.
         unmatched: files that are neither images nor known to be anything else, by suffix.
         strange: files left out because no manifest can hold their names, and why.
+        assumed: what was taken for granted of videos, people and splits.
     """
 
     manifest: Manifest
@@ -39,6 +41,7 @@ class BuiltManifest:
     ignored: Mapping[str, int] = field(default_factory=dict)
     unmatched: Mapping[str, int] = field(default_factory=dict)
     strange: Sequence[str] = ()
+    assumed: tuple[Notice, ...] = ()
 
     @property
     def roots(self) -> Roots:
@@ -57,8 +60,11 @@ class BuiltManifest:
             if sample.status != "ok":
                 bad.setdefault(sample.status, []).append(sample.path)
         notices = [
-            Notice(f"{len(paths)} {status} (kept, and will fail): {name_rows(paths)}")
-            for status, paths in sorted(bad.items())
+            *self.assumed,
+            *(
+                Notice(f"{len(paths)} {status} (kept, and will fail): {name_rows(paths)}")
+                for status, paths in sorted(bad.items())
+            ),
         ]
         for title, kinds in (("ignored", self.ignored), ("not images", self.unmatched)):
             if kinds:
@@ -72,16 +78,31 @@ class BuiltManifest:
         if heic:
             what = f"{counted(heic, 'image')} in HEIC, which this installation can't decode"
             notices.append(Notice(what, "install clare-features[heic]"))
-        good = [sample for sample in self.manifest.samples if sample.status == "ok"]
-        for fact in (FORMAT, SIZE):
-            real, fake = (
-                set(fact.values([s.facts for s in good if s.label == label]).tolist())
-                for label in (0, 1)
-            )
-            if real and fake and not real & fake:
-                what = f"{fact.title} alone tells real ({name_rows(sorted(real))}) from fake"
-                notices.append(Notice(f"{what} ({name_rows(sorted(fake))})", fact.advice))
-        return notices
+        return [*notices, *shortcuts_of(self.manifest.samples)]
+
+
+def shortcuts_of(
+    samples: Iterable[Sample], images: Mapping[str, Any] | None = None
+) -> list[Notice]:
+    """One for each fact of the files that alone tells the classes apart, and stays so.
+
+    Args:
+        samples: of one experiment, of all its subsets.
+        images: how they will be prepared; what that makes the same for all is no shortcut.
+    """
+    notices = []
+    good = [sample for sample in samples if sample.status == "ok"]
+    for fact in (FORMAT, SIZE):
+        if images is not None and fact.removed_by(images):
+            continue
+        real, fake = (
+            set(fact.values([s.facts for s in good if s.label == label]).tolist())
+            for label in (0, 1)
+        )
+        if real and fake and not real & fake:
+            what = f"{fact.title} alone tells real ({name_rows(sorted(real))}) from fake"
+            notices.append(Notice(f"{what} ({name_rows(sorted(fake))})", fact.advice))
+    return notices
 
 
 def build_manifest(
@@ -89,6 +110,7 @@ def build_manifest(
     reals: Sequence[Path | str],
     fakes: Sequence[Path | str],
     *,
+    rules: FolderRules = FolderRules(),  # noqa: B008
     hash: bool = False,
     follow_links: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -106,6 +128,7 @@ def build_manifest(
         subset: name of the manifest.
         reals: folders of real images, label 0, searched to any depth.
         fakes: folders of generated images, label 1.
+        rules: how videos, people and splits are read from names.
         hash: also record the sha256 of each file, which finds copies under both labels.
         follow_links: a folder that links to files and folders may lead into, out of the common one.
         progress: called with (files read, files in all).
@@ -141,7 +164,9 @@ def build_manifest(
         ]
     listed.sort(key=lambda sample: natural_key(sample.path))
     samples = tuple(read_headers(listed, lambda s: root / s.path, hash=hash, progress=progress))
-    manifest = Manifest(subset, assign_splits(samples))
+    named = [folder.relative_to(root).as_posix() for folder in folders]
+    found, assumed = apply_rules(samples, named, rules)
+    manifest = Manifest(subset, found)
     validate(manifest)
     return BuiltManifest(
         manifest,
@@ -150,6 +175,7 @@ def build_manifest(
         dict(search.ignored),
         dict(search.unmatched),
         tuple(search.strange),
+        tuple(assumed),
     )
 
 

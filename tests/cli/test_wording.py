@@ -18,6 +18,7 @@ from clare.heads.config import Machine, TrainConfig
 from clare.pipeline import extractors
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.manifests.folder_rules import FolderRules
 from clare.plugins import list_parts
 from clare.settings import describe
 
@@ -132,7 +133,10 @@ def test_the_library_advises_nothing_that_can_not_be_typed():
 def called_with(function):
     """What a function of the Python API may be given by name."""
     own = set(inspect.signature(function).parameters)
-    flat = {"extract": (ExtractSettings, ImageSettings), "train_head": (TrainConfig, Machine)}
+    flat = {
+        "extract": (ExtractSettings, ImageSettings, FolderRules),
+        "train_head": (TrainConfig, Machine),
+    }
     settings = flat.get(function.__name__, ())
     return own | {one.name for kind in settings for one in describe(kind)}
 

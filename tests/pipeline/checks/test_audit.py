@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from clare.advice import Notice
 from clare.errors import InputError
 from clare.file_facts import RECODE, RESIZE
 from clare.pipeline.checks.audit import audit
 from clare.pipeline.checks.duplicates import NEAR, picture_hash
-from clare.pipeline.datasets.select import select_audited
+from clare.pipeline.datasets.select import select_audited, select_manifests
 from clare.pipeline.images.decode import decode_rgb
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import write_manifest
@@ -190,6 +191,15 @@ def test_reals_come_from_the_registrys_pools_for_the_domains_of_the_fakes(unlike
         write_manifest(manifest, tmp_path / f"{manifest.name}.csv")
     options: tuple = ("pixart", [], tmp_path, [str(unlike)], [], [])
     assert [m.name for m, _ in select_audited(*options)] == ["pixart", "ffpp_real"]
+    told: list[Notice] = []
+    brought = select_manifests(*options, with_pools=True, notice=told.append)
+    assert [m.name for m, _ in brought] == ["pixart", "ffpp_real"]
+    (tmp_path / "ffpp_real.csv").rename(tmp_path / "aside")
+    assert [m.name for m, _ in select_manifests(*options, with_pools=True, notice=told.append)] == [
+        "pixart"
+    ]
+    (tmp_path / "aside").rename(tmp_path / "ffpp_real.csv")
+    assert ["ffpp_real can't be had" in one.what for one in told] == [False, True]
     named = select_audited(*options, pools="celebdf_v2_real")
     assert [m.name for m, _ in named] == ["pixart", "celebdf_v2_real"]
     report = audit(select_audited(*options), resamples=0)

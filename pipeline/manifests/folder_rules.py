@@ -1,0 +1,256 @@
+"""Videos, people and splits of a user's own images, by the names of folders and files."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Literal
+
+from clare.advice import Name, Notice, Set
+from clare.errors import InputError
+from clare.pipeline.manifests.sample import Sample
+from clare.pipeline.manifests.splits import assign_splits
+from clare.wording import counted, listed
+
+SPLIT_FOLDERS: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""The split that the name of a folder means, in lower case."""
+
+LEAST_VIDEOS = 3
+"""Fewer folders than there are splits are taken for sorted photographs."""
+
+_FRAME = re.compile(r"(?:frame|frm|img|image|f)?[ _-]?(\d+)", re.IGNORECASE)
+_BY_NAME = "name:"
+
+
+@dataclass(frozen=True)
+class FolderRules:
+    """How names of folders and files are read.
+
+    Args:
+        video: whose images are the frames of one video and share a split: folder, those of each
+            innermost folder; name:REGEX, those whose path gives the same first group; none, each
+            image stands alone; auto, folder where the folders look like videos. They do if each
+            holds several images, all named by a number (001.png, frame_12.jpg, <folder>_3.png), a
+            number stands in more than one of them, and there are three or more.
+        identities: whether folders named a or a_b, as of FF++, name the people in their images.
+        split: folders keeps images below folders named train, val and test in these splits; random
+            deals all images out.
+        test_only: whether all images are for tests, as of a manipulation that training never sees.
+
+    Raises:
+        InputError: the rule for videos is none of these, or its expression is not one.
+    """
+
+    video: str = "auto"
+    identities: bool = False
+    split: Literal["folders", "random"] = "folders"
+    test_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.video in ("auto", "folder", "none"):
+            return
+        try:
+            if not self.video.startswith(_BY_NAME):
+                raise ValueError("it is not auto, folder, none or name:REGEX")
+            re.compile(self.video.removeprefix(_BY_NAME))
+        except (ValueError, re.error) as error:
+            raise InputError(
+                f"{self.video!r} is no rule for videos: {error}",
+                Name("another", "video", r"name:(\d+)_\d+\.png"),
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an image lies: below which folder that was named, in which inner one, as what."""
+
+    given: str
+    inner: str
+    name: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.given}/{self.inner}"
+
+    @property
+    def frame(self) -> int | None:
+        """The number of a frame that it is named by."""
+        stem = PurePosixPath(self.name).stem
+        last = PurePosixPath(self.inner).name
+        if stem.startswith((f"{last}_", f"{last}-")):
+            stem = stem[len(last) + 1 :]
+        found = _FRAME.fullmatch(stem)
+        return int(found[1]) if found else None
+
+
+def apply_rules(
+    samples: Sequence[Sample], folders: Iterable[str], rules: FolderRules, *, seed: int = 0
+) -> tuple[tuple[Sample, ...], list[Notice]]:
+    """Videos, people and splits of samples that were listed from folders.
+
+    Args:
+        samples: with paths from one root.
+        folders: the folders that were named, from the same root.
+        rules: how names are read.
+        seed: of splits that are dealt out.
+
+    Returns:
+        The samples in their order, and what was taken for granted.
+
+    Raises:
+        InputError: no path fits the expression for videos.
+    """
+    named = sorted(folders, key=len, reverse=True)
+    places = [_place(sample.path, named) for sample in samples]
+    found, notices = _with_videos(samples, places, rules)
+    if rules.identities:
+        found, told = _with_identities(found, places)
+        notices += told
+    split, told = _with_splits(found, rules, seed)
+    return split, notices + told
+
+
+def _place(path: str, folders: Sequence[str]) -> _Place:
+    given = next(folder for folder in folders if path.startswith(f"{folder}/"))
+    inside = PurePosixPath(path).relative_to(given)
+    inner = inside.parent.as_posix()
+    return _Place(given, "" if inner == "." else inner, inside.name)
+
+
+def _with_videos(
+    samples: Sequence[Sample], places: Sequence[_Place], rules: FolderRules
+) -> tuple[list[Sample], list[Notice]]:
+    if rules.video == "none":
+        return list(samples), []
+    if rules.video.startswith(_BY_NAME):
+        videos = _by_name(places, re.compile(rules.video.removeprefix(_BY_NAME)))
+    else:
+        videos = _by_folder(places, always=rules.video == "folder")
+    groups = {video for video in videos if video}
+    if not groups:
+        return list(samples), []
+    frames = sum(map(bool, videos))
+    alone = len(samples) - frames
+    what = f"{counted(frames, 'image')} are taken as frames of {counted(len(groups), 'video')}"
+    what += f" and {counted(alone, 'image')} as single pictures" if alone else ""
+    found = [
+        replace(sample, video_id=video, frame_idx=place.frame) if video else sample
+        for sample, video, place in zip(samples, videos, places, strict=True)
+    ]
+    assumed = rules.video == "auto"
+    told = Notice(
+        f"{what}, by their {'names' if rules.video.startswith(_BY_NAME) else 'folders'}; "
+        "frames of one video share a split",
+        *([Set("video", "none", effect="takes each image alone")] if assumed else []),
+    )
+    return found, [told]
+
+
+def _by_name(places: Sequence[_Place], expression: re.Pattern[str]) -> list[str]:
+    found = [expression.search(f"{place.inner}/{place.name}".lstrip("/")) for place in places]
+    if not any(found):
+        raise InputError(
+            f"no path fits {expression.pattern!r}, as {places[0].folder}/{places[0].name} does not",
+            Name("another expression", "video", "name:REGEX"),
+        )
+    return [
+        f"{place.given}/{one[1] if expression.groups else one[0]}" if one else ""
+        for place, one in zip(places, found, strict=True)
+    ]
+
+
+def _by_folder(places: Sequence[_Place], *, always: bool) -> list[str]:
+    """Each image's folder where that is a video; the named folders themselves are none."""
+    if always:
+        return [place.folder if place.inner else "" for place in places]
+    frames: dict[str, dict[str, list[int | None]]] = defaultdict(lambda: defaultdict(list))
+    for place in places:
+        if place.inner:
+            frames[place.given][place.folder].append(place.frame)
+    videos: set[str] = set()
+    for folders in frames.values():
+        numbered = {
+            name: set(numbers)
+            for name, numbers in folders.items()
+            if len(numbers) > 1
+            and None not in numbers
+            and PurePosixPath(name).name.lower() not in SPLIT_FOLDERS
+        }
+        # Photographs that are only sorted into folders are numbered on from one to the next.
+        held = Counter(number for numbers in numbered.values() for number in numbers)
+        if len(numbered) >= LEAST_VIDEOS and any(count > 1 for count in held.values()):
+            videos |= set(numbered)
+    return [place.folder if place.folder in videos else "" for place in places]
+
+
+def _with_identities(
+    samples: Sequence[Sample], places: Sequence[_Place]
+) -> tuple[list[Sample], list[Notice]]:
+    found, people = [], set()
+    for sample, place in zip(samples, places, strict=True):
+        parts = [part for part in PurePosixPath(place.inner).name.split("_") if part]
+        people |= set(parts)
+        found.append(replace(sample, source_ids="|".join(parts)))
+    told = f"folders name {counted(len(people), 'identity').replace('identitys', 'identities')}"
+    return found, [Notice(f"{told}, each in one split alone")]
+
+
+def _with_splits(
+    samples: Sequence[Sample], rules: FolderRules, seed: int
+) -> tuple[tuple[Sample, ...], list[Notice]]:
+    if rules.test_only:
+        return tuple(replace(s, split="test", official_split="test") for s in samples), []
+    kept = [_split_of(sample.path) if rules.split == "folders" else "" for sample in samples]
+    if not any(kept):
+        return assign_splits(samples, seed=seed), []
+    samples = [
+        replace(sample, official_split=split) for sample, split in zip(samples, kept, strict=True)
+    ]
+    dealt = assign_splits(samples, seed=seed)
+    if "val" not in kept and "train" in kept:
+        # Checkpoint and threshold need rows of their own, and test rows are never these.
+        own = [number for number, split in enumerate(kept) if split == "train"]
+        part = assign_splits([samples[number] for number in own], seed=seed)
+        for number, sample in zip(own, part, strict=True):
+            kept[number] = "val" if sample.split == "val" else "train"
+        carved = "; there is none for validation, so a part of train is"
+    else:
+        carved = ""
+    found = tuple(
+        replace(sample, split=split) if split else sample
+        for sample, split in zip(dealt, kept, strict=True)
+    )
+    rest = kept.count("")
+    counts = listed(
+        f"{kept.count(name)} {name}" for name in ("train", "val", "test") if name in kept
+    )
+    what = f"folders named so decide the splits: {counts}{carved}"
+    what += f"; {counted(rest, 'image')} outside of them are dealt out" if rest else ""
+    return found, [Notice(what, Set("split", "random", effect="deals all images out"))]
+
+
+def _split_of(path: str) -> str:
+    """The split that a path's folders name; none where they name two."""
+    parts = {SPLIT_FOLDERS.get(part.lower(), "") for part in PurePosixPath(path).parts[:-1]} - {""}
+    return parts.pop() if len(parts) == 1 else ""
+
+
+def deal_together(manifests: Sequence[Sequence[Sample]], *, seed: int = 0) -> list[list[Sample]]:
+    """Splits for subsets that show the same people, each person in one split of all of them.
+
+    Samples whose split a folder, or a role, decided keep it.
+
+    Args:
+        manifests: the samples of each subset.
+        seed: of the splits.
+    """
+    free = [one for samples in manifests for one in samples if not one.official_split]
+    dealt = {(s.subset, s.sample_id): s for s in assign_splits(free, seed=seed)}
+    return [[dealt.get((s.subset, s.sample_id), s) for s in samples] for samples in manifests]
