@@ -11,8 +11,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 from hypothesis import settings
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 import clare.heads
+from clare.heads.metrics import plots
 from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_diffusion
 from clare.pipeline.synthetic.toys import draw_faces
 
@@ -62,3 +65,24 @@ def state_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+class BlankCanvas(FigureCanvasAgg):
+    """Writes one pixel in the place of a picture."""
+
+    def print_figure(self, filename, **_):
+        Image.new("RGB", (1, 1)).save(filename, "PNG")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_pictures():
+    """Runs and their tests write blank PNGs: to draw them takes longer than to train and score."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "FigureCanvasAgg", BlankCanvas)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What a test draws is drawn in full."""
+    monkeypatch.setattr(plots, "FigureCanvasAgg", FigureCanvasAgg)

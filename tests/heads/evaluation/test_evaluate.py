@@ -143,7 +143,7 @@ def make_run(path, store, *, noise=0.0, trained=("swap",), reals=(), seen=None):
     return path
 
 
-def test_what_is_written_is_what_was_found(store, tmp_path):
+def test_what_is_written_is_what_was_found(store, tmp_path, drawn):
     run = make_run(tmp_path / "run", store, trained=("swap", "gan"), reals=("pool",))
     result = evaluate(run, resamples=50, baselines=True)
     report = read_evaluation(run)
@@ -337,7 +337,7 @@ def test_published_figures_are_found_by_any_spelling():
     assert len(published("clare-paper", "CollabDiff")) == 7
 
 
-def test_runs_make_a_matrix(store, tmp_path):
+def test_runs_make_a_matrix(store, tmp_path, drawn):
     runs = [
         make_run(tmp_path / name, store, noise=noise, trained=(trained,))
         for name, noise, trained in (("a", 0, "swap"), ("b", 1, "swap"))

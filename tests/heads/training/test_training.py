@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -24,7 +25,6 @@ from clare.heads.config import (
     read_preset,
 )
 from clare.heads.data.dataset import FeatureDataset
-from clare.heads.metrics import plots
 from clare.heads.metrics.measure import best_threshold
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.run import open_run
@@ -39,12 +39,6 @@ from clare.store.zarr_shards import cell_bytes
 LINEAR = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=3, batch=32)
 ESA = create_config({"fusion": "esa", "classifier": "coop", "lr": 1e-3, "select": "loss"}, LINEAR)
 """Its dropout draws random numbers in every step."""
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Curves of many runs take longer to draw than the runs to train."""
-    monkeypatch.setattr(plots, "plot_curves", lambda history, path: None)
 
 
 def margins(run) -> np.ndarray:
@@ -66,7 +60,7 @@ def same_run(first, second, tolerance=0.0):
         assert all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
-def test_a_run_learns_and_its_files_agree(store, tmp_path):
+def test_a_run_learns_and_its_files_agree(store, tmp_path, drawn):
     run = tmp_path / "run"
     train_run(LINEAR, store.path, run, Machine(keep_every=2))
     assert {path.name for path in run.iterdir()} == {
@@ -74,6 +68,8 @@ def test_a_run_learns_and_its_files_agree(store, tmp_path):
         *("last.safetensors", "val_metrics.json", "val_predictions.csv", "seen.json"),
         "epoch-002.safetensors",
     }
+    with Image.open(run / "curves.png") as picture:
+        assert min(picture.size) > 300
     found = json.loads((run / "val_metrics.json").read_text())
     predictions = read_predictions(run / "val_predictions.csv")
     auc = roc_auc_score(predictions.label, predictions.margin)
@@ -211,7 +207,7 @@ train_runs(configs, Path(sys.argv[2]), folders, Machine(checkpoint_seconds=0), K
 
 
 @pytest.mark.slow
-def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path, no_pictures):
+def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path):
     linear = replace(LINEAR, epochs=4, fraction=0.3)
     configs = [replace(ESA, epochs=4, fraction=0.3), linear, replace(linear, seed=1)]
     killed = [tmp_path / f"killed{n}" for n in range(3)]
@@ -230,7 +226,7 @@ def test_killed_runs_go_on_as_if_nothing_had_happened(store, tmp_path, no_pictur
 
 
 @pytest.mark.slow
-def test_side_by_side_is_like_alone(store, tmp_path, no_pictures):
+def test_side_by_side_is_like_alone(store, tmp_path):
     """Stacked or not, of several shapes, rows and lengths; one stops early."""
     still, short = {"dropout": 0.0}, replace(LINEAR, epochs=2)
     configs = [
@@ -274,7 +270,7 @@ def test_seeds_decide(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_fusion_trains_with_every_classifier(store, tmp_path, no_pictures):
+def test_every_fusion_trains_with_every_classifier(store, tmp_path):
     pairs = [(f, c) for f in list_parts(fusion) for c in list_parts(classifiers)]
     configs = [
         create_config(
@@ -339,7 +335,7 @@ def test_a_run_begins_from_another(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_shuffled_labels_teach_nothing(store, tmp_path, no_pictures):
+def test_shuffled_labels_teach_nothing(store, tmp_path):
     """Twenty shuffles, last epoch, scored on the shuffled labels: 0.5 lies in their interval."""
     configs = [replace(LINEAR, shuffle_labels=True, seed=n) for n in range(20)]
     folders = [tmp_path / str(n) for n in range(20)]
