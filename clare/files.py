@@ -30,7 +30,7 @@ _ADVICE = {
     ),
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_HIDDEN = re.compile(r"(?:errno = |Os \{ code: )(\d+)")
+_HIDDEN = re.compile(r"(?:errno = |Os \{ code: |os error )(\d+)")
 _NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 PARTIAL = ".partial"

@@ -75,7 +75,7 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except ClareError as error:
         _say(error)
-    except (OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:  # libraries tell of the machine in errors of their own
         refused = environment_error(error)
         if refused is None:
             raise

@@ -73,7 +73,7 @@ def report(
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(html, "utf-8", errors="replace")
     except OSError as error:
-        raise InputError(f"{out} can't be written: {error}") from error
+        raise InputError(f"{out} can't be written: {error.strerror or error}") from error
     return page
 
 

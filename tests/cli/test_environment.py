@@ -29,6 +29,7 @@ def test_no_number_of_the_system_reaches_a_user(number):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), ClareError),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), ClareError),
         (OSError("Can't write data (errno = 28, error message = 'No space')"), DiskSpaceError),
+        (Exception("I/O error: File too large (os error 27)"), StoreError),
         (OSError("I/O error: Os { code: 27, kind: FileTooLarge }"), StoreError),
     ],
 )
