@@ -2,7 +2,8 @@
 
 A part is code. A run or a store that comes from somebody else may name any file, so a file runs
 only if this user named it: as a part of a training or an extraction, or through `trust`. Which
-files those are is kept in ``$XDG_STATE_HOME/clare/parts`` (``~/.local/state``), a path a line.
+files those are is kept in ``$XDG_STATE_HOME/clare/parts`` (``~/.local/state``), with the hash of what
+stood in it: code that changed since is asked for again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import pkgutil
 import sys
@@ -56,12 +58,16 @@ def find_part(package: ModuleType, name: str, base: type[Part]) -> type[Part]:
     """
     name = resolve_part(package, name)
     if is_path(name):
-        if not _is_trusted(Path(name)):
+        file, content = Path(name), Path(name).read_bytes()
+        known = {*_named, *_recorded()}
+        if _line(file, content) not in known:
+            changed = any(line.endswith(f" {_quoted(file)}") for line in known)
+            why = "has changed since you named it" if changed else "is code that you never named"
             raise InputError(
-                f"{name} is code that you have not named yourself: read it first",
-                Run("trust", (name,), effect="lets it be used"),
+                f"{name} {why}",
+                Run("trust", (name,), effect="lets it be used, once you have read it"),
             )
-        return _only_class(_load(Path(name)), base, name)
+        return _only_class(_load(file, content), base, name)
     if name in _own(package):
         where = f"{package.__name__}.{name}"
         return _only_class(importlib.import_module(where), base, where)
@@ -107,7 +113,7 @@ def resolve_part(package: ModuleType, name: str) -> str:
 def trust(file: Path | str) -> Path:
     """Let runs and stores that name a file as their part use the code in it, now and later.
 
-    The path is trusted, whatever code later stands there.
+    What stands there now is trusted; code that changes is asked for again.
 
     Args:
         file: a ``.py`` file whose code the user has read, or wrote.
@@ -118,20 +124,27 @@ def trust(file: Path | str) -> Path:
     Raises:
         InputError: there is no such file, or the list of these files can't be written.
     """
-    path = Path(file).expanduser().absolute()
-    if not (is_path(path.name) and path.is_file()):
-        raise InputError(f"{path} is no Python file")
-    if not _is_trusted(path):
-        _named.add(str(path))
+    path = trust_here(file)
+    line = _line(path, path.read_bytes())
+    if line not in _recorded():
         try:
             _trusted().parent.mkdir(parents=True, exist_ok=True)
-            with _trusted().open("a", encoding="utf-8", errors="surrogateescape") as known:
-                known.write(f"{path}\n")
+            with _trusted().open("a", encoding="ascii") as known:
+                known.write(f"{line}\n")
         except OSError as error:
             raise InputError(
                 f"{_trusted()} can't be written ({error.strerror}), which keeps the files that may "
                 "be used as parts"
             ) from error
+    return path
+
+
+def trust_here(file: Path | str) -> Path:
+    """`trust` for this process alone: nothing is written."""
+    path = Path(file).expanduser().absolute()
+    if not (is_path(path.name) and path.is_file()):
+        raise InputError(f"{path} is no Python file")
+    _named.add(_line(path, path.read_bytes()))
     return path
 
 
@@ -154,7 +167,7 @@ def is_path(name: str) -> bool:
 
 
 _named: set[str] = set()
-"""Files that were named in this process."""
+"""Files that were named in this process, each as the line that records it."""
 
 
 def _trusted() -> Path:
@@ -162,13 +175,21 @@ def _trusted() -> Path:
     return Path(state) / "clare" / "parts"
 
 
-def _is_trusted(file: Path) -> bool:
-    if str(file) in _named:
-        return True
+def _recorded() -> Sequence[str]:
     try:
-        return str(file) in _trusted().read_text("utf-8", "surrogateescape").splitlines()
+        return _trusted().read_text("ascii", "replace").splitlines()
     except OSError:
-        return False
+        return ()
+
+
+def _line(file: Path, content: bytes) -> str:
+    """What is recorded of a file: the hash of its content, and its path."""
+    return f"{hashlib.sha256(content).hexdigest()} {_quoted(file)}"
+
+
+def _quoted(file: Path) -> str:
+    """A path in ASCII and without line breaks, whatever is in its name."""
+    return json.dumps(str(file))
 
 
 def _own(package: ModuleType) -> list[str]:
@@ -184,9 +205,8 @@ def _kind(package: ModuleType) -> str:
     return package.__name__.rpartition(".")[2].removesuffix("s")
 
 
-def _load(file: Path) -> ModuleType:
+def _load(file: Path, content: bytes) -> ModuleType:
     """The module of a file, under a name that only depends on its path; anew once it changed."""
-    content = file.read_bytes()
     place = hashlib.sha256(str(file).encode()).hexdigest()[:8]
     name = f"clare_part_{place}.{file.stem}"
     known = sys.modules.get(name)

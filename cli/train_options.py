@@ -141,6 +141,11 @@ def refine(
     return assign_settings(config, parse_assignments(assignments), known=known)
 
 
+def assigned(assignments: Sequence[str] | None) -> dict[str, Any]:
+    """The settings of a run itself among texts of ``--set``."""
+    return parse_assignments(assignments or []).get("train", {})
+
+
 def create_machine(given: Mapping[str, Any]) -> Machine:
     """Where and how is trained; the device is the best that there is, where none is given.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from clare.advice import LeaveOut
 from clare.errors import InputError
 from clare.foreign import read_value
 from clare.plugins import is_path, part_name
@@ -210,7 +211,12 @@ class TrainConfig:
         """
         if not isinstance(record, Mapping):
             raise InputError("a configuration is a table of names and values")
-        return create_config(record)
+        values = dict(record)
+        protocol = values.pop("protocol", None)
+        if protocol is None or "train" not in values:
+            return create_config(record)
+        check_settings("training", TrainConfig, {"protocol": protocol})
+        return replace(create_config(values), protocol=protocol)
 
 
 def _absolute(part: str) -> str:
@@ -222,16 +228,16 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
     """A configuration from plain values, names and types checked.
 
     Args:
-        values: by name, as `TrainConfig.settings` has them. A protocol that stands there without
-            ``train`` is followed; beside it, it says where that came from.
+        values: by name, as `TrainConfig.settings` has them. A protocol is followed.
         onto: what holds where no value is given. Settings of its fusion or classifier are left
             behind where the values name another one.
 
     Raises:
-        InputError: a name or a value is not usable.
+        InputError: a name or a value is not usable, or subsets stand beside a protocol.
     """
     base, given = onto or TrainConfig(), dict(values)
-    if isinstance(given.get("protocol"), str) and "train" not in given:
+    if isinstance(given.get("protocol"), str):
+        refuse_beside_protocol(given)
         base = follow_protocol(base, given.pop("protocol"))
     rest = check_settings("training", TrainConfig, given)
     detector = {f.name: rest.pop(f.name) for f in fields(DetectorConfig) if f.name in rest}
@@ -241,6 +247,12 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
         if part in detector and _absolute(detector[part]) != getattr(base.detector, part):
             detector.setdefault(f"{part}_settings", {})
     return replace(base, detector=replace(base.detector, **detector), **rest)
+
+
+def refuse_beside_protocol(names: Iterable[str]) -> None:
+    """Refuse settings that a protocol decides: a run would be recorded as what it is not."""
+    if named := [name for name in ("train", "reals", "domains") if name in set(names)]:
+        raise InputError("a protocol names its subsets, reals and domains", LeaveOut(*named))
 
 
 def follow_protocol(config: TrainConfig, name: str) -> TrainConfig:

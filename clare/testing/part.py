@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from clare.errors import InputError
-from clare.plugins import find_part, is_path, part_name, trust
+from clare.plugins import find_part, is_path, part_name, trust_here
 from clare.settings import build_settings, describe
 
 
@@ -37,7 +37,7 @@ class PartContract:
         """The part's name; a path is seen from the file of the tests."""
         if not is_path(cls.part):
             return cls.part
-        return str(trust(Path(inspect.getfile(cls)).parent / cls.part))
+        return str(trust_here(Path(inspect.getfile(cls)).parent / cls.part))
 
     @classmethod
     def find(cls) -> type[Any]:

@@ -11,12 +11,11 @@ import typer
 
 from clare.cli import train_options as options
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.options import STORE, parse_assignments, split_names, with_settings
+from clare.cli.options import STORE, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
 AXES = "Axes (comma lists; 0-4 is a range)"
 _OWN_AXES = ("fusion", "classifier", "fraction", "lr", "protocol", "seed")
-_OF_PROTOCOL = ("train", "reals", "domains")
 
 
 @with_settings
@@ -87,7 +86,8 @@ def sweep(
     axes = read_axes(named, vary or [], training, set_ or [])
     base = create_config(training, options.base_config(preset, config))
     refined = (cross_attn_query, fields_tokens, features, set_ or [])
-    trust_named([*training.values(), *(value for values in axes.values() for value in values)])
+    axis_values = (value for values in axes.values() for value in values)
+    trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])
     parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
     configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
     chosen = options.create_machine(machine)
@@ -133,13 +133,13 @@ def read_axes(
     Raises:
         InputError: a list is not usable, or a setting is named twice.
     """
-    from clare.advice import LeaveOut
     from clare.errors import InputError
+    from clare.heads.config import refuse_beside_protocol
     from clare.heads.sweeps.sweep import parse_values
     from clare.protocol import list_trainings
 
     asked = {name: text for name, text in named.items() if text is not None}
-    assigned = parse_assignments(assignments).get("train", {})
+    assigned = options.assigned(assignments)
     given = {*asked, *common, *assigned}
     for text in vary:
         name, equals, values = text.partition("=")
@@ -151,8 +151,8 @@ def read_axes(
         given.add(name)
     for name in set(asked) & set(assigned):
         raise InputError(f"{name} is an axis, and --set train.{name} would decide it for all")
-    if "protocol" in asked and (twice := set(_OF_PROTOCOL) & given):
-        raise InputError("a protocol names its subsets and reals", LeaveOut(*sorted(twice)))
+    if "protocol" in asked:
+        refuse_beside_protocol(given)
     order = [name for name in (*named, *asked) if name in asked and name != "seed"]
     asked.setdefault("seed", "0")
     axes = {name: parse_values(asked[name]) for name in dict.fromkeys([*order, "seed"])}

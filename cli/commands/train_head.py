@@ -41,7 +41,7 @@ def train_head(
     evaluate: options.Evaluate = None,
 ) -> None:
     """Train a head on a store's features; checkpoint and threshold come from validation."""
-    from clare.advice import LeaveOut, Run
+    from clare.advice import Run
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_validation
     from clare.cli.views.progress import TrainView
@@ -55,7 +55,7 @@ def train_head(
     from clare.plugins import trust_named
     from clare.store.feature_store import open_store
 
-    trust_named(training.values())
+    trust_named([*training.values(), *options.assigned(set_).values()])
     chosen = options.create_machine(machine)
     refined = (cross_attn_query, fields_tokens, features, set_ or [])
     if resume is not None:
@@ -68,10 +68,6 @@ def train_head(
         found, source = read_unfinished(resume, store if named else None, store)
         folder = resume
     else:
-        if "protocol" in training and (names := {"train", "reals", "domains"} & set(training)):
-            raise InputError(
-                "a protocol names its subsets, reals and domains", LeaveOut(*sorted(names))
-            )
         found = create_config(training, options.base_config(preset, config))
         found = options.refine(found, *refined)
         folder, source = choose_folder(out, found), store

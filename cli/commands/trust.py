@@ -15,4 +15,4 @@ def trust(
     from clare import plugins
     from clare.cli.views.console import console
 
-    console.print(f"{plugins.trust(file)}: runs and stores that name it may use it")
+    console.print(f"{plugins.trust(file)}: runs and stores that name it may use it as it is now")

@@ -11,7 +11,7 @@ from typing import Any
 from clare.advice import Name
 from clare.bootstrap import Figures
 from clare.errors import InputError
-from clare.heads.config import Machine, TrainConfig, create_config
+from clare.heads.config import Machine, TrainConfig, create_config, refuse_beside_protocol
 from clare.heads.data.subsets import take_reals
 from clare.heads.runs.record import CONFIG, is_finished, read_record
 from clare.heads.sweeps.preflight import check_rows
@@ -70,6 +70,8 @@ def expand(
     Raises:
         InputError: a setting or a value is not usable, or two runs come to the same name.
     """
+    if "protocol" in axes:
+        refuse_beside_protocol([*axes, *({} if isinstance(base, TrainConfig) else base)])
     start = base if isinstance(base, TrainConfig) else create_config(base)
     found: dict[str, TrainConfig] = {}
     for values in itertools.product(*axes.values()):

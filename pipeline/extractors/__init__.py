@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.plugins import find_part, is_path, list_parts, part_name, resolve_part
@@ -49,6 +50,11 @@ def find_extractor(name: str) -> type[Extractor]:
     """The class of an extractor, by its name or the path of its file.
 
     Raises:
-        InputError: there is no such extractor.
+        InputError: there is no such extractor, or a file is named like another one.
     """
+    if is_path(name) and part_name(name) in list_extractors():
+        raise InputError(
+            f"{name} can't be stored as {part_name(name)}, which is another extractor's name",
+            "name the file otherwise",
+        )
     return find_part(sys.modules[__name__], name, Extractor)  # type: ignore[type-abstract]

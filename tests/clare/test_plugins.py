@@ -95,9 +95,18 @@ def test_a_file_that_nobody_named_is_not_run(tmp_path):
     file = write(tmp_path / "film.py", "raise SystemExit('it ran')")
     with pytest.raises(InputError) as refused:
         find_part(fusion, str(file), Fusion)  # type: ignore[type-abstract]
-    assert refused.value.advice == (Run("trust", (str(file),), effect="lets it be used"),)
+    (advice,) = refused.value.advice
+    assert isinstance(advice, Run) and (advice.operation, advice.arguments) == (
+        "trust",
+        (str(file),),
+    )
     write(file)
     trust(file)
+    write(file, scale=2.0)
+    with pytest.raises(InputError, match="changed"):
+        find_part(fusion, str(file), Fusion)  # type: ignore[type-abstract]
+    write(file)
+    assert find_part(fusion, str(file), Fusion).__name__ == "Film"  # type: ignore[type-abstract]
     assert find(file).__name__ == "Film"
     for wrong in (tmp_path / "nosuch.py", tmp_path):
         with pytest.raises(InputError):

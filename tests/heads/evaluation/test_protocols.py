@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from clare.advice import LeaveOut
 from clare.errors import InputError
-from clare.heads.config import DetectorConfig, create_config
+from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.data.frames import choose_frames
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import Detector, save_detector
@@ -35,6 +36,7 @@ from clare.heads.runs.record import (
     write_record,
     write_seen,
 )
+from clare.heads.sweeps.sweep import expand
 from clare.pipeline.datasets.registry import load_registry
 from clare.protocol import list_protocols, list_trainings, read_protocol
 from clare.store.feature_store import create_store, open_store
@@ -120,11 +122,17 @@ def test_a_configuration_follows_a_protocol():
     config = create_config({"protocol": "p1-ff/fr", "epochs": 2})
     assert len(config.train) == 12 and config.reals == ("ffpp_real",) and config.domains == ("ff",)
     assert (config.frames, config.sampling, config.epochs) == (8, "even", 2)
-    assert create_config(json.loads(json.dumps(config.to_json()))) == config
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     published = create_config({"protocol": "clare-41k", "sampling": "first_n"})
     assert (published.sampling, published.protocol) == ("first_n", "clare-41k")
     other = create_config({"train": "pixart"}, config)
     assert (other.train, other.protocol) == (("pixart",), None)
+    for beside in ({"train": ["pixart"]}, {"reals": ["ffpp_real"]}, {"domains": ["cdf"]}):
+        with pytest.raises(InputError) as refused:
+            create_config({"protocol": "clare-41k", **beside})
+        assert refused.value.advice == (LeaveOut(*beside),)
+        with pytest.raises(InputError, match="protocol"):
+            expand(beside, {"protocol": ["clare-41k"]})
     for name, said in (
         ("p1-ff", "p1-ff/fs, p1-ff/fr, p1-ff/efs"),
         ("p1-ff/x", "name one"),

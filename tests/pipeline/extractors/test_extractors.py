@@ -128,3 +128,9 @@ def test_masks_and_pixels_are_exact(make, prepare_images, run):
         make("pixels", size=0)
     with pytest.raises(InputError, match="at least 1"):
         make("mask", size=0)
+
+
+def test_a_file_can_not_take_the_name_of_another_extractor(tmp_path):
+    (tmp_path / "clip.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(InputError, match=r"clip\.py"):
+        find_extractor(str(tmp_path / "clip.py"))
