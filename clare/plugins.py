@@ -2,8 +2,8 @@
 
 A part is code. A run or a store that comes from somebody else may name any file, so a file runs
 only if this user named it: as a part of a training or an extraction, or through `trust`. Which
-files those are is kept in ``$XDG_STATE_HOME/clare/parts`` (``~/.local/state``), with the hash of what
-stood in it: code that changed since is asked for again.
+files those are is kept in ``$XDG_STATE_HOME/clare/parts`` (``~/.local/state``), each with a hash
+of its content: code that changed since is asked for again.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class ExtractView(_View, job.Observer):
 
     def noticed(self, notice: Notice) -> None:
         """Say what was taken for granted of the images, and what may spoil the experiment."""
-        messages.print(worded(notice), style="yellow", soft_wrap=True)
+        messages.print(worded(notice), style="yellow", markup=False, soft_wrap=True)
 
     def loading_models(self, features: Sequence[str]) -> None:
         """Say that the models are being loaded, which takes a while."""

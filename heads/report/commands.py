@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from clare.advice import Notice
+from clare.errors import CorruptStoreError
 from clare.heads.report.blocks import Block, Code, Text
 from clare.heads.report.run_results import Finding
 from clare.heads.report.stores import Part
@@ -19,12 +21,18 @@ def commands(findings: Sequence[Finding], parts: Sequence[Part], own: Sequence[s
         parts: the stores that they read.
         own: the command that makes the page; empty where it was none.
     """
-    said = [one.command for source, _ in parts for one in source.store.commands()]
+    said: list[tuple[str, ...]] = []
+    damage: list[CorruptStoreError] = []
+    for source, _ in parts:
+        try:
+            said += [one.command for one in source.store.commands()]
+        except CorruptStoreError as error:
+            damage.append(error)
     said += [one.record.command for one in findings]
     said += [one.test.command for one in findings if one.test is not None]
     said += [one.as_df40.command for one in findings if one.as_df40 is not None]
     lines = [shlex.join(words) for words in dict.fromkeys([*said, tuple(own)]) if words]
-    blocks: list[Block] = []
+    blocks: list[Block] = [Text(Notice(error.what, *error.advice), "note") for error in damage]
     if lines:
         blocks += [Text("What is on this page was made by these commands."), Code(lines)]
     if silent := [one.name for one in findings if not one.record.command]:

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from clare.advice import Name, Notice
-from clare.errors import InputError
+from clare.errors import CorruptStoreError, InputError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features, pending_shards
@@ -85,7 +85,7 @@ class Observer:
         """Subsets of a protocol can't be had, and why."""
 
     def noticed(self, notice: Notice) -> None:
-        """Something may surprise, and is said before the expensive part."""
+        """Something may surprise or is not as it should be, and the work goes on."""
 
     def loading_models(self, features: Sequence[str]) -> None:
         """The models are about to be loaded."""
@@ -152,7 +152,11 @@ def run_job(
         _keep_micro_batches(runners, next(iter(features.values())), runtime)
     plan = _plan(settings, selection, store, slots, todo, runners, assets)
     observer.planned(plan)
-    store.record_command(command, [m.name for m, _ in selection], list(plan.fingerprints.values()))
+    subsets = [manifest.name for manifest, _ in selection]
+    try:
+        store.record_command(command, subsets, list(plan.fingerprints.values()))
+    except CorruptStoreError as error:  # no value depends on that list
+        observer.noticed(Notice(f"this command is not noted: {error.what}", *error.advice))
     for key, files in assets.items():
         store.write_assets(key, files)
     del assets

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clare.advice import Notice
 from clare.errors import InputError
+from clare.heads.report.commands import commands
+from clare.heads.report.stores import Source
 from clare.models.runtime import Runtime
 from clare.pipeline.datasets.select import select_manifests
-from clare.pipeline.extraction.job import Observer, create_extractors
+from clare.pipeline.extraction.job import Observer, create_extractors, run_job
 from clare.pipeline.extractors.lare import LareExtractor
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
@@ -54,6 +57,21 @@ def test_the_index_keeps_what_stage_two_needs(faces, tmp_path):
         assert row.columns["width"] == row.columns["height"] == 96
         assert row.columns["bytes"] == (faces / row.columns["path"]).stat().st_size
         assert len(row.content) == 64
+
+
+def test_a_damaged_list_of_commands_is_said_and_stops_nothing(faces, tmp_path):
+    said: list[Notice] = []
+    observer = Observer()
+    observer.noticed = said.append  # type: ignore[method-assign]
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    for command in ("clare", "one"), ("clare", "two"):
+        report = run_job(job.settings, job.manifests, observer, command)
+        log = open_store(job.store).layout.commands
+        log.write_bytes(b"damage\n")
+    assert not report.failures and len(said) == 1
+    assert str(log) in said[0].what and said[0].advice
+    store = Source(open_store(job.store))
+    assert commands([], [(store, ())], ())[0].text.advice == said[0].advice  # type: ignore[attr-defined]
 
 
 def test_running_again_does_nothing(faces, tmp_path, monkeypatch):
