@@ -62,7 +62,7 @@ def test_the_index_keeps_what_stage_two_needs(faces, tmp_path):
 def test_a_damaged_list_of_commands_is_said_and_stops_nothing(faces, tmp_path):
     said: list[Notice] = []
     observer = Observer()
-    observer.noticed = said.append  # type: ignore[method-assign]
+    observer.noticed = said.append  # type: ignore[method-assign, assignment]
     job = job_for(faces, tmp_path / "store", features=("pixels",))
     for command in ("clare", "one"), ("clare", "two"):
         report = run_job(job.settings, job.manifests, observer, command)
