@@ -75,7 +75,10 @@ def write_all(folder: Path, rows: int, rng: np.random.Generator) -> tuple[Featur
     store.declare(fingerprint, fields)
     store.assign_rows(
         "bench",
-        [Row(sample_id=f"{n:06d}", view=0, content=f"{n:x}", columns={}) for n in range(rows)],
+        [
+            Row(sample_id=f"{n:06d}", view=0, content=f"{n:x}", columns={"label": 0})
+            for n in range(rows)
+        ],
     )
     feature = store.feature("bench", "bench")
     mapped = np.memmap(folder / "memmap", TOKENS.dtype, "w+", shape=(rows, *TOKENS.shape))

@@ -150,12 +150,14 @@ def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
         DiskSpaceError: the disk is full; the file that was there before is untouched.
     """
     make_folder(path.parent)
-    unique = "owner" if owned else f"{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f"{path.name}.{unique}{PARTIAL}")
+    unique = f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
+    temporary = owned_partial(path) if owned else path.with_name(unique)
     how = os.O_TRUNC if owned else os.O_EXCL
     with storage_errors(path):
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | how, 0o666)
+            # A link of that name may have come with a stranger's folder: nothing is written there.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | how
+            descriptor = os.open(temporary, flags, 0o666)
             try:
                 _write_all(descriptor, [memoryview(buffer).cast("B") for buffer in buffers])
                 os.fsync(descriptor)
@@ -166,6 +168,11 @@ def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def owned_partial(path: Path) -> Path:
+    """The partial file of a file that one writer at a time owns."""
+    return path.with_name(f"{path.name}.owner{PARTIAL}")
 
 
 def remove_durably(path: Path) -> None:

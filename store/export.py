@@ -6,30 +6,48 @@ since HDF5's own covers only the chunks.
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clare.advice import Run
-from clare.errors import ClareError, CorruptStoreError, InputError, StoreError
+from clare.errors import CorruptStoreError, InputError, StoreError
 from clare.files import PARTIAL, make_folder, require_free_space, storage_errors, sync_folder
-from clare.store.extractor_records import extractor_record
+from clare.foreign import open_bytes
+from clare.names import is_plain
+from clare.store.extractor_records import extractor_record, is_asset_name, parse_extractor
 from clare.store.feature_store import FeatureStore, create_store
+from clare.store.hdf5 import PATIENCE, ForeignHdf5
 from clare.store.index import Entry, Row
 from clare.store.journal import COMPLETE, FAILED, PENDING
-from clare.store.records import checksum, seal, unseal
-from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from clare.store.records import (
+    DamagedRecordError,
+    checking,
+    checksum,
+    require,
+    seal,
+    unseal,
+    unseal_all,
+    whole,
+)
+from clare.store.spec import MOST_SHARDS, SHARD_ROWS, FeatureSpec
 from clare.store.zarr_shards import fill_value, storage_dtype
+from clare.typed_json import convert
 
 if TYPE_CHECKING:
     from clare.store.feature import Feature
 
 EXPORT_FORMAT = 1
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def export_hdf5(
@@ -59,23 +77,36 @@ def export_hdf5(
     else:
         features = [store.feature(subset, name, digest) for name, digest in digests.items()]
     path = Path(out).absolute()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
     make_folder(path.parent)
     with storage_errors(path):
         if path.is_dir():
             raise StoreError(f"{path} is a folder; name a file for the export")
         # Beforehand, because the HDF5 library does not survive a full disk.
         require_free_space(path.parent, _bytes_at_most(features, rows))
-        try:
-            with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
+        with _written_alone(path) as temporary:
+            with h5py.File(temporary, "w", libver=("v110", "v110"), locking=False) as file:
                 _export_all(file, store, subset, rows, features)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
-            sync_folder(path.parent)
-        except BaseException:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def _written_alone(path: Path) -> Iterator[Path]:
+    """A partial file, locked while it is written; what killed exports left is removed."""
+    for stale in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
+        with suppress(OSError), stale.open("rb") as left:  # locked: another export is at it
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stale.unlink()
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    with temporary.open("xb") as held:
+        with suppress(OSError):  # file systems without locks
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield temporary
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
 
 
 def _bytes_at_most(features: list[Feature], rows: list[Row]) -> int:
@@ -147,7 +178,9 @@ def _export_field(
     return checksums
 
 
-def import_hdf5(store: FeatureStore | Path | str, path: Path | str) -> str:
+def import_hdf5(
+    store: FeatureStore | Path | str, path: Path | str, *, patience: float = PATIENCE
+) -> str:
     """Bring an exported subset into a store; what the store already has is left alone.
 
     Rows go through `FeatureStore.assign_rows`, so a sample with other content supersedes the
@@ -156,7 +189,10 @@ def import_hdf5(store: FeatureStore | Path | str, path: Path | str) -> str:
     Args:
         store: an open store, or the folder of one; it is made if it is not there, once the file's
             index has been read.
-        path: a file that `export_hdf5` wrote.
+        path: a file that `export_hdf5` wrote, or anybody: it is read by a process of its own, and
+            what it says is checked as a store's own records are.
+        patience: seconds without an answer, each of a few rows, after which the file is held to
+            be damaged: HDF5's library may run for ever over one that is.
 
     Returns:
         The subset's name.
@@ -166,57 +202,97 @@ def import_hdf5(store: FeatureStore | Path | str, path: Path | str) -> str:
         CorruptStoreError: the file is damaged; the shards imported before that was seen are good.
         DiskSpaceError: the disk is full.
     """
-    import h5py
-
     path = Path(path)
-    if not path.is_file() or not h5py.is_hdf5(path):
-        raise InputError(f"{path} is not an HDF5 file that an export wrote", Run("store.export"))
     try:
-        with h5py.File(path, "r") as file:
-            if "clare" not in file.attrs:
-                raise InputError(f"{path} is not a file that an export wrote", Run("store.export"))
-            return _import_all(store, file)
-    except ClareError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise CorruptStoreError(f"{path} is damaged ({error}); export it once more") from error
+        with open_bytes(path) as begun:
+            is_hdf5 = begun.read(len(_SIGNATURE)) == _SIGNATURE
+    except (OSError, InputError):
+        is_hdf5 = False
+    if not is_hdf5:
+        raise InputError(f"{path} is not an HDF5 file that an export wrote", Run("store.export"))
+    with ForeignHdf5(path, patience) as file:
+        return _import_all(store, file)
 
 
-def _import_all(store: FeatureStore | Path | str, file: Any) -> str:
-    contents = unseal(str(file.attrs["clare"]).encode())
-    if contents["format"] != EXPORT_FORMAT:
-        raise InputError(f"{file.filename} has the unknown export format {contents['format']}")
-    exported = [Entry.from_json(unseal(line)).row for line in file["index"][:]]
-    if len(exported) != contents["rows"]:
-        raise ValueError("rows of the index are missing")
-    subset: str = contents["subset"]
+@dataclass(frozen=True)
+class _Contents:
+    """What the file says of itself."""
+
+    format: int
+    subset: str
+    rows: int
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """What the file says of a feature; the checksums of its lists too."""
+
+    fingerprint: dict[str, Any]
+    fields: tuple[dict[str, Any], ...]
+    made_with: dict[str, Any] | None
+    assets: dict[str, str]
+    state_crc32c: int
+    reason_crc32c: int
+    rows_crc32c: dict[str, int]
+
+
+def _import_all(store: FeatureStore | Path | str, file: ForeignHdf5) -> str:
+    path = file.path
+    text = file.text("")
+    if text is None:
+        raise InputError(f"{path} is not a file that an export wrote", Run("store.export"))
+    with _damage(path):
+        record = unseal(text.encode(errors="surrogateescape"))
+        if record["format"] != EXPORT_FORMAT:
+            raise InputError(f"{path} has the unknown export format {record['format']!r:.40}")
+        contents: _Contents = convert(record, _Contents)
+        lines = file.texts("index", whole(contents.rows, SHARD_ROWS * MOST_SHARDS, "its rows"))
+        exported = [Entry.from_json(record).row for record in unseal_all(lines)]
+        require(is_plain(contents.subset), f"{contents.subset!r} can't name a subset")
+        require(all(map(is_plain, contents.features)), "a feature's name leads elsewhere")
     opened = store if isinstance(store, FeatureStore) else create_store(store)
-    rows = opened.assign_rows(subset, exported)
+    rows = opened.assign_rows(contents.subset, exported)
     places = {row.slot: place for place, row in enumerate(rows)}
-    for key in contents["features"]:
-        _import_feature(opened, subset, key, file[f"features/{key}"], places)
-    return subset
+    for key in contents.features:
+        _import_feature(opened, contents.subset, key, file, places)
+    return contents.subset
 
 
 def _import_feature(
-    store: FeatureStore, subset: str, key: str, group: Any, places: Mapping[int, int]
+    store: FeatureStore, subset: str, key: str, file: ForeignHdf5, places: Mapping[int, int]
 ) -> None:
-    record = unseal(str(group.attrs["clare"]).encode())
-    fingerprint = Fingerprint(**record["fingerprint"])
-    states, reasons = group["state"][:], group["reason"][:]
-    checks = {name: group[f"rows_crc32c/{name}"][:] for name in record["rows_crc32c"]}
-    _require(fingerprint.key == key, "a fingerprint")
-    _require(checksum(states) == record["state_crc32c"], "the list of states")
-    _require(checksum(b"\0".join(reasons)) == record["reason_crc32c"], "the list of reasons")
-    for name, expected in record["rows_crc32c"].items():
-        _require(checksum(checks[name]) == expected, f"the checksums of {name}")
+    group = f"features/{key}"
+    count = len(places)
+    with _damage(file.path):
+        record = unseal((file.text(group) or "").encode(errors="surrogateescape"))
+        found: _Exported = convert(record, _Exported)
+        fingerprint, fields = parse_extractor(
+            {"fingerprint": found.fingerprint, "fields": found.fields}
+        )
+        require(fingerprint.key == key, "a fingerprint is not what was written")
+        require(found.rows_crc32c.keys() == fields.keys(), "its fields are not the extractor's")
+        require(all(map(is_asset_name, found.assets)), "an asset's name leads elsewhere")
+        states = file.array(f"{group}/state", (count,), np.uint8)
+        reasons = file.texts(f"{group}/reason", count)
+        _require_same(checksum(states), found.state_crc32c, "the list of states")
+        _require_same(checksum(b"\0".join(reasons)), found.reason_crc32c, "the list of reasons")
+        require((states <= FAILED).all(), "a row is in a state that there is none of")
+        checks = {}
+        for name, spec in fields.items():
+            checks[name] = file.array(f"{group}/rows_crc32c/{name}", (count,), "<u4")
+            _require_same(checksum(checks[name]), found.rows_crc32c[name], f"the checks of {name}")
+            shape, filled = (count, *spec.shape), int((states == COMPLETE).sum())
+            file.require(f"{group}/{name}", shape, storage_dtype(spec), filled)
+        assets = {}
+        for name, digest in found.assets.items():
+            assets[name] = file.array(f"{group}/assets/{name}", None, np.uint8)
+            _require_same(
+                hashlib.sha256(assets[name].tobytes()).hexdigest(), digest, f"the asset {name}"
+            )
 
-    store.declare(fingerprint, [FeatureSpec.from_json(spec) for spec in record["fields"]])
-    assets = {name: group[f"assets/{name}"][:] for name in record["assets"]}
-    for name, digest in record["assets"].items():
-        _require(hashlib.sha256(assets[name]).hexdigest() == digest, f"the asset {name}")
+    store.declare(fingerprint, list(fields.values()))
     store.write_assets(key, assets)
-
     feature = store.feature(subset, fingerprint.extractor, fingerprint.digest)
     known = feature.states()
     for shard in feature.pending():
@@ -232,30 +308,48 @@ def _import_feature(
                     s % SHARD_ROWS: places[s] for s in given if states[places[s]] == COMPLETE
                 }
                 failed = {
-                    s % SHARD_ROWS: reasons[places[s]].decode()
+                    s % SHARD_ROWS: reasons[places[s]].decode(errors="replace")
                     for s in given
                     if states[places[s]] == FAILED
                 }
                 values = {
-                    name: _import_rows(group[name], spec, complete, checks[name])
+                    name: _import_rows(file, f"{group}/{name}", spec, count, complete, checks[name])
                     for name, spec in feature.fields.items()
                 }
-                feature.write_shard(shard, values, failed, record["made_with"], list(complete))
+                made_with = found.made_with or {}
+                feature.write_shard(shard, values, failed, made_with, list(complete))
             finally:
                 feature.release(shard)
 
 
 def _import_rows(
-    data: Any, spec: FeatureSpec, places: Mapping[int, int], checksums: np.ndarray
+    file: ForeignHdf5,
+    place: str,
+    spec: FeatureSpec,
+    count: int,
+    places: Mapping[int, int],
+    checksums: np.ndarray,
 ) -> np.ndarray:
     """One shard's values: row ``places[offset]`` of the file at each offset."""
     values = np.empty((SHARD_ROWS, *spec.shape), spec.dtype)
-    for offset, place in places.items():
-        values[offset] = data[place]
-        _require(checksum(values[offset]) == checksums[place], f"row {place} of {spec.field}")
+    rows = list(places.values())
+    given = file.array(place, (count, *spec.shape), storage_dtype(spec), rows)
+    with _damage(file.path):
+        for offset, row, value in zip(places, rows, given, strict=True):
+            values[offset] = value
+            _require_same(checksum(value), checksums[row], f"row {row} of {spec.field}")
     return values
 
 
-def _require(good: bool, what: str) -> None:
-    if not good:
-        raise ValueError(f"{what} is not what was written")
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Say of an export what is wrong with it; no repair of a store mends that."""
+    try:
+        with checking(path):
+            yield
+    except DamagedRecordError as error:
+        raise CorruptStoreError(f"{path} is damaged ({error.why}); export it once more") from error
+
+
+def _require_same(found: object, written: object, what: str) -> None:
+    require(found == written, f"{what} is not what was written")

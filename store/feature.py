@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from clare.errors import CorruptStoreError, StoreError
-from clare.files import remove_durably, remove_partials
+from clare.files import remove_partials
 from clare.store.extractor_records import extractor_group
 from clare.store.index import Row, RowIndex, SubsetIndex
-from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord
+from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, withdraw_record
 from clare.store.layout import ZARR, Layout, shard_path
 from clare.store.locks import LockFile, exclusive, lock_file
 from clare.store.reader import FieldReader
@@ -54,7 +54,7 @@ class Feature:
         self.fingerprint = fingerprint
         self.fields = dict(fields)
         self.key = fingerprint.key
-        self._journal = Journal(layout, self.subset, self.key)
+        self._journal = Journal(layout, self.subset, self.key, self.fields)
         self._claims: dict[int, list[Row]] = {}
         self._shards_of_arrays = 0
         self.refresh()
@@ -137,6 +137,8 @@ class Feature:
         failed: Mapping[int, str],
         made_with: Mapping[str, Any],
         complete: Collection[int] | None = None,
+        *,
+        thumbnails: bool = False,
     ) -> None:
         """Make rows of a claimed shard durable, then record them as done.
 
@@ -148,6 +150,7 @@ class Feature:
             failed: reason by offset (0 to 63) of the rows that could not be extracted.
             made_with: micro-batch, device and the like, as plain JSON.
             complete: offsets that hold values; by default all of `shard_rows` but the failed.
+            thumbnails: whether pictures of these rows were kept.
 
         Raises:
             DiskSpaceError: the disk is full; the shard stays pending.
@@ -174,11 +177,12 @@ class Feature:
                 stored[name][offset] = value
 
         self._make_arrays()
-        record = self.layout.record(self.subset, self.key, shard)
-        remove_durably(record)  # a record never speaks of files that are about to change
+        before = self._journal.snapshot().get(shard)
+        withdraw_record(self.layout, self.subset, self.key, shard)
         checksums, sizes = {}, {}
         for name, array in stored.items():
             path = shard_path(self.array_path(name), shard, self.fields[name])
+            self.layout.require_own(path.parent)
             checksums[name] = write_shard_file(path, array)
             sizes[name] = path.stat().st_size
         ShardRecord(
@@ -191,6 +195,7 @@ class Feature:
             checksums=checksums,
             file_bytes=sizes,
             made_with=made_with,
+            thumbnails=thumbnails or (before is not None and before.thumbnails),
         ).write(self.layout)
         self._journal.refresh_shard(shard)
 
@@ -237,12 +242,15 @@ class Feature:
 
         Raises:
             StoreError: the extractor has no such field.
+            CorruptStoreError: no shard has the size that the field's rows take.
         """
         if field not in self.fields:
             raise StoreError(
                 f"{self.key} has no field {field!r}; it has {', '.join(sorted(self.fields))}."
             )
-        return FieldReader(self.layout, self.subset, self.key, self.fields[field], threads)
+        reader = FieldReader(self.layout, self.subset, self.key, self.fields[field], threads)
+        reader.require_shards()
+        return reader
 
     def _lock(self) -> LockFile:
         return lock_file(self.layout.shards_lock(self.subset, self.key))

@@ -6,7 +6,6 @@ index of rows, a journal of what is complete, and a record of each extractor's s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +23,14 @@ from clare.files import (
     storage_errors,
     write_durably,
 )
+from clare.names import is_plain
 from clare.store.extractor_records import (
+    Assets,
+    check_asset,
     describe_asset,
     extractor_record,
+    is_asset_name,
+    read_assets,
     read_extractor,
 )
 from clare.store.feature import Feature
@@ -34,10 +38,11 @@ from clare.store.index import Row, RowIndex, SubsetIndex, assign
 from clare.store.journal import PENDING
 from clare.store.layout import LOCKS, ZARR, Layout
 from clare.store.locks import exclusive
-from clare.store.records import damaged, read_sealed, seal, unseal
+from clare.store.records import checking, damaged, read_file, read_sealed, seal, unseal
 from clare.store.spec import FeatureSpec, Fingerprint, describe_differences
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
 from clare.store.zarr_shards import GROUP, write_metadata
+from clare.typed_json import convert
 
 FORMAT = 1
 """Version of the format on disk; raised when an older reader would misread it."""
@@ -59,8 +64,6 @@ class StoreCommand:
 
 
 SIGNATURE = {"name": "clare feature store", "format": FORMAT}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
-_DTYPES = ("float16", "float32", "uint8")
 
 
 def create_store(path: Path | str) -> FeatureStore:
@@ -104,7 +107,8 @@ def open_store(path: Path | str) -> FeatureStore:
     marker = layout.marker
     try:
         with storage_errors(marker):
-            found = read_sealed(marker)
+            marker.lstat()  # is there any such place?
+        found = read_sealed(marker)
     except FileNotFoundError:
         if layout.is_begun:
             raise damaged(marker, "it is missing") from None
@@ -243,14 +247,17 @@ class FeatureStore:
         _check_name("extractor", fingerprint.key)
         for spec in fields:
             _check_name("field", spec.field)
-            if spec.dtype not in _DTYPES:
-                raise ValueError(f"{spec.field}: {spec.dtype} is not one of {', '.join(_DTYPES)}")
+            spec.require_storable()
         record = self.layout.extractor_record(fingerprint.key)
+        assets = self.layout.asset_record(fingerprint.key)
+        self.layout.require_own(record.parent)
         with exclusive(self.layout.extractors_lock):
             remove_partials(self.layout.group(), ZARR)
             write_metadata(self.layout.group(), GROUP)
             remove_partials(record.parent, record.name)
-            remove_partials(record.parent, self.layout.asset_record(fingerprint.key).name)
+            remove_partials(record.parent, assets.name)
+            if not assets.exists():
+                write_durably(assets, seal(Assets({}, pending=True).to_json()))
             if not record.exists():
                 write_durably(record, seal(extractor_record(fingerprint, fields)))
         _, declared = self.extractor(fingerprint.key)
@@ -288,19 +295,27 @@ class FeatureStore:
             key: a declared extractor.
             assets: name to bytes; left alone if the extractor has its assets already.
         """
+        for name in assets:
+            if not is_asset_name(name):
+                raise StoreError(f"{name!r} can't name a file of {key}")
         folder = self.layout.extractor(key)
         with exclusive(self.layout.extractors_lock):
             if self.has_assets(key):
                 return
+            self.layout.require_own(folder)
             remove_partials(folder)
             for name, content in assets.items():
                 write_durably(folder / name, content)
             files = {path.name: describe_asset(path) for path in self.layout.assets(key)}
-            write_durably(self.layout.asset_record(key), seal({"assets": files}))
+            write_durably(self.layout.asset_record(key), seal(Assets(files).to_json()))
 
     def has_assets(self, key: str) -> bool:
-        """Whether an extractor's asset files are there as a whole."""
-        return self.layout.asset_record(key).is_file()
+        """Whether an extractor's asset files are there as a whole.
+
+        Raises:
+            CorruptStoreError: their list is damaged.
+        """
+        return not self._assets(key).pending
 
     def asset(self, key: str, name: str) -> Path:
         """The path of a sealed asset whose bytes were just checked.
@@ -309,15 +324,12 @@ class FeatureStore:
             StoreError: the extractor has no such asset.
             CorruptStoreError: it is damaged or missing.
         """
-        try:
-            sealed = read_sealed(self.layout.asset_record(key))["assets"]
-        except FileNotFoundError:
-            sealed = {}
-        if name not in sealed:
+        recorded = self._assets(key).assets.get(name)
+        if recorded is None:
             raise StoreError(f"{key} has no asset {name!r}", Run("extract", effect="writes it"))
         path = self.layout.extractor(key) / name
-        if not path.is_file() or describe_asset(path) != sealed[name]:
-            raise damaged(path, "its sha256 is not the recorded one")
+        self.layout.require_own(path.parent)
+        check_asset(path, recorded)
         return path
 
     def feature(self, subset: str, extractor: str, digest: str | None = None) -> Feature:
@@ -393,13 +405,7 @@ class FeatureStore:
         Raises:
             CorruptStoreError: the log is damaged.
         """
-        path = self.layout.commands
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        try:
-            records = [unseal(line) for line in lines]
-            return [StoreCommand(**{k: tuple(v) for k, v in r.items()}) for r in records]
-        except (ValueError, TypeError) as error:
-            raise damaged(path) from error
+        return read_commands(self.layout)
 
     def check_free_space(self, needed: int) -> None:
         """Refuse work that the disk has no room for.
@@ -412,11 +418,32 @@ class FeatureStore:
         """
         require_free_space(self.path, needed)
 
+    def _assets(self, key: str) -> Assets:
+        try:
+            return read_assets(self.layout, key)
+        except FileNotFoundError:
+            return Assets({}, pending=True)
+
     def _row_index(self, subset: str) -> RowIndex:
-        return self._indexes.setdefault(subset, RowIndex(self.layout, subset))
+        if subset not in self._indexes:
+            folder = self.layout.segments(subset)
+            self.layout.require_own(folder, self.layout.thumbnails(subset, 0).parent)
+            self._indexes[subset] = RowIndex(self.layout, subset)
+        return self._indexes[subset]
 
     def _feature(self, subset: str, key: str) -> Feature:
+        self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
         return Feature(self.layout, self._row_index(subset), *self.extractor(key))
+
+
+def read_commands(layout: Layout) -> list[StoreCommand]:
+    """The commands that filled a store; see `FeatureStore.commands`."""
+    path = layout.commands
+    if not path.exists() and not path.is_symlink():
+        return []
+    lines = read_file(path).splitlines(keepends=True)
+    with checking(path):
+        return [convert(unseal(line), StoreCommand) for line in lines]
 
 
 def _column(values: list[Any]) -> np.ndarray:
@@ -430,7 +457,7 @@ def _column(values: list[Any]) -> np.ndarray:
 
 
 def _check_name(kind: str, name: str) -> None:
-    if not _NAME.fullmatch(name) or name.endswith((PARTIAL, ".json", ".lock")):
+    if not is_plain(name) or name.endswith((PARTIAL, ".json", ".lock")):
         raise StoreError(
             f"{name!r} can't name a {kind}: use letters, digits, '.', '_', '+' and '-', "
             "and begin with a letter or digit"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,30 @@ import numpy as np
 
 from clare.errors import StoreError
 from clare.files import remove_partials, write_durably
+from clare.names import has_control, path_fault
 from clare.store.layout import Layout
-from clare.store.records import checksum, damaged, seal, unseal, unseal_all
-from clare.store.spec import SHARD_ROWS
+from clare.store.records import (
+    checking,
+    checksum,
+    damaged,
+    read_file,
+    require,
+    seal,
+    unseal,
+    unseal_all,
+    whole,
+)
+from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
 Identity = tuple[str, int, str, str, str]
 
 DECIDING = ("boxes", "mask_content")
 """Columns that are part of a row's identity, because stored values follow from them."""
+
+_PATHS = ("path", "mask_path", "landmark_path")
+_TEXTS = ("boxes", "mask_content", "split", "subset", "domain", "video_id", *_PATHS)
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +76,44 @@ class Row:
         return checksum(text.encode(errors="surrogatepass"))
 
 
+def check_row(row: Row) -> None:
+    """Refuse a row that no reader could use, whether it is brought or read.
+
+    Raises:
+        ValueError: its label is not 0 or 1, a path leaves its root, or a value is not plain.
+    """
+    sample_id, columns = row.sample_id, row.columns
+    require(type(sample_id) is str and sample_id, "a row has no sample_id")
+    require(not has_control(sample_id), f"the sample_id {sample_id!r} has control characters")
+    require(type(row.content) is str, f"{sample_id!r} has no hash of its content")
+    require(isinstance(columns, Mapping), f"{sample_id!r} has no columns")
+    if not _PLAIN.issuperset(map(type, columns.values())):
+        for name, value in columns.items():
+            _require_plain(sample_id, name, value)
+    label = columns.get("label")
+    require(type(label) is int and label in (0, 1), f"{sample_id!r} has the label {label!r:.40}")
+    for value in columns.values():
+        if type(value) is int and not _LEAST <= value <= _MOST:
+            raise ValueError(f"{sample_id!r} has a number of more than 64 bits")
+        require(type(value) is not float or isfinite(value), f"{sample_id!r} has no finite number")
+    for name in _TEXTS:
+        text = columns.get(name)
+        require(text is None or type(text) is str, f"{name} of {sample_id!r} is no text")
+    for name in _PATHS:
+        path = columns.get(name)
+        if path and (fault := path_fault(path)):
+            raise ValueError(f"{name} of {sample_id!r} {fault}")
+
+
+def _require_plain(sample_id: str, name: str, value: Any) -> None:
+    """A column is a plain value, or a list or table of some, as a manifest's further columns."""
+    inside = value.values() if isinstance(value, Mapping) else value
+    good = type(value) in _PLAIN or (
+        isinstance(value, Mapping | list | tuple) and _PLAIN.issuperset(map(type, inside))
+    )
+    require(good, f"{name} of {sample_id!r} is no plain value")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A row as its segment holds it; the highest (turn, slot) of a (sample, view) is live."""
@@ -79,15 +135,22 @@ class Entry:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Entry:
-        """The entry that `to_json` wrote."""
+        """The entry that `to_json` wrote.
+
+        Raises:
+            ValueError: a member is of another type, or says what no row can.
+            KeyError: one is missing.
+        """
+        require(type(record) is dict, "a line is no record")
         row = Row(
             sample_id=record["sample_id"],
-            view=record["view"],
+            view=whole(record["view"], _MOST, "a row's view"),
             content=record["content"],
             columns=record["columns"],
-            slot=record["slot"],
+            slot=whole(record["slot"], SHARD_ROWS * MOST_SHARDS - 1, "a row's slot"),
         )
-        return cls(row, record["turn"])
+        check_row(row)
+        return cls(row, whole(record["turn"], _MOST, "a row's turn"))
 
 
 @dataclass(frozen=True)
@@ -133,21 +196,31 @@ def read_segment(layout: Layout, subset: str, path: Path) -> Segment:
     Raises:
         CorruptStoreError: a line is damaged or missing.
     """
-    lines = path.read_bytes().splitlines(keepends=True)
-    try:
-        header = unseal(lines[0] if lines else b"")
+    lines = read_file(path).splitlines(keepends=True)
+    with checking(path):
+        segment, rows = read_header(unseal(lines[0] if lines else b""))
+        at_home = layout.segment(subset, segment.first_shard) == path
+        require(segment.subset == subset and at_home, "it belongs to another place")
         entries = tuple(map(Entry.from_json, unseal_all(lines[1:])))
-    except (ValueError, KeyError) as error:
-        raise damaged(path) from error
-    segment = Segment(header["subset"], header["first_shard"], header["shards"], entries)
-    if segment.subset != subset or layout.segment(subset, segment.first_shard) != path:
-        raise damaged(path, "it belongs to another place")
-    if len(entries) != header["rows"]:
-        raise damaged(path, f"{header['rows'] - len(entries)} of its lines are missing")
-    slots = [SHARD_ROWS * segment.first_shard - 1, *(entry.row.slot for entry in entries)]
-    if slots != sorted(set(slots)) or slots[-1] >= SHARD_ROWS * segment.end:
-        raise damaged(path, "its slots are out of order")
-    return segment
+        require(len(entries) == rows, f"it has {len(entries)} of its {rows} lines")
+        slots = [SHARD_ROWS * segment.first_shard - 1, *(entry.row.slot for entry in entries)]
+        in_order = all(one < other for one, other in pairwise(slots))
+        require(in_order and slots[-1] < SHARD_ROWS * segment.end, "its slots are out of order")
+    return replace(segment, entries=entries)
+
+
+def read_header(header: Mapping[str, Any]) -> tuple[Segment, int]:
+    """The segment that a first line announces, still without its rows, and how many it has.
+
+    Raises:
+        ValueError: a member is of another type, or says what no segment can.
+        KeyError: one is missing.
+    """
+    require(type(header["subset"]) is str, "it names no subset")
+    first = whole(header["first_shard"], MOST_SHARDS - 1, "its first shard")
+    shards = whole(header["shards"], MOST_SHARDS - first, "its number of shards")
+    require(shards, "it has no shards")
+    return Segment(header["subset"], first, shards, ()), header["rows"]
 
 
 @dataclass(frozen=True)
@@ -229,6 +302,7 @@ def assign(layout: Layout, subset: str, rows: Sequence[Row]) -> list[Row]:
     The caller holds the subset's exclusive lock.
     """
     _refuse_repeats(rows)
+    _refuse_unusable(rows)
     remove_partials(layout.segments(subset))
     segments = list(load_index(layout, subset).segments)
     latest = _latest(segments)
@@ -259,6 +333,8 @@ def assign(layout: Layout, subset: str, rows: Sequence[Row]) -> list[Row]:
         segment.write(layout)
     if fresh:
         shards = -(-len(fresh) // SHARD_ROWS)
+        if _end(segments) + shards > MOST_SHARDS:
+            raise StoreError(f"{subset} would have more than {MOST_SHARDS * SHARD_ROWS:,} rows")
         Segment(subset, _end(segments), shards, tuple(fresh)).write(layout)
     return assigned
 
@@ -311,3 +387,12 @@ def _refuse_repeats(rows: Iterable[Row]) -> None:
                 "each (sample, view) of a subset is one row."
             )
         seen.add(key)
+
+
+def _refuse_unusable(rows: Iterable[Row]) -> None:
+    for row in rows:
+        try:
+            check_row(row)
+            whole(row.view, _MOST, "a row's view")
+        except ValueError as error:
+            raise StoreError(f"a row can't be stored: {error}") from error

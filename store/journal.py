@@ -6,19 +6,33 @@ A row has a value only if its shard's record says so.
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clare.files import write_durably
+from clare.files import (
+    make_folder,
+    owned_partial,
+    remove_durably,
+    storage_errors,
+    sync_folder,
+    write_durably,
+)
+from clare.names import is_plain
 from clare.store.layout import Layout
-from clare.store.records import damaged, read_sealed, seal
-from clare.store.spec import SHARD_ROWS
+from clare.store.records import canonical, checking, read_sealed, require, seal
+from clare.store.spec import SHARD_ROWS, FeatureSpec
+from clare.store.zarr_shards import shard_bytes
 
 PENDING, COMPLETE, FAILED = 0, 1, 2
 """States of a row."""
+
+_OFFSETS = {str(offset): offset for offset in range(SHARD_ROWS)}
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class ShardRecord:
         checksums: by field, (64,) uint32: CRC-32C of each row's stored bytes, fill included.
         file_bytes: by field, the size of the shard's file.
         made_with: what may decide the last bits: micro-batch, device, dtype, threads.
+        thumbnails: whether pictures of the shard's rows were kept.
     """
 
     subset: str
@@ -46,6 +61,7 @@ class ShardRecord:
     checksums: Mapping[str, np.ndarray]
     file_bytes: Mapping[str, int]
     made_with: Mapping[str, Any]
+    thumbnails: bool = False
 
     @property
     def states(self) -> np.ndarray:
@@ -69,42 +85,107 @@ class ShardRecord:
                 for name in self.checksums
             },
             "made_with": dict(self.made_with),
+            **({"thumbnails": True} if self.thumbnails else {}),
         }
-        write_durably(layout.record(self.subset, self.key, self.shard), seal(record), owned=True)
+        path = layout.record(self.subset, self.key, self.shard)
+        try:
+            write_durably(path, seal(record), owned=True)
+        except BaseException:
+            with suppress(OSError):
+                _mark(path)
+            raise
 
 
-def read_record(layout: Layout, subset: str, key: str, shard: int) -> ShardRecord:
+def withdraw_record(layout: Layout, subset: str, key: str, shard: int) -> None:
+    """Before a shard's files change: take back its record, and say that it is being written.
+
+    What says so is the record's own partial file. Shard files with neither were never written so:
+    somebody lost their record.
+    """
+    path = layout.record(subset, key, shard)
+    make_folder(path.parent)
+    with storage_errors(path):
+        _mark(path)
+        sync_folder(path.parent)
+    remove_durably(path)
+
+
+def _mark(path: Path) -> None:
+    os.close(os.open(owned_partial(path), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666))
+
+
+def read_record(
+    layout: Layout, subset: str, key: str, shard: int, fields: Mapping[str, FeatureSpec]
+) -> ShardRecord:
     """Read one record.
 
+    Args:
+        layout: paths of the store.
+        subset: name of the subset.
+        key: the extractor's ``<extractor>-<digest>``.
+        shard: number of the shard.
+        fields: of the extractor, which the record must speak of; it may speak of others.
+
     Raises:
-        CorruptStoreError: it is damaged, or is another shard's.
+        CorruptStoreError: it is damaged, is another shard's, or says what no record can.
         FileNotFoundError: there is none.
     """
     path = layout.record(subset, key, shard)
     record = read_sealed(path)
-    found = ShardRecord(
-        subset=record["subset"],
-        key=record["extractor"],
-        shard=record["shard"],
-        complete=tuple(record["complete"]),
-        failed={int(offset): reason for offset, reason in record["failed"].items()},
-        identities=_unpack(record["identities"]),
-        checksums={name: _unpack(f["rows_crc32c"]) for name, f in record["fields"].items()},
-        file_bytes={name: f["bytes"] for name, f in record["fields"].items()},
-        made_with=record["made_with"],
-    )
-    if (found.subset, found.key, found.shard) != (subset, key, shard):
-        raise damaged(path, "it belongs to another shard")
+    with checking(path):
+        place = record["subset"], record["extractor"], record["shard"]
+        at_home = place == (subset, key, shard) and type(record["shard"]) is int
+        require(at_home, "it belongs to another shard")
+        complete, failed, stored = record["complete"], record["failed"], record["fields"]
+        require(type(complete) is list and type(failed) is dict, "its rows are not listed")
+        kinds = set(map(type, complete))
+        in_order = kinds <= {int} and complete == sorted({*complete} & {*_OFFSETS.values()})
+        require(in_order, "its complete rows are not offsets from 0 to 63 in rising order")
+        require(_OFFSETS.keys() >= failed.keys(), "its failed rows are not offsets from 0 to 63")
+        reasons = {_OFFSETS[offset]: reason for offset, reason in failed.items()}
+        require(set(map(type, reasons.values())) <= {str}, "a reason is no text")
+        require(reasons.keys().isdisjoint(complete), "a row is both complete and failed")
+        require(type(stored) is dict and type(record["made_with"]) is dict, "it lacks a table")
+        canonical(record["made_with"])  # refuses numbers that are infinite
+        found = ShardRecord(
+            subset=subset,
+            key=key,
+            shard=shard,
+            complete=tuple(complete),
+            failed=reasons,
+            identities=_unpack(record["identities"]),
+            checksums={name: _unpack(field["rows_crc32c"]) for name, field in stored.items()},
+            file_bytes={name: field["bytes"] for name, field in stored.items()},
+            made_with=record["made_with"],
+            thumbnails=record.get("thumbnails", False),
+        )
+        sizes = {name: shard_bytes(spec) for name, spec in fields.items()}
+        require(all(map(is_plain, stored)), "the name of a field leads elsewhere")
+        for name, size in found.file_bytes.items():
+            fits = type(size) is int and size == sizes.get(name, size) >= 0
+            require(fits, f"a shard of {name} has not {size!r:.40} bytes")
+        require(found.file_bytes.keys() >= sizes.keys(), "its fields are not the extractor's")
+        require(type(found.thumbnails) is bool, "it does not tell whether pictures were kept")
     return found
 
 
 class Journal:
-    """The records of one extractor in one subset, as last read from the disk."""
+    """The records of one extractor in one subset, as last read from the disk.
 
-    def __init__(self, layout: Layout, subset: str, key: str) -> None:
+    Args:
+        layout: paths of the store.
+        subset: name of the subset.
+        key: the extractor's ``<extractor>-<digest>``.
+        fields: that are read of it; a record must speak of all.
+    """
+
+    def __init__(
+        self, layout: Layout, subset: str, key: str, fields: Mapping[str, FeatureSpec]
+    ) -> None:
         self.layout = layout
         self.subset = subset
         self.key = key
+        self.fields = fields
         self.records: dict[int, ShardRecord] = {}
         self._signatures: dict[int, tuple[int, ...]] = {}
 
@@ -134,7 +215,9 @@ class Journal:
             status = path.stat()
             signature = (status.st_ino, status.st_mtime_ns, status.st_size)
             if self._signatures.get(shard) != signature:
-                self.records[shard] = read_record(self.layout, self.subset, self.key, shard)
+                self.records[shard] = read_record(
+                    self.layout, self.subset, self.key, shard, self.fields
+                )
                 self._signatures[shard] = signature
         except FileNotFoundError:
             self.records.pop(shard, None)
@@ -146,5 +229,8 @@ def _pack(checksums: np.ndarray) -> str:
     return base64.b64encode(checksums.astype("<u4").tobytes()).decode()
 
 
-def _unpack(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), "<u4")
+def _unpack(text: object) -> np.ndarray:
+    require(type(text) is str, "a list of checksums is no text")
+    packed = base64.b64decode(str(text), validate=True)
+    require(len(packed) == 4 * SHARD_ROWS, f"a list of checksums has not {SHARD_ROWS}")
+    return np.frombuffer(packed, "<u4")

@@ -17,11 +17,15 @@ in Zarr's chunk keys.
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from clare.files import PARTIAL
-from clare.store.spec import FeatureSpec
+from clare.errors import StoreError
+from clare.files import PARTIAL, owned_partial
+from clare.names import is_plain
+from clare.store.spec import MOST_SHARDS, FeatureSpec
 
 ZARR = "zarr.json"
 """Name of the metadata of every Zarr group and array."""
@@ -41,6 +45,8 @@ MARKER, COMMANDS, RECORD, ASSETS = "store.json", "commands.jsonl", "record.json"
 
 TOP = {MARKER, COMMANDS, ROWS, JOURNAL, ARRAYS, EXTRACTORS, THUMBNAILS, LOCKS}
 """Everything that stands in a store's folder."""
+
+_NUMBER = re.compile(r"[0-9]{6}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,20 @@ class Layout:
         """The log of commands that filled the store."""
         return self.root / COMMANDS
 
+    def require_own(self, *folders: Path) -> None:
+        """Refuse folders that lie outside of the store, because a link leads there.
+
+        Raises:
+            StoreError: one does.
+        """
+        root = os.path.realpath(self.root)
+        for folder in folders:
+            inside = os.path.normpath(os.path.join(root, folder.relative_to(self.root)))  # noqa: PTH118
+            if os.path.realpath(folder) != inside:
+                raise StoreError(
+                    f"{folder} leads elsewhere through a link; what a store holds lies in it"
+                )
+
     @property
     def is_begun(self) -> bool:
         """Whether there is a store; one that has rows may have lost its marker."""
@@ -70,7 +90,8 @@ class Layout:
 
     def subsets(self) -> list[str]:
         """Names of the subsets that have rows, sorted."""
-        return sorted({path.parent.name for path in self.root.glob(f"{ROWS}/*/*.jsonl")})
+        names = {path.parent.name for path in self.root.glob(f"{ROWS}/*/*.jsonl")}
+        return sorted(filter(is_plain, names))
 
     def segments(self, subset: str) -> Path:
         """The folder of a subset's index."""
@@ -91,6 +112,10 @@ class Layout:
     def record(self, subset: str, key: str, shard: int) -> Path:
         """The file of a shard's record."""
         return self.journal(subset, key) / f"{shard:06d}.json"
+
+    def being_written(self, subset: str, key: str, shard: int) -> Path:
+        """Stands beside a shard's record, or in its place, while its owner writes the shard."""
+        return owned_partial(self.record(subset, key, shard))
 
     def recorded(self, subset: str, key: str) -> set[int]:
         """The shards that have a record."""
@@ -131,7 +156,8 @@ class Layout:
 
     def extractor_keys(self) -> list[str]:
         """Keys of all extractors that have a record, sorted."""
-        return sorted(path.parent.name for path in self.root.glob(f"{EXTRACTORS}/*/{RECORD}"))
+        names = {path.parent.name for path in self.root.glob(f"{EXTRACTORS}/*/{RECORD}")}
+        return sorted(filter(is_plain, names))
 
     def asset_record(self, key: str) -> Path:
         """The list of an extractor's asset files with their sha256."""
@@ -146,9 +172,10 @@ class Layout:
         """The file of a shard's pictures."""
         return self.root / THUMBNAILS / subset / f"{shard:06d}.thumbs"
 
-    def thumbnail_files(self, subset: str) -> list[Path]:
-        """The files of a subset's pictures that are there, sorted."""
-        return sorted((self.root / THUMBNAILS / subset).glob("*.thumbs"))
+    def pictured(self, subset: str) -> set[int]:
+        """The shards that have a file of pictures."""
+        folder = self.root / THUMBNAILS / subset
+        return {int(path.stem) for path in _numbered(folder, ".thumbs")}
 
     @property
     def store_lock(self) -> Path:
@@ -179,5 +206,26 @@ def shard_path(array: Path, shard: int, spec: FeatureSpec) -> Path:
     return array.joinpath(CHUNKS, str(shard), *("0" for _ in spec.shape))
 
 
+def shard_of(path: Path, array: Path, spec: FeatureSpec) -> int | None:
+    """The shard whose file a path in an array's folder of shards is; None if it is none's."""
+    number = path.relative_to(array / CHUNKS).parts[0]
+    if not (number.isascii() and number.isdigit()) or len(number) > len(str(MOST_SHARDS)):
+        return None
+    shard = int(number)
+    return shard if path == shard_path(array, shard, spec) else None
+
+
+def folder_belongs(path: Path) -> bool:
+    """Whether a folder, and no file, belongs in a place of a store, seen from its root."""
+    top, *inner = path.parts
+    if not inner:
+        return top in TOP - {MARKER, COMMANDS}
+    if top == ARRAYS:
+        depth = len(inner)
+        return inner[-1] != ZARR if depth <= 3 else depth == 4 and inner[-1] == CHUNKS
+    depth = {ROWS: 1, THUMBNAILS: 1, EXTRACTORS: 1, JOURNAL: 2}.get(top, 0)
+    return len(inner) <= depth
+
+
 def _numbered(folder: Path, suffix: str) -> list[Path]:
-    return [path for path in folder.glob(f"*{suffix}") if path.stem.isdigit()]
+    return [path for path in folder.glob(f"*{suffix}") if _NUMBER.fullmatch(path.stem)]

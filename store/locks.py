@@ -71,7 +71,7 @@ def lock_file(path: Path) -> LockFile:
             known = _files.get((found.st_dev, found.st_ino))
             if known is not None:
                 return known
-        opened = LockFile(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+        opened = LockFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666))
         status = os.fstat(opened.descriptor)
         return _files.setdefault((status.st_dev, status.st_ino), opened)
 

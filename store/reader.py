@@ -33,6 +33,10 @@ _INLINE_BELOW = 1024 * 1024
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 """Linux: read what the page cache holds, and come back at once from what it does not."""
 
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
+"""What opening a link, a path through a file, and a socket give."""
+
 
 class _Piece:
     """Some rows of one shard, and where they belong: rows ``wanted[group]`` in ``out[group]``.
@@ -108,6 +112,25 @@ class FieldReader:
             self._read_batch(wanted, out.reshape(len(wanted), -1).view(np.uint8))
         return out
 
+    def require_shards(self) -> None:
+        """See that shards of the field's size lie there, before anybody makes room for its rows.
+
+        Raises:
+            CorruptStoreError: rows are recorded, and no shard has the size that they take.
+        """
+        self._refresh()
+        wanted, found = shard_bytes(self.spec), None
+        for shard, record in self._journal.snapshot().items():
+            if record.complete:
+                path = shard_path(self._array, shard, self.spec)
+                size = path.stat().st_size if path.is_file() else 0
+                if size == wanted:
+                    return
+                found = found or (SHARD_ROWS * shard + record.complete[0], size)
+        if found is not None:
+            slot, size = found
+            raise self._corrupt([slot], f"its shard has {size} bytes instead of {wanted}")
+
     def __getstate__(self) -> dict[str, Any]:
         return {
             name: getattr(self, name) for name in ("layout", "subset", "key", "spec", "threads")
@@ -117,7 +140,7 @@ class FieldReader:
         self.__init__(**state)  # type: ignore[misc]
 
     def _forget(self) -> None:
-        self._journal = Journal(self.layout, self.subset, self.key)
+        self._journal = Journal(self.layout, self.subset, self.key, {self.spec.field: self.spec})
         self._states = np.zeros(0, np.uint8)
         self._checksums = np.zeros(0, np.uint32)
         self._verified = np.zeros(0, bool)
@@ -215,9 +238,13 @@ class FieldReader:
         slots = piece.slots
         shard = int(slots[0]) // SHARD_ROWS
         try:
-            descriptor = os.open(shard_path(self._array, shard, self.spec), os.O_RDONLY)
+            descriptor = os.open(shard_path(self._array, shard, self.spec), _FLAGS)
         except FileNotFoundError:
             raise self._corrupt(slots, "its shard file is missing") from None
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
+            raise self._corrupt(slots, "something else stands in its shard file's place") from None
         try:
             positions = self._positions(shard, descriptor, slots)[slots % SHARD_ROWS]
             span = (int(positions.max()) - int(positions.min())) // cell_bytes(self.spec) + 1
@@ -226,7 +253,7 @@ class FieldReader:
             else:
                 self._read_rows(descriptor, positions, piece)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if error.errno not in (errno.EIO, errno.EISDIR):
                 raise
             raise self._corrupt(slots, "the disk can't read it") from error
         finally:

@@ -1,20 +1,24 @@
 """Sealed records: JSON that tells whether a byte of it changed.
 
 A sealed record is one line of canonical JSON whose last member is the CRC-32C of all bytes before
-it, so a reader checks the line as it stands, without parsing or reformatting it.
+it, so a reader checks the line as it stands, without parsing or reformatting it. The checksum is no
+secret: a file of a store may be anybody's, and what a whole record says is checked all the same.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import google_crc32c
 
 from clare.advice import Run
-from clare.errors import CorruptStoreError
+from clare.errors import CorruptStoreError, InputError
+from clare.foreign import RECORD, parse_json, read_bytes
+from clare.typed_json import MismatchError
 
 REPAIR = Run("store.verify", settings={"repair": True}, effect="queues what it covered again")
 """What mends damaged bytes of a store."""
@@ -39,12 +43,14 @@ def seal(record: Mapping[str, Any]) -> bytes:
 
 
 def unseal(line: bytes) -> dict[str, Any]:
-    """The record of a line that `seal` wrote, newline included.
+    """The record of a line that `seal` wrote, newline included; what it says is yet to be checked.
 
     Raises:
-        ValueError: a byte of the line is not what was written.
+        ValueError: a byte of the line is not what was written, or it is no record of any kind.
     """
-    record: dict[str, Any] = json.loads(_checked(line))
+    text = _checked(line)
+    record: dict[str, Any] = parse_json(text)
+    _require_finite(text)
     return record
 
 
@@ -52,9 +58,14 @@ def unseal_all(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     """The records of many lines; parsed at once, which takes half the time.
 
     Raises:
-        ValueError: a byte of a line is not what was written.
+        ValueError: as `unseal`.
     """
-    records: list[dict[str, Any]] = json.loads(b"[%s]" % b",".join(map(_checked, lines)))
+    text = b"[%s]" % b",".join(map(_checked, lines))
+    _require_finite(text)
+    try:
+        records: list[dict[str, Any]] = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     return records
 
 
@@ -62,23 +73,96 @@ def _checked(line: bytes) -> bytes:
     """The record of a sealed line as JSON, its bytes compared with the seal."""
     body = line[: -_TAIL - 1]
     if len(line) <= _TAIL + 1 or line[len(body) :] != b',"crc32c":"%08x"}\n' % checksum(body):
-        raise ValueError("the checksum of the record does not match its bytes")
+        raise ValueError("its checksum does not match")
     return body + b"}"
+
+
+def _require_finite(text: bytes) -> None:
+    if b"NaN" in text or b"Infinity" in text:  # in a string, perhaps
+        json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}, which is no number")
+
+
+def require(good: object, why: str) -> None:
+    """Refuse what a record says.
+
+    Raises:
+        ValueError: it is not good.
+    """
+    if not good:
+        raise ValueError(why)
+
+
+def whole(value: object, most: int, what: str) -> int:
+    """A number of a record that counts or places something, so it is none below zero.
+
+    Raises:
+        ValueError: it is of another type, or beyond the bounds.
+    """
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{what} can't be {str(value)[:40]!r}")
+    return value
+
+
+@contextmanager
+def checking(path: Path) -> Iterator[None]:
+    """Say of a file of a store what is wrong with it.
+
+    Raises:
+        DamagedRecordError: the work inside found what no honest file of a store has.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise damaged(path, error.what.removeprefix(f"{path} ")) from error
+    except KeyError as error:
+        raise damaged(path, f"it has no {error}") from error
+    # A member of another type than the work took it for is the file's fault too.
+    except (ValueError, TypeError, AttributeError, MismatchError, RecursionError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def read_file(path: Path, most: int = RECORD) -> bytes:
+    """The bytes of a file of a store: a regular file of its own, of bounded size.
+
+    Raises:
+        DamagedRecordError: a link, a folder or something else stands there, or it can't be read.
+        FileNotFoundError: nothing does.
+    """
+    with checking(path):
+        require(not path.is_symlink(), "it is a link; what a store holds lies in it")
+        try:
+            return read_bytes(path, most)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ValueError(f"it can't be read: {error.strerror or error}") from error
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """The record of a file that holds one sealed line.
 
     Raises:
-        CorruptStoreError: the file is damaged; the message names it.
+        DamagedRecordError: the file is damaged; the message names it.
         FileNotFoundError: there is no such file.
     """
-    try:
-        return unseal(path.read_bytes())
-    except ValueError as error:
-        raise damaged(path) from error
+    data = read_file(path)
+    with checking(path):
+        return unseal(data)
 
 
-def damaged(path: Path, why: str = "its checksum does not match") -> CorruptStoreError:
+class DamagedRecordError(CorruptStoreError):
+    """A record, an index or another of a store's own files is not as it was written."""
+
+    why = ""
+    """What is wrong, without the file's name."""
+
+
+def damaged(path: Path, why: str = "its checksum does not match") -> DamagedRecordError:
     """The error for a damaged record, index or metadata file."""
-    return CorruptStoreError(f"{path} is damaged ({why})", REPAIR)
+    error = DamagedRecordError(f"{path} is damaged ({why})", REPAIR)
+    error.why = why
+    return error

@@ -9,8 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from clare.names import is_plain
+
 SHARD_ROWS = 64
 """Rows of one shard: the unit of writing, of the journal and of ownership."""
+
+MOST_SHARDS = 1_000_000
+"""Of a subset: their numbers have six digits in the names of files."""
+
+_DTYPES = ("float16", "float32", "uint8")
+_MOST_ROW_BYTES = 1 << 28
+_MOST_AXES = 8
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,25 @@ class FeatureSpec:
     dtype: str
     channel_axis: int = -1
 
+    def require_storable(self) -> None:
+        """Refuse a field that no store holds, whoever declares it.
+
+        Raises:
+            ValueError: its name can't be a folder's, its type is not stored, or its shape is none.
+        """
+        name = f"the field {self.field!r}"
+        if not is_plain(self.field):
+            raise ValueError(f"{name} is not named by plain letters and digits")
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"{name} is {self.dtype!r}, not one of {', '.join(_DTYPES)}")
+        sizes = all(type(size) is int and 0 < size <= _MOST_ROW_BYTES for size in self.shape)
+        if len(self.shape) > _MOST_AXES or not sizes or self.row_bytes > _MOST_ROW_BYTES:
+            raise ValueError(f"{name} has rows of the shape {str(self.shape)[:80]}")
+        if type(self.channel_axis) is not int or not (
+            -max(len(self.shape), 1) <= self.channel_axis <= -1
+        ):
+            raise ValueError(f"{name} has no axis {str(self.channel_axis)[:40]}")
+
     @property
     def row_bytes(self) -> int:
         """Bytes of one stored row, checksum not counted."""
@@ -39,11 +67,6 @@ class FeatureSpec:
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON."""
         return {**asdict(self), "shape": list(self.shape)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> FeatureSpec:
-        """The spec that `to_json` wrote."""
-        return cls(**{**record, "shape": tuple(record["shape"])})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Small JPEG pictures of the rows, packed one file a shard; a convenience, not data.
 
-A file is one sealed line, which lists (offset in the shard, length, CRC-32C) of each picture,
-followed by the pictures' bytes one after another.
+A file is one sealed line, which names its subset and shard and lists (offset in the shard, length,
+CRC-32C) of each picture, followed by the pictures' bytes one after another.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from clare.errors import CorruptStoreError
 from clare.files import write_durably
 from clare.store.layout import Layout
 from clare.store.locks import exclusive
-from clare.store.records import checksum, damaged, seal, unseal
+from clare.store.records import checking, checksum, read_file, require, seal, unseal, whole
 from clare.store.spec import SHARD_ROWS
+
+_MOST_BYTES = 1 << 26  # honest files have 64 pictures of some KiB
 
 
 def write_thumbnails(
@@ -27,11 +29,11 @@ def write_thumbnails(
     with exclusive(layout.rows_lock(subset)):
         kept: dict[int, bytes] = {}
         with suppress(CorruptStoreError, FileNotFoundError):
-            kept = _read_all(path)
+            kept = _read_all(path, subset, shard)
         if kept == (pictures := {**kept, **pictures}):
             return
         listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
-        line = seal({"shard": shard, "pictures": listed})
+        line = seal({"subset": subset, "shard": shard, "pictures": listed})
         write_durably(path, line, *(pictures[offset] for offset, _, _ in listed), owned=True)
 
 
@@ -41,34 +43,45 @@ def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:
     Raises:
         CorruptStoreError: the file is damaged.
     """
-    path = layout.thumbnails(subset, slot // SHARD_ROWS)
-    if not path.is_file():
+    shard, offset = divmod(slot, SHARD_ROWS)
+    try:
+        return _read_all(layout.thumbnails(subset, shard), subset, shard).get(offset)
+    except FileNotFoundError:
         return None
-    return _read_all(path).get(slot % SHARD_ROWS)
 
 
-def check_thumbnails(path: Path) -> str:
-    """What is wrong with a file of thumbnails; empty if nothing is."""
-    try:
-        _read_all(path)
-    except CorruptStoreError:
-        return "its checksums do not match"
-    return ""
+def check_thumbnails(layout: Layout, subset: str, shard: int) -> None:
+    """Read a file of thumbnails.
+
+    Raises:
+        CorruptStoreError: it is damaged, or another subset's or shard's.
+        FileNotFoundError: there is none.
+    """
+    _read_all(layout.thumbnails(subset, shard), subset, shard)
 
 
-def _read_all(path: Path) -> dict[int, bytes]:
-    line, newline, packed = path.read_bytes().partition(b"\n")
-    pictures, start = {}, 0
-    try:
+def forget_thumbnails(layout: Layout, subset: str, shard: int) -> None:
+    """Put a file without pictures in the place of one that is lost."""
+    line = seal({"subset": subset, "shard": shard, "pictures": []})
+    with exclusive(layout.rows_lock(subset)):
+        write_durably(layout.thumbnails(subset, shard), line, owned=True)
+
+
+def _read_all(path: Path, subset: str, shard: int) -> dict[int, bytes]:
+    line, newline, packed = read_file(path, _MOST_BYTES).partition(b"\n")
+    pictures: dict[int, bytes] = {}
+    start = 0
+    with checking(path):
         record = unseal(line + newline)
+        # Files written before subsets stood in them name their shard alone.
+        place = record.get("subset", subset), record["shard"]
+        require(place == (subset, shard), "it belongs to another subset or shard")
         for offset, length, expected in record["pictures"]:
-            picture = packed[start : start + length]
-            if checksum(picture) != expected:
-                raise ValueError(f"the picture at {offset} is damaged")
-            pictures[offset] = picture
-            start += length
-        if start != len(packed) or f"{record['shard']:06d}" != path.stem:
-            raise ValueError("the file is too long, or another shard's")
-    except ValueError as error:
-        raise damaged(path, str(error)) from error
+            end = start + whole(length, len(packed) - start, "the length of a picture")
+            offset = whole(offset, SHARD_ROWS - 1, "the offset of a picture")
+            require(offset not in pictures, f"it has two pictures at {offset}")
+            pictures[offset] = packed[start:end]
+            require(checksum(pictures[offset]) == expected, f"the picture at {offset} is damaged")
+            start = end
+        require(start == len(packed), "it is too long")
     return pictures

@@ -63,8 +63,14 @@ def verify(
         mend = command_line(Run("store.verify", (store,), {"repair": True}))
         console.print(f"{found}; mend with `{mend}`")
         raise typer.Exit(1)
-    for line in repair_store(store, problems):
+    done, remaining = repair_store(store, problems)
+    for line in done:
         console.print(line)
+    for problem in remaining:
+        advice = "delete it if nobody needs it" if problem.kind == "extra" else "still damaged"
+        console.print(f"{problem.where}: left alone ({problem.what}); {advice}")
+    if any(problem.kind != "extra" for problem in remaining):
+        raise typer.Exit(1)
 
 
 @app.command(cls=Command)

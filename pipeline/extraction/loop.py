@@ -309,7 +309,14 @@ class _Writer:
         complete = set(shard.offsets) - set(shard.failed)
         if complete or shard.failed:
             made_with = shard.runner.made_with()
-            shard.feature.write_shard(work.shard, shard.values, shard.failed, made_with, complete)
+            shard.feature.write_shard(
+                work.shard,
+                shard.values,
+                shard.failed,
+                made_with,
+                complete,
+                thumbnails=bool(shard.thumbnails),
+            )
         shard.feature.release(work.shard)
         seconds = report.stage_seconds
         seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - began

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from clare.advice import Advice, Name
 from clare.errors import InputError, ManifestError
-from clare.pipeline.manifests.validation import path_fault
+from clare.names import path_fault
 
 if TYPE_CHECKING:
     from clare.pipeline.manifests.sample import Sample

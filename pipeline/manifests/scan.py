@@ -11,9 +11,9 @@ from pathlib import Path
 
 from clare.advice import Name
 from clare.errors import InputError
+from clare.names import path_fault
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.roots import linked_disk
-from clare.pipeline.manifests.validation import path_fault
 from clare.wording import natural_key
 
 IMAGE_SUFFIXES = frozenset(

@@ -7,17 +7,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
 
 from clare.errors import ManifestError
 from clare.groups import Group, Kind
+from clare.names import has_control, path_fault
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import name_rows
 
 SPLITS = ("train", "val", "test")
 STATUSES = ("ok", "missing", "empty", "corrupt", "duplicate")
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def check_name(name: str) -> None:
@@ -100,7 +98,7 @@ def _findings(name: str, samples: Sequence[Sample]) -> Iterator[_Finding]:
     )
     yield (
         "a sample_id that is empty or has control characters",
-        ids(lambda s: not s.sample_id or _CONTROL.search(s.sample_id) is not None),
+        ids(lambda s: not s.sample_id or has_control(s.sample_id)),
         "give each row a plain name",
     )
     yield (
@@ -120,22 +118,6 @@ def _findings(name: str, samples: Sequence[Sample]) -> Iterator[_Finding]:
     )
     yield from _check_files(samples)
     yield from _check_splits(samples)
-
-
-def path_fault(path: str) -> str | None:
-    """What keeps a path from being a plain relative POSIX path; None where nothing does."""
-    if "\\" in path:
-        return "has a backslash"
-    if path.startswith("/") or PureWindowsPath(path).drive:
-        return "is absolute"
-    if ".." in path.split("/"):
-        return "leaves its root"
-    if _CONTROL.search(path):
-        return "has control characters"
-    # One file under two spellings would escape the rules on labels and splits.
-    if not path or str(PurePosixPath(path)) != path or path == ".":
-        return "is not in its shortest form"
-    return None
 
 
 def _paths(sample: Sample) -> list[tuple[str, str]]:

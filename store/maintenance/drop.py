@@ -16,7 +16,7 @@ from clare.store.feature_store import FeatureStore
 from clare.store.layout import ARRAYS, JOURNAL, ROWS, THUMBNAILS
 from clare.store.locks import exclusive, lock_file
 
-_DROPPED = "dropped"
+DROPPED = "dropped"
 """A folder of this name and the ending of partial files holds what is being deleted."""
 
 
@@ -98,9 +98,9 @@ def drop(
     """
     plan = plan_drop(store, subsets, features)
     with exclusive(store.layout.store_lock), storage_errors(store.path):
-        for stale in store.path.glob(f"{_DROPPED}.*{PARTIAL}"):
+        for stale in store.path.glob(f"{DROPPED}.*{PARTIAL}"):
             shutil.rmtree(stale)
-        bin_ = store.path / f"{_DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
+        bin_ = store.path / f"{DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
         make_folder(bin_)
         for subset, key in plan.features:
             with _nobody_writes(store, subset, key):
@@ -117,6 +117,11 @@ def drop(
         shutil.rmtree(bin_)
         sync_folder(store.path)
     return plan
+
+
+def dropping(store_path: Path) -> bool:
+    """Whether somebody is, or was stopped, taking something out of a store."""
+    return any(store_path.glob(f"{DROPPED}.*{PARTIAL}"))
 
 
 def _only(store: FeatureStore, extractor: str, digest: str) -> str:

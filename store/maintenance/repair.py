@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from clare.files import remove_durably, write_durably
+from clare.errors import CorruptStoreError
+from clare.files import make_folder, remove_durably, sync_folder, write_durably
 from clare.store.extractor_records import (
+    Assets,
+    copied_extractor,
     extractor_group,
     extractor_record,
     read_extractor,
 )
-from clare.store.feature_store import SIGNATURE
+from clare.store.feature_store import SIGNATURE, StoreCommand
 from clare.store.index import load_index
-from clare.store.layout import JOURNAL, ZARR, Layout, shard_path
+from clare.store.journal import withdraw_record
+from clare.store.layout import JOURNAL, Layout, folder_belongs, shard_path
 from clare.store.locks import exclusive, lock_file
 from clare.store.maintenance.salvage import salvage_index
 from clare.store.maintenance.verify import Problem, verify_store
-from clare.store.records import canonical, checksum, seal, unseal
-from clare.store.spec import FeatureSpec, Fingerprint
+from clare.store.records import DamagedRecordError, checking, read_file, seal, unseal
+from clare.store.thumbnails import forget_thumbnails
 from clare.store.zarr_shards import GROUP, array_metadata, write_metadata
+from clare.typed_json import convert
+
+_ASIDE = "set-aside"
+
+_ROUNDS = 8
+"""Most passes: what is mended may uncover further damage, each time less."""
+
+
+class Repair(NamedTuple):
+    """What a repair did.
+
+    Args:
+        done: one sentence for each thing done.
+        left: what is still not as it was written; foreign files, which are left alone, included.
+    """
+
+    done: list[str]
+    left: list[Problem]
 
 
 def repair_store(
@@ -31,31 +52,65 @@ def repair_store(
     problems: Sequence[Problem] | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
-) -> list[str]:
+) -> Repair:
     """Mend what `verify_store` found, so that the next extraction redoes what can't be mended.
 
     Metadata is rewritten from the records. A damaged shard is taken out of the journal. Rows
     whose index line is lost get a new slot at the next extraction. An extractor's record is
-    rebuilt from its copy in the arrays; if that is lost too, its features are deleted.
+    rebuilt from its copy in the arrays; if that is lost too, its features are deleted. A link, or
+    what stands in the place of something else, is set aside in the store's folder. The store is
+    verified again until nothing more can be mended.
 
     Args:
         store_path: the store's folder.
         problems: what `verify_store` found; the store is verified first if left out.
         progress: passed on to `verify_store`.
-
-    Returns:
-        One sentence for each thing done.
     """
     path = Path(store_path).absolute()
     if problems is None:
         problems = verify_store(path, progress=progress)
-    done: list[str] = []
     layout = Layout(path)
+    done: list[str] = []
+    for _ in range(_ROUNDS):
+        lines = _mend(layout, problems)
+        done += [line for line in lines if line not in done]
+        if not lines:
+            break
+        problems = verify_store(path, progress=progress)
+    return Repair(done, list(problems))
+
+
+def _mend(layout: Layout, problems: Sequence[Problem]) -> list[str]:
+    """One pass over what was found."""
+    done: list[str] = []
     for kind, mend in _STEPS.items():
         places = [problem for problem in problems if problem.kind == kind]
+        for problem in places:
+            done += _clear(layout, problem)
         for problem in {_unit(problem): problem for problem in places}.values():
-            done.append(mend(layout, problem))
+            if line := mend(layout, problem):
+                done.append(line)
     return done
+
+
+def _clear(layout: Layout, problem: Problem) -> list[str]:
+    """Set aside what stands where another kind of thing belongs; nothing of it is lost."""
+    path = layout.root / problem.path
+    in_place_of_file = path.is_dir() and not folder_belongs(problem.path)
+    if not path.is_symlink() and problem.kind != "misplaced" and not in_place_of_file:
+        return []
+    if path.is_symlink() and not path.exists():
+        path.unlink()
+        sync_folder(path.parent)
+        return [f"{problem.path}: a link that led nowhere, removed"]
+    if not (path.is_symlink() or path.exists()):
+        return []
+    make_folder(layout.root / _ASIDE)
+    number = sum(1 for _ in (layout.root / _ASIDE).iterdir())
+    aside = layout.root / _ASIDE / f"{number}-{path.name}"
+    path.rename(aside)
+    sync_folder(path.parent)
+    return [f"{problem.path}: set aside as {aside.relative_to(layout.root)}"]
 
 
 def _unit(problem: Problem) -> tuple[Any, ...]:
@@ -75,10 +130,12 @@ def _mend_marker(layout: Layout, problem: Problem) -> str:
 
 
 def _mend_commands(layout: Layout, problem: Problem) -> str:
-    kept = []
-    for line in layout.commands.read_bytes().splitlines(keepends=True):
-        with suppress(ValueError):
-            unseal(line)
+    kept, lines = [], []
+    with suppress(DamagedRecordError, FileNotFoundError):
+        lines = read_file(layout.commands).splitlines(keepends=True)
+    for line in lines:
+        with suppress(DamagedRecordError), checking(layout.commands):
+            convert(unseal(line), StoreCommand)
             kept.append(line)
     write_durably(layout.commands, *kept)
     return f"{problem.path}: lost lines dropped"
@@ -100,33 +157,26 @@ def _mend_index(layout: Layout, problem: Problem) -> str:
 def _mend_extractor(layout: Layout, problem: Problem) -> str:
     key = problem.key
     record, groups = layout.extractor_record(key), layout.groups(key)
-    for found in map(_copied_record, groups):
-        if found is not None and found[0].key == key:
-            write_durably(record, seal(extractor_record(*found)))
-            return f"extractors/{key}: record rebuilt from its copy in the arrays"
+    for group in groups:
+        with suppress(CorruptStoreError, FileNotFoundError):
+            fingerprint, fields = copied_extractor(group)
+            if fingerprint.key == key:
+                line = seal(extractor_record(fingerprint, list(fields.values())))
+                write_durably(record, line)
+                return f"extractors/{key}: record rebuilt from its copy in the arrays"
     remove_durably(record)
     for lost in [*layout.journals(key), *groups, layout.extractor(key)]:
-        if lost.is_dir():
+        if lost.is_dir() and not lost.is_symlink():
             shutil.rmtree(lost)
     return f"extractors/{key}: record lost, its features deleted; extract them again"
 
 
-def _copied_record(group: Path) -> tuple[Fingerprint, list[FeatureSpec]] | None:
-    """The copy of an extractor's record in a group's attributes, if it is whole."""
-    try:
-        attributes = json.loads((group / ZARR).read_bytes())["attributes"]
-        record = attributes["clare"]
-        if attributes["clare_crc32c"] != f"{checksum(canonical(record)):08x}":
-            return None
-        fields = [FeatureSpec.from_json(spec) for spec in record["fields"]]
-        return Fingerprint(**record["fingerprint"]), fields
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def _mend_assets(layout: Layout, problem: Problem) -> str:
-    for path in [layout.asset_record(problem.key), *layout.assets(problem.key)]:
-        remove_durably(path)
+    # Said first: whoever is killed here leaves assets that nobody takes for whole ones.
+    write_durably(layout.asset_record(problem.key), seal(Assets({}, pending=True).to_json()))
+    for path in layout.assets(problem.key):
+        if path.is_file() or path.is_symlink():
+            remove_durably(path)
     return f"extractors/{problem.key}: assets deleted; the next extraction writes them anew"
 
 
@@ -157,25 +207,27 @@ def _mend_shard(layout: Layout, problem: Problem) -> str:
     if not lock.acquire(shard):
         return f"{where}: left to the run that is writing it"
     try:
-        remove_durably(layout.record(subset, key, shard))
+        withdraw_record(layout, subset, key, shard)
         if layout.extractor_record(key).is_file():
             for name, spec in read_extractor(layout, key)[1].items():
                 shard_path(layout.array(subset, key, name), shard, spec).unlink(missing_ok=True)
+        layout.being_written(subset, key, shard).unlink(missing_ok=True)
     finally:
         lock.release(shard)
     return f"{where}: queued for the next extraction"
 
 
 def _mend_thumbnails(layout: Layout, problem: Problem) -> str:
-    remove_durably(layout.root / problem.path)
-    return f"{problem.path}: deleted; thumbnails come back when the shard is extracted again"
+    forget_thumbnails(layout, problem.subset, problem.shard)
+    return f"{problem.path}: lost; thumbnails come back when the shard is extracted again"
 
 
 def _leave(layout: Layout, problem: Problem) -> str:
-    return f"{problem.path}: left alone; delete it if nobody needs it"
+    return ""
 
 
 _STEPS: dict[str, Callable[[Layout, Problem], str]] = {
+    "misplaced": _leave,  # it was cleared away
     "marker": _mend_marker,
     "commands": _mend_commands,
     "segment": _mend_index,
@@ -184,6 +236,6 @@ _STEPS: dict[str, Callable[[Layout, Problem], str]] = {
     "shard": _mend_shard,
     "metadata": _mend_metadata,
     "thumbnails": _mend_thumbnails,
-    "extra": _leave,
 }
-"""What to do for each kind, in the order in which one step relies on another."""
+"""What to do for each kind, in the order in which one step relies on another; what is foreign is
+left alone."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
-from clare.errors import CorruptStoreError
-from clare.store.index import Entry, Segment, read_segment
+from clare.store.index import Entry, Segment, read_header, read_segment
 from clare.store.layout import Layout
-from clare.store.records import unseal
+from clare.store.records import DamagedRecordError, checking, damaged, read_file, unseal
 from clare.store.spec import SHARD_ROWS
 
 
@@ -45,35 +45,49 @@ def salvage_index(layout: Layout, subset: str, least_shards: int = 0) -> Salvage
             damage[layout.segment(subset, end)] = "the segment is missing"
 
     firsts = [int(path.stem) for path in paths]
-    last_end = max(least_shards, firsts[-1] + 1) if firsts else 0
-    for path, first, end in zip(paths, firsts, [*firsts[1:], last_end], strict=True):
+    for path, first, following in zip_longest(paths, firsts, firsts[1:]):
         fill_gap(first)
         try:
-            segments.append(read_segment(layout, subset, path))
-        except CorruptStoreError:
-            segments.append(_intact_lines(path, subset, end))
-            damage[path] = "the checksum of a line does not match, or lines are missing"
+            segment = read_segment(layout, subset, path)
+            if following is not None and segment.end > following:
+                raise damaged(path, "it reaches into the segment after it")
+        except DamagedRecordError as error:
+            segment = _intact_lines(path, subset, following, max(least_shards, first + 1))
+            damage[path] = error.why
+        segments.append(segment)
     fill_gap(least_shards)
     return Salvage(tuple(segments), damage)
 
 
-def _intact_lines(path: Path, subset: str, end: int) -> Segment:
-    """The lines of a damaged segment that are whole; its extent if no header tells it."""
+def _intact_lines(path: Path, subset: str, following: int | None, least_end: int) -> Segment:
+    """The lines of a damaged segment that are whole; its extent if no header tells it.
+
+    Args:
+        path: the segment's file.
+        subset: name of the subset.
+        following: the shard with which the next segment begins, if there is one.
+        least_end: the shard that it reaches to at least, if there is none.
+    """
     first, entries = int(path.stem), []
-    header: dict[str, Any] = {}
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
+    header: Segment | None = None
+    lines: list[bytes] = []
+    with suppress(DamagedRecordError):
+        lines = read_file(path).splitlines(keepends=True)
+    for line in lines:
+        with suppress(DamagedRecordError), checking(path):
             record = unseal(line)
             if "first_shard" in record:
-                header = record
+                header, _ = read_header(record)
             else:
                 entries.append(Entry.from_json(record))
-        except (ValueError, KeyError):
-            continue
-    if header and (header["subset"], header["first_shard"]) != (subset, first):
-        return Segment(subset, first, end - first, ())
-    last = max((entry.row.slot // SHARD_ROWS for entry in entries), default=first)
-    shards = header["shards"] if header else max(end, last + 1) - first
+    shards = (following or least_end) - first
+    if header is not None:
+        if (header.subset, header.first_shard) != (subset, first):
+            return Segment(subset, first, shards, ())
+        shards = header.shards if following is None else min(header.shards, shards)
+    elif following is None:
+        last = max((entry.row.slot // SHARD_ROWS for entry in entries), default=first)
+        shards = max(shards, last + 1 - first)
     inside = range(SHARD_ROWS * first, SHARD_ROWS * (first + shards))
     kept = {entry.row.slot: entry for entry in entries if entry.row.slot in inside}
     return Segment(subset, first, shards, tuple(kept[slot] for slot in sorted(kept)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +13,16 @@ import numpy as np
 
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import PARTIAL, storage_errors
+from clare.names import is_plain
 from clare.store.extractor_records import (
-    describe_asset,
+    check_asset,
+    copied_extractor,
     extractor_group,
+    is_asset_name,
+    read_assets,
     read_extractor,
 )
-from clare.store.feature_store import SIGNATURE
+from clare.store.feature_store import SIGNATURE, read_commands
 from clare.store.index import SubsetIndex
 from clare.store.journal import ShardRecord, read_record
 from clare.store.layout import (
@@ -30,10 +36,19 @@ from clare.store.layout import (
     TOP,
     ZARR,
     Layout,
+    folder_belongs,
+    shard_of,
     shard_path,
 )
+from clare.store.maintenance.drop import DROPPED, dropping
 from clare.store.maintenance.salvage import salvage_index
-from clare.store.records import checksum, read_sealed, unseal
+from clare.store.records import (
+    DamagedRecordError,
+    checksum,
+    damaged,
+    read_file,
+    read_sealed,
+)
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.thumbnails import check_thumbnails
 from clare.store.zarr_shards import (
@@ -60,12 +75,13 @@ class Problem:
 
     Args:
         kind: ``marker``, ``commands``, ``segment``, ``extractor``, ``assets``, ``metadata``,
-            ``shard``, ``thumbnails`` or ``extra``; decides what repair does.
+            ``shard``, ``thumbnails``, ``misplaced`` (a link, or a folder where a file belongs, or
+            the reverse) or ``extra``; decides what repair does.
         path: the file or folder, relative to the store.
         what: what is wrong with it.
         subset: the subset it belongs to, where it belongs to one.
         key: the extractor it belongs to, where it belongs to one.
-        shard: for kind ``shard``, its number.
+        shard: for the kinds ``shard`` and ``thumbnails``, its number.
         field: the damaged field, where only one is.
         rows: slots of the rows that are damaged, where single rows are.
     """
@@ -110,11 +126,15 @@ def verify_store(store_path: Path | str, *, progress: Progress | None = None) ->
     if not begun:
         raise StoreError(f"there is no feature store at {path}")
     check = _Check(path)
+    check.places()
     check.top()
     for key in check.layout.folders(EXTRACTORS, f"{JOURNAL}/*", f"{ARRAYS}/*"):
         check.extractor(key)
     for subset in check.layout.folders(ROWS, JOURNAL, ARRAYS, THUMBNAILS):
-        check.subset(subset)
+        if is_plain(subset):
+            check.subset(subset)
+        else:
+            check.found("extra", path / ROWS / subset, "it can't name a subset")
     check.shards(progress)
     return sorted(check.problems, key=lambda problem: (str(problem.path), problem.shard))
 
@@ -129,14 +149,40 @@ class _Check:
         self.extractors: dict[str, Extractor] = {}
         self.records: list[tuple[ShardRecord, dict[str, FeatureSpec]]] = []
 
-    def found(self, kind: str, path: Path, what: str, subset: str = "", key: str = "") -> None:
-        self.problems.append(Problem(kind, path.relative_to(self.path), what, subset, key))
+    def found(
+        self, kind: str, path: Path, what: str, subset: str = "", key: str = "", shard: int = -1
+    ) -> None:
+        self.problems.append(Problem(kind, path.relative_to(self.path), what, subset, key, shard))
+
+    def places(self) -> None:
+        """Report links, and what is no folder where one belongs."""
+        for folder, folders, files in os.walk(self.path):
+            for name in folders + files:
+                path = Path(folder, name)
+                if path.is_symlink():
+                    what = "it is a link; what a store holds lies in it"
+                    self.found("misplaced", path, what)
+                elif name in files and folder_belongs(path.relative_to(self.path)):
+                    self.found("misplaced", path, "a folder belongs in its place")
 
     def extra(self, folder: Path, known: set[str]) -> None:
-        """Report what nobody of ours put into a folder."""
+        """Report what nobody of ours put into a folder, and what no writer will clean up."""
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.name not in known and path.suffix != PARTIAL:
+            whole = path.name.removesuffix(PARTIAL).rpartition(".")[0]
+            if path.name in known or path.is_symlink():
+                continue
+            if path.suffix != PARTIAL:
                 self.found("extra", path, "it does not belong to the store")
+            elif whole not in known and not self.is_written_here(folder, whole):
+                self.found("extra", path, "somebody stopped while writing it, and nobody goes on")
+
+    def is_written_here(self, folder: Path, name: str) -> bool:
+        """Whether a file that is not there yet may be being written in a folder."""
+        if folder == self.path:
+            return name in (*TOP, DROPPED)
+        return (
+            Path(name).suffix in (".json", ".jsonl", ".thumbs") or folder.parent.name == EXTRACTORS
+        )
 
     def top(self) -> None:
         marker = self.layout.marker
@@ -145,55 +191,55 @@ class _Check:
                 raise StoreError(f"{marker} names another format than this version's")
         except FileNotFoundError:
             self.found("marker", marker, "it is missing")
-        except CorruptStoreError:
-            self.found("marker", marker, "its checksum does not match")
-        self.commands()
+        except DamagedRecordError as error:
+            self.found("marker", marker, error.why)
+        try:
+            read_commands(self.layout)
+        except DamagedRecordError as error:
+            self.found("commands", self.layout.commands, error.why)
         self.extra(self.path, TOP)
         arrays = self.layout.group()
         if arrays.is_dir() and (any(arrays.glob("*/*")) or (arrays / ZARR).exists()):
             self.metadata(arrays, [metadata_text(GROUP)])
 
-    def commands(self) -> None:
-        path = self.layout.commands
-        try:
-            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-            for line in lines:
-                unseal(line)
-        except (ValueError, OSError):
-            self.found("commands", path, "the checksum of a line does not match")
-
     def extractor(self, key: str) -> None:
         record = self.layout.extractor_record(key)
-        used = self.layout.is_recorded(key)
         try:
             self.extractors[key] = read_extractor(self.layout, key)
+            if not self.layout.asset_record(key).exists():
+                self.found("assets", self.layout.asset_record(key), "it is missing", key=key)
         except FileNotFoundError:
-            if used or self.layout.groups(key):
+            if self.layout.is_recorded(key) or self.layout.groups(key):
                 self.found("extractor", record, "it is missing", key=key)
-        except (CorruptStoreError, TypeError, KeyError):
-            what = "its checksum or its fingerprint does not match"
-            self.found("extractor", record, what, key=key)
-        self.assets(key, used)
+        except DamagedRecordError as error:
+            self.found("extractor", record, error.why, key=key)
+        if key not in self.extractors:  # its copy, so that one damage does not hide the others
+            for group in self.layout.groups(key):
+                with suppress(CorruptStoreError, FileNotFoundError):
+                    copy = copied_extractor(group)
+                    if copy[0].key == key:
+                        self.extractors[key] = copy
+        self.assets(key)
 
-    def assets(self, key: str, used: bool) -> None:
-        sealed, present = self.layout.asset_record(key), self.layout.assets(key)
-        if not sealed.is_file():
-            if present and used:
-                self.found("assets", sealed, "it is missing", key=key)
-            return
+    def assets(self, key: str) -> None:
+        present = {path.name for path in self.layout.assets(key)}
         try:
-            recorded = read_sealed(sealed)["assets"]
-        except CorruptStoreError:
-            self.found("assets", sealed, "its checksum does not match", key=key)
+            recorded = read_assets(self.layout, key)
+        except FileNotFoundError:
             return
-        for name in sorted(set(recorded) | {path.name for path in present}):
-            path = self.layout.extractor(key) / name
-            if name not in recorded:
-                self.found("extra", path, "it is not recorded in assets.json")
-            elif not path.is_file():
-                self.found("assets", path, "it is missing", key=key)
-            elif describe_asset(path) != recorded[name]:
-                self.found("assets", path, "its sha256 is not the recorded one", key=key)
+        except DamagedRecordError as error:
+            self.found("assets", self.layout.asset_record(key), error.why, key=key)
+            return
+        folder = self.layout.extractor(key)
+        for name in sorted(present - set(recorded.assets)):
+            # What a run that was stopped wrote of them is written over.
+            if not recorded.pending or not is_asset_name(name):
+                self.found("extra", folder / name, "it is not recorded in assets.json")
+        for name, asset in recorded.assets.items():
+            try:
+                check_asset(folder / name, asset)
+            except DamagedRecordError as error:
+                self.found("assets", folder / name, error.why, key=key)
 
     def subset(self, subset: str) -> None:
         # The journal before the index: a run that is writing meanwhile does it the other way.
@@ -213,11 +259,21 @@ class _Check:
         for key, shards in journals.items():
             if key in self.extractors:
                 self.feature(subset, key, shards, index)
-        known = {self.layout.thumbnails(subset, shard) for shard in range(index.shards)}
-        self.extra(self.layout.thumbnails(subset, 0).parent, {path.name for path in known})
-        for path in self.layout.thumbnail_files(subset):
-            if why := check_thumbnails(path):
-                self.found("thumbnails", path, why, subset)
+        self.thumbnails(subset, index.shards)
+
+    def thumbnails(self, subset: str, shards: int) -> None:
+        there = {shard for shard in self.layout.pictured(subset) if shard < shards}
+        files = {shard: self.layout.thumbnails(subset, shard) for shard in there}
+        self.extra(self.layout.thumbnails(subset, 0).parent, {p.name for p in files.values()})
+        wanted = {r.shard for r, _ in self.records if r.subset == subset and r.thumbnails}
+        for shard in sorted(there | wanted):
+            path = self.layout.thumbnails(subset, shard)
+            try:
+                check_thumbnails(self.layout, subset, shard)
+            except FileNotFoundError:
+                self.found("thumbnails", path, "it is missing", subset, shard=shard)
+            except DamagedRecordError as error:
+                self.found("thumbnails", path, error.why, subset, shard=shard)
 
     def feature(self, subset: str, key: str, shards: set[int], index: SubsetIndex) -> None:
         journal, arrays = self.layout.journal(subset, key), self.layout.group(subset, key)
@@ -230,22 +286,44 @@ class _Check:
             group = metadata_text(extractor_group(fingerprint, list(fields.values())))
             self.metadata(arrays, [group], subset, key)
         ends = [segment.end for segment in index.segments if segment.end > max(shards, default=0)]
+        unrecorded: set[int] = set()
         for name, spec in fields.items():
             if shards or (arrays / name / ZARR).exists():
                 texts = [metadata_text(array_metadata(spec, end)) for end in ends]
                 self.metadata(arrays / name, texts, subset, key)
             self.extra(arrays / name, {ZARR, CHUNKS})
-            chunks = {shard_path(arrays / name, n, spec) for n in range(index.shards)}
             for path in sorted((arrays / name / CHUNKS).rglob("*")):
-                if path.is_file() and path not in chunks and path.suffix != PARTIAL:
+                if not path.is_file() or path.suffix == PARTIAL:
+                    continue
+                number = shard_of(path, arrays / name, spec)
+                if number is None or number >= index.shards:
                     self.found("extra", path, "it does not belong to the store")
+                elif number not in shards:
+                    unrecorded.add(number)
+        for shard in sorted(unrecorded):
+            if self.is_lost(subset, key, shard):
+                path = self.layout.record(subset, key, shard)
+                what = "it is missing, and the shard lies there"
+                self.found("shard", path, what, subset, key, shard)
+
+    def is_lost(self, subset: str, key: str, shard: int) -> bool:
+        """Whether a shard lost its record, and was not being written or dropped."""
+        marks = (
+            self.layout.being_written(subset, key, shard),
+            self.layout.record(subset, key, shard),  # written while we looked
+            self.layout.being_written(subset, key, shard),
+        )
+        return not any(mark.exists() for mark in marks) and not dropping(self.path)
 
     def metadata(self, folder: Path, texts: list[bytes], subset: str = "", key: str = "") -> None:
         path = folder / ZARR
-        if not path.is_file():
+        try:
+            if read_file(path, max(map(len, texts), default=0)) not in texts:
+                self.found("metadata", path, "it is not what was written", subset, key)
+        except FileNotFoundError:
             self.found("metadata", path, "it is missing", subset, key)
-        elif path.read_bytes() not in texts:
-            self.found("metadata", path, "it is not what was written", subset, key)
+        except DamagedRecordError as error:
+            self.found("metadata", path, error.why, subset, key)
 
     def record(self, subset: str, key: str, shard: int, index: SubsetIndex) -> None:
         path = self.layout.record(subset, key, shard)
@@ -253,20 +331,18 @@ class _Check:
         place = slice(SHARD_ROWS * shard, SHARD_ROWS * (shard + 1))
         known = index.has_row[place]
         try:
-            record = read_record(self.layout, subset, key, shard)
-            same = record.identities == index.identity_checksums[place]
+            record = read_record(self.layout, subset, key, shard, fields)
             if not known.any():
-                raise ValueError("the index has no rows of this shard")
+                raise damaged(path, "the index has no rows of this shard")
+            same = record.identities == index.identity_checksums[place]
             if (known & (record.states > 0) & ~same).any():
-                raise ValueError("it speaks of other rows than the index")
-            if record.file_bytes != {name: shard_bytes(spec) for name, spec in fields.items()}:
-                raise ValueError("its fields are not the extractor's")
+                raise damaged(path, "it speaks of other rows than the index")
+            if record.file_bytes.keys() != fields.keys():
+                raise damaged(path, "its fields are not the extractor's")
         except FileNotFoundError:
             return  # taken back by a run that is going on
-        except (CorruptStoreError, ValueError) as error:
-            what = str(error) if type(error) is ValueError else "its checksum does not match"
-            relative = path.relative_to(self.path)
-            self.problems.append(Problem("shard", relative, what, subset, key, shard))
+        except DamagedRecordError as error:
+            self.found("shard", path, error.why, subset, key, shard)
         else:
             self.records.append((record, fields))
 
@@ -288,6 +364,8 @@ class _Check:
             what = "their bytes are not those that were written" if rows else ""
         except FileNotFoundError:
             what = "the shard's file is missing"
+        except DamagedRecordError as error:
+            what = error.why
         except (ValueError, OSError) as error:
             what = str(error)
         if not what:
@@ -302,9 +380,10 @@ class _Check:
 
 def _damaged_rows(path: Path, record: ShardRecord, spec: FeatureSpec) -> Iterator[int]:
     """Slots whose stored bytes, or the checksum stored after them, are wrong."""
-    data = np.fromfile(path, np.uint8)
-    if data.nbytes != shard_bytes(spec):
-        raise ValueError(f"the shard has {data.nbytes} bytes instead of {shard_bytes(spec)}")
+    size = path.lstat().st_size
+    if path.is_file() and size != shard_bytes(spec):
+        raise ValueError(f"the shard has {size} bytes instead of {shard_bytes(spec)}")
+    data = np.frombuffer(read_file(path, shard_bytes(spec)), np.uint8)
     positions = read_positions(data[-INDEX_BYTES:].tobytes(), spec)
     cells = data[:-INDEX_BYTES].reshape(SHARD_ROWS, cell_bytes(spec))
     for offset, position in enumerate(positions // cell_bytes(spec)):

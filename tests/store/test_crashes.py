@@ -22,8 +22,8 @@ from tests.store.conftest import FINGERPRINT, extract, make_rows
 
 write_shard = Feature.write_shard
 
-def write_and_tell(self, shard, *args):
-    write_shard(self, shard, *args)
+def write_and_tell(self, shard, *args, **options):
+    write_shard(self, shard, *args, **options)
     os.write(1, f"{shard}\\n".encode())
 
 Feature.write_shard = write_and_tell

@@ -114,7 +114,7 @@ records = st.dictionaries(
     st.recursive(
         st.none()
         | st.booleans()
-        | st.integers()
+        | st.integers(-(2**63), 2**63)
         | st.floats(allow_nan=False)
         | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3),
