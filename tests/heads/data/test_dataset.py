@@ -47,7 +47,7 @@ def store(tmp_path_factory):
                 sample_id=f"{subset}{n}",
                 view=view,
                 content="c",
-                columns={"label": n % 3, "split": "test" if n % 2 else "train"},
+                columns={"label": n % 3 % 2, "split": "test" if n % 2 else "train"},
             )
             for n in range(count)
             for view in ((0, 1) if n == 2 else (0,))
