@@ -41,8 +41,6 @@ ALLOWED = {
     "pipeline/extractor.py": "json.loads",
     "store/extractor_records.py": "json.loads",
     # Files of the package and of the kernel.
-    "clare/__main__.py": "os.open",
-    "cli/app.py": "os.open",
     "heads/data/memory.py": "….read_text",
     "heads/report/write.py": "….read_text",
     # Python files that this user named as parts, and the list of them.
