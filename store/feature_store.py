@@ -233,6 +233,7 @@ class FeatureStore:
             DiskSpaceError: the disk is full; the index is as it was.
         """
         _check_name("subset", subset)
+        self.layout.require_own(self.layout.segments(subset))
         make_folder(self.layout.segments(subset))
         with exclusive(self.layout.rows_lock(subset)):
             return assign(self.layout, subset, rows)

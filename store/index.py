@@ -289,7 +289,7 @@ class RowIndex:
         Raises:
             CorruptStoreError: a segment is damaged or missing.
         """
-        status = [(path, path.stat()) for path in self.layout.segment_files(self.subset)]
+        status = [(path, path.lstat()) for path in self.layout.segment_files(self.subset)]
         signature = [(path, s.st_ino, s.st_mtime_ns, s.st_size) for path, s in status]
         if self._known is None or self._known[0] != signature:
             self._known = signature, load_index(self.layout, self.subset)

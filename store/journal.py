@@ -197,7 +197,7 @@ class Journal:
         """When each record was written, as its file says; a copied store may have lost it."""
         shards = self.layout.recorded(self.subset, self.key)
         paths = (self.layout.record(self.subset, self.key, shard) for shard in shards)
-        return [path.stat().st_mtime for path in paths]
+        return [path.lstat().st_mtime for path in paths]
 
     def refresh(self) -> None:
         """Read what other processes wrote or removed since.
@@ -212,7 +212,7 @@ class Journal:
         """Read one shard's record again if its file changed."""
         path = self.layout.record(self.subset, self.key, shard)
         try:
-            status = path.stat()
+            status = path.lstat()
             signature = (status.st_ino, status.st_mtime_ns, status.st_size)
             if self._signatures.get(shard) != signature:
                 self.records[shard] = read_record(

@@ -23,13 +23,11 @@ from clare.store.journal import withdraw_record
 from clare.store.layout import JOURNAL, Layout, folder_belongs, shard_path
 from clare.store.locks import exclusive, lock_file
 from clare.store.maintenance.salvage import salvage_index
-from clare.store.maintenance.verify import Problem, verify_store
+from clare.store.maintenance.verify import ASIDE, Problem, verify_store
 from clare.store.records import DamagedRecordError, checking, read_file, seal, unseal
 from clare.store.thumbnails import forget_thumbnails
 from clare.store.zarr_shards import GROUP, array_metadata, write_metadata
 from clare.typed_json import convert
-
-_ASIDE = "set-aside"
 
 _ROUNDS = 8
 """Most passes: what is mended may uncover further damage, each time less."""
@@ -105,9 +103,9 @@ def _clear(layout: Layout, problem: Problem) -> list[str]:
         return [f"{problem.path}: a link that led nowhere, removed"]
     if not (path.is_symlink() or path.exists()):
         return []
-    make_folder(layout.root / _ASIDE)
-    number = sum(1 for _ in (layout.root / _ASIDE).iterdir())
-    aside = layout.root / _ASIDE / f"{number}-{path.name}"
+    make_folder(layout.root / ASIDE)
+    number = sum(1 for _ in (layout.root / ASIDE).iterdir())
+    aside = layout.root / ASIDE / f"{number}-{path.name}"
     path.rename(aside)
     sync_folder(path.parent)
     return [f"{problem.path}: set aside as {aside.relative_to(layout.root)}"]

@@ -68,6 +68,9 @@ _SIGNS = (MARKER, ROWS, JOURNAL, EXTRACTORS)
 """Of which a store, however damaged, still has one."""
 _THREADS = 4
 
+ASIDE = "set-aside"
+"""A folder of a store for what repair found in the place of something else."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -157,6 +160,8 @@ class _Check:
     def places(self) -> None:
         """Report links, and what is no folder where one belongs."""
         for folder, folders, files in os.walk(self.path):
+            if Path(folder) == self.path and ASIDE in folders:
+                folders.remove(ASIDE)
             for name in folders + files:
                 path = Path(folder, name)
                 if path.is_symlink():
