@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def files_of(store: Path) -> list[str]:
 
 def places_of(record: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where the members of a record stand, outer ones first."""
-    inner = record.items() if isinstance(record, Mapping) else ()
+    inner: Iterable[tuple[Any, Any]] = record.items() if isinstance(record, Mapping) else ()
     if isinstance(record, list):
         inner = enumerate(record)
     for key, value in inner:
@@ -116,7 +116,7 @@ def _link(path: Path, chance: random.Random) -> None:
     path.symlink_to(kept)
 
 
-DAMAGE: Mapping[str, Callable[[Path, random.Random], None]] = {
+DAMAGE: Mapping[str, Callable[[Path, random.Random], object]] = {
     "flip": _flip,
     "zero": _zero,
     "cut": _cut,
