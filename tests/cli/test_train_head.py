@@ -73,7 +73,7 @@ def test_train_and_test_in_one_command(head, tmp_path):
         ((*LINEAR, "--out", "file"), "file is a file"),
         ((*LINEAR, "--out", "file/run"), "something that is not a folder stands there"),
         (("--resume", "run"), "no run at run"),
-        (("--train", "toy", "--classifier", "linear"), "reals"),
+        (("--train", "real", "--classifier", "linear"), "no fake images in training"),
         (("--set", "coop.n_ctx=4"), "coop"),
     ],
 )
