@@ -70,7 +70,7 @@ def is_torchscript(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return False
+        return False  # what is wrong with it, if anything, the reader of its own kind says
 
 
 def read_torchscript(path: Path) -> dict[str, torch.Tensor]:

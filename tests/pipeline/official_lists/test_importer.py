@@ -126,8 +126,8 @@ REWRITES = [
     ("heygen", f"./{PREFIX}/DF40/heygen/fake/v/0.png", "DF40/heygen/fake/v/0.png"),
     ("heygen", "/Youtu_Public/u/DF40/heygen/fake/v/0.png", "DF40/heygen/fake/v/0.png"),
     ("heygen", "D:\\data\\DF40\\heygen\\fake\\v\\0.png", "DF40/heygen/fake/v/0.png"),
-    ("own", "/home/u3/work/Own/fake/v/0.png", "Own/fake/v/0.png"),
-    ("own", "/home/u3/work/2024/Own/swapped/v/0.png", "Own/swapped/v/0.png"),
+    ("own", "/data/u3/sets/Own/fake/v/0.png", "Own/fake/v/0.png"),
+    ("own", "/data/u3/sets/2024/Own/swapped/v/0.png", "Own/swapped/v/0.png"),
     ("own", "C:\\real data\\Own\\fake\\v\\0.png", "fake/v/0.png"),
     # Archives unpacked into folders, also of their own name.
     ("heygen", f"{PREFIX}/DF40/heygen/fake/v/0.png", "heygen/heygen/heygen_new/fake/v/0.png"),
