@@ -260,7 +260,7 @@ def turned_round(report: FiguresBySubset) -> list[Notice]:
         Notice(
             f"The AUC is below 0.5 on {listed(below)}: are the labels or the scores turned round, "
             "as where a score is the probability of real? If so",
-            Name("the word for real", "real_label"),
+            Name("the word for real", "real_label", "1"),
             Name("another column of scores", "score"),
         )
     ]

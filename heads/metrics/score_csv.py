@@ -33,6 +33,9 @@ CUSTOMARY: Mapping[str, tuple[str, ...]] = {
 }
 """Names of columns that are taken where none is named, the first that is there; case aside."""
 
+MOST_SPELLINGS = 1000
+"""Of labels that are looked at together; a column of names has as many as rows."""
+
 NEEDED = ("label", "score")
 
 
@@ -103,16 +106,20 @@ def read_columns(
         places = [(header.index(names.get(role, role)), cells) for role, cells in found.items()]
         marked, scored = (header.index(names[role]) for role in NEEDED)
         labels, scores = array("b"), array("d")
+        spellings: set[str] = set()
         known: dict[str, str] = {}  # names of subsets and videos stand in many rows
         for cells in _whole(path, reader, len(header)):
             where = f"{path}, line {reader.line_num}"
             labels.append(words.require(cells[marked], where))
+            if len(spellings) < MOST_SPELLINGS:
+                spellings.add(cells[marked])
             number = cells[scored].replace(",", ".") if mark == ";" else cells[scored]
             scores.append(_number(where, names["score"], number))
             for place, column in places:
                 column.append(known.setdefault(cells[place], cells[place]))
     if not labels:
         raise InputError(f"{path} has no rows")
+    words.refuse_mixed(spellings, str(path))
     return Columns(names, labels, scores, found)
 
 

@@ -61,6 +61,8 @@ def select_folders(
             f"{', '.join(strange)} is no subset of these folders",
             Name(f"some of {there}", "test_only"),
         )
+    folders = [folder.resolve() for _, own, others in groups for folder in (*own, *others)]
+    within = Path(os.path.commonpath([folder.parent for folder in folders])) if folders else None
     selected = []
     for name, real_folders, fake_folders in groups:
         own = replace(rules, test_only=rules.test_only or name in test_only)
@@ -70,6 +72,7 @@ def select_folders(
             fake_folders,
             rules=own,
             follow_links=follow_links,
+            within=within,
             progress=progress,
         )
         for told in built.assumed:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
-from clare.advice import Name, Notice, Set
+from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import InputError
 from clare.pipeline.manifests.sample import Sample
-from clare.pipeline.manifests.splits import assign_splits
-from clare.wording import counted, listed
+from clare.pipeline.manifests.splits import assign_splits, components
+from clare.wording import counted, listed, name_rows
 
 SPLIT_FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -91,7 +91,12 @@ class _Place:
 
 
 def apply_rules(
-    samples: Sequence[Sample], folders: Iterable[str], rules: FolderRules, *, seed: int = 0
+    samples: Sequence[Sample],
+    folders: Iterable[str],
+    rules: FolderRules,
+    *,
+    above: str = "",
+    seed: int = 0,
 ) -> tuple[tuple[Sample, ...], list[Notice]]:
     """Videos, people and splits of samples that were listed from folders.
 
@@ -99,6 +104,7 @@ def apply_rules(
         samples: with paths from one root.
         folders: the folders that were named, from the same root.
         rules: how names are read.
+        above: folders over the root whose names may say a split too.
         seed: of splits that are dealt out.
 
     Returns:
@@ -113,7 +119,7 @@ def apply_rules(
     if rules.identities:
         found, told = _with_identities(found, places)
         notices += told
-    split, told = _with_splits(found, rules, seed)
+    split, told = _with_splits(found, rules, above, seed)
     return split, notices + told
 
 
@@ -198,16 +204,16 @@ def _with_identities(
         parts = [part for part in PurePosixPath(place.inner).name.split("_") if part]
         people |= set(parts)
         found.append(replace(sample, source_ids="|".join(parts)))
-    told = f"folders name {counted(len(people), 'identity').replace('identitys', 'identities')}"
-    return found, [Notice(f"{told}, each in one split alone")]
+    return found, [Notice(f"folders name {len(people)} people, each in one split alone")]
 
 
 def _with_splits(
-    samples: Sequence[Sample], rules: FolderRules, seed: int
+    samples: Sequence[Sample], rules: FolderRules, above: str, seed: int
 ) -> tuple[tuple[Sample, ...], list[Notice]]:
     if rules.test_only:
         return tuple(replace(s, split="test", official_split="test") for s in samples), []
-    kept = [_split_of(sample.path) if rules.split == "folders" else "" for sample in samples]
+    by_folder = rules.split == "folders"
+    kept = [_split_of(f"{above}/{sample.path}") if by_folder else "" for sample in samples]
     if not any(kept):
         return assign_splits(samples, seed=seed), []
     samples = [
@@ -223,9 +229,11 @@ def _with_splits(
         carved = "; there is none for validation, so a part of train is"
     else:
         carved = ""
-    found = tuple(
-        replace(sample, split=split) if split else sample
-        for sample, split in zip(dealt, kept, strict=True)
+    found = _follow(
+        [
+            replace(sample, split=split) if split else sample
+            for sample, split in zip(dealt, kept, strict=True)
+        ]
     )
     rest = kept.count("")
     counts = listed(
@@ -245,12 +253,45 @@ def _split_of(path: str) -> str:
 def deal_together(manifests: Sequence[Sequence[Sample]], *, seed: int = 0) -> list[list[Sample]]:
     """Splits for subsets that show the same people, each person in one split of all of them.
 
-    Samples whose split a folder, or a role, decided keep it.
+    Samples whose split a folder, or a role, decided keep it, and others of the same people follow.
 
     Args:
         manifests: the samples of each subset.
         seed: of the splits.
+
+    Raises:
+        InputError: people stand in two of the splits that were decided.
     """
-    free = [one for samples in manifests for one in samples if not one.official_split]
+    every = [sample for samples in manifests for sample in samples]
+    free = [sample for sample in every if not sample.official_split]
     dealt = {(s.subset, s.sample_id): s for s in assign_splits(free, seed=seed)}
-    return [[dealt.get((s.subset, s.sample_id), s) for s in samples] for samples in manifests]
+    followed = _follow([dealt.get((s.subset, s.sample_id), s) for s in every])
+    found = {(s.subset, s.sample_id): s for s in followed}
+    return [[found[s.subset, s.sample_id] for s in samples] for samples in manifests]
+
+
+def _follow(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Samples that share a video or a person with one whose split was decided, in that split.
+
+    Raises:
+        InputError: two such splits share one.
+    """
+    found = list(samples)
+    torn = []
+    for rows in components(samples):
+        own = [samples[row] for row in rows if samples[row].official_split]
+        if len({sample.official_split for sample in own}) > 1:
+            splits = ", ".join(sorted({sample.official_split for sample in own}))
+            torn.append(f"{own[0].sample_id} ({splits})")
+        elif own:
+            # Where a part of train was made validation, that is ours to move.
+            split = min(own, key=lambda sample: sample.sample_id).split
+            for row in rows:
+                found[row] = replace(samples[row], split=split)
+    if torn:
+        raise InputError(
+            f"splits that folders or roles decide share people, videos or files: {name_rows(torn)}",
+            Set("split", "random", effect="deals all images out"),
+            LeaveOut("test_only"),
+        )
+    return tuple(found)

@@ -113,6 +113,7 @@ def build_manifest(
     rules: FolderRules = FolderRules(),  # noqa: B008
     hash: bool = False,
     follow_links: Path | None = None,
+    within: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BuiltManifest:
     """List the images below folders, read their headers and assign splits.
@@ -131,6 +132,8 @@ def build_manifest(
         rules: how videos, people and splits are read from names.
         hash: also record the sha256 of each file, which finds copies under both labels.
         follow_links: a folder that links to files and folders may lead into, out of the common one.
+        within: a folder over all whose inner folders' names may say a split; the common one if
+            None.
         progress: called with (files read, files in all).
 
     Raises:
@@ -165,7 +168,8 @@ def build_manifest(
     listed.sort(key=lambda sample: natural_key(sample.path))
     samples = tuple(read_headers(listed, lambda s: root / s.path, hash=hash, progress=progress))
     named = [folder.relative_to(root).as_posix() for folder in folders]
-    found, assumed = apply_rules(samples, named, rules)
+    above = root.relative_to(within).as_posix() if within is not None else ""
+    found, assumed = apply_rules(samples, named, rules, above=above)
     manifest = Manifest(subset, found)
     validate(manifest)
     return BuiltManifest(

@@ -52,6 +52,11 @@ def assign_splits(samples: Sequence[Sample], *, seed: int = 0) -> tuple[Sample, 
     return tuple(replace(sample, split=splits[i]) for i, sample in enumerate(samples))
 
 
+def components(samples: Sequence[Sample]) -> list[list[int]]:
+    """The rows of samples that have to share a split, group by group."""
+    return [group.rows for group in _groups(samples)]
+
+
 def _groups(samples: Sequence[Sample]) -> list[_Group]:
     """Connected components of samples that share a key."""
     parent = list(range(len(samples)))

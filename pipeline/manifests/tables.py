@@ -13,6 +13,7 @@ from clare.advice import Name, Notice
 from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
+from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.folders import BuiltManifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
@@ -103,15 +104,18 @@ def import_csv(
     base = Path(os.path.realpath(root or files[0].parent))
     notices = [_taken(table) for table in tables]
     samples: dict[str, Sample] = {}
-    repeated, contradicted = 0, []
+    repeated, contradicted, torn = 0, [], []
     for table in tables:
         for sample in _samples(table, name, base, labels, several=len(tables) > 1):
             first = samples.setdefault(sample.path, sample)
             repeated += first is not sample
             if first.label != sample.label:
                 contradicted.append(sample.path)
-    if contradicted:
-        raise InputError(f"{name}: one file with two labels: {name_rows(contradicted)}")
+            elif first.split != sample.split:
+                torn.append(f"{sample.path} ({first.split or 'none'}, {sample.split or 'none'})")
+    for what, rows in (("labels", contradicted), ("splits", torn)):
+        if rows:
+            raise InputError(f"{name}: one file with two {what}: {name_rows(rows)}")
     roots = Roots(base, {}, follow_links)
     read = list(
         read_headers([*samples.values()], lambda s: roots.resolve(s), hash=hash, progress=progress)
@@ -125,6 +129,9 @@ def import_csv(
     if not any(sample.split for sample in read):
         read = list(assign_splits(read))
         notices.append(Notice("no column of splits: they are assigned, 70/15/15"))
+    elif bare := sum(not sample.split for sample in read):
+        what = f"{counted(bare, 'row')} without a split, which no training and no test reads"
+        notices.append(Notice(what, Name("their column", "split")))
     if not any(sample.video_id for sample in read):
         notices.append(Notice("no video ids are known", Name("their column", "video")))
     if repeated:
@@ -241,6 +248,7 @@ def _samples(
     stem = table.path.name.partition(".")[0].casefold()
     of_file = _SPLITS.get(stem, "") if several and "split" not in table.roles else ""
     found: list[Sample] = []
+    labels.refuse_mixed({cells[table.roles["label"]] for _, cells in table.rows}, str(table.path))
     for line, cells in table.rows:
         cell = {role: cells[place] for role, place in table.roles.items()}
         where = f"line {line}"
@@ -254,6 +262,10 @@ def _samples(
         elif split is None:
             faults.setdefault(f"splits other than {', '.join(SPLITS)}", []).append(
                 f"{where} ({cell['split']!r})"
+            )
+        elif not _are_boxes(cell.get("boxes", "")):
+            faults.setdefault("boxes that are not x0 y0 x1 y1", []).append(
+                f"{where} ({cell['boxes']!r})"
             )
         elif path is None:
             faults.setdefault(f"paths out of {base}", []).append(f"{where} ({cell['path']!r})")
@@ -276,6 +288,13 @@ def _samples(
         )
         raise InputError(f"{table.path}: {what}: {name_rows(rows)}", *advice)
     yield from found
+
+
+def _are_boxes(text: str) -> bool:
+    try:
+        return not text or bool(parse_boxes(text))
+    except ValueError:
+        return False
 
 
 def _relative(text: str, base: Path) -> str | None:

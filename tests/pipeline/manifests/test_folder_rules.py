@@ -167,3 +167,32 @@ def test_videos_pass_the_check_of_their_manifest(draw, tmp_path):
     built = build_manifest("x", [root / "real"], [root / "fake"])
     write_manifest(built.manifest, tmp_path / "lists" / "x.csv")
     assert not [one for one in check_manifests(tmp_path / "lists", ["x"]) if one.gate]
+
+
+def test_a_split_folder_counts_for_a_subset_that_lies_in_it_alone(draw):
+    root = draw(*[f"d/{s}/real/{n}.png" for s in ("train", "test") for n in range(20)],
+                *[f"d/test/sg3/{n}.png" for n in range(20)])  # fmt: skip
+    reals = [root / "d" / split / "real" for split in ("train", "test")]
+    selected = select_manifests(None, [], root, [], reals, [f"sg3={root / 'd/test/sg3'}"])
+    splits = {m.name: {s.split for s in m.samples if "test/" in s.path or m.name == "sg3"}
+              for m, _ in selected}  # fmt: skip
+    assert splits["sg3"] == {"test"}
+
+
+def test_people_follow_those_whose_split_a_folder_decides(draw):
+    people = [f"{n:03d}" for n in range(8)]
+    halves = {"train": people[:4], "test": people[4:]}
+    swaps = [f"{a}_{b}" for a, b in zip(people[::2], people[1::2], strict=True)]
+    reals = [one for split, who in halves.items() for one in frames(f"real/{split}", who)]
+    root = draw(*reals, *frames("swap", swaps))
+    ask = (None, [], root, [], [root / "real"], [f"swap={root / 'swap'}"])
+    selected = select_manifests(*ask, rules=FolderRules(identities=True))
+    seen = defaultdict(set)
+    for manifest, _ in selected:
+        for sample in manifest.samples:
+            for person in sample.source_ids.split("|"):
+                seen[person].add(sample.split)
+    assert all(len(splits) == 1 for splits in seen.values())
+    assert {person for person, splits in seen.items() if splits == {"test"}} == set(people[4:])
+    with pytest.raises(InputError, match="share people"):
+        select_manifests(*ask, rules=FolderRules(identities=True), test_only=["swap"])

@@ -155,3 +155,20 @@ def test_any_text_is_a_table_or_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "any.csv").write_text(text, newline="")
     with pytest.raises(InputError):
         import_csv([tmp_path / "any.csv"])
+
+
+def test_one_file_in_two_splits_is_refused_and_rows_without_one_are_said(data):
+    for name in ("train", "test"):
+        (data / f"{name}.csv").write_text("path,label\ne/0.png,1\n")
+    with pytest.raises(InputError, match="two splits"):
+        import_csv([data / "train.csv", data / "test.csv"])
+    (data / "mine.csv").write_text("path,label,split\ne/0.png,1,test\ne/1.png,1,\n")
+    assert "1 row without a split" in said(import_csv([data / "mine.csv"]))
+
+
+def test_boxes_that_are_none_are_refused_before_anything_is_written(data):
+    (data / "mine.csv").write_text('path,label,boxes\ne/0.png,1,"[1, 2, 3, 4]"\n')
+    with pytest.raises(InputError, match="boxes that are not"):
+        import_csv([data / "mine.csv"])
+    (data / "mine.csv").write_text("path,label,boxes\ne/0.png,1,1 2 3 4\n")
+    assert import_csv([data / "mine.csv"]).built.manifest.samples[0].boxes == "1 2 3 4"
