@@ -244,8 +244,14 @@ def _import_all(store: FeatureStore | Path | str, file: ForeignHdf5) -> str:
         raise InputError(f"{path} is not a file that an export wrote", Run("store.export"))
     with _damage(path):
         record = unseal(text.encode(errors="surrogateescape"))
-        if record["format"] != EXPORT_FORMAT:
-            raise InputError(f"{path} has the unknown export format {record['format']!r:.40}")
+        known = record["format"] == EXPORT_FORMAT
+    if not known:
+        raise InputError(
+            f"{path} has export format {record['format']!r:.40} and this version reads format "
+            f"{EXPORT_FORMAT}",
+            "use the version of clare that wrote it",
+        )
+    with _damage(path):
         contents: _Contents = convert(record, _Contents)
         lines = file.texts("index", whole(contents.rows, SHARD_ROWS * MOST_SHARDS, "its rows"))
         exported = [Entry.from_json(record).row for record in unseal_all(lines)]

@@ -177,7 +177,7 @@ class Feature:
                 stored[name][offset] = value
 
         self._make_arrays()
-        before = self._journal.snapshot().get(shard)
+        before = self._journal.records.get(shard)
         withdraw_record(self.layout, self.subset, self.key, shard)
         checksums, sizes = {}, {}
         for name, array in stored.items():
@@ -242,15 +242,12 @@ class Feature:
 
         Raises:
             StoreError: the extractor has no such field.
-            CorruptStoreError: no shard has the size that the field's rows take.
         """
         if field not in self.fields:
             raise StoreError(
                 f"{self.key} has no field {field!r}; it has {', '.join(sorted(self.fields))}."
             )
-        reader = FieldReader(self.layout, self.subset, self.key, self.fields[field], threads)
-        reader.require_shards()
-        return reader
+        return FieldReader(self.layout, self.subset, self.key, self.fields[field], threads)
 
     def _lock(self) -> LockFile:
         return lock_file(self.layout.shards_lock(self.subset, self.key))
@@ -283,7 +280,7 @@ class Feature:
         Their identities are filled in. A row that can't be read back is left out: it is pending
         then, and extracted again.
         """
-        record = self._journal.snapshot().get(shard)
+        record = self._journal.records.get(shard)
         if record is None:
             return {}, {}
         readers = {name: self.reader(name, threads=1) for name in self.fields}

@@ -17,8 +17,8 @@ import selectors
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -95,11 +95,12 @@ class ForeignHdf5:
         found: list[bytes] = []
         for start in range(0, rows, _BLOCK_ROWS):
             asked = {"texts": place, "rows": rows, "start": start}
-            packed = self._ask(asked) or b""
-            while packed:
-                (length,) = _LENGTH.unpack_from(packed)
-                found.append(packed[_LENGTH.size : _LENGTH.size + length])
-                packed = packed[_LENGTH.size + length :]
+            packed, place_in = self._ask(asked) or b"", 0
+            while place_in < len(packed):
+                (length,) = _LENGTH.unpack_from(packed, place_in)
+                place_in += _LENGTH.size
+                found.append(packed[place_in : place_in + length])
+                place_in += length
         return found
 
     def array(
@@ -120,16 +121,17 @@ class ForeignHdf5:
         if shape is None:
             (length,) = _LENGTH.unpack(self._ask({"length": place}) or b"\0" * _LENGTH.size)
             shape = (length,)
-        wanted = list(range(shape[0])) if rows is None else list(rows)
+        wanted = range(shape[0]) if rows is None else list(rows)
         row_bytes = math.prod(shape[1:]) * dtype.itemsize
         step = max(1, _BLOCK_BYTES // max(row_bytes, 1))
         parts = []
         for start in range(0, len(wanted), step):
             block = wanted[start : start + step]
-            asked = {"array": place, "shape": list(shape), "dtype": dtype.str, "rows": block}
+            asked: dict[str, Any] = {"array": place, "shape": list(shape), "dtype": dtype.str}
             if rows is None:
-                asked["rows"] = [block[0], block[-1] + 1]
-                asked["whole"] = True
+                asked |= {"rows": [block[0], block[-1] + 1], "whole": True}
+            else:
+                asked |= {"rows": list(block)}
             data = self._ask(asked) or b""
             if len(data) != len(block) * row_bytes:
                 raise self._damaged(f"{place} has other rows than it says")
@@ -189,24 +191,22 @@ def serve() -> None:
     out = sys.stdout.buffer
     opened: list[Any] = []
     for line in sys.stdin.buffer:
-        with _bounded_time():
-            try:
-                if not opened:
-                    opened.append(h5py.File(sys.argv[2], "r", locking=False))
-                answer = _answer(opened[0], json.loads(line))
-                _send(out, b"n" if answer is None else b"d", answer or b"")
-            except Exception as error:  # whatever it is, the file is the cause
-                _send(out, b"e", str(error).encode(errors="replace"))
+        _bound_time()
+        try:
+            if not opened:
+                opened.append(h5py.File(sys.argv[2], "r", locking=False))
+            answer = _answer(opened[0], json.loads(line))
+            _send(out, b"n" if answer is None else b"d", answer or b"")
+        except Exception as error:  # whatever it is, the file is the cause
+            _send(out, b"e", str(error).encode(errors="replace"))
 
 
-@contextmanager
-def _bounded_time() -> Iterator[None]:
+def _bound_time() -> None:
     """End this process if one answer takes very long, should nobody be left to kill it."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime + 10 * PATIENCE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
-    yield
 
 
 def _send(out: BinaryIO, kind: bytes, data: bytes) -> None:

@@ -101,35 +101,27 @@ class FieldReader:
         """
         wanted = np.asarray(slots, np.int64).reshape(-1)
         shape = (len(wanted), *self.spec.shape)
+        if len(wanted):
+            self._require_complete(wanted)
         if out is None:
+            if len(wanted):
+                self._require_size(int(wanted[0]))
             out = np.empty(shape, storage_dtype(self.spec))
         if out.shape != shape or out.dtype != storage_dtype(self.spec):
             raise ValueError(f"out must be {shape} {self.spec.dtype}, not {out.shape} {out.dtype}")
         if not out.flags.c_contiguous:
             raise ValueError("out must be C-contiguous")
         if len(wanted):
-            self._require_complete(wanted)
             self._read_batch(wanted, out.reshape(len(wanted), -1).view(np.uint8))
         return out
 
-    def require_shards(self) -> None:
-        """See that shards of the field's size lie there, before anybody makes room for its rows.
-
-        Raises:
-            CorruptStoreError: rows are recorded, and no shard has the size that they take.
-        """
-        self._refresh()
-        wanted, found = shard_bytes(self.spec), None
-        for shard, record in self._journal.snapshot().items():
-            if record.complete:
-                path = shard_path(self._array, shard, self.spec)
-                size = path.stat().st_size if path.is_file() else 0
-                if size == wanted:
-                    return
-                found = found or (SHARD_ROWS * shard + record.complete[0], size)
-        if found is not None:
-            slot, size = found
-            raise self._corrupt([slot], f"its shard has {size} bytes instead of {wanted}")
+    def _require_size(self, slot: int) -> None:
+        """See that a row's shard has the field's size, before anybody makes room for its rows."""
+        path = shard_path(self._array, slot // SHARD_ROWS, self.spec)
+        wanted = shard_bytes(self.spec)
+        found = path.stat().st_size if path.is_file() else 0
+        if found != wanted:
+            raise self._corrupt([slot], f"its shard has {found} bytes instead of {wanted}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ secret: a file of a store may be anybody's, and what a whole record says is chec
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +18,15 @@ import google_crc32c
 
 from clare.advice import Run
 from clare.errors import CorruptStoreError, InputError
+from clare.files import storage_errors
 from clare.foreign import RECORD, parse_json, read_bytes
 from clare.typed_json import MismatchError
 
 REPAIR = Run("store.verify", settings={"repair": True}, effect="queues what it covered again")
 """What mends damaged bytes of a store."""
+
+_NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
+"""What the system says where something else than a file stands."""
 
 _TAIL = len(',"crc32c":"00000000"}')
 
@@ -129,16 +134,18 @@ def read_file(path: Path, most: int = RECORD) -> bytes:
     """The bytes of a file of a store: a regular file of its own, of bounded size.
 
     Raises:
-        DamagedRecordError: a link, a folder or something else stands there, or it can't be read.
+        DamagedRecordError: a link, a folder or something else stands there.
         FileNotFoundError: nothing does.
+        StoreError: the file may not be read, or its disk fails.
     """
-    with checking(path):
+    with storage_errors(path), checking(path):
         require(not path.is_symlink(), "it is a link; what a store holds lies in it")
         try:
             return read_bytes(path, most)
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            # A disk that hesitates, or a lack of rights, is no damage: repair would lose the file.
+            if error.errno not in _NO_FILE:
+                raise
             raise ValueError(f"it can't be read: {error.strerror or error}") from error
 
 

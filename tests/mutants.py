@@ -40,6 +40,8 @@ STORE = (
     *("tests/store/test_format.py", "tests/store/test_feature_store.py"),
     *("tests/store/test_places.py", "tests/store/maintenance", "tests/store/test_interleavings.py"),
     *("tests/store/test_export.py", "tests/store/test_statistics.py"),
+    *("tests/store/test_hostile.py", "tests/store/test_records_in_their_places.py"),
+    "tests/store/test_crashes.py",
 )
 SUBJECTS = {
     "store/journal.py": STORE,

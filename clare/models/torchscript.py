@@ -9,6 +9,7 @@ stand for tensors are looked at.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -136,6 +137,6 @@ def _tensor(
     if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
         raise ValueError("a tensor has no shape")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if 0 not in size and last >= len(data):
+    if (0 not in size and last >= len(data)) or math.prod(size) > len(data):
         raise ValueError("a tensor reaches beyond its storage")
     return data.as_strided(size, stride, offset).contiguous()

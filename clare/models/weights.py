@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NOT_WEIGHTS = (
     (b"version https://git-lfs", "is a Git-LFS pointer: run `git lfs pull` where it comes from"),
-    (b"<", "is a web page: the download failed"),
+    *((page, "is a web page: the download failed") for page in (b"<!", b"<html", b"<?xml")),
 )
 """How a file begins that stands in the place of weights, and what it is."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from clare.errors import StoreError
 from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
 from clare.store.feature_store import FeatureStore
 from clare.store.layout import ARRAYS, JOURNAL, ROWS, THUMBNAILS
-from clare.store.locks import exclusive, lock_file
+from clare.store.locks import LockFile, exclusive, lock_file
 
 DROPPED = "dropped"
 """A folder of this name and the ending of partial files holds what is being deleted."""
@@ -102,18 +103,18 @@ def drop(
             shutil.rmtree(stale)
         bin_ = store.path / f"{DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
         make_folder(bin_)
-        for subset, key in plan.features:
-            with _nobody_writes(store, subset, key):
+        with _nobody_writes(store, plan):
+            for subset, key in plan.features:
                 for folder in _of(store, subset, key):
                     _throw(folder, bin_)
-        for subset in plan.subsets:
-            # The rows last: values without rows would be damage, rows without values are pending.
-            with exclusive(store.layout.rows_lock(subset)):
-                for folder in _of_subset(store, subset):
-                    _throw(folder, bin_)
-        for key in plan.extractors:
-            with exclusive(store.layout.extractors_lock):
-                _throw(store.layout.extractor(key), bin_)
+            for subset in plan.subsets:
+                # Rows last: values without rows would be damage, rows without values are pending.
+                with exclusive(store.layout.rows_lock(subset)):
+                    for folder in _of_subset(store, subset):
+                        _throw(folder, bin_)
+            for key in plan.extractors:
+                with exclusive(store.layout.extractors_lock):
+                    _throw(store.layout.extractor(key), bin_)
         shutil.rmtree(bin_)
         sync_folder(store.path)
     return plan
@@ -143,23 +144,31 @@ def _of_subset(store: FeatureStore, subset: str) -> list[Path]:
 
 
 @contextmanager
-def _nobody_writes(store: FeatureStore, subset: str, key: str) -> Iterator[None]:
-    """Hold every shard of a feature, so that no extraction can.
+def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[None]:
+    """Hold every shard of what goes against any extraction, one that wrote nothing yet too.
 
     Raises:
         StoreError: one holds a shard.
     """
-    lock, held = lock_file(store.layout.shards_lock(subset, key)), []
+    going = {
+        *plan.features,
+        *itertools.product(plan.subsets, store.extractor_keys()),
+        *itertools.product(store.subsets(), plan.extractors),
+    }
+    held: list[tuple[LockFile, int]] = []
     try:
-        for shard in range(store.index(subset).shards):
-            if not lock.acquire(shard):
-                raise StoreError(
-                    f"an extraction is writing {key} of {subset}", "wait for its end, or stop it"
-                )
-            held.append(shard)
+        for subset, key in sorted(going):
+            lock = lock_file(store.layout.shards_lock(subset, key))
+            for shard in range(store.index(subset).shards):
+                if not lock.acquire(shard):
+                    raise StoreError(
+                        f"an extraction is writing {key} of {subset}",
+                        "wait for its end, or stop it",
+                    )
+                held.append((lock, shard))
         yield
     finally:
-        for shard in held:
+        for lock, shard in held:
             lock.release(shard)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -70,10 +71,10 @@ def repair_store(
     layout = Layout(path)
     done: list[str] = []
     for _ in range(_ROUNDS):
-        lines = _mend(layout, problems)
-        done += [line for line in lines if line not in done]
+        lines = [line for line in _mend(layout, problems) if line not in done]
         if not lines:
             break
+        done += lines
         problems = verify_store(path, progress=progress)
     return Repair(done, list(problems))
 
@@ -97,15 +98,16 @@ def _clear(layout: Layout, problem: Problem) -> list[str]:
     in_place_of_file = path.is_dir() and not folder_belongs(problem.path)
     if not path.is_symlink() and problem.kind != "misplaced" and not in_place_of_file:
         return []
-    if path.is_symlink() and not path.exists():
+    if path.is_symlink() and (not path.exists() or path == layout.root / ASIDE):
         path.unlink()
         sync_folder(path.parent)
-        return [f"{problem.path}: a link that led nowhere, removed"]
+        return [f"{problem.path}: a link, removed"]
     if not (path.is_symlink() or path.exists()):
         return []
+    layout.require_own(layout.root / ASIDE)
     make_folder(layout.root / ASIDE)
-    number = sum(1 for _ in (layout.root / ASIDE).iterdir())
-    aside = layout.root / ASIDE / f"{number}-{path.name}"
+    places = (layout.root / ASIDE / f"{number}-{path.name}" for number in itertools.count())
+    aside = next(place for place in places if not place.exists())
     path.rename(aside)
     sync_folder(path.parent)
     return [f"{problem.path}: set aside as {aside.relative_to(layout.root)}"]

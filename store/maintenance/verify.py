@@ -160,7 +160,8 @@ class _Check:
     def places(self) -> None:
         """Report links, and what is no folder where one belongs."""
         for folder, folders, files in os.walk(self.path):
-            if Path(folder) == self.path and ASIDE in folders:
+            kept = self.path / ASIDE
+            if Path(folder) == self.path and kept.is_dir() and not kept.is_symlink():
                 folders.remove(ASIDE)
             for name in folders + files:
                 path = Path(folder, name)

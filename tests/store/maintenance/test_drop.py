@@ -75,6 +75,18 @@ def test_nothing_is_taken_from_under_an_extraction(store):
     drop(store, features={"clip": OTHER.digest})
 
 
+def test_nor_is_a_subset_whose_first_shard_is_not_written_yet(store):
+    store.assign_rows("new", make_rows(3))
+    feature = store.feature("new", "clip", OTHER.digest)
+    assert feature.claim(0)
+    for wanted in ((["new"], None), ([], {"clip": OTHER.digest})):
+        with pytest.raises(StoreError, match="is writing"):
+            drop(store, *wanted)
+    assert "new" in store.subsets() and OTHER.key in store.extractor_keys()
+    feature.release_all()
+    drop(store, ["new"])
+
+
 @pytest.mark.parametrize("renames", range(10))
 def test_wherever_it_is_killed_the_store_is_sound_and_the_same_call_goes_on(
     store, monkeypatch, renames

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clare.errors import ClareError, CorruptStoreError, RowUnavailableError
+from clare.errors import ClareError, CorruptStoreError, RowUnavailableError, StoreError
 from clare.store.feature_store import FeatureStore, create_store, open_store
 from clare.store.layout import Layout
 from clare.store.maintenance.repair import repair_store
@@ -284,3 +286,39 @@ def test_thumbnails_read_back_or_are_refused(damaged):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptStoreError, match=r"000001\.thumbs"):
         store.thumbnail("faces", 65)
+
+
+def test_what_may_not_be_read_is_no_damage_and_repair_loses_nothing(tmp_path, monkeypatch):
+    store = create_store(tmp_path / "s.zarr")
+    store.assign_rows("faces", make_rows(3))
+    extract(store)
+    before = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
+    opened = os.open
+
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith("rows/faces/000000.jsonl"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        for use in (verify_store, repair_store):
+            with pytest.raises(StoreError, match="Permission denied") as refused:
+                use(store.path)
+            assert not isinstance(refused.value, CorruptStoreError)
+    assert {path: path.read_bytes() for path in before} == before
+    assert verify_store(store.path) == []
+
+
+def test_repair_sets_nothing_aside_through_a_link(tmp_path):
+    store = create_store(tmp_path / "s.zarr")
+    store.assign_rows("faces", make_rows(3))
+    extract(store)
+    (tmp_path / "elsewhere").mkdir()
+    (store.path / "set-aside").symlink_to(tmp_path / "elsewhere")
+    (store.path / "journal" / "faces" / "stray").mkdir()
+    (store.path / "rows" / "faces" / "000001.jsonl").mkdir()
+    assert verify_store(store.path)
+    repair_store(store.path)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not (store.path / "set-aside").is_symlink()
