@@ -90,8 +90,8 @@ class Predictor:
             assets = extractor.assets()
             if TEXT_TOWER in assets:
                 with TemporaryDirectory(prefix="clare-") as folder:
-                    for name in {TEXT_TOWER, TOKENIZER} & set(assets):
-                        (Path(folder) / name).write_bytes(assets[name])
+                    for file in {TEXT_TOWER, TOKENIZER} & set(assets):
+                        (Path(folder) / file).write_bytes(assets[file])
                     text = TextTower.load(Path(folder) / TEXT_TOWER)
         self.run: Run = open_run(run, text=text)
         self.run.detector.to(self.runtime.device)

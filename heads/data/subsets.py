@@ -58,8 +58,12 @@ def take_reals(
     """
     found: list[TrainConfig] = []
     notices: dict[str, Notice] = {}
+    known: dict[object, tuple[str, ...]] = {}
     for config in configs:
-        pools = _pools(store, config)
+        key = (config.train, config.reals, config.domains, config.protocol)
+        if key not in known:
+            known[key] = _pools(store, config)
+        pools = known[key]
         found.append(replace(config, reals=pools) if pools else config)
         if pools:
             what = f"{listed(config.train)} has no reals of its own and is trained beside those of"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -167,28 +168,45 @@ def read_evaluation(run: Path) -> EvaluationRecord:
 def list_evaluations(run: Path) -> list[Path]:
     """The folders that hold a run's evaluations: its own with the last one, then the earlier.
 
+    Earlier ones that can't be read are left out; see `unreadable_evaluations`.
+
     Raises:
         InputError: the record of the last one is damaged.
     """
     found = [run] if is_evaluated(run) else []
     last = read_evaluation(run).name if found else None
-    for folder in sorted((run / EARLIER).glob("*")):
-        if folder.name != last and folder.suffix != PARTIAL and is_evaluated(folder):
-            found.append(folder)
+    damaged = unreadable_evaluations(run)
+    return found + [one for one in _earlier(run) if one.name != last and one not in damaged]
+
+
+def unreadable_evaluations(run: Path) -> dict[Path, InputError]:
+    """The folders of a run's earlier evaluations that can't be read, and why."""
+    found = {}
+    for folder in _earlier(run):
+        try:
+            read_evaluation(folder)
+        except InputError as error:
+            found[folder] = error
     return found
+
+
+def _earlier(run: Path) -> list[Path]:
+    folders = sorted((run / EARLIER).glob("*"))
+    return [one for one in folders if one.suffix != PARTIAL and is_evaluated(one)]
 
 
 def set_aside(run: Path) -> None:
     """Keep a run's last evaluation under its own name, before another is written in its place.
 
-    One that can't be read is left to be written over.
+    One that can't be read, of another version maybe, is kept under a number.
     """
     if not is_evaluated(run):
         return
     try:
         folder = run / EARLIER / read_evaluation(run).name
     except InputError:
-        return
+        places = (run / EARLIER / f"unreadable-{number}" for number in itertools.count(1))
+        folder = next(place for place in places if not place.exists())
     partial = folder.with_name(f"{folder.name}{PARTIAL}")
     with storage_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)

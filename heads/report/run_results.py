@@ -20,6 +20,7 @@ from clare.heads.evaluation.record import (
     is_evaluated,
     list_evaluations,
     read_evaluation,
+    unreadable_evaluations,
 )
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report.stores import Part, Source, opening
@@ -130,6 +131,8 @@ def _read_run(path: Path, opened: Callable[[str], Source | Notice]) -> Finding:
                 Run("evaluate", (path,), effect="writes it again"),
             )
         )
+    damaged = unreadable_evaluations(path).values()
+    missing += [Notice(error.what, *error.advice) for error in damaged]
     return Finding(
         path=path,
         record=record,

@@ -153,7 +153,7 @@ def rows_key(config: TrainConfig) -> object:
     share = (config.fraction, config.data_seed) if config.fraction < 1 else None
     rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
     # A protocol refuses rows that the same subsets without its name may take.
-    return rows, share, fields_of(config.detector), config.protocol
+    return rows, share, fields_of(config.detector), config.protocol, config.partial
 
 
 def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples, Seen]:

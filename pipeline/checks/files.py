@@ -56,7 +56,7 @@ class FileCheck:
         return True
 
     def _look(self, sample: Sample) -> str:
-        from clare.pipeline.images.decode import decode_rgb, read_content
+        from clare.pipeline.images.decode import MissingDecoderError, decode_rgb, read_content
 
         path = self._roots.resolve(sample)
         try:
@@ -70,6 +70,8 @@ class FileCheck:
         if self._decode:
             try:
                 decode_rgb(read_content(path))
+            except MissingDecoderError:
+                return ""  # the installation's lack, not the file's
             except ImageError:
                 return "not decodable"
         return ""

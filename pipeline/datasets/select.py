@@ -218,7 +218,9 @@ def _pools_of(
     names = listed(manifest.name for manifest in manifests)
     for pool in _registered_pools(manifests, folder):
         try:
-            path = _find(pool, folder, places, progress)
+            manifest = _without_copies(read_manifest(_find(pool, folder, places, progress)))
+            for sample in {sample.root: sample for sample in manifest.samples}.values():
+                places.resolve(sample)  # a pool whose folder is not known is not there
         except InputError as error:
             what = (
                 f"{names} has no reals of its own, and its pool {pool} can't be had: {error.what}"
@@ -226,7 +228,7 @@ def _pools_of(
             notice(Notice(what, *error.advice))
             continue
         notice(Notice(f"{names} has no reals of its own: those of {pool} are extracted too"))
-        found.append((_without_copies(read_manifest(path)), places))
+        found.append((manifest, places))
     return found
 
 

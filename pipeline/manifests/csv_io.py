@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import re
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -88,10 +89,12 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     data = _to_csv(manifest).encode("utf-8")
     if path.name.endswith(".gz"):
         data = gzip.compress(data, mtime=0)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    host = "".join(filter(str.isalnum, socket.gethostname()))
+    partial = path.with_name(f".{path.name}.{host}.{os.getpid()}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f".{escape(path.name)}.*{PARTIAL}"):
+        # Of this machine alone: whether another's writer lives can't be seen from here.
+        for stale in path.parent.glob(f".{escape(path.name)}.{host}.*{PARTIAL}"):
             if not _lives(stale.name.split(".")[-2]):
                 stale.unlink(missing_ok=True)
         partial.write_bytes(data)

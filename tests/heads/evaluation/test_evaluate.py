@@ -25,7 +25,13 @@ from clare.heads.evaluation.compare import (
 )
 from clare.heads.evaluation.evaluate import CONTROL, evaluate, write_matrix
 from clare.heads.evaluation.published import published
-from clare.heads.evaluation.record import METRICS, PREDICTIONS, list_evaluations, read_evaluation
+from clare.heads.evaluation.record import (
+    METRICS,
+    PREDICTIONS,
+    list_evaluations,
+    read_evaluation,
+    unreadable_evaluations,
+)
 from clare.heads.metrics.by_subset import measure_subsets
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import (
@@ -387,6 +393,17 @@ def test_what_is_in_no_mean_of_an_evaluation_is_in_none_of_a_comparison(store, t
         one.predictions, one.predictions, (0, 0), aside=["swap", "gan"], how=Resampling(0)
     )
     assert none.macro is None
+
+
+def test_a_test_that_can_not_be_read_is_kept_aside_and_hides_no_other(store, tmp_path):
+    run = make_run(tmp_path / "run", store, reals=("pool",))
+    evaluate(run, None, ["gan"], resamples=0)
+    (run / METRICS).write_text("{}")
+    swap = evaluate(run, None, ["swap"], resamples=0).record
+    last = evaluate(run, None, ["gan"], resamples=0).record
+    (aside,) = unreadable_evaluations(run)
+    assert (aside / METRICS).read_text() == "{}" and (aside / PREDICTIONS).is_file()
+    assert [read_evaluation(one) for one in list_evaluations(run)] == [last, swap]
 
 
 def test_every_test_is_kept_and_the_same_one_replaces_itself(store, tmp_path):

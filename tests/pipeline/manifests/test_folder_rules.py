@@ -1,6 +1,7 @@
 """What names of folders and files say: videos, people, splits, and what is for tests alone."""
 
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -185,7 +186,7 @@ def test_people_follow_those_whose_split_a_folder_decides(draw):
     swaps = [f"{a}_{b}" for a, b in zip(people[::2], people[1::2], strict=True)]
     reals = [one for split, who in halves.items() for one in frames(f"real/{split}", who)]
     root = draw(*reals, *frames("swap", swaps))
-    ask = (None, [], root, [], [root / "real"], [f"swap={root / 'swap'}"])
+    ask: tuple[Any, ...] = (None, [], root, [], [root / "real"], [f"swap={root / 'swap'}"])
     selected = select_manifests(*ask, rules=FolderRules(identities=True))
     seen = defaultdict(set)
     for manifest, _ in selected:

@@ -1,5 +1,6 @@
 import gzip
 import os
+import socket
 import time
 from dataclasses import replace
 
@@ -314,9 +315,13 @@ class TestRoots:
 
 def test_what_a_killed_writer_left_goes_with_the_next_and_a_living_one_s_stays(tmp_path):
     manifest = Manifest("s", (Sample(sample_id="a", path="a.png", label=1, subset="s"),))
-    dead, living = (tmp_path / f".s.csv.{number}.partial" for number in (2**22 + 1, os.getppid()))
-    for left in (dead, living):
+    here = "".join(filter(str.isalnum, socket.gethostname()))
+    dead, living, elsewhere = (
+        tmp_path / f".s.csv.{name}.partial"
+        for name in (f"{here}.{2**22 + 1}", f"{here}.{os.getppid()}", f"{here}x.{2**22 + 1}")
+    )
+    for left in (dead, living, elsewhere):
         left.write_bytes(b"sample_id")
     write_manifest(manifest, tmp_path / "s.csv")
-    assert not dead.exists() and living.exists()
+    assert not dead.exists() and living.exists() and elsewhere.exists()
     assert read_manifest(tmp_path / "s.csv").samples == manifest.samples
