@@ -119,8 +119,9 @@ class FieldReader:
         """See that a row's shard has the field's size, before anybody makes room for its rows."""
         path = shard_path(self._array, slot // SHARD_ROWS, self.spec)
         wanted = shard_bytes(self.spec)
-        found = path.stat().st_size if path.is_file() else 0
-        if found != wanted:
+        if not path.is_file():
+            raise self._corrupt([slot], "its shard file is missing")
+        if (found := path.stat().st_size) != wanted:
             raise self._corrupt([slot], f"its shard has {found} bytes instead of {wanted}")
 
     def __getstate__(self) -> dict[str, Any]:

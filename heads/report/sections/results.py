@@ -161,7 +161,11 @@ def _level_rows(test: EvaluationRecord, level: str) -> list[list[Cell]]:
     kinds, macro = test.categories, test.macro
     several: list[tuple[str, Any]] = []
     if len(kinds) > 1:
-        several = [(f"{kind}, mean of {len(one.subsets)}", one) for kind, one in kinds.items()]
+        several = [
+            (f"{kind}, mean of {len(one.subsets)}", one)
+            for kind, one in kinds.items()
+            if len(one.subsets) > 1
+        ]
         several.append((f"mean of {len(kinds)} categories", macro.categories))
     if len(counted := test.counted) > 1:
         several.append((f"mean of {len(counted)} subsets", macro.subsets))

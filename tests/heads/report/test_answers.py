@@ -8,7 +8,7 @@ import pytest
 from clare.bootstrap import Figure
 from clare.heads.config import TrainConfig
 from clare.heads.evaluation.record import Baselines, EvaluationRecord
-from clare.heads.metrics.by_subset import Levels, Macro, SubsetFigures
+from clare.heads.metrics.by_subset import CategoryFigures, Levels, Macro, SubsetFigures
 from clare.heads.report.answer import MINI, TINY, answer_of, facts_of, warnings_of
 from clare.heads.report.blocks import Code, Items, Text
 from clare.heads.report.commands import commands
@@ -69,6 +69,19 @@ def test_what_is_in_no_mean_is_not_counted_in_the_answer():
     assert "from 0.700 on a to 0.800 on b" in answer_of(finding)
     assert "mean of 2 subsets" in said(finding) and "of 4 subsets" not in said(finding)
     assert "In no mean: own and bare" in said(finding)
+
+
+def test_a_category_of_one_subset_has_no_mean_of_its_own():
+    finding = make_finding({"a": 0.7, "b": 0.8, "c": 0.9}, mean=0.8)
+    kinds = {
+        "EFS": CategoryFigures(("a", "b"), figures(0.75), None),
+        "FS": CategoryFigures(("c",), figures(0.9), None),
+    }
+    assert finding.test is not None
+    macro = Macro(finding.test.macro.subsets, Levels(figures(0.825), None))
+    tested = replace(finding, test=replace(finding.test, categories=kinds, macro=macro))
+    assert "EFS, mean of 2" in said(tested) and "mean of 2 categories" in said(tested)
+    assert "mean of 1" not in said(tested)
 
 
 @pytest.mark.parametrize("aucs", [{"own": 0.99}, {"own": 0.99, "owned": 0.9}])
