@@ -23,6 +23,9 @@ TRANSFORMERS = "config.json"
 TOKENIZER = "tokenizer.json"
 """A tokenizer as data, without code."""
 
+OWN_TOKENIZER = f"./{TOKENIZER}"
+"""In place of a hub's name: the tokenizer is the file beside the weights, or is not at hand."""
+
 FILES = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -124,7 +127,7 @@ def _from_transformers(folder: Path, origin: dict[str, str]) -> ClipSource:
     except InputError as error:
         raise InputError(f"{folder / TRANSFORMERS}: {error.what}", *error.advice) from error
     if config["text_cfg"]["vocab_size"] != CLIP_WORDS:
-        config["text_cfg"]["hf_tokenizer_name"] = folder.resolve().name
+        config["text_cfg"]["hf_tokenizer_name"] = OWN_TOKENIZER
     preprocess = {}
     if (images := folder / "preprocessor_config.json").is_file():
         kept = read_json(images)

@@ -16,7 +16,7 @@ from clare.models.clip import load_clip
 TEXTS = ["a real face", "", "a synthetic face, 100 %"]
 
 
-def make(folder, *, act="quick_gelu", eps=1e-5, ratio=4, end=49407, seed=3):
+def make(folder, *, act="quick_gelu", eps=1e-5, ratio=4, end=49407, words=49408, seed=3):
     """A small model whose every tensor is random, in a folder; the model."""
     tower = {"hidden_act": act, "layer_norm_eps": eps, "projection_dim": 24}
     text = {
@@ -24,7 +24,7 @@ def make(folder, *, act="quick_gelu", eps=1e-5, ratio=4, end=49407, seed=3):
         "intermediate_size": 32 * ratio,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "vocab_size": 49408,
+        "vocab_size": words,
         "eos_token_id": end,
         **tower,
     }
@@ -114,6 +114,17 @@ def test_what_a_folder_says_of_its_images_counts(models, tmp_path):
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": "grey"}))
     with pytest.raises(InputError, match="can't be grey"):
         load(folder)
+
+
+def test_a_vocabulary_of_its_own_is_known_by_its_file(tmp_path, monkeypatch):
+    make(tmp_path / "one", words=300, end=299)
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    asked = []
+    monkeypatch.setattr("clare.models.clip_files.fetch", lambda *given: asked.append(given))
+    one, other = load(tmp_path / "one"), load(tmp_path / "other")
+    assert one.text_metadata == other.text_metadata and one.tokenizer is None and not asked
+    (tmp_path / "one" / "tokenizer.json").write_text("{}")
+    assert load(tmp_path / "one").tokenizer == b"{}"
 
 
 def test_shards_and_former_names(models, tmp_path):
