@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import yaml
 
 from clare.errors import ClareError, CorruptStoreError, InputError
+from clare.own_csv import original
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -142,13 +143,19 @@ def csv_rows(path: Path, file: TextIO, **how: Any) -> Any:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV by column, as `csv.DictReader` has them.
+    """The lines of a CSV of ours (see `csv_text`) by column, as `csv.DictReader` has them.
 
     Raises:
         InputError: it is missing, can't be read, or is no CSV.
     """
     with reading(path, "a CSV file"), open_text(path, RECORD) as file:
-        return list(csv.DictReader(bounded_lines(path, file)))
+        lines = list(csv.DictReader(bounded_lines(path, file)))
+    # Of a damaged line, DictReader gives names and cells that are no text.
+    return [{_original(name): _original(cell) for name, cell in line.items()} for line in lines]
+
+
+def _original(cell: Any) -> Any:
+    return original(cell) if isinstance(cell, str) else cell
 
 
 def decode_thumbnail(data: bytes) -> Image.Image:

@@ -29,7 +29,6 @@ ALLOWED = {
     "clare/files.py": "os.open",
     "clare/__main__.py": "os.open",
     "cli/app.py": "os.open",
-    "cli/commands/predict.py": "out.open",
     "cli/options.py": "path.open",
     "heads/training/run_folder.py": "….open",
     "pipeline/synthetic/camera.py": "Image.open",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,17 +101,16 @@ def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folde
 def _show(verdicts: Sequence[Verdict], detector: Predictor, out: Path | None) -> None:
     from clare.cli.views.console import console, table
     from clare.cli.wording import worded
+    from clare.own_csv import csv_text
 
     threshold = detector.run.threshold
     rows = [(v.path, v.p_fake, v.margin, v.label or f"failed: {v.failure}") for v in verdicts]
     if out is not None:
         # A row alone says what its verdict hangs on, wherever the file goes.
         same = (threshold, "; ".join(map(worded, detector.notices)))
-        with out.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("path", "score", "margin", "verdict", "threshold", "remarks"))
-            for row in rows:
-                writer.writerow(["" if cell is None else cell for cell in (*row, *same)])
+        columns = ("path", "score", "margin", "verdict", "threshold", "remarks")
+        text = csv_text([columns, *((*row, *same) for row in rows)])
+        out.write_text(text, "utf-8", newline="")
         console.print(f"{out}: {len(rows)} images")
         return
     shown = [

@@ -6,8 +6,6 @@ by the same code.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,6 +20,7 @@ from clare.files import write_durably
 from clare.groups import cluster_of, video_of
 from clare.heads.metrics.score_csv import ScoreColumns, read_columns
 from clare.labels import Labels
+from clare.own_csv import csv_text
 
 if TYPE_CHECKING:
     from clare.store.index import Row
@@ -207,11 +206,8 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     columns = {name: getattr(predictions, name).tolist() for name in COLUMNS}
     pools = predictions.beside
     columns[BESIDE] = ["|".join(pools.get(name, ())) for name in columns["subset"]]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_durably(path, text.getvalue().encode())
+    text = csv_text([columns, *zip(*columns.values(), strict=True)])
+    write_durably(path, text.encode())
 
 
 def read_predictions(
@@ -237,7 +233,8 @@ def read_predictions(
         InputError: the file, a column or a cell is not usable.
     """
     others = ("category", "cluster", BESIDE)
-    found = read_columns(path, named, others, labels, () if names else ("sample",))
+    without = () if names else ("sample",)
+    found = read_columns(path, named, others, labels, without, ours=(*COLUMNS, BESIDE))
     margin = np.array(found.scores, np.float64)
     empty = [""] * len(margin)
     subsets, videos = found.texts.get("subset", empty), found.texts.get("video", empty)

@@ -12,6 +12,7 @@ from clare.advice import Name
 from clare.errors import InputError
 from clare.foreign import bounded_lines, csv_rows, open_text, reading
 from clare.labels import Labels
+from clare.own_csv import original
 from clare.wording import counted, listed
 
 CUSTOMARY: Mapping[str, tuple[str, ...]] = {
@@ -81,6 +82,7 @@ def read_columns(
     others: Collection[str],
     words: Labels,
     without: Collection[str] = (),
+    ours: Sequence[str] = (),
 ) -> Columns:
     """Read some columns of a CSV whose cells a comma, a semicolon or a tab parts.
 
@@ -90,6 +92,7 @@ def read_columns(
         others: names of further columns of texts that the file may have.
         words: how labels are read.
         without: what of `CUSTOMARY` is not read, which saves memory.
+        ours: the header of a file that `csv_text` wrote; those of others are read as they are.
 
     Raises:
         InputError: the file, a named column, or a cell of labels or scores is not usable.
@@ -107,6 +110,7 @@ def read_columns(
         marked, scored = (header.index(names[role]) for role in NEEDED)
         labels, scores = array("b"), array("d")
         spellings: set[str] = set()
+        text = original if header == [*ours] else str
         known: dict[str, str] = {}  # names of subsets and videos stand in many rows
         for cells in _whole(path, reader, len(header)):
             where = f"{path}, line {reader.line_num}"
@@ -116,7 +120,7 @@ def read_columns(
             number = cells[scored].replace(",", ".") if mark == ";" else cells[scored]
             scores.append(_number(where, names["score"], number))
             for place, column in places:
-                column.append(known.setdefault(cells[place], cells[place]))
+                column.append(known.setdefault(cells[place], text(cells[place])))
     if not labels:
         raise InputError(f"{path} has no rows")
     words.refuse_mixed(spellings, str(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from clare.files import PARTIAL
 from clare.foreign import read_table
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
+from clare.own_csv import csv_text
 from clare.store.spec import Fingerprint
 from clare.typed_json import read_json, write_json
 from clare.wording import listed
@@ -245,11 +244,9 @@ def read_history(run: Path) -> list[Epoch]:
 
 def write_history(run: Path, history: Sequence[Epoch]) -> None:
     """Write a record an epoch, all with the same names."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
+    names = list(history[0])
+    text = csv_text([names, *([epoch[name] for name in names] for epoch in history)])
     # It can be made again, so it need not survive a power loss, which costs time in every epoch.
     temporary = run / f"{HISTORY}{PARTIAL}"
-    temporary.write_text(text.getvalue(), "utf-8")
+    temporary.write_text(text, "utf-8")
     temporary.replace(run / HISTORY)

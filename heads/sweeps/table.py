@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +17,7 @@ from clare.files import write_durably
 from clare.foreign import read_table
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
+from clare.own_csv import csv_text
 from clare.plugins import part_name
 
 RESULTS = "results.csv"
@@ -93,8 +92,8 @@ def write_tables(out: Path, lines: Sequence[Result], axes: Axes) -> list[Result]
     columns = list(dict.fromkeys(column for line in lines for column in line))
     lines = [{column: line.get(column) for column in columns} for line in lines]
     if lines:
-        write_durably(out / RESULTS, _csv(lines))
-        write_durably(out / LEADERBOARD, _csv(leaderboard(lines, axes)))
+        write_durably(out / RESULTS, _table(lines))
+        write_durably(out / LEADERBOARD, _table(leaderboard(lines, axes)))
     return lines
 
 
@@ -150,9 +149,6 @@ def _columns(split: str, metrics: Figures) -> Result:
     return line
 
 
-def _csv(lines: Sequence[Result]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue().encode()
+def _table(lines: Sequence[Result]) -> bytes:
+    columns = list(lines[0])
+    return csv_text([columns, *([line[name] for name in columns] for line in lines)]).encode()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import os
 import re
 import socket
@@ -19,6 +17,7 @@ from clare.errors import ManifestError
 from clare.files import PARTIAL
 from clare.foreign import csv_rows, open_text, reading
 from clare.labels import read_label
+from clare.own_csv import csv_text, original
 from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.sample import COLUMNS, REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.validation import validate
@@ -52,7 +51,7 @@ def read_rows(path: Path) -> Manifest:
     name = manifest_name(path)
     with reading(path, "a CSV in UTF-8", ManifestError), open_text(path) as file:
         reader = csv_rows(path, file, strict=True)
-        header: list[str] = next(reader, [])
+        header = [original(name) for name in next(reader, [])]
         known, extra = _split_header(path, header)
         samples: list[Sample] = []
         errors: list[str] = []
@@ -60,7 +59,7 @@ def read_rows(path: Path) -> Manifest:
             if not cells:
                 continue
             try:
-                samples.append(_parse(cells, len(header), known, extra))
+                samples.append(_parse([*map(original, cells)], len(header), known, extra))
             except ValueError as error:
                 errors.append(f"line {reader.line_num}: {error}")
     if errors:
@@ -145,13 +144,14 @@ def _to_csv(manifest: Manifest) -> str:
     filled = {c for s in samples for c in COLUMNS if getattr(s, c) not in ("", None)}
     extra = sorted({column for sample in samples for column in sample.extra})
     columns = [column for column in COLUMNS if column in filled]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, *extra])
-    for sample in samples:
-        cells = [getattr(sample, column) for column in columns]
-        writer.writerow([*cells, *(sample.extra.get(column, "") for column in extra)])
-    return text.getvalue()
+    rows = (
+        [
+            *(getattr(sample, column) for column in columns),
+            *(sample.extra.get(column) for column in extra),
+        ]
+        for sample in samples
+    )
+    return csv_text([[*columns, *extra], *rows])
 
 
 def _split_header(

@@ -1,0 +1,1 @@
+../../clare/own_csv.py
