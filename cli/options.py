@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,9 +24,6 @@ from clare.advice import Name
 from clare.errors import InputError
 from clare.foreign import parse_json
 from clare.settings import Setting, describe
-
-if TYPE_CHECKING:
-    from clare.pipeline.manifests.folder_rules import FolderRules
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Of the bootstrap behind each interval.")]
@@ -210,24 +207,17 @@ Identities = Annotated[
 
 def folder_rules(
     video: str | None, identities: bool, split: str | None, test_only: bool = False
-) -> FolderRules | None:
-    """How names of folders are read; None where nothing is said of it.
-
-    Raises:
-        InputError: a rule is not one.
-    """
-    from clare.pipeline.manifests.folder_rules import FolderRules
-    from clare.settings import build_settings
-
+) -> dict[str, Any]:
+    """What is said of how names of folders are read: fields of `FolderRules`."""
     given = {"video": video, "identities": identities, "split": split, "test_only": test_only}
-    chosen = {name: value for name, value in given.items() if value}
-    rules: FolderRules | None = build_settings("folders", FolderRules, chosen) if chosen else None
-    return rules
+    return {name: value for name, value in given.items() if value}
 
 
 def split_names(text: str | None) -> list[str] | None:
-    """The names of a comma-separated list; None where there is none."""
-    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+    """The names of a comma-separated list, each once; None where there is none."""
+    if not text:
+        return None
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:

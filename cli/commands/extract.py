@@ -111,6 +111,14 @@ def extract(
             rich_help_panel=DATA,
         ),
     ] = None,
+    reals: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets of reals to extract beside a --subset of fakes alone, comma-separated, "
+            "or none. [default: the registry's pools for its domains]",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     follow_links: FollowLinks = None,
     video: Video = None,
     identities: Identities = False,
@@ -142,7 +150,7 @@ def extract(
     from clare.plugins import trust_named
     from clare.settings import build_settings
 
-    folders = {"subset": subset, "manifest": manifest, "real": real, "fake": fake}
+    folders = {"subset": subset, "manifest": manifest, "real": real, "fake": fake, "reals": reals}
     if protocol is not None and (named := [name for name, value in folders.items() if value]):
         raise InputError("a protocol names its subsets", LeaveOut(*named))
     images = {one.name: settings.pop(one.name, None) for one in fields(ImageSettings)}
@@ -175,7 +183,7 @@ def extract(
                 follow_links=follow_links,
                 rules=folder_rules(video, identities, split),
                 test_only=split_names(test_only) or (),
-                with_pools=True,
+                pools=split_names(reals),
                 notice=view.noticed,
                 progress=view.indexing,
             )

@@ -84,18 +84,19 @@ def build(
     from clare.advice import LeaveOut, Run
     from clare.errors import InputError
     from clare.pipeline.manifests.folder_rules import FolderRules
+    from clare.settings import build_settings
 
     if dataset is not None:
-        if real or fake or out:
+        folders = {"real": real, "fake": fake, "out": out}
+        if named := [name for name, value in folders.items() if value]:
             raise InputError(
                 "a registered dataset has folders and files of its own",
-                LeaveOut("real", "fake", "out"),
+                LeaveOut(*named),
                 LeaveOut("dataset"),
             )
-        if video or identities or test_only:
+        if named := [*folder_rules(video, identities, None, test_only)]:
             raise InputError(
-                "the registry knows a dataset's videos, people and splits",
-                LeaveOut("video", "identities", "test_only"),
+                "the registry knows a dataset's videos, people and splits", LeaveOut(*named)
             )
         _build_dataset(dataset, subset, root or [], split or [], manifests, hash_, follow_links)
         return
@@ -109,7 +110,8 @@ def build(
             ),
         )
     own = split[-1] if split else None
-    rules = folder_rules(video, identities, own, test_only) or FolderRules()
+    given = folder_rules(video, identities, own, test_only)
+    rules: FolderRules = build_settings("folders", FolderRules, given)
     place = out or manifests / f"{subset}.csv"
     _build_folders(subset, place, real or [], fake or [], rules, hash_, follow_links)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from clare.advice import Advice, Name
 from clare.errors import InputError
-from clare.groups import groups_of
+from clare.groups import Group, Kind, groups_of
 from clare.store.index import Row
-from clare.wording import name_rows
+from clare.wording import counted, listed, name_rows
 
 Ties = Mapping[str, frozenset[str]]
 """Hashes by kind."""
@@ -22,24 +23,60 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
         rows: of all splits that are in use; rows without a split are left out.
 
     Raises:
-        InputError: they share one; the message names the first few by kind.
+        InputError: they share one; the message counts them by kind and names both places of some.
     """
-    splits: dict[tuple[str, str], str] = {}
-    leaks: dict[str, dict[str, str]] = {}
+    first: dict[Group, Row] = {}
+    leaks: dict[Group, tuple[Row, Row]] = {}
     for row in rows:
-        split = str(row.columns.get("split") or "")
-        for kind, name in groups_of(row.columns, row.content) if split else ():
-            first = splits.setdefault((kind, name), split)
-            if first != split:
-                shown = row.sample_id if kind == "image" else name
-                leaks.setdefault(kind, {})[name] = f"{shown!r} ({first} and {split})"
-    if leaks:
-        named = "; ".join(
-            f"{kind} {name_rows(list(found.values()))}" for kind, found in leaks.items()
+        for group in groups_of(row.columns, row.content) if _split(row) else ():
+            known = first.setdefault(group, row)
+            if _split(known) != _split(row):
+                leaks.setdefault(group, (known, row))
+    if not leaks:
+        return
+    found: dict[Kind, list[str]] = {}
+    for (kind, name), (one, other) in leaks.items():
+        places = f"{_place(one)} and {_place(other)}"
+        found.setdefault(kind, []).append(places if kind == "image" else f"{name}, {places}")
+    named = "; ".join(
+        f"{_many(len(some), kind)} in two splits, {name_rows(some, '; ')}"
+        for kind, some in found.items()
+    )
+    raise InputError(f"the splits leak: {named}", *_cures(leaks))
+
+
+def _many(number: int, kind: Kind) -> str:
+    if kind == "identity" and number > 1:
+        return f"{number:,} identities"
+    return counted(number, kind)
+
+
+def _split(row: Row) -> str:
+    return str(row.columns.get("split") or "")
+
+
+def _place(row: Row) -> str:
+    columns = row.columns
+    return f"{columns.get('path') or row.sample_id} of {columns.get('subset')} ({_split(row)})"
+
+
+def _cures(leaks: Mapping[Group, tuple[Row, Row]]) -> Iterator[Advice]:
+    """What keeps the splits apart: it depends on whether subsets disagree, or one with itself."""
+    pairs = [{str(row.columns.get("subset")) for row in rows} for rows in leaks.values()]
+    disagree = sorted(set().union(*(names for names in pairs if len(names) > 1)))
+    if disagree:
+        yield Name(f"only subsets that agree, of {listed(disagree)},", "train")
+        yield (
+            f"build the manifests of {listed(disagree)} with one split for what they share, and "
+            "extract them again"
         )
-        raise InputError(
-            f"the splits leak, one stands in two of them: {named}",
-            "build the manifests again with groups kept whole, and extract again to refresh them",
+    torn = sorted(set().union(*(names for names in pairs if len(names) == 1)))
+    if torn:
+        copies = any(kind == "image" for kind, _ in leaks)
+        hashed = " (copies are found by their hashes)" if copies else ""
+        yield (
+            f"build {listed(torn)} again with groups kept whole{hashed}, and extract again, which "
+            "refreshes the splits"
         )
 
 

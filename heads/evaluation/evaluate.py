@@ -109,10 +109,11 @@ def evaluate(
     if protocol is None:
         asked = Asked(subsets, reals, split, domains, None, frames, sampling or "even")
     else:
-        if subsets or reals or domains or split != "test":
+        given = {"subsets": subsets, "reals": reals, "domains": domains, "split": split != "test"}
+        if named := [name for name, value in given.items() if value]:
             raise InputError(
                 f"protocol {protocol} names its subsets, reals and domains",
-                LeaveOut("subsets", "reals", "domains"),
+                LeaveOut(*named),
             )
         tests = read_protocol(split_name(protocol)[0])
         asked = Asked(

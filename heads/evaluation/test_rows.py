@@ -99,7 +99,7 @@ def choose_rows(run: Run, store: FeatureStore, asked: Asked = Asked()) -> Unseen
     bare = bare if asked.subsets or len(bare) == len(fakes) else []
     bare += [name for name in unseen.reals if not unseen.has_label(name, 0)]
     if bare:
-        raise InputError(f"{', '.join(bare)} {NO_FEATURES}", "extract them")
+        raise InputError(f"{', '.join(dict.fromkeys(bare))} {NO_FEATURES}", "extract them")
     return unseen
 
 

@@ -223,11 +223,11 @@ def _pools(
     if not found:
         raise InputError(
             f"{', '.join(alone)} has no reals in split {split}",
-            Name("a subset whose reals stand beside it", "reals", ", ".join(pure)),
+            Name("a subset whose reals stand beside it", "reals", ",".join(pure)),
         )
     for name in found:
         if not has_label(listed.get(name, ()), 0):
             raise InputError(
                 f"{name} has no reals in split {split}", Name("a subset that has some", "reals")
             )
-    return tuple(found)
+    return tuple(dict.fromkeys(found))

@@ -81,7 +81,8 @@ class SweepTests:
         device: str = "cpu",
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self._store, self._subsets, self._device = store, list(subsets), device
+        self._store, self._device = store, device
+        self._subsets = list(dict.fromkeys(subsets))
         self._progress, self._readings = progress, Readings()
         self._wanted: dict[object, Wanted] = {}
         self.failures: dict[Path, ClareError] = {}

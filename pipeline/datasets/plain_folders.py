@@ -79,7 +79,9 @@ def select_folders(
             notice(Notice(f"{name}: {told.what}", *told.advice))
         selected.append(_rooted(built, [*real_folders, *fake_folders]))
     if rules.identities:
-        dealt = deal_together([manifest.samples for manifest, _ in selected])
+        dealt = deal_together(
+            [manifest.samples for manifest, _ in selected], by_role=bool(test_only)
+        )
         selected = [
             (Manifest(manifest.name, tuple(samples)), roots)
             for (manifest, roots), samples in zip(selected, dealt, strict=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from clare.advice import LeaveOut, Name, Notice, Run
+from clare.advice import LeaveOut, Name, Notice, Run, Set
 from clare.errors import InputError
 from clare.pipeline.datasets.build import build_dataset, write_dataset
 from clare.pipeline.datasets.plain_folders import select_folders
@@ -23,7 +23,11 @@ from clare.pipeline.manifests.folder_rules import FolderRules
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.protocol import read_protocol, split_name
+from clare.settings import build_settings
 from clare.wording import listed
+
+NO_POOLS = "none"
+"""What a user says who wants no reals beside fakes."""
 
 
 def select_manifests(
@@ -35,9 +39,9 @@ def select_manifests(
     fakes: Sequence[str],
     *,
     follow_links: Path | None = None,
-    rules: FolderRules | None = None,
+    rules: Mapping[str, Any] | None = None,
     test_only: Sequence[str] = (),
-    with_pools: bool = False,
+    pools: Sequence[str] | None = (),
     notice: Callable[[Notice], None] = lambda notice: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[Manifest, Roots]]:
@@ -59,10 +63,11 @@ def select_manifests(
         reals: folders of real images.
         fakes: ``DIR`` or ``NAME=DIR``: folders of generated images.
         follow_links: a folder that links may lead into, out of their root or folder.
-        rules: how names of files and folders are read, where folders of images are given.
+        rules: how names of files and folders are read, where folders of images are given: fields
+            of `FolderRules`.
         test_only: subsets of plain folders that are for tests alone, with all their images.
-        with_pools: whether named subsets that hold fakes alone bring the pools of reals that the
-            registry has for their domains.
+        pools: subsets of reals to take along, or "none". If None, named subsets of fakes alone
+            bring the pools that the registry has for their domains, as far as they are there.
         notice: told what was taken for granted.
         progress: called with (files indexed, files in all) while folders are read.
 
@@ -71,16 +76,20 @@ def select_manifests(
             built, because it is not registered or no root of it is known.
         ManifestError: a manifest breaks a rule.
     """
+    if pools is not None and list(pools) == [NO_POOLS]:
+        pools = ()
     names = [name.strip() for name in subsets.split(",") if name.strip()] if subsets else []
     if reals or fakes:
         if files:
             raise InputError(
                 "manifests and folders of images don't go together",
                 LeaveOut("manifest"),
-                LeaveOut("real", "fake"),
+                LeaveOut(*(name for name, given in (("real", reals), ("fake", fakes)) if given)),
             )
         if roots:
             raise InputError("folders of images name their place themselves", LeaveOut("root"))
+        if pools:
+            raise InputError("folders of images bring their own reals", LeaveOut("reals"))
         if len(names) > 1:
             raise InputError(
                 "folders of images make one subset, not several", Name("one", "subset")
@@ -89,18 +98,14 @@ def select_manifests(
             names[0] if names else None,
             reals,
             fakes,
-            rules or FolderRules(),
+            build_settings("folders", FolderRules, rules or {}),
             test_only,
             follow_links,
             notice,
             progress,
         )
-    if rules is not None or test_only:
-        given = [f.name for f in fields(FolderRules) if f.name != "test_only"] if rules else []
-        raise InputError(
-            "videos and splits of a manifest stand in its columns",
-            LeaveOut(*given, *(["test_only"] if test_only else [])),
-        )
+    if given := [*(rules or ()), *(["test_only"] if test_only else [])]:
+        raise InputError("videos and splits of a manifest stand in its columns", LeaveOut(*given))
     if not (names or files):
         raise InputError(
             "no images are named",
@@ -114,8 +119,14 @@ def select_manifests(
         files, names = _of_names(files, names), []
     found = [_find(name, folder, places, progress) for name in names] + list(files)
     selected = [(_without_copies(read_manifest(path)), places) for path in found]
-    if with_pools and names and all(s.label for manifest, _ in selected for s in manifest.samples):
+    if pools is None and names and _are_fakes(selected):
         selected += _pools_of([m for m, _ in selected], folder, places, notice, progress)
+    for pool in dict.fromkeys(pools or ()):
+        manifest = _without_copies(read_manifest(_find(pool, folder, places, progress)))
+        if any(sample.label for sample in manifest.samples):
+            raise InputError(f"{pool} has fakes too", Name("it among the subsets", "subset"))
+        if manifest.name not in [one.name for one, _ in selected]:
+            selected.append((manifest, places))
     return _without_repeats(selected)
 
 
@@ -149,7 +160,7 @@ def select_audited(
     """
     links = follow_links
     selected = select_manifests(subsets, files, folder, roots, reals, fakes, follow_links=links)
-    if pools is None and all(s.label == 1 for manifest, _ in selected for s in manifest.samples):
+    if pools is None and _are_fakes(selected):
         pools = ",".join(_registered_pools([manifest for manifest, _ in selected], folder))
     beside = select_manifests(pools, [], folder, roots, [], [], follow_links=links) if pools else []
     names = {manifest.name for manifest, _ in selected}
@@ -227,9 +238,14 @@ def _pools_of(
             )
             notice(Notice(what, *error.advice))
             continue
-        notice(Notice(f"{names} has no reals of its own: those of {pool} are extracted too"))
+        what = f"{names} has no reals of its own: those of {pool} are extracted too"
+        notice(Notice(what, Set("reals", NO_POOLS, effect="leaves them out")))
         found.append((manifest, places))
     return found
+
+
+def _are_fakes(selected: Sequence[tuple[Manifest, Roots]]) -> bool:
+    return all(sample.label for manifest, _ in selected for sample in manifest.samples)
 
 
 def _registered_pools(manifests: Sequence[Manifest], folder: Path) -> list[str]:

@@ -32,6 +32,7 @@ def extract(
     manifest: Place | Sequence[Place] = (),
     manifests: Place = "data_manifests",
     root: Place | Mapping[str, Place] | None = None,
+    reals: str | Sequence[str] | None = None,
     follow_links: Place | None = None,
     test_only: str | Sequence[str] = (),
     observer: Observer | None = None,
@@ -53,6 +54,8 @@ def extract(
         manifest: manifest files.
         manifests: folder that holds ``NAME.csv`` for a subset NAME.
         root: folder that the paths of manifests start at, or those by name.
+        reals: subsets of reals to extract beside subsets of fakes alone, ``"none"`` for no such;
+            by default the registry's pools for their domains.
         follow_links: folder that links may lead into, out of their root.
         test_only: subsets of plain folders that are for tests alone, with all their images.
         observer: is told how it goes.
@@ -80,7 +83,7 @@ def extract(
     folder = Path(manifests)
     links = None if follow_links is None else Path(follow_links)
     if protocol is not None:
-        given = {"subset": subset, "manifest": manifest, "real": real, "fake": fake}
+        given = {"subset": subset, "manifest": manifest, "real": real, "fake": fake, "reals": reals}
         if named := [name for name, value in given.items() if value]:
             raise InputError("a protocol names its subsets", LeaveOut(*named))
         selection, absent = select_protocol(
@@ -96,9 +99,9 @@ def extract(
             [Path(place) for _, place in _named(real)],
             _assigned(fake),
             follow_links=links,
-            rules=build_settings("folders", FolderRules, rules) if rules else None,
+            rules=rules,
             test_only=[test_only] if isinstance(test_only, str) else test_only,
-            with_pools=True,
+            pools=[reals] if isinstance(reals, str) else reals,
             notice=watched.noticed,
             progress=watched.indexing,
         )

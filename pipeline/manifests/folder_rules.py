@@ -250,13 +250,16 @@ def _split_of(path: str) -> str:
     return parts.pop() if len(parts) == 1 else ""
 
 
-def deal_together(manifests: Sequence[Sequence[Sample]], *, seed: int = 0) -> list[list[Sample]]:
+def deal_together(
+    manifests: Sequence[Sequence[Sample]], *, by_role: bool = False, seed: int = 0
+) -> list[list[Sample]]:
     """Splits for subsets that show the same people, each person in one split of all of them.
 
     Samples whose split a folder, or a role, decided keep it, and others of the same people follow.
 
     Args:
         manifests: the samples of each subset.
+        by_role: whether some are for tests alone by a role, which an error then speaks of.
         seed: of the splits.
 
     Raises:
@@ -265,12 +268,12 @@ def deal_together(manifests: Sequence[Sequence[Sample]], *, seed: int = 0) -> li
     every = [sample for samples in manifests for sample in samples]
     free = [sample for sample in every if not sample.official_split]
     dealt = {(s.subset, s.sample_id): s for s in assign_splits(free, seed=seed)}
-    followed = _follow([dealt.get((s.subset, s.sample_id), s) for s in every])
+    followed = _follow([dealt.get((s.subset, s.sample_id), s) for s in every], by_role=by_role)
     found = {(s.subset, s.sample_id): s for s in followed}
     return [[found[s.subset, s.sample_id] for s in samples] for samples in manifests]
 
 
-def _follow(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+def _follow(samples: Sequence[Sample], *, by_role: bool = False) -> tuple[Sample, ...]:
     """Samples that share a video or a person with one whose split was decided, in that split.
 
     Raises:
@@ -292,6 +295,6 @@ def _follow(samples: Sequence[Sample]) -> tuple[Sample, ...]:
         raise InputError(
             f"splits that folders or roles decide share people, videos or files: {name_rows(torn)}",
             Set("split", "random", effect="deals all images out"),
-            LeaveOut("test_only"),
+            *([LeaveOut("test_only")] if by_role else []),
         )
     return tuple(found)

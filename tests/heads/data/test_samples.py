@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clare.advice import Name
 from clare.errors import InputError, StoreError
 from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data import table as features
@@ -148,24 +149,49 @@ def test_an_image_in_two_subsets_counts_once(tmp_path, build_store, rows_of):
 
 
 @pytest.mark.parametrize(
-    ("kind", "shared"),
+    ("said", "shared"),
     [
-        ("video 'swap/v1'", {"video_id": "v1"}),
-        ("identity 'ff/3'.*'ff/7'", {"source_ids": "3|7", "domain": "ff"}),
-        ("image 'b'", {"content": "one"}),
+        ("1 video in two splits, swap/v1, ", {"video_id": "v1"}),
+        (
+            "2 identities in two splits, ff/3, .*; ff/7, ",
+            {"source_ids": "3|7", "domain": "ff"},
+        ),
+        ("1 image in two splits, ", {"content": "one"}),
     ],
 )
-def test_a_leak_is_refused_with_its_name(tmp_path, build_store, rows_of, kind, shared):
+def test_a_leak_is_refused_with_both_its_places(tmp_path, build_store, rows_of, said, shared):
     row = rows_of["row"]
     rows = [
-        row("swap", "a", 0, "train", **shared),
-        row("swap", "b", 0, "test", **shared),
+        row("swap", "a", 0, "train", path="a.png", **shared),
+        row("swap", "b", 0, "test", path="b.png", **shared),
         *(row("swap", f"c{n}", n % 2, "val" if n < 4 else "train") for n in range(8)),
     ]
     store = build_store(tmp_path / "s.zarr", {"swap": rows})
-    with pytest.raises(InputError, match=rf"splits leak.*{kind}.* \(train and test\)"):
+    places = r"a\.png of swap \(train\) and b\.png of swap \(test\)"
+    with pytest.raises(InputError, match=rf"splits leak: {said}{places}") as error:
         train_run(CLS, store, tmp_path / "run")
+    assert "build swap again with groups kept whole" in str(error.value)
+    assert ("by their hashes" in str(error.value)) == ("content" in shared)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_leak_between_subsets_is_mended_by_a_choice_of_them(rows_of):
+    row = rows_of["row"]
+    rows = [row("sg3", f"s{n}", 1, "train", content=f"c{n}") for n in range(7)]
+    rows += [row("faces", f"f{n}", 1, "test", content=f"c{n}") for n in range(7)]
+    with pytest.raises(InputError) as error:
+        refuse_leaks(rows)
+    assert error.value.what.startswith(
+        "the splits leak: 7 images in two splits, "
+        "s0 of sg3 (train) and f0 of faces (test); s1 of sg3 (train) and f1 of faces (test); "
+    )
+    assert error.value.what.endswith(" and 2 more")
+    first, second = error.value.advice
+    assert first == Name("only subsets that agree, of faces and sg3,", "train")
+    assert second == (
+        "build the manifests of faces and sg3 with one split for what they share, and extract "
+        "them again"
+    )
 
 
 def test_equal_names_of_other_subsets_and_domains_are_no_leak(rows_of):

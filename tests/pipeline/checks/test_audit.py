@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from clare.advice import Notice
+from clare.advice import Notice, Set
 from clare.errors import InputError
 from clare.file_facts import RECODE, RESIZE
 from clare.pipeline.checks.audit import audit
@@ -192,14 +192,23 @@ def test_reals_come_from_the_registrys_pools_for_the_domains_of_the_fakes(unlike
     options: tuple = ("pixart", [], tmp_path, [str(unlike)], [], [])
     assert [m.name for m, _ in select_audited(*options)] == ["pixart", "ffpp_real"]
     told: list[Notice] = []
-    brought = select_manifests(*options, with_pools=True, notice=told.append)
+    brought = select_manifests(*options, pools=None, notice=told.append)
     assert [m.name for m, _ in brought] == ["pixart", "ffpp_real"]
     (tmp_path / "ffpp_real.csv").rename(tmp_path / "aside")
-    assert [m.name for m, _ in select_manifests(*options, with_pools=True, notice=told.append)] == [
+    assert [m.name for m, _ in select_manifests(*options, pools=None, notice=told.append)] == [
         "pixart"
     ]
     (tmp_path / "aside").rename(tmp_path / "ffpp_real.csv")
     assert ["ffpp_real can't be had" in one.what for one in told] == [False, True]
+    assert told[0].advice == (Set("reals", "none", effect="leaves them out"),)
+    for pools, names in (
+        (["none"], ["pixart"]),
+        (["celebdf_v2_real"], ["pixart", "celebdf_v2_real"]),
+    ):
+        chosen = select_manifests(*options, pools=pools, notice=told.append)
+        assert [m.name for m, _ in chosen] == names and len(told) == 2
+    with pytest.raises(InputError, match="pixart has fakes too"):
+        select_manifests("celebdf_v2_real", *options[1:], pools=["pixart"])
     named = select_audited(*options, pools="celebdf_v2_real")
     assert [m.name for m, _ in named] == ["pixart", "celebdf_v2_real"]
     report = audit(select_audited(*options), resamples=0)

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from clare.advice import Name
+from clare.advice import LeaveOut, Name
 from clare.errors import InputError
 from clare.pipeline.checks.status import list_status
 from clare.pipeline.datasets.build import build_dataset, dataset_roots, write_dataset
@@ -212,6 +212,9 @@ def test_a_subset_and_a_manifest_together_are_that_subset_of_that_file(tmp_path)
     assert manifest.name == "faces"
     with pytest.raises(InputError, match="no manifest given is of more: they are of faces, others"):
         select_manifests("faces,more", files, tmp_path / "none", root, [], [])
+    with pytest.raises(InputError) as error:
+        select_manifests("faces", files, tmp_path, root, [], [], rules={"identities": True})
+    assert error.value.advice == (LeaveOut("identities"),)
 
 
 def test_extraction_builds_what_it_needs(tree, tmp_path):
