@@ -154,7 +154,10 @@ def check(
     root: RootOption = None,
     follow_links: FollowLinks = None,
     decode: Annotated[
-        bool, typer.Option(help="Decode every image: finds files that break off.")
+        bool,
+        typer.Option(
+            help="Decode every image and mask: finds files that break off, and masks without a mark."
+        ),
     ] = False,
     json_: Json = False,
 ) -> None:

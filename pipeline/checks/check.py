@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from clare.advice import Advice, Notice, Run
 from clare.errors import InputError, ManifestError
-from clare.file_facts import FORMAT, SIZE
 from clare.pipeline.checks.across import SharedRows
 from clare.pipeline.datasets.record import read_record
 from clare.pipeline.datasets.registry import load_registry
@@ -23,6 +22,7 @@ from clare.pipeline.manifests.csv_io import (
     manifest_name,
     read_rows,
 )
+from clare.pipeline.manifests.file_shortcuts import Values, shortcuts_between, values_of
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import broken_rules
 from clare.wording import counted
@@ -54,10 +54,10 @@ class Finding:
 
 @dataclass
 class _Summary:
-    """What has to be known of a manifest once its rows are gone."""
+    """What has to be known of a manifest once its rows are gone: facts by domain and label."""
 
-    facts: dict[tuple[str, str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
-    labels: set[int] = field(default_factory=set)
+    facts: Mapping[tuple[str, int], Values]
+    labels: set[int]
 
 
 def check_manifests(
@@ -105,9 +105,11 @@ def check_manifests(
         if progress is not None:
             progress(done, len(paths))
     for name in asked:
-        subset = registry.subsets.get(name)
-        if subset is not None and name in summaries:
-            findings += _against_reals(subset, summaries, find_manifest, folder)
+        if name in summaries:
+            subset = registry.subsets.get(name)
+            if subset is not None:
+                findings += _lacking(subset, summaries[name], folder)
+            findings += _shortcuts(name, subset, summaries)
     return sorted(findings, key=lambda finding: not finding.gate)
 
 
@@ -163,43 +165,53 @@ def _few_frames(samples: Sequence[Sample]) -> tuple[list[str], int]:
 
 
 def _summarize(samples: Sequence[Sample]) -> _Summary:
-    summary = _Summary()
+    parts: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     for sample in samples:
-        if sample.status != "ok":
-            continue
-        summary.labels.add(sample.label)
-        for fact in (FORMAT, SIZE):
-            if fact.read and (value := fact.read(sample.facts)):
-                summary.facts[fact.name, sample.domain, sample.label].add(value)
-    return summary
+        parts[sample.domain, sample.label].append(sample)
+    labels = {sample.label for sample in samples if sample.status == "ok"}
+    return _Summary({part: values_of(some) for part, some in parts.items()}, labels)
 
 
-def _against_reals(
-    subset: Subset,
-    summaries: Mapping[str, _Summary],
-    find: Callable[[Path, str], Path | None],
-    folder: Path,
-) -> Iterator[Finding]:
-    own = summaries[subset.id]
-    if subset.category == "real":
-        return
+def _lacking(subset: Subset, own: _Summary, folder: Path) -> Iterator[Finding]:
+    """What of a registered subset's reals is not there."""
     if subset.own_reals and 0 not in own.labels:
         yield Finding(subset.id, False, "its own reals are missing: only fakes are there")
-    absent = [p for p in dict.fromkeys(subset.reals.values()) if find(folder, p) is None]
+    pools = dict.fromkeys(subset.reals.values())
+    absent = [pool for pool in pools if find_manifest(folder, pool) is None]
     if absent:
         what, advice = "no pool of reals stands beside it", f"build {', '.join(absent)}"
         yield Finding(subset.id, False, what, advice=(advice,))
-    for domain in sorted({domain for _, domain, label in own.facts if label == 1}):
-        pool = summaries.get(subset.reals.get(domain, subset.id))
-        if pool is None:
-            continue
-        for fact in (FORMAT, SIZE):
-            fakes, reals = own.facts[fact.name, domain, 1], pool.facts[fact.name, domain, 0]
-            if fakes and reals and not fakes & reals:
-                yield Finding(
-                    subset.id,
-                    False,
-                    f"{fact.title} alone tells real from fake in {domain}",
-                    (f"real: {', '.join(sorted(reals))}", f"fake: {', '.join(sorted(fakes))}"),
-                    (fact.advice,),
-                )
+
+
+def _shortcuts(
+    name: str, subset: Subset | None, summaries: Mapping[str, _Summary]
+) -> Iterator[Finding]:
+    """What alone tells the fakes of a subset from the reals beside them.
+
+    Those are its own, or the registry's pool, a domain at a time. Beside a subset that the registry
+    does not know and that has none stand the reals of all subsets without fakes.
+    """
+    own = summaries[name]
+    known = sorted({domain for domain, label in own.facts if label == 1})
+    for domain in [None] if subset is None else known:
+        if 0 in own.labels:
+            beside = [own]
+        elif subset is None:
+            beside = [one for one in summaries.values() if 1 not in one.labels]
+        else:
+            pool = subset.reals.get(domain or "", "")
+            beside = [summaries[pool]] if pool in summaries else []
+        reals, fakes = _values(beside, 0, domain), _values([own], 1, domain)
+        where = f"in {domain}, " if domain else ""
+        for notice in shortcuts_between(reals, fakes):
+            yield Finding(name, False, f"{where}{notice.what}", advice=notice.advice)
+
+
+def _values(summaries: Iterable[_Summary], label: int, domain: str | None) -> Values:
+    """What files of a label are, of one domain or of all."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for summary in summaries:
+        for (own, one), facts in summary.facts.items():
+            for fact, values in facts.items() if one == label and domain in (None, own) else ():
+                found[fact] |= values
+    return found

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from clare.errors import ImageError, InputError
 from clare.pipeline.checks.check import Finding
 from clare.pipeline.manifests.headers import THREADS
-from clare.pipeline.manifests.masks import LIMIT, find_empty_masks
+from clare.pipeline.manifests.masks import find_empty_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
@@ -19,7 +19,8 @@ class FileCheck:
 
     Args:
         roots: where paths start; rows of other roots are not looked at.
-        decode: whether each image is decoded, which finds files that break off in the middle.
+        decode: whether each image and mask is decoded, which finds files that break off in the
+            middle and masks of fakes that mark nothing.
     """
 
     def __init__(self, roots: Roots, *, decode: bool = False) -> None:
@@ -40,9 +41,9 @@ class FileCheck:
             what = f"{counted(len(rows), 'file')} {fault}, which the manifest does not know"
             yield Finding(manifest.name, False, what, tuple(rows), ("build it again",))
         masks = find_empty_masks(
-            looked,
+            looked if self._decode else [],
             lambda sample: self._roots.resolve(sample, sample.mask_path),
-            limit=None if self._decode else LIMIT,
+            limit=None,
         )
         if masks.rows:
             names = [f"{sample.sample_id} ({sample.mask_path})" for sample in masks.rows]

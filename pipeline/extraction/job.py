@@ -26,7 +26,7 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.folders import shortcuts_of
+from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.models.backbones import backbone_overrides

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from clare.advice import Name, Notice
 from clare.errors import InputError, ManifestError
-from clare.file_facts import FORMAT, SIZE
+from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.folder_rules import FolderRules, apply_rules
 from clare.pipeline.manifests.headers import HEIC, read_headers
 from clare.pipeline.manifests.roots import Roots
@@ -79,30 +78,6 @@ class BuiltManifest:
             what = f"{counted(heic, 'image')} in HEIC, which this installation can't decode"
             notices.append(Notice(what, "install clare-features[heic]"))
         return [*notices, *shortcuts_of(self.manifest.samples)]
-
-
-def shortcuts_of(
-    samples: Iterable[Sample], images: Mapping[str, Any] | None = None
-) -> list[Notice]:
-    """One for each fact of the files that alone tells the classes apart, and stays so.
-
-    Args:
-        samples: of one experiment, of all its subsets.
-        images: how they will be prepared; what that makes the same for all is no shortcut.
-    """
-    notices = []
-    good = [sample for sample in samples if sample.status == "ok"]
-    for fact in (FORMAT, SIZE):
-        if images is not None and fact.removed_by(images):
-            continue
-        real, fake = (
-            set(fact.values([s.facts for s in good if s.label == label]).tolist())
-            for label in (0, 1)
-        )
-        if real and fake and not real & fake:
-            what = f"{fact.title} alone tells real ({name_rows(sorted(real))}) from fake"
-            notices.append(Notice(f"{what} ({name_rows(sorted(fake))})", fact.advice))
-    return notices
 
 
 def build_manifest(

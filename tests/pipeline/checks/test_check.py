@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from clare.advice import Notice
 from clare.errors import InputError
 from clare.pipeline.checks.check import Finding, check_manifests
 from clare.pipeline.checks.files import FileCheck
 from clare.pipeline.datasets.build import build_dataset, write_dataset
 from clare.pipeline.datasets.registry import load_registry
+from clare.pipeline.manifests.csv_io import write_manifest
+from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.synthetic.toys import draw_faces
 from tests.pipeline.df40_tree import make_tree
 
 Rows = list[dict[str, str]]
@@ -221,12 +225,8 @@ def test_one_subset_is_checked_against_its_reals_alone(manifests):
             "2 empty folders",
             ["RDDM/cdf/Fake_from_Celeb-real/id1_0000", "df40_test/RDDM/ff/003"],
         ),
-        ("whichfaceisreal", "format alone tells real from fake", ["fake: png", "real: jpeg"]),
-        (
-            "pixart",
-            "width x height alone tells real from fake in ff",
-            ["fake: 48x48", "real: 32x32"],
-        ),
+        ("whichfaceisreal", "in ffhq, file format alone tells real (jpeg) from fake (png)", []),
+        ("pixart", "in ff, width x height alone tells real (32x32) from fake (48x48)", []),
         ("collabdiff", "its own reals are missing", []),
     ],
 )
@@ -245,6 +245,24 @@ def test_a_pool_that_is_not_built_and_copies_in_another_subset_are_said(manifest
     assert any(one.subset == "simswap" and "build celebdf_v2_real" in one.advice for one in found)
     [copy] = [one for one in found if "byte for byte" in one.what]
     assert copy.subset == "simswap" and FRAME in copy.rows[0] and "in blendface" in copy.rows[0]
+
+
+def test_a_shortcut_is_said_in_the_same_words_wherever_images_are_listed(tmp_path):
+    for kind, form in (("real", "jpeg"), ("fake", "png")):
+        draw_faces(tmp_path / kind, 3, seed=0, size=32, format=form)
+    real, fake = tmp_path / "real", tmp_path / "fake"
+    (words,) = build_manifest("mine", [real], [fake]).notices()
+    assert words.what == "file format alone tells real (jpeg) from fake (png)"
+    for name, reals, fakes in (
+        ("mine", [real], [fake]),
+        ("pool", [real], []),
+        ("swaps", [], [fake]),
+    ):
+        write_manifest(build_manifest(name, reals, fakes).manifest, tmp_path / f"m/{name}.csv")
+    found = [one for one in check_manifests(tmp_path / "m") if not one.gate]
+    said = {one.subset: Notice(one.what, *one.advice) for one in found}
+    assert said == {"mine": words, "swaps": words}
+    assert check_manifests(tmp_path / "m", ["swaps"]) == []  # no reals are named beside it
 
 
 @pytest.fixture(scope="module")

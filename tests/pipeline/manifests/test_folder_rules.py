@@ -195,5 +195,5 @@ def test_people_follow_those_whose_split_a_folder_decides(draw):
                 seen[person].add(sample.split)
     assert all(len(splits) == 1 for splits in seen.values())
     assert {person for person, splits in seen.items() if splits == {"test"}} == set(people[4:])
-    with pytest.raises(InputError, match="share people.* or leave test_only= out"):
+    with pytest.raises(InputError, match=r"share people.* or leave test_only= out"):
         select_manifests(*ask, rules={"identities": True}, test_only=["swap"])
