@@ -156,7 +156,7 @@ def check(
     decode: Annotated[
         bool,
         typer.Option(
-            help="Decode every image and mask: finds files that break off, and masks without a mark."
+            help="Decode every image and mask: finds what breaks off, and masks that mark nothing."
         ),
     ] = False,
     json_: Json = False,

@@ -9,30 +9,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from clare.advice import Name
+from clare.columns import CUSTOMARY
 from clare.errors import InputError
 from clare.foreign import bounded_lines, csv_rows, open_text, reading
 from clare.labels import Labels
 from clare.own_csv import original
 from clare.wording import counted, listed
-
-CUSTOMARY: Mapping[str, tuple[str, ...]] = {
-    "label": (
-        *("label", "labels", "target", "targets", "y", "y_true", "true_label"),
-        *("gt", "ground_truth", "is_fake"),
-    ),
-    "score": (
-        *("margin", "score", "scores", "prob", "probability", "p_fake", "prob_fake", "fake_prob"),
-        *("fake_score", "fake_probability", "fake_probability_score", "prob_class_1", "y_score"),
-        *("logit", "pred", "prediction"),
-    ),
-    "subset": ("subset", "dataset"),
-    "video": ("video", "video_id", "video_name", "clip", "clip_id"),
-    "sample": (
-        *("sample_id", "image", "path", "image_path", "img_path", "file", "filename"),
-        *("file_name", "name", "id"),
-    ),
-}
-"""Names of columns that are taken where none is named, the first that is there; case aside."""
 
 MOST_SPELLINGS = 1000
 """Of labels that are looked at together; a column of names has as many as rows."""
@@ -137,11 +119,6 @@ def _separator(path: Path, file: TextIO) -> str:
 
 def _choose(path: Path, header: Sequence[str], named: ScoreColumns) -> dict[str, str]:
     """The column of each role; those that nobody named and that are not there are left out."""
-    if any(_is_number(name) for name in header):
-        raise InputError(
-            f"{path} has no line of names: its first line is {', '.join(header)!r}, where the "
-            "columns' names, as label and score, are needed"
-        )
     plain = {name.casefold(): name for name in reversed(header)}
     there = listed(filter(None, header))
     found: dict[str, str] = {}
@@ -153,6 +130,13 @@ def _choose(path: Path, header: Sequence[str], named: ScoreColumns) -> dict[str,
             found[role] = name
         elif usual := [plain[word] for word in CUSTOMARY[role] if word in plain]:
             found[role] = usual[0]
+        elif role in NEEDED and any(map(_is_number, header)):
+            raise InputError(
+                f"{path} has no line of names that has a {role}: its first line is "
+                f"{', '.join(header)!r}",
+                _ask(role),
+                "write the columns' names, as label and score, above the rows",
+            )
         elif role in NEEDED:
             raise InputError(f"{path} has no column {role!r}; it has {there}", _ask(role))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
@@ -12,15 +12,8 @@ from typing import Literal
 from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import InputError
 from clare.pipeline.manifests.sample import Sample
-from clare.pipeline.manifests.splits import assign_splits, components
+from clare.pipeline.manifests.splits import SPLIT_WORDS, assign_splits, components
 from clare.wording import counted, listed, name_rows
-
-SPLIT_FOLDERS: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""The split that the name of a folder means, in lower case."""
 
 LEAST_VIDEOS = 3
 """Fewer folders than there are splits are taken for sorted photographs."""
@@ -187,7 +180,7 @@ def _by_folder(places: Sequence[_Place], *, always: bool) -> list[str]:
             for name, numbers in folders.items()
             if len(numbers) > 1
             and None not in numbers
-            and PurePosixPath(name).name.lower() not in SPLIT_FOLDERS
+            and PurePosixPath(name).name.lower() not in SPLIT_WORDS
         }
         # Photographs that are only sorted into folders are numbered on from one to the next.
         held = Counter(number for numbers in numbered.values() for number in numbers)
@@ -246,7 +239,7 @@ def _with_splits(
 
 def _split_of(path: str) -> str:
     """The split that a path's folders name; none where they name two."""
-    parts = {SPLIT_FOLDERS.get(part.lower(), "") for part in PurePosixPath(path).parts[:-1]} - {""}
+    parts = {SPLIT_WORDS.get(part.lower(), "") for part in PurePosixPath(path).parts[:-1]} - {""}
     return parts.pop() if len(parts) == 1 else ""
 
 

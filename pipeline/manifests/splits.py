@@ -14,6 +14,14 @@ SHARES: Mapping[str, float] = {"test": 0.15, "val": 0.15, "train": 0.7}
 """Share of each split, in the order in which they are filled."""
 
 
+SPLIT_WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""The split that the name of a folder or a file, or a cell, means, in lower case."""
+
+
 @dataclass
 class _Group:
     """Samples that have to share a split."""

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from clare.advice import Name, Notice
+from clare.columns import CUSTOMARY
 from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
@@ -20,31 +21,12 @@ from clare.pipeline.manifests.masks import find_empty_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
-from clare.pipeline.manifests.splits import assign_splits
+from clare.pipeline.manifests.splits import SPLIT_WORDS, assign_splits
 from clare.pipeline.manifests.validation import SPLITS, check_name, validate
 from clare.wording import counted, listed, name_rows
 
-CUSTOMARY: Mapping[str, tuple[str, ...]] = {
-    "path": tuple(
-        "path image_path img_path file_path filepath image img file file_name filename name".split()  # noqa: SIM905
-    ),
-    "label": ("label", "labels", "target", "class", "is_fake", "fake", "y"),
-    "video": ("video_id", "video", "clip", "clip_id", "video_name"),
-    "split": ("split", "partition", "phase", "set"),
-    "identity": ("source_ids", "identity", "identities", "person", "subject"),
-    "mask": ("mask_path", "mask"),
-    "domain": ("domain",),
-    "boxes": ("boxes",),
-}
-"""Names by which a column is taken where none is named, the likeliest first."""
-
 _FIELDS = {"video": "video_id", "identity": "source_ids", "mask": "mask_path"}
-_SPLITS = {
-    **{name: name for name in SPLITS},
-    **dict.fromkeys(("training",), "train"),
-    **dict.fromkeys(("valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("testing",), "test"),
-}
+_ROLES = ("path", "label", "video", "split", "identity", "mask", "domain", "boxes")
 _SNIFFED = 50
 
 
@@ -86,8 +68,8 @@ def import_csv(
         files: the tables, UTF-8; files named train, val and test say the split of their rows.
         root: where their paths start; by default the folder of the first table.
         subset: name of the manifest; by default that of the table.
-        columns: a column's name by what it holds: one of `CUSTOMARY`. One that is named must be
-            there; without a header, columns are 1, 2, 3.
+        columns: a column's name by what it holds: path, label, video and more. One that is named
+            must be there; without a header, columns are 1, 2, 3.
         labels: words for real and fake.
         hash: also record the sha256 of each file.
         follow_links: a folder that links may lead into, out of the root.
@@ -181,9 +163,10 @@ def _identified(
     labels: Labels,
 ) -> _Table:
     first = rows[0][1]
-    known = {name for names in CUSTOMARY.values() for name in names} | {*named.values()}
-    is_header = not any(_is_image(cell) for cell in first) and any(
-        cell in known or cell.casefold() in known for cell in first
+    known = {name for role in _ROLES for name in CUSTOMARY[role]} | {*named.values()}
+    is_header = not any(map(_is_image, first)) and (
+        any(cell in known or cell.casefold() in known for cell in first)
+        or any(map(_is_image, rows[1][1] if len(rows) > 1 else ()))
     )
     if is_header:
         columns, rows = tuple(first), rows[1:]
@@ -195,8 +178,8 @@ def _identified(
     roles = {role: _place(path, role, column, columns) for role, column in named.items()}
     folded = [column.casefold() for column in columns]
     some = [cells for _, cells in rows[:_SNIFFED]]
-    for role, names in CUSTOMARY.items():
-        found = [folded.index(name) for name in names if name in folded]
+    for role in _ROLES:
+        found = [folded.index(name) for name in CUSTOMARY[role] if name in folded]
         if not is_header and role in ("path", "label"):
             is_one = _is_image if role == "path" else lambda cell: labels.read(cell) is not None
             taken = set(roles.values())
@@ -208,8 +191,11 @@ def _identified(
     for role in ("path", "label"):
         if role not in roles:
             there = listed(column or "one without a name" for column in columns)
+            if not is_header:
+                there = f"no line of names: its first line is {', '.join(first)!r}"
             raise InputError(
-                f"{path} has no column that is known for {role}s; it has {there}", Name("it", role)
+                f"{path} has no column that is known for {role}s; it has {there}",
+                Name("it", role, "" if is_header else "1 for the first"),
             )
     if not rows:
         raise InputError(f"{path} has no rows")
@@ -246,14 +232,14 @@ def _samples(
 ) -> Iterator[Sample]:
     faults: dict[str, list[str]] = {}
     stem = table.path.name.partition(".")[0].casefold()
-    of_file = _SPLITS.get(stem, "") if several and "split" not in table.roles else ""
+    of_file = SPLIT_WORDS.get(stem, "") if several and "split" not in table.roles else ""
     found: list[Sample] = []
     labels.refuse_mixed({cells[table.roles["label"]] for _, cells in table.rows}, str(table.path))
     for line, cells in table.rows:
         cell = {role: cells[place] for role, place in table.roles.items()}
         where = f"line {line}"
         label = labels.read(cell["label"])
-        split = _SPLITS.get(cell.get("split", "").casefold()) if cell.get("split") else of_file
+        split = SPLIT_WORDS.get(cell.get("split", "").casefold()) if cell.get("split") else of_file
         path = _relative(cell["path"], base)
         if label is None:
             faults.setdefault("labels that say neither real nor fake", []).append(

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clare.advice import Name
 from clare.errors import InputError
 from clare.heads.metrics.predictions import (
     Predictions,
@@ -129,6 +130,17 @@ def test_customary_names_and_separators(tmp_path, mark, head):
 def test_a_decimal_comma_beside_semicolons(tmp_path):
     read = read_predictions(csv(tmp_path, "label;score\n0;0,25\n1;0.5\n"))
     assert read.margin.tolist() == [0.25, 0.5]
+
+
+def test_columns_that_are_named_by_numbers_are_taken_where_they_are_named(tmp_path):
+    path = csv(tmp_path, "0,1,label\na,0.25,0\nb,0.5,1\n")
+    read = read_predictions(path, ScoreColumns(score="1", sample="0"))
+    assert read.margin.tolist() == [0.25, 0.5] and read.sample_id.tolist() == ["a", "b"]
+    with pytest.raises(
+        InputError, match=r"no line of names that has a score: .*'0, 1, label'"
+    ) as no:
+        read_predictions(path)
+    assert no.value.advice[0] == Name("the column", "score")
 
 
 @pytest.mark.parametrize("role", ["label", "score", "subset", "video", "sample"])

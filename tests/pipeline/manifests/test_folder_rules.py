@@ -113,7 +113,10 @@ def test_people_of_ff_are_kept_apart_in_all_subsets(draw):
     assert set().union(*splits.values()) == {"train", "val", "test"}
 
 
-@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation", "TESTING")])
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val", "test"), ("Training", "validation", "TESTING"), ("train", "dev", "test")],
+)
 def test_folders_of_splits_are_kept(draw, names):
     paths = [f"data/{name}/{kind}/{n}.png" for name in names for kind in "ab" for n in range(4)]
     root = draw(*paths) / "data"

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.advice import Name
+from clare.columns import CUSTOMARY
 from clare.errors import InputError
+from clare.heads.metrics.predictions import read_predictions
 from clare.labels import Labels
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.tables import import_csv
@@ -91,6 +93,39 @@ def test_a_column_that_is_named_must_be_there(data):
     ):
         (data / "mine.csv").write_text("image,odd\na.png,0\n")
         import_csv([data / "mine.csv"])
+
+
+def test_a_header_that_nobody_knows_is_told_by_its_names(data):
+    path = data / "mine.csv"
+    path.write_text("picture,truth\n" + "".join(f'"{p}",{y}\n' for p, y in ROWS))
+    with pytest.raises(InputError) as refused:
+        import_csv([path])
+    assert refused.value.what == (
+        f"{path} has no column that is known for paths; it has picture and truth"
+    )
+    assert refused.value.advice == (Name("it", "path"),)
+    with pytest.raises(InputError, match="known for labels; it has picture and truth"):
+        import_csv([path], columns={"path": "picture"})
+    taken = import_csv([path], columns={"path": "picture", "label": "truth"})
+    assert found(taken) == ROWS
+    path.write_text("a;b\nc;d\n")
+    with pytest.raises(InputError, match="it has no line of names: its first line is 'a, b'"):
+        import_csv([path])
+
+
+@pytest.mark.parametrize("name", ["gt", "y_true", "fake_video"])
+def test_lists_and_scores_know_the_same_names_of_columns(data, name):
+    text = f"filename,{name},p_fake\n" + "".join(f'"{p}",{y},0.5\n' for p, y in ROWS)
+    (data / "mine.csv").write_text(text)
+    for read in (
+        lambda: import_csv([data / "mine.csv"]),
+        lambda: read_predictions(data / "mine.csv"),
+    ):
+        if name in CUSTOMARY["label"]:
+            read()
+        else:
+            with pytest.raises(InputError, match="label"):
+                read()
 
 
 def test_labels_and_splits_that_are_not_known_name_their_lines(data):

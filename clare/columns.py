@@ -1,0 +1,32 @@
+"""Customary names of columns: one vocabulary for lists of images and for tables of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_PATHS = (
+    *("path", "image_path", "img_path", "file_path", "filepath", "image", "img"),
+    *("file", "file_name", "filename", "name"),
+)
+
+CUSTOMARY: Mapping[str, tuple[str, ...]] = {
+    "path": _PATHS,
+    "sample": ("sample_id", *_PATHS, "id"),
+    "label": (
+        *("label", "labels", "target", "targets", "class", "is_fake", "y", "y_true"),
+        *("true_label", "gt", "ground_truth", "fake"),
+    ),
+    "score": (
+        *("margin", "score", "scores", "prob", "probability", "p_fake", "prob_fake", "fake_prob"),
+        *("fake_score", "fake_probability", "fake_probability_score", "prob_class_1", "y_score"),
+        *("logit", "pred", "prediction"),
+    ),
+    "subset": ("subset", "dataset"),
+    "video": ("video_id", "video", "clip", "clip_id", "video_name"),
+    "split": ("split", "partition", "phase", "set"),
+    "identity": ("source_ids", "identity", "identities", "person", "subject"),
+    "mask": ("mask_path", "mask"),
+    "domain": ("domain",),
+    "boxes": ("boxes",),
+}
+"""By what a column holds, the names by which it is taken where none is named; likeliest first."""
