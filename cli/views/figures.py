@@ -17,6 +17,7 @@ from clare.heads.evaluation.record import Evaluation, EvaluationRecord
 from clare.heads.metrics.by_subset import FiguresBySubset, SubsetFigures
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import read_validation
+from clare.wording import listed
 
 RANKS = {
     "auc": "AUC",
@@ -258,12 +259,29 @@ def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
         f"{'their 95 % intervals paired' if report.resamples else 'without intervals'}",
         style="dim",
     )
+    _print_tests(report, names)
     console.print(f"\n{verdict(report, names)}\n", highlight=False)
     _print_alone(report)
     print_aside(report)
     for name, scale in zip(names, report.read_as, strict=True):
         if scale != "margin":
             console.print(f"{name}: scores are read as {SCALES[scale]}", style="dim")
+
+
+def _print_tests(report: Comparison, names: tuple[str, str]) -> None:
+    """Which of its evaluations stands for a run, since it may have several."""
+    one, other = report.tests
+    if one and one == other:
+        also = f" (both also have {listed(report.also)})" if report.also else ""
+        said = f"compared by the test {one}{also}"
+    else:
+        said = ", ".join(
+            f"{name} by its test {test}"
+            for name, test in zip(names, report.tests, strict=True)
+            if test
+        )
+    if said:
+        console.print(said, style="dim", soft_wrap=True, highlight=False)
 
 
 def _tables() -> list[Mapping[str, str]]:

@@ -58,6 +58,8 @@ class Comparison:
         alone: see `FiguresBySubset`.
         subsets: figures by subset.
         macro: the mean over the subsets that count; None where none does.
+        tests: names of the evaluations that were compared, empty for a CSV.
+        also: names of the other evaluations that both runs have.
     """
 
     read_as: tuple[Scale, Scale]
@@ -70,6 +72,8 @@ class Comparison:
     alone: tuple[str, ...]
     subsets: Mapping[str, Pair]
     macro: Pair | None
+    tests: tuple[str, str] = ("", "")
+    also: tuple[str, ...] = ()
 
     @property
     def counted(self) -> list[str]:
@@ -143,7 +147,8 @@ def compare(
     """Two detectors on the rows that both have scored; see `compare_predictions`.
 
     Args:
-        first: the folder of a run that was evaluated, or a CSV of scores.
+        first: the folder of a run that was evaluated, or of one of its evaluations, or a CSV of
+            scores. Of two runs the last evaluation of the first that both have is compared.
         second: the other one.
         label: column of labels of a CSV; as for those below, a customary name if left out.
         score: column of scores.
@@ -162,13 +167,22 @@ def compare(
     named = ScoreColumns(label, score, subset, None, id)
     labels = Labels(tuple(real_label), tuple(fake_label))
     paths = [Path(first), Path(second)]
-    if all(path.is_dir() for path in paths) and (named != ScoreColumns() or labels != Labels()):
+    given: Mapping[str, object] = {
+        "label": label,
+        "score": score,
+        "id": id,
+        "subset": subset,
+        "real_label": real_label,
+        "fake_label": fake_label,
+    }
+    if all(path.is_dir() for path in paths) and any(given.values()):
         raise InputError(
             "columns and labels are those of a CSV, and both are runs",
-            LeaveOut("label", "score", "id", "subset", "real_label", "fake_label"),
+            LeaveOut(*(name for name, value in given.items() if value)),
         )
-    left, right = (read_scores(path, named, labels) for path in _meeting(paths[0], paths[1]))
-    return compare_predictions(
+    met, also = _meeting(paths[0], paths[1])
+    left, right = (read_scores(path, named, labels) for path in met)
+    found = compare_predictions(
         left.predictions,
         right.predictions,
         (left.threshold, right.threshold),
@@ -176,6 +190,8 @@ def compare(
         aside={*left.aside, *right.aside},
         how=Resampling(resamples, seed),
     )
+    one, other = (read_evaluation(path).name if path.is_dir() else "" for path in met)
+    return replace(found, tests=(one, other), also=also)
 
 
 def compare_predictions(
@@ -239,20 +255,20 @@ def compare_predictions(
     )
 
 
-def _meeting(first: Path, second: Path) -> tuple[Path, Path]:
-    """The evaluations that are compared: the last of one test that both runs have.
+def _meeting(first: Path, second: Path) -> tuple[tuple[Path, Path], tuple[str, ...]]:
+    """The evaluations that are compared, and the names of others that both runs have.
 
-    Of runs without such a test the last ones, if they are of subsets that both have.
+    They are the last of one test that both have; of runs without such a test the last ones, if they
+    are of subsets that both have.
     """
     if not (first.is_dir() and second.is_dir()):
-        return first, second
+        return (first, second), ()
     mine, theirs = (
         {read_evaluation(folder).name: folder for folder in list_evaluations(run)}
         for run in (first, second)
     )
-    for name in mine:
-        if name in theirs:
-            return mine[name], theirs[name]
+    if both := [name for name in mine if name in theirs]:
+        return (mine[both[0]], theirs[both[0]]), tuple(both[1:])
     if (
         mine
         and theirs
@@ -262,7 +278,7 @@ def _meeting(first: Path, second: Path) -> tuple[Path, Path]:
             f"no test was made of both: {first} has {listed(mine)}, {second} has {listed(theirs)}",
             "evaluate both on the same subsets",
         )
-    return first, second
+    return (first, second), ()
 
 
 _Names = dict[tuple[str, str], int]

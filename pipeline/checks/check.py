@@ -213,5 +213,5 @@ def _values(summaries: Iterable[_Summary], label: int, domain: str | None) -> Va
     for summary in summaries:
         for (own, one), facts in summary.facts.items():
             for fact, values in facts.items() if one == label and domain in (None, own) else ():
-                found[fact] |= values
+                found[fact].update(values)
     return found

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -446,11 +447,18 @@ def test_runs_are_compared_on_the_test_that_both_have(store, tmp_path):
     evaluate(one, None, ["swap"], resamples=0)
     evaluate(one, None, ["gan"], resamples=0)
     evaluate(other, None, ["swap"], resamples=0)
-    assert list(compare(one, other, resamples=0).subsets) == ["swap"]
+    found = compare(one, other, resamples=0)
+    tested = read_evaluation(other).name
+    assert (list(found.subsets), found.tests, found.also) == (["swap"], (tested, tested), ())
     third = make_run(tmp_path / "c", store, reals=("pool",))
     evaluate(third, None, ["gan"], resamples=0)
     with pytest.raises(InputError, match=r"no test was made of both: .*swap-.*gan-"):
         compare(other, third)
+    gan = evaluate(other, None, ["gan"], resamples=0).record
+    again = compare(one, other, resamples=0)
+    assert (again.tests, again.also) == ((gan.name, gan.name), (tested,))
+    earlier = one / "evaluations" / tested
+    assert compare(earlier, other, resamples=0) == replace(found, also=())
 
 
 def test_rows_that_can_not_be_matched_are_refused():
