@@ -57,13 +57,17 @@ def build(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="df40, ffpp, celebdf, or your own entry.", rich_help_panel=DATASET),
+        typer.Option(
+            help="df40, ffpp, celebdf, celebdf1, dfd, dfdc, dfdcp, ffiw, or your own entry.",
+            rich_help_panel=DATASET,
+        ),
     ] = None,
     root: RootOption = None,
     split: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of a dataset DOMAIN=RULE, as ff=carved: listed, carved, held-out or identity. "
+            help="Of a dataset DOMAIN=RULE, as ff=carved: listed, carved, held-out, identity or "
+            "official. "
             "Of plain folders: folders keeps train/, val/ and test/ as they are, random deals all "
             "images out. [default: the registry's; folders]",
         ),
@@ -201,11 +205,17 @@ def _build_dataset(
 
     from clare.cli.views.console import progress_bar
     from clare.cli.views.manifests import show_build
-    from clare.pipeline.datasets.build import build_dataset, dataset_roots, write_dataset
+    from clare.pipeline.datasets.build import (
+        build_dataset,
+        dataset_roots,
+        require_images,
+        write_dataset,
+    )
     from clare.pipeline.datasets.registry import load_registry
 
     registry = load_registry(manifests)
     names = split_names(subsets) or []
+    places = dataset_roots(registry, dataset, roots, os.environ)
     with progress_bar() as bar:
         task = bar.add_task("listing files", total=None)
 
@@ -216,7 +226,7 @@ def _build_dataset(
         built: BuiltDataset = build_dataset(
             registry,
             dataset,
-            dataset_roots(registry, dataset, roots, os.environ),
+            places,
             wanted=[registry.subset(name).id for name in names],
             rules=_rules(rules),
             hash=hash,
@@ -225,6 +235,7 @@ def _build_dataset(
         )
         refused = write_dataset(built, dataset, manifests)
     show_build(built, refused, dataset, manifests)
+    require_images(built, registry, places)
 
 
 def _rules(options: list[str]) -> dict[str, str]:

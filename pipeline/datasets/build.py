@@ -14,9 +14,10 @@ from clare.errors import InputError, ManifestError
 from clare.foreign import LIST, read_bytes
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with_unique_ids
-from clare.pipeline.datasets.layouts import Placer
+from clare.pipeline.datasets.layouts import Place, Placer
 from clare.pipeline.datasets.record import BuildRecord, count_rows
 from clare.pipeline.datasets.schema import Registry, Subset
+from clare.pipeline.datasets.video_lists import VideoLists, is_list
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
@@ -131,7 +132,8 @@ def build_dataset(
             follow_links=follow_links,
             progress=count,
         )
-        _index_root(root, tree, placer, splits, wanted, indexed, leftovers)
+        lists = VideoLists(folder, tree)
+        _index_root(root, tree, placer, lists, splits, wanted, indexed, leftovers)
     leftovers.unmatched.sort(key=lambda one: (one[0], natural_key(one[1])))
     rows = [sample for one in indexed.values() for sample in one.samples]
     folders = {root: folder for root, (folder, _) in places.items()}
@@ -151,6 +153,21 @@ def build_dataset(
         record = replace(record, hash=hash, empty_masks=str(masks))
         built[name] = BuiltSubset(subset, samples, record)
     return BuiltDataset(built, leftovers, not wanted)
+
+
+def require_images(built: BuiltDataset, registry: Registry, roots: Mapping[str, Path]) -> None:
+    """Refuse folders in which nothing of a dataset was found.
+
+    Raises:
+        InputError: there is no row; the message says what the roots should be.
+    """
+    if built.rows:
+        return
+    known = {name: what for one in registry.datasets.values() for name, what in one.roots.items()}
+    places = "; ".join(f"{folder} is not {known[name]}" for name, folder in roots.items())
+    raise InputError(
+        f"no image was found where it should lie: {places}", Name("another folder", "root")
+    )
 
 
 def dataset_roots(
@@ -262,6 +279,7 @@ def _index_root(
     root: str,
     tree: list[Folder],
     placer: Placer,
+    lists: VideoLists,
     splits: Mapping[str, IdentitySplit],
     wanted: Collection[str],
     indexed: dict[str, Indexed],
@@ -271,13 +289,20 @@ def _index_root(
     for folder in tree:
         owner = placer.owner(folder.path)
         leftovers.ignored.update(folder.ignored)
-        faults = list(folder.unmatched)
+        faults = [fault for fault in folder.unmatched if not is_list(fault[0])]
+        if lists_here := len(folder.unmatched) - len(faults):
+            leftovers.ignored["list of videos"] += lists_here
         if not folder.left_out and (folder.images or not folder.folders):
             place = placer.place(folder.path)
             if place is not None and (not wanted or place.subset.id in wanted):
                 owner = place.subset
-                split = splits[place.layout.domain]
-                index_folder(indexed[owner.id], folder, place, split, sides)
+                place = _listed(place, folder.path, lists)
+                if place.label is None:
+                    reason = "no list beside the videos, as labels.csv, says whether it is real"
+                    faults += [(name, reason) for name in folder.images]
+                else:
+                    split = splits[place.layout.domain]
+                    index_folder(indexed[owner.id], folder, place, split, sides)
             elif folder.images:
                 reason = "no layout fits" if owner else "no subset's folder on its path"
                 faults += [(name, reason) for name in folder.images]
@@ -290,6 +315,13 @@ def _index_root(
             (root, f"{folder.path}/{name}" if folder.path else name, reason)
             for name, reason in faults
         ]
+
+
+def _listed(place: Place, folder: str, lists: VideoLists) -> Place:
+    """A place with what a list beside the videos says where the place itself says nothing."""
+    said = lists.of(folder, place.video)
+    label = said.label if place.label is None else place.label
+    return replace(place, label=label, official_split=place.official_split or said.split)
 
 
 def _record(

@@ -25,7 +25,8 @@ class IdentitySplit:
         rule: one of `SPLIT_RULES`: ``listed`` by the official lists; ``carved`` likewise, with an
             eighth of the training pairs as validation, for data that lacks the official
             validation's people; ``held-out``, all test; ``identity``, 70/15/15 by a hash of each
-            identity, or of the video or row where there is none.
+            identity, or of the video or row where there is none; ``official``, as the release's
+            folders or lists say, and test where they say nothing.
 
     Raises:
         InputError: there is no such rule, or no lists for it.
@@ -39,13 +40,16 @@ class IdentitySplit:
         self.domain = domain
         self.rule = rule
 
-    def split(self, identities: Sequence[str], name: str) -> tuple[str, str]:
+    def split(self, identities: Sequence[str], name: str, official: str = "") -> tuple[str, str]:
         """The split of a row, and, where it has none, the reason.
 
         Args:
             identities: all identities in the image, without the domain's name.
             name: what is hashed where there are none.
+            official: the split that the release gives it, if any.
         """
+        if self.rule == "official":
+            return official or "test", ""
         if self.rule == "held-out":
             return "test", ""
         if self.rule == "identity":

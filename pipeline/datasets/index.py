@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.layouts import Place
-from clare.pipeline.datasets.schema import LISTED
 from clare.pipeline.manifests.sample import Sample
 from clare.pipeline.manifests.scan import SIDE_FOLDERS, Folder
 from clare.wording import natural_key
@@ -70,11 +69,8 @@ class SideFiles:
 def index_folder(
     indexed: Indexed, folder: Folder, place: Place, split: IdentitySplit, sides: SideFiles
 ) -> None:
-    """Add the rows of one folder to those of its subset."""
-    domain, layout = split.domain, place.layout
-    official: str = layout.official_split
-    if official == LISTED:
-        official = domain.official_split(place.video)
+    """Add the rows of one folder, whose label is known, to those of its subset."""
+    domain, layout, official = split.domain, place.layout, place.official_split
     indexed.folders[domain.id, official] += 1
     if not folder.images:
         indexed.empty.append((layout.root, folder.path))
@@ -85,14 +81,14 @@ def index_folder(
     for name, frame in zip(folder.images, _frames(folder.images, place), strict=True):
         stem = _stem(name)
         identities, pair = _people(place, stem, split)
-        own_split, reason = split.split(identities, _name(place, stem))
+        own_split, reason = split.split(identities, _name(place, stem), official)
         if reason:
             indexed.unassigned[reason] += 1
         indexed.samples.append(
             Sample(
                 sample_id=f"{prefix}/{stem}",
                 path=f"{folder.path}/{name}" if folder.path else name,
-                label=place.label,
+                label=place.label or 0,
                 subset=place.subset.id,
                 root=layout.root,
                 category=place.subset.category if place.label else "real",

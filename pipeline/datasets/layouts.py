@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clare.pipeline.datasets.schema import Layout, Registry, Subset
+from clare.pipeline.datasets.schema import BY_FOLDER, LISTED, Layout, Registry, Subset
+from clare.pipeline.manifests.splits import SPLIT_WORDS
 
 
 @dataclass(frozen=True)
@@ -15,14 +16,16 @@ class Place:
     Args:
         subset: whose images they are.
         layout: the layout that fits.
-        label: 0 real, 1 fake.
+        label: 0 real, 1 fake; None where a list beside the videos says it.
+        official_split: as far as the place says it.
         bucket: part of the domain, or the side (real, fake) of a subset with both; or empty.
         video: the folder that stands for a video or a real clip; empty where there is none.
     """
 
     subset: Subset
     layout: Layout
-    label: int
+    label: int | None
+    official_split: str
     bucket: str
     video: str
 
@@ -39,7 +42,7 @@ class Placer:
     """
 
     def __init__(self, registry: Registry, root: str) -> None:
-        self._buckets = registry.buckets
+        self._buckets, self._domains = registry.buckets, registry.domains
         subsets = [subset for subset in registry.subsets.values() if root in subset.roots]
         self._by_folder = {folder: s for s in subsets for folder in s.folders}
         self._layouts = {s.id: [one for one in s.layouts if one.root == root] for s in subsets}
@@ -83,9 +86,15 @@ class Placer:
         side = (groups.get("label") or "").lower()
         # A pool in several folders (Celeb-real, YouTube-real) keeps them apart by its own folder.
         named = groups.get("bucket") or (own if own.casefold() in self._buckets else "")
-        label = int((layout.label or side) == "fake")
+        label = None if layout.label == LISTED else int((layout.label or side) == "fake")
         bucket = side or self._buckets.get(named.casefold(), named)
-        return Place(subset, layout, label, bucket, groups.get("video") or "")
+        video = groups.get("video") or ""
+        official: str = layout.official_split
+        if official == LISTED:
+            official = self._domains[layout.domain].official_split(video)
+        elif official == BY_FOLDER:
+            official = SPLIT_WORDS.get(bucket.casefold(), "")
+        return Place(subset, layout, label, official, bucket, video)
 
 
 def _without_doubles(path: str) -> list[str]:

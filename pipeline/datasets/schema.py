@@ -18,10 +18,12 @@ from clare.errors import InputError
 from clare.pipeline.manifests.validation import check_name
 
 Split = Literal["train", "val", "test"]
-SplitRule = Literal["listed", "carved", "held-out", "identity"]
+SplitRule = Literal["listed", "carved", "held-out", "identity", "official"]
 SPLIT_RULES = get_args(SplitRule)
 LISTED = "listed"
-"""An official split that stands in the lists of the layout's domain."""
+"""An official split that stands in the lists of the layout's domain; a label, in a list on disk."""
+BY_FOLDER = "folder"
+"""An official split that the layout's bucket names."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,10 @@ class Layout:
         root: name of the root.
         path: regular expression of the folders between the subset's folder and the image.
         domain: id of the `Domain`.
-        label: of its images; None where a folder says so by its position.
-        official_split: as the release has it; ``listed`` asks the domain's lists.
+        label: of its images; ``listed`` where a list beside the videos says it, see `VideoLists`;
+            None where a folder says so by its position.
+        official_split: as the release has it; ``listed`` asks the domain's lists, and ``folder``
+            the bucket. A list beside the videos is asked where this says nothing.
         compression: value of the manifests' column.
         bare: whether the subset's own folder is missing, so that ``path`` starts at the root.
     """
@@ -120,8 +124,8 @@ class Layout:
     root: str
     path: str
     domain: str
-    label: Literal["real", "fake"] | None = None
-    official_split: Split | Literal["", "listed"] = ""
+    label: Literal["real", "fake", "listed"] | None = None
+    official_split: Split | Literal["", "listed", "folder"] = ""
     compression: str = ""
     bare: bool = False
 

@@ -23,6 +23,9 @@ COLLECTIONS = ("deepfakes_detection_datasets",)
 _DEPTH = 3
 """How many folders may stand around a method's own, below a root."""
 
+SHARED = frozenset(("real", "fake", "source", "target"))
+"""Folders of methods that name none of them: many data sets have them."""
+
 _OPTIONAL = ("frames", "ff", "inversions")
 _FAKES_OF = {"celeb-real": "Fake_from_Celeb-real", "youtube-real": "Fake_from_Youtube-real"}
 
@@ -48,7 +51,8 @@ class Finder:
         self._methods: dict[str, tuple[str, ...]] = {}
         self._found: dict[str, dict[str, list[str]]] = {}
         for subset in registry.subsets.values():
-            spellings = tuple(dict.fromkeys((*subset.folders, subset.id, *subset.aliases)))
+            names = dict.fromkeys((*subset.folders, subset.id, *subset.aliases))
+            spellings = tuple(name for name in names if name not in SHARED)
             for spelling in spellings:
                 if spelling.casefold() in registry.buckets:
                     continue  # part of a pool's path, but of a fake's too

@@ -144,7 +144,7 @@ def placed_rows(
     indexed, sides = Indexed(), SideFiles(())
     for (root, path), names in folders.items():
         place = placers[root].place(path)
-        if place is not None:
+        if place is not None and place.label is not None:
             rule = rules[place.layout.domain]
             index_folder(indexed, Folder(path, tuple(names)), place, rule, sides)
     return {(sample.root, sample.path): sample for sample in indexed.samples}
