@@ -17,7 +17,7 @@ SHARE = 0.5
 """Of the free memory that batches may take."""
 
 
-class Readings:
+class BatchCache:
     """What was read for one detector, for the next one that reads the same.
 
     Args:
@@ -57,15 +57,15 @@ class Readings:
 
 
 class _Kept(FeatureDataset):
-    """A dataset that looks into readings first."""
+    """A dataset that looks into the cache first."""
 
-    def __init__(self, dataset: FeatureDataset, readings: Readings, digests: object) -> None:
+    def __init__(self, dataset: FeatureDataset, cache: BatchCache, digests: object) -> None:
         vars(self).update(vars(dataset))
-        self._dataset, self._readings = dataset, readings
+        self._dataset, self._cache = dataset, cache
         # The rows too: a store may grow between two tests.
         slots = np.array([row.slot for row in dataset.rows], np.int64).tobytes()
         self._key: tuple[Any, ...] = (dataset.fields, dataset.subsets, digests, slots)
 
     def read(self, indices: Sequence[int] | np.ndarray) -> dict[str, torch.Tensor]:
         places = np.asarray(indices, np.int64).tobytes()
-        return self._readings.read((*self._key, places), self._dataset, indices)
+        return self._cache.read((*self._key, places), self._dataset, indices)

@@ -17,7 +17,7 @@ from clare.errors import InputError
 from clare.files import remove_durably
 from clare.heads.data.table import SCORED_TOGETHER
 from clare.heads.detector import Detector
-from clare.heads.evaluation.batch_cache import Readings
+from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
     METRICS,
@@ -66,7 +66,7 @@ def evaluate(
     resamples: int = USUAL.count,
     seed: int = USUAL.seed,
     progress: Progress | None = None,
-    readings: Readings | None = None,
+    cache: BatchCache | None = None,
     command: Sequence[str] = (),
 ) -> Evaluation:
     """Score rows that a run has never seen, and write figures and pictures into its folder.
@@ -93,7 +93,7 @@ def evaluate(
         resamples: of the bootstrap behind each interval; 0 gives none.
         seed: of the bootstrap.
         progress: called while rows are scored and figures resampled.
-        readings: what was read for other runs, where several are tested on the same rows.
+        cache: what was read for other runs, where several are tested on the same rows.
         command: that asked for it, word by word; it is recorded.
 
     Raises:
@@ -124,8 +124,8 @@ def evaluate(
     if asked.protocol is not None:
         splits = {one.split for one in asked.protocol.targets if one.name in unseen.places}
         split = ", ".join(sorted(splits))
-    if readings is not None:
-        unseen = readings.of(unseen, opened.record.digests)
+    if cache is not None:
+        unseen = cache.of(unseen, opened.record.digests)
     place = choose_runtime(device).device
     margins = score_rows(opened.detector, unseen, device=place, progress=progress)
     predictions = Predictions.of_rows(

@@ -11,7 +11,7 @@ from clare.bootstrap import Figures
 from clare.errors import ClareError, InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.subsets import subsets_of, take_reals
-from clare.heads.evaluation.batch_cache import Readings
+from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord, read_evaluation
 from clare.heads.evaluation.wanted import Asked, Wanted, list_wanted
@@ -83,7 +83,7 @@ class SweepTests:
     ) -> None:
         self._store, self._device = store, device
         self._subsets = list(dict.fromkeys(subsets))
-        self._progress, self._readings = progress, Readings()
+        self._progress, self._cache = progress, BatchCache()
         self._wanted: dict[object, Wanted] = {}
         self.failures: dict[Path, ClareError] = {}
 
@@ -98,7 +98,7 @@ class SweepTests:
                     self._subsets,
                     device=self._device,
                     progress=self._named(run),
-                    readings=self._readings,
+                    cache=self._cache,
                 ).record
             except ClareError as error:
                 self.failures[run] = error

@@ -1,4 +1,4 @@
-"""Runs side by side: the lanes that step together, the streams that lanes share."""
+"""Runs side by side: stacks of runs that step together, and the batches that stacks share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from clare.heads.training.run_state import RunState
 from clare.heads.training.schedule import learning_rate
 from clare.models.weights import require_fit
 
-STREAM_PARAMETERS = 200_000_000
+SHARED_PARAMETERS = 200_000_000
 """Parameters that learn side by side; with an optimiser's state they take 16 bytes each."""
 
 Cache = dict[Any, Inputs]
 """A batch as fusions take it, by how they take it."""
 
 
-class Lane:
+class Stack:
     """Runs of one shape that take each step together.
 
     Args:
@@ -72,7 +72,7 @@ class Lane:
         require_fit(wanted, saved, state.folder.path / LAST, "run")
 
     def inputs(self, batch: Mapping[str, torch.Tensor], cache: Cache) -> Inputs:
-        """The batch as the lane's fusion takes it, shared with lanes that take the same."""
+        """The batch as the stack's fusion takes it, shared with stacks that take the same."""
         config, roles = self.detector.config, self.detector.fusion.roles
         key = (roles, self.detector.fields, config.timestep, config.draws, config.standardize)
         if key not in cache:
@@ -140,21 +140,21 @@ class Lane:
 
 
 @dataclass
-class Stream:
-    """Lanes that see the same batches in the same order.
+class SharedBatches:
+    """Stacks that see the same batches in the same order.
 
     Args:
         config: of one of its runs: batch, data seed, views and epochs are those of all.
         samples: of training.
         start: epochs that are done.
-        groups: the runs, by lane.
+        stacks: the runs of each stack.
         parameters: that learn, of all of them.
     """
 
     config: TrainConfig
     samples: Samples
     start: int
-    groups: list[list[RunState]] = field(default_factory=list)
+    stacks: list[list[RunState]] = field(default_factory=list)
     parameters: int = 0
 
     @property
@@ -163,11 +163,11 @@ class Stream:
         return len(self.samples) * (self.config.epochs - self.start)
 
 
-def arrange(states: Iterable[RunState]) -> list[Stream]:
-    """Runs that are not complete, by the stream and the lane that they can share."""
-    streams: list[Stream] = []
-    latest: dict[object, Stream] = {}
-    lanes: dict[object, list[RunState]] = {}
+def arrange(states: Iterable[RunState]) -> list[SharedBatches]:
+    """Runs that are not complete, by the batches and the stack that they can share."""
+    all_shared: list[SharedBatches] = []
+    latest: dict[object, SharedBatches] = {}
+    stacks: dict[object, list[RunState]] = {}
     for state in states:
         if state.complete or state.is_fitted:
             continue
@@ -176,18 +176,18 @@ def arrange(states: Iterable[RunState]) -> list[Stream]:
         size = state.parameters
         rows = _digest(run.train.plain, run.train.views)
         key = (rows, config.batch, config.data_seed, config.views, config.epochs, start)
-        stream = latest.get(key)
-        if stream is None or stream.parameters + size > STREAM_PARAMETERS:
-            stream = latest[key] = Stream(config, run.train, start)
-            streams.append(stream)
-        stream.parameters += size
-        shape = (id(stream), _shape(config), run.detector.fields, _digest(run.val.plain))
-        if can_stack(run.detector, config) and shape in lanes:
-            lanes[shape].append(state)
+        shared = latest.get(key)
+        if shared is None or shared.parameters + size > SHARED_PARAMETERS:
+            shared = latest[key] = SharedBatches(config, run.train, start)
+            all_shared.append(shared)
+        shared.parameters += size
+        shape = (id(shared), _shape(config), run.detector.fields, _digest(run.val.plain))
+        if can_stack(run.detector, config) and shape in stacks:
+            stacks[shape].append(state)
         else:
-            lanes[shape] = [state]
-            stream.groups.append(lanes[shape])
-    return streams
+            stacks[shape] = [state]
+            shared.stacks.append(stacks[shape])
+    return all_shared
 
 
 def fit(state: RunState, train: FeatureTable, val: FeatureTable) -> None:
@@ -207,22 +207,22 @@ def fit(state: RunState, train: FeatureTable, val: FeatureTable) -> None:
         state.folder.save(state.progress, detector)
 
 
-def judge_all(lanes: Sequence[Lane], val: FeatureTable, batch: int) -> None:
-    """Score validation, each batch read once for the lanes that share it."""
-    together: dict[bytes, list[Lane]] = {}
-    for lane in lanes:
-        together.setdefault(_digest(lane.val), []).append(lane)
+def judge_all(stacks: Sequence[Stack], val: FeatureTable, batch: int) -> None:
+    """Score validation, each batch read once for the stacks that share it."""
+    together: dict[bytes, list[Stack]] = {}
+    for stack in stacks:
+        together.setdefault(_digest(stack.val), []).append(stack)
     for group in together.values():
         order = pieces(group[0].val, batch)
-        fields = sorted({name for lane in group for name in lane.detector.fields})
+        fields = sorted({name for stack in group for name in stack.detector.fields})
         for values in val.batches(order, fields):
             cache: Cache = {}
-            for lane in group:
-                lane.judge(lane.inputs(values, cache))
+            for stack in group:
+                stack.judge(stack.inputs(values, cache))
 
 
 def _shape(config: TrainConfig) -> str:
-    """What runs of one lane have in common."""
+    """What runs of one stack have in common."""
     alike = replace(
         config, seed=0, lr=1.0, min_lr=0.0, weight_decay=0.0, momentum=0.0, warmup_lr=0.0
     )

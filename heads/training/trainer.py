@@ -1,4 +1,4 @@
-"""Training: one run, or several side by side on one read and one stream of the features."""
+"""Training: one run, or several side by side on one read of the features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clare.heads.data.subsets import take_reals
 from clare.heads.data.table import SCORED_TOGETHER, FieldPlan, load_fields, pieces, plan_memory
 from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import Epoch, Validation
-from clare.heads.training.lockstep import Cache, Lane, Stream, arrange, fit, judge_all
+from clare.heads.training.lockstep import Cache, SharedBatches, Stack, arrange, fit, judge_all
 from clare.heads.training.prepare import (
     Tables,
     measure_channels,
@@ -65,7 +65,7 @@ class Observer:
         """Everything is known, and nothing is read yet."""
 
     def trained(self, done: int, total: int) -> None:
-        """Samples were learnt from, counted once for all runs of a stream."""
+        """Samples were learnt from, counted once for all runs on the same batches."""
 
     def epoch(self, run: Path, record: Epoch) -> None:
         """An epoch of a run is done."""
@@ -132,8 +132,8 @@ def _train(
     restrict_tables(runs, tables)
     fields = {field for run in runs for field in run.detector.fields}
     plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
-    streams = arrange(states)
-    observer.planned(_plan(states, plans, streams, notices))
+    all_shared = arrange(states)
+    observer.planned(_plan(states, plans, all_shared, notices))
     _begin(states)
     load_fields((tables.train, tables.val), plans, observer.loading)
     measure_channels(runs, tables.train, observer.busy)
@@ -142,10 +142,10 @@ def _train(
             observer.busy(f"fitting {state.folder.path}")
             fit(state, tables.train, tables.val)
     _finish(states, tables, observer)
-    count = _Count(sum(stream.samples_left for stream in streams), observer)
-    for stream in streams:
-        _train_stream(stream, tables, machine, observer, count)
-        _finish([state for group in stream.groups for state in group], tables, observer)
+    count = _Count(sum(shared.samples_left for shared in all_shared), observer)
+    for shared in all_shared:
+        _train_together(shared, tables, machine, observer, count)
+        _finish([state for group in shared.stacks for state in group], tables, observer)
     return [state.failure for state in states]
 
 
@@ -181,32 +181,32 @@ def _begin(states: Sequence[RunState]) -> None:
             folder.log(str(note))
 
 
-def _train_stream(
-    stream: Stream, tables: Tables, machine: Machine, observer: Observer, count: _Count
+def _train_together(
+    shared: SharedBatches, tables: Tables, machine: Machine, observer: Observer, count: _Count
 ) -> None:
-    """Train the runs of one stream to their ends, and keep them."""
-    lanes = [Lane(states, compile=machine.compile) for states in stream.groups]
-    config, saved = stream.config, time.monotonic()
-    for epoch in range(stream.start + 1, config.epochs + 1):
-        states = [state for lane in lanes for state in lane.states]
+    """Train runs on the same batches to their ends, and keep them."""
+    stacks = [Stack(states, compile=machine.compile) for states in shared.stacks]
+    config, saved = shared.config, time.monotonic()
+    for epoch in range(shared.start + 1, config.epochs + 1):
+        states = [state for stack in stacks for state in stack.states]
         began = time.monotonic()
-        _train_epoch(stream, lanes, tables, epoch, count)
+        _train_epoch(shared, stacks, tables, epoch, count)
         seconds = time.monotonic() - began
-        judge_all(lanes, tables.val, max(config.batch, SCORED_TOGETHER))
-        for lane in lanes:
-            lane.end_epoch(epoch, seconds)
+        judge_all(stacks, tables.val, max(config.batch, SCORED_TOGETHER))
+        for stack in stacks:
+            stack.end_epoch(epoch, seconds)
             if machine.keep_every and epoch % machine.keep_every == 0:
-                lane.keep(f"epoch-{epoch:03d}.safetensors")
-            lane.close_complete()
+                stack.keep(f"epoch-{epoch:03d}.safetensors")
+            stack.close_complete()
         for state in states:
             if state.failure is None:
                 observer.epoch(state.folder.path, state.progress.history[-1])
-        lanes = [lane for lane in lanes if lane.states]
-        if not lanes:
+        stacks = [stack for stack in stacks if stack.states]
+        if not stacks:
             break
         if time.monotonic() - saved > machine.checkpoint_seconds:
-            for lane in lanes:
-                lane.save()
+            for stack in stacks:
+                stack.save()
             saved = time.monotonic()
 
 
@@ -222,23 +222,23 @@ def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> N
 
 
 def _train_epoch(
-    stream: Stream, lanes: Sequence[Lane], tables: Tables, epoch: int, count: _Count
+    shared: SharedBatches, stacks: Sequence[Stack], tables: Tables, epoch: int, count: _Count
 ) -> None:
-    config = stream.config
-    order, places = stream.samples.epoch(config.data_seed, epoch, views=config.views)
+    config = shared.config
+    order, places = shared.samples.epoch(config.data_seed, epoch, views=config.views)
     taken = pieces(order, config.batch)
-    fields = sorted({field for lane in lanes for field in lane.detector.fields})
+    fields = sorted({field for stack in stacks for field in stack.detector.fields})
     batches = tables.train.batches(pieces(places, config.batch), fields)
     for number, (some, batch) in enumerate(zip(taken, batches, strict=True)):
         cache: Cache = {}
         picked = torch.from_numpy(some)
-        for lane in lanes:
-            lane.step(lane.inputs(batch, cache), picked, epoch, number / len(taken))
+        for stack in stacks:
+            stack.step(stack.inputs(batch, cache), picked, epoch, number / len(taken))
         count.add(len(picked))
 
 
 class _Count:
-    """Samples learnt from, over all streams."""
+    """Samples learnt from, over all batches."""
 
     def __init__(self, total: int, observer: Observer) -> None:
         self._done, self._total, self._observer = 0, total, observer
@@ -251,7 +251,7 @@ class _Count:
 def _plan(
     states: Sequence[RunState],
     plans: Sequence[FieldPlan],
-    streams: Sequence[Stream],
+    all_shared: Sequence[SharedBatches],
     notices: Sequence[Notice],
 ) -> Plan:
     notes = {str(note): note for state in states for note in state.run.notes}
@@ -261,7 +261,7 @@ def _plan(
         rows=states[0].run.record.rows,
         fields=plans,
         parameters=[state.parameters for state in states],
-        together=[len(group) for stream in streams for group in stream.groups],
+        together=[len(group) for shared in all_shared for group in shared.stacks],
         resumed=sum(state.progress.epoch for state in states),
         notes=[notes[text] for text in sorted(notes)],
     )

@@ -8,7 +8,7 @@ import pytest
 
 from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.dataset import FeatureDataset
-from clare.heads.evaluation.batch_cache import Readings
+from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import METRICS
 from clare.heads.sweeps.sweep import expand, run_sweep
@@ -57,10 +57,10 @@ def test_what_finds_no_room_is_read_again(store, sweep, tmp_path, reads):
     out = shutil.copytree(sweep, tmp_path / "out")
     row = 24 * 4 + 16  # the class token, a label and a place
     for room, again in ((16 * row, [10, 10]), (0, [10, 10, 16]), (36 * row, [])):
-        readings = Readings(room)
+        cache = BatchCache(room)
         for seed in "01":
             reads.clear()
-            evaluate(out / f"seed-{seed}", store, ["swap", "gan"], readings=readings)
+            evaluate(out / f"seed-{seed}", store, ["swap", "gan"], cache=cache)
         assert sorted(reads) == again
 
 

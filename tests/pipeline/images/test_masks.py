@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.pipeline.images.pictures import LOSSLESS, SIZE, encoded, mask_of, reason
+
+MARKED = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+MARKED[8:24, 10:30] = 1
+
+
+def see_through_mask(colour):
+    image = Image.new("RGBA", SIZE, colour)
+    image.putalpha(Image.fromarray(MARKED * 255))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("kind", "tops"),
+    [
+        (np.uint8, [1, 2, 127, 255]),
+        (np.uint16, [1, 255, 256, 65535]),
+        (np.int32, [1, 255, 65535, 70000]),
+        (np.float32, [1e-9, 1, 255, 1e30]),
+    ],
+)
+def test_a_mask_marks_the_same_whatever_its_depth(kind, tops):
+    """0 and 1, 0 and 255, 0 and 65535: the largest value is the mark."""
+    for top in tops:
+        assert np.array_equal(mask_of(Image.fromarray(MARKED * kind(top))), MARKED * 255)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(MARKED * 255).convert("1"),
+        Image.fromarray(MARKED * 255).convert("LA"),
+        Image.fromarray(np.stack([MARKED * 0, MARKED * 0, MARKED], -1)),
+        see_through_mask("black"),
+        see_through_mask("white"),
+    ],
+    ids=["one bit", "opaque", "blue", "transparent black", "transparent white"],
+)
+def test_a_mask_marks_the_same_in_every_form(image):
+    assert np.array_equal(mask_of(image), MARKED * 255)
+
+
+def test_a_palettes_colours_mark_and_not_their_numbers():
+    for colours in ([0, 0, 0, 0, 0, 128], [0, 0, 128, 0, 0, 0]):
+        indexed = Image.fromarray(MARKED if colours[5] else 1 - MARKED)
+        indexed.putpalette([*colours, *[0] * 762])
+        assert np.array_equal(mask_of(indexed), MARKED * 255)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([np.uint8, np.uint16, np.int32]), st.data())
+def test_a_masks_shades_keep_their_order_and_none_gets_lost(kind, data):
+    most = min(np.iinfo(kind).max, 1 << 24)
+    values = np.array(data.draw(st.lists(st.integers(0, most), min_size=2, max_size=6)), kind)
+    found = mask_of(Image.fromarray(values[None]))[0].astype(int)
+    assert np.array_equal(found > 0, values > 0)
+    order = np.argsort(values, kind="stable")
+    assert (np.diff(found[order]) >= 0).all()
+    assert found.max() == (255 if values.max() else 0)
+
+
+def test_a_mask_of_what_is_no_number_is_refused():
+    for values in ([[-1, 4]], [[0, np.nan]], [[0, np.inf]]):
+        data = encoded(Image.fromarray(np.array(values, np.float32)), "TIFF")
+        assert reason(LOSSLESS["png"], mask=data) == "mask unsupported"
