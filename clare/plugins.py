@@ -19,6 +19,7 @@ import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -198,7 +199,12 @@ def _own(package: ModuleType) -> list[str]:
 
 
 def _installed(package: ModuleType) -> Sequence[EntryPoint]:
-    return tuple(entry_points(group=f"clare.{_kind(package)}s"))
+    return _entry_points(f"clare.{_kind(package)}s", tuple(sys.path))
+
+
+@cache  # every installed package's folder is read for it
+def _entry_points(group: str, _path: Sequence[str]) -> Sequence[EntryPoint]:
+    return tuple(entry_points(group=group))
 
 
 def _kind(package: ModuleType) -> str:

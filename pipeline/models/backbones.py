@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, Literal, get_args
 
 from clare.advice import LeaveOut
@@ -55,10 +58,9 @@ def backbone_overrides(backbone: str) -> Iterator[Overrides]:
 @contextmanager
 def _overrides(backbone: str) -> Iterator[Overrides]:
     if backbone == "tiny":
-        from clare.pipeline.models.tiny import tiny_overrides
-
-        with TemporaryDirectory(prefix="clare-tiny-") as folder:
-            yield tiny_overrides(Path(folder))
+        if not _tiny()[0].is_dir():  # somebody swept the folder of temporary files
+            _tiny.cache_clear()
+        yield _tiny()[1]
     elif backbone == "mini":
         from clare.pipeline.models.mini import mini_overrides
 
@@ -67,3 +69,13 @@ def _overrides(backbone: str) -> Iterator[Overrides]:
         yield {}
     else:
         raise InputError(f"backbone {backbone!r} is not one of {', '.join(get_args(Backbone))}")
+
+
+@cache
+def _tiny() -> tuple[Path, Overrides]:
+    """The tiny models, written once a process, in a folder that goes when the process ends."""
+    from clare.pipeline.models.tiny import tiny_overrides
+
+    folder = Path(mkdtemp(prefix="clare-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder, tiny_overrides(folder)
