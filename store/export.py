@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from clare.names import is_plain
 from clare.store.extractor_records import extractor_record, is_asset_name, parse_extractor
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.hdf5 import PATIENCE, ForeignHdf5
+from clare.store.hdf5_output import Check, write_hdf5
 from clare.store.index import Entry, Row
 from clare.store.journal import COMPLETE, FAILED, PENDING
 from clare.store.records import (
@@ -69,8 +71,6 @@ def export_hdf5(
         CorruptStoreError: a row is damaged.
         DiskSpaceError: the disk is full.
     """
-    import h5py
-
     rows = store.rows(subset)
     if digests is None:
         features = store.features(subset)
@@ -81,13 +81,10 @@ def export_hdf5(
     with storage_errors(path):
         if path.is_dir():
             raise StoreError(f"{path} is a folder; name a file for the export")
-        # Beforehand, because the HDF5 library does not survive a full disk.
+        # Beforehand, rather than after an hour.
         require_free_space(path.parent, _bytes_at_most(features, rows))
         with _written_alone(path) as temporary:
-            with h5py.File(temporary, "w", libver=("v110", "v110"), locking=False) as file:
-                _export_all(file, store, subset, rows, features)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            write_hdf5(temporary, partial(_export_all, store, subset, rows, features))
             temporary.replace(path)
         sync_folder(path.parent)
 
@@ -119,7 +116,12 @@ def _bytes_at_most(features: list[Feature], rows: list[Row]) -> int:
 
 
 def _export_all(
-    file: Any, store: FeatureStore, subset: str, rows: list[Row], features: list[Feature]
+    store: FeatureStore,
+    subset: str,
+    rows: list[Row],
+    features: list[Feature],
+    file: Any,
+    check: Check,
 ) -> None:
     import h5py
 
@@ -134,7 +136,9 @@ def _export_all(
         group.create_dataset("state", data=states)
         group.create_dataset("reason", data=reasons, dtype=text)
         fields = feature.fields.values()
-        checks = {spec.field: _export_field(group, feature, spec, rows, states) for spec in fields}
+        checks = {
+            spec.field: _export_field(group, feature, spec, rows, states, check) for spec in fields
+        }
         assets = {}
         for path in feature.layout.assets(feature.key):
             data = store.asset(feature.key, path.name).read_bytes()
@@ -155,7 +159,12 @@ def _export_all(
 
 
 def _export_field(
-    group: Any, feature: Feature, spec: FeatureSpec, rows: list[Row], states: np.ndarray
+    group: Any,
+    feature: Feature,
+    spec: FeatureSpec,
+    rows: list[Row],
+    states: np.ndarray,
+    check: Check,
 ) -> np.ndarray:
     """Copy a field's rows; returns the (rows,) uint32 checksums that lie beside them."""
     data = group.create_dataset(
@@ -169,6 +178,7 @@ def _export_field(
     reader = feature.reader(spec.field)
     checksums = np.zeros(len(rows), "<u4")
     for start in range(0, len(rows), SHARD_ROWS):
+        check()
         places = start + np.flatnonzero(states[start : start + SHARD_ROWS] == COMPLETE)
         values = reader.read([rows[place].slot for place in places])
         for place, row in zip(places, values, strict=True):

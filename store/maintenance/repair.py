@@ -110,7 +110,8 @@ def _clear(layout: Layout, problem: Problem) -> list[str]:
     aside = next(place for place in places if not place.exists())
     path.rename(aside)
     sync_folder(path.parent)
-    return [f"{problem.path}: set aside as {aside.relative_to(layout.root)}"]
+    kept = aside.relative_to(layout.root)
+    return [f"{problem.path}: set aside as {kept}; delete that if nobody needs it"]
 
 
 def _unit(problem: Problem) -> tuple[Any, ...]:

@@ -157,12 +157,16 @@ class _Check:
     ) -> None:
         self.problems.append(Problem(kind, path.relative_to(self.path), what, subset, key, shard))
 
+    def kept_aside(self) -> set[str]:
+        """The folder, if there is one, of what repair set aside; what it holds is nobody's."""
+        kept = self.path / ASIDE
+        return {ASIDE} if kept.is_dir() and not kept.is_symlink() else set()
+
     def places(self) -> None:
         """Report links, and what is no folder where one belongs."""
         for folder, folders, files in os.walk(self.path):
-            kept = self.path / ASIDE
-            if Path(folder) == self.path and kept.is_dir() and not kept.is_symlink():
-                folders.remove(ASIDE)
+            if Path(folder) == self.path:
+                folders[:] = sorted({*folders} - self.kept_aside())
             for name in folders + files:
                 path = Path(folder, name)
                 if path.is_symlink():
@@ -203,7 +207,7 @@ class _Check:
             read_commands(self.layout)
         except DamagedRecordError as error:
             self.found("commands", self.layout.commands, error.why)
-        self.extra(self.path, TOP)
+        self.extra(self.path, {*TOP, *self.kept_aside()})
         arrays = self.layout.group()
         if arrays.is_dir() and (any(arrays.glob("*/*")) or (arrays / ZARR).exists()):
             self.metadata(arrays, [metadata_text(GROUP)])

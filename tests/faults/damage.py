@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clare.heads.runs.record import VAL_METRICS
-from tests.faults.forks import call, command
+from tests.faults.forks import End, call, command, end
 from tests.faults.table import Tally
 from tests.faults.world import World, served
 
@@ -101,22 +101,29 @@ def check_store(world: World, tries: int, seed: int) -> Tally:
     from clare.store.maintenance.verify import verify_store
 
     tally = Tally("damaged files of a store")
-    whole = call(lambda: served(world.store)).value
+    store = world.store  # made here: what a fork makes, only that fork knows of
+    whole = call(lambda: served(store)).value
     copy = world.folder / "damaged-store"
+
+    def verify() -> list[str]:
+        return [f"{one.where}: {one.what}" for one in verify_store(copy)]
+
+    def repair() -> None:
+        repair_store(copy, verify_store(copy))
+
     for number in range(tries):
-        what = damaged(world.store, copy, number, seed)
+        what = damaged(store, copy, number, seed)
         tally.tried += 1
-        read = call(lambda: served(copy))
+        ended = call(lambda: [vars(end(one)) for one in (lambda: served(copy), verify)])
+        if ended.how == "failed":
+            tally.fail(f"reading or verify after {what}", ended.said)
+            continue
+        read, checked = (End(**one) for one in ended.value)
         given = read.value or {}
         wrong = [name for name, value in given.items() if whole.get(name) != value]
         if read.how == "failed" or wrong:
             tally.fail(f"reading after {what}", read.said or f"wrong: {wrong[:3]}")
             continue
-
-        def verify() -> list[str]:
-            return [f"{one.where}: {one.what}" for one in verify_store(copy)]
-
-        checked = call(verify)
         lost = read.how == "refused" or given != whole
         if checked.how == "failed" or (lost and checked.how == "done" and not checked.value):
             tally.fail(f"verify after {what}", checked.said or "it finds nothing")
@@ -127,8 +134,11 @@ def check_store(world: World, tries: int, seed: int) -> Tally:
         tally.caught += 1
         if checked.how == "refused":
             continue
-        repaired = call(lambda: list(map(str, repair_store(copy, verify_store(copy)))))
-        again = call(verify)
+        ended = call(lambda: [vars(end(one)) for one in (repair, verify)])
+        if ended.how == "failed":
+            tally.fail(f"repair after {what}", ended.said)
+            continue
+        repaired, again = (End(**one) for one in ended.value)
         if repaired.how == "failed" or again.how != "done" or again.value:
             tally.fail(f"repair after {what}", repaired.said or again.said or str(again.value))
     shutil.rmtree(copy, ignore_errors=True)

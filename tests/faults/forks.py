@@ -3,6 +3,7 @@ be killed, hang or run out of room without harm to the others."""
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -41,8 +42,26 @@ class End:
 
 
 def warm() -> None:
-    """Import all that any of the work needs."""
+    """Import what work without models needs."""
     os.environ["HF_HUB_OFFLINE"] = "1"
+    import typer
+
+    import clare.cli.app
+    import clare.pipeline.checks.check
+    import clare.pipeline.datasets.build
+    import clare.pipeline.official_lists.json_list
+    import clare.store.maintenance.repair
+    from clare.cli.command import LazyGroup
+
+    group = typer.main.get_command(clare.cli.app.app)
+    assert isinstance(group, LazyGroup)
+    for name in ("manifest", "store"):
+        group.load(name)
+    gc.freeze()  # a fork that collects garbage copies no pages for it
+
+
+def warm_models() -> None:
+    """Import all that any of the work needs; forks of a process that is so large take longer."""
     import diffusers
     import matplotlib.pyplot
     import open_clip
@@ -71,10 +90,10 @@ def warm() -> None:
     import clare.pipeline.extractors.lare
     import clare.pipeline.models.tiny
     import clare.store.export
-    import clare.store.maintenance.repair
 
     list(commands_below(typer.main.get_command(clare.cli.app.app)))
     torch.set_num_threads(1)
+    gc.freeze()
 
 
 def begin(work: Callable[[], Any], note: Path | None = None, **limits: int) -> int:
@@ -96,25 +115,26 @@ def begin(work: Callable[[], Any], note: Path | None = None, **limits: int) -> i
             os.dup2(null, standard)
         for name, value in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-        end = _do(work)
+        done = end(work)
         if limits:  # what was limited shall not keep the end from being told
             for name in limits:
                 most = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
                 resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
         if note is not None:
-            _tell(note, end)
+            _tell(note, done)
     finally:
         os._exit(0)
 
 
-def _tell(note: Path, end: End) -> None:
-    data = json.dumps([end.how, end.said, end.value]).encode()
+def _tell(note: Path, done: End) -> None:
+    data = json.dumps([done.how, done.said, done.value]).encode()
     # A pipe, which a limit on file sizes does not reach.
     with note.open("wb", buffering=0) as file:
         file.write(data)
 
 
-def _do(work: Callable[[], Any]) -> End:
+def end(work: Callable[[], Any]) -> End:
+    """The end of work in this process."""
     try:
         return End("done", value=work())
     except ClareError as error:

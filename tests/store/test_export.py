@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import signal
+import threading
 
 import h5py
 import numpy as np
@@ -95,6 +98,34 @@ def test_a_disk_too_small_is_refused_before_anything_is_written(filled, tmp_path
     with pytest.raises(DiskSpaceError, match="make room"):
         export_hdf5(filled, "faces", tmp_path / "faces.h5")
     assert not list(tmp_path.glob("faces*"))
+
+
+@pytest.mark.parametrize("most", [0, 100, 5000, 40_000])
+def test_a_disk_that_refuses_while_it_is_written_is_told_in_a_sentence(filled, exported, most):
+    before = exported.read_bytes()
+    assert len(before) > most
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(StoreError, match="File too large"):
+            export_hdf5(filled, "faces", exported)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert exported.read_bytes() == before
+    assert list(exported.parent.iterdir()) == [exported]
+    export_hdf5(filled, "faces", exported)
+    assert exported.read_bytes() == before
+
+
+def test_an_export_that_is_stopped_leaves_nothing(filled, tmp_path, monkeypatch):
+    def stop(data):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return 0
+
+    monkeypatch.setattr("clare.store.export.checksum", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export_hdf5(filled, "faces", tmp_path / "faces.h5")
+    assert not list(tmp_path.glob("faces.h5*"))
 
 
 def test_what_is_no_export_is_refused(store, tmp_path):

@@ -1,0 +1,81 @@
+"""Writing an HDF5 file to a disk that may refuse.
+
+HDF5's library does not survive a write that fails: it can neither write nor drop what its caches
+still hold, and ends the process by a signal. So it writes to an object of ours and is told of no
+failure. What the system refused is raised between two calls of the library, which then lets go of
+the file in peace.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+Check = Callable[[], None]
+
+
+def write_hdf5(path: Path, fill: Callable[[Any, Check], None]) -> None:
+    """Write an HDF5 file and make its bytes durable.
+
+    Args:
+        path: a file that is there and empty.
+        fill: is given the open `h5py.File`, and what it should call from time to time: that raises
+            what has become of the file since.
+
+    Raises:
+        OSError: the system refused a write; what the file then holds is worth nothing.
+    """
+    output = _Output(path)
+    # Ctrl-C reaches the main thread alone; raised inside a call of the library it would be a
+    # failed write.
+    with output, ThreadPoolExecutor(1) as pool:
+        work = pool.submit(_write, output, fill)
+        try:
+            work.result()
+        except BaseException as error:
+            output.refused = output.refused or error
+            raise
+        os.fsync(output.fileno())
+
+
+def _write(output: _Output, fill: Callable[[Any, Check], None]) -> None:
+    import h5py
+
+    try:
+        with h5py.File(output, "w", libver=("v110", "v110")) as file:
+            fill(file, output.check)
+    finally:
+        output.check()
+
+
+class _Output(io.FileIO):
+    """A file whose writes never fail."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "r+")
+        self.refused: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise what the system refused."""
+        if self.refused is not None:
+            raise self.refused
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        while left and self.refused is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.refused = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.refused = self.refused or error
+            return size or 0
