@@ -229,8 +229,9 @@ class FeatureStore:
             The same rows with their slots, in the order given.
 
         Raises:
-            StoreError: a (sample, view) is listed twice, or the subset's name can't be a folder.
-            DiskSpaceError: the disk is full; the index is as it was.
+            StoreError: a (sample, view) is listed twice, the subset's name can't be a folder, or
+                rows are so long that they could not be read again.
+            DiskSpaceError: the disk is full; what got its slots keeps them.
         """
         _check_name("subset", subset)
         self.layout.require_own(self.layout.segments(subset))

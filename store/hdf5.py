@@ -30,6 +30,9 @@ from clare.errors import CorruptStoreError
 PATIENCE = 120.0
 """Seconds without an answer after which a file is held to be damaged."""
 
+_MOST_WORK = 20
+"""Seconds of a processor for one answer: a slow disk takes none, an honest file less than one."""
+
 _LENGTH = struct.Struct("<Q")
 _MOST_ANSWER = 1 << 34
 _MOST_MEMORY = 1 << 34
@@ -202,9 +205,9 @@ def serve() -> None:
 
 
 def _bound_time() -> None:
-    """End this process if one answer takes very long, should nobody be left to kill it."""
+    """End this process if it goes round in circles over one answer."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(used.ru_utime + used.ru_stime + 10 * PATIENCE)
+    limit = int(used.ru_utime + used.ru_stime + _MOST_WORK)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 

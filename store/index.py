@@ -17,6 +17,7 @@ import numpy as np
 
 from clare.errors import StoreError
 from clare.files import remove_partials, write_durably
+from clare.foreign import RECORD
 from clare.names import has_control, path_fault
 from clare.store.layout import Layout
 from clare.store.records import (
@@ -36,6 +37,9 @@ Identity = tuple[str, int, str, str, str]
 
 DECIDING = ("boxes", "mask_content")
 """Columns that are part of a row's identity, because stored values follow from them."""
+
+ROWS_A_SEGMENT = 4096 * SHARD_ROWS
+"""Most rows of a segment: it can be read again while they have 4 KiB each, and most have 0.4."""
 
 _PATHS = ("path", "mask_path", "landmark_path")
 _TEXTS = ("boxes", "mask_content", "split", "subset", "domain", "video_id", *_PATHS)
@@ -184,9 +188,17 @@ class Segment:
         }
 
     def write(self, layout: Layout) -> None:
-        """Write or replace the segment's file, atomically and durably."""
+        """Write or replace the segment's file, atomically and durably.
+
+        Raises:
+            StoreError: it would be larger than a reader takes.
+        """
         path = layout.segment(self.subset, self.first_shard)
         lines = [seal(self.header()), *(seal(entry.to_json()) for entry in self.entries)]
+        if sum(map(len, lines)) > RECORD:
+            raise StoreError(
+                f"rows of {self.subset} are too long to be read again", "leave out some columns"
+            )
         write_durably(path, b"".join(lines))
 
 
@@ -335,7 +347,10 @@ def assign(layout: Layout, subset: str, rows: Sequence[Row]) -> list[Row]:
         shards = -(-len(fresh) // SHARD_ROWS)
         if _end(segments) + shards > MOST_SHARDS:
             raise StoreError(f"{subset} would have more than {MOST_SHARDS * SHARD_ROWS:,} rows")
-        Segment(subset, _end(segments), shards, tuple(fresh)).write(layout)
+        for start in range(0, len(fresh), ROWS_A_SEGMENT):
+            part = tuple(fresh[start : start + ROWS_A_SEGMENT])
+            first = _end(segments) + start // SHARD_ROWS
+            Segment(subset, first, -(-len(part) // SHARD_ROWS), part).write(layout)
     return assigned
 
 

@@ -41,6 +41,12 @@ def count(tally: Tally, what: str, end: End) -> None:
         tally.recovered += 1
 
 
+def require_done(end: End) -> None:
+    """Of what nobody damaged: what is refused anyhow would show nothing."""
+    if end.how != "done":
+        raise RuntimeError(f"what is whole is not taken: {end.said}")
+
+
 # -- Images --------------------------------------------------------------------------------------
 
 
@@ -154,9 +160,15 @@ def check_manifests(world: World, tries: int, seed: int) -> Tally:
     place.mkdir(exist_ok=True)
     text = world.manifest.read_text("utf-8")
     lines = list(csv.reader(text.splitlines()))
+    path = place / "toy.csv"
+    look = command(
+        *("manifest", "check", "toy", "--manifests", place, "--root", world.pictures),
+        folder=place,
+    )
+    path.write_text(text, "utf-8")
+    require_done(call(look))
     for number in range(tries):
         chance = random.Random(f"{seed}/{number}")
-        path = place / "toy.csv"
         if number % 2:
             path.write_bytes(mutated_text(text, chance))
         else:
@@ -164,9 +176,7 @@ def check_manifests(world: World, tries: int, seed: int) -> Tally:
                 changed = mutated(lines, chance)
                 rows = changed if isinstance(changed, list) else [[changed]]
                 csv.writer(file).writerows(r if isinstance(r, list) else [r] for r in rows)
-        arguments = ("manifest", "check", path, "--root", world.pictures)
-        end = call(command(*arguments, folder=place))
-        count(tally, f"manifest (number {number}, seed {seed})", end)
+        count(tally, f"manifest (number {number}, seed {seed})", call(look))
     return tally
 
 
@@ -180,6 +190,8 @@ def check_lists(world: World, tries: int, seed: int) -> Tally:
     whole = {"FaceForensics++": {"FF-real": {"train": {"c23": {"000": video}}, "val": {}}}}
     tally = Tally("malformed official lists")
     path = world.folder / "list.json"
+    path.write_text(json.dumps(whole), "utf-8")
+    require_done(call(lambda: read_list(path, load_registry()) and None))
     for number in range(tries):
         chance = random.Random(f"{seed}/{number}")
         if number % 2:
@@ -200,12 +212,11 @@ def check_configurations(world: World, tries: int, seed: int) -> Tally:
     for number in range(tries):
         chance = random.Random(f"{seed}/{number}")
         name, (text, look) = kinds[number % len(kinds)]
-        for old in place.iterdir():
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-        path = place / name
-        if name == "config.json":
-            path = place / "run" / name
-            shutil.copytree(world.run, path.parent)
+        path = _alone(world, place, name)
+        if number < len(kinds):
+            path.write_text(text, "utf-8")
+            require_done(call(look(path)))
+            path = _alone(world, place, name)
         parse, dump = _forms(path)
         if number // len(kinds) % 3 == 0 or parse is None:
             path.write_bytes(mutated_text(text, chance))
@@ -214,6 +225,16 @@ def check_configurations(world: World, tries: int, seed: int) -> Tally:
             path.write_text(changed, "utf-8", errors="surrogatepass")
         count(tally, f"{name} (number {number}, seed {seed})", call(look(path)))
     return tally
+
+
+def _alone(world: World, place: Path, name: str) -> Path:
+    """Where a file belongs in a folder that holds nothing else, but what it needs beside it."""
+    for old in place.iterdir():
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    if name != "config.json":
+        return place / name
+    shutil.copytree(world.run, place / "run")
+    return place / "run" / name
 
 
 def _forms(path: Path) -> tuple[Any, Any]:

@@ -18,13 +18,16 @@ HOSTILE: tuple[Any, ...] = (
 )
 """Values that no reader may trust, whatever stands there otherwise."""
 
-SEALED = (".json", ".jsonl", ".thumbs")
-
 
 def files_of(store: Path) -> list[str]:
     """Every file of a store but its locks."""
     found = (path.relative_to(store) for path in sorted(store.rglob("*")) if path.is_file())
     return [str(path) for path in found if path.parts[0] != "locks"]
+
+
+def is_sealed(name: str) -> bool:
+    """Whether a file of a store is made of sealed lines."""
+    return name.endswith((".json", ".jsonl", ".thumbs")) and not name.endswith("zarr.json")
 
 
 def places_of(record: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -58,10 +61,8 @@ def forge(path: Path, line: int, change: Callable[[Any], Any]) -> None:
 
 
 def forge_anything(store: Path, name: str, chance: random.Random) -> str | None:
-    """Put a hostile value into one member of a sealed file; returns what was done, if anything."""
+    """Put a hostile value into a member of a sealed file; returns what was done, if anything."""
     path = store / name
-    if path.suffix not in SEALED or path.name == "zarr.json":
-        return None
     lines = path.read_bytes().splitlines(keepends=True)
     line = chance.randrange(len(lines)) if path.suffix == ".jsonl" else 0
     record = unseal(lines[line])

@@ -15,6 +15,7 @@ import pytest
 from clare.errors import CorruptStoreError, DiskSpaceError, StoreError
 from clare.store.feature_store import create_store, open_store
 from clare.store.info import store_info
+from clare.store.maintenance.verify import verify_store
 from clare.store.records import seal
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from tests.store.conftest import (
@@ -305,3 +306,31 @@ def test_writers_of_one_shard_s_thumbnails_lose_no_picture(store):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, pictures))
     assert {offset: store.thumbnail("faces", offset) for offset in pictures} == pictures
+
+
+def test_many_rows_become_segments_that_can_be_read_again(store, monkeypatch):
+    rows = make_rows(300)
+    monkeypatch.setattr("clare.store.index.ROWS_A_SEGMENT", 2 * SHARD_ROWS)
+    assert [row.slot for row in store.assign_rows("faces", rows)] == list(range(300))
+    names = [path.name for path in store.layout.segment_files("faces")]
+    assert names == ["000000.jsonl", "000002.jsonl", "000004.jsonl"]
+    fresh = open_store(store.path)
+    assert [row.sample_id for row in fresh.rows("faces")] == [row.sample_id for row in rows]
+    assert verify_store(store.path) == []
+    # Whoever was killed between two of them goes on with the next.
+    store.layout.segment_files("faces")[-1].unlink()
+    assert [row.slot for row in fresh.assign_rows("faces", rows)] == list(range(300))
+    assert [path.name for path in store.layout.segment_files("faces")] == names
+
+
+def test_rows_that_could_not_be_read_again_are_not_written(store, monkeypatch):
+    store.assign_rows("faces", make_rows(3))
+    before = contents(store.path)
+    monkeypatch.setattr("clare.store.index.RECORD", 2000)
+    long = [
+        dataclasses.replace(row, columns={"label": 0, "note": "x" * 700}) for row in make_rows(3)
+    ]
+    with pytest.raises(StoreError, match="too long to be read again"):
+        store.assign_rows("faces", long)
+    assert contents(store.path) == before
+    assert len(open_store(store.path).rows("faces")) == 3
