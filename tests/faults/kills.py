@@ -80,19 +80,17 @@ def works(world: World) -> list[Work]:
 def check_kills(work: Work, world: World, tries: int, seed: int) -> Tally:
     """Kill work over and over, and compare what comes of it with undisturbed work."""
     tally = Tally(f"kill -9 of {work.name}")
-    whole = world.folder / "undisturbed"
-    whole.mkdir()
-    do = command(*work.arguments(whole), folder=world.folder)
+    place, chance = world.folder / "work", random.Random(seed)  # one: commands are noted as given
+    place.mkdir()
+    do = command(*work.arguments(place), folder=world.folder)
     began = time.monotonic()
     end = call(do, 300)
     seconds = time.monotonic() - began
     assert end.how == "done" and end.value == 0, end
-    wanted = work.result(whole)
-    place, chance = world.folder / "killed", random.Random(seed)
+    wanted = work.result(place)
     while tally.tried < tries:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        do = command(*work.arguments(place), folder=world.folder)
         kills = min(KILLS_A_ROUND, tries - tally.tried)
         moments = [chance.uniform(0, seconds) for _ in range(kills)]
         for moment in moments:
@@ -112,6 +110,5 @@ def check_kills(work: Work, world: World, tries: int, seed: int) -> Tally:
             tally.fail(what, f"not as undisturbed: {sorted(differing)[:4]}")
         else:
             tally.recovered += kills
-    for one in (whole, place):
-        shutil.rmtree(one, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
     return tally

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
-import threading
 
 import h5py
 import numpy as np
@@ -119,7 +119,7 @@ def test_a_disk_that_refuses_while_it_is_written_is_told_in_a_sentence(filled, e
 
 def test_an_export_that_is_stopped_leaves_nothing(filled, tmp_path, monkeypatch):
     def stop(data):
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
         return 0
 
     monkeypatch.setattr("clare.store.export.checksum", stop)

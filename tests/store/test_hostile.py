@@ -86,13 +86,14 @@ def copy(good: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(good, tmp_path / "features.zarr"))
 
 
-def read_everything(path: Path) -> dict[tuple[str, ...], bytes]:
+def read_everything(path: Path) -> dict[tuple[str, str, str], bytes]:
     """All that a user reads of a store; what is served equals what was written.
 
     Returns:
         The values by subset, sample and field.
     """
-    store, values = open_store(path), {}
+    store = open_store(path)
+    values: dict[tuple[str, str, str], bytes] = {}
     store.commands()
     store_info(store)
     for subset in store.subsets():

@@ -180,9 +180,7 @@ def test_a_file_that_reading_never_ends_over_is_given_up(whole, tmp_path, silent
 
 
 def test_an_import_can_be_stopped_while_reading_hangs(whole, tmp_path, silent):
-    interrupt = threading.Timer(
-        0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
-    )
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     interrupt.start()
     with pytest.raises(KeyboardInterrupt):
         import_hdf5(tmp_path / "new.zarr", whole)
