@@ -61,7 +61,7 @@ class ShardRecord:
     checksums: Mapping[str, np.ndarray]
     file_bytes: Mapping[str, int]
     made_with: Mapping[str, Any]
-    thumbnails: bool = False
+    thumbnails: bool
 
     @property
     def states(self) -> np.ndarray:
@@ -107,7 +107,7 @@ def withdraw_record(layout: Layout, subset: str, key: str, shard: int) -> None:
     with storage_errors(path):
         _mark(path)
         sync_folder(path.parent)
-    remove_durably(path)
+        remove_durably(path)
 
 
 def _mark(path: Path) -> None:

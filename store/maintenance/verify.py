@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 
@@ -172,7 +173,9 @@ class _Check:
                 if path.is_symlink():
                     what = "it is a link; what a store holds lies in it"
                     self.found("misplaced", path, what)
-                elif name in files and folder_belongs(path.relative_to(self.path)):
+                elif name in folders or path.suffix == PARTIAL:
+                    continue  # what a killed writer left is no problem, wherever it stands
+                elif folder_belongs(path.relative_to(self.path)):
                     self.found("misplaced", path, "a folder belongs in its place")
 
     def extra(self, folder: Path, known: set[str]) -> None:
@@ -390,9 +393,9 @@ class _Check:
 
 def _damaged_rows(path: Path, record: ShardRecord, spec: FeatureSpec) -> Iterator[int]:
     """Slots whose stored bytes, or the checksum stored after them, are wrong."""
-    size = path.lstat().st_size
-    if path.is_file() and size != shard_bytes(spec):
-        raise ValueError(f"the shard has {size} bytes instead of {shard_bytes(spec)}")
+    status = path.lstat()
+    if S_ISREG(status.st_mode) and status.st_size != shard_bytes(spec):
+        raise ValueError(f"the shard has {status.st_size} bytes instead of {shard_bytes(spec)}")
     data = np.frombuffer(read_file(path, shard_bytes(spec)), np.uint8)
     positions = read_positions(data[-INDEX_BYTES:].tobytes(), spec)
     cells = data[:-INDEX_BYTES].reshape(SHARD_ROWS, cell_bytes(spec))

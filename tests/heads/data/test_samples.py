@@ -9,16 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clare.advice import Name
 from clare.errors import InputError, StoreError
 from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data import table as features
-from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import choose_samples
 from clare.heads.data.table import FeatureTable, load_fields, plan_memory
 from clare.heads.training.prepare import open_tables
 from clare.heads.training.trainer import train_run
-from clare.typed_json import from_json, to_json
 
 CPU = torch.device("cpu")
 CLS = TrainConfig(DetectorConfig("cls", "linear"))
@@ -173,47 +170,6 @@ def test_a_leak_is_refused_with_both_its_places(tmp_path, build_store, rows_of, 
     assert "build swap again with groups kept whole" in str(error.value)
     assert ("by their hashes" in str(error.value)) == ("content" in shared)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_leak_between_subsets_is_mended_by_a_choice_of_them(rows_of):
-    row = rows_of["row"]
-    rows = [row("sg3", f"s{n}", 1, "train", content=f"c{n}") for n in range(7)]
-    rows += [row("faces", f"f{n}", 1, "test", content=f"c{n}") for n in range(7)]
-    with pytest.raises(InputError) as error:
-        refuse_leaks(rows)
-    assert error.value.what.startswith(
-        "the splits leak: 7 images in two splits, "
-        "s0 of sg3 (train) and f0 of faces (test); s1 of sg3 (train) and f1 of faces (test); "
-    )
-    assert error.value.what.endswith(" and 2 more")
-    first, second = error.value.advice
-    assert first == Name("only subsets that agree, of faces and sg3,", "train")
-    assert second == (
-        "build the manifests of faces and sg3 with one split for what they share, and extract "
-        "them again"
-    )
-
-
-def test_equal_names_of_other_subsets_and_domains_are_no_leak(rows_of):
-    row = rows_of["row"]
-    refuse_leaks(
-        [
-            row("a", "1", 0, "train", video_id="v", source_ids="7", domain="ff"),
-            row("b", "2", 0, "test", video_id="v", source_ids="7", domain="cdf"),
-            row("b", "3", 0, "", video_id="v", source_ids="7", domain="ff"),
-        ]
-    )
-
-
-def test_what_was_seen_is_found_again_in_other_rows(rows_of):
-    row = rows_of["row"]
-    seen = Seen.of([row("a", "1", 0, "train", video_id="v", source_ids="7|8", domain="ff")])
-    again = from_json(Seen, to_json(seen), "seen")
-    other = row("b", "2", 1, "test", video_id="v", source_ids="8", domain="ff")
-    assert again.shared_with(other) == ["identity ff/8"]
-    assert again.shared_with(row("a", "3", 0, "test", video_id="v")) == ["video a/v"]
-    assert again.shared_with(row("a", "4", 0, "test", source_ids="8", domain="cdf")) == []
-    assert Seen.of([], [other]).trained_on(other) == []
 
 
 def test_features_lie_where_they_fit_and_are_the_same_everywhere(store, monkeypatch):

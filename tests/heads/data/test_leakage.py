@@ -1,0 +1,113 @@
+"""What ties rows together is refused across splits, and told of rows that a run has seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from clare.advice import Name
+from clare.errors import InputError
+from clare.heads.data.leakage import Seen, refuse_leaks
+from clare.store.index import Row
+from clare.typed_json import from_json, to_json
+
+
+def row(subset: str, name: str, split: str = "train", content: str = "", **columns) -> Row:
+    columns = {"label": 0, "subset": subset, "split": split, **columns}
+    return Row(sample_id=name, view=0, content=content, columns=columns)
+
+
+def test_a_leak_of_each_kind_is_named_by_its_two_splits():
+    rows = [
+        row("swap", "a", "train", "one", video_id="v1", source_ids="3|7", domain="ff"),
+        row("swap", "b", "test", "one", video_id="v1", source_ids="7|9", domain="ff"),
+        row("swap", "c", "val", "two", video_id="v1"),
+        row("swap", "d", "val", "two", video_id="v2", source_ids="9", domain="ff"),
+    ]
+    with pytest.raises(InputError) as refused:
+        refuse_leaks(rows)
+    assert refused.value.what == (
+        "the splits leak: 1 video in two splits, swap/v1, a of swap (train) and b of swap (test); "
+        "2 identities in two splits, ff/7, a of swap (train) and b of swap (test); "
+        "ff/9, b of swap (test) and d of swap (val); "
+        "1 image in two splits, a of swap (train) and b of swap (test)"
+    )
+    again = "again with groups kept whole{}, and extract again, which refreshes the splits"
+    copies = " (copies are found by their hashes)"
+    assert refused.value.advice == (f"build swap {again.format(copies)}",)
+    rows[0] = row("swap", "a", "train", video_id="v1", path="x/a.png")
+    with pytest.raises(InputError) as refused:
+        refuse_leaks([*rows[:2], row("gan", "e", "val", video_id="v1")])
+    assert refused.value.what == (
+        "the splits leak: 1 video in two splits, swap/v1, x/a.png of swap (train) and b of swap "
+        "(test)"
+    )
+    assert refused.value.advice == (f"build swap {again.format('')}",)
+    refuse_leaks(rows[2:])
+    refuse_leaks(rows[:1])
+
+
+def test_a_leak_between_subsets_is_mended_by_a_choice_of_them():
+    rows = [row("sg3", f"s{n}", "train", f"c{n}") for n in range(7)]
+    rows += [row("faces", f"f{n}", "test", f"c{n}") for n in range(7)]
+    with pytest.raises(InputError) as error:
+        refuse_leaks(rows)
+    assert error.value.what.startswith(
+        "the splits leak: 7 images in two splits, "
+        "s0 of sg3 (train) and f0 of faces (test); s1 of sg3 (train) and f1 of faces (test); "
+    )
+    assert error.value.what.endswith(" and 2 more")
+    first, second = error.value.advice
+    assert first == Name("only subsets that agree, of faces and sg3,", "train")
+    assert second == (
+        "build the manifests of faces and sg3 with one split for what they share, and extract "
+        "them again"
+    )
+
+
+def test_equal_names_of_other_subsets_and_domains_are_no_leak():
+    refuse_leaks(
+        [
+            row("a", "1", "train", video_id="v", source_ids="7", domain="ff"),
+            row("b", "2", "test", video_id="v", source_ids="7", domain="cdf"),
+            row("b", "3", "", video_id="v", source_ids="7", domain="ff"),
+            Row(sample_id="4", view=0, content="", columns={"label": 0, "source_ids": "7"}),
+        ]
+    )
+
+
+def test_what_was_seen_is_found_again_in_other_rows():
+    trained = row("a", "1", content="one", video_id="v", source_ids="7|8", domain="ff")
+    chosen = row("a", "2", "val", "two", video_id="w", source_ids="9", domain="ff")
+    seen = from_json(Seen, to_json(Seen.of([trained], [chosen])), "seen")
+    assert seen.shared_with(trained) == [
+        "video a/v",
+        "identity ff/7",
+        "identity ff/8",
+        "image one",
+    ]
+    assert seen.shared_with(chosen) == ["video a/w", "identity ff/9", "image two"]
+    assert seen.trained_on(chosen) == [] and seen.trained_on(trained) == seen.shared_with(trained)
+    other = row("b", "3", "test", "three", video_id="v", source_ids="8|10", domain="ff")
+    assert seen.shared_with(other) == ["identity ff/8"]
+    assert seen.shared_with(row("a", "4", "test", source_ids="8", domain="cdf")) == []
+    # A name counts for its kind alone.
+    assert seen.shared_with(row("a", "5", "test", "a/v", source_ids="one")) == []
+
+
+def test_what_either_of_two_runs_has_seen():
+    first, second = row("a", "1", video_id="v", content="one"), row("a", "2", video_id="w")
+    third = row("b", "3", content="three", source_ids="5")
+    both = Seen.of([first], [third]).join(Seen.of([second, third]))
+    for one in (first, second, third):
+        assert both.trained_on(one) == both.shared_with(one) != []
+    assert Seen.of([first]).trained_on(second) == []
+    turned = Seen.of([second, third]).join(Seen.of([first], [third]))
+    assert turned == both
+
+
+def test_hashes_stay_as_they_stand_in_the_records_of_runs():
+    seen = Seen.of([row("a", "1", video_id="v"), row("a", "2", content="\ud800")])
+    assert to_json(seen)["trained"] == {
+        "video": ["6878d55db11adbd4"],
+        "image": ["4208783e927d0d68"],
+    }
