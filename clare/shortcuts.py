@@ -7,7 +7,7 @@ other rows, so that its AUC may fall a little below 0.5.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +45,33 @@ def free_aucs(
     Returns:
         By fact.
     """
+    drawn = auc_draws(facts, label, cluster, how)
+    return {name: Figure.of(auc, draws, len(label)) for name, (auc, draws) in drawn.items()}
+
+
+def auc_draws(
+    facts: Mapping[str, Fact],
+    label: NDArray[np.int64],
+    cluster: NDArray[np.str_],
+    how: Resampling = USUAL,
+    *,
+    rising: Collection[str] = (),
+) -> dict[str, tuple[float, NDArray[np.float64]]]:
+    """The AUC of each fact on all rows and, (B,), in each resample: the same ones for all facts.
+
+    Args:
+        facts: see `free_aucs`, as for those below.
+        label: (N,).
+        cluster: (N,).
+        how: the bootstrap.
+        rising: numbers that count upwards, as scores of a detector do.
+    """
     folds = _folds(label, cluster, how.seed)
     ranked: dict[str, list[_Ranked]] = {}
     for name, values in facts.items():
-        if values.dtype.kind == "f":
+        if name in rising:
+            ranked[name] = [_Ranked.of(values.astype(np.float64), label, np.arange(len(label)))]
+        elif values.dtype.kind == "f":
             ranked[name] = [_Ranked.free(values.astype(np.float64), label)]
         else:
             scores = _shares_elsewhere(values.astype(np.str_), label, folds)
@@ -60,9 +83,7 @@ def free_aucs(
         for name, rankings in ranked.items():
             draws[name].append(_auc(rankings, weights))
     return {
-        name: Figure.of(
-            float(_auc(rankings, plain)[0]), np.concatenate([np.empty(0), *draws[name]]), len(label)
-        )
+        name: (float(_auc(rankings, plain)[0]), np.concatenate([np.empty(0), *draws[name]]))
         for name, rankings in ranked.items()
     }
 

@@ -60,7 +60,9 @@ def evaluate(
     baselines: Annotated[
         bool,
         typer.Option(
-            "--baselines", help="Also the AUC of file format, size, bytes and pixel statistics."
+            "--baselines",
+            help="Also the AUC of what needs no training, and the lead over it: file format, "
+            "size, bytes, pixel statistics, mean LaRE, the cosine to the real centroid.",
         ),
     ] = False,
     against: Annotated[

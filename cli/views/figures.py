@@ -41,14 +41,16 @@ VALIDATION = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_
 WIDE = 120
 """Columns of a terminal from which on all figures stand in one table."""
 
-SHORTCUTS = {
+BASELINES = {
     "format": "format",
     "size": "size",
     "bytes": "bytes",
     "laplacian": "Laplacian",
     "jpeg_size": "as JPEG",
+    "mean_lare": "mean\nLaRE",
+    "real_centroid": "cosine\nto reals",
 }
-
+"""Headings of what needs no training."""
 
 SCALES = {
     "margin": "margins: fake above 0",
@@ -159,20 +161,30 @@ def print_aside(report: FiguresBySubset | Comparison) -> None:
 
 
 def print_baselines(report: EvaluationRecord) -> None:
-    """Print the AUC of each shortcut beside the detector's."""
+    """Print the AUC of each baseline, and the detector's lead over the hardest."""
     found = report.baselines
     if found is None:
         return
     rows = [
+        (name, *(_cell(aucs.get(baseline)) for baseline in BASELINES))
+        for name, aucs in found.subsets.items()
+    ]
+    title = "\nAUC of what needs no training, which a detector must beat"
+    console.print(table(title, ("subset", *BASELINES.values()), rows))
+    leads = [
         (
             name,
+            BASELINES[hardest].replace("\n", " "),
             _cell(report.subsets[name].frame["auc"]),
-            *(_cell(shortcuts.get(shortcut)) for shortcut in SHORTCUTS),
+            _lead(found.lead(name, hardest)),
+            found.verdict(name, hardest),
         )
-        for name, shortcuts in found.subsets.items()
+        for name in found.subsets
+        if (hardest := found.hardest(name))
     ]
-    columns = ("subset", "detector", *SHORTCUTS.values())
-    console.print(table("\nAUC of what a detector must beat", columns, rows))
+    if leads:
+        columns = ("subset", "hardest baseline", "detector", "its lead", "clearly beats all?")
+        console.print(table("\nThe detector's lead, paired", columns, leads, left=2))
     source = found.pixels_from
     console.print(
         f"Laplacian energy and size after compression: of the {source}"
@@ -318,6 +330,14 @@ def _cell(figure: Figure | None) -> str:
     if figure.low is None or figure.high is None:
         return text
     return f"{text}\n{_short(figure.low)}–{_short(figure.high)}"
+
+
+def _lead(lead: Figure | None) -> str:
+    """A difference of two figures; small ones need more digits."""
+    if lead is None or lead.value is None:
+        return "–"
+    ends = "" if lead.low is None else f"\n{lead.low:+.3f} to {lead.high:+.3f}"
+    return f"{lead.value:+.3f}{ends}"
 
 
 def _short(value: float) -> str:

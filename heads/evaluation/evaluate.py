@@ -17,6 +17,7 @@ from clare.errors import InputError
 from clare.files import remove_durably
 from clare.heads.data.table import SCORED_TOGETHER
 from clare.heads.detector import Detector
+from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
@@ -30,7 +31,7 @@ from clare.heads.evaluation.record import (
     forget_earlier,
     set_aside,
 )
-from clare.heads.evaluation.shortcuts import file_shortcuts, measure_shortcuts, pixel_shortcuts
+from clare.heads.evaluation.shortcuts import file_shortcuts, pixel_shortcuts
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.metrics.by_subset import Progress, measure_subsets
@@ -87,7 +88,8 @@ def evaluate(
         sampling: which frames; ``even`` if left out.
         split: the rows' split.
         elsewhere: the store where the run's own is gone and none is named.
-        baselines: also measure what format, size, bytes and plain pixel statistics tell.
+        baselines: also measure what needs no training: what file format, size, bytes and plain
+            pixel statistics tell, and the store's features by themselves (`feature_scores`).
         against: name of a table of `clare.heads.evaluation.published` to stand beside.
         device: a torch device, or ``auto``.
         resamples: of the bootstrap behind each interval; 0 gives none.
@@ -146,6 +148,10 @@ def evaluate(
     if beside and not beside.subsets:
         tested = ", ".join(measured.subsets)
         notices.append(Notice(f"{against} has no published figures for {tested}"))
+    beaten = None
+    if baselines:
+        beaten, left_out = _baselines(opened, source, unseen, predictions, how, progress)
+        notices += left_out
     record = EvaluationRecord(
         **vars(measured),
         run=opened.path.name,
@@ -161,9 +167,7 @@ def evaluate(
         skipped=unseen.skipped,
         absent=unseen.absent,
         notes=tuple(map(str, notices)),
-        baselines=_baselines(opened, source, unseen, predictions, how, progress)
-        if baselines
-        else None,
+        baselines=beaten,
         against=beside,
         command=tuple(command),
     )
@@ -242,15 +246,16 @@ def _baselines(
     predictions: Predictions,
     how: Resampling,
     progress: Progress | None,
-) -> Baselines:
+) -> tuple[Baselines, list[Notice]]:
     rows = unseen.rows()
     fingerprints = [store.extractor(key)[0] for key in run.record.fingerprints.values()]
     images = [fingerprint.settings.get("images", {}) for fingerprint in fingerprints]
     step = None if progress is None else partial(progress, "reading pixels")
     pixels, source = pixel_shortcuts(store, rows, step)
     shortcuts = file_shortcuts([row for _, row in rows], images) | pixels
+    scores, left_out = feature_scores(run, store, rows, progress)
     sets = evaluation_sets(predictions)
-    return Baselines(source, measure_shortcuts(sets, predictions, shortcuts, how))
+    return measure_baselines(sets, predictions, shortcuts, scores, how, source), left_out
 
 
 def _write(found: Evaluation) -> None:

@@ -8,8 +8,9 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from clare.advice import Notice, Run
 from clare.bootstrap import Figure, Figures
@@ -30,23 +31,54 @@ EARLIER = "evaluations"
 _LONGEST = 60  # characters of what an evaluation is called
 
 
+Verdict = Literal["unknown", "no", "not clearly", "yes"]
+"""Whether a detector beats a baseline, the least first."""
+
+
 @dataclass(frozen=True)
 class Baselines:
-    """What plain facts of the test images tell, which a detector must beat.
+    """What needs no training and tells fakes of the test rows, which a detector must beat.
 
     Args:
         pixels_from: where pixels were read: ``pixels`` or ``thumbnails``; None where nowhere.
-        subsets: the AUC of each shortcut by subset; None where it is not known of both labels.
+        subsets: the AUC of each baseline by subset; None where it is not known of both labels.
+        ahead: the detector's AUC less that of each baseline, on the same rows, with paired
+            intervals; empty in records of earlier versions.
     """
 
     pixels_from: str | None
     subsets: Mapping[str, Mapping[str, Figure | None]]
+    ahead: Mapping[str, Mapping[str, Figure | None]] = field(default_factory=dict)
 
-    def best(self, subset: str) -> tuple[str, float] | None:
-        """The shortcut with the highest AUC on a subset, and that AUC; None where there is none."""
+    def aucs(self, subset: str) -> dict[str, float]:
+        """The AUC of each baseline that is known on a subset."""
         found = self.subsets.get(subset, {})
-        aucs = {n: f.value for n, f in found.items() if f is not None and f.value is not None}
-        return max(aucs.items(), key=lambda one: one[1]) if aucs else None
+        return {n: f.value for n, f in found.items() if f is not None and f.value is not None}
+
+    def lead(self, subset: str, name: str) -> Figure | None:
+        """How far the detector is above a baseline; None where that was not measured."""
+        return self.ahead.get(subset, {}).get(name)
+
+    def verdict(self, subset: str, name: str) -> Verdict:
+        """Whether the detector beats a baseline: ``yes`` if the lead's interval is above 0."""
+        lead = self.lead(subset, name)
+        if lead is None or lead.value is None:
+            return "unknown"
+        if lead.value <= 0:
+            return "no"
+        return "yes" if lead.low is not None and lead.low > 0 else "not clearly"
+
+    def hardest(self, subset: str) -> str | None:
+        """The baseline that the detector beats least clearly, of several that of the highest AUC.
+
+        None where there is no baseline. It is chosen on the test rows themselves, which favours
+        the baselines and never the detector.
+        """
+        aucs, order = self.aucs(subset), get_args(Verdict)
+        ranks = {
+            name: (order.index(self.verdict(subset, name)), -auc) for name, auc in aucs.items()
+        }
+        return min(ranks, key=ranks.__getitem__) if ranks else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a detector must beat: how far file format, size, bytes and plain pixel statistics get.
+"""Shortcuts: what file format, size, bytes and plain pixel statistics tell of a label.
 
 Where fakes come as PNG and reals as JPEG, a detector need not look at the face. Reconstruction
 errors, too, are often high where an image is merely sharp: the Laplacian's energy and the size
@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.bootstrap import USUAL, Figure, Resampling
 from clare.errors import StoreError
 from clare.file_facts import BYTES, FORMAT, JPEG_SIZE, LAPLACIAN, PIXELS, FileFact
 from clare.foreign import decode_thumbnail
-from clare.heads.metrics.predictions import Predictions
+from clare.heads.evaluation.field_rows import FieldRows
 from clare.image_statistics import jpeg_size, laplacian_energy
-from clare.shortcuts import Fact, free_aucs
+from clare.shortcuts import Fact
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
-from clare.store.journal import COMPLETE
 
 SHORTCUTS: Mapping[str, FileFact] = {
     "format": FORMAT,
@@ -98,71 +96,19 @@ def pixel_shortcuts(
     return {}, None
 
 
-def measure_shortcuts(
-    sets: Mapping[str, NDArray[np.int64]],
-    predictions: Predictions,
-    shortcuts: Shortcuts,
-    how: Resampling = USUAL,
-) -> dict[str, dict[str, Figure | None]]:
-    """The AUC of each shortcut on each set; see `free_aucs`.
-
-    Args:
-        sets: places of each set's rows.
-        predictions: whose labels and clusters count.
-        shortcuts: a value a row.
-        how: the bootstrap.
-
-    Returns:
-        By set and shortcut; None where fewer than both labels have a value.
-    """
-    return {
-        name: {
-            shortcut: _known_auc(predictions.take(places), values[places], how)
-            for shortcut, values in shortcuts.items()
-        }
-        for name, places in sets.items()
-    }
-
-
 def _statistics(image: NDArray[np.uint8]) -> tuple[float, float]:
     return laplacian_energy(image), jpeg_size(image)
-
-
-def _known_auc(rows: Predictions, values: Fact, how: Resampling) -> Figure | None:
-    known = values != "" if values.dtype.kind == "U" else ~np.isnan(values.astype(np.float64))
-    rows, facts = rows.take(known), {"": values[known]}
-    if not 0 < rows.label.sum() < len(rows):
-        return None
-    return free_aucs(facts, rows.label, rows.cluster, how)[""]
 
 
 _Read = Callable[[Sequence[int]], Sequence[NDArray[np.uint8]]]
 
 
 def _stored_pixels(store: FeatureStore, rows: Sequence[tuple[str, Row]]) -> _Read | None:
-    readers = {}
-    for subset in {subset for subset, _ in rows}:
-        try:
-            feature = store.feature(subset, "pixels")
-        except StoreError:
-            return None  # none, or several that nobody chose between
-        states = feature.states()
-        if not all(states[row.slot] == COMPLETE for name, row in rows if name == subset):
-            return None
-        readers[subset] = feature.reader("pixels")
-    shapes = {reader.spec.shape for reader in readers.values()}
-    if len(shapes) != 1:
-        return None
-
-    def read(places: Sequence[int]) -> Sequence[NDArray[np.uint8]]:
-        images = np.empty((len(places), *next(iter(shapes))), np.uint8)
-        subsets = np.array([rows[place][0] for place in places])
-        for subset in np.unique(subsets):
-            mine = np.flatnonzero(subsets == subset).tolist()
-            images[mine] = readers[subset].read([rows[places[k]][1].slot for k in mine])
-        return list(images)
-
-    return read
+    try:
+        pixels = FieldRows(store, rows, "pixels", "pixels")
+    except StoreError:
+        return None  # none, or several that nobody chose between
+    return (lambda places: list(pixels.read(places))) if pixels.has.all() else None
 
 
 def _thumbnails(store: FeatureStore, rows: Sequence[tuple[str, Row]]) -> _Read | None:

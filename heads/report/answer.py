@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from clare.advice import Notice
 from clare.bootstrap import Figure
-from clare.heads.evaluation.record import EvaluationRecord
-from clare.heads.evaluation.shortcuts import SHORTCUTS
+from clare.heads.evaluation.baselines import BASELINES
+from clare.heads.evaluation.record import Baselines, EvaluationRecord, Verdict
 from clare.heads.metrics.by_subset import SubsetFigures
 from clare.heads.report.formatting import decimal, said, span
 from clare.heads.report.run_results import Finding
@@ -60,7 +61,7 @@ def question_of(findings: Sequence[Finding]) -> str:
 
 
 def answer_of(finding: Finding) -> str:
-    """What a run's figures say, with interval, n and the shortcuts; no more than that."""
+    """What a run's figures say, with interval, n and the baselines; no more than that."""
     if finding.test is None:
         auc = finding.validation.auc
         return (
@@ -76,7 +77,7 @@ def answer_of(finding: Finding) -> str:
     known = {n: subsets[n] for n in counted if subsets[n].frame["auc"].value is not None}
     if not known:
         return "Not known: no tested subset has both real and fake rows."
-    return f"{_verdict(finding.test, known)} {_beside_shortcuts(finding.test, known)}"
+    return f"{_verdict(finding.test, known)} {_beside_baselines(finding.test, known)}"
 
 
 def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
@@ -98,24 +99,10 @@ def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
     return [*facts[1:], facts[0]]
 
 
-def best_shortcut(test: EvaluationRecord, subset: str) -> tuple[str, float] | None:
-    """The shortcut with the highest AUC on a subset, and that AUC."""
-    return test.baselines.best(subset) if test.baselines else None
-
-
-def against_shortcut(test: EvaluationRecord, subset: str) -> str:
-    """Whether a detector beats the best shortcut of a subset: yes, not clearly, no, or unknown."""
-    best = best_shortcut(test, subset)
-    return against(test.subsets[subset].frame["auc"], best[1] if best else None)
-
-
-def against(auc: Figure, best: float | None) -> str:
-    """Whether an AUC is above that of the best shortcut; see `against_shortcut`."""
-    if best is None or auc.value is None:
-        return "unknown"
-    if auc.value <= best:
-        return "no"
-    return "yes" if auc.low is not None and auc.low > best else "not clearly"
+def against_baselines(test: EvaluationRecord, subset: str) -> Verdict:
+    """Whether a detector beats every baseline of a subset, as `Baselines.verdict` has it."""
+    hardest = test.baselines.hardest(subset) if test.baselines else None
+    return test.baselines.verdict(subset, hardest) if test.baselines and hardest else "unknown"
 
 
 def _verdict(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:
@@ -153,24 +140,40 @@ def _judged(auc: Figure) -> str:
     return "not told from chance, which is 0.5"
 
 
-def _beside_shortcuts(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:
-    verdicts = {name: against_shortcut(test, name) for name in known}
-    if set(verdicts.values()) == {"unknown"}:
+def _beside_baselines(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:
+    verdicts = {name: against_baselines(test, name) for name in known}
+    if test.baselines is None or set(verdicts.values()) == {"unknown"}:
         return (
-            "Whether it beats what file format, size, bytes and plain pixel statistics tell was "
-            "not measured."
+            "Whether it clearly beats what needs no training (file format, size, bytes, pixel "
+            "statistics, mean LaRE, the cosine to real images) was not measured."
         )
-    if len(known) > 1:
-        beaten = sum(verdict == "yes" for verdict in verdicts.values())
-        return f"It clearly beats the best shortcut on {beaten} of {len(known)}."
-    ((name, verdict),) = verdicts.items()
-    shortcut, value = best_shortcut(test, name) or ("", 0.0)
-    best = f"the best shortcut ({SHORTCUTS[shortcut].title}, AUC {decimal(value)})"
+    if len(known) == 1:
+        return _beside_one(test.baselines, *verdicts)
+    beaten = sum(verdict == "yes" for verdict in verdicts.values())
+    lost: dict[str, list[str]] = defaultdict(list)
+    for name, verdict in verdicts.items():
+        hardest = test.baselines.hardest(name)
+        if hardest and verdict in ("no", "not clearly"):
+            lost[BASELINES[hardest]].append(name)
+    but = listed(f"{title} on {_few(names)}" for title, names in lost.items())
+    return (
+        f"It clearly beats every baseline (what needs no training) on {beaten} of {len(known)}"
+        f"{f'; what it does not clearly beat is {but}' if lost else ''}."
+    )
+
+
+def _beside_one(baselines: Baselines, subset: str) -> str:
+    name = baselines.hardest(subset) or ""
+    lead = baselines.lead(subset, name) or Figure(None, None, None, 0)
+    hardest = f"{BASELINES[name]} (AUC {decimal(baselines.aucs(subset)[name])})"
+    ends = f"paired 95 % interval {span(lead, 3)}" if span(lead) else "no interval"
+    by = f"by {decimal(lead.value)} ({ends})"
     return {
-        "yes": f"It beats {best}.",
-        "not clearly": f"It is above {best}, but not clearly: its interval reaches below that.",
-        "no": f"It does not beat {best}.",
-    }[verdict]
+        "yes": f"It clearly beats every baseline (what needs no training): {hardest} {by}.",
+        "not clearly": f"It is above {hardest}, a baseline that needs no training, but not "
+        f"clearly: {by}.",
+        "no": f"It does not beat {hardest}, a baseline that needs no training.",
+    }[baselines.verdict(subset, name)]
 
 
 def _subsets(finding: Finding) -> Mapping[str, SubsetFigures]:

@@ -27,11 +27,11 @@ def decimal(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-0.000", "0.000")
 
 
-def span(figure: Figure) -> str:
+def span(figure: Figure, digits: int = 2) -> str:
     """The ends of a figure's interval; empty where it has none."""
     if figure.low is None or figure.high is None:
         return ""
-    return f"{figure.low:.2f} to {figure.high:.2f}"
+    return f"{figure.low:.{digits}f} to {figure.high:.{digits}f}"
 
 
 def number_cell(value: float | None) -> Cell:
@@ -46,6 +46,13 @@ def figure_cell(figure: Figure | None, *, tinted: bool = False) -> Cell:
     value = float(figure.value)
     heat = max(-1.0, min(1.0, 2 * value - 1)) if tinted else None
     return Cell(decimal(value), span(figure), value, heat)
+
+
+def lead_cell(lead: Figure | None) -> Cell:
+    """How far one figure is above another; small leads need more digits than figures."""
+    if lead is None or lead.value is None:
+        return Cell(MISSING)
+    return Cell(f"{lead.value:+.3f}", span(lead, 3), lead.value)
 
 
 def said(figure: Figure, name: str = "AUC") -> str:

@@ -160,28 +160,29 @@ def test_the_answer_says_interval_rows_and_shortcuts_and_that_tiny_means_nothing
     assert f"AUC {auc['value']:.3f} (95 % interval {auc['low']:.2f} to {auc['high']:.2f})" in before
     toy = report["subsets"]["toy"]
     assert f"{toy['real']} real and {toy['fake']} fake rows of toy" in before
-    assert "shortcut" in before
+    assert "baseline" in before
     assert "small random models" in before and "says nothing about detecting" in before
 
 
 @pytest.mark.parametrize(
-    ("auc", "shortcut", "said"),
+    ("auc", "lead", "said"),
     [
-        ((0.9, 0.85, 0.95), 0.6, ("better than chance", "It beats the best shortcut")),
-        ((0.9, 0.85, 0.95), 0.88, ("better than chance", "but not clearly")),
-        ((0.6, 0.4, 0.8), 0.7, ("not told from chance", "It does not beat the best shortcut")),
+        ((0.9, 0.85, 0.95), (0.3, 0.2, 0.4), ("better than chance", "It clearly beats every base")),
+        ((0.9, 0.85, 0.95), (0.3, -0.1, 0.4), ("better than chance", "but not clearly")),
+        ((0.6, 0.4, 0.8), (-0.1, -0.2, 0.1), ("not told from chance", "It does not beat ")),
         ((0.2, 0.1, 0.3), None, ("worse than chance", "was not measured")),
         ((0.9, None, None), None, ("settles nothing", "was not measured")),
     ],
 )
-def test_the_answer_claims_no_more_than_the_figures(place, tmp_path, auc, shortcut, said):
+def test_the_answer_claims_no_more_than_the_figures(place, tmp_path, auc, lead, said):
     folder = shutil.copytree(place / "run", tmp_path / "run")
     report = json.loads((folder / "test_metrics.json").read_text())
     frame = report["subsets"]["toy"]["frame"]
     frame["auc"] |= dict(zip(("value", "low", "high"), auc, strict=True))
-    found = report["baselines"]["subsets"]["toy"]
-    for name in found:
-        found[name] = {"value": shortcut, "low": 0.5, "high": 0.9, "n": 12} if shortcut else None
+    ahead = report["baselines"]["ahead"]["toy"]
+    for name in ahead:
+        ahead[name] = dict(zip(("value", "low", "high"), lead, strict=True)) if lead else None
+        ahead[name] = lead and ahead[name] | {"n": 12}
     (folder / "test_metrics.json").write_text(json.dumps(report))
     run("report", folder, "--out", tmp_path / "page.html")
     answer = read(tmp_path / "page.html").text.partition("Results on unseen rows")[0]
@@ -192,8 +193,10 @@ def test_tables_hold_the_numbers_of_the_evaluation(place):
     page = read(place / "run.html")
     report = json.loads((place / "run" / "test_metrics.json").read_text())
     figures = report["subsets"]["toy"]["frame"].values()
-    shortcuts = report["baselines"]["subsets"]["toy"].values()
-    wanted = {one["value"] for one in (*figures, *shortcuts) if one and one["value"] is not None}
+    baselines = report["baselines"]["subsets"]["toy"]
+    assert baselines["mean_lare"] and baselines["real_centroid"]
+    known = (*figures, *baselines.values())
+    wanted = {one["value"] for one in known if one and one["value"] is not None}
     assert len(wanted) > 5 and wanted <= page.numbers
 
 
@@ -245,34 +248,37 @@ def test_what_df40s_code_measures_stands_beside_its_table_and_what_is_wrong(plac
 
 
 @pytest.mark.parametrize(
-    ("shortcut", "beaten", "said"),
+    ("cls", "lare", "beaten", "said"),
     [
-        (0.8, "0 of 2", "On toy these do not beat it: lare cls "),
-        (0.6, "0 of 2", "do not beat it: lare On toy these are not clearly above it: cls "),
-        (0.5, "1 of 2", "On toy these are not clearly above it: lare "),
+        (-0.1, -0.1, "0 of 2", "On toy these do not beat every baseline: lare cls "),
+        (0.1, -0.1, "0 of 2", "every baseline: lare On toy these are not clearly above "
+         "every baseline: cls "),
+        (0.3, 0.1, "1 of 2", "On toy these are not clearly above every baseline: lare "),
+        (0.3, None, "1 of 1", "On toy it was not measured of these: lare "),
     ],
-)
-def test_a_sweep_says_which_test_figures_beat_no_shortcut(place, tmp_path, shortcut, beaten, said):
+)  # fmt: skip
+def test_a_sweep_says_which_test_figures_beat_no_baseline(place, tmp_path, cls, lare, beaten, said):
     folder = shutil.copytree(place / "tested", tmp_path / "sweep")
     before = read(place / "tested.html").text
     assert "What a test AUC must beat" not in before and "was not measured" in before
-    aucs = {"cls": (0.7, 0.55, 0.8), "lare": (0.6, 0.4, 0.8)}
     for path in folder.glob("*/test_metrics.json"):
         report = json.loads(path.read_text())
-        auc = aucs[path.parent.name.partition("_")[0]]
-        report["subsets"]["toy"]["frame"]["auc"] |= dict(
-            zip(("value", "low", "high"), auc, strict=True)
-        )
-        if path.parent.name == "lare_linear_seed-1":
-            found = {"bytes": {"value": shortcut, "low": 0.5, "high": 0.9, "n": 12}, "size": None}
-            report["baselines"] = {"subsets": {"toy": found}, "pixels_from": None}
+        lead = {"cls": cls, "lare": lare}[path.parent.name.partition("_")[0]]
+        if lead is not None:
+            found = {"bytes": {"value": 0.625, "low": 0.5, "high": 0.9, "n": 12}, "size": None}
+            ahead = {"value": lead, "low": lead - 0.2, "high": lead + 0.2, "n": 12}
+            report["baselines"] = {
+                "subsets": {"toy": found},
+                "ahead": {"toy": {"bytes": ahead}},
+                "pixels_from": None,
+            }
         path.write_text(json.dumps(report))
     run("report", folder, "--out", tmp_path / "page.html")
     page = read(tmp_path / "page.html")
-    table = page.text.partition("What a test AUC must beat")[2].partition("beats a shortcut")[0]
+    table = page.text.partition("What a test AUC must beat")[2].partition("A baseline needs no")[0]
     assert "bytes of the file" in table and beaten in table and said in table
-    assert shortcut in page.numbers and "was not measured" not in page.text
-    assert "Of lare_linear_seed-1, whose evaluation measured them" in page.text
+    assert 0.625 in page.numbers
+    assert ("whose evaluation measured them" in page.text) == (lare is None)
 
 
 def test_every_setting_and_fingerprint_is_there(place):
@@ -342,7 +348,8 @@ def test_names_are_text_whatever_they_hold(place, tmp_path):
         path = folder / name
         if name.endswith("json"):
             report = json.loads(path.read_text())
-            for found in (report["subsets"], report["baselines"]["subsets"]):
+            measured = report["baselines"]
+            for found in (report["subsets"], measured["subsets"], measured["ahead"]):
                 found[HOSTILE] = found.pop("toy")
             report["notes"] = [f"a note on `{HOSTILE}`"]
             path.write_text(json.dumps(report))

@@ -23,7 +23,7 @@ from clare.heads.report.blocks import (
 )
 from clare.heads.report.images import LABELS, data_uri, of_split, spaced
 from clare.heads.report.run_results import Finding
-from clare.heads.report.sections.results import shortcuts
+from clare.heads.report.sections.results import baselines
 from clare.heads.report.stores import Part
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
@@ -54,8 +54,8 @@ def data(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
 
 
 def audit(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
-    """What gives a label away without a look at the face."""
-    blocks = shortcuts(findings)
+    """What a detector must beat, and what gives a label away without a look at the face."""
+    blocks = baselines(findings)
     for source, names in parts:
         try:
             rows = {name: list(source.samples(name).values()) for name in names}
@@ -64,7 +64,7 @@ def audit(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
             continue
         blocks.append(_files(rows))
     blocks += [Text(text, "note") for text in dict.fromkeys(map(_prepared, findings))]
-    return Section("shortcuts", "Shortcuts", blocks)
+    return Section("baselines", "Baselines and shortcuts", blocks)
 
 
 def _trained(findings: Sequence[Finding]) -> Table:

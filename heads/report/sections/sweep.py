@@ -11,7 +11,7 @@ from clare.bootstrap import Figure
 from clare.heads.report.blocks import Block, Cell, Plots, Section, Table, Text, row
 from clare.heads.report.formatting import NAMES, decimal, figure_cell
 from clare.heads.report.run_results import Finding
-from clare.heads.report.sections.sweep_shortcuts import beside_shortcuts
+from clare.heads.report.sections.sweep_baselines import beside_baselines
 from clare.heads.report.svg import spread_plot
 from clare.heads.report.sweep_results import Sweep, plain, spread_of
 from clare.heads.sweeps.table import RANKED, RESULTS, Result
@@ -42,7 +42,7 @@ def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
             "note",
         ),
     ]
-    return Section("leaderboard", "Leaderboard", blocks + beside_shortcuts(sweep, findings))
+    return Section("leaderboard", "Leaderboard", blocks + beside_baselines(sweep, findings))
 
 
 def spread(sweep: Sweep) -> Section:

@@ -8,11 +8,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from clare.bootstrap import Figure, Resampling
-from clare.heads.evaluation.shortcuts import (
-    file_shortcuts,
-    measure_shortcuts,
-    pixel_shortcuts,
-)
+from clare.heads.evaluation.baselines import measure_baselines
+from clare.heads.evaluation.shortcuts import file_shortcuts, pixel_shortcuts
 from clare.heads.metrics.predictions import Predictions
 from clare.image_statistics import jpeg_size, laplacian_energy
 from clare.shortcuts import free_aucs
@@ -44,7 +41,7 @@ ALL = {"toy": np.arange(COUNT)}
 
 
 def aucs(shortcuts) -> dict:
-    return measure_shortcuts(ALL, PREDICTIONS, shortcuts, Resampling(200))["toy"]
+    return dict(measure_baselines(ALL, PREDICTIONS, shortcuts, {}, Resampling(200)).subsets["toy"])
 
 
 def test_a_container_and_a_size_give_fakes_away_in_either_direction():
@@ -66,7 +63,8 @@ def test_names_have_no_order():
     predictions = PREDICTIONS.take(np.arange(30))
     predictions = Predictions(**{**vars(predictions), "label": label})
     shortcuts = file_shortcuts(rows, [])
-    found = measure_shortcuts({"toy": np.arange(30)}, predictions, shortcuts, Resampling(0))["toy"]
+    sets = {"toy": np.arange(30)}
+    found = measure_baselines(sets, predictions, shortcuts, {}, Resampling(0)).subsets["toy"]
     assert found["format"] == Figure(1.0, None, None, 30)
     assert found["size"] is None and found["bytes"] is None
 

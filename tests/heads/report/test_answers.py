@@ -10,11 +10,11 @@ from clare.heads.config import TrainConfig
 from clare.heads.evaluation.record import Baselines, EvaluationRecord
 from clare.heads.metrics.by_subset import CategoryFigures, Levels, Macro, SubsetFigures
 from clare.heads.report.answer import MINI, TINY, answer_of, facts_of, warnings_of
-from clare.heads.report.blocks import Code, Items, Text
+from clare.heads.report.blocks import Code, Items, Table, Text
 from clare.heads.report.commands import commands
 from clare.heads.report.run_results import Finding
-from clare.heads.report.sections.results import results, shortcuts
-from clare.heads.report.sections.sweep_shortcuts import beside_shortcuts
+from clare.heads.report.sections.results import baselines, results
+from clare.heads.report.sections.sweep_baselines import beside_baselines
 from clare.heads.report.sweep_results import Sweep
 from clare.heads.report.sweep_results import answer_of as answer_of_sweep
 from clare.heads.runs.record import ExtractorRecord, RunRecord, Validation
@@ -25,7 +25,7 @@ def figures(auc):
     return {"auc": Figure(auc, auc and auc - 0.1, auc, 9)}
 
 
-def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, baselines=None):
+def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, measured=None):
     """A run that was tested on subsets of these AUC."""
     report = EvaluationRecord(
         threshold=0.0,
@@ -49,7 +49,7 @@ def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, baseli
         skipped={},
         absent={},
         notes=(),
-        baselines=baselines,
+        baselines=measured,
     )
     record = RunRecord(
         TrainConfig(), "s", ("own",), {}, extractors or {}, (), {}, {}, fakes=("own",)
@@ -95,7 +95,7 @@ def test_where_all_is_in_no_mean_there_is_none(aucs):
 def test_a_page_says_which_shortcuts_may_fall_below_chance():
     figure = Figure(0.5, 0.4, 0.6, 9)
     measured = Baselines(None, {"a": {"format": figure}})
-    told = str(shortcuts([make_finding({"a": 0.7}, mean=0.7, baselines=measured)]))
+    told = str(baselines([make_finding({"a": 0.7}, mean=0.7, measured=measured)]))
     assert "number" in told and "at least 0.5" in told and "format may fall a little below" in told
 
 
@@ -106,10 +106,61 @@ def test_small_models_are_told_before_any_figure(backbone, said):
     assert warnings_of([make_finding({"a": 0.7}, mean=0.7, extractors=made)]) == said
 
 
-def test_configurations_that_beat_no_shortcut_are_listed_apart():
-    measured = Baselines(None, {"a": {"bytes": Figure(0.9, None, None, 9)}})
+def lead_over(baselines, leads):
+    """What was measured of subsets: a baseline's name and AUC, and the detector's lead over it."""
+    figures = {
+        subset: {name: Figure(auc, None, None, 9)} for subset, (name, auc) in baselines.items()
+    }
+    ahead = {
+        subset: {name: lead}
+        for (subset, (name, _)), lead in zip(baselines.items(), leads, strict=True)
+    }
+    return Baselines(None, figures, ahead)
+
+
+CLEAR, ABOVE, EQUAL = (
+    Figure(0.02, 0.01, 0.03, 9),
+    Figure(0.02, -0.01, 0.05, 9),
+    Figure(0.0, 0.0, 0.0, 9),
+)
+
+
+def test_the_answer_names_the_baselines_that_are_not_clearly_beaten():
+    aucs = {"a": 0.75, "b": 0.97, "c": 0.98, "d": 0.99}
+    known = {"a": ("mean_lare", 0.73), "b": ("mean_lare", 0.97), "c": ("mean_lare", 1.0),
+             "d": ("format", 0.97)}  # fmt: skip
+    measured = lead_over(known, [ABOVE, EQUAL, EQUAL, CLEAR])
+    text = answer_of(make_finding(aucs, mean=0.9, measured=measured))
+    assert "It clearly beats every baseline (what needs no training) on 1 of 4; " in text
+    assert "does not clearly beat is mean LaRE on a, b and c." in text and "format" not in text
+    every = lead_over(known, [CLEAR] * 4)
+    text = answer_of(make_finding(aucs, mean=0.9, measured=every))
+    assert text.endswith("every baseline (what needs no training) on 4 of 4.")
+
+
+def test_an_interval_above_a_baselines_auc_is_no_lead():
+    """The detector's own interval is 0.6 to 0.7, and says nothing of what it shares with it."""
+    for lead, verdict in ((ABOVE, "not clearly"), (CLEAR, "yes"), (EQUAL, "no")):
+        measured = lead_over({"a": ("mean_lare", 0.5)}, [lead])
+        finding = make_finding({"a": 0.7}, mean=0.7, measured=measured)
+        (table,) = (block for block in baselines([finding]) if isinstance(block, Table))
+        assert table.rows[0][-1].text == verdict
+        assert (table.rows[0][-3].text, table.rows[0][-2].value) == ("mean LaRE", lead.value)
+        assert "mean LaRE (AUC 0.500)" in answer_of(finding)
+
+
+def test_what_an_earlier_version_measured_claims_nothing():
+    measured = Baselines(None, {"a": {"format": Figure(0.5, 0.4, 0.6, 9)}})
+    finding = make_finding({"a": 0.7}, mean=0.7, measured=measured)
+    assert "was not measured" in answer_of(finding) and "clearly beats every" not in answer_of(
+        finding
+    )
+
+
+def test_configurations_that_beat_no_baseline_are_listed_apart():
+    measured = lead_over({"a": ("bytes", 0.9)}, [Figure(-0.2, -0.3, -0.1, 9)])
     runs = [
-        replace(make_finding({"a": 0.7}, mean=0.7, baselines=measured), path=Path(fusion))
+        replace(make_finding({"a": 0.7}, mean=0.7, measured=measured), path=Path(fusion))
         for fusion in ("cls", "lare")
     ]
     lines = [
@@ -117,7 +168,7 @@ def test_configurations_that_beat_no_shortcut_are_listed_apart():
         for one, lr in zip(runs, ("1", "2"), strict=True)
     ]
     sweep = Sweep(Path("sweep"), {"fusion": ["cls", "lare"], "lr": ["1", "2"]}, lines)
-    assert Items(["cls, lr 1", "lare, lr 2"]) in beside_shortcuts(sweep, runs)
+    assert Items(["cls, lr 1", "lare, lr 2"]) in beside_baselines(sweep, runs)
 
 
 def test_commands_are_shown_as_they_were_typed_and_once():
