@@ -135,9 +135,11 @@ def _with_videos(
     groups = {video for video in videos if video}
     if not groups:
         return list(samples), []
+    (longest, most), *_ = Counter(video for video in videos if video).most_common(1)
     frames = sum(map(bool, videos))
     alone = len(samples) - frames
     what = f"{counted(frames, 'image')} are taken as frames of {counted(len(groups), 'video')}"
+    what += f" (the longest, {longest}, has {most:,})"
     what += f" and {counted(alone, 'image')} as single pictures" if alone else ""
     found = [
         replace(sample, video_id=video, frame_idx=place.frame) if video else sample

@@ -182,6 +182,15 @@ def _refuse_nested(subset: str, folders: Sequence[Path]) -> None:
                 )
 
 
+def _links(path: Path) -> int:
+    """How many links lead from a path to its file, one after the other; loops end."""
+    count = 0
+    while count < 40 and path.is_symlink():
+        path = path.parent / path.readlink()
+        count += 1
+    return count
+
+
 class _Search:
     """Lists folders, and counts what it leaves out."""
 
@@ -207,7 +216,9 @@ class _Search:
             ]
 
     def images(self) -> dict[Path, list[str]]:
-        """Paths of images relative to the root, by the folder given; a file goes before its links.
+        """Paths of images relative to the root, by the folder given.
+
+        A file goes before its links, and a link before those that lead through it.
 
         Raises:
             ManifestError: a link leaves the root, or one file has two labels.
@@ -221,7 +232,8 @@ class _Search:
             )
         first: dict[tuple[int, int], tuple[int, Path]] = {}
         taken: dict[Path, list[str]] = {}
-        for _, path, label, folder in sorted(self._found, key=lambda one: one[0]):
+        ranked = sorted(self._found, key=lambda one: _links(one[1]) or 1 if one[0] else 0)
+        for _, path, label, folder in ranked:
             try:
                 found = path.stat()
             except OSError:

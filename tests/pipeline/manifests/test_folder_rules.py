@@ -51,7 +51,10 @@ def test_frames_of_one_video_share_a_split(draw, names):
     found = splits_by_folder(built.manifest.samples)
     assert len(found) == 16 and all(len(splits) == 1 for splits in found.values())
     assert {one.frame_idx for one in built.manifest.samples} == {0, 1, 2, 3}
-    assert any("16 videos" in notice.what for notice in built.notices())
+    assert any(
+        "16 videos (the longest, fake/c23/frames/v0, has 4)" in notice.what
+        for notice in built.notices()
+    )
 
 
 def test_frames_may_be_named_after_their_folder(draw):

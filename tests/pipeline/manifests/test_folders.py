@@ -238,6 +238,10 @@ def test_links_that_leave_the_root_are_refused_at_once_and_may_be_followed(place
     paths = [s.path for s in built.manifest.samples]
     assert paths == ["a/1.png", "a/folder/2.png", "a/link.png"]  # folder/1.png is link.png
     assert built.ignored["second links to a listed file"] == 1
+    (top / "data/a/0.png").symlink_to("link.png")  # a link to a link takes nothing from it
+    again = build_manifest("toy", [top / "data/a"], [], follow_links=top / "disk")
+    assert [s.path for s in again.manifest.samples] == paths
+    (top / "data/a/0.png").unlink()
     assert {built.roots.resolve(s).parent.name for s in built.manifest.samples} == {"a", "x"}
     with pytest.raises(ManifestError, match="leads through a link out of its root"):
         Roots(built.root, {}).resolve(built.manifest.samples[1])
