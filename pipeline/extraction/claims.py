@@ -116,7 +116,7 @@ def claim_shards(
             rows = {offset: row for offset, row in rows.items() if offset in offsets}
             chosen = [runners[name] for name in claimed]
             loading = loader.start(rows, [runner.extractor for runner in chosen])
-            yield Work(shard, rows, {n: lacking.get(n, []) for n in claimed}, chosen, loading)
+            yield Work(shard, rows, lacking, chosen, loading)
 
 
 def _lacking_of_shard(
@@ -125,8 +125,7 @@ def _lacking_of_shard(
     """Offsets that each extractor lacks; takes no longer in a large subset than in a small one."""
     first, last = np.searchsorted(wanted, (SHARD_ROWS * shard, SHARD_ROWS * (shard + 1)))
     asked = set((wanted[first:last] - SHARD_ROWS * shard).tolist())
-    found = {
+    return {
         name: [offset for offset in feature.pending_offsets(shard) if offset in asked]
         for name, feature in features.items()
     }
-    return {name: offsets for name, offsets in found.items() if offsets}

@@ -42,6 +42,8 @@ def test_a_leak_of_each_kind_is_named_by_its_two_splits():
         "(test)"
     )
     assert refused.value.advice == (f"build swap {again.format('')}",)
+    with pytest.raises(InputError, match="leak: 1 identity in two splits, ff/9, a of swap"):
+        refuse_leaks([row("swap", "a", "val", source_ids="9", domain="ff"), rows[1]])
     refuse_leaks(rows[2:])
     refuse_leaks(rows[:1])
 

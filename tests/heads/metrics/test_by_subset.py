@@ -125,6 +125,14 @@ def test_all_of_videos_have_a_mean_of_videos(several):
     assert found.threshold is None and "accuracy_oracle" not in video
 
 
+def test_some_of_videos_have_none():
+    clips = rows_of("clips", 20, 20, videos=5)
+    found = measure_subsets(join(clips, rows_of("sg3", 20, 20)), 0.0, Resampling(0))
+    assert found.subsets["clips"].video is not None
+    assert found.categories["EFS"].video is None
+    assert existing(found.macro.subsets).video is None
+
+
 def test_a_subset_aside_is_measured_and_in_no_mean(several, found):
     less = measure_subsets(several, 0.1, HOW, oracle=True, aside=["swap", "nosuch", "alone"])
     assert less.aside == ("alone", "swap") and less.counted == ["pixart", "sg3"]

@@ -12,7 +12,7 @@ import transformers
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.extractors.lare import seeded_noise
+from clare.pipeline.extractors.lare import LareSettings, seeded_noise
 from clare.pipeline.images.settings import ImageSettings
 
 TOLERANCE = 5e-4
@@ -24,7 +24,9 @@ def make(folder, runtime=None, **settings):
     return create_extractor("lare", settings, ImageSettings(), runtime or Runtime())
 
 
-def reading(folder, inputs, steps, *, prompt="a photo of a face", absolute=False, fault=None):
+def reading(
+    folder, inputs, steps, *, prompt="a photo of a face", absolute=False, fault=None, shift=0
+):
     """LaRE of stacked inputs by the formula, in float64: (B, T, D, 4, h, w)."""
     config = json.loads((folder / "scheduler/scheduler_config.json").read_text())
     roots = np.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, 1000)
@@ -45,7 +47,7 @@ def reading(folder, inputs, steps, *, prompt="a photo of a face", absolute=False
         latent = moments.mean
         if "latent_noise" in inputs:
             latent = latent + moments.std * torch.from_numpy(inputs["latent_noise"]).double()
-        latent = latent * scaling
+        latent = (latent - shift) * scaling
         for i, step in enumerate(steps):
             a = alpha_bar[step + 60 if fault == "alpha_bar" else step]
             t = torch.tensor(step + 100 if fault == "step" else step)
@@ -94,6 +96,17 @@ def test_planted_faults_do_not_go_unseen(diffusion_folders, prepare_images, run,
     found = run(extractor, images)["lare"].astype(np.float64)
     wrong = reading(folder, stacked(extractor, images), (200,), fault=fault)
     assert difference(found, wrong) > 20 * TOLERANCE
+
+
+def test_a_model_whose_latents_are_shifted(diffusion_folders, prepare_images, run, tmp_path):
+    folder = shutil.copytree(diffusion_folders["epsilon"], tmp_path / "model")
+    config = json.loads((folder / "vae/config.json").read_text())
+    (folder / "vae/config.json").write_text(json.dumps({**config, "shift_factor": 0.5}))
+    extractor, images = make(folder), prepare_images(2)
+    found = run(extractor, images)["lare"].astype(np.float64)
+    inputs = stacked(extractor, images)
+    assert difference(found, reading(folder, inputs, (200,), shift=0.5)) < TOLERANCE
+    assert difference(found, reading(folder, inputs, (200,))) > 20 * TOLERANCE
 
 
 def test_prompt_reaches_the_unet_and_is_part_of_the_fingerprint(
@@ -173,6 +186,13 @@ def test_noise_is_standard_normal_and_never_changes():
     # Kept values: stored features would no longer match if the generator ever changed.
     kept = [float(value) for value in seeded_noise(b"content", 0, "200 0", (3,))]
     assert kept == pytest.approx([1.3464354, 0.0180409, 0.7182588], abs=1e-6)
+
+
+def test_the_settings_that_stored_features_were_made_with_stay_the_defaults(diffusion_folders):
+    settings = LareSettings()
+    assert (settings.size, settings.timesteps, settings.draws, settings.seed) == (256, (200,), 4, 0)
+    widest = make(diffusion_folders["epsilon"], size=8, timesteps=(0, 999), draws=1)
+    assert widest.fields[0].shape == (2, 1, 4, 1, 1)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
