@@ -96,12 +96,12 @@ def warm_models() -> None:
     gc.freeze()
 
 
-def begin(work: Callable[[], Any], note: Path | None = None, **limits: int) -> int:
-    """Fork, do the work there, and write how it ended to a file; returns the child's number.
+def begin(work: Callable[[], Any], note: int | None = None, **limits: int) -> int:
+    """Fork, do the work there, and write how it ended to a pipe; returns the child's number.
 
     Args:
         work: what is to be done; it returns something plain.
-        note: the file.
+        note: the pipe's descriptor, open already: whatever is refused later, it can be told.
         limits: of the child, as ``FSIZE=4096``.
     """
     sys.stdout.flush()
@@ -116,21 +116,16 @@ def begin(work: Callable[[], Any], note: Path | None = None, **limits: int) -> i
         for name, value in limits.items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
         done = end(work)
-        if limits:  # what was limited shall not keep the end from being told
-            for name in limits:
-                most = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
-                resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
         if note is not None:
             _tell(note, done)
     finally:
         os._exit(0)
 
 
-def _tell(note: Path, done: End) -> None:
+def _tell(note: int, done: End) -> None:
     data = json.dumps([done.how, done.said, done.value]).encode()
-    # A pipe, which a limit on file sizes does not reach.
-    with note.open("wb", buffering=0) as file:
-        file.write(data)
+    while data:
+        data = data[os.write(note, data) :]
 
 
 def end(work: Callable[[], Any]) -> End:
@@ -146,7 +141,7 @@ def end(work: Callable[[], Any]) -> End:
 def call(work: Callable[[], Any], seconds: float = PATIENCE, **limits: int) -> End:
     """The end of work in a fork."""
     reading, writing = os.pipe()
-    child = begin(work, Path(f"/proc/self/fd/{writing}"), **limits)
+    child = begin(work, writing, **limits)
     os.close(writing)
     os.set_blocking(reading, False)
     told, until = b"", time.monotonic() + seconds

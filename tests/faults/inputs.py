@@ -273,7 +273,10 @@ def configurations(
             registry,
             lambda path: run("manifest", "status", "--manifests", place),
         ),
-        "clare.toml": ('store = "s"\n[roots]\na = "/x"\n', lambda path: run("store", "info")),
+        "clare.toml": (
+            f'store = "{world.store}"\n[roots]\na = "/x"\n',
+            lambda path: run("store", "info"),
+        ),
         "scores.csv": (scores, lambda path: run("score", path)),
         "config.json": (
             (world.run / "config.json").read_text("utf-8"),

@@ -20,9 +20,23 @@ from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.sample import Manifest
 from clare.store.feature_store import open_store
+from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
 from tests.pipeline.extraction.conftest import job_for, read_all
 from tests.store.conftest import contents
+
+
+def test_what_a_repair_queued_comes_back_byte_by_byte(faces, tmp_path):
+    job = job_for(faces, tmp_path / "store", features=("lare", "clip"), thumbnails=False)
+    job.run()
+    before = contents(job.store)
+    shards = [name for name in before if "/c/" in name]
+    for name in shards[::2]:
+        (job.store / name).write_bytes(before[name][:-1])
+    assert repair_store(job.store).left == []
+    assert contents(job.store).keys() < before.keys()
+    job.run()
+    assert contents(job.store) == before
 
 
 def test_every_row_holds_what_the_extractor_makes_of_its_image(faces, tmp_path):

@@ -322,3 +322,17 @@ def test_repair_sets_nothing_aside_through_a_link(tmp_path):
     repair_store(store.path)
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert not (store.path / "set-aside").is_symlink()
+
+
+def test_what_repair_set_aside_is_kept_and_is_no_problem(tmp_path):
+    store = create_store(tmp_path / "s.zarr")
+    store.assign_rows("faces", make_rows(3))
+    extract(store)
+    record = store.layout.record("faces", FINGERPRINT.key, 0)
+    record.unlink()
+    record.mkdir()
+    (record / "notes.txt").write_bytes(b"somebody's")
+    repair = repair_store(store.path)
+    assert any("set aside as set-aside/0-000000.json; delete" in line for line in repair.done)
+    assert repair.left == [] and verify_store(store.path) == []
+    assert (store.path / "set-aside/0-000000.json/notes.txt").read_bytes() == b"somebody's"
