@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unittest.mock import MagicMock
 
 # Before any library reads these: no test may reach for a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -9,9 +10,11 @@ os.environ["COLUMNS"] = "200"  # of any terminal: a line that a test looks for i
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker a core
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 import clare.heads
@@ -67,8 +70,21 @@ def state_home(tmp_path_factory):
         yield
 
 
-class BlankCanvas(FigureCanvasAgg):
+class BlankFigure(MagicMock):
+    """Takes whatever is drawn on it."""
+
+    def subplots(self, rows, columns, **_):
+        panels = np.empty((rows, columns), object)
+        for place in np.ndindex(rows, columns):
+            panels[place] = MagicMock()
+        return panels
+
+
+class BlankCanvas:
     """Writes one pixel in the place of a picture."""
+
+    def __init__(self, figure):
+        pass
 
     def print_figure(self, filename, **_):
         Image.new("RGB", (1, 1)).save(filename, "PNG")
@@ -78,6 +94,7 @@ class BlankCanvas(FigureCanvasAgg):
 def blank_pictures():
     """Runs and their tests write blank PNGs: to draw them takes longer than to train and score."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "Figure", BlankFigure)
         patch.setattr(plots, "FigureCanvasAgg", BlankCanvas)
         yield
 
@@ -85,4 +102,13 @@ def blank_pictures():
 @pytest.fixture
 def drawn(monkeypatch):
     """What a test draws is drawn in full."""
+    monkeypatch.setattr(plots, "Figure", Figure)
     monkeypatch.setattr(plots, "FigureCanvasAgg", FigureCanvasAgg)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lazy_disk():
+    """Nothing waits for the disk: no test cuts the power, and a killed process loses no write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield

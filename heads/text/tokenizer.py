@@ -7,6 +7,7 @@ no hub, and no class but these two is ever made.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,6 @@ def open_tokenizer(facts: TowerFacts, config: TextConfig, kept: Path | None) -> 
     Raises:
         InputError: it is of another kind, damaged, or was not kept.
     """
-    from open_clip.tokenizer import SimpleTokenizer
-
     plain = facts.tokenizer == PLAIN
     settings = dict(config.tokenizer_kwargs or {})
     clean = settings.pop("clean", "lower" if plain else "whitespace")
@@ -49,7 +48,7 @@ def open_tokenizer(facts: TowerFacts, config: TextConfig, kept: Path | None) -> 
         odd = next(iter(settings), "tokenizer_mode" if config.tokenizer_mode else "clean")
         raise InputError(f"{CANT} (its tokenizer has {odd}): {INSTEAD}")
     if plain:
-        found: Any = SimpleTokenizer(context_length=facts.context_length, clean=clean)
+        found: Any = _plain_tokenizer(facts.context_length, clean)
     elif kept is not None and kept.is_file():
         found = StoredTokenizer(kept, facts.context_length, clean)
     else:
@@ -61,6 +60,13 @@ def open_tokenizer(facts: TowerFacts, config: TextConfig, kept: Path | None) -> 
         raise InputError(f"{CANT} (its tokenizer has more tokens than it): {INSTEAD}")
     made: Tokenizer = found
     return made
+
+
+@cache  # it reads 49,000 words anew each time, which takes longer than a small tower's forward pass
+def _plain_tokenizer(context_length: int, clean: str) -> Any:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=context_length, clean=clean)
 
 
 class StoredTokenizer:

@@ -300,7 +300,7 @@ def test_a_table_that_has_none_of_the_subsets_loses_nothing(store, tmp_path):
     assert read_evaluation(run) == report
 
 
-def test_a_control_is_marked(store, tmp_path, monkeypatch):
+def test_a_control_is_marked(store, tmp_path, monkeypatch, drawn):
     run = make_run(tmp_path / "run", store)
     titles: list[str] = []
     suptitle = Figure.suptitle
