@@ -18,6 +18,7 @@ from clare.advice import Run
 from clare.errors import CorruptStoreError, RowUnavailableError
 from clare.store import reader as reading
 from clare.store.feature_store import FeatureStore, create_store, open_store
+from clare.store.journal import Journal
 from clare.store.records import checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 from clare.store.zarr_shards import INDEX_BYTES
@@ -168,6 +169,13 @@ def test_what_is_written_meanwhile_is_read(store):
         )
 
 
+def test_rows_that_are_known_to_be_there_need_no_look_at_the_journal(good, monkeypatch):
+    reader = reader_of(good)
+    reader.read([5])
+    monkeypatch.setattr(Journal, "refresh", lambda _: pytest.fail("the journal was read again"))
+    reader.read([6, 5, 80])
+
+
 def test_a_copy_of_a_reader_takes_nothing_along(good):
     reader = reader_of(good, LARGE, 2)
     fresh = pickle.dumps(reader)
@@ -202,12 +210,12 @@ def test_large_rows_are_one_read_each_straight_to_their_place(good, reads):
 
 def test_a_small_batch_never_leaves_its_thread(good, reads):
     reader = reader_of(good, LARGE, 2)
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     reader.read(range(10, 25))
-    assert {flags for _, flags in reads} == {0} and threading.active_count() == before
+    assert {flags for _, flags in reads} == {0} and {*threading.enumerate()} <= before
     reader.read(range(10, 26))
     assert {flags for _, flags in reads[15:]} == {WAIT_NOT}
-    assert threading.active_count() == before + 1
+    assert len({*threading.enumerate()} - before) == 1
 
 
 def test_rows_that_lie_in_another_order_are_found(copy):
@@ -421,7 +429,7 @@ def test_what_would_wait_for_the_disk_is_left_to_all_threads(good, monkeypatch, 
         return preadv(descriptor, buffers, offset)
 
     monkeypatch.setattr(os, "preadv", slow)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {pid})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(1 + 9 * pid))
     np.testing.assert_array_equal(reader_of(good, LARGE, 4).read(SLOTS), expected(SLOTS, LARGE))
     late = [slot for slot in SLOTS if slot % SHARD_ROWS % 4 == 0]
     offsets = sorted(slot % SHARD_ROWS * cell for slot in SLOTS)
@@ -505,7 +513,8 @@ def test_threads_are_kept_and_none_goes_on_after_an_error(good, monkeypatch):
                 reader.read(SLOTS)
         else:
             reader.read(SLOTS)
-        assert busy == [0] and len(names) == 1
+        assert busy == [0]
+    assert len(names) <= 2, "a pool of its own for each of three reads has three names"
 
 
 def test_a_fork_reads_with_threads_of_its_own(good):
