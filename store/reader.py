@@ -278,9 +278,7 @@ class FieldReader:
             row = piece.out[place]
             try:
                 got = os.preadv(descriptor, [row.data], position, flags)
-            except OSError:
-                if not flags:
-                    raise
+            except OSError:  # it would wait; any other is met again where the rest is read
                 got = 0
             if got != row.nbytes:
                 if flags:
