@@ -93,9 +93,9 @@ class Problem:
     kind: str
     path: Path
     what: str
-    subset: str = ""
-    key: str = ""
-    shard: int = -1
+    subset: str
+    key: str
+    shard: int
     field: str = ""
     rows: tuple[int, ...] = ()
 

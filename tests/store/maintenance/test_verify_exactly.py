@@ -160,6 +160,9 @@ SILENT: dict[str, Change] = {
     "an extractor that wrote nothing": write(
         f"extractors/{OTHER.key}/assets.json", seal({"assets": {}})
     ),
+    "what a repair set aside": both(
+        folder("set-aside"), lambda store: (store / "set-aside/x").symlink_to("nowhere")
+    ),
     "rows to come": lambda store: open_store(store).assign_rows("faces", make_rows(5, 80)),
     "values of some rows": some_rows,
     "assets to come": both(
@@ -482,10 +485,6 @@ NAMED: dict[str, tuple[Change, list[str]]] = {
             f"thumbnails thumbnails/faces/000002.thumbs: {NO_FOLDER} (faces 2)",
         ],
     ),
-    "set aside": (
-        both(folder("set-aside"), lambda store: (store / "set-aside/x").symlink_to("nowhere")),
-        [f"extra set-aside: {FOREIGN}"],
-    ),
     "a link to what is aside": (
         both(
             lambda store: (store.parent / "aside").mkdir(),
@@ -522,6 +521,12 @@ def test_another_format_is_no_damage(store):
         verify_store(store)
 
 
+def test_a_folder_with_nothing_of_a_store_is_none(tmp_path):
+    (tmp_path / "arrays").mkdir()
+    with pytest.raises(StoreError, match="no feature store"):
+        verify_store(tmp_path)
+
+
 @pytest.mark.parametrize("sign", ["store.json", "rows", "journal", "extractors"])
 def test_a_store_of_which_one_sign_is_left_is_looked_at(good, tmp_path, sign):
     left = tmp_path / "left"
@@ -531,12 +536,11 @@ def test_a_store_of_which_one_sign_is_left_is_looked_at(good, tmp_path, sign):
 
 
 def test_damaged_rows_are_listed_up_to_five(store):
-    for row in range(4):
+    for row in range(5):
         flip(SHARD, row * CELL)(store)
     (problem,) = verify_store(store)
-    assert problem.where == f"faces/{KEY}/clip_cls, rows 64, 65, 66, 67"
-    for row in (4, 5):
-        flip(SHARD, row * CELL)(store)
+    assert problem.where == f"faces/{KEY}/clip_cls, rows 64, 65, 66, 67, 68"
+    flip(SHARD, 5 * CELL)(store)
     (problem,) = verify_store(store)
     assert problem.where == f"faces/{KEY}/clip_cls, rows 64, 65, 66, 67, 68 …"
     remove(SHARD)(store)
