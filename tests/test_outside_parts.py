@@ -167,6 +167,7 @@ def test_pictures_in_memory_are_judged_like_files(home):
             detector.predict(wrong)
 
 
+@pytest.mark.slow  # each command imports torch anew
 def test_a_run_of_somebody_elses_runs_no_code_of_its_own(home, tmp_path):
     photo = next(file for file in (home / "fake").iterdir())
     judge = ["predict", str(home / "run"), str(photo), "--device", "cpu"]

@@ -74,6 +74,7 @@ def undisturbed(tmp_path_factory):
     return path, float(shards_of(writer)[-1])
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_byte_equal(undisturbed, tmp_path):
     path, seconds = undisturbed
     killed = tmp_path / "features.zarr"

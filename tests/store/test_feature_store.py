@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -269,13 +268,6 @@ def test_a_full_disk_is_one_sentence_and_harms_nothing(store, monkeypatch, faili
     assert not [name for name in after if name.endswith(".partial")]
     with pytest.raises(DiskSpaceError, match="make room"):
         store.check_free_space(10**18)
-
-
-def test_an_index_of_many_rows_opens_fast(store):
-    store.assign_rows("faces", make_rows(50_000))
-    start = time.perf_counter()
-    assert len(open_store(store.path).rows("faces")) == 50_000
-    assert time.perf_counter() - start < 5, "about half a second on one core"
 
 
 def test_the_table_lists_rows_of_all_subsets_with_what_each_has(filled):

@@ -197,6 +197,7 @@ def test_a_record_with_a_right_checksum_and_hostile_content_is_refused_and_named
     assert repair_store(copy).left == [] and verify_store(copy) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @given(seed=st.integers(0, 2**32))
 def test_any_member_forged_gives_the_same_values_or_one_sentence(good, tmp_path_factory, seed):
@@ -218,6 +219,7 @@ def test_any_member_forged_gives_the_same_values_or_one_sentence(good, tmp_path_
         shutil.rmtree(copy.parent)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(sorted(DAMAGE)))
 def test_any_damaged_file_is_named_and_mended_in_one_repair(good, tmp_path_factory, seed, kind):
