@@ -285,9 +285,9 @@ NAMED: dict[str, tuple[Change, list[str]]] = {
         ["extractor extractors/KEY/record.json: its checksum does not match (KEY)"],
     ),
     "an extractor flipped, one copy another's": (
-        both(flip(f"{EXTRACTOR}/record.json", 9), copy_of_another("faces")),
+        both(flip(f"{EXTRACTOR}/record.json", 9), copy_of_another("others")),
         [
-            f"metadata arrays/faces/KEY/zarr.json: {WRITTEN} (faces KEY)",
+            f"metadata arrays/others/KEY/zarr.json: {WRITTEN} (others KEY)",
             "extractor extractors/KEY/record.json: its checksum does not match (KEY)",
         ],
     ),
@@ -494,6 +494,7 @@ NAMED: dict[str, tuple[Change, list[str]]] = {
     ),
     "a place of that name": (
         both(
+            folder("set-aside"),
             folder("rows/set-aside"),
             lambda store: (store / "rows/set-aside/x").symlink_to("nowhere"),
         ),
@@ -519,6 +520,14 @@ def test_another_format_is_no_damage(store):
     reseal("store.json", "format", 2)(store)
     with pytest.raises(StoreError, match="another format"):
         verify_store(store)
+
+
+def test_arrays_need_metadata_once_there_are_any(tmp_path):
+    path = create_store(tmp_path / "features.zarr").path
+    (path / "arrays").mkdir()
+    assert told(path) == []
+    (path / "arrays/zarr.json").write_bytes(b"x")
+    assert told(path) == [f"metadata arrays/zarr.json: {WRITTEN}"]
 
 
 def test_a_folder_with_nothing_of_a_store_is_none(tmp_path):
