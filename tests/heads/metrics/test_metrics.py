@@ -171,6 +171,13 @@ def test_probabilities_are_even_at_one_half():
     assert found["ece"].value == pytest.approx((0.4 + 0.4 + 0.1) / 3)
 
 
+@pytest.mark.parametrize(("alarms", "one", "five"), [(1, 1, 1), (2, 0, 1), (5, 0, 1), (6, 0, 0)])
+def test_a_rate_of_false_alarms_is_reached_exactly(alarms, one, five):
+    margin = np.r_[np.full(alarms, 10.0), np.zeros(100 - alarms), np.full(7, 5.0)]
+    found = measure(make(margin, np.repeat([0, 1], [100, 7])), 0.0, Resampling(0))
+    assert (found["tpr_at_fpr_1"].value, found["tpr_at_fpr_5"].value) == (one, five)
+
+
 def test_plain_numbers_have_ranks_and_no_even_odds():
     numbers = make([90.0, 40.0, 10.0, 60.0], [1, 0, 0, 1], scale="number")
     found = measure(numbers, None, Resampling(20))

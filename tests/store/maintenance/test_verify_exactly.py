@@ -163,6 +163,10 @@ SILENT: dict[str, Change] = {
     "what a repair set aside": both(
         folder("set-aside"), lambda store: (store / "set-aside/x").symlink_to("nowhere")
     ),
+    "a journal that is only begun": both(
+        lambda store: shutil.rmtree(store / "arrays/others"),
+        remove(f"journal/others/{KEY}/000000.json"),
+    ),
     "rows to come": lambda store: open_store(store).assign_rows("faces", make_rows(5, 80)),
     "values of some rows": some_rows,
     "assets to come": both(
@@ -542,6 +546,12 @@ def test_a_store_of_which_one_sign_is_left_is_looked_at(good, tmp_path, sign):
     left.mkdir()
     (shutil.copytree if (good / sign).is_dir() else shutil.copy)(good / sign, left / sign)
     assert any(line.startswith("marker") for line in told(left)) == (sign != "store.json")
+
+
+def test_progress_is_told_by_shard_and_field(good):
+    seen = []
+    assert verify_store(good, progress=lambda *told: seen.append(told)) == []
+    assert seen == [(number, 12) for number in range(1, 13)]
 
 
 def test_damaged_rows_are_listed_up_to_five(store):
