@@ -82,9 +82,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Where matrix.png of several runs goes. [default: the folder they share]"
-        ),
+        typer.Option(help="Where matrix.png of several runs goes. [default: beside the first]"),
     ] = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Print what test_metrics.json holds.")
@@ -151,7 +149,7 @@ def evaluate(
         for result in results:
             _print(result)
     if len(runs) > 1:
-        folder = out or Path(os.path.commonpath([run.absolute().parent for run in runs]))
+        folder = out or runs[0].absolute().parent
         write_matrix(results, folder / MATRIX)
         if not json_:
             console.print(f"{folder / MATRIX}")

@@ -6,6 +6,9 @@ from clare.bootstrap import Figure
 from clare.heads.evaluation.compare import Comparison
 from clare.wording import listed
 
+NAMED = 6
+"""Subsets that a sentence names one by one, each with its difference."""
+
 
 def verdict(report: Comparison, names: tuple[str, str]) -> str:
     """Who ranks better, by the paired difference of the AUC, on each subset and in the mean.
@@ -15,19 +18,20 @@ def verdict(report: Comparison, names: tuple[str, str]) -> str:
         names: what they are called.
 
     Returns:
-        One sentence. Where the interval of a difference holds zero, nobody leads.
+        One sentence. Where the interval of a difference holds zero, nobody leads. Of more than
+        `NAMED` subsets it says on how many.
     """
     parts = []
+    found = {name: pair.difference["auc"] for name, pair in report.subsets.items()}
+    found = {name: difference for name, difference in found.items() if difference.value is not None}
     for place in (1, 0, None):
-        ahead = [
-            f"{subset} ({_said(difference)})"
-            for subset, pair in report.subsets.items()
-            if (difference := pair.difference["auc"]).value is not None
-            and leader(difference) == place
-        ]
+        ahead = [name for name, difference in found.items() if leader(difference) == place]
         if ahead:
             who = "neither is clearly better" if place is None else f"{names[place]} is better"
-            parts.append(f"{who} on {listed(ahead)}")
+            where = [f"{name} ({_said(found[name])})" for name in ahead]
+            many = len(found) > NAMED
+            parts.append(f"{who} on {len(ahead) if many else listed(where)}")
+            parts[-1] += f" of {len(found)} subsets" if many else ""
     if report.macro is not None and len(report.counted) > 1:
         mean = report.macro.difference["auc"]
         if mean.value is not None:

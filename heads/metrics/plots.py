@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -16,9 +17,15 @@ from clare.heads.metrics.predictions import Predictions
 
 REAL, FAKE, GREY = "#2b6ca3", "#c8502f", "#8a8a8a"
 COLOURS = (
-    "#2b6ca3", "#c8502f", "#4f8f4f", "#7e5aa2", "#b8860b",
-    "#1f9e9e", "#c2548e", "#6b4a3a", "#5f6f7f", "#98a72e",
+    REAL, FAKE, "#4f8f4f", "#7e5aa2", "#9a7209",
+    "#17878a", "#c2548e", "#6b4a3a", "#5f6f7f", "#76841c",
 )  # fmt: skip
+ABOVE, BELOW = 0, 1
+"""Places in `COLOURS` of an AUC above chance and of one below, here and on a page."""
+
+TINT = 0.45
+"""The share of that colour at an AUC of 1, or of 0; the ground is the rest, all of it at 0.5."""
+
 STYLES = ("-", "--", ":", "-.")
 DPI = 150
 MANY = 12
@@ -183,7 +190,7 @@ def plot_matrix(
     columns: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw AUC as a heat map, a row a run and a column a test subset; 0.5 is white.
+    """Draw AUC as a heat map in the colours of a page, a row a run and a column a test subset.
 
     Args:
         values: (rows, columns); None where nothing was measured.
@@ -194,21 +201,26 @@ def plot_matrix(
     table = np.array([[np.nan if v is None else v for v in row] for row in values], float)
     width = 2.6 + 0.62 * len(columns) + 0.07 * max(map(len, rows))
     figure, (axes,) = _figure(width, 1.9 + 0.42 * len(rows), 1, 1)
-    image = axes.imshow(table, cmap="RdBu_r", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(table, cmap=auc_colours(), vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=8, length=0)
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(table):
         text = "–" if np.isnan(value) else f"{value:.2f}"
-        colour = "white" if abs(value - 0.5) > 0.35 else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+        axes.text(column, row, text, ha="center", va="center", fontsize=8)
     axes.set_xlabel("tested on", size=9)
     axes.set_ylabel("trained on", size=9)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_label("AUC", size=8)
     bar.ax.tick_params(labelsize=8)
     _save(figure, path)
+
+
+def auc_colours() -> Colormap:
+    """The colours of an AUC from 0 to 1 on white ground."""
+    low, high = (1 - TINT * (1 - np.array(to_rgb(COLOURS[place]))) for place in (BELOW, ABOVE))
+    return LinearSegmentedColormap.from_list("auc", np.stack([low, np.ones(3), high]))
 
 
 def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[Axes]]:

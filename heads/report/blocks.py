@@ -22,7 +22,7 @@ class Cell:
 
     Args:
         text: what is read.
-        under: a second line, an interval say.
+        under: smaller lines below it, an interval say.
         value: the number behind the text with all its digits, for machines.
         heat: how far an AUC is from chance, -1 to 1; tints the cell.
     """
@@ -76,14 +76,14 @@ class Table(Block):
 
     Args:
         caption: what it shows.
-        columns: their headings.
+        columns: their headings; a cell has a second line.
         rows: cells by row, as many as columns.
         names: how many columns hold names; the others hold numbers.
     """
 
     kind = "table"
     caption: str
-    columns: Sequence[str]
+    columns: Sequence[str | Cell]
     rows: Sequence[Sequence[Cell]]
     names: int = 1
 
@@ -109,6 +109,11 @@ class Plots(Block):
 
     kind = "plots"
     plots: Sequence[Plot]
+
+    @property
+    def across(self) -> int:
+        """How many stand side by side."""
+        return even(len(self.plots), 3)
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,11 @@ class Gallery(Block):
     pictures: Sequence[Picture]
     look: str = "small"
 
+    @property
+    def across(self) -> int:
+        """How many stand side by side."""
+        return even(len(self.pictures), {"small": 12, "large": 8, "pairs": 6}[self.look])
+
 
 @dataclass(frozen=True)
 class Code(Block):
@@ -171,11 +181,13 @@ class Section:
         anchor: its id.
         title: its heading.
         blocks: what it holds.
+        folded: whether it opens on demand.
     """
 
     anchor: str
     title: str
     blocks: Sequence[Block]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,7 +198,7 @@ class Page:
         title: its heading.
         warnings: what a reader has to know before any figure.
         question: one sentence.
-        answer: one sentence a run.
+        answer: in sentences; none where the first section answers.
         facts: figures at a glance: name, value, what is under it.
         sections: in reading order.
         made: by what and when.
@@ -199,6 +211,18 @@ class Page:
     facts: Sequence[tuple[str, str, str]]
     sections: Sequence[Section]
     made: str = field(default="")
+
+
+def even(count: int, most: int) -> int:
+    """Columns in which so many things stand with none alone in the last line, where that can be.
+
+    Args:
+        count: how many things.
+        most: columns that there is room for.
+    """
+    if count <= most:
+        return count
+    return next((n for n in range(most, 1, -1) if count % n != 1), most)
 
 
 def unreadable(error: StoreError) -> Text:

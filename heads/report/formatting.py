@@ -5,6 +5,9 @@ from __future__ import annotations
 from clare.bootstrap import Figure
 from clare.heads.report.blocks import MISSING, Cell
 
+LABELS = ("real", "fake")
+"""What 0 and 1 stand for."""
+
 NAMES = {
     "auc": "AUC",
     "ap": "AP",
@@ -18,6 +21,18 @@ NAMES = {
     "accuracy_at_0.5": "accuracy at 0.5",
 }
 """Headings of the figures, in the order in which they are read."""
+
+
+def images_of(subset: str, label: int) -> str:
+    """What the reals, or the fakes, of a subset are called; a name that says it is not doubled."""
+    kind = LABELS[label]
+    own = subset.lower() in (kind, f"{kind}s")
+    return subset if own else f"{kind}s of {subset}"
+
+
+def sentence(text: str) -> str:
+    """A text that begins with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def decimal(value: float | None, digits: int = 3) -> str:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from clare.foreign import decode_thumbnail
 from clare.store.index import Row
 
-LABELS = ("real", "fake")
 SIDE = 128
 """Pixels of a picture's side: that of a thumbnail."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,7 @@ class Finding:
         missing: what could not be read.
         as_df40: its ``df40_metrics.json``, if any.
         earlier: its other tests.
+        called: what the page calls it.
     """
 
     path: Path
@@ -65,11 +67,12 @@ class Finding:
     missing: Sequence[Notice]
     as_df40: DF40Record | None = None
     earlier: Sequence[EvaluationRecord] = ()
+    called: str = ""
 
     @property
     def name(self) -> str:
-        """What the page calls it."""
-        return self.path.absolute().name
+        """What the page calls it: its folder's name, or more of the path where two share that."""
+        return self.called or self.path.absolute().name
 
     @property
     def detector(self) -> str:
@@ -109,7 +112,9 @@ def read_findings(paths: Sequence[Path], store: Path | None = None) -> list[Find
         StoreError: the named store is not there.
     """
     opened = opening(store)
-    return [_read_run(path, opened) for path in paths]
+    found = [_read_run(path, opened) for path in paths]
+    names = Counter(one.name for one in found)
+    return [replace(one, called=str(one.path)) if names[one.name] > 1 else one for one in found]
 
 
 def _read_run(path: Path, opened: Callable[[str], Source | Notice]) -> Finding:

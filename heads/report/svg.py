@@ -11,17 +11,21 @@ from xml.etree import ElementTree
 from zlib import crc32
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from clare.bootstrap import Figure as Interval
 from clare.heads.metrics.plots import (
     COLOURS,
+    GREY,
     STYLES,
     curve_names,
     draw_curves,
     draw_roc,
     draw_scores,
     score_bins,
+    stroke,
 )
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.report.blocks import Plot
@@ -40,8 +44,15 @@ _STYLE = {
 }
 _COLOURS = {colour: f"var(--s{n})" for n, colour in enumerate(COLOURS)} | {
     "#000000": "currentColor",
-    "#8a8a8a": "currentColor",
+    GREY: "currentColor",
 }
+CHANCE = 0.5
+DECADE = 8
+"""Ratio of an option's ends from which on its axis is logarithmic."""
+
+ASIDE = 0.008
+"""Share of the axis by which bars of two curves stand apart."""
+
 LABEL = 24
 """Characters of an axis' label on one line."""
 
@@ -117,7 +128,7 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
             axes.plot(values, [place] * len(values), "o", ms=5, alpha=0.7, color=COLOURS[0])
             mean = sum(values) / len(values)
             axes.plot([mean, mean], [place - 0.3, place + 0.3], color=COLOURS[1], lw=2.5)
-        axes.axvline(0.5, color="#8a8a8a", lw=0.8, ls=":")
+        axes.axvline(CHANCE, color=GREY, lw=0.8, ls=":")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel=figure, ylim=(len(names) - 0.5, -0.5))
 
@@ -129,6 +140,43 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
         ),
         f"{figure} of every run. The dotted line is chance.",
         [("point", "a run"), ("k1", "mean of a configuration")],
+    )
+
+
+def curve_plot(
+    curves: Mapping[str, Sequence[tuple[float, Interval]]], option: str, figure: str, said: str
+) -> Plot:
+    """A figure against a numeric option, a curve a configuration, intervals as bars.
+
+    Args:
+        curves: by configuration, value of the option and figure there; the first ten are drawn.
+        option: what the option is called.
+        figure: what the figure is called.
+        said: what points and bars are.
+    """
+    shown = dict(list(curves.items())[: len(COLOURS)])
+    values = sorted({value for points in shown.values() for value, _ in points})
+    ratio = values[0] > 0 and values[-1] / values[0] >= DECADE
+
+    def draw(axes: Any) -> None:
+        apart = (values[-1] / values[0]) ** ASIDE if ratio else (values[-1] - values[0]) * ASIDE
+        for number, points in enumerate(shown.values()):
+            side = number - (len(shown) - 1) / 2
+            where = [v * apart**side if ratio else v + apart * side for v, _ in points]
+            ends = np.array([(f.value, f.low, f.high) for _, f in points], float).T
+            colour, style = stroke(number)
+            axes.plot(where, ends[0], f"o{style}", ms=4, lw=1.5, color=colour)
+            axes.vlines(where, ends[1], ends[2], color=colour, lw=1.5)
+        axes.axhline(CHANCE, color=GREY, lw=0.8, ls=":")
+        axes.set(xscale="log" if ratio else "linear", xlabel=option, ylabel=figure)
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
+
+    more = f" The best {len(shown)} of {len(curves)}." if len(shown) < len(curves) else ""
+    return Plot(
+        _draw(draw, (4.2, 3.0), f"{figure} against {option}"),
+        f"{figure} against {option}. {said} The dotted line is chance.{more}",
+        [(_swatch(number), name) for number, name in enumerate(shown)],
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.heads.report.formatting import decimal
 from clare.heads.sweeps.table import (
@@ -52,10 +55,42 @@ class Sweep:
         """Mean and spread over seeds, the best on validation first."""
         return leaderboard(self.lines, self.axes)
 
-    def label(self, line: Result) -> str:
-        """The configuration of a line."""
-        varied = [name for name in self.options if len(self.axes[name]) > 1]
+    def label(self, line: Result, besides: str = "") -> str:
+        """The configuration of a line, but for one option."""
+        varied = [n for n in self.options if len(self.axes[n]) > 1 and n != besides]
         return ", ".join(_said(name, line[name]) for name in varied) or "all runs"
+
+    @property
+    def swept(self) -> list[str]:
+        """The options of which several numbers were tried, and nothing else."""
+        return [
+            name
+            for name in self.options
+            if len(self.axes[name]) > 1 and None not in map(_number, self.axes[name])
+        ]
+
+    def curves(self, option: str, figure: str) -> dict[str, list[tuple[float, Figure]]]:
+        """A figure against a numeric option, a curve a configuration of the others.
+
+        Args:
+            option: one of `swept`.
+            figure: a column of the leaderboard.
+
+        Returns:
+            By configuration, the best first, the option's values in their order, each with the
+            mean over seeds and the interval of that mean; with one seed, that of its own rows.
+        """
+        single = {self.label(line): line for line in self.finished}
+        curves: dict[str, list[tuple[float, Figure]]] = defaultdict(list)
+        for line in self.board:
+            if line[figure] is None:
+                continue
+            of = line if line["seeds"] > 1 else single[self.label(line)]
+            point = Figure(
+                line[figure], of.get(f"{figure}_low"), of.get(f"{figure}_high"), line["seeds"]
+            )
+            curves[self.label(line, besides=option)].append((float(line[option]), point))
+        return {name: sorted(points, key=itemgetter(0)) for name, points in curves.items()}
 
     def groups(self, figure: str) -> dict[str, list[float]]:
         """A figure of every run by configuration, in the leaderboard's order."""
@@ -126,8 +161,10 @@ def answer_of(sweep: Sweep) -> str:
         gap = (first[RANKED] or 0) - (others[0][RANKED] or 0)
         noise = max(first.get(f"{RANKED}_spread") or 0, others[0].get(f"{RANKED}_spread") or 0)
         text += f" Next is {sweep.label(others[0])}: {mean_of(others[0], RANKED)}"
-        if min(first["seeds"], others[0]["seeds"]) < 2:
-            text += "; with one seed of either, nothing says whether that is chance."
+        lone = [line for line in (first, others[0]) if line["seeds"] < 2]
+        if lone:
+            whose = "each" if len(lone) > 1 else f"of {sweep.label(lone[0])}"
+            text += f"; with one seed {whose}, nothing says whether that is chance."
         elif not gap:
             text += ": the two are equal."
         elif gap < noise:

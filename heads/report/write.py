@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,21 +13,25 @@ from markupsafe import Markup, escape
 
 from clare.advice import PYTHON, Notice, Wording
 from clare.errors import InputError
+from clare.heads.metrics.plots import ABOVE, BELOW, COLOURS, TINT
 from clare.heads.report import answer
 from clare.heads.report import sweep_results as sweeps
-from clare.heads.report.blocks import Folded, Page, Section, Text
+from clare.heads.report.blocks import Folded, Heading, Page, Section, Text
 from clare.heads.report.commands import commands
 from clare.heads.report.run_results import Finding, read_findings, used_parts
 from clare.heads.report.sections import cost, data, mistakes, results
 from clare.heads.report.sections import lare_maps as maps
 from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
+from clare.heads.report.sections.overview import overview, pairs
 from clare.heads.report.sections.settings import settings, settings_table, shared_settings
 from clare.heads.runs.record import is_run
 from clare.heads.sweeps.table import RANKED
 from clare.version import __version__
 
 _HERE = Path(__file__).parent
+
+RESULTS, MISTAKES, TRAINING = "Results on unseen rows", "Most wrong", "Training"
 
 SHORT = 32
 """Characters of code in a sentence that stay on one line."""
@@ -86,40 +91,60 @@ def render(page: Page, wording: Wording = PYTHON) -> str:
         trim_blocks=True,
     )
     environment.filters["marked"] = partial(_marked, wording=wording)
-    style = (_HERE / "page.css").read_text("utf-8")
+    colours = "".join(f"--s{n}: {colour}; " for n, colour in enumerate(COLOURS))
+    colours += f"--above: var(--s{ABOVE}); --below: var(--s{BELOW}); --tint: {TINT};"
+    style = f":root {{ {colours} }}\n{(_HERE / 'page.css').read_text('utf-8')}"
     return environment.get_template("page.html").render(page=page, style=style)
 
 
 def _runs_page(findings: Sequence[Finding], command: Sequence[str]) -> Page:
-    one = findings[0] if len(findings) == 1 else None
-    several = len(findings) > 1 and any(each.test is not None for each in findings)
-    answers = [answer.answer_of(each) for each in findings]
     parts = used_parts(findings)
+    one = findings[0] if len(findings) == 1 else None
+    if one:
+        first = [
+            Section("results", RESULTS, results.results(one)),
+            *as_df40(findings),
+            data.audit(findings, parts),
+            maps.lare_maps(findings, parts),
+            Section("mistakes", MISTAKES, mistakes.mistakes(one)),
+            Section("training", TRAINING, cost.training(one), folded=True),
+        ]
+    else:
+        first = [
+            overview(findings),
+            *pairs(findings),
+            *map(_run_section, findings, range(len(findings))),
+            *map(_folded, as_df40(findings)),
+            _folded(data.audit(findings, parts)),
+            _folded(maps.lare_maps(findings, parts)),
+        ]
     return Page(
         title=f"{one.name}: {one.detector}" if one else f"{len(findings)} runs compared",
         warnings=answer.warnings_of(findings),
         question=answer.question_of(findings),
-        answer=answers
-        if one
-        else [
-            f"{each.name} ({each.detector}): {text}"
-            for each, text in zip(findings, answers, strict=True)
-        ],
+        answer=[answer.answer_of(one)] if one else [],
         facts=answer.facts_of(one) if one else [],
         sections=[
-            *([results.matrix(findings)] if several else []),
-            results.results(findings),
-            *as_df40(findings),
-            data.audit(findings, parts),
-            data.data(findings, parts),
-            maps.lare_maps(findings, parts),
-            mistakes.mistakes(findings),
-            cost.training(findings),
-            cost.cost(findings, parts),
+            *first,
+            _folded(data.data(findings, parts)),
+            _folded(cost.cost(findings, parts)),
             settings(findings, commands(findings, parts, command)),
         ],
         made=_made(),
     )
+
+
+def _run_section(one: Finding, number: int) -> Section:
+    """All that is of one run among several."""
+    blocks = [
+        Text(answer.answer_of(one)),
+        *(results.results(one, alone=False) if one.test else []),
+        Heading(MISTAKES),
+        *mistakes.mistakes(one),
+        Heading(TRAINING),
+        *cost.training(one),
+    ]
+    return Section(f"run-{number}", f"{one.name}: {one.detector}", blocks, folded=True)
 
 
 def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str]) -> Page:
@@ -143,19 +168,17 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
             sweep_sections.board(sweep, findings),
             sweep_sections.options(sweep),
             sweep_sections.spread(sweep),
-            *([sweep_sections.matrix(sweep, findings)] if tested else []),
-            _of_leader(results.results([leader]), leader),
+            *([sweep_sections.by_subset(sweep, findings)] if tested else []),
+            _of_leader(Section("results", RESULTS, results.results(leader)), leader),
             _of_leader(data.audit([judged], used_parts([judged])), leader, judged),
             _of_leader(data.data([leader], parts), leader),
             _of_leader(maps.lare_maps([leader], parts), leader),
-            _of_leader(mistakes.mistakes([leader]), leader),
-            _of_leader(cost.training([leader]), leader),
-            *as_df40(findings),
+            _of_leader(Section("mistakes", MISTAKES, mistakes.mistakes(leader)), leader),
+            _of_leader(Section("training", TRAINING, cost.training(leader)), leader),
+            *map(_folded, as_df40(findings)),
             sweep_sections.runs(sweep),
-            cost.cost(findings, used_parts(findings)),
-            Section(
-                made.anchor, made.title, [Folded("Shared by all runs", [common]), *made.blocks]
-            ),
+            _folded(cost.cost(findings, used_parts(findings))),
+            replace(made, blocks=[Folded("Shared by all runs", [common]), *made.blocks]),
         ],
         made=_made(),
     )
@@ -166,7 +189,11 @@ def _of_leader(section: Section, leader: Finding, run: Finding | None = None) ->
     whose = f"Of {leader.name}, the best single run on validation."
     if run is not None and run is not leader:
         whose = f"Of {run.name}, whose evaluation measured them."
-    return Section(section.anchor, section.title, [Text(whose, "note"), *section.blocks])
+    return replace(section, blocks=[Text(whose, "note"), *section.blocks], folded=True)
+
+
+def _folded(section: Section) -> Section:
+    return replace(section, folded=True)
 
 
 def _marked(said: str | Notice, wording: Wording) -> Markup:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from clare.cli.app import app, main
 from clare.errors import ClareError
+from tests.cli.pages import run
 
 
 @pytest.fixture
@@ -55,3 +56,26 @@ def head(features, tmp_path, monkeypatch):
         return result.output
 
     return run
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory, pictures):
+    """A store, a tested run, a sweep of twenty and a tested one of four, and their pages."""
+    place = tmp_path_factory.mktemp("report")
+    store = place / "features.zarr"
+    real, fake = pictures / "real", pictures / "fake"
+    images = ("--real", real, "--fake", f"toy={fake}", "--resize", 64, "--recode", "jpeg:95")
+    run("extract", *images, "--backbone", "tiny", "--store", store)
+    data = ("--store", store, "--train", "toy", "--reals", "real")
+    run("train-head", *data, "--fusion", "lare", "--classifier", "linear", "--epochs", 2,
+        "--out", place / "run")  # fmt: skip
+    run("evaluate", place / "run", "--baselines", "--resamples", 200)
+    sweep = ("sweep", *data, "--fusion", "cls,lare", "--classifier", "linear", "--epochs", 1)
+    run(*sweep, "--fraction", "0.5,1", "--seeds", "0-4", "--out", place / "sweep")
+    run(*sweep, "--seeds", "0-1", "--out", place / "tested", "--evaluate", "toy")
+    run("report", place / "run", "--out", place / "run.html")
+    run("report", place / "sweep", "--out", place / "sweep.html")
+    run("report", place / "tested", "--out", place / "tested.html")
+    other = place / "tested" / "cls_linear_seed-0"
+    run("report", place / "run", other, "--out", place / "two.html")
+    return place

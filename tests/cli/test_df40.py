@@ -115,10 +115,11 @@ def test_what_a_protocol_lacks_is_said(clare, tree):
     assert code == 0, err
     runs = sorted(path.parent for path in Path("s").glob("*/config.json"))
     assert len(runs) == 2
+    runs[1] = runs[1].rename(Path("elsewhere"))
     code, out, err = clare("evaluate", *runs, "--protocol", "ffpp-cross", "--device", "cpu")
     assert code == 0 and "ffpp_faceswap is not in the store" in out, err
     assert "in no mean: ffpp_deepfakes_ff" in out and "in no mean: ffpp_neuraltextures_ff" in out
-    assert Path("s/matrix.png").is_file()
+    assert Path("s/matrix.png").is_file() and not Path("matrix.png").exists()
     code, _, err = clare("extract", "--protocol", "clare-test17", "--root", "df40_test=.")
     assert code == 1 and "nothing of protocol clare-test17 is there" in err
 

@@ -1,4 +1,4 @@
-"""`clare report`: what the page says, that it is whole in itself, and that a browser agrees."""
+"""`clare report`: what the page says, and that it is whole in itself."""
 
 import csv
 import html
@@ -8,113 +8,20 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 import typer
-from PIL import Image
-from typer.testing import CliRunner
 
 from clare.cli.app import app
 from clare.cli.command import commands_below
 from clare.errors import ClareError
 from clare.heads.evaluation.df40 import PUBLISHED, UNLIKE, WRONG
 from clare.heads.evaluation.published import published_by
+from clare.heads.metrics.plots import ABOVE, BELOW, COLOURS, auc_colours
 from clare.store.index import load_index
+from tests.cli.pages import read, rows_of, run
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-# No package index has a browser: it is the machine's. What a page holds is tested without one.
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
 HOSTILE = '<script>alert("x")</script> & <b>co</b>'
-VOID = {"meta", "link", "img", "br", "hr", "input"}
-
-
-def run(*command):
-    result = CliRunner().invoke(app, [str(part) for part in command])
-    if isinstance(result.exception, ClareError):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def rows_of(path) -> list[dict]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@dataclass
-class Read(HTMLParser):
-    """A page as a reader's machine sees it."""
-
-    elements: list[tuple[str, dict]] = field(default_factory=list)
-    texts: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        super().__init__()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, f"</{tag}> closes something else"
-
-    def handle_data(self, data):
-        self.texts.append((tuple(self.open), data))
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.elements if name == tag]
-
-    @property
-    def text(self):
-        shown = [text for open_, text in self.texts if "style" not in open_]
-        return re.sub(r"\s+", " ", " ".join(shown))
-
-    @property
-    def numbers(self):
-        return {float(attrs["value"]) for attrs in self.all("data")}
-
-
-def read(path) -> Read:
-    page = Read()
-    page.feed(path.read_text("utf-8"))
-    assert page.open == []
-    return page
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, pictures):
-    """A store, a tested run, a sweep of twenty and a tested one of four, and their pages."""
-    place = tmp_path_factory.mktemp("report")
-    store = place / "features.zarr"
-    real, fake = pictures / "real", pictures / "fake"
-    images = ("--real", real, "--fake", f"toy={fake}", "--resize", 64, "--recode", "jpeg:95")
-    run("extract", *images, "--backbone", "tiny", "--store", store)
-    data = ("--store", store, "--train", "toy", "--reals", "real")
-    run("train-head", *data, "--fusion", "lare", "--classifier", "linear", "--epochs", 2,
-        "--out", place / "run")  # fmt: skip
-    run("evaluate", place / "run", "--baselines", "--resamples", 200)
-    sweep = ("sweep", *data, "--fusion", "cls,lare", "--classifier", "linear", "--epochs", 1)
-    run(*sweep, "--seeds", "0-9", "--out", place / "sweep")
-    run(*sweep, "--seeds", "0-1", "--out", place / "tested", "--evaluate", "toy")
-    run("report", place / "run", "--out", place / "run.html")
-    run("report", place / "sweep", "--out", place / "sweep.html")
-    run("report", place / "tested", "--out", place / "tested.html")
-    other = place / "tested" / "cls_linear_seed-0"
-    run("report", place / "run", other, "--out", place / "two.html")
-    return place
-
-
 PAGES = ("run.html", "two.html", "sweep.html", "tested.html")
 
 
@@ -218,6 +125,49 @@ def test_a_sweeps_tables_hold_the_numbers_of_its_files(place, name, count):
     )
     paired = sum(b - a for a, b in zip(cls, lare, strict=True)) / len(cls)
     assert any(abs(number - paired) < 1e-12 for number in page.numbers)
+
+
+def test_a_page_of_several_begins_with_all_figures_and_says_who_is_better(place):
+    page = read(place / "two.html")
+    overview = page.text.rpartition(" Overview ")[2].partition(" Who is better ")[0]
+    runs = {"run": place / "run", "cls_linear_seed-0": place / "tested" / "cls_linear_seed-0"}
+    for name, folder in runs.items():
+        frame = json.loads((folder / "test_metrics.json").read_text())["subsets"]["toy"]["frame"]
+        auc = frame["auc"]
+        said = f"{auc['value']:.3f} {auc['low']:.2f} to {auc['high']:.2f} accuracy "
+        assert f"{said}{frame['accuracy']['value']:.3f}" in overview
+        assert f"{name} on toy" in overview and f"{name}: " not in overview
+    compared = run("compare", *runs.values(), "--resamples", 200)
+    (verdict,) = (line for line in compared.splitlines() if line.startswith("By the AUC of"))
+    assert "nobody leads" in page.text and verdict in page.text
+    assert page.text.count("resamples of whole videos") == 1
+    # A run's own figures are folded away, and nothing is folded twice or open from the start.
+    assert sum(attrs.get("class") == "section" for attrs in page.all("details")) > 4
+    assert not any("open" in attrs for attrs in page.all("details"))
+
+
+def test_runs_of_one_name_are_told_apart(place, tmp_path):
+    again = shutil.copytree(place / "run", tmp_path / "again" / "run")
+    run("report", place / "run", again, "--out", tmp_path / "page.html")
+    text = read(tmp_path / "page.html").text
+    assert f"{place / 'run'} on toy" in text and f"{again} on toy" in text
+    assert f"By the AUC of {again} less {place / 'run'}, neither is clearly better on toy" in text
+
+
+def test_a_swept_number_has_a_curve(place):
+    page = read(place / "sweep.html")
+    labels = [attrs["aria-label"] for attrs in page.all("svg")]
+    assert "AUC on validation against fraction" in labels
+    assert not any("against fusion" in label or "on test rows" in label for label in labels)
+    assert "95 % interval of that mean" in page.text
+
+
+def test_a_page_and_a_picture_colour_an_auc_alike(place):
+    style = " ".join(text for open_, text in read(place / "run.html").texts if "style" in open_)
+    assert f"--s{ABOVE}: {COLOURS[ABOVE]}; --s{BELOW}: {COLOURS[BELOW]};" in style
+    assert f"--above: var(--s{ABOVE}); --below: var(--s{BELOW})" in style
+    low, chance, high = (auc_colours()(value) for value in (0.0, 0.5, 1.0))
+    assert high[2] > high[0] and low[0] > low[2] and min(chance) > 0.99
 
 
 def test_what_df40s_code_measures_stands_beside_its_table_and_what_is_wrong(place, tmp_path):
@@ -369,35 +319,6 @@ def test_names_are_text_whatever_they_hold(place, tmp_path):
     assert any(HOSTILE in attrs["alt"] for attrs in page.all("img"))
 
 
-def test_what_is_missing_is_said_in_words(place, tmp_path):
-    folder = shutil.copytree(place / "run", tmp_path / "moved")
-    config = json.loads((folder / "config.json").read_text())
-    config["store"] = str(tmp_path / "gone.zarr")
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "test_predictions.csv").unlink()
-    told = run("report", folder, "--out", tmp_path / "page.html")
-    assert "--store" in told and "could not be opened" in " ".join(told.split())
-    text = read(tmp_path / "page.html").text
-    assert "The store could not be opened" in text and "test_predictions.csv is missing" in text
-    (folder / "test_metrics.json").unlink()
-    run("report", folder, "--store", place / "features.zarr", "--out", tmp_path / "page.html")
-    text = read(tmp_path / "page.html").text
-    assert "not tested on unseen rows" in text and "LaRE map" in text
-
-
-def test_damage_to_the_pictures_is_said_and_costs_no_figures(place, tmp_path):
-    store = shutil.copytree(place / "features.zarr", tmp_path / "features.zarr")
-    for path in (store / "thumbnails").rglob("*.thumbs"):
-        path.write_bytes(path.read_bytes()[:-7])
-    run("report", place / "run", "--store", store, "--out", tmp_path / "page.html")
-    page = read(tmp_path / "page.html")
-    assert "The store can't be read" in page.text
-    whole = read(place / "run.html")
-    auc = json.loads((place / "run" / "test_metrics.json").read_text())["subsets"]["toy"]["frame"]
-    assert auc["auc"]["value"] in page.numbers and "Files as they were found" in page.text
-    assert len(page.all("table")) >= len(whole.all("table")) - 1
-
-
 @pytest.mark.parametrize(("later", "span"), [(1000, "16 min 40 s"), (0, "–")])
 def test_the_time_of_extraction_is_that_between_shards(place, tmp_path, later, span):
     store = shutil.copytree(place / "features.zarr", tmp_path / "features.zarr")
@@ -428,57 +349,6 @@ def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
     assert shlex.join(["--store", str(other)]) in page.text
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("run,", "name,", "is not what a sweep writes"),
-        ("val_auc,", "val_auk,", "is not what a sweep writes"),
-        (",cls,", ",cls,cls,", "is not what a sweep writes"),
-        (r"(?<=,)0\.\d+", "many", "is 'many', not a number"),
-        (r"(?<=,)0\.\d+", "nan", "is 'nan', not a number"),
-        (r"(?<=,)0\.\d+", "-inf", "is '-inf', not a number"),
-    ],
-)
-def test_a_damaged_results_file_is_refused_in_a_sentence(place, tmp_path, old, new, message):
-    folder = shutil.copytree(place / "tested", tmp_path / "sweep")
-    path = folder / "results.csv"
-    path.write_text(re.sub(old, new, path.read_text(), count=1))
-    with pytest.raises(ClareError, match=message):
-        run("report", folder, "--out", tmp_path / "page.html")
-
-
-def test_a_sweep_whose_runs_all_failed_has_no_page(place, tmp_path):
-    folder = shutil.copytree(place / "tested", tmp_path / "sweep")
-    lines = rows_of(folder / "results.csv")
-    table = "".join(f"{line['run']},{line['fusion']},no memory\n" for line in lines)
-    (folder / "results.csv").write_text(f"run,fusion,failure\n{table}")
-    with pytest.raises(ClareError, match="has finished"):
-        run("report", folder, "--out", tmp_path / "page.html")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda folder: shutil.rmtree(folder), "there is no run at"),
-        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
-        (lambda folder: (folder / "val_metrics.json").unlink(), "is not finished"),
-        (lambda folder: (folder / "test_metrics.json").write_text("{"), "can't be read"),
-        (lambda folder: (folder / "test_metrics.json").write_text("{}"), "is damaged"),
-    ],
-)
-def test_what_is_no_run_is_refused_in_a_sentence(place, tmp_path, spoil, message):
-    folder = shutil.copytree(place / "run", tmp_path / "spoilt")
-    spoil(folder)
-    with pytest.raises(ClareError, match=message):
-        run("report", folder, "--out", tmp_path / "page.html")
-    assert not (tmp_path / "page.html").exists()
-
-
-def test_a_sweep_has_a_page_of_its_own(place, tmp_path):
-    with pytest.raises(ClareError, match="is a sweep: give it a page of its own"):
-        run("report", place / "sweep", place / "run", "--out", tmp_path / "page.html")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_have_contrast(place, scheme):
     style = " ".join(t for o, t in read(place / "run.html").texts if "style" in o)
@@ -502,87 +372,3 @@ def contrast(first: str, second: str) -> float:
 
     high, low = sorted((luminance(first), luminance(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
-
-
-def browse(folder: Path, page: Path, *options: str) -> subprocess.CompletedProcess:
-    assert CHROMIUM is not None
-    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND",
-             "--disable-extensions", "--disable-gpu")  # fmt: skip
-    return subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", f"--user-data-dir={folder / 'profile'}",
-         "--enable-logging=stderr", *quiet, *options, page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-
-
-def requests_of(log: Path, page: Path) -> set[str]:
-    """What a page asked for beside itself, from Chromium's network log."""
-    events = json.loads(log.read_text())["events"]
-    asked = [event.get("params", {}) for event in events]
-    # What the browser wants for itself comes from no origin.
-    own = (None, "not an origin")
-    urls = {p["url"] for p in asked if "url" in p and p.get("initiator") not in own}
-    return {url for url in urls if not url.startswith("data:")} - {page.as_uri()}
-
-
-@in_browser
-@pytest.mark.parametrize("name", ["run.html", "sweep.html"])
-def test_a_browser_opens_the_page_without_errors_or_requests(place, tmp_path, name):
-    log = tmp_path / "net.json"
-    done = browse(tmp_path, place / name, f"--log-net-log={log}", "--dump-dom")
-    assert "CONSOLE" not in done.stderr
-    assert "Skip to the content" in done.stdout and "</footer>" in done.stdout
-    assert requests_of(log, place / name) == set()
-
-
-@in_browser
-def test_the_browser_would_have_told(tmp_path):
-    bad = tmp_path / "bad.html"
-    bad.write_text('<img src="http://127.0.0.1:9/x.png"><script>console.error("no")</script>')
-    log = tmp_path / "net.json"
-    done = browse(tmp_path, bad, f"--log-net-log={log}", "--dump-dom")
-    assert "CONSOLE" in done.stderr
-    assert requests_of(log, bad) == {"http://127.0.0.1:9/x.png"}
-
-
-@in_browser
-@pytest.mark.parametrize("name", ["run.html", "sweep.html"])
-def test_a_phone_scrolls_tables_and_never_the_page(place, tmp_path, name):
-    # A window is never narrower than 500 pixels; a frame may be.
-    page = re.sub("<meta http-equiv[^>]*>", "", (place / name).read_text())
-    probe = tmp_path / "probe.html"
-    probe.write_text(
-        f"""<iframe width="390" height="800" srcdoc="{html.escape(page)}"></iframe><script>
-        addEventListener('load', () => {{
-          const inside = document.querySelector('iframe').contentDocument;
-          inside.querySelectorAll('details').forEach(one => one.open = true);
-          const {{scrollWidth, clientWidth}} = inside.documentElement;
-          const tables = [...inside.querySelectorAll('.scroll')];
-          const wide = tables.filter(one => one.scrollWidth > one.clientWidth).length;
-          document.title = `${{scrollWidth}} ${{clientWidth}} ${{wide}}`; }});</script>"""
-    )
-    done = browse(tmp_path, probe, "--dump-dom")
-    found = re.search(r"<title>(\d+) (\d+) (\d+)</title>", done.stdout)
-    assert found, done.stdout[:500]
-    needed, width, wide_tables = map(int, found.groups())
-    assert 370 <= width <= 390 and needed <= width and wide_tables > 0
-
-
-@in_browser
-def test_the_page_is_dark_where_the_reader_is(place, tmp_path):
-    light, dark = (
-        corner_of(tmp_path, place / "run.html", f"{scheme}.png", setting)
-        for scheme, setting in (("light", 1), ("dark", 0))
-    )
-    assert min(light) > 200 and max(dark) < 60
-
-
-def corner_of(folder: Path, page: Path, name: str, scheme: int) -> tuple[int, ...]:
-    options = (f"--screenshot={folder / name}", "--window-size=800,600",
-               f"--blink-settings=preferredColorScheme={scheme}")  # fmt: skip
-    browse(folder, page, *options)
-    with Image.open(folder / name) as picture:
-        pixel = picture.convert("RGB").getpixel((2, 2))
-    assert isinstance(pixel, tuple)
-    return pixel

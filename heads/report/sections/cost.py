@@ -25,22 +25,16 @@ from clare.store.feature_store import FeatureStore
 from clare.wording import duration, size
 
 
-def training(findings: Sequence[Finding]) -> Section:
+def training(finding: Finding) -> list[Block]:
     """Losses and validation figures over the epochs."""
-    blocks: list[Block] = []
-    for one in findings:
-        epoch, auc = one.validation.epoch, one.validation.auc
-        blocks.append(
-            Text(
-                f"{one.name}: the checkpoint is of epoch {epoch} of {len(one.history)}, chosen on "
-                f"{auc.n} validation rows."
-                if epoch
-                else f"{one.name}: there is nothing to learn; it was fitted once."
-            )
-        )
-        if one.history:
-            blocks.append(Plots(history_plots(one.history)))
-    return Section("training", "Training", blocks)
+    epoch, auc = finding.validation.epoch, finding.validation.auc
+    said = Text(
+        f"The checkpoint is of epoch {epoch} of {len(finding.history)}, chosen on {auc.n} "
+        "validation rows."
+        if epoch
+        else "There is nothing to learn; it was fitted once."
+    )
+    return [said, *([Plots(history_plots(finding.history))] if finding.history else [])]
 
 
 def cost(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:

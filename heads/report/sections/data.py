@@ -21,7 +21,8 @@ from clare.heads.report.blocks import (
     row,
     unreadable,
 )
-from clare.heads.report.images import LABELS, data_uri, of_split, spaced
+from clare.heads.report.formatting import LABELS, images_of, sentence
+from clare.heads.report.images import data_uri, of_split, spaced
 from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.results import baselines
 from clare.heads.report.stores import Part
@@ -179,7 +180,7 @@ def _faces(store: FeatureStore, rows: Mapping[str, Sequence[Row]]) -> list[Block
         if pictures:
             split = mine[0].columns.get("split", "")
             shown = f"{len(pictures)} of {len(mine):,}" + (f" in {split}" if split else "")
-            title = f"{LABELS[label].capitalize()}s of {name}: {shown}"
+            title = f"{sentence(images_of(name, label))}: {shown}"
             galleries.append(Gallery(title, pictures))
     if not galleries:
         return [Text("The store keeps no thumbnails.")]

@@ -15,8 +15,8 @@ from clare.heads.config import DetectorConfig
 from clare.heads.metrics.measure import measure
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.report.blocks import Block, Cell, Gallery, Picture, Section, Table, Text, row
-from clare.heads.report.formatting import figure_cell
-from clare.heads.report.images import LABELS, colour_map, map_uri, of_split, pair_uri, spaced
+from clare.heads.report.formatting import LABELS, figure_cell, images_of, sentence
+from clare.heads.report.images import colour_map, map_uri, of_split, pair_uri, spaced
 from clare.heads.report.run_results import Finding
 from clare.heads.report.stores import Part, Source
 from clare.store.feature_store import FeatureStore
@@ -28,6 +28,9 @@ ROWS = 512
 
 STEP = 64
 """Rows that are read at a time."""
+
+ENDS = (5, 95)
+"""Percentiles of the squares shown that are darkest and brightest, so that no outlier decides."""
 
 EACH, GROUPS = 6, 10
 """Single maps of a subset and label, and such groups."""
@@ -42,7 +45,7 @@ class _Group:
 
     @property
     def name(self) -> str:
-        return f"{LABELS[self.label].capitalize()}s of {self.subset}"
+        return sentence(images_of(self.subset, self.label))
 
     @property
     def means(self) -> NDArray[np.float64]:
@@ -107,14 +110,17 @@ def _reduce(values: NDArray[np.float16], config: DetectorConfig) -> NDArray[np.f
 def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> list[Block]:
     if not groups:
         return [Text("No row of these subsets has LaRE.")]
-    single = np.concatenate([np.stack(spaced(list(group.maps), EACH)).ravel() for group in groups])
-    low, high = (float(value) for value in np.quantile(single, [0.02, 0.98]))
+    shown = groups[:GROUPS]
+    low, high = _scale(np.concatenate([spaced(list(group.maps), EACH) for group in shown]))
     averages = np.stack([group.maps.mean(0) for group in groups])
+    dark, bright = _scale(averages)
     blocks: list[Block] = [
         Text(
             "LaRE is the error with which the diffusion model predicts the noise that was added "
             "to an image, place by place. Each map is the mean over noise draws and latent "
-            "channels; brighter is more error."
+            "channels; brighter is more error. Maps of a kind share one scale, between the "
+            f"{ENDS[0]}th and the {ENDS[1]}th percentile of all their squares; what is beyond has "
+            "the colour of the end."
         )
     ]
     if "lare" not in finding.record.fingerprints:
@@ -125,10 +131,10 @@ def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> li
     )
     blocks.append(
         Gallery(
-            f"Mean maps, all from {averages.min():.3g} (dark) to {averages.max():.3g} (bright)",
+            f"Mean maps, from {dark:.3g} (dark) to {bright:.3g} (bright)",
             [
                 Picture(
-                    map_uri(colour_map(average, averages.min(), averages.max())),
+                    map_uri(colour_map(average, dark, bright)),
                     f"Mean LaRE map, {group.name}: mean {group.means.mean():.3g}",
                     f"{group.name}, mean of {len(group.rows):,}",
                     is_map=True,
@@ -138,14 +144,20 @@ def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> li
             look="large",
         )
     )
-    for group in groups[:GROUPS]:
+    for group in shown:
         pictures = [
             _pair(store, group, place, low, high) for place in spaced(range(len(group.rows)), EACH)
         ]
         look = "large" if all(one.is_map for one in pictures) else "pairs"
-        title = f"{group.name}: each image with its map, from {low:.3g} to {high:.3g}"
+        title = f"{group.name}: each image with its map, from {low:.3g} (dark) to {high:.3g}"
         blocks.append(Gallery(title, pictures, look))
     return blocks
+
+
+def _scale(maps: NDArray[np.float32]) -> tuple[float, float]:
+    """What is darkest and brightest on maps that are seen together."""
+    low, high = np.percentile(maps, ENDS)
+    return float(low), float(high)
 
 
 def _pair(store: FeatureStore, group: _Group, place: int, low: float, high: float) -> Picture:

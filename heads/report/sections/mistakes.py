@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from clare.errors import StoreError
 from clare.heads.metrics.predictions import Predictions
-from clare.heads.report.blocks import Block, Gallery, Heading, Picture, Section, Text, unreadable
+from clare.heads.report.blocks import Block, Gallery, Picture, Text, unreadable
+from clare.heads.report.formatting import LABELS
 from clare.heads.report.images import data_uri
 from clare.heads.report.run_results import Finding
 from clare.heads.report.stores import Source
@@ -19,22 +18,18 @@ SHOWN = 8
 BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 
 
-def mistakes(findings: Sequence[Finding]) -> Section:
+def mistakes(finding: Finding) -> list[Block]:
     """Reals that were called fake by the widest margin, and fakes that were missed."""
-    blocks: list[Block] = []
-    for finding in findings:
-        if len(findings) > 1:
-            blocks.append(Heading(f"{finding.name}: {finding.detector}"))
-        rows, test = finding.predictions, finding.test
-        if rows is None or test is None or test.threshold is None:
-            blocks.append(Text("There are no scores of test rows yet."))
-            continue
-        try:
-            for label, what in ((0, "Reals called fake"), (1, "Fakes called real")):
-                blocks.append(_worst(rows, label, what, test.threshold, finding.tested))
-        except StoreError as error:
-            blocks.append(unreadable(error))
-    return Section("mistakes", "Most wrong", blocks)
+    rows, test = finding.predictions, finding.test
+    if rows is None or test is None or test.threshold is None:
+        return [Text("There are no scores of test rows yet.")]
+    try:
+        return [
+            _worst(rows, label, what, test.threshold, finding.tested)
+            for label, what in ((0, "Reals called fake"), (1, "Fakes called real"))
+        ]
+    except StoreError as error:
+        return [unreadable(error)]
 
 
 def _worst(
@@ -57,7 +52,7 @@ def _picture(rows: Predictions, place: int, source: Source | None) -> Picture:
     score = float(rows.score[place])
     found = source.find(group, name) if source else None
     thumbnail = source.store.thumbnail(found[0], found[1].slot) if source and found else None
-    kind = ("real", "fake")[int(rows.label[place])]
+    kind = LABELS[int(rows.label[place])]
     caption = f"p(fake) {score:.3f}"
     under = f"{group}: {name.rsplit('/', 1)[-1]}"
     if thumbnail is None:

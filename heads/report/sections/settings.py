@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clare.heads.config import TrainConfig
-from clare.heads.report.blocks import Block, Cell, Folded, Heading, Section, Table
+from clare.heads.report.blocks import Block, Cell, Folded, Section, Table
+from clare.heads.report.formatting import sentence
 from clare.heads.report.run_results import Finding
 from clare.typed_json import to_json
 from clare.wording import listed
@@ -22,13 +23,24 @@ def settings(findings: Sequence[Finding], made_by: Sequence[Block]) -> Section:
         made_by: see `clare.heads.report.commands.commands`.
     """
     blocks: list[Block] = list(made_by)
+    shared = shared_settings(findings) if len(findings) > 1 else {}
+    if shared:
+        table = settings_table("Settings that all runs share", shared)
+        blocks.append(Folded("Training: shared by all runs", [table]))
+    extractors: dict[str, tuple[Table, list[str]]] = {}
     for one in findings:
-        if len(findings) > 1:
-            blocks.append(Heading(f"{one.name}: {one.detector}"))
-        blocks.append(Folded("Training", [_training(one)]))
-        blocks.append(Folded("Extractors and their fingerprints", [_extractors(one)]))
-        blocks.append(Folded("Versions and places", [_versions(one)]))
-    return Section("settings", "Settings and commands", blocks)
+        table = _extractors(one)
+        extractors.setdefault(str(table), (table, []))[1].append(one.name)
+        of = f"{one.name}: " if len(findings) > 1 else ""
+        own = {n: v for n, v in flatten(one.record.config.to_json()).items() if n not in shared}
+        training = settings_table("Settings of the training", own)
+        blocks.append(
+            Folded(sentence(f"{of}training, versions and places"), [training, _versions(one)])
+        )
+    for table, names in extractors.values():
+        of = f" of {listed(names)}" if len(extractors) > 1 else ""
+        blocks.append(Folded(f"Extractors{of} and their fingerprints", [table]))
+    return Section("settings", "Settings and commands", blocks, folded=True)
 
 
 def shared_settings(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -60,10 +72,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
-
-
-def _training(finding: Finding) -> Table:
-    return settings_table("Settings of the training", flatten(finding.record.config.to_json()))
 
 
 def _extractors(finding: Finding) -> Table:

@@ -11,8 +11,9 @@ from clare.bootstrap import Figure
 from clare.heads.report.blocks import Block, Cell, Plots, Section, Table, Text, row
 from clare.heads.report.formatting import NAMES, decimal, figure_cell
 from clare.heads.report.run_results import Finding
+from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
 from clare.heads.report.sections.sweep_baselines import beside_baselines
-from clare.heads.report.svg import spread_plot
+from clare.heads.report.svg import curve_plot, spread_plot
 from clare.heads.report.sweep_results import Sweep, plain, spread_of
 from clare.heads.sweeps.table import RANKED, RESULTS, Result
 
@@ -56,9 +57,11 @@ def spread(sweep: Sweep) -> Section:
 
 def options(sweep: Sweep) -> Section:
     """What each value of each option did, everything else being equal."""
-    blocks: list[Block] = [
-        _option(sweep, name) for name in sweep.options if len(sweep.axes[name]) > 1
-    ]
+    blocks: list[Block] = []
+    for name in (name for name in sweep.options if len(sweep.axes[name]) > 1):
+        blocks.append(_option(sweep, name))
+        if name in sweep.swept:
+            blocks.append(_curves(sweep, name))
     if blocks:
         blocks.append(
             Text(
@@ -72,7 +75,7 @@ def options(sweep: Sweep) -> Section:
     return Section("options", "What each option did", blocks)
 
 
-def matrix(sweep: Sweep, findings: Sequence[Finding]) -> Section:
+def by_subset(sweep: Sweep, findings: Sequence[Finding]) -> Section:
     """Mean test AUC over seeds of every configuration, on every tested subset."""
     tested = {one.name: one for one in findings if one.test is not None}
     columns = sorted({name for one in tested.values() if one.test for name in one.test.subsets})
@@ -82,40 +85,51 @@ def matrix(sweep: Sweep, findings: Sequence[Finding]) -> Section:
         for name, value in run.test.aucs.items() if run and run.test else ():
             if value is not None:
                 found[sweep.label(line)].setdefault(name, []).append(value)
-    rows = [
-        [Cell(label), *(_mean_cell(values.get(name, [])) for name in columns)]
-        for label, values in found.items()
-    ]
+    cells = [[_mean_cell(values.get(name, [])) for name in columns] for values in found.values()]
     blocks: list[Block] = [
-        Table("Mean AUC on test rows: configuration, tested on", ["run", *columns], rows),
-        Text("Mean over seeds, ± the sample standard deviation; blue is above chance.", "note"),
+        matrix(
+            "Mean AUC on test rows: configuration, tested on",
+            [Cell(label) for label in found],
+            [Cell(name) for name in columns],
+            cells,
+        ),
+        Text(f"Mean over seeds, ± the sample standard deviation. {COLOURS_SAID}", "note"),
     ]
-    return Section("matrix", "Train × test", blocks)
+    return Section("matrix", "Configurations × test subsets", blocks)
 
 
 def runs(sweep: Sweep) -> Section:
     """Every line of ``results.csv``."""
-    first = sweep.finished[0]
-    figures = [
-        (f"{split}_{name}", f"{split} {heading}")
-        for split in ("val", "test")
-        for name, heading in NAMES.items()
-        if f"{split}_{name}" in first
-    ]
-    rows = []
-    for line in sweep.lines:
-        cells = [figure_cell(_figure(line, key)) for key, _ in figures]
-        epoch = int(line["epoch"]) if line.get("epoch") else None
-        rows.append([Cell(str(line["run"])), *row(epoch), *cells])
-    blocks: list[Block] = [
-        Table(f"{RESULTS}, a line a run", ["run", "epoch", *(h for _, h in figures)], rows)
-    ]
+    blocks: list[Block] = []
+    for split, what in (("val", "validation"), ("test", "test rows")):
+        figures = {n: head for n, head in NAMES.items() if f"{split}_{n}" in sweep.finished[0]}
+        rows = []
+        for line in sweep.lines:
+            epoch = f"epoch {int(line['epoch'])}" if line.get("epoch") else ""
+            cells = (figure_cell(_figure(line, f"{split}_{name}")) for name in figures)
+            rows.append([Cell(str(line["run"]), epoch), *cells])
+        if figures:
+            caption = f"{RESULTS}, a line a run: on {what}"
+            blocks.append(Table(caption, ["run", *figures.values()], rows))
     blocks += [
         Text(f"{line['run']} failed: {line['failure']}", "warning")
         for line in sweep.lines
         if line["failure"]
     ]
-    return Section("runs", "Every run", blocks)
+    return Section("runs", "Every run", blocks, folded=True)
+
+
+def _curves(sweep: Sweep, option: str) -> Plots:
+    """AUC against a numeric option, on validation and on test rows."""
+    said = (
+        "Mean over seeds. A bar is the 95 % interval of that mean (Student's t); of a single seed, "
+        "that of its rows."
+    )
+    plots = []
+    for figure, what in ((RANKED, "AUC on validation"), ("test_auc", "AUC on test rows")):
+        if figure in sweep.board[0] and (curves := sweep.curves(option, figure)):
+            plots.append(curve_plot(curves, option, what, said))
+    return Plots(plots)
 
 
 def _option(sweep: Sweep, name: str) -> Table:

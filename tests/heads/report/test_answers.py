@@ -10,9 +10,11 @@ from clare.heads.config import TrainConfig
 from clare.heads.evaluation.record import Baselines, EvaluationRecord
 from clare.heads.metrics.by_subset import CategoryFigures, Levels, Macro, SubsetFigures
 from clare.heads.report.answer import MINI, TINY, answer_of, facts_of, warnings_of
-from clare.heads.report.blocks import Code, Items, Table, Text
+from clare.heads.report.blocks import Cell, Code, Items, Table, Text, even
 from clare.heads.report.commands import commands
+from clare.heads.report.formatting import images_of, sentence
 from clare.heads.report.run_results import Finding
+from clare.heads.report.sections.matrix import COLUMNS, matrix
 from clare.heads.report.sections.results import baselines, results
 from clare.heads.report.sections.sweep_baselines import beside_baselines
 from clare.heads.report.sweep_results import Sweep
@@ -59,7 +61,7 @@ def make_finding(aucs, *, aside=(), alone=(), mean=None, extractors=None, measur
 
 
 def said(finding):
-    return f"{answer_of(finding)} {facts_of(finding)} {results([finding])}"
+    return f"{answer_of(finding)} {facts_of(finding)} {results(finding)}"
 
 
 def test_what_is_in_no_mean_is_not_counted_in_the_answer():
@@ -189,12 +191,78 @@ def test_equal_ends_are_said_once():
     assert "1.000 on each" in text and "from 1.000" not in text
 
 
-@pytest.mark.parametrize(("seeds", "said"), [("1", "one seed"), ("12", "equal")])
-def test_seeds_are_counted_as_they_are(seeds, said):
+def sweep_of(seeds, **axes):
+    """A sweep whose lines have seeds by value of the first axis, and an AUC each."""
+    (name, values) = next(iter(axes.items()))
     lines = [
-        {"run": f"{lr}-{seed}", "lr": lr, "seed": seed, "failure": None, "val_auc": 0.8}
-        for lr in "ab"
-        for seed in seeds
-    ]
-    text = answer_of_sweep(Sweep(Path("sweep"), {"lr": ["a", "b"], "seed": list(seeds)}, lines))
-    assert said in text and ("one seed" in text) == (len(seeds) == 1)
+        {"run": f"{value}-{seed}", name: value, "seed": seed, "failure": None, "val_auc": auc,
+         "val_auc_low": auc - 0.2, "val_auc_high": auc + 0.1}
+        for value, mine, auc in zip(values, seeds, (0.8, 0.8, 0.7), strict=False)
+        for seed in mine
+    ]  # fmt: skip
+    everything = sorted({seed for mine in seeds for seed in mine})
+    return Sweep(Path("sweep"), {name: list(values), "seed": everything}, lines)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        (("1", "1"), "over 1 seed. Next is lr b: 0.800; with one seed each, nothing says"),
+        (("12", "1"), "over 2 seeds. Next is lr b: 0.800; with one seed of lr b, nothing says"),
+        (("1", "12"), "over 1 seed. Next is lr b: 0.800 ± 0.000; with one seed of lr a, nothing"),
+        (("12", "12"), "over 2 seeds. Next is lr b: 0.800 ± 0.000: the two are equal."),
+    ],
+)
+def test_seeds_are_counted_as_they_are(seeds, said):
+    assert said in answer_of_sweep(sweep_of(seeds, lr="ab"))
+
+
+def test_a_curve_is_of_means_with_the_interval_of_seeds_or_of_a_lone_seeds_rows():
+    sweep = sweep_of(("1", "12", "12"), fraction=["1.0", "0.25", "0.5"])
+    assert sweep.swept == ["fraction"]
+    ((label, points),) = sweep.curves("fraction", "val_auc").items()
+    assert label == "all runs" and [value for value, _ in points] == [0.25, 0.5, 1.0]
+    means = [figure.value for _, figure in points]
+    assert means == pytest.approx([0.8, 0.7, 0.8])
+    several, lone = points[0][1], points[2][1]
+    assert (several.low, several.high) == pytest.approx((0.8, 0.8)), "its seeds agree"
+    assert (lone.low, lone.high) == pytest.approx((0.6, 0.9)), "as its rows have it"
+
+
+def test_only_numbers_make_a_curve():
+    assert sweep_of("11", fusion=["cls", "lare"]).swept == []
+    assert sweep_of("11", lr=["1e-3", "none"]).swept == []
+    assert sweep_of("1", lr=["1e-3"]).swept == [], "one value is no curve"
+
+
+@pytest.mark.parametrize(
+    ("subset", "label", "said"),
+    [
+        ("real", 0, "Real"),
+        ("reals", 0, "Reals"),
+        ("Fakes", 1, "Fakes"),
+        ("toy", 0, "Reals of toy"),
+        ("toy", 1, "Fakes of toy"),
+        ("real", 1, "Fakes of real"),
+    ],
+)
+def test_reals_of_reals_are_not_spoken_of(subset, label, said):
+    assert sentence(images_of(subset, label)) == said
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_matrix_turns_where_its_columns_are_too_many(many):
+    columns = [Cell(str(n)) for n in range(COLUMNS + many)]
+    cells = [[Cell(f"{row} {n.text}") for n in columns] for row in "ab"]
+    table = matrix("AUC", [Cell("a"), Cell("b")], columns, cells)
+    assert len(table.columns) == 1 + (2 if many else COLUMNS)
+    heads = [head.text for head in table.columns[1:] if isinstance(head, Cell)]
+    for name, *line in table.rows:
+        for head, cell in zip(heads, line, strict=True):
+            assert cell.text in (f"{name.text} {head}", f"{head} {name.text}")
+
+
+def test_no_picture_stands_alone_in_the_last_line():
+    for count in range(1, 13):
+        across = even(count, 8)
+        assert 1 <= across <= 8 and (across == count or count % across != 1)

@@ -1,0 +1,133 @@
+"""Several runs at a glance: their figures in one table, and who is better in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+from clare.advice import Notice, Run
+from clare.bootstrap import Figures
+from clare.errors import InputError
+from clare.heads.evaluation.better import NAMED, verdict
+from clare.heads.evaluation.compare import Comparison, Pair, compare
+from clare.heads.report.blocks import Block, Cell, Folded, Items, Section, Text
+from clare.heads.report.formatting import decimal, figure_cell, lead_cell
+from clare.heads.report.run_results import Finding
+from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
+from clare.heads.report.sections.results import intervals_said
+from clare.wording import listed
+
+PAIRED = 4
+"""Runs that are compared each with each; of more, each with the first."""
+
+
+def overview(findings: Sequence[Finding]) -> Section:
+    """AUC and accuracy, a line a run, on every subset that one of them was tested on."""
+    tested = [one for one in findings if one.test is not None]
+    blocks: list[Block] = []
+    if tested:
+        blocks += _tested(tested)
+    if untested := [one for one in findings if one.test is None]:
+        cells = [[_cell(one.validation.metrics)] for one in untested]
+        head = Cell("validation rows", "these chose its checkpoint")
+        blocks.append(matrix("Not tested on unseen rows", _names(untested), [head], cells))
+        what = f"Not tested yet: {listed(one.name for one in untested)}"
+        run = Run("evaluate", tuple(one.path for one in untested), effect="tests what is missing")
+        blocks.append(Text(Notice(what, run), "note"))
+    return Section("overview", "Overview", blocks)
+
+
+def pairs(findings: Sequence[Finding]) -> list[Section]:
+    """Which of two runs is better, by what `clare.compare` finds; none where one was tested."""
+    tested = [one for one in findings if one.test is not None]
+    if len(tested) < 2:
+        return []
+    two = list(combinations(tested, 2))
+    few = len(tested) <= PAIRED
+    said, differences = [], dict[str, Mapping[str, Pair]]()
+    for one, other in two if few else two[: len(tested) - 1]:
+        try:
+            report = _compared(one, other)
+        except InputError as error:
+            said.append(f"{one.name} and {other.name} were not compared: {error.what}.")
+            continue
+        said.append(_said(report, one, other))
+        differences[f"{other.name} less {one.name}"] = report.subsets
+    how = (
+        "A difference is of the rows that both have, its 95 % interval paired: both are measured "
+        "on the same resamples. Where it holds zero, nobody leads."
+    )
+    if not few:
+        how = f"Each run is compared with {tested[0].name}, the first that was named. {how}"
+    blocks: list[Block] = [Items(said), Text(how, "note")]
+    subsets = list(dict.fromkeys(name for found in differences.values() for name in found))
+    if len(subsets) > NAMED:
+        cells = [
+            [lead_cell(found[n].difference["auc"] if n in found else None) for n in subsets]
+            for found in differences.values()
+        ]
+        rows, columns = [Cell(name) for name in differences], [Cell(name) for name in subsets]
+        table = matrix("Difference of the AUC, by subset", rows, columns, cells)
+        blocks.append(Folded("Every difference", [table]))
+    return [Section("better", "Who is better", blocks)]
+
+
+def _compared(one: Finding, other: Finding) -> Comparison:
+    tests = [finding.test for finding in (one, other) if finding.test is not None]
+    count = min(test.resamples for test in tests)
+    return compare(one.path, other.path, resamples=count, seed=tests[0].seed)
+
+
+def _said(report: Comparison, one: Finding, other: Finding) -> str:
+    said = verdict(report, (one.name, other.name))
+    if report.tests == tuple(finding.test.name for finding in (one, other) if finding.test):
+        return said
+    return f"{said} This is by an earlier test that both have, {report.tests[0]}."
+
+
+def _tested(findings: Sequence[Finding]) -> list[Block]:
+    tests = [one.test for one in findings if one.test is not None]
+    # First what the runs were trained on: then the diagonal is the easy part.
+    found = {name for test in tests for name in test.subsets}
+    own = dict.fromkeys(name for one in findings for name in one.trained_on)
+    subsets = [name for name in own if name in found] + sorted(found - set(own))
+    columns = []
+    for name in subsets:
+        counts = {(t.subsets[name].real, t.subsets[name].fake) for t in tests if name in t.subsets}
+        real, fake = next(iter(counts))
+        rows = f"{real:,} real\n{fake:,} fake" if len(counts) == 1 else "rows differ"
+        columns.append(Cell(name, rows))
+    cells = [
+        [_cell(t.subsets[name].frame if name in t.subsets else None) for name in subsets]
+        for t in tests
+    ]
+    if any(len(test.counted) > 1 for test in tests):
+        means = {len(test.counted) for test in tests}
+        under = f"of {means.pop()} subsets" if len(means) == 1 else "of each run's own subsets"
+        columns.append(Cell("mean", under))
+        for test, line in zip(tests, cells, strict=True):
+            macro = test.macro.subsets if len(test.counted) > 1 else None
+            line.append(_cell(macro.frame if macro else None))
+    caption = "AUC and accuracy: trained on (under a run), tested on"
+    return [
+        matrix(caption, _names(findings), columns, cells),
+        Text(
+            f"AUC, and the accuracy at the threshold from validation. {COLOURS_SAID} "
+            f"{intervals_said(tests[0])}",
+            "note",
+        ),
+    ]
+
+
+def _names(findings: Sequence[Finding]) -> list[Cell]:
+    return [Cell(one.name, f"on {', '.join(one.trained_on)}") for one in findings]
+
+
+def _cell(figures: Figures | None) -> Cell:
+    cell = figure_cell((figures or {}).get("auc"), tinted=True)
+    accuracy = (figures or {}).get("accuracy")
+    if accuracy is None or accuracy.value is None:
+        return cell
+    lines = [*filter(None, [cell.under]), f"accuracy {decimal(accuracy.value)}"]
+    return replace(cell, under="\n".join(lines))
