@@ -73,8 +73,7 @@ def _read_all(path: Path, subset: str, shard: int) -> dict[int, bytes]:
     start = 0
     with checking(path):
         record = unseal(line + newline)
-        # Files written before subsets stood in them name their shard alone.
-        place = record.get("subset", subset), record["shard"]
+        place = record["subset"], record["shard"]
         require(place == (subset, shard), "it belongs to another subset or shard")
         for offset, length, expected in record["pictures"]:
             end = start + whole(length, len(packed) - start, "the length of a picture")
