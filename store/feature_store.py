@@ -7,7 +7,6 @@ index of rows, a journal of what is complete, and a record of each extractor's s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from clare.files import (
     write_durably,
 )
 from clare.names import is_plain
+from clare.store.commands import StoreCommand, add_command, read_commands
 from clare.store.extractor_records import (
     Assets,
     check_asset,
@@ -38,30 +38,13 @@ from clare.store.index import Row, RowIndex, SubsetIndex, assign
 from clare.store.journal import PENDING
 from clare.store.layout import LOCKS, ZARR, Layout
 from clare.store.locks import exclusive
-from clare.store.records import checking, damaged, read_file, read_sealed, seal, unseal
+from clare.store.records import damaged, read_sealed, seal
 from clare.store.spec import FeatureSpec, Fingerprint, describe_differences
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
 from clare.store.zarr_shards import GROUP, write_metadata
-from clare.typed_json import convert
 
 FORMAT = 1
 """Version of the format on disk; raised when an older reader would misread it."""
-
-
-@dataclass(frozen=True)
-class StoreCommand:
-    """A command that brought features into a store.
-
-    Args:
-        command: its words, as they were typed.
-        subsets: that it worked on.
-        extractors: keys of the extractors that it ran.
-    """
-
-    command: tuple[str, ...]
-    subsets: tuple[str, ...]
-    extractors: tuple[str, ...]
-
 
 SIGNATURE = {"name": "clare feature store", "format": FORMAT}
 
@@ -391,15 +374,9 @@ class FeatureStore:
         Raises:
             DiskSpaceError: the disk is full.
         """
-        if not command:
-            return
-        new = StoreCommand(tuple(command), tuple(subsets), tuple(extractors))
-        with exclusive(self.layout.store_lock):
-            known = self.commands()
-            if new not in known:
-                remove_partials(self.path, self.layout.commands.name)
-                lines = (seal(asdict(one)) for one in [*known, new])
-                write_durably(self.layout.commands, *lines)
+        if command:
+            new = StoreCommand(tuple(command), tuple(subsets), tuple(extractors))
+            add_command(self.layout, new)
 
     def commands(self) -> list[StoreCommand]:
         """The commands that filled the store, oldest first, where they were noted.
@@ -436,16 +413,6 @@ class FeatureStore:
     def _feature(self, subset: str, key: str) -> Feature:
         self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
         return Feature(self.layout, self._row_index(subset), *self.extractor(key))
-
-
-def read_commands(layout: Layout) -> list[StoreCommand]:
-    """The commands that filled a store; see `FeatureStore.commands`."""
-    path = layout.commands
-    if not path.exists() and not path.is_symlink():
-        return []
-    lines = read_file(path).splitlines(keepends=True)
-    with checking(path):
-        return [convert(unseal(line), StoreCommand) for line in lines]
 
 
 def _column(values: list[Any]) -> np.ndarray:

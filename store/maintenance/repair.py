@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from clare.errors import CorruptStoreError
 from clare.files import make_folder, remove_durably, sync_folder, write_durably
+from clare.store.commands import StoreCommand
 from clare.store.extractor_records import (
     Assets,
     copied_extractor,
@@ -18,7 +19,7 @@ from clare.store.extractor_records import (
     extractor_record,
     read_extractor,
 )
-from clare.store.feature_store import SIGNATURE, StoreCommand
+from clare.store.feature_store import SIGNATURE
 from clare.store.index import load_index
 from clare.store.journal import withdraw_record
 from clare.store.layout import JOURNAL, Layout, folder_belongs, shard_path

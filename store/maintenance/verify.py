@@ -15,6 +15,7 @@ import numpy as np
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import PARTIAL, storage_errors
 from clare.names import is_plain
+from clare.store.commands import read_commands
 from clare.store.extractor_records import (
     check_asset,
     copied_extractor,
@@ -23,7 +24,7 @@ from clare.store.extractor_records import (
     read_assets,
     read_extractor,
 )
-from clare.store.feature_store import SIGNATURE, read_commands
+from clare.store.feature_store import SIGNATURE
 from clare.store.index import SubsetIndex
 from clare.store.journal import ShardRecord, read_record
 from clare.store.layout import (
