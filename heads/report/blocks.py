@@ -151,9 +151,10 @@ class Gallery(Block):
     look: str = "small"
 
     @property
-    def across(self) -> int:
-        """How many stand side by side."""
-        return even(len(self.pictures), {"small": 12, "large": 8, "pairs": 6}[self.look])
+    def across(self) -> tuple[int, int]:
+        """How many stand side by side on a wide screen, and on a narrow one."""
+        wide, narrow = {"small": (12, 4), "large": (8, 3), "pairs": (6, 2)}[self.look]
+        return even(len(self.pictures), wide), even(len(self.pictures), narrow)
 
 
 @dataclass(frozen=True)

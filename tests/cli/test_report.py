@@ -154,6 +154,30 @@ def test_runs_of_one_name_are_told_apart(place, tmp_path):
     assert f"By the AUC of {again} less {place / 'run'}, neither is clearly better on toy" in text
 
 
+def test_many_subsets_turn_the_tables_and_are_counted_in_the_sentence(place, tmp_path):
+    names = [f"toy{number}" for number in range(9)]
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for folder, whole in zip(runs, ("run", "tested/cls_linear_seed-0"), strict=True):
+        shutil.copytree(place / whole, folder)
+        report = json.loads((folder / "test_metrics.json").read_text())
+        report["subsets"] = dict.fromkeys(names, report["subsets"]["toy"])
+        report["baselines"] = None
+        (folder / "test_metrics.json").write_text(json.dumps(report))
+        rows = rows_of(folder / "test_predictions.csv")
+        with (folder / "test_predictions.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            for row in rows:
+                fake = row["subset"] == "toy"
+                writer.writerows(row | {"subset": name} for name in names if fake)
+                writer.writerows([] if fake else [row])
+    run("report", *runs, "--out", tmp_path / "page.html")
+    text = read(tmp_path / "page.html").text
+    assert "on 9 of 9 subsets; in the mean over 9 subsets" in text
+    heads = text.partition("Difference of the AUC, by subset")[2].partition("toy0")[0]
+    assert heads.split() == ["other", "less", "one"], "a line a subset"
+
+
 def test_a_swept_number_has_a_curve(place):
     page = read(place / "sweep.html")
     labels = [attrs["aria-label"] for attrs in page.all("svg")]

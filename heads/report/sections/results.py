@@ -172,7 +172,7 @@ def _count(found: SubsetFigures, level: str) -> Cell:
     if level == "video":
         count = found.video["auc"].n if found.video else 0
         return Cell(f"{count:,}", value=count)
-    return Cell(f"{found.real:,} real", f"{found.fake:,} fake")
+    return Cell(f"{found.real:,} real", f"{found.fake:,} fake", found.real)
 
 
 def _figures(figures: Figures) -> list[Cell]:
