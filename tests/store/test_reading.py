@@ -491,6 +491,8 @@ def test_threads_are_kept_and_none_goes_on_after_an_error(good, monkeypatch):
     main, failing = threading.main_thread(), [False]
 
     def slow(descriptor, buffers, offset, flags=0):
+        if flags:
+            raise BlockingIOError(errno.EAGAIN, "not cached")
         if threading.current_thread() is main:
             begun.wait(10)
             if failing[0]:
