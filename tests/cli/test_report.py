@@ -1,7 +1,9 @@
 """`clare report`: what the page says, and that it is whole in itself."""
 
+import base64
 import csv
 import html
+import io
 import itertools
 import json
 import os
@@ -9,15 +11,18 @@ import re
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 import typer
+from matplotlib import colormaps
+from PIL import Image
 
 from clare.cli.app import app
 from clare.cli.command import commands_below
 from clare.errors import ClareError
 from clare.heads.evaluation.df40 import PUBLISHED, UNLIKE, WRONG
 from clare.heads.evaluation.published import published_by
-from clare.heads.metrics.plots import ABOVE, BELOW, COLOURS, auc_colours
+from clare.heads.metrics.plots import ABOVE, BELOW, COLOURS, TINT, auc_colours
 from clare.store.index import load_index
 from tests.cli.pages import read, rows_of, run
 
@@ -316,6 +321,18 @@ def test_images_maps_and_mistakes_are_shown(place):
         assert f"{what}: {count}" in page.text
 
 
+def test_no_single_square_decides_what_is_dark_or_bright_on_maps(place):
+    page = read(place / "run.html")
+    uris = [a["src"] for a in page.all("img") if a["alt"].startswith("Mean LaRE map")]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(u.partition(",")[2]))) for u in uris]
+    squares = np.concatenate([np.asarray(one.convert("RGB")).reshape(-1, 3) for one in pictures])
+    for end in (0.0, 1.0):
+        colour = colormaps["magma"](end, bytes=True)[:3]
+        share = (squares == colour).all(1).mean()
+        assert 0.04 < share < 0.08, "a twentieth of the squares is at either end"
+    assert "between the 5th and the 95th percentile" in page.text
+
+
 def test_names_are_text_whatever_they_hold(place, tmp_path):
     folder = shutil.copytree(place / "run", tmp_path / "<b>&amp;run")
     for name in ("test_metrics.json", "test_predictions.csv"):
@@ -384,6 +401,14 @@ def test_colours_have_contrast(place, scheme):
         assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
     for curve in range(10):
         assert contrast(colours[f"s{curve}"], colours["ground"]) >= 3, curve
+    for end in (ABOVE, BELOW):
+        assert contrast(colours["ink"], mixed(colours[f"s{end}"], colours["ground"])) >= 4.5
+
+
+def mixed(colour: str, ground: str) -> str:
+    """A cell's colour at an AUC of 0 or 1."""
+    pairs = ((int(c[k : k + 2], 16) for c in (colour, ground)) for k in (1, 3, 5))
+    return "#" + "".join(f"{round(TINT * a + (1 - TINT) * b):02x}" for a, b in pairs)
 
 
 def contrast(first: str, second: str) -> float:
