@@ -23,6 +23,9 @@ from clare.errors import ClareError
 from clare.heads.evaluation.df40 import PUBLISHED, UNLIKE, WRONG
 from clare.heads.evaluation.published import published_by
 from clare.heads.metrics.plots import ABOVE, BELOW, COLOURS, TINT, auc_colours
+from clare.heads.report.blocks import Folded, Items, Table
+from clare.heads.report.run_results import read_findings
+from clare.heads.report.sections.overview import overview, pairs
 from clare.store.index import load_index
 from tests.cli.pages import read, rows_of, run
 
@@ -153,10 +156,12 @@ def test_a_page_of_several_begins_with_all_figures_and_says_who_is_better(place)
 
 def test_runs_of_one_name_are_told_apart(place, tmp_path):
     again = shutil.copytree(place / "run", tmp_path / "again" / "run")
-    run("report", place / "run", again, "--out", tmp_path / "page.html")
-    text = read(tmp_path / "page.html").text
-    assert f"{place / 'run'} on toy" in text and f"{again} on toy" in text
-    assert f"By the AUC of {again} less {place / 'run'}, neither is clearly better on toy" in text
+    findings = read_findings([place / "run", again])
+    (table, _) = overview(findings).blocks
+    assert isinstance(table, Table)
+    assert [line[0].text for line in table.rows] == [str(place / "run"), str(again)]
+    (section,) = pairs(findings)
+    assert f"AUC of {again} less {place / 'run'}, neither is clearly better" in str(section)
 
 
 def test_many_subsets_turn_the_tables_and_are_counted_in_the_sentence(place, tmp_path):
@@ -176,11 +181,15 @@ def test_many_subsets_turn_the_tables_and_are_counted_in_the_sentence(place, tmp
                 fake = row["subset"] == "toy"
                 writer.writerows(row | {"subset": name} for name in names if fake)
                 writer.writerows([] if fake else [row])
-    run("report", *runs, "--out", tmp_path / "page.html")
-    text = read(tmp_path / "page.html").text
-    assert "on 9 of 9 subsets; in the mean over 9 subsets" in text
-    heads = text.partition("Difference of the AUC, by subset")[2].partition("toy0")[0]
-    assert heads.split() == ["other", "less", "one"], "a line a subset"
+    # Its blocks alone: to draw nine histograms of each takes longer than all of this.
+    findings = read_findings(runs)
+    (section,) = pairs(findings)
+    said, _, folded = section.blocks
+    assert isinstance(said, Items) and isinstance(folded, Folded)
+    assert "on 9 of 9 subsets; in the mean over 9 subsets" in said.texts[0]
+    for found in (overview(findings).blocks[0], folded.blocks[0]):
+        assert isinstance(found, Table)
+        assert [line[0].text for line in found.rows][:9] == names, "a line a subset"
 
 
 def test_a_swept_number_has_a_curve(place):
