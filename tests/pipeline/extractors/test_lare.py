@@ -195,6 +195,23 @@ def test_the_settings_that_stored_features_were_made_with_stay_the_defaults(diff
     assert widest.fields[0].shape == (2, 1, 4, 1, 1)
 
 
+def test_models_are_compiled_for_one_size_of_batch_where_that_is_asked(
+    diffusion_folders, monkeypatch
+):
+    compiled = []
+
+    def note(model, **options):
+        compiled.append((type(model).__name__, options))
+        return model
+
+    monkeypatch.setattr(torch, "compile", note)
+    make(diffusion_folders["epsilon"])
+    assert compiled == []
+    make(diffusion_folders["epsilon"], Runtime(compile=True))
+    once = {"dynamic": False}
+    assert compiled == [("UNet2DConditionModel", once), ("Encoder", once)]
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_lower_precision_stays_near(diffusion_folders, prepare_images, run, dtype):
     folder, images = diffusion_folders["v_prediction"], prepare_images(3)
