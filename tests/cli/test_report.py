@@ -115,26 +115,6 @@ def test_tables_hold_the_numbers_of_the_evaluation(place):
     assert len(wanted) > 5 and wanted <= page.numbers
 
 
-@pytest.mark.parametrize(("name", "count"), [("sweep", 20), ("tested", 4)])
-def test_a_sweeps_tables_hold_the_numbers_of_its_files(place, name, count):
-    page = read(place / f"{name}.html")
-    lines = rows_of(place / name / "results.csv")
-    board = rows_of(place / name / "leaderboard.csv")
-    assert len(lines) == count
-    assert all(line["run"] in page.text for line in lines)
-    for split in ("val", "test") if name == "tested" else ("val",):
-        for figure in ("auc", "ap", "balanced_accuracy", "eer", "accuracy", "f1", "ece"):
-            assert {float(line[f"{split}_{figure}"]) for line in lines} <= page.numbers
-        assert {float(line[f"{split}_auc"]) for line in board} <= page.numbers
-    assert f"± {float(board[0]['val_auc_spread']):.3f}" in page.text
-    cls, lare = (
-        [float(line["val_auc"]) for line in lines if line["fusion"] == fusion]
-        for fusion in ("cls", "lare")
-    )
-    paired = sum(b - a for a, b in zip(cls, lare, strict=True)) / len(cls)
-    assert any(abs(number - paired) < 1e-12 for number in page.numbers)
-
-
 def test_a_page_of_several_begins_with_all_figures_and_says_who_is_better(place):
     page = read(place / "two.html")
     overview = page.text.rpartition(" Overview ")[2].partition(" Who is better ")[0]
@@ -192,14 +172,6 @@ def test_many_subsets_turn_the_tables_and_are_counted_in_the_sentence(place, tmp
         assert [line[0].text for line in found.rows][:9] == names, "a line a subset"
 
 
-def test_a_swept_number_has_a_curve(place):
-    page = read(place / "sweep.html")
-    labels = [attrs["aria-label"] for attrs in page.all("svg")]
-    assert "AUC on validation against fraction" in labels
-    assert not any("against fusion" in label or "on test rows" in label for label in labels)
-    assert "95 % interval of that mean" in page.text
-
-
 def test_a_page_and_a_picture_colour_an_auc_alike(place):
     style = " ".join(text for open_, text in read(place / "run.html").texts if "style" in open_)
     assert f"--s{ABOVE}: {COLOURS[ABOVE]}; --s{BELOW}: {COLOURS[BELOW]};" in style
@@ -233,40 +205,6 @@ def test_what_df40s_code_measures_stands_beside_its_table_and_what_is_wrong(plac
         (folder / "df40_metrics.json").write_text(text)
         with pytest.raises(ClareError, match=r"df40_metrics\.json"):
             run("report", folder, "--out", tmp_path / "page.html")
-
-
-@pytest.mark.parametrize(
-    ("cls", "lare", "beaten", "said"),
-    [
-        (-0.1, -0.1, "0 of 2", "On toy these do not beat every baseline: lare cls "),
-        (0.1, -0.1, "0 of 2", "every baseline: lare On toy these are not clearly above "
-         "every baseline: cls "),
-        (0.3, 0.1, "1 of 2", "On toy these are not clearly above every baseline: lare "),
-        (0.3, None, "1 of 1", "On toy it was not measured of these: lare "),
-    ],
-)  # fmt: skip
-def test_a_sweep_says_which_test_figures_beat_no_baseline(place, tmp_path, cls, lare, beaten, said):
-    folder = shutil.copytree(place / "tested", tmp_path / "sweep")
-    before = read(place / "tested.html").text
-    assert "What a test AUC must beat" not in before and "was not measured" in before
-    for path in folder.glob("*/test_metrics.json"):
-        report = json.loads(path.read_text())
-        lead = {"cls": cls, "lare": lare}[path.parent.name.partition("_")[0]]
-        if lead is not None:
-            found = {"bytes": {"value": 0.625, "low": 0.5, "high": 0.9, "n": 12}, "size": None}
-            ahead = {"value": lead, "low": lead - 0.2, "high": lead + 0.2, "n": 12}
-            report["baselines"] = {
-                "subsets": {"toy": found},
-                "ahead": {"toy": {"bytes": ahead}},
-                "pixels_from": None,
-            }
-        path.write_text(json.dumps(report))
-    run("report", folder, "--out", tmp_path / "page.html")
-    page = read(tmp_path / "page.html")
-    table = page.text.partition("What a test AUC must beat")[2].partition("A baseline needs no")[0]
-    assert "bytes of the file" in table and beaten in table and said in table
-    assert 0.625 in page.numbers
-    assert ("whose evaluation measured them" in page.text) == (lare is None)
 
 
 def test_every_setting_and_fingerprint_is_there(place):
@@ -308,10 +246,6 @@ def test_a_store_is_read_once_for_all_runs_and_sections(place, tmp_path, monkeyp
     monkeypatch.setattr("clare.store.index.load_index", load)
     run("report", place / "tested", "--out", tmp_path / "page.html")
     assert sorted(reads) == ["real", "toy"]
-
-
-def test_twenty_runs_fit_into_ten_megabytes(place):
-    assert (place / "sweep.html").stat().st_size < 10e6
 
 
 def test_images_maps_and_mistakes_are_shown(place):
