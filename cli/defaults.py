@@ -47,4 +47,7 @@ def load_defaults(file: Path = FILE) -> None:
     for name, value in values.items():
         if not isinstance(value, str):
             raise InputError(f"{file}: {name.removeprefix('CLARE_').lower()} is not a text")
+        if "=" in name or "\0" in name + value:
+            what = name.removeprefix("CLARE_").lower()
+            raise InputError(f"{file}: {what!r} has a sign that no name and no folder has")
         os.environ.setdefault(name, os.path.expanduser(value))  # noqa: PTH111 - an unknown ~name stays

@@ -12,6 +12,7 @@ import io
 import math
 import pickle
 import zipfile
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,8 @@ _STORAGES = {
 }
 """torch's name of a storage, and the type of what it holds."""
 
-MOST_LEVELS = 64
-"""Modules within modules; a real model has about ten."""
+MOST_MODULES = 100_000
+"""Of one model; each is met wherever it stands. Real ones have a few hundred."""
 
 
 class _Shell:
@@ -88,8 +89,13 @@ def read_torchscript(path: Path) -> dict[str, torch.Tensor]:
         folder = name.removesuffix(".pkl")
         storages: dict[str, bytearray] = {}
         found: dict[str, torch.Tensor] = {}
-        for dotted, shell in _walk(root, "", MOST_LEVELS):
-            found[dotted] = _tensor(shell, archive, folder, storages)
+        room = 2 * path.stat().st_size  # tensors may share a storage, as tied weights do; not many
+        for dotted, shell in _walk(root):
+            view = _tensor(shell, archive, folder, storages)
+            room -= view.nbytes
+            if room < 0:
+                raise ValueError("its tensors are larger than the file")
+            found[dotted] = view.contiguous()
         return found
 
 
@@ -100,18 +106,22 @@ def _record(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _walk(shell: Any, name: str, levels: int) -> Iterator[tuple[str, _Shell]]:
-    if not isinstance(shell, _Shell) or not isinstance(shell.state, dict):
-        return
-    if not levels:
-        raise ValueError("its modules are nested too deeply")
-    for key, value in shell.state.items():
-        if isinstance(value, _Shell):
-            dotted = f"{name}{key}"
-            if value.name.startswith("torch._utils._rebuild_"):
-                yield dotted, value
-            else:
-                yield from _walk(value, f"{dotted}.", levels - 1)
+def _walk(root: Any) -> Iterator[tuple[str, _Shell]]:
+    """The tensors below a module; one that stands in several places is met in each of them."""
+    waiting = deque([(root, "")])
+    for _ in range(MOST_MODULES):
+        if not waiting:
+            return
+        shell, name = waiting.popleft()
+        if not isinstance(shell, _Shell) or not isinstance(shell.state, dict):
+            continue
+        for key, value in shell.state.items():
+            if isinstance(value, _Shell):
+                if value.name.startswith("torch._utils._rebuild_"):
+                    yield f"{name}{key}", value
+                else:
+                    waiting.append((value, f"{name}{key}."))
+    raise ValueError("it has too many modules")
 
 
 def _tensor(
@@ -139,4 +149,4 @@ def _tensor(
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if (0 not in size and last >= len(data)) or math.prod(size) > len(data):
         raise ValueError("a tensor reaches beyond its storage")
-    return data.as_strided(size, stride, offset).contiguous()
+    return data.as_strided(size, stride, offset)

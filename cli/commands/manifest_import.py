@@ -112,7 +112,7 @@ def import_csv(
         typer.Option(help="Column of paths. [default: a customary name, as path, image, file]"),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
-    video: Annotated[str | None, typer.Option(help="Column of videos.")] = None,
+    video: Annotated[str | None, typer.Option(help="Column of videos; none: images alone.")] = None,
     split: Annotated[str | None, typer.Option(help="Column of train, val, test.")] = None,
     identity: Annotated[str | None, typer.Option(help="Column of the people shown.")] = None,
     mask: Annotated[str | None, typer.Option(help="Column of the masks' paths.")] = None,

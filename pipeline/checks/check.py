@@ -23,6 +23,7 @@ from clare.pipeline.manifests.csv_io import (
     read_rows,
 )
 from clare.pipeline.manifests.file_shortcuts import Values, shortcuts_between, values_of
+from clare.pipeline.manifests.folder_rules import guess_videos
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import broken_rules
 from clare.wording import counted
@@ -144,10 +145,26 @@ def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:
     if few:
         what = f"{counted(len(few), 'folder')} with fewer frames than the median, {usual}"
         yield Finding(name, False, what, tuple(few))
+    if torn := _torn_folders(manifest.samples):
+        what = (
+            f"{counted(len(torn), 'folder')} of numbered images, as of a video, in several splits"
+        )
+        advice = ("if they are videos, build the manifest anew, or give their frames a video_id",)
+        yield Finding(name, False, what, tuple(torn), advice)
     record = read_record(path)
     if record and record.empty_folders:
         empty = record.empty_folders
         yield Finding(name, False, counted(len(empty), "empty folder"), empty)
+
+
+def _torn_folders(samples: Sequence[Sample]) -> list[str]:
+    """Folders that look like videos whose frames stand in several splits, where no id is known."""
+    if any(sample.video_id for sample in samples):
+        return []
+    splits: dict[str, set[str]] = defaultdict(set)
+    for sample, video in zip(samples, guess_videos(samples), strict=True):
+        splits[video].add(sample.split)
+    return sorted(video for video, found in splits.items() if video and len(found) > 1)
 
 
 def _few_frames(samples: Sequence[Sample]) -> tuple[list[str], int]:

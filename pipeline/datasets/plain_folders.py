@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,7 @@ def select_folders(
             within=within,
             progress=progress,
         )
-        for told in built.assumed:
+        for told in (*built.assumed, *built.left_out()):
             notice(Notice(f"{name}: {told.what}", *told.advice))
         selected.append(_rooted(built, [*real_folders, *fake_folders]))
     if rules.identities:
@@ -91,8 +92,9 @@ def select_folders(
 
 
 def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
-    """Refuse a file that stands in folders of reals and of fakes, however it is reached."""
+    """Refuse a file that stands in folders of reals and of fakes, or a copy of it."""
     known: dict[tuple[int, int], tuple[int, Path]] = {}
+    sizes: dict[int, dict[Path, int]] = defaultdict(dict)
     both = []
     for manifest, roots in selected:
         for sample in manifest.samples:
@@ -104,6 +106,21 @@ def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
             label, first = known.setdefault((found.st_dev, found.st_ino), (sample.label, path))
             if label != sample.label:
                 both.append(f"{first} and {path}" if first != path else str(path))
+            elif first == path:
+                sizes[found.st_size][path] = label
+    # Content is read only of files that a file of the other label is as large as.
+    contents: dict[str, tuple[int, Path]] = {}
+    for files in sizes.values():
+        if len(set(files.values())) == 2:
+            for path, own in files.items():
+                try:
+                    with path.open("rb") as file:
+                        content = hashlib.file_digest(file, "sha256").hexdigest()
+                except OSError:
+                    continue  # it stays, as unreadable
+                label, first = contents.setdefault(content, (own, path))
+                if label != own:
+                    both.append(f"{first} and its copy {path}")
     if both:
         raise InputError(
             f"{counted(len(both), 'file')} given as real and as fake: {name_rows(both)}",

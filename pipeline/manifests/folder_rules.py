@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ class _Place:
 
     @property
     def folder(self) -> str:
-        return f"{self.given}/{self.inner}"
+        return f"{self.given}/{self.inner}".lstrip("/")
 
     @property
     def frame(self) -> int | None:
@@ -116,8 +117,20 @@ def apply_rules(
     return split, notices + told
 
 
+def guess_videos(samples: Sequence[Sample]) -> list[str]:
+    """The folder of each image that seems to be a frame of a video; empty where it does not.
+
+    As `FolderRules.video` says of auto, below the deepest folder that holds all of a label.
+    """
+    above: dict[int, str] = {}
+    for label in {sample.label for sample in samples}:
+        own = [PurePosixPath(s.path).parent.as_posix() for s in samples if s.label == label]
+        above[label] = posixpath.commonpath(own)
+    return _by_folder([_place(s.path, [above[s.label]]) for s in samples], always=False)
+
+
 def _place(path: str, folders: Sequence[str]) -> _Place:
-    given = next(folder for folder in folders if path.startswith(f"{folder}/"))
+    given = next((folder for folder in folders if path.startswith(f"{folder}/")), "")
     inside = PurePosixPath(path).relative_to(given)
     inner = inside.parent.as_posix()
     return _Place(given, "" if inner == "." else inner, inside.name)

@@ -52,6 +52,14 @@ class BuiltManifest:
         rows = Counter((sample.split, sample.label) for sample in self.manifest.samples)
         return [(split, rows[split, 0], rows[split, 1]) for split in SPLITS]
 
+    def left_out(self) -> list[Notice]:
+        """The files that no manifest can hold; none where there are none."""
+        if not self.strange:
+            return []
+        files = counted(len(self.strange), "file")
+        what = f"{files} left out for their names: {name_rows(self.strange)}"
+        return [Notice(what, "rename them")]
+
     def notices(self) -> list[Notice]:
         """One for each thing that deserves a look; none where all is plain."""
         bad: dict[str, list[str]] = {}
@@ -69,10 +77,7 @@ class BuiltManifest:
             if kinds:
                 shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
                 notices.append(Notice(f"{title}: {shown}"))
-        if self.strange:
-            files = counted(len(self.strange), "file")
-            what = f"{files} left out for their names: {name_rows(self.strange)}"
-            notices.append(Notice(what, "rename them"))
+        notices += self.left_out()
         heic = sum(s.format == HEIC and s.width is None for s in self.manifest.samples)
         if heic:
             what = f"{counted(heic, 'image')} in HEIC, which this installation can't decode"

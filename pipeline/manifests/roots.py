@@ -95,9 +95,9 @@ class Roots:
         relative = sample.path if path is None else path
         root = self._root(sample.root)
         fault = path_fault(relative)
-        found = os.path.realpath(os.path.join(root, relative))  # noqa: PTH118 - 50,000 calls a run
         advice: tuple[Advice, ...] = ()
         allowed = (os.path.join(root, ""), *filter(None, [self._disk]))  # noqa: PTH118
+        found = "" if fault else os.path.realpath(os.path.join(root, relative))  # noqa: PTH118
         if fault is None and not found.startswith(allowed):
             fault = "leads through a link out of its root"
             advice = (Name("the folder that links may lead into", "follow_links"),)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from clare.advice import Name, Notice
+from clare.advice import Name, Notice, Set
 from clare.columns import CUSTOMARY
 from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
 from clare.pipeline.images.boxes import parse_boxes
+from clare.pipeline.manifests.folder_rules import guess_videos
 from clare.pipeline.manifests.folders import BuiltManifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
@@ -69,7 +70,9 @@ def import_csv(
         root: where their paths start; by default the folder of the first table.
         subset: name of the manifest; by default that of the table.
         columns: a column's name by what it holds: path, label, video and more. One that is named
-            must be there; without a header, columns are 1, 2, 3.
+            must be there; without a header, columns are 1, 2, 3. ``none`` for video: each image
+            stands alone; otherwise, without a column of videos, folders that look like videos
+            are (`FolderRules.video`), where the splits don't cut them.
         labels: words for real and fake.
         hash: also record the sha256 of each file.
         follow_links: a folder that links may lead into, out of the root.
@@ -82,7 +85,9 @@ def import_csv(
     """
     name = subset or files[0].name.partition(".")[0]
     check_name(name)
-    tables = [_read(file, columns or {}, labels) for file in files]
+    named = dict(columns or {})
+    alone = named.get("video") == "none" and bool(named.pop("video"))
+    tables = [_read(file, named, labels) for file in files]
     base = Path(os.path.realpath(root or files[0].parent))
     notices = [_taken(table) for table in tables]
     samples: dict[str, Sample] = {}
@@ -108,14 +113,15 @@ def import_csv(
             f"{read[0].path}",
             Name("the folder that their paths start at", "root"),
         )
+    if not alone and not any(sample.video_id for sample in read):
+        read, told = _with_videos(read)
+        notices.append(told)
     if not any(sample.split for sample in read):
         read = list(assign_splits(read))
         notices.append(Notice("no column of splits: they are assigned, 70/15/15"))
     elif bare := sum(not sample.split for sample in read):
         what = f"{counted(bare, 'row')} without a split, which no training and no test reads"
         notices.append(Notice(what, Name("their column", "split")))
-    if not any(sample.video_id for sample in read):
-        notices.append(Notice("no video ids are known", Name("their column", "video")))
     if repeated:
         notices.append(Notice(f"{counted(repeated, 'row')} of files that stand above already"))
     masks = find_empty_masks(read, lambda sample: roots.resolve(sample, sample.mask_path))
@@ -125,6 +131,24 @@ def import_csv(
     validate(manifest)
     built = BuiltManifest(manifest, base, follow_links)
     return ImportedTable(built, (*notices, *built.notices()))
+
+
+def _with_videos(samples: Sequence[Sample]) -> tuple[list[Sample], Notice]:
+    """Video ids by folders that look like videos, unless the table's splits say otherwise."""
+    videos = guess_videos(samples)
+    splits: dict[str, set[str]] = {}
+    for sample, video in zip(samples, videos, strict=True):
+        splits.setdefault(video, set()).add(sample.split)
+    column = Name("their column", "video")
+    if not any(videos):
+        return list(samples), Notice("no video ids are known", column)
+    advice = (column, Set("video", "none", effect="takes each image alone"))
+    what = f"{counted(len(splits) - ('' in splits), 'folder')} of numbered images"
+    if torn := sorted(video for video, found in splits.items() if video and len(found) > 1):
+        cut = f"{what} look like videos, and the splits cut {len(torn)} of them: {name_rows(torn)}"
+        return list(samples), Notice(f"{cut}; no video ids are known", *advice)
+    found = [replace(s, video_id=video) for s, video in zip(samples, videos, strict=True)]
+    return found, Notice(f"{what} are taken as videos, whose frames share a split", *advice)
 
 
 def _read(path: Path, named: Mapping[str, str], labels: Labels) -> _Table:

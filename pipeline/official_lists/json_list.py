@@ -6,6 +6,7 @@ where only some lists have the level of compressions.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +168,8 @@ def _entries(path: Path) -> Iterator[tuple[list[str], dict[str, str | list[str]]
     array: list[str] | None = None
     try:
         with open_bytes(path, LIST) as file:
+            if file.read(len(BOM_UTF8)) != BOM_UTF8:
+                file.seek(0)
             for event, value in ijson.basic_parse(file):
                 if event == "start_map" and array is None:
                     keys.append("")

@@ -165,6 +165,15 @@ def test_depth_and_whole_numbers_have_an_end_that_honest_files_keep_to(parse):
             parse(text)
 
 
+@pytest.mark.parametrize(
+    "text", ['[roots]\n"a=b" = "x"', 'store = "a\\u0000"', '[roots]\n"\\u0000"="x"']
+)
+def test_what_no_environment_holds_is_refused_in_a_sentence(tmp_path, text):
+    (tmp_path / "clare.toml").write_text(text)
+    with pytest.raises(InputError, match="has a sign that no name and no folder has"):
+        load_defaults(tmp_path / "clare.toml")
+
+
 def test_a_byte_order_mark_is_no_part_of_any_file(tmp_path):
     mark = "\N{ZERO WIDTH NO-BREAK SPACE}"
     (tmp_path / "clare.toml").write_text(f"{mark}[roots]\n", "utf-8")

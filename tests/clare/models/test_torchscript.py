@@ -127,6 +127,44 @@ def test_a_pickle_in_an_archive_makes_nothing(archive, tmp_path):
         assert not marker.exists()
 
 
+class Node:
+    """Stands for a module in a pickle."""
+
+
+def test_modules_that_share_modules_are_not_walked_for_ever(archive, tmp_path):
+    node = Node()
+    for _ in range(60):
+        above = Node()
+        vars(above).update(a=node, b=node)
+        node = above
+
+    def replace(name, data):
+        return pickle.dumps(node) if name.endswith("/data.pkl") else data
+
+    with pytest.raises(WeightsError, match="too many modules"):
+        read_tensors(rewrite(archive, tmp_path / "dag.pt", replace))
+
+
+def test_views_of_one_storage_take_no_more_memory_than_a_file_may(tmp_path):
+    class Views(torch.nn.Module):
+        def __init__(self, count):
+            super().__init__()
+            base = torch.ones(100, 300)
+            for number in range(count):
+                self.register_buffer(f"view{number}", base.T)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    for count in (1, 30):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.script(Views(count)).save(str(tmp_path / f"{count}.pt"))
+    assert read_tensors(tmp_path / "1.pt")["view0"].shape == (300, 100)
+    with pytest.raises(WeightsError, match="larger than the file"):
+        read_tensors(tmp_path / "30.pt")
+
+
 def read_or_refuse(path):
     """What a file gives; None where it is refused, in one sentence."""
     try:

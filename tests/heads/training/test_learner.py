@@ -172,6 +172,10 @@ def test_the_state_of_a_run_brings_it_back():
     ("values", "message"),
     [
         ({"lr": 0}, "lr can't be 0"),
+        *(
+            ({name: float("inf")}, f"{name} can't be inf")
+            for name in ("lr", "warmup_lr", "weight_decay", "clip")
+        ),
         ({"fraction": 1.5}, "fraction can't be 1.5"),
         ({"epochs": "many"}, "epochs can't be 'many'"),
         ({"optimizer": "adam"}, "one of adamw, sgd"),

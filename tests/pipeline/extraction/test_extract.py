@@ -19,6 +19,7 @@ from clare.pipeline.extractors.lare import LareExtractor
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.sample import Manifest
+from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import open_store
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
@@ -296,3 +297,21 @@ def test_another_mask_makes_another_row(faces, tmp_path):
         assert report.rows == 1
         assert report.unmarked == ({("faces", fake.sample_id)} if grey == 0 else set())
         assert (read_all(job.store)[fake.sample_id, 0, "mask"] == (255 if grey else 0)).all()
+
+
+def test_folders_are_looked_at_before_the_models_run(tmp_path):
+    draw_faces(tmp_path / "real", 3, seed=1, kind="real", size=32)
+    draw_faces(tmp_path / "fake", 3, seed=1, kind="fake", size=32)
+    picture = next((tmp_path / "real").iterdir())
+    (tmp_path / "real" / "odd\nname.png").write_bytes(picture.read_bytes())
+    told: list[Notice] = []
+
+    def select():
+        folders = [tmp_path / "real"], [f"toy={tmp_path / 'fake'}"]
+        return select_manifests(None, [], tmp_path, [], *folders, notice=told.append)
+
+    select()
+    assert any("1 file left out for their names" in str(notice) for notice in told)
+    shutil.copy(picture, tmp_path / "fake" / "copy.png")
+    with pytest.raises(InputError, match=r"1 file given as real and as fake: .* and its copy"):
+        select()

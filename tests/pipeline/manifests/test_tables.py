@@ -7,9 +7,10 @@ from PIL import Image
 
 from clare.advice import Name
 from clare.columns import CUSTOMARY
-from clare.errors import InputError
+from clare.errors import ClareError, InputError
 from clare.heads.metrics.predictions import read_predictions
 from clare.labels import Labels
+from clare.pipeline.checks.check import check_manifests
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.tables import import_csv
 
@@ -207,3 +208,48 @@ def test_boxes_that_are_none_are_refused_before_anything_is_written(data):
         import_csv([data / "mine.csv"])
     (data / "mine.csv").write_text("path,label,boxes\ne/0.png,1,1 2 3 4\n")
     assert import_csv([data / "mine.csv"]).built.manifest.samples[0].boxes == "1 2 3 4"
+
+
+def draw_videos(folder, videos=12, frames=4):
+    """Frames of several videos a label, and the lines that list them."""
+    lines = []
+    for label, source in ((0, "real"), (1, "DF")):
+        for video in range(videos):
+            for number in range(frames):
+                path = folder / source / f"{video:03d}" / f"{number:03d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (3, 3)).save(path)
+                lines.append(f"{path.relative_to(folder).as_posix()},{label}")
+    return lines
+
+
+def test_frames_of_one_video_share_a_split_in_a_table_too(tmp_path):
+    (tmp_path / "ff.csv").write_text("\n".join(["path,label", *draw_videos(tmp_path)]))
+    imported = import_csv([tmp_path / "ff.csv"])
+    splits: dict[str, set[str]] = {}
+    for sample in imported.built.manifest.samples:
+        assert sample.video_id == sample.path.rpartition("/")[0]
+        splits.setdefault(sample.video_id, set()).add(sample.split)
+    assert len(splits) == 24 and all(len(found) == 1 for found in splits.values())
+    assert "24 folders of numbered images are taken as videos" in said(imported)
+    alone = import_csv([tmp_path / "ff.csv"], columns={"video": "none"})
+    assert not any(sample.video_id for sample in alone.built.manifest.samples)
+
+
+def test_splits_of_a_table_that_cut_what_look_like_videos_are_said(tmp_path):
+    lines = draw_videos(tmp_path, videos=3)
+    splits = ["train" if n % 4 < 2 else "test" for n in range(len(lines))]
+    rows = [f"{line},{split}" for line, split in zip(lines, splits, strict=True)]
+    (tmp_path / "ff.csv").write_text("\n".join(["path,label,split", *rows]))
+    imported = import_csv([tmp_path / "ff.csv"])
+    assert "look like videos, and the splits cut 6 of them" in said(imported)
+    assert [s.split for s in imported.built.manifest.samples] == splits
+    write_manifest(imported.built.manifest, tmp_path / "made" / "ff.csv")
+    (found,) = (one for one in check_manifests(tmp_path / "made") if "as of a video" in one.what)
+    assert not found.gate and len(found.rows) == 6
+
+
+def test_a_path_that_no_file_has_is_refused_in_a_sentence(data):
+    (data / "odd.csv").write_text("path,label\na\0b.png,1\nx.png,0\n")
+    with pytest.raises(ClareError, match="control characters"):
+        import_csv([data / "odd.csv"])

@@ -73,6 +73,12 @@ def test_a_list_whose_val_and_train_are_its_test_is_refused_with_the_videos_coun
     assert Set("resplit", True, effect="assigns new splits") in refused.value.advice
 
 
+def test_a_byte_order_mark_is_no_part_of_a_list(uadfv):
+    before = read_list(uadfv, load_registry()).videos
+    uadfv.write_bytes(b"\xef\xbb\xbf" + uadfv.read_bytes())
+    assert read_list(uadfv, load_registry()).videos == before
+
+
 def test_new_splits_repair_it_and_keep_people_and_videos_whole(uadfv, tmp_path):
     imported = import_list(uadfv, roots(uadfv=uadfv.parent), resplit=True)
     manifest = imported.manifest
