@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from clare.advice import LeaveOut, Name, Notice
-from clare.errors import InputError
+from clare.errors import ImageError, InputError
+from clare.pipeline.images.decode import read_content
 from clare.pipeline.manifests.folder_rules import FolderRules, deal_together
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
@@ -114,9 +115,8 @@ def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
         if len(set(files.values())) == 2:
             for path, own in files.items():
                 try:
-                    with path.open("rb") as file:
-                        content = hashlib.file_digest(file, "sha256").hexdigest()
-                except OSError:
+                    content = hashlib.sha256(read_content(path)).hexdigest()
+                except ImageError:
                     continue  # it stays, as unreadable
                 label, first = contents.setdefault(content, (own, path))
                 if label != own:
