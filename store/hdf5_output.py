@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ def write_hdf5(path: Path, fill: Callable[[Any, Check], None]) -> None:
     # failed write.
     with output, ThreadPoolExecutor(1) as pool:
         work = pool.submit(_write, output, fill)
-        try:
-            work.result()
-        except BaseException as error:
-            output.refused = output.refused or error
-            raise
+        while not work.done():
+            try:
+                wait([work])
+            except BaseException as error:  # however often it is pressed
+                output.refused = output.refused or error
+        work.result()
         os.fsync(output.fileno())
 
 
@@ -53,11 +54,12 @@ def _write(output: _Output, fill: Callable[[Any, Check], None]) -> None:
 
 
 class _Output(io.FileIO):
-    """A file whose writes never fail."""
+    """A file whose writes never fail: what the system refuses is kept, and read back from here."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "r+")
         self.refused: BaseException | None = None
+        self._kept: list[tuple[int, bytes]] = []
 
     def check(self) -> None:
         """Raise what the system refused."""
@@ -66,12 +68,28 @@ class _Output(io.FileIO):
 
     def write(self, data: Any) -> int:
         left = memoryview(data).cast("B")
+        size = len(left)
         while left and self.refused is None:
             try:
                 left = left[super().write(left) :]
             except OSError as error:
                 self.refused = error
-        return len(data)
+        if left:
+            self._kept.append((self.tell(), bytes(left)))
+            self.seek(len(left), io.SEEK_CUR)
+        return size
+
+    def readinto(self, buffer: Any) -> int:
+        # The library reads what it wrote, and takes what it asked for to be there.
+        start, view = self.tell(), memoryview(buffer).cast("B")
+        read = super().readinto(view) or 0
+        view[read:] = bytes(len(view) - read)
+        for place, data in self._kept:
+            first, last = max(place, start), min(place + len(data), start + len(view))
+            if first < last:
+                view[first - start : last - start] = data[first - place : last - place]
+        self.seek(start + len(view))
+        return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         try:

@@ -92,7 +92,7 @@ def test_who_stops_a_training_is_told_how_to_go_on(features, clare, monkeypatch)
         code, _, err = clare(*command)
         assert code == 130 and err.endswith("clare: stopped\n"), "nothing was begun"
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_train_stream", stop)
+        patch.setattr(trainer, "_train_together", stop)
         code, _, err = clare(*command)
         assert code == 130
     told = err.splitlines()[-1]
