@@ -178,6 +178,12 @@ def test_a_rate_of_false_alarms_is_reached_exactly(alarms, one, five):
     assert (found["tpr_at_fpr_1"].value, found["tpr_at_fpr_5"].value) == (one, five)
 
 
+def test_the_first_and_the_last_bin_of_probabilities_count():
+    rows = make([1.0, 0.9, 0.01], [0, 1, 1], scale="probability")
+    found = measure(rows, None, Resampling(0))
+    assert found["ece"].value == pytest.approx((1.0 + 0.1 + 0.99) / 3)
+
+
 def test_plain_numbers_have_ranks_and_no_even_odds():
     numbers = make([90.0, 40.0, 10.0, 60.0], [1, 0, 0, 1], scale="number")
     found = measure(numbers, None, Resampling(20))
