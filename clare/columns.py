@@ -1,8 +1,11 @@
-"""Customary names of columns: one vocabulary for lists of images and for tables of scores."""
+"""Columns of images: customary names, for lists and for tables of scores, and the splits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+SPLITS = ("train", "val", "test")
+"""What a split may be; a row may have none."""
 
 _PATHS = (
     *("path", "image_path", "img_path", "file_path", "filepath", "image", "img"),

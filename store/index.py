@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from clare.columns import SPLITS
 from clare.errors import StoreError
 from clare.files import remove_partials, write_durably
 from clare.foreign import RECORD
@@ -84,7 +85,8 @@ def check_row(row: Row) -> None:
     """Refuse a row that no reader could use, whether it is brought or read.
 
     Raises:
-        ValueError: its label is not 0 or 1, a path leaves its root, or a value is not plain.
+        ValueError: its label is not 0 or 1, its split is none, a path leaves its root, or a value
+            is not plain.
     """
     sample_id, columns = row.sample_id, row.columns
     require(type(sample_id) is str and sample_id, "a row has no sample_id")
@@ -103,6 +105,8 @@ def check_row(row: Row) -> None:
     for name in _TEXTS:
         text = columns.get(name)
         require(text is None or type(text) is str, f"{name} of {sample_id!r} is no text")
+    split = columns.get("split") or ""
+    require(split in ("", *SPLITS), f"{sample_id!r} has the split {split!r:.40}")
     for name in _PATHS:
         path = columns.get(name)
         if path and (fault := path_fault(path)):

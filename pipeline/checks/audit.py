@@ -15,6 +15,7 @@ import numpy as np
 
 from clare.advice import Name
 from clare.bootstrap import Figure, Resampling
+from clare.columns import SPLITS
 from clare.errors import ImageError, InputError
 from clare.file_facts import BYTES, FACTS, JPEG_SIZE, LAPLACIAN
 from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
@@ -26,7 +27,6 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.headers import file_columns
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
-from clare.pipeline.manifests.validation import SPLITS
 from clare.shortcuts import Fact, free_aucs
 from clare.wording import name_rows
 

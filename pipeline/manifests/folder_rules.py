@@ -207,12 +207,18 @@ def _by_folder(places: Sequence[_Place], *, always: bool) -> list[str]:
 def _with_identities(
     samples: Sequence[Sample], places: Sequence[_Place]
 ) -> tuple[list[Sample], list[Notice]]:
-    found, people = [], set()
+    found: list[Sample] = []
+    people: set[str] = set()
     for sample, place in zip(samples, places, strict=True):
         parts = [part for part in PurePosixPath(place.inner).name.split("_") if part]
         people |= set(parts)
         found.append(replace(sample, source_ids="|".join(parts)))
-    return found, [Notice(f"folders name {len(people)} people, each in one split alone")]
+    what = f"folders name {len(people)} people, each in one split alone"
+    largest = max(map(len, components(found)), default=0)
+    if 2 * largest > len(found):
+        what += f"; {largest:,} of the {len(found):,} images hang together by the people in them"
+        what += " and so share one split"
+    return found, [Notice(what)]
 
 
 def _with_splits(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clare.advice import Name, Notice
+from clare.columns import SPLITS
 from clare.errors import InputError, ManifestError
 from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.folder_rules import FolderRules, apply_rules
@@ -16,7 +17,7 @@ from clare.pipeline.manifests.headers import HEIC, read_headers
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import LEAVES, LINKED_FOLDER, NO_IMAGE, list_tree, suffix_of
-from clare.pipeline.manifests.validation import SPLITS, check_name, validate
+from clare.pipeline.manifests.validation import check_name, validate
 from clare.wording import counted, name_rows, natural_key
 
 

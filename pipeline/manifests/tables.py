@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from clare.advice import Name, Notice, Set
-from clare.columns import CUSTOMARY
+from clare.columns import CUSTOMARY, SPLITS
 from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
@@ -23,7 +23,7 @@ from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
 from clare.pipeline.manifests.splits import SPLIT_WORDS, assign_splits
-from clare.pipeline.manifests.validation import SPLITS, check_name, validate
+from clare.pipeline.manifests.validation import check_name, validate
 from clare.wording import counted, listed, name_rows
 
 _FIELDS = {"video": "video_id", "identity": "source_ids", "mask": "mask_path"}

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from clare.columns import SPLITS
 from clare.errors import ManifestError
 from clare.groups import Group, Kind
 from clare.names import has_control, path_fault
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import name_rows
 
-SPLITS = ("train", "val", "test")
 STATUSES = ("ok", "missing", "empty", "corrupt", "duplicate")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clare.advice import Name, Notice, Set
+from clare.columns import SPLITS
 from clare.errors import InputError
 from clare.labels import Labels, read_label
 from clare.pipeline.datasets.index import with_unique_ids
@@ -16,7 +17,7 @@ from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
-from clare.pipeline.manifests.validation import SPLITS, check_name, validate
+from clare.pipeline.manifests.validation import check_name, validate
 from clare.pipeline.official_lists.json_list import (
     ListedVideo,
     OfficialList,

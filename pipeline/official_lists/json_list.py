@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clare.advice import Name, Run, Set
+from clare.columns import SPLITS
 from clare.errors import InputError
 from clare.foreign import LIST, open_bytes
 from clare.labels import Labels
 from clare.pipeline.datasets.schema import Registry
-from clare.pipeline.manifests.validation import SPLITS
 from clare.pipeline.official_lists.paths import plain_parts
 from clare.wording import name_rows
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from clare.columns import SPLITS
 from clare.errors import InputError
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder
@@ -15,7 +16,6 @@ from clare.pipeline.datasets.schema import Domain, Registry, Subset
 from clare.pipeline.manifests.sample import Sample
 from clare.pipeline.manifests.scan import Folder
 from clare.pipeline.manifests.splits import assign_splits
-from clare.pipeline.manifests.validation import SPLITS
 from clare.pipeline.official_lists.json_list import ListedVideo, OfficialList
 from clare.pipeline.official_lists.paths import Finder, plain_parts
 from clare.wording import name_rows

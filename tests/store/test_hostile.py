@@ -142,6 +142,7 @@ FORGED = {
     "a label of 7": (INDEX, 1, forged(("columns", "label"), 7)),
     "a label that is text": (INDEX, 1, forged(("columns", "label"), "x")),
     "a label that is true": (INDEX, 1, forged(("columns", "label"), True)),
+    "a split that is none": (INDEX, 1, forged(("columns", "split"), "nosuch")),
     "no label": (INDEX, 1, forged(("columns", "label"), ...)),
     "a path that leaves its root": (INDEX, 1, forged(("columns", "path"), "../../etc/passwd")),
     "an absolute path": (INDEX, 1, forged(("columns", "mask_path"), "/etc/passwd")),

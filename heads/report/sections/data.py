@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from clare.columns import SPLITS
 from clare.errors import StoreError
 from clare.heads.report.blocks import (
     Block,
@@ -35,8 +36,6 @@ FACES, EACH = 144, 12
 
 OPEN = 6
 """Galleries that are not folded away."""
-
-SPLITS = ("train", "val", "test")
 
 
 def data(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:

@@ -116,6 +116,19 @@ def test_people_of_ff_are_kept_apart_in_all_subsets(draw):
     assert set().union(*splits.values()) == {"train", "val", "test"}
 
 
+def test_people_that_link_most_images_are_said(draw):
+    def told(swaps):
+        root = draw(*frames(f"of-{len(swaps)}", swaps))
+        built = build_manifest(
+            "x", [], [root / f"of-{len(swaps)}"], rules=FolderRules(identities=True)
+        )
+        return [str(one) for one in built.assumed if "people" in str(one)]
+
+    chained = [f"{n:03d}_{n + 1:03d}" for n in range(9)]
+    assert "36 of the 36 images hang together by the people in them" in told(chained)[0]
+    assert "hang together" not in told(chained[::2])[0]
+
+
 @pytest.mark.parametrize(
     "names",
     [("train", "val", "test"), ("Training", "validation", "TESTING"), ("train", "dev", "test")],
