@@ -99,6 +99,8 @@ def resolve_part(package: ModuleType, name: str) -> str:
         if not part_name(name).isidentifier():
             raise InputError(f"{file.name} can't be a {kind}: its name has to be one of Python's")
         return str(file)
+    if name not in list_parts(package):
+        _entry_points.cache_clear()  # it may have been installed since, as from a notebook
     places = [f"{package.__name__}.{name}"] * (name in _own(package))
     places += [point.value for point in _installed(package) if point.name == name]
     if len(places) > 1:

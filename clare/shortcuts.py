@@ -66,7 +66,7 @@ def auc_draws(
         how: the bootstrap.
         rising: numbers that count upwards, as scores of a detector do.
     """
-    folds = _folds(label, cluster, how.seed)
+    folds: NDArray[np.int64] | None = None
     ranked: dict[str, list[_Ranked]] = {}
     for name, values in facts.items():
         if name in rising:
@@ -74,6 +74,7 @@ def auc_draws(
         elif values.dtype.kind == "f":
             ranked[name] = [_Ranked.free(values.astype(np.float64), label)]
         else:
+            folds = _folds(label, cluster, how.seed) if folds is None else folds
             scores = _shares_elsewhere(values.astype(np.str_), label, folds)
             parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
             ranked[name] = [_Ranked.of(scores[rows], label[rows], rows) for rows in parts]

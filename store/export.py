@@ -128,6 +128,7 @@ def _export_all(
     text = h5py.string_dtype()
     lines = [seal(Entry(row, turn=0).to_json()) for row in rows]
     file.create_dataset("index", data=lines, dtype=text)
+    check()
     for feature in features:
         group = file.create_group(f"features/{feature.key}")
         states = feature.states()[[row.slot for row in rows]]
@@ -135,6 +136,7 @@ def _export_all(
         reasons = [failures.get(row.slot, "").encode() for row in rows]
         group.create_dataset("state", data=states)
         group.create_dataset("reason", data=reasons, dtype=text)
+        check()
         fields = feature.fields.values()
         checks = {
             spec.field: _export_field(group, feature, spec, rows, states, check) for spec in fields
@@ -143,6 +145,7 @@ def _export_all(
         for path in feature.layout.assets(feature.key):
             data = store.asset(feature.key, path.name).read_bytes()
             group.create_dataset(f"assets/{path.name}", data=np.frombuffer(data, np.uint8))
+            check()
             assets[path.name] = hashlib.sha256(data).hexdigest()
         record = {
             **extractor_record(feature.fingerprint, list(fields)),

@@ -23,8 +23,8 @@ def write_hdf5(path: Path, fill: Callable[[Any, Check], None]) -> None:
 
     Args:
         path: a file that is there and empty.
-        fill: is given the open `h5py.File`, and what it should call from time to time: that raises
-            what has become of the file since.
+        fill: is given the open `h5py.File`, and what it should call after each thing written: that
+            raises if a write was refused, or Ctrl-C was pressed.
 
     Raises:
         OSError: the system refused a write; what the file then holds is worth nothing.
@@ -33,13 +33,18 @@ def write_hdf5(path: Path, fill: Callable[[Any, Check], None]) -> None:
     # Ctrl-C reaches the main thread alone; raised inside a call of the library it would be a
     # failed write.
     with output, ThreadPoolExecutor(1) as pool:
-        work = pool.submit(_write, output, fill)
-        while not work.done():
-            try:
-                wait([work])
-            except BaseException as error:  # however often it is pressed
-                output.refused = output.refused or error
-        work.result()
+        try:
+            work = pool.submit(_write, output, fill)
+            while not work.done():
+                try:
+                    wait([work])
+                except BaseException as error:  # however often it is pressed
+                    output.refused = output.refused or error
+            work.result()
+            output.check()
+        except BaseException as error:  # the pool waits for the work, which now ends soon
+            output.refused = output.refused or error
+            raise
         os.fsync(output.fileno())
 
 
@@ -69,6 +74,8 @@ class _Output(io.FileIO):
     def write(self, data: Any) -> int:
         left = memoryview(data).cast("B")
         size = len(left)
+        if self.closed:  # by a Ctrl-C that did not wait
+            return size
         while left and self.refused is None:
             try:
                 left = left[super().write(left) :]
@@ -81,7 +88,11 @@ class _Output(io.FileIO):
 
     def readinto(self, buffer: Any) -> int:
         # The library reads what it wrote, and takes what it asked for to be there.
-        start, view = self.tell(), memoryview(buffer).cast("B")
+        view = memoryview(buffer).cast("B")
+        if self.closed:
+            view[:] = bytes(len(view))
+            return len(view)
+        start = self.tell()
         read = super().readinto(view) or 0
         view[read:] = bytes(len(view) - read)
         for place, data in self._kept:

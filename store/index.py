@@ -163,11 +163,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Segment:
-    """The rows of one append.
+    """The rows of one file: of an append, or of a part of a long one.
 
     Args:
         subset: name of the subset.
-        first_shard: the shard that the append began.
+        first_shard: the shard that its rows begin.
         shards: how many shards it takes, also where repair dropped some of its rows.
         entries: its rows by slot, in rising order.
     """

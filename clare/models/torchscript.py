@@ -34,8 +34,11 @@ _STORAGES = {
 }
 """torch's name of a storage, and the type of what it holds."""
 
-MOST_MODULES = 100_000
-"""Of one model; each is met wherever it stands. Real ones have a few hundred."""
+MOST_MEMBERS = 100_000
+"""Modules, tensors and others of one model, wherever each stands. Real ones have a few thousand."""
+
+MOST_LETTERS = 1000
+"""Of a name, which grows with each module within a module."""
 
 
 class _Shell:
@@ -109,19 +112,20 @@ def _record(archive: zipfile.ZipFile, name: str) -> bytes:
 def _walk(root: Any) -> Iterator[tuple[str, _Shell]]:
     """The tensors below a module; one that stands in several places is met in each of them."""
     waiting = deque([(root, "")])
-    for _ in range(MOST_MODULES):
-        if not waiting:
-            return
+    met = 0
+    while waiting:
         shell, name = waiting.popleft()
         if not isinstance(shell, _Shell) or not isinstance(shell.state, dict):
             continue
         for key, value in shell.state.items():
+            met += 1
+            if met > MOST_MEMBERS or len(name) > MOST_LETTERS:
+                raise ValueError("it has too many modules")
             if isinstance(value, _Shell):
                 if value.name.startswith("torch._utils._rebuild_"):
                     yield f"{name}{key}", value
                 else:
                     waiting.append((value, f"{name}{key}."))
-    raise ValueError("it has too many modules")
 
 
 def _tensor(

@@ -72,7 +72,10 @@ def _cures(leaks: Mapping[Group, tuple[Row, Row]]) -> Iterator[Advice]:
         )
     torn = sorted(set().union(*(names for names in pairs if len(names) == 1)))
     if torn:
-        copies = any(kind == "image" for kind, _ in leaks)
+        copies = any(
+            kind == "image" and len(names) == 1
+            for (kind, _), names in zip(leaks, pairs, strict=True)
+        )
         hashed = " (copies are found by their hashes)" if copies else ""
         yield (
             f"build {listed(torn)} again with groups kept whole{hashed}, and extract again, which "
@@ -110,6 +113,13 @@ class Seen:
     def trained_on(self, row: Row) -> list[str]:
         """What of a row was trained on, as `shared_with`."""
         return _shared(row, self.trained)
+
+    def trained_on_image(self, row: Row) -> bool:
+        """Whether the very image was trained on, and not another of its video or identity."""
+        return any(
+            kind == "image" and _hash(name) in self.trained.get(kind, ())
+            for kind, name in groups_of(row.columns, row.content)
+        )
 
 
 def _hashes(rows: Iterable[Row]) -> Ties:

@@ -49,7 +49,7 @@ STEP = 64
 
 Values = NDArray[np.float64]
 Scores = dict[str, Values]
-"""(N,) by name, higher for fakes."""
+"""(N,) by name, higher for fakes; NaN where a row has none."""
 
 _SOURCES = {MEAN_LARE: ("lare", "lare"), CENTROID: ("clip", "clip_cls")}
 """The extractor and the field that each is made from."""
@@ -73,7 +73,7 @@ def feature_scores(
         progress: called while features are read.
 
     Returns:
-        Scores of what all of the rows have, and why another is left out.
+        Scores, NaN where a row has no value; and why a baseline is left out.
 
     Raises:
         CorruptStoreError: stored bytes are not what was written.
@@ -93,6 +93,8 @@ def feature_scores(
                 _require_alike(before, tested)
                 tell = progress and partial(progress, f"reading {BASELINES[name]}")
                 found[name] = _score(name, run.record.config.detector, before, tested, tell)
+            except CorruptStoreError:
+                raise
             except (InputError, StoreError) as error:
                 notices.append(_left_out([name], error))
     except CorruptStoreError:
@@ -116,7 +118,7 @@ def measure_baselines(
         sets: places of each set's rows.
         predictions: the detector's.
         shortcuts: a value a row, which counts in whichever direction it tells more.
-        scores: a number a row, higher for fakes.
+        scores: a number a row, higher for fakes, or NaN.
         how: the bootstrap.
         pixels_from: see `Baselines`.
     """
@@ -158,7 +160,7 @@ def _by_known_rows(facts: Mapping[str, Fact]) -> list[tuple[NDArray[np.bool_], l
 def _training_rows(run: Run, store: FeatureStore) -> tuple[FeatureStore, Rows]:
     """The rows that a run was trained on, of view 0, and the store that holds them.
 
-    Rows that came later are none of them; and no tested row is, for none of these was trained on.
+    Known by their content: rows that came later are none of them, even of a video that it saw.
     """
     home = Path(run.record.store)
     own = open_store(home) if home.is_dir() and home.resolve() != store.path.resolve() else store
@@ -167,22 +169,22 @@ def _training_rows(run: Run, store: FeatureStore) -> tuple[FeatureStore, Rows]:
     table = FeatureTable(own, fields, record.subsets, "train", record.digests, cpu)
     chosen = choose_samples(table, record.config, fields, "train")
     rows = [table.rows[place] for place in chosen.plain]
-    known = [(row.columns["subset"], row) for row in rows if run.seen.trained_on(row)]
+    known = [(row.columns["subset"], row) for row in rows if run.seen.trained_on_image(row)]
     if not known:
         raise StoreError(f"{own.path} has none of the rows that {run.path.name} was trained on")
     return own, known
 
 
 def _require_alike(before: FieldRows, tested: FieldRows) -> None:
-    """Refuse values that tell nothing about each other, or not of all rows.
+    """Refuse values that tell nothing about each other.
 
     Raises:
-        StoreError: training and test rows have other fingerprints, or rows have no value.
+        StoreError: training and test rows have other fingerprints, or there are none.
     """
     if len(keys := before.keys | tested.keys) > 1:
         raise StoreError(f"training and test rows have several: {', '.join(sorted(keys))}")
-    if missing := int((~tested.has).sum()):
-        raise StoreError(f"{missing} of {len(tested.has)} test rows don't have it")
+    if not tested.has.any():
+        raise StoreError("no test row has it")
     if not 0 < before.label.sum() < len(before.label):
         raise StoreError("no training rows of both labels have it")
 
@@ -194,7 +196,7 @@ def _score(
     tested: FieldRows,
     progress: Callable[[int, int], None] | None,
 ) -> Values:
-    """(N,) the score of each tested row, higher for what fakes have more of in training."""
+    """(N,) the score of each tested row, higher for what fakes have more of in training, or NaN."""
     if name == MEAN_LARE:
         INPUTS["lare"].shape(tested.shape, config.timestep, config.draws)
         of = partial(_mean_lare, config=config)
@@ -203,7 +205,8 @@ def _score(
     trained = _each(before, of)
     ranks = rankdata(trained)
     higher = ranks[before.label == 1].mean() >= ranks[before.label == 0].mean()
-    values = _each(tested, of, progress)
+    values = np.full(len(tested.has), np.nan)
+    values[tested.has] = _each(tested.complete(), of, progress)
     return values if higher else -values
 
 

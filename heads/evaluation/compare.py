@@ -258,8 +258,8 @@ def compare_predictions(
 def _meeting(first: Path, second: Path) -> tuple[tuple[Path, Path], tuple[str, ...]]:
     """The evaluations that are compared, and the names of others that both runs have.
 
-    They are the last of one test that both have; of runs without such a test the last ones, if they
-    are of subsets that both have.
+    They are of one test that both have: the first run's last one, or else the first by name. Of
+    runs without such a test they are the last ones, if these are of subsets that both have.
     """
     if not (first.is_dir() and second.is_dir()):
         return (first, second), ()

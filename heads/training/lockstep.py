@@ -147,14 +147,14 @@ class SharedBatches:
         config: of one of its runs: batch, data seed, views and epochs are those of all.
         samples: of training.
         start: epochs that are done.
-        stacks: the runs of each stack.
+        groups: the runs of each stack.
         parameters: that learn, of all of them.
     """
 
     config: TrainConfig
     samples: Samples
     start: int
-    stacks: list[list[RunState]] = field(default_factory=list)
+    groups: list[list[RunState]] = field(default_factory=list)
     parameters: int = 0
 
     @property
@@ -186,7 +186,7 @@ def arrange(states: Iterable[RunState]) -> list[SharedBatches]:
             stacks[shape].append(state)
         else:
             stacks[shape] = [state]
-            shared.stacks.append(stacks[shape])
+            shared.groups.append(stacks[shape])
     return all_shared
 
 

@@ -145,7 +145,7 @@ def _train(
     count = _Count(sum(shared.samples_left for shared in all_shared), observer)
     for shared in all_shared:
         _train_together(shared, tables, machine, observer, count)
-        _finish([state for group in shared.stacks for state in group], tables, observer)
+        _finish([state for group in shared.groups for state in group], tables, observer)
     return [state.failure for state in states]
 
 
@@ -185,7 +185,7 @@ def _train_together(
     shared: SharedBatches, tables: Tables, machine: Machine, observer: Observer, count: _Count
 ) -> None:
     """Train runs on the same batches to their ends, and keep them."""
-    stacks = [Stack(states, compile=machine.compile) for states in shared.stacks]
+    stacks = [Stack(states, compile=machine.compile) for states in shared.groups]
     config, saved = shared.config, time.monotonic()
     for epoch in range(shared.start + 1, config.epochs + 1):
         states = [state for stack in stacks for state in stack.states]
@@ -238,7 +238,7 @@ def _train_epoch(
 
 
 class _Count:
-    """Samples learnt from, over all batches."""
+    """Samples learnt from so far, of all that the runs will learn from."""
 
     def __init__(self, total: int, observer: Observer) -> None:
         self._done, self._total, self._observer = 0, total, observer
@@ -261,7 +261,7 @@ def _plan(
         rows=states[0].run.record.rows,
         fields=plans,
         parameters=[state.parameters for state in states],
-        together=[len(group) for shared in all_shared for group in shared.stacks],
+        together=[len(group) for shared in all_shared for group in shared.groups],
         resumed=sum(state.progress.epoch for state in states),
         notes=[notes[text] for text in sorted(notes)],
     )

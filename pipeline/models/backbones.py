@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ def remark_on(backbone: str) -> str | None:
 
 @contextmanager
 def backbone_overrides(backbone: str) -> Iterator[Overrides]:
-    """How to make the extractors use a backbone, as long as the context lasts.
+    """How to make the extractors use a backbone, at least as long as the context lasts.
 
     Args:
         backbone: ``real``, which changes nothing, ``mini`` or ``tiny``.
@@ -58,7 +58,7 @@ def backbone_overrides(backbone: str) -> Iterator[Overrides]:
 @contextmanager
 def _overrides(backbone: str) -> Iterator[Overrides]:
     if backbone == "tiny":
-        if not _tiny()[0].is_dir():  # somebody swept the folder of temporary files
+        if not all(file.is_file() for file in _tiny()[0]):  # somebody swept temporary files
             _tiny.cache_clear()
         yield _tiny()[1]
     elif backbone == "mini":
@@ -72,10 +72,11 @@ def _overrides(backbone: str) -> Iterator[Overrides]:
 
 
 @cache
-def _tiny() -> tuple[Path, Overrides]:
+def _tiny() -> tuple[Sequence[Path], Overrides]:
     """The tiny models, written once a process, in a folder that goes when the process ends."""
     from clare.pipeline.models.tiny import tiny_overrides
 
     folder = Path(mkdtemp(prefix="clare-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder, tiny_overrides(folder)
+    overrides = tiny_overrides(folder)
+    return [file for file in folder.rglob("*") if file.is_file()], overrides

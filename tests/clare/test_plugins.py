@@ -74,6 +74,14 @@ def test_files_that_help_the_others_are_no_parts(package, tmp_path, monkeypatch)
         resolve_part(package, "_shared")
 
 
+def test_a_package_installed_meanwhile_is_found(install, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError):
+        resolve_part(fusion, "later")
+    install("later = film_package:Film")
+    assert resolve_part(fusion, "later") == "later"
+
+
 def test_a_slip_of_the_pen_is_told_the_name_that_was_meant():
     with pytest.raises(InputError, match="did you mean cross_attn"):
         resolve_part(fusion, "cros_attn")

@@ -21,6 +21,7 @@ from clare.errors import (
 )
 from clare.store.export import export_hdf5, import_hdf5
 from clare.store.feature_store import create_store
+from clare.store.hdf5_output import write_hdf5
 from clare.store.maintenance.verify import verify_store
 from tests.store.conftest import FIELDS, FINGERPRINT, contents, extract, make_rows
 
@@ -157,3 +158,24 @@ def test_a_damaged_file_is_refused_or_gives_the_same_values(filled, exported, tm
     exported.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorruptStoreError, match="damaged"):
         import_hdf5(create_store(tmp_path / "cut.zarr"), exported)
+
+
+def test_what_the_disk_refused_is_read_back_and_told(tmp_path):
+    """HDF5 reads what it wrote: garbage in its place would end the process."""
+    path = tmp_path / "file"
+    path.touch()
+
+    def fill(file, check):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+        try:
+            for number in range(40):
+                file.create_dataset(f"values-{number}", data=np.full(200, number))
+            file.flush()
+            assert all((file[f"values-{n}"][:] == n).all() for n in range(40))
+            check()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OSError, match="File too large"):
+        write_hdf5(path, fill)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import random
 import shutil
 from pathlib import Path
@@ -46,14 +45,6 @@ ASSETS = f"extractors/{KEY}/assets.json"
 INDEX = "rows/faces/000000.jsonl"
 JOURNAL = f"journal/faces/{KEY}/000000.json"
 THUMBS = "thumbnails/faces/000000.thumbs"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_waits_for_the_disk():
-    """No power is cut here, and stores are filled and mended hundreds of times."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture(scope="module")

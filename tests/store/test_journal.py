@@ -105,7 +105,7 @@ FORGED = {
     "no identities": ("is no text", ("identities",), None),
     "short identities": ("has not 64", ("identities",), "AAAA"),
     "long checksums": ("has not 64", ("fields", "pixels", "rows_crc32c"), "AAAA" * 200),
-    "checksums with blanks": (".", ("identities",), NOUGHTS[:-4] + " " + NOUGHTS[-4:]),
+    "checksums with blanks": ("base64 data", ("identities",), NOUGHTS[:-4] + " " + NOUGHTS[-4:]),
     "a field elsewhere": (
         "leads elsewhere",
         ("fields", "../up"),

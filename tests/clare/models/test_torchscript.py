@@ -131,12 +131,26 @@ class Node:
     """Stands for a module in a pickle."""
 
 
-def test_modules_that_share_modules_are_not_walked_for_ever(archive, tmp_path):
+def shared() -> Node:
+    """Sixty modules, each of which has the next one twice."""
     node = Node()
     for _ in range(60):
         above = Node()
         vars(above).update(a=node, b=node)
         node = above
+    return node
+
+
+def circular() -> Node:
+    """A module that has itself a thousand times."""
+    node = Node()
+    vars(node).update({f"member{n}": node for n in range(1000)})
+    return node
+
+
+@pytest.mark.parametrize("make", [shared, circular])
+def test_modules_that_share_modules_are_not_walked_for_ever(archive, tmp_path, make):
+    node = make()
 
     def replace(name, data):
         return pickle.dumps(node) if name.endswith("/data.pkl") else data

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from clare.bootstrap import Figure, Resampling
+from clare.errors import CorruptStoreError
 from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.compare import compare_predictions
 from clare.heads.evaluation.evaluate import evaluate
@@ -150,13 +151,20 @@ def test_mean_lare_is_of_the_timestep_and_the_draws_that_the_run_reads(store, tm
     assert np.abs(found["mean_lare"]) == pytest.approx(np.abs(mean), abs=1e-6)
 
 
-def test_rows_that_came_after_training_decide_nothing(tmp_path):
+def of_video(row: Row) -> Row:
+    """Training rows are frames of one video a label."""
+    video = f"v{row.columns['label']}" if row.columns["split"] == "train" else ""
+    return replace(row, columns={**row.columns, "video_id": video})
+
+
+def test_rows_that_came_after_training_decide_nothing_even_of_a_video_that_it_saw(tmp_path):
     store = create_store(tmp_path / "features.zarr")
     for fingerprint in (CLIP, LARE):
-        fill(store, ROWS, fingerprint)
+        fill(store, [of_video(row) for row in ROWS], fingerprint)
     run = train(store, tmp_path / "run")
     before, rows, _ = scores_of(run, store)
-    late = [make_row(n) for n in range(COUNT, 2 * COUNT) if make_row(n).columns["split"] == "train"]
+    late = [of_video(make_row(n)) for n in range(COUNT, 2 * COUNT)]
+    late = [row for row in late if row.columns["split"] == "train"]
     for fingerprint in (CLIP, LARE):
         fill(store, late, fingerprint)
     after, same, _ = scores_of(run, store)
@@ -165,7 +173,7 @@ def test_rows_that_came_after_training_decide_nothing(tmp_path):
         assert (before[name] == after[name]).all()
 
 
-def test_what_is_not_of_all_rows_or_not_settled_is_left_out_and_said(tmp_path):
+def test_rows_without_a_value_have_no_score_and_what_is_not_settled_is_said(tmp_path):
     store = create_store(tmp_path / "features.zarr")
     fill(store, ROWS, CLIP)
     run = train(store, tmp_path / "run")
@@ -173,14 +181,29 @@ def test_what_is_not_of_all_rows_or_not_settled_is_left_out_and_said(tmp_path):
     assert scores_of(run, store)[2] == []
     gone = of_split("test")[0].sample_id
     fill(store, ROWS, LARE, failed=(gone, of_split("train")[0].sample_id))
-    found, _, said = scores_of(run, store)
-    assert list(found) == ["real_centroid"]
-    assert said == ["mean LaRE is not among the baselines: 1 of 24 test rows don't have it"]
+    found, rows, said = scores_of(run, store)
+    assert set(found) == {"mean_lare", "real_centroid"} and said == []
+    lacking = np.isnan(found["mean_lare"])
+    assert [row.sample_id for row, is_so in zip(rows, lacking, strict=True) if is_so] == [gone]
     fill(store, ROWS, Fingerprint("lare", 1, "cc"))
     found, _, (said,) = scores_of(run, store)
     assert list(found) == ["real_centroid"] and "several lare features fit" in said
     reading = train(store, tmp_path / "lare", fusion="lare", features={"lare": "latest"})
     assert set(scores_of(reading, store)[0]) == {"mean_lare", "real_centroid"}
+
+
+def test_damaged_features_are_no_missing_ones(tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    for fingerprint in (CLIP, LARE):
+        fill(store, ROWS, fingerprint)
+    run = train(store, tmp_path / "run")
+    file = next((store.path / "arrays").rglob("lare-*/**/c/0/*"))
+    file = next(one for one in [file, *file.rglob("*")] if one.is_file())
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CorruptStoreError):
+        scores_of(run, store)
 
 
 def test_where_training_rows_are_not_at_hand_nothing_is_turned(store, run, tmp_path):
