@@ -11,6 +11,7 @@ from typing import Any
 
 from clare.advice import Advice, Notice, Run
 from clare.errors import InputError, ManifestError
+from clare.names import path_fault
 from clare.pipeline.checks.across import SharedRows
 from clare.pipeline.datasets.record import read_record
 from clare.pipeline.datasets.registry import load_registry
@@ -23,7 +24,7 @@ from clare.pipeline.manifests.csv_io import (
     read_rows,
 )
 from clare.pipeline.manifests.file_shortcuts import Values, shortcuts_between, values_of
-from clare.pipeline.manifests.folder_rules import guess_videos
+from clare.pipeline.manifests.folder_rules import cut_videos, guess_videos
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import broken_rules
 from clare.wording import counted
@@ -159,12 +160,9 @@ def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:
 
 def _torn_folders(samples: Sequence[Sample]) -> list[str]:
     """Folders that look like videos whose frames stand in several splits, where no id is known."""
-    if any(sample.video_id for sample in samples):
+    if any(sample.video_id or path_fault(sample.path) for sample in samples):
         return []
-    splits: dict[str, set[str]] = defaultdict(set)
-    for sample, video in zip(samples, guess_videos(samples), strict=True):
-        splits[video].add(sample.split)
-    return sorted(video for video, found in splits.items() if video and len(found) > 1)
+    return cut_videos(samples, (video for video, _ in guess_videos(samples)))
 
 
 def _few_frames(samples: Sequence[Sample]) -> tuple[list[str], int]:
@@ -206,7 +204,7 @@ def _shortcuts(
     """What alone tells the fakes of a subset from the reals beside them.
 
     Those are its own, or the registry's pool, a domain at a time. Beside a subset that the registry
-    does not know and that has none stand the reals of all subsets without fakes.
+    does not know and that has none stand the reals of those that were read and have no fakes.
     """
     own = summaries[name]
     known = sorted({domain for domain, label in own.facts if label == 1})

@@ -7,8 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import InputError
@@ -61,27 +60,22 @@ class FolderRules:
             ) from error
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where an image lies: below which folder that was named, in which inner one, as what."""
+class _Place(NamedTuple):
+    """Where an image lies: below which folder that was named, in which inner one, as what.
+
+    Args:
+        given: the folder that was named.
+        inner: the image's own folder, from the named one; empty where that is the same.
+        name: of its file.
+        folder: its own folder, from the root.
+        frame: the number of a frame that it is named by.
+    """
 
     given: str
     inner: str
     name: str
-
-    @property
-    def folder(self) -> str:
-        return f"{self.given}/{self.inner}".lstrip("/")
-
-    @property
-    def frame(self) -> int | None:
-        """The number of a frame that it is named by."""
-        stem = PurePosixPath(self.name).stem
-        last = PurePosixPath(self.inner).name
-        if stem.startswith((f"{last}_", f"{last}-")):
-            stem = stem[len(last) + 1 :]
-        found = _FRAME.fullmatch(stem)
-        return int(found[1]) if found else None
+    folder: str
+    frame: int | None
 
 
 def apply_rules(
@@ -107,7 +101,7 @@ def apply_rules(
     Raises:
         InputError: no path fits the expression for videos.
     """
-    named = sorted(folders, key=len, reverse=True)
+    named = sorted(("" if folder == "." else folder for folder in folders), key=len, reverse=True)
     places = [_place(sample.path, named) for sample in samples]
     found, notices = _with_videos(samples, places, rules)
     if rules.identities:
@@ -117,23 +111,50 @@ def apply_rules(
     return split, notices + told
 
 
-def guess_videos(samples: Sequence[Sample]) -> list[str]:
-    """The folder of each image that seems to be a frame of a video; empty where it does not.
+def guess_videos(samples: Sequence[Sample]) -> list[tuple[str, int | None]]:
+    """Video and frame of each image that seems to be of a video; ("", None) of each other one.
 
-    As `FolderRules.video` says of auto, below the deepest folder that holds all of a label.
+    A video is a folder that looks like one, as `FolderRules.video` says of auto, below the deepest
+    folder that holds all of a label.
+
+    Args:
+        samples: with paths in their plain relative form.
     """
-    above: dict[int, str] = {}
-    for label in {sample.label for sample in samples}:
-        own = [PurePosixPath(s.path).parent.as_posix() for s in samples if s.label == label]
-        above[label] = posixpath.commonpath(own)
-    return _by_folder([_place(s.path, [above[s.label]]) for s in samples], always=False)
+    folders: dict[int, set[str]] = defaultdict(set)
+    for sample in samples:
+        folders[sample.label].add(sample.path.rpartition("/")[0])
+    above = {label: posixpath.commonpath(own) for label, own in folders.items()}
+    places = [_place(sample.path, [above[sample.label]]) for sample in samples]
+    videos = _by_folder(places, always=False)
+    return [
+        (video, place.frame) if video else ("", None)
+        for video, place in zip(videos, places, strict=True)
+    ]
+
+
+def cut_videos(samples: Iterable[Sample], videos: Iterable[str]) -> list[str]:
+    """The videos whose frames stand in several splits, sorted; "" is none."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for sample, video in zip(samples, videos, strict=True):
+        splits[video].add(sample.split)
+    return sorted(video for video, found in splits.items() if video and len(found) > 1)
 
 
 def _place(path: str, folders: Sequence[str]) -> _Place:
-    given = next((folder for folder in folders if path.startswith(f"{folder}/")), "")
-    inside = PurePosixPath(path).relative_to(given)
-    inner = inside.parent.as_posix()
-    return _Place(given, "" if inner == "." else inner, inside.name)
+    """The place of a path below the first of the folders that holds it; "" holds all."""
+    given = next(folder for folder in folders if not folder or path.startswith(f"{folder}/"))
+    inner, _, name = path[len(given) + 1 if given else 0 :].rpartition("/")
+    folder = f"{given}/{inner}" if given and inner else given or inner
+    return _Place(given, inner, name, folder, _frame(inner, name))
+
+
+def _frame(inner: str, name: str) -> int | None:
+    stem = name.rpartition(".")[0] or name
+    last = inner.rpartition("/")[2]
+    if stem.startswith((f"{last}_", f"{last}-")):
+        stem = stem[len(last) + 1 :]
+    found = _FRAME.fullmatch(stem)
+    return int(found[1]) if found else None
 
 
 def _with_videos(
@@ -195,7 +216,7 @@ def _by_folder(places: Sequence[_Place], *, always: bool) -> list[str]:
             for name, numbers in folders.items()
             if len(numbers) > 1
             and None not in numbers
-            and PurePosixPath(name).name.lower() not in SPLIT_WORDS
+            and name.rpartition("/")[2].lower() not in SPLIT_WORDS
         }
         # Photographs that are only sorted into folders are numbered on from one to the next.
         held = Counter(number for numbers in numbered.values() for number in numbers)
@@ -210,7 +231,7 @@ def _with_identities(
     found: list[Sample] = []
     people: set[str] = set()
     for sample, place in zip(samples, places, strict=True):
-        parts = [part for part in PurePosixPath(place.inner).name.split("_") if part]
+        parts = [part for part in place.inner.rpartition("/")[2].split("_") if part]
         people |= set(parts)
         found.append(replace(sample, source_ids="|".join(parts)))
     what = f"folders name {len(people)} people, each in one split alone"
@@ -260,7 +281,7 @@ def _with_splits(
 
 def _split_of(path: str) -> str:
     """The split that a path's folders name; none where they name two."""
-    parts = {SPLIT_WORDS.get(part.lower(), "") for part in PurePosixPath(path).parts[:-1]} - {""}
+    parts = {SPLIT_WORDS.get(part.lower(), "") for part in path.split("/")[:-1]} - {""}
     return parts.pop() if len(parts) == 1 else ""
 
 

@@ -15,7 +15,7 @@ from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
 from clare.pipeline.images.boxes import parse_boxes
-from clare.pipeline.manifests.folder_rules import guess_videos
+from clare.pipeline.manifests.folder_rules import cut_videos, guess_videos
 from clare.pipeline.manifests.folders import BuiltManifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
@@ -135,19 +135,20 @@ def import_csv(
 
 def _with_videos(samples: Sequence[Sample]) -> tuple[list[Sample], Notice]:
     """Video ids by folders that look like videos, unless the table's splits say otherwise."""
-    videos = guess_videos(samples)
-    splits: dict[str, set[str]] = {}
-    for sample, video in zip(samples, videos, strict=True):
-        splits.setdefault(video, set()).add(sample.split)
+    guessed = guess_videos(samples)
+    videos = [video for video, _ in guessed]
     column = Name("their column", "video")
     if not any(videos):
         return list(samples), Notice("no video ids are known", column)
     advice = (column, Set("video", "none", effect="takes each image alone"))
-    what = f"{counted(len(splits) - ('' in splits), 'folder')} of numbered images"
-    if torn := sorted(video for video, found in splits.items() if video and len(found) > 1):
+    what = f"{counted(len({*videos} - {''}), 'folder')} of numbered images"
+    if torn := cut_videos(samples, videos):
         cut = f"{what} look like videos, and the splits cut {len(torn)} of them: {name_rows(torn)}"
         return list(samples), Notice(f"{cut}; no video ids are known", *advice)
-    found = [replace(s, video_id=video) for s, video in zip(samples, videos, strict=True)]
+    found = [
+        replace(sample, video_id=video, frame_idx=frame)
+        for sample, (video, frame) in zip(samples, guessed, strict=True)
+    ]
     return found, Notice(f"{what} are taken as videos, whose frames share a split", *advice)
 
 

@@ -237,6 +237,14 @@ def test_warnings_name_what_deserves_a_look(said, subset, words, named):
     assert all(name in row for name, row in zip(named, rows, strict=True))
 
 
+@pytest.mark.parametrize("paths", [("/abs/a.png", "rel/b.png"), ("/a/x.png", "/b/y.png")])
+def test_paths_of_any_form_are_findings_and_stop_nothing(tmp_path, paths):
+    rows = [f"{n},{path},1,odd" for n, path in enumerate(paths)]
+    (tmp_path / "odd.csv").write_text("\n".join(["sample_id,path,label,subset", *rows]))
+    (found,) = gates(check_manifests(tmp_path))
+    assert found.what == "paths that are not plain relative ones"
+
+
 def test_a_pool_that_is_not_built_and_copies_in_another_subset_are_said(manifests, built):
     (manifests / "celebdf_v2_real.csv").unlink()
     twin = next(s for s in built.subsets["blendface"].samples if s.split == "test")

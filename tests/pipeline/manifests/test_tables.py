@@ -229,6 +229,7 @@ def test_frames_of_one_video_share_a_split_in_a_table_too(tmp_path):
     splits: dict[str, set[str]] = {}
     for sample in imported.built.manifest.samples:
         assert sample.video_id == sample.path.rpartition("/")[0]
+        assert sample.path == f"{sample.video_id}/{sample.frame_idx:03d}.png"
         splits.setdefault(sample.video_id, set()).add(sample.split)
     assert len(splits) == 24 and all(len(found) == 1 for found in splits.values())
     assert "24 folders of numbered images are taken as videos" in said(imported)
