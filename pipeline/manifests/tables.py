@@ -14,13 +14,14 @@ from clare.columns import CUSTOMARY, SPLITS
 from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
+from clare.own_csv import original
 from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.folder_rules import cut_videos, guess_videos
 from clare.pipeline.manifests.folders import BuiltManifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
 from clare.pipeline.manifests.roots import Roots
-from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.manifests.sample import REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
 from clare.pipeline.manifests.splits import SPLIT_WORDS, assign_splits
 from clare.pipeline.manifests.validation import check_name, validate
@@ -86,8 +87,12 @@ def import_csv(
     name = subset or files[0].name.partition(".")[0]
     check_name(name)
     named = dict(columns or {})
-    alone = named.get("video") == "none" and bool(named.pop("video"))
+    alone = named.get("video") == "none"
+    if alone:
+        del named["video"]
     tables = [_read(file, named, labels) for file in files]
+    if alone:
+        tables = [_without(table, "video") for table in tables]
     base = Path(os.path.realpath(root or files[0].parent))
     notices = [_taken(table) for table in tables]
     samples: dict[str, Sample] = {}
@@ -152,6 +157,10 @@ def _with_videos(samples: Sequence[Sample]) -> tuple[list[Sample], Notice]:
     return found, Notice(f"{what} are taken as videos, whose frames share a split", *advice)
 
 
+def _without(table: _Table, role: str) -> _Table:
+    return replace(table, roles={one: k for one, k in table.roles.items() if one != role})
+
+
 def _read(path: Path, named: Mapping[str, str], labels: Labels) -> _Table:
     with reading(path, "a table of paths and labels"), open_text(path) as file:
         lines = list(bounded_lines(path, file))
@@ -188,11 +197,15 @@ def _identified(
     labels: Labels,
 ) -> _Table:
     first = rows[0][1]
+    numbers = [column for column in named.values() if column.isdecimal()]
     known = {name for role in _ROLES for name in CUSTOMARY[role]} | {*named.values()}
-    is_header = not any(map(_is_image, first)) and (
-        any(cell in known or cell.casefold() in known for cell in first)
-        or any(map(_is_image, rows[1][1] if len(rows) > 1 else ()))
-    )
+    known -= {*numbers}  # of columns without names, or a label
+    has_names = any(cell in known or cell.casefold() in known for cell in first)
+    has_cells = bool(numbers) or any(labels.read(cell) is not None for cell in first)
+    above_image = any(map(_is_image, rows[1][1] if len(rows) > 1 else ()))
+    is_header = not any(map(_is_image, first)) and (has_names or (above_image and not has_cells))
+    if is_header and {*REQUIRED} <= {*first}:  # a manifest of ours
+        rows = [(n, [*map(original, cells)]) for n, cells in rows]
     if is_header:
         columns, rows = tuple(first), rows[1:]
     else:
@@ -215,12 +228,16 @@ def _identified(
             roles[role] = found[0]
     for role in ("path", "label"):
         if role not in roles:
-            there = listed(column or "one without a name" for column in columns)
             if not is_header:
-                there = f"no line of names: its first line is {', '.join(first)!r}"
+                raise InputError(
+                    f"{path} has no line of names, and none of its columns could be told to hold "
+                    f"{role}s; its first line is {', '.join(first)!r}",
+                    Name("the column", role, "1 for the first"),
+                )
+            there = listed(column or "one without a name" for column in columns)
             raise InputError(
                 f"{path} has no column that is known for {role}s; it has {there}",
-                Name("it", role, "" if is_header else "1 for the first"),
+                Name("it", role),
             )
     if not rows:
         raise InputError(f"{path} has no rows")

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.advice import Name
-from clare.columns import CUSTOMARY
 from clare.errors import ClareError, InputError
 from clare.heads.metrics.predictions import read_predictions
 from clare.labels import Labels
 from clare.pipeline.checks.check import check_manifests
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.tables import import_csv
 
 PATHS = [f"{kind}/{n}.png" for kind in ("a b", "c,d", "e") for n in range(2)]
@@ -110,19 +110,19 @@ def test_a_header_that_nobody_knows_is_told_by_its_names(data):
     taken = import_csv([path], columns={"path": "picture", "label": "truth"})
     assert found(taken) == ROWS
     path.write_text("a;b\nc;d\n")
-    with pytest.raises(InputError, match="it has no line of names: its first line is 'a, b'"):
+    with pytest.raises(InputError, match=r"has no line of names, .* to hold paths; .* is 'a, b'"):
         import_csv([path])
 
 
-@pytest.mark.parametrize("name", ["gt", "y_true", "fake_video"])
-def test_lists_and_scores_know_the_same_names_of_columns(data, name):
+@pytest.mark.parametrize(("name", "known"), [("gt", True), ("y_true", True), ("fake_video", False)])
+def test_lists_and_scores_know_the_same_names_of_columns(data, name, known):
     text = f"filename,{name},p_fake\n" + "".join(f'"{p}",{y},0.5\n' for p, y in ROWS)
     (data / "mine.csv").write_text(text)
     for read in (
         lambda: import_csv([data / "mine.csv"]),
         lambda: read_predictions(data / "mine.csv"),
     ):
-        if name in CUSTOMARY["label"]:
+        if known:
             read()
         else:
             with pytest.raises(InputError, match="label"):
@@ -235,6 +235,34 @@ def test_frames_of_one_video_share_a_split_in_a_table_too(tmp_path):
     assert "24 folders of numbered images are taken as videos" in said(imported)
     alone = import_csv([tmp_path / "ff.csv"], columns={"video": "none"})
     assert not any(sample.video_id for sample in alone.built.manifest.samples)
+
+
+def test_images_alone_are_alone_where_the_table_has_a_column_of_videos_too(data):
+    (data / "mine.csv").write_text("path,label,clip\n" + "".join(f'"{p}",{y},c\n' for p, y in ROWS))
+    imported = import_csv([data / "mine.csv"], columns={"video": "none"})
+    assert found(imported) == ROWS and "left out: 'clip'" in said(imported)
+    assert not any(sample.video_id for sample in imported.built.manifest.samples)
+
+
+@pytest.mark.parametrize("named", [{}, {"path": "1", "label": "2"}])
+def test_a_first_row_is_no_header_for_an_unknown_suffix(data, named):
+    (data / "mine.csv").write_text("e/0.jp2,1\n" + "".join(f'"{p}",{y}\n' for p, y in ROWS))
+    if named:
+        rows = found(import_csv([data / "mine.csv"], columns=named))
+        assert sorted(rows) == sorted([("e/0.jp2", 1), *ROWS])
+    else:
+        with pytest.raises(InputError, match="no line of names"):
+            import_csv([data / "mine.csv"])
+
+
+def test_a_manifest_of_ours_is_read_as_it_was_written(tmp_path):
+    paths = ["=x/0.png", "'+y.png", "z.png"]
+    for path in paths:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.new("L", (3, 3)).save(tmp_path / path)
+    samples = [Sample(path, path, n % 2, "mine") for n, path in enumerate(paths)]
+    write_manifest(Manifest("mine", tuple(samples)), tmp_path / "mine.csv")
+    assert {path for path, _ in found(import_csv([tmp_path / "mine.csv"]))} == {*paths}
 
 
 def test_splits_of_a_table_that_cut_what_look_like_videos_are_said(tmp_path):
