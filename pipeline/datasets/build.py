@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with
 from clare.pipeline.datasets.layouts import Place, Placer
 from clare.pipeline.datasets.record import BuildRecord, count_rows
 from clare.pipeline.datasets.schema import Registry, Subset
-from clare.pipeline.datasets.video_lists import VideoLists, is_list
+from clare.pipeline.datasets.video_lists import Said, VideoLists, is_list
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
@@ -109,7 +109,7 @@ def build_dataset(
 
     Raises:
         InputError: the dataset, a root, a domain or a rule is not known, a folder is missing, or
-            two roots are one folder.
+            two roots are one folder; or labels stand in lists alone and none of them can be read.
     """
     places = _known_roots(registry, dataset, roots)
     splits = _splits(registry, rules or {})
@@ -132,7 +132,7 @@ def build_dataset(
             follow_links=follow_links,
             progress=count,
         )
-        lists = VideoLists(folder, tree)
+        lists = VideoLists(folder, tree, follow_links)
         _index_root(root, tree, placer, lists, splits, wanted, indexed, leftovers)
     leftovers.unmatched.sort(key=lambda one: (one[0], natural_key(one[1])))
     rows = [sample for one in indexed.values() for sample in one.samples]
@@ -286,17 +286,19 @@ def _index_root(
     leftovers: Leftovers,
 ) -> None:
     sides = SideFiles(tree)
+    listed: dict[bool, list[str]] = {True: [], False: []}
     for folder in tree:
         owner = placer.owner(folder.path)
         leftovers.ignored.update(folder.ignored)
         faults = [fault for fault in folder.unmatched if not is_list(fault[0])]
-        if lists_here := len(folder.unmatched) - len(faults):
-            leftovers.ignored["list of videos"] += lists_here
         if not folder.left_out and (folder.images or not folder.folders):
             place = placer.place(folder.path)
             if place is not None and (not wanted or place.subset.id in wanted):
                 owner = place.subset
+                by_list = place.label is None
                 place = _listed(place, folder.path, lists)
+                if by_list:
+                    listed[place.label is not None].append(folder.path)
                 if place.label is None:
                     reason = "no list beside the videos, as labels.csv, says whether it is real"
                     faults += [(name, reason) for name in folder.images]
@@ -311,17 +313,39 @@ def _index_root(
             seen.update(folder.ignored)
             if faults:
                 seen["unmatched"] += len(faults)
-        leftovers.unmatched += [
-            (root, f"{folder.path}/{name}" if folder.path else name, reason)
-            for name, reason in faults
-        ]
+        _leave(leftovers, root, folder, faults)
+    _leave_lists(leftovers, root, tree, lists)
+    for path in [] if listed[True] else listed[False]:
+        for error in lists.faults(path):
+            raise error
+
+
+def _leave(
+    leftovers: Leftovers, root: str, folder: Folder, faults: Iterable[tuple[str, str]]
+) -> None:
+    leftovers.unmatched += [
+        (root, f"{folder.path}/{name}" if folder.path else name, reason) for name, reason in faults
+    ]
+
+
+def _leave_lists(
+    leftovers: Leftovers, root: str, tree: Sequence[Folder], lists: VideoLists
+) -> None:
+    """Lists are ignored by design, but for those that could not be read."""
+    for folder in tree:
+        for name in [name for name, _ in folder.unmatched if is_list(name)]:
+            error = lists.fault(folder.path, name)
+            if error is None:
+                leftovers.ignored["list of videos"] += 1
+            else:
+                reason = error.what.partition(f"{name} ")[2]
+                _leave(leftovers, root, folder, [(name, reason)])
 
 
 def _listed(place: Place, folder: str, lists: VideoLists) -> Place:
     """A place with what a list beside the videos says where the place itself says nothing."""
-    said = lists.of(folder, place.video)
-    label = said.label if place.label is None else place.label
-    return replace(place, label=label, official_split=place.official_split or said.split)
+    said = lists.of(folder, place.video, Said(place.label, place.official_split))
+    return replace(place, label=said.label, official_split=said.split)
 
 
 def _record(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from clare.advice import Name
 from clare.errors import InputError
 from clare.foreign import RECORD, bounded_lines, csv_rows, open_text, read_value, reading
 from clare.labels import read_label
+from clare.pipeline.manifests.roots import linked_disk
 from clare.pipeline.manifests.scan import Folder
 from clare.pipeline.manifests.splits import SPLIT_WORDS
 
@@ -26,34 +29,84 @@ class Said:
     label: int | None = None
     split: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says both."""
+        return self.label is not None and bool(self.split)
+
 
 class VideoLists:
     """The lists below one root; each speaks of the videos in its folder and in those below it.
 
+    A list is read when a video below it asks. One of another form, or outside of the root, says
+    nothing.
+
     Args:
         root: the folder.
         folders: all folders below it.
-
-    Raises:
-        InputError: a list can't be read.
+        follow_links: a folder that links may lead into, out of the root.
     """
 
-    def __init__(self, root: Path, folders: Iterable[Folder]) -> None:
-        self._lists: dict[str, list[Mapping[str, Said]]] = {}
-        for folder in folders:
-            for name, _ in folder.unmatched:
-                if (read := _READERS.get(name.casefold())) is not None:
-                    path = root / folder.path / name
-                    with reading(path, "a list of videos"):
-                        self._lists.setdefault(folder.path, []).append(_by_name(read(path)))
+    def __init__(
+        self, root: Path, folders: Iterable[Folder], follow_links: Path | None = None
+    ) -> None:
+        self._root = root
+        home = os.path.join(os.path.realpath(root), "")  # noqa: PTH118 - a closing slash
+        self._homes = tuple(filter(None, (home, linked_disk(follow_links))))
+        self._names = {
+            folder.path: [name for name, _ in folder.unmatched if is_list(name)]
+            for folder in folders
+        }
+        self._read: dict[Path, Mapping[str, Said]] = {}
+        self._faults: dict[Path, InputError] = {}
 
-    def of(self, folder: str, video: str) -> Said:
-        """What the lists nearest to a folder of frames say of its video."""
+    def of(self, folder: str, video: str, known: Said) -> Said:
+        """What is known of a video, and of the rest what the lists nearest to its frames say."""
+        if known.is_whole or not video:
+            return known
+        for path in self._above(folder):
+            said = self._entries(path).get(video, Said())
+            label = said.label if known.label is None else known.label
+            known = Said(label, known.split or said.split)
+            if known.is_whole:
+                break
+        return known
+
+    def fault(self, folder: str, name: str) -> InputError | None:
+        """Why a list says nothing; None where it speaks, or nobody asked."""
+        return self._faults.get(self._root / folder / name)
+
+    def faults(self, folder: str) -> list[InputError]:
+        """Why lists that were asked for a folder's video say nothing, the nearest first."""
+        return [self._faults[path] for path in self._above(folder) if path in self._faults]
+
+    def _above(self, folder: str) -> Iterator[Path]:
+        """The lists that speak of a folder, the nearest first."""
         for above in (folder, *map(str, PurePosixPath(folder).parents)):
-            for one in self._lists.get("" if above == "." else above, ()):
-                if (said := one.get(video)) is not None:
-                    return said
-        return Said()
+            place = "" if above == "." else above
+            for name in self._names.get(place, ()):
+                yield self._root / place / name
+
+    def _entries(self, path: Path) -> Mapping[str, Said]:
+        if path not in self._read:
+            try:
+                self._read[path] = self._entries_of(path)
+            except InputError as error:
+                self._faults[path] = error
+                self._read[path] = {}
+        return self._read[path]
+
+    def _entries_of(self, path: Path) -> Mapping[str, Said]:
+        if not os.path.realpath(path).startswith(self._homes):
+            raise InputError(
+                f"{path} leads through a link out of its root",
+                Name("the folder that links may lead into", "follow_links"),
+            )
+        with reading(path, "a list of videos"):
+            found = _by_name(_READERS[path.name.casefold()](path))
+        if not found:
+            raise InputError(f"{path} says no label and no split of a video")
+        return found
 
 
 def is_list(name: str) -> bool:
@@ -65,6 +118,8 @@ def _by_name(entries: Iterable[tuple[str, Said]]) -> dict[str, Said]:
     """By the names of videos, without folder and suffix; one that is told twice is not known."""
     found: dict[str, Said] = {}
     for path, said in entries:
+        if said == Said():
+            continue
         name = PurePosixPath(path).stem
         found[name] = said if found.get(name, said) == said else Said()
     return found
@@ -73,14 +128,14 @@ def _by_name(entries: Iterable[tuple[str, Said]]) -> dict[str, Said]:
 def _from_csv(path: Path) -> Iterator[tuple[str, Said]]:
     """DFDC's ``labels.csv``: a video and its label a line, below a header."""
     with open_text(path, RECORD) as file:
-        header, *rows = csv_rows(path, file)
-    try:
+        rows = csv_rows(path, file)
+        header: list[str] = next(rows, [])
+        if not {"filename", "label"} <= {*header}:
+            raise InputError(f"{path} has no columns filename and label")
         name, label = header.index("filename"), header.index("label")
-    except ValueError:
-        raise InputError(f"{path} has no columns filename and label") from None
-    for cells in rows:
-        if len(cells) > max(name, label):
-            yield cells[name], Said(read_label(cells[label]))
+        for cells in rows:
+            if len(cells) > max(name, label):
+                yield cells[name], Said(read_label(cells[label]))
 
 
 def _from_json(path: Path) -> Iterator[tuple[str, Said]]:
@@ -97,12 +152,12 @@ def _text(facts: Mapping[str, Any], key: str) -> str:
 
 
 def _from_tests(path: Path) -> Iterator[tuple[str, Said]]:
-    """Celeb-DF's ``List_of_testing_videos.txt``: 1 for real, and the video, a line."""
+    """Celeb-DF's ``List_of_testing_videos.txt``: 1 or 0, which folders say too, and the video."""
     with open_text(path, RECORD) as file:
         for line in bounded_lines(path, file):
             label, _, video = line.strip().partition(" ")
-            if video:
-                yield video, Said({"1": 0, "0": 1}.get(label), "test")
+            if video and label in ("0", "1"):
+                yield video, Said(split="test")
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[tuple[str, Said]]]] = {

@@ -46,11 +46,12 @@ LAYOUTS = {
     }),
     "Celeb-DF-v1": (
         "celebdf1",
-        {"List_of_testing_videos.txt": "1 Celeb-real/id0_0001.mp4\n0 Celeb-synthesis/x.mp4\n"},
+        {"List_of_testing_videos.txt":
+            "1 Celeb-real/id0_0001.mp4\n0 Celeb-synthesis/id1_id0_0007.mp4\n"},
         {
             "Celeb-real/frames/id0_0001": ("celebdf_v1_real", 0, "test", "test", "cdf:id0"),
             "Celeb-synthesis/id1_id0_0007":
-                ("celebdf_v1_synthesis", 1, "test", "", "cdf:id1|cdf:id0"),
+                ("celebdf_v1_synthesis", 1, "test", "test", "cdf:id1|cdf:id0"),
         },
     ),
     "DFD, DeepfakeBench": ("dfd", {}, {
@@ -67,13 +68,13 @@ LAYOUTS = {
         "dfdcp",
         {"dataset.json": json.dumps({
             "original_videos/643049/643049_A_001.mp4": {"label": "real", "set": "train"},
-            "method_A/x/643049_1260311_C_001.mp4": {"label": "fake", "set": "test"},
+            "method_A/x/643050_1260311_C_001.mp4": {"label": "fake", "set": "test"},
         })},
         {
             "original_videos/frames/643049_A_001":
                 ("dfdcp_real", 0, "train", "train", "dfdcp:643049"),
             "method_A/frames/643050_1260311_C_001":
-                ("dfdcp", 1, "test", "", "dfdcp:643050|dfdcp:1260311"),
+                ("dfdcp", 1, "test", "test", "dfdcp:643050|dfdcp:1260311"),
             "method_B/1260311/1260311_C/1255229_1260311_C_001":
                 ("dfdcp", 1, "test", "", "dfdcp:1255229|dfdcp:1260311"),
         },
@@ -117,10 +118,10 @@ def draw(root, videos, files=()):
         (root / name).write_text(text)
 
 
-def build(dataset, root):
+def build(dataset, root, **how):
     registry = load_registry()
     (name,) = registry.dataset(dataset).roots
-    return build_dataset(registry, dataset, {name: root})
+    return build_dataset(registry, dataset, {name: root}, **how)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -171,3 +172,69 @@ def test_videos_whose_label_no_list_tells_are_no_rows(tmp_path):
     (tmp_path / "data/test/labels.csv").write_text("video,truth\n")
     with pytest.raises(InputError, match=r"labels\.csv has no columns filename and label"):
         build("dfdc", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("labels.csv", "", "has no columns filename and label"),
+        ("labels.csv", "video,truth\n", "has no columns filename and label"),
+        ("metadata.json", "[1, 2]", "says no label and no split of a video"),
+        ("dataset.json", "{", "can't be read as a list of videos: "),
+        ("List_of_testing_videos.txt", "see the paper\n", "says no label and no split of a video"),
+    ],
+)
+def test_a_list_of_another_form_is_left_over_and_stops_nothing(tmp_path, name, text, reason):
+    draw(tmp_path / "data", ["Celeb-real/frames/id0_0000"], {name: text})
+    built = build("celebdf1", tmp_path / "data")
+    assert built.rows == 2
+    ((_, path, why),) = built.leftovers.unmatched
+    assert path == name and why.startswith(reason)
+
+
+def test_lists_that_nobody_asks_are_not_read(tmp_path):
+    """The people of Celeb-DF-v2 have their splits."""
+    draw(
+        tmp_path / "data", ["Celeb-real/frames/id0_0000"], {"labels.csv": "", "metadata.json": "["}
+    )
+    built = build("celebdf", tmp_path / "data")
+    assert built.rows == 2 and built.leftovers.unmatched == []
+    assert built.leftovers.ignored["list of videos"] == 2
+
+
+def test_labels_that_one_list_gives_are_not_lost_to_another(tmp_path):
+    lists = {"test/labels.csv": LABELS, "train/p/metadata.json": "["}
+    draw(tmp_path / "data", ["test/frames/a", "train/p/c"], lists)
+    built = build("dfdc", tmp_path / "data")
+    assert built.rows == 2
+    left = {path: reason for _, path, reason in built.leftovers.unmatched}
+    assert {*left} == {"train/p/metadata.json", "train/p/c/000.png", "train/p/c/015.png"}
+    assert "can't be read as a list of videos" in left["train/p/metadata.json"]
+
+
+def test_a_list_that_is_not_asked_for_labels_is_not_blamed(tmp_path):
+    draw(tmp_path / "data", ["real/a", "test/frames/b"], {"real/labels.csv": ""})
+    built = build("dfdc", tmp_path / "data")
+    assert [s.path for s in built.subsets["dfdc"].samples] == ["real/a/000.png", "real/a/015.png"]
+
+
+def test_lists_at_several_heights_are_taken_together(tmp_path):
+    lists = {
+        "train/part_0/metadata.json": json.dumps(
+            {"c.mp4": {"label": "?"}, "d.mp4": {"set": "val"}}
+        ),
+        "train/labels.csv": "filename,label\nc.mp4,0\nd.mp4,1\n",
+    }
+    draw(tmp_path / "data", ["train/part_0/c", "train/part_0/d"], lists)
+    rows = build("dfdc", tmp_path / "data").subsets["dfdc"].samples
+    assert {(s.path.split("/")[2], s.label) for s in rows} == {("c", 0), ("d", 1)}
+
+
+def test_a_list_outside_of_the_root_is_read_only_where_links_may_lead(tmp_path):
+    draw(tmp_path / "data", ["test/frames/a"])
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/labels.csv").write_text(LABELS)
+    (tmp_path / "data/test/labels.csv").symlink_to(tmp_path / "lists/labels.csv")
+    with pytest.raises(InputError, match="leads through a link out of its root"):
+        build("dfdc", tmp_path / "data")
+    assert build("dfdc", tmp_path / "data", follow_links=tmp_path / "lists").rows == 2
