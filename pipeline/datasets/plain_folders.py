@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from clare.advice import LeaveOut, Name, Notice
-from clare.errors import ImageError, InputError
-from clare.pipeline.images.decode import read_content
+from clare.errors import InputError
 from clare.pipeline.manifests.folder_rules import FolderRules, deal_together
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
@@ -93,9 +91,8 @@ def select_folders(
 
 
 def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
-    """Refuse a file that stands in folders of reals and of fakes, or a copy of it."""
+    """Refuse a file that stands in folders of reals and of fakes; copies show when it is read."""
     known: dict[tuple[int, int], tuple[int, Path]] = {}
-    sizes: dict[int, dict[Path, int]] = defaultdict(dict)
     both = []
     for manifest, roots in selected:
         for sample in manifest.samples:
@@ -107,20 +104,6 @@ def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
             label, first = known.setdefault((found.st_dev, found.st_ino), (sample.label, path))
             if label != sample.label:
                 both.append(f"{first} and {path}" if first != path else str(path))
-            elif first == path:
-                sizes[found.st_size][path] = label
-    # Content is read only of files that a file of the other label is as large as.
-    contents: dict[str, tuple[int, Path]] = {}
-    for files in sizes.values():
-        if len(set(files.values())) == 2:
-            for path, own in files.items():
-                try:
-                    content = hashlib.sha256(read_content(path)).hexdigest()
-                except ImageError:
-                    continue  # it stays, as unreadable
-                label, first = contents.setdefault(content, (own, path))
-                if label != own:
-                    both.append(f"{first} and its copy {path}")
     if both:
         raise InputError(
             f"{counted(len(both), 'file')} given as real and as fake: {name_rows(both)}",

@@ -21,7 +21,7 @@ from clare.pipeline.extraction.loading import Loader, gather
 from clare.pipeline.extraction.loop import ExtractReport, extract_subset
 from clare.pipeline.extraction.presets import merge_settings, read_preset
 from clare.pipeline.extraction.settings import ExtractSettings
-from clare.pipeline.extraction.store_rows import rows_of_samples
+from clare.pipeline.extraction.store_rows import refuse_two_labels, rows_of_samples
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
@@ -118,7 +118,8 @@ def run_job(
         command: the words of the command that asked for it, to be noted in the store.
 
     Raises:
-        InputError: the settings or the manifests are not usable.
+        InputError: the settings or the manifests are not usable, or an image is given as real and
+            as fake.
         WeightsError: model weights are not on disk and can't be fetched.
         DiskSpaceError: the store's disk is too small; said before any model runs.
         StrictFailureError: ``strict`` was asked for and a row failed.
@@ -134,17 +135,22 @@ def run_job(
     extractors = create_extractors(settings, runtime, with_masks=with_masks)
     slots: dict[str, list[int]] = {}
     features: dict[str, dict[str, Feature]] = {}
-    for manifest, roots in selection:
-        subset = manifest.name
-        rows = rows_of_samples(
+    wanted = [
+        rows_of_samples(
             manifest.samples,
             roots,
-            store.index(subset).live,
+            store.index(manifest.name).live,
             views=settings.views,
-            progress=partial(observer.reading, subset),
+            progress=partial(observer.reading, manifest.name),
         )
+        for manifest, roots in selection
+    ]
+    refuse_two_labels(selection, wanted)
+    for (manifest, _), rows in zip(selection, wanted, strict=True):
+        subset = manifest.name
         slots[subset] = [row.slot for row in store.assign_rows(subset, rows)]
         features[subset] = open_features(store, subset, extractors)
+    del wanted
     runners = {e.name: BatchRunner(e, runtime.device, settings.micro_batch) for e in extractors}
     assets = {e.fingerprint.key: _assets(store, e) for e in extractors}
     todo = {name: pending_shards(features[name], np.array(slots[name])) for name in features}

@@ -14,8 +14,9 @@ from clare.advice import Name
 from clare.errors import InputError
 from clare.foreign import open_bytes
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
-from clare.pipeline.manifests.sample import Sample
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.store.index import Row
+from clare.wording import counted, name_rows
 
 HASHERS = 16
 """Threads that hash files: enough to keep a network disk busy."""
@@ -72,6 +73,40 @@ def rows_of_samples(
             if progress is not None:
                 progress(done, len(samples))
     return rows
+
+
+def refuse_two_labels(
+    selected: Sequence[tuple[Manifest, Roots]], rows: Sequence[Sequence[Row]]
+) -> None:
+    """Refuse an image that is given as real and as fake, whatever its files are called.
+
+    Args:
+        selected: subsets, with the folders that their paths start at.
+        rows: those of each subset, from `rows_of_samples`.
+
+    Raises:
+        InputError: files of both labels have the same content, and the same face box.
+    """
+    known: dict[tuple[str, str], tuple[Sample, Roots]] = {}
+    both = []
+    for (manifest, roots), own in zip(selected, rows, strict=True):
+        plain = [row for row in own if row.view == 0]
+        for sample, row in zip(manifest.samples, plain, strict=True):
+            if not row.content:
+                continue  # decoding names the reason
+            key = row.content, sample.boxes
+            other, others = known.setdefault(key, (sample, roots))
+            if other.label != sample.label:
+                first, path = others.resolve(other), roots.resolve(sample)
+                both.append(f"{first} and its copy {path}" if first != path else str(path))
+                in_folders = sample.root.startswith(PLAIN_FOLDER)
+    if both:
+        raise InputError(
+            f"{counted(len(both), 'file')} given as real and as fake: {name_rows(both)}",
+            Name("folders that share no file", "real")
+            if in_folders
+            else "keep each under one label",
+        )
 
 
 def sample_columns(sample: Sample) -> dict[str, Any]:

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clare.advice import Notice
+from clare.advice import Name, Notice
 from clare.errors import InputError
 from clare.heads.report.commands import commands
 from clare.heads.report.stores import Source
 from clare.models.runtime import Runtime
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.extraction.job import Observer, create_extractors, run_job
+from clare.pipeline.extraction.store_rows import refuse_two_labels, rows_of_samples
 from clare.pipeline.extractors.lare import LareExtractor
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.manifests.sample import Manifest
+from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import open_store
 from clare.store.maintenance.repair import repair_store
@@ -312,6 +314,49 @@ def test_folders_are_looked_at_before_the_models_run(tmp_path):
 
     select()
     assert any("1 file left out for their names" in str(notice) for notice in told)
-    shutil.copy(picture, tmp_path / "fake" / "copy.png")
-    with pytest.raises(InputError, match=r"1 file given as real and as fake: .* and its copy"):
+    (tmp_path / "fake" / "link.png").hardlink_to(picture)
+    with pytest.raises(InputError, match=r"1 file given as real and as fake: .*link\.png"):
         select()
+
+
+def test_two_faces_of_one_picture_may_be_real_and_fake(tmp_path):
+    draw_faces(tmp_path / "a", 1, seed=1, kind="real", size=32)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (name,) = [file.name for file in (tmp_path / "a").iterdir()]
+    roots = Roots(tmp_path, {})
+
+    def refuse(*boxes):
+        samples = [
+            Sample(folder, f"{folder}/{name}", label, "mine", boxes=box)
+            for label, (folder, box) in enumerate(zip("ab", boxes, strict=True))
+        ]
+        selected = [(Manifest("mine", tuple(samples)), roots)]
+        refuse_two_labels(selected, [rows_of_samples(samples, roots, [], views=2)])
+
+    refuse("0 0 8 8", "8 8 16 16")
+    with pytest.raises(InputError, match="1 file given as real and as fake") as refused:
+        refuse("0 0 8 8", "0 0 8 8")
+    assert refused.value.advice == ("keep each under one label",)
+
+
+def test_an_image_is_not_real_and_fake(faces, tmp_path):
+    def job():
+        folders = [faces / "real"], [f"toy={faces / 'fake'}"]
+        selected = select_manifests(None, [], tmp_path, [], *folders)
+        return job_for(faces, tmp_path / "store", features=("pixels",)).but(manifests=selected)
+
+    picture = min((faces / "real").iterdir())
+    (faces / "fake" / "padded.jpg").write_bytes(picture.read_bytes()[:-1] + b"\0")  # of equal size
+    for kind in ("real", "fake"):
+        (faces / kind / "empty.png").touch()
+    shutil.copy(picture, faces / "real" / "twin.jpg")
+    shutil.copy(picture, faces / "fake" / "copy.jpg")
+    with pytest.raises(InputError) as refused:
+        job().run()
+    assert refused.value.what == (
+        f"1 file given as real and as fake: {picture} and its copy {faces / 'fake/copy.jpg'}"
+    )
+    assert refused.value.advice == (Name("folders that share no file", "real"),)
+    assert open_store(tmp_path / "store").subsets() == []
+    (faces / "fake" / "copy.jpg").unlink()
+    assert job().run().rows == 12 + 2 + 12 + 2
