@@ -183,7 +183,7 @@ def extract(
                 follow_links=follow_links,
                 rules=folder_rules(video, identities, split),
                 test_only=split_names(test_only) or (),
-                pools=split_names(reals),
+                pools=reals,
                 notice=view.noticed,
                 progress=view.indexing,
             )

@@ -35,8 +35,8 @@ def audit(
     reals: Annotated[
         str | None,
         typer.Option(
-            help="Subsets whose images stand beside, comma-separated. [default: the registry's "
-            "pools, for a subset of fakes alone]"
+            help="Subsets whose images stand beside, comma-separated, or none. [default: the "
+            "registry's pools, for a subset of fakes alone]"
         ),
     ] = None,
     root: Annotated[

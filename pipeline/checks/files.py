@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.checks.check import Finding
@@ -40,14 +41,15 @@ class FileCheck:
         for fault, rows in sorted(faults.items()):
             what = f"{counted(len(rows), 'file')} {fault}, which the manifest does not know"
             yield Finding(manifest.name, False, what, tuple(rows), ("build it again",))
-        masks = find_empty_masks(
-            looked if self._decode else [],
-            lambda sample: self._roots.resolve(sample, sample.mask_path),
-            limit=None,
-        )
+        if not self._decode:
+            return
+        masks = find_empty_masks(looked, self._mask, limit=None)
         if masks.rows:
             names = [f"{sample.sample_id} ({sample.mask_path})" for sample in masks.rows]
             yield Finding(manifest.name, False, str(masks), tuple(names))
+
+    def _mask(self, sample: Sample) -> Path:
+        return self._roots.resolve(sample, sample.mask_path)
 
     def _is_known(self, root: str, samples: list[Sample]) -> bool:
         try:

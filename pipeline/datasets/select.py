@@ -41,7 +41,7 @@ def select_manifests(
     follow_links: Path | None = None,
     rules: Mapping[str, Any] | None = None,
     test_only: Sequence[str] = (),
-    pools: Sequence[str] | None = (),
+    pools: str | Sequence[str] | None = (),
     notice: Callable[[Notice], None] = lambda notice: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[Manifest, Roots]]:
@@ -66,7 +66,8 @@ def select_manifests(
         rules: how names of files and folders are read, where folders of images are given: fields
             of `FolderRules`.
         test_only: subsets of plain folders that are for tests alone, with all their images.
-        pools: subsets of reals to take along, or "none". If None, named subsets of fakes alone
+        pools: subsets of reals to take along, comma-separated or a list; see `named_pools`. If
+            None, named subsets of fakes alone
             bring the pools that the registry has for their domains, as far as they are there.
         notice: told what was taken for granted.
         progress: called with (files indexed, files in all) while folders are read.
@@ -76,9 +77,8 @@ def select_manifests(
             built, because it is not registered or no root of it is known.
         ManifestError: a manifest breaks a rule.
     """
-    if pools is not None and list(pools) == [NO_POOLS]:
-        pools = ()
-    names = [name.strip() for name in subsets.split(",") if name.strip()] if subsets else []
+    pools = named_pools(pools)
+    names = _names(subsets or "")
     if reals or fakes:
         if files:
             raise InputError(
@@ -121,13 +121,32 @@ def select_manifests(
     selected = [(_without_copies(read_manifest(path)), places) for path in found]
     if pools is None and names and _are_fakes(selected):
         selected += _pools_of([m for m, _ in selected], folder, places, notice, progress)
-    for pool in dict.fromkeys(pools or ()):
+    for pool in pools or ():
         manifest = _without_copies(read_manifest(_find(pool, folder, places, progress)))
         if any(sample.label for sample in manifest.samples):
             raise InputError(f"{pool} has fakes too", Name("it among the subsets", "subset"))
         if manifest.name not in [one.name for one, _ in selected]:
             selected.append((manifest, places))
     return _without_repeats(selected)
+
+
+def named_pools(pools: str | Sequence[str] | None) -> list[str] | None:
+    """The subsets of reals that a user named, each once; none of them for the word "none".
+
+    Args:
+        pools: comma-separated, or a list.
+
+    Returns:
+        None where nothing was said.
+    """
+    found = _names(pools) or None if isinstance(pools, str) else pools
+    if found is None:
+        return None
+    return [] if list(found) == [NO_POOLS] else list(dict.fromkeys(found))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def select_audited(
@@ -138,7 +157,7 @@ def select_audited(
     reals: Sequence[Path],
     fakes: Sequence[str],
     *,
-    pools: str | None = None,
+    pools: str | Sequence[str] | None = None,
     follow_links: Path | None = None,
 ) -> list[tuple[Manifest, Roots]]:
     """What an audit compares: the manifests that were named, and the reals that belong beside them.
@@ -150,8 +169,8 @@ def select_audited(
         roots: ``DIR`` or ``NAME=DIR``.
         reals: folders of real images.
         fakes: folders of generated images.
-        pools: comma-separated subsets of reals; by default those that the registry names for the
-            domains of the fakes, if no real is there.
+        pools: subsets of reals, see `named_pools`; by default those that the registry names for
+            the domains of the fakes, if no real is there.
         follow_links: as for `select_manifests`.
 
     Raises:
@@ -160,9 +179,11 @@ def select_audited(
     """
     links = follow_links
     selected = select_manifests(subsets, files, folder, roots, reals, fakes, follow_links=links)
-    if pools is None and _are_fakes(selected):
-        pools = ",".join(_registered_pools([manifest for manifest, _ in selected], folder))
-    beside = select_manifests(pools, [], folder, roots, [], [], follow_links=links) if pools else []
+    others = named_pools(pools)
+    if others is None and _are_fakes(selected):
+        others = _registered_pools([manifest for manifest, _ in selected], folder)
+    named = ",".join(others or ())
+    beside = select_manifests(named, [], folder, roots, [], [], follow_links=links) if named else []
     names = {manifest.name for manifest, _ in selected}
     return [*selected, *(one for one in beside if one[0].name not in names)]
 

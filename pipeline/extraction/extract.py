@@ -54,8 +54,8 @@ def extract(
         manifest: manifest files.
         manifests: folder that holds ``NAME.csv`` for a subset NAME.
         root: folder that the paths of manifests start at, or those by name.
-        reals: subsets of reals to extract beside subsets of fakes alone, ``"none"`` for no such;
-            by default the registry's pools for their domains.
+        reals: subsets of reals to extract beside subsets of fakes alone, comma-separated or a
+            list, ``"none"`` for no such; by default the registry's pools for their domains.
         follow_links: folder that links may lead into, out of their root.
         test_only: subsets of plain folders that are for tests alone, with all their images.
         observer: is told how it goes.
@@ -101,7 +101,7 @@ def extract(
             follow_links=links,
             rules=rules,
             test_only=[test_only] if isinstance(test_only, str) else test_only,
-            pools=[reals] if isinstance(reals, str) else reals,
+            pools=reals,
             notice=watched.noticed,
             progress=watched.indexing,
         )

@@ -209,7 +209,12 @@ def test_reals_come_from_the_registrys_pools_for_the_domains_of_the_fakes(unlike
         assert [m.name for m, _ in chosen] == names and len(told) == 2
     with pytest.raises(InputError, match="pixart has fakes too"):
         select_manifests("celebdf_v2_real", *options[1:], pools=["pixart"])
-    named = select_audited(*options, pools="celebdf_v2_real")
-    assert [m.name for m, _ in named] == ["pixart", "celebdf_v2_real"]
+    for text, names in (
+        ("none", ["pixart"]),
+        ("celebdf_v2_real", ["pixart", "celebdf_v2_real"]),
+        ("celebdf_v2_real, ffpp_real", ["pixart", "celebdf_v2_real", "ffpp_real"]),
+    ):
+        for select in (select_audited, select_manifests):
+            assert [m.name for m, _ in select(*options, pools=text)] == names
     report = audit(select_audited(*options), resamples=0)
     assert report.shortcuts["domain"].before.value == 1.0  # the pool here has none
