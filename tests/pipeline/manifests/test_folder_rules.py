@@ -1,6 +1,8 @@
 """What names of folders and files say: videos, people, splits, and what is for tests alone."""
 
+import timeit
 from collections import defaultdict
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ from clare.errors import InputError
 from clare.pipeline.checks.check import check_manifests
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.manifests.csv_io import write_manifest
-from clare.pipeline.manifests.folder_rules import FolderRules
+from clare.pipeline.manifests.folder_rules import FolderRules, guess_videos
 from clare.pipeline.manifests.folders import build_manifest
+from clare.pipeline.manifests.sample import Sample
 
 
 @pytest.fixture
@@ -114,6 +117,18 @@ def test_people_of_ff_are_kept_apart_in_all_subsets(draw):
                 splits[person].add(sample.split)
     assert set(splits) == set(people) and all(len(found) == 1 for found in splits.values())
     assert set().union(*splits.values()) == {"train", "val", "test"}
+
+
+def test_guessing_videos_costs_no_more_than_to_take_their_paths_apart():
+    paths = [f"FF/c23/{n % 2}/frames/{n // 32:05d}/{n % 32:03d}.png" for n in range(6400)]
+    samples = [Sample(path, path, n % 2, "x") for n, path in enumerate(paths)]
+    assert guess_videos(samples)[33] == ("FF/c23/1/frames/00001", 1)
+
+    def seconds(work):
+        return min(timeit.repeat(work, number=1, repeat=5))
+
+    apart = seconds(lambda: [PurePosixPath(path).parent.as_posix() for path in paths])
+    assert seconds(lambda: guess_videos(samples)) < 3 * apart
 
 
 def test_people_that_link_most_images_are_said(draw):
