@@ -315,9 +315,9 @@ def _index_root(
                 seen["unmatched"] += len(faults)
         _leave(leftovers, root, folder, faults)
     _leave_lists(leftovers, root, tree, lists)
-    for path in [] if listed[True] else listed[False]:
-        for error in lists.faults(path):
-            raise error
+    unread = (error for path in listed[False] for error in lists.faults(path))
+    if not listed[True] and (error := next(unread, None)) is not None:
+        raise error
 
 
 def _leave(

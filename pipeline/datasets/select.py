@@ -67,8 +67,8 @@ def select_manifests(
             of `FolderRules`.
         test_only: subsets of plain folders that are for tests alone, with all their images.
         pools: subsets of reals to take along, comma-separated or a list; see `named_pools`. If
-            None, named subsets of fakes alone
-            bring the pools that the registry has for their domains, as far as they are there.
+            None, named subsets of fakes alone bring the pools that the registry has for their
+            domains, as far as they are there.
         notice: told what was taken for granted.
         progress: called with (files indexed, files in all) while folders are read.
 

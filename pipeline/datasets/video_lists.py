@@ -35,6 +35,10 @@ class Said:
         return self.label is not None and bool(self.split)
 
 
+_CONTRADICTION = Said()
+"""Of a name under which a list says two things: farther lists could mean either."""
+
+
 class VideoLists:
     """The lists below one root; each speaks of the videos in its folder and in those below it.
 
@@ -54,8 +58,9 @@ class VideoLists:
         home = os.path.join(os.path.realpath(root), "")  # noqa: PTH118 - a closing slash
         self._homes = tuple(filter(None, (home, linked_disk(follow_links))))
         self._names = {
-            folder.path: [name for name, _ in folder.unmatched if is_list(name)]
+            folder.path: names
             for folder in folders
+            if (names := [name for name, _ in folder.unmatched if is_list(name)])
         }
         self._read: dict[Path, Mapping[str, Said]] = {}
         self._faults: dict[Path, InputError] = {}
@@ -65,7 +70,11 @@ class VideoLists:
         if known.is_whole or not video:
             return known
         for path in self._above(folder):
-            said = self._entries(path).get(video, Said())
+            said = self._entries(path).get(video)
+            if said is None:
+                continue
+            if said == _CONTRADICTION:
+                break
             label = said.label if known.label is None else known.label
             known = Said(label, known.split or said.split)
             if known.is_whole:
@@ -115,13 +124,13 @@ def is_list(name: str) -> bool:
 
 
 def _by_name(entries: Iterable[tuple[str, Said]]) -> dict[str, Said]:
-    """By the names of videos, without folder and suffix; one that is told twice is not known."""
+    """By the names of videos, without folder and suffix, of which a list may have two alike."""
     found: dict[str, Said] = {}
     for path, said in entries:
         if said == Said():
             continue
         name = PurePosixPath(path).stem
-        found[name] = said if found.get(name, said) == said else Said()
+        found[name] = said if found.get(name, said) == said else _CONTRADICTION
     return found
 
 

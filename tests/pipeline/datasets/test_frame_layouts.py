@@ -230,6 +230,16 @@ def test_lists_at_several_heights_are_taken_together(tmp_path):
     assert {(s.path.split("/")[2], s.label) for s in rows} == {("c", 0), ("d", 1)}
 
 
+def test_a_list_that_contradicts_itself_leaves_no_say_to_a_farther_one(tmp_path):
+    lists = {
+        "test/labels.csv": f"{LABELS}x/a.mp4,1\n",
+        "dataset.json": json.dumps({"train/a.mp4": {"label": "fake"}}),
+    }
+    draw(tmp_path / "data", ["test/a", "test/b"], lists)
+    rows = build("dfdc", tmp_path / "data").subsets["dfdc"].samples
+    assert {(s.path.split("/")[1], s.label) for s in rows} == {("b", 1)}
+
+
 def test_a_list_outside_of_the_root_is_read_only_where_links_may_lead(tmp_path):
     draw(tmp_path / "data", ["test/frames/a"])
     (tmp_path / "lists").mkdir()
