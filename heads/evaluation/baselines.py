@@ -24,9 +24,10 @@ from clare.heads.base import INPUTS
 from clare.heads.config import DetectorConfig
 from clare.heads.data.samples import choose_samples
 from clare.heads.data.table import FeatureTable
+from clare.heads.evaluation.baseline_names import BASELINES, CENTROID, MEAN_LARE
 from clare.heads.evaluation.field_rows import FieldRows, Rows
 from clare.heads.evaluation.record import Baselines
-from clare.heads.evaluation.shortcuts import SHORTCUTS, Shortcuts
+from clare.heads.evaluation.shortcuts import Shortcuts
 from clare.heads.metrics.by_subset import Progress
 from clare.heads.metrics.measure import Measured, difference_of
 from clare.heads.metrics.predictions import Predictions
@@ -34,15 +35,6 @@ from clare.heads.runs.run import Run
 from clare.shortcuts import Fact, auc_draws
 from clare.store.feature_store import FeatureStore, open_store
 from clare.wording import listed
-
-MEAN_LARE, CENTROID = "mean_lare", "real_centroid"
-
-BASELINES: Mapping[str, str] = {
-    **{name: fact.title for name, fact in SHORTCUTS.items()},
-    MEAN_LARE: "mean LaRE",
-    CENTROID: "cosine to the real centroid",
-}
-"""What a person calls each, by the name in an evaluation's record."""
 
 STEP = 64
 """Rows at a time."""
