@@ -9,7 +9,6 @@ from typing import Any
 
 from clare.heads.config import TrainConfig
 from clare.heads.report.blocks import Block, Cell, Folded, Section, Table
-from clare.heads.report.formatting import sentence
 from clare.heads.report.run_results import Finding
 from clare.typed_json import to_json
 from clare.wording import listed
@@ -31,12 +30,11 @@ def settings(findings: Sequence[Finding], made_by: Sequence[Block]) -> Section:
     for one in findings:
         table = _extractors(one)
         extractors.setdefault(str(table), (table, []))[1].append(one.name)
-        of = f"{one.name}: " if len(findings) > 1 else ""
         own = {n: v for n, v in flatten(one.record.config.to_json()).items() if n not in shared}
         training = settings_table("Settings of the training", own)
-        blocks.append(
-            Folded(sentence(f"{of}training, versions and places"), [training, _versions(one)])
-        )
+        # A name, or a path, is spelt as it is.
+        whose = f"{one.name}: training" if len(findings) > 1 else "Training"
+        blocks.append(Folded(f"{whose}, versions and places", [training, _versions(one)]))
     for table, names in extractors.values():
         of = f" of {listed(names)}" if len(extractors) > 1 else ""
         blocks.append(Folded(f"Extractors{of} and their fingerprints", [table]))
