@@ -10,10 +10,11 @@ from typing import Any
 from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console, table
 from clare.cli.wording import worded
+from clare.heads.evaluation.baseline_names import in_order, title_of
 from clare.heads.evaluation.better import verdict
 from clare.heads.evaluation.compare import Comparison, Pair
 from clare.heads.evaluation.df40 import DF40Record
-from clare.heads.evaluation.record import Evaluation, EvaluationRecord
+from clare.heads.evaluation.record import Baselines, Evaluation, EvaluationRecord
 from clare.heads.metrics.by_subset import FiguresBySubset, SubsetFigures
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import read_validation
@@ -40,17 +41,6 @@ VALIDATION = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_
 
 WIDE = 120
 """Columns of a terminal from which on all figures stand in one table."""
-
-BASELINES = {
-    "format": "format",
-    "size": "size",
-    "bytes": "bytes",
-    "laplacian": "Laplacian",
-    "jpeg_size": "as JPEG",
-    "mean_lare": "mean\nLaRE",
-    "real_centroid": "cosine\nto reals",
-}
-"""Headings of what needs no training."""
 
 SCALES = {
     "margin": "margins: fake above 0",
@@ -165,25 +155,27 @@ def print_baselines(report: EvaluationRecord) -> None:
     found = report.baselines
     if found is None:
         return
+    names = in_order(name for aucs in found.subsets.values() for name in aucs)
     rows = [
-        (name, *(_cell(aucs.get(baseline)) for baseline in BASELINES))
+        (name, *(_cell(aucs.get(baseline)) for baseline in names))
         for name, aucs in found.subsets.items()
     ]
+    heads = [title_of(name, short=True).replace(" ", "\n", 1) for name in names]
     title = "\nAUC of what needs no training, which a detector must beat"
-    console.print(table(title, ("subset", *BASELINES.values()), rows))
+    console.print(table(title, ("subset", *heads), rows))
     leads = [
         (
             name,
-            BASELINES[hardest].replace("\n", " "),
+            title_of(hardest, short=True),
             _cell(report.subsets[name].frame["auc"]),
-            _lead(found.lead(name, hardest)),
-            found.verdict(name, hardest),
+            _lead(found.lead(name, hardest), report.subsets[name].frame["auc"].n),
+            _beaten(found, name, hardest),
         )
         for name in found.subsets
         if (hardest := found.hardest(name))
     ]
     if leads:
-        columns = ("subset", "hardest baseline", "detector", "its lead", "clearly beats all?")
+        columns = ("subset", "hardest baseline", "detector", "its lead", "clearly beats each?")
         console.print(table("\nThe detector's lead, paired", columns, leads, left=2))
     source = found.pixels_from
     console.print(
@@ -332,12 +324,19 @@ def _cell(figure: Figure | None) -> str:
     return f"{text}\n{_short(figure.low)}–{_short(figure.high)}"
 
 
-def _lead(lead: Figure | None) -> str:
-    """A difference of two figures; small ones need more digits."""
+def _lead(lead: Figure | None, rows: int) -> str:
+    """A difference of two figures; small ones need more digits. Says its rows where not all."""
     if lead is None or lead.value is None:
         return "–"
     ends = "" if lead.low is None else f"\n{lead.low:+.3f} to {lead.high:+.3f}"
-    return f"{lead.value:+.3f}{ends}"
+    on = "" if lead.n == rows else f"\non {lead.n} rows"
+    return f"{lead.value:+.3f}{ends}{on}"
+
+
+def _beaten(found: Baselines, subset: str, hardest: str) -> str:
+    """Whether the detector beats each baseline, and of how many that is said."""
+    beaten = found.verdict(subset, hardest)
+    return beaten if beaten == "unknown" else f"{beaten}\n{found.measured(subset)} measured"
 
 
 def _short(value: float) -> str:

@@ -31,7 +31,7 @@ EARLIER = "evaluations"
 _LONGEST = 60  # characters of what an evaluation is called
 
 
-Verdict = Literal["unknown", "no", "not clearly", "yes"]
+Beaten = Literal["unknown", "no", "not clearly", "yes"]
 """Whether a detector beats a baseline, the least first."""
 
 
@@ -59,7 +59,7 @@ class Baselines:
         """How far the detector is above a baseline; None where that was not measured."""
         return self.ahead.get(subset, {}).get(name)
 
-    def verdict(self, subset: str, name: str) -> Verdict:
+    def verdict(self, subset: str, name: str) -> Beaten:
         """Whether the detector beats a baseline: ``yes`` if the lead's interval is above 0."""
         lead = self.lead(subset, name)
         if lead is None or lead.value is None:
@@ -68,13 +68,18 @@ class Baselines:
             return "no"
         return "yes" if lead.low is not None and lead.low > 0 else "not clearly"
 
+    def measured(self, subset: str) -> int:
+        """How many baselines a detector's lead was measured over, which is all it can beat."""
+        found = (self.lead(subset, name) for name in self.aucs(subset))
+        return sum(lead is not None and lead.value is not None for lead in found)
+
     def hardest(self, subset: str) -> str | None:
         """The baseline that the detector beats least clearly, of several that of the highest AUC.
 
         None where there is no baseline. It is chosen on the test rows themselves, which favours
         the baselines and never the detector.
         """
-        aucs, order = self.aucs(subset), get_args(Verdict)
+        aucs, order = self.aucs(subset), get_args(Beaten)
         ranks = {
             name: (order.index(self.verdict(subset, name)), -auc) for name, auc in aucs.items()
         }

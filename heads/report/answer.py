@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from clare.advice import Notice
 from clare.bootstrap import Figure
-from clare.heads.evaluation.baselines import BASELINES
-from clare.heads.evaluation.record import Baselines, EvaluationRecord, Verdict
+from clare.heads.evaluation.baseline_names import title_of
+from clare.heads.evaluation.record import Baselines, Beaten, EvaluationRecord
 from clare.heads.metrics.by_subset import SubsetFigures
 from clare.heads.report.formatting import decimal, said, span
 from clare.heads.report.run_results import Finding
@@ -99,10 +99,25 @@ def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
     return [*facts[1:], facts[0]]
 
 
-def against_baselines(test: EvaluationRecord, subset: str) -> Verdict:
-    """Whether a detector beats every baseline of a subset, as `Baselines.verdict` has it."""
+def against_baselines(test: EvaluationRecord, subset: str) -> Beaten:
+    """Whether a detector beats each measured baseline of a subset; see `Baselines.verdict`."""
     hardest = test.baselines.hardest(subset) if test.baselines else None
     return test.baselines.verdict(subset, hardest) if test.baselines and hardest else "unknown"
+
+
+def baselines_said(counts: Collection[int], each: str = "each of ") -> str:
+    """How many baselines are spoken of: those that were measured, whatever others there are.
+
+    Args:
+        counts: of the baselines measured, by subset or by run; at least one.
+        each: what stands before the number.
+    """
+    least, most = min(counts), max(counts)
+    if most == 1:
+        return "the one baseline that was measured"
+    return (
+        f"{each}the {most if least == most else f'{least} to {most}'} baselines that were measured"
+    )
 
 
 def _verdict(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:
@@ -148,32 +163,50 @@ def _beside_baselines(test: EvaluationRecord, known: Mapping[str, SubsetFigures]
             "statistics, mean LaRE, the cosine to real images) was not measured."
         )
     if len(known) == 1:
-        return _beside_one(test.baselines, *verdicts)
-    beaten = sum(verdict == "yes" for verdict in verdicts.values())
+        return _beside_one(test.baselines, test.subsets, *verdicts)
+    judged = {name: verdict for name, verdict in verdicts.items() if verdict != "unknown"}
+    beaten = sum(verdict == "yes" for verdict in judged.values())
     lost: dict[str, list[str]] = defaultdict(list)
-    for name, verdict in verdicts.items():
-        hardest = test.baselines.hardest(name)
-        if hardest and verdict in ("no", "not clearly"):
-            lost[BASELINES[hardest]].append(name)
+    for name in known:
+        for baseline in test.baselines.aucs(name):
+            if test.baselines.verdict(name, baseline) in ("no", "not clearly"):
+                lost[title_of(baseline)].append(name)
     but = listed(f"{title} on {_few(names)}" for title, names in lost.items())
+    unknown = [name for name in verdicts if name not in judged]
+    each = baselines_said([test.baselines.measured(name) for name in judged])
     return (
-        f"It clearly beats every baseline (what needs no training) on {beaten} of {len(known)}"
+        f"It clearly beats {each} (what needs no training) on {beaten} of {len(judged)}"
+        f"{f', which was not measured on {_few(unknown)}' if unknown else ''}"
         f"{f'; what it does not clearly beat is {but}' if lost else ''}."
     )
 
 
-def _beside_one(baselines: Baselines, subset: str) -> str:
-    name = baselines.hardest(subset) or ""
-    lead = baselines.lead(subset, name) or Figure(None, None, None, 0)
-    hardest = f"{BASELINES[name]} (AUC {decimal(baselines.aucs(subset)[name])})"
+def _beside_one(baselines: Baselines, subsets: Mapping[str, SubsetFigures], subset: str) -> str:
+    rows = subsets[subset].frame["auc"].n
+    aucs = baselines.aucs(subset)
+    beaten = {name: baselines.verdict(subset, name) for name in aucs}
+    named = {name: f"{title_of(name)} (AUC {decimal(auc)})" for name, auc in aucs.items()}
+    by = {name: _by(baselines.lead(subset, name), rows) for name in aucs}
+    measured = [baselines.measured(subset)]
+    lost = listed(named[name] for name in aucs if beaten[name] == "no")
+    above = [f"{named[name]} {by[name]}" for name in aucs if beaten[name] == "not clearly"]
+    parts = [f"does not beat {lost}"] if "no" in beaten.values() else []
+    parts += [f"is above {listed(above)}, but not clearly"] if above else []
+    if parts:
+        of = baselines_said(measured, "")
+        return f"Of {of} (what needs no training), it {', and '.join(parts)}."
+    each, name = baselines_said(measured), baselines.hardest(subset) or ""
+    which = "; the hardest, " if measured[0] > 1 else ": "
+    return f"It clearly beats {each} (what needs no training){which}{named[name]}, {by[name]}."
+
+
+def _by(lead: Figure | None, rows: int) -> str:
+    """How far a detector is above a baseline, and on how many rows where not on all."""
+    if lead is None:
+        return "by an unknown lead"
     ends = f"paired 95 % interval {span(lead, 3)}" if span(lead) else "no interval"
-    by = f"by {decimal(lead.value)} ({ends})"
-    return {
-        "yes": f"It clearly beats every baseline (what needs no training): {hardest} {by}.",
-        "not clearly": f"It is above {hardest}, a baseline that needs no training, but not "
-        f"clearly: {by}.",
-        "no": f"It does not beat {hardest}, a baseline that needs no training.",
-    }[baselines.verdict(subset, name)]
+    on = "" if lead.n == rows else f", on the {lead.n:,} rows of {rows:,} that have it"
+    return f"by {decimal(lead.value)} ({ends}{on})"
 
 
 def _subsets(finding: Finding) -> Mapping[str, SubsetFigures]:

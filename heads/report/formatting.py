@@ -63,11 +63,17 @@ def figure_cell(figure: Figure | None, *, tinted: bool = False) -> Cell:
     return Cell(decimal(value), span(figure), value, heat)
 
 
-def lead_cell(lead: Figure | None) -> Cell:
-    """How far one figure is above another; small leads need more digits than figures."""
+def lead_cell(lead: Figure | None, rows: int | None = None) -> Cell:
+    """How far one figure is above another; small leads need more digits than figures.
+
+    Args:
+        lead: the difference.
+        rows: that the figure beside it is of; where the lead is of fewer, it says of how many.
+    """
     if lead is None or lead.value is None:
         return Cell(MISSING)
-    return Cell(f"{lead.value:+.3f}", span(lead, 3), lead.value)
+    on = f"on {lead.n:,} rows" if rows is not None and lead.n != rows else ""
+    return Cell(f"{lead.value:+.3f}", "\n".join(filter(None, [span(lead, 3), on])), lead.value)
 
 
 def said(figure: Figure, name: str = "AUC") -> str:

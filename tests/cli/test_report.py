@@ -82,9 +82,13 @@ def test_the_answer_says_interval_rows_and_shortcuts_and_that_tiny_means_nothing
 @pytest.mark.parametrize(
     ("auc", "lead", "said"),
     [
-        ((0.9, 0.85, 0.95), (0.3, 0.2, 0.4), ("better than chance", "It clearly beats every base")),
+        (
+            (0.9, 0.85, 0.95),
+            (0.3, 0.2, 0.4),
+            ("better than chance", "It clearly beats each of the 7 base"),
+        ),
         ((0.9, 0.85, 0.95), (0.3, -0.1, 0.4), ("better than chance", "but not clearly")),
-        ((0.6, 0.4, 0.8), (-0.1, -0.2, 0.1), ("not told from chance", "It does not beat ")),
+        ((0.6, 0.4, 0.8), (-0.1, -0.2, 0.1), ("not told from chance", " it does not beat ")),
         ((0.2, 0.1, 0.3), None, ("worse than chance", "was not measured")),
         ((0.9, None, None), None, ("settles nothing", "was not measured")),
     ],

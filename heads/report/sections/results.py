@@ -7,7 +7,7 @@ from typing import Any
 
 from clare.advice import Notice, Run
 from clare.bootstrap import Figures
-from clare.heads.evaluation.baselines import BASELINES
+from clare.heads.evaluation.baseline_names import in_order, title_of
 from clare.heads.evaluation.published import TABLES, published
 from clare.heads.evaluation.record import EARLIER, Baselines, EvaluationRecord
 from clare.heads.metrics.by_subset import SubsetFigures
@@ -63,6 +63,8 @@ def baselines(findings: Sequence[Finding]) -> list[Block]:
     blocks: list[Block] = []
     rows: list[list[Cell]] = []
     sources: list[str] = []
+    known = [one.test.baselines.subsets for one in findings if one.test and one.test.baselines]
+    names = in_order(name for one in known for found in one.values() for name in found)
     for finding in findings:
         test = finding.test
         measured = test.baselines if test else None
@@ -81,9 +83,9 @@ def baselines(findings: Sequence[Finding]) -> list[Block]:
             [
                 Cell(name, finding.name if several else ""),
                 figure_cell(test.subsets[name].frame["auc"]),
-                *(figure_cell(found.get(baseline)) for baseline in BASELINES),
-                *_lead(measured, name),
-                Cell(against_baselines(test, name)),
+                *(figure_cell(found.get(baseline)) for baseline in names),
+                *_lead(measured, name, test.subsets[name].frame["auc"].n),
+                _beaten(test, measured, name),
             ]
             for name, found in measured.subsets.items()
         ]
@@ -92,17 +94,18 @@ def baselines(findings: Sequence[Finding]) -> list[Block]:
     columns: list[str | Cell] = [
         Cell("subset", "run" if several else ""),
         "detector",
-        *BASELINES.values(),
+        *map(title_of, names),
         "hardest to beat",
         "detector's lead",
-        "clearly beats all?",
+        "clearly beats each?",
     ]
     told = (
         "None of these needs training. A number of the file or its pixels counts in whichever "
         "direction it tells more, so its AUC is at least 0.5; that of the format may fall a little "
         "below, as it is judged on rows that it was not learned from. The direction of mean LaRE "
         "and of the cosine, and the centroid, are from training rows. “Yes” needs a paired "
-        "interval of the detector's lead above 0 for every baseline. The hardest is the one that "
+        "interval of the detector's lead above 0 for each baseline that was measured."
+        " A lead is of the rows that have what it is over. The hardest is the one that "
         "is beaten least clearly: it is chosen on these rows, which favours the baselines. "
     )
     if sources:
@@ -116,12 +119,18 @@ def baselines(findings: Sequence[Finding]) -> list[Block]:
     return [Table(caption, columns, rows), Text(told, "note"), *blocks]
 
 
-def _lead(measured: Baselines, subset: str) -> list[Cell]:
+def _lead(measured: Baselines, subset: str, rows: int) -> list[Cell]:
     """The baseline that is the hardest to beat, and how far the detector is above it."""
     hardest = measured.hardest(subset)
     if hardest is None:
         return [Cell(MISSING), Cell(MISSING)]
-    return [Cell(BASELINES[hardest]), lead_cell(measured.lead(subset, hardest))]
+    return [Cell(title_of(hardest)), lead_cell(measured.lead(subset, hardest), rows)]
+
+
+def _beaten(test: EvaluationRecord, measured: Baselines, subset: str) -> Cell:
+    """Whether the detector beats each baseline, and of how many that is said."""
+    beaten = against_baselines(test, subset)
+    return Cell(beaten, "" if beaten == "unknown" else f"{measured.measured(subset)} measured")
 
 
 def _other_tests(finding: Finding) -> list[Block]:
@@ -172,7 +181,7 @@ def _count(found: SubsetFigures, level: str) -> Cell:
     if level == "video":
         count = found.video["auc"].n if found.video else 0
         return Cell(f"{count:,}", value=count)
-    return Cell(f"{found.real:,} real", f"{found.fake:,} fake", found.real)
+    return Cell(f"{found.real:,} real", f"{found.fake:,} fake")
 
 
 def _figures(figures: Figures) -> list[Cell]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from clare.heads.evaluation.baselines import BASELINES
+from clare.heads.evaluation.baseline_names import title_of
 from clare.heads.evaluation.record import EvaluationRecord
-from clare.heads.report.answer import against_baselines
-from clare.heads.report.blocks import Block, Cell, Items, Table, Text
+from clare.heads.report.answer import against_baselines, baselines_said
+from clare.heads.report.blocks import MISSING, Block, Cell, Items, Table, Text
 from clare.heads.report.formatting import number_cell
 from clare.heads.report.run_results import Finding
 from clare.heads.report.sweep_results import Sweep
 
 _Rows = tuple[str, int, int, tuple[str, ...]]
 """What tells test rows apart: subset, reals, fakes, and the subsets whose reals these are."""
+
+_UNCLEAR = ({"not clearly"}, {"not clearly", "yes"})
+"""What is said of a configuration's seeds, where none loses and not all clearly lead."""
 
 
 def beside_baselines(sweep: Sweep, findings: Sequence[Finding]) -> list[Block]:
@@ -25,7 +28,8 @@ def beside_baselines(sweep: Sweep, findings: Sequence[Finding]) -> list[Block]:
         findings: its finished runs.
 
     Returns:
-        Nothing where no run has measured them.
+        Nothing where no run has measured them. Each configuration is in one list at most, by the
+        least of what is known of its seeds: one that loses is enough.
     """
     table, notes = [], list[Block]()
     order = [sweep.label(line) for line in sweep.board]
@@ -33,31 +37,35 @@ def beside_baselines(sweep: Sweep, findings: Sequence[Finding]) -> list[Block]:
         verdicts = _verdicts(sweep, findings, rows)
         below = [label for label in order if "no" in verdicts[label]]
         clear = [label for label in order if verdicts[label] == {"yes"}]
-        unknown = [label for label in order if "unknown" in verdicts[label] or not verdicts[label]]
-        unclear = [label for label in order if label not in (*below, *clear, *unknown)]
+        unclear = [label for label in order if verdicts[label] in _UNCLEAR]
+        unknown = [label for label in order if label not in (*below, *clear, *unclear)]
         subset, real, fake, _ = rows
         measured = len(order) - len(unknown)
+        each = baselines_said(_measured(findings, rows))
         table.append(
             [
                 Cell(subset, f"{real:,} real, {fake:,} fake"),
-                Cell(BASELINES[name]),
+                Cell(title_of(name)),
                 number_cell(value),
-                Cell(f"{len(clear)} of {measured}", value=len(clear)),
+                Cell(f"{len(clear)} of {measured}" if measured else MISSING),
             ]
         )
         # A label may hold commas itself, so each stands in a line of its own.
         for said, labels in (
-            (f"On {subset} these do not beat every baseline:", below),
-            (f"On {subset} these are not clearly above every baseline:", unclear),
+            (f"On {subset} these do not beat {each}:", below),
+            (f"On {subset} these are not clearly above {each}:", unclear),
             (f"On {subset} it was not measured of these:", unknown),
         ):
             notes += [Text(said), Items(labels)] if labels else []
     if not table:
         return []
-    heads = ["subset", "best baseline", "its AUC", "configurations that clearly beat all"]
+    best = Cell("best baseline", "of any run")
+    heads: list[str | Cell] = ["subset", best, "its AUC", "configurations that clearly beat each"]
     rule = (
-        "A baseline needs no training. A configuration clearly beats all where, of each seed, the "
-        "paired interval of its lead over every baseline is above 0."
+        "A baseline needs no training. Where it looks at training rows its AUC differs by run; the "
+        "best is the highest of any run. A configuration clearly beats each where, of each seed "
+        "that was tested, the paired interval of its lead over each baseline that was measured is "
+        "above 0."
     )
     return [Table("What a test AUC must beat", heads, table, names=2), *notes, Text(rule, "note")]
 
@@ -80,14 +88,22 @@ def _verdicts(sweep: Sweep, findings: Sequence[Finding], rows: _Rows) -> dict[st
     """What `against_baselines` says of each configuration's seeds that were tested on rows."""
     labels = {str(line["run"]): sweep.label(line) for line in sweep.finished}
     verdicts: dict[str, set[str]] = defaultdict(set)
-    for one in findings:
-        if (
-            one.test is not None
-            and rows[0] in one.test.subsets
-            and _rows(one.test, rows[0]) == rows
-        ):
-            verdicts[labels[one.name]].add(against_baselines(one.test, rows[0]))
+    for one, test in _tests(findings, rows):
+        verdicts[labels[one.name]].add(against_baselines(test, rows[0]))
     return verdicts
+
+
+def _measured(findings: Sequence[Finding], rows: _Rows) -> set[int]:
+    """How many baselines each run was measured against; 0 alone where none was."""
+    tests = [test.baselines for _, test in _tests(findings, rows)]
+    return {one.measured(rows[0]) for one in tests if one} - {0} or {0}
+
+
+def _tests(findings: Sequence[Finding], rows: _Rows) -> Iterator[tuple[Finding, EvaluationRecord]]:
+    for one in findings:
+        test = one.test
+        if test is not None and rows[0] in test.subsets and _rows(test, rows[0]) == rows:
+            yield one, test
 
 
 def _rows(test: EvaluationRecord, name: str) -> _Rows:

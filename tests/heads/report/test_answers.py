@@ -2,20 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from clare.bootstrap import Figure
 from clare.heads.config import TrainConfig
-from clare.heads.evaluation.record import Baselines, EvaluationRecord
+from clare.heads.evaluation.record import Baselines, Beaten, EvaluationRecord
 from clare.heads.metrics.by_subset import CategoryFigures, Levels, Macro, SubsetFigures
 from clare.heads.report.answer import MINI, TINY, answer_of, facts_of, warnings_of
-from clare.heads.report.blocks import Cell, Code, Items, Table, Text, even
+from clare.heads.report.blocks import Cell, Code, Folded, Items, Table, Text, even
 from clare.heads.report.commands import commands
 from clare.heads.report.formatting import images_of, sentence
 from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.matrix import COLUMNS, matrix
 from clare.heads.report.sections.results import baselines, results
+from clare.heads.report.sections.settings import settings
 from clare.heads.report.sections.sweep_baselines import beside_baselines
 from clare.heads.report.sweep_results import Sweep
 from clare.heads.report.sweep_results import answer_of as answer_of_sweep
@@ -133,11 +135,12 @@ def test_the_answer_names_the_baselines_that_are_not_clearly_beaten():
              "d": ("format", 0.97)}  # fmt: skip
     measured = lead_over(known, [ABOVE, EQUAL, EQUAL, CLEAR])
     text = answer_of(make_finding(aucs, mean=0.9, measured=measured))
-    assert "It clearly beats every baseline (what needs no training) on 1 of 4; " in text
+    one = "It clearly beats the one baseline that was measured (what needs no training)"
+    assert f"{one} on 1 of 4; " in text
     assert "does not clearly beat is mean LaRE on a, b and c." in text and "format" not in text
     every = lead_over(known, [CLEAR] * 4)
     text = answer_of(make_finding(aucs, mean=0.9, measured=every))
-    assert text.endswith("every baseline (what needs no training) on 4 of 4.")
+    assert text.endswith(f"{one} on 4 of 4.")
 
 
 def test_an_interval_above_a_baselines_auc_is_no_lead():
@@ -151,12 +154,149 @@ def test_an_interval_above_a_baselines_auc_is_no_lead():
         assert "mean LaRE (AUC 0.500)" in answer_of(finding)
 
 
+def measured_as(leads, **aucs):
+    """What was measured of subset a: by baseline the detector's lead, and its AUC or 0.5."""
+    found = {name: Figure(aucs.get(name, 0.5), None, None, 9) for name in leads}
+    return Baselines(None, {"a": found}, {"a": leads})
+
+
+def test_the_answer_speaks_of_the_baselines_that_were_measured():
+    every = {"bytes": CLEAR, "size": CLEAR, "format": CLEAR}
+    text = answer_of(make_finding({"a": 0.7}, mean=0.7, measured=measured_as(every, size=0.6)))
+    assert (
+        "It clearly beats each of the 3 baselines that were measured (what needs no training); the "
+        "hardest, number of pixels (AUC 0.600), by 0.020 (paired 95 % interval 0.010 to 0.030)."
+    ) in text
+    text = answer_of(make_finding({"a": 0.7}, mean=0.7, measured=measured_as({"size": CLEAR})))
+    assert "clearly beats the one baseline that was measured" in text and "hardest" not in text
+    fewer = {"a": ("size", 0.5), "b": ("size", 0.5), "c": ("size", 0.5)}
+    measured = lead_over(fewer, [CLEAR, CLEAR, None])
+    more = {"a": {**measured.subsets["a"], "bytes": Figure(0.5, None, None, 9)}}
+    ahead = {"a": {**measured.ahead["a"], "bytes": ABOVE}}
+    both = Baselines(None, {**measured.subsets, **more}, {**measured.ahead, **ahead})
+    text = answer_of(make_finding(dict.fromkeys("abc", 0.7), mean=0.7, measured=both))
+    assert (
+        "clearly beats each of the 1 to 2 baselines that were measured (what needs no training) on "
+        "1 of 2, which was not measured on c; what it does not clearly beat is bytes of the file "
+        "on a."
+    ) in text
+
+
+def test_all_baselines_that_are_not_clearly_beaten_are_named():
+    leads = {"bytes": EQUAL, "size": ABOVE, "format": CLEAR, "laplacian": EQUAL}
+    text = answer_of(make_finding({"a": 0.7}, mean=0.7, measured=measured_as(leads)))
+    assert (
+        "Of the 4 baselines that were measured (what needs no training), it does not beat bytes of "
+        "the file (AUC 0.500) and Laplacian energy (AUC 0.500), and is above number of pixels "
+        "(AUC 0.500) by 0.020 (paired 95 % interval -0.010 to 0.050), but not clearly."
+    ) in text
+    both = {**dict.fromkeys(("bytes", "size"), ABOVE), "format": CLEAR}
+    measured = measured_as(both)
+    twice = Baselines(None, dict.fromkeys("ab", measured.subsets["a"]), dict.fromkeys("ab", both))
+    text = answer_of(make_finding({"a": 0.7, "b": 0.8}, mean=0.7, measured=twice))
+    assert (
+        "not clearly beat is bytes of the file on a and b and number of pixels on a and b" in text
+    )
+
+
+def test_a_lead_on_fewer_rows_than_the_detectors_auc_says_on_how_many():
+    few = Figure(0.02, 0.01, 0.03, 4)
+    for lead, under in ((CLEAR, "0.010 to 0.030"), (few, "0.010 to 0.030\non 4 rows")):
+        finding = make_finding({"a": 0.7}, mean=0.7, measured=measured_as({"size": lead}))
+        (table,) = (block for block in baselines([finding]) if isinstance(block, Table))
+        assert table.rows[0][-2].under == under
+        assert (", on the 4 rows of 9 that have it)" in answer_of(finding)) == (lead is few)
+
+
+def test_a_baseline_that_nobody_here_knows_is_shown_by_its_name():
+    finding = make_finding(
+        {"a": 0.7}, mean=0.7, measured=measured_as({"new": ABOVE, "bytes": CLEAR}, new=0.625)
+    )
+    (table,) = (block for block in baselines([finding]) if isinstance(block, Table))
+    shown = dict(zip(map(str, table.columns[2:]), table.rows[0][2:], strict=True))
+    assert shown["new"].value == 0.625 and shown["hardest to beat"].text == "new"
+    assert "is above new (AUC 0.625) by" in answer_of(finding)
+    line = {"run": "run", "fusion": "cls", "failure": None, "val_auc": 0.8}
+    sweep = Sweep(Path("sweep"), {"fusion": ["cls"]}, [line])
+    found = beside_baselines(sweep, [finding])[0]
+    assert isinstance(found, Table) and Cell("new") in found.rows[0]
+
+
+@pytest.mark.parametrize("lead", [None, EQUAL, ABOVE, CLEAR])
+def test_of_how_many_baselines_a_verdict_is_stands_below_it(lead):
+    finding = make_finding({"a": 0.7}, mean=0.7, measured=measured_as({"size": lead}))
+    (table,) = (block for block in baselines([finding]) if isinstance(block, Table))
+    assert table.rows[0][-1].text in get_args(Beaten)
+    assert table.rows[0][-1].under == ("1 measured" if lead else "")
+
+
+def seeds_of(*leads, order="cls"):
+    """A sweep of one configuration, a seed for each lead over bytes; of None nothing is known."""
+    runs = [
+        replace(
+            make_finding(
+                {"a": 0.7}, mean=0.7, measured=lead and measured_as({"bytes": lead}, bytes=0.9)
+            ),
+            path=Path(str(seed)),
+        )
+        for seed, lead in enumerate(leads)
+    ]
+    lines = [
+        {"run": one.name, "fusion": order, "seed": one.name, "failure": None, "val_auc": 0.8}
+        for one in runs
+    ]
+    axes = {"fusion": [order, "lare"], "seed": [one.name for one in runs]}
+    return beside_baselines(Sweep(Path("sweep"), axes, lines), runs)
+
+
+@pytest.mark.parametrize(
+    ("leads", "beaten", "said"),
+    [
+        ((EQUAL, None), "0 of 1", "these do not beat"),
+        ((CLEAR, None), "–", "it was not measured"),
+        ((CLEAR, ABOVE), "0 of 1", "these are not clearly above"),
+        ((CLEAR, CLEAR), "1 of 1", None),
+    ],
+)
+def test_a_configuration_is_in_one_list_by_the_least_of_its_seeds(leads, beaten, said):
+    table, *notes = seeds_of(*leads)
+    assert isinstance(table, Table) and table.rows[0][-1].text == beaten
+    told = [str(one.text) for one in notes if isinstance(one, Text)]
+    lists = [one for one in told if one.startswith("On")]
+    assert len(lists) == (said is not None) and all(f" {said} " in one for one in lists)
+
+
+def test_a_sweep_says_whose_best_baseline_it_shows_and_which_seeds_count():
+    table, *_, rule = seeds_of(CLEAR, CLEAR)
+    assert isinstance(table, Table) and isinstance(rule, Text)
+    assert table.columns[1] == Cell("best baseline", "of any run")
+    assert "highest of any run" in str(rule) and "of each seed that was tested" in str(rule)
+
+
+def test_names_and_paths_of_runs_are_spelt_as_they_are():
+    finding = make_finding({"a": 0.7}, mean=0.7)
+    runs = [replace(finding, called=name) for name in ("esa", "runs/a")]
+    alone, both = (
+        [one.summary for one in settings(those, []).blocks if isinstance(one, Folded)]
+        for those in ([finding], runs)
+    )
+    assert "Training, versions and places" in alone
+    assert "esa: training, versions and places" in both
+    assert "runs/a: training, versions and places" in both
+
+
+def test_a_cell_of_two_counts_has_no_value_of_its_own():
+    tables = [one for one in results(make_finding({"a": 0.7}, mean=0.7)) if isinstance(one, Table)]
+    (counts,) = (
+        cell for one in tables for line in one.rows for cell in line if cell.text == "5 real"
+    )
+    assert counts == Cell("5 real", "4 fake")
+
+
 def test_what_an_earlier_version_measured_claims_nothing():
     measured = Baselines(None, {"a": {"format": Figure(0.5, 0.4, 0.6, 9)}})
     finding = make_finding({"a": 0.7}, mean=0.7, measured=measured)
-    assert "was not measured" in answer_of(finding) and "clearly beats every" not in answer_of(
-        finding
-    )
+    assert "was not measured" in answer_of(finding) and "It clearly beats" not in answer_of(finding)
 
 
 def test_configurations_that_beat_no_baseline_are_listed_apart():
