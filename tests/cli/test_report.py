@@ -132,6 +132,8 @@ def test_a_page_of_several_begins_with_all_figures_and_says_who_is_better(place)
     compared = run("compare", *runs.values(), "--resamples", 200)
     (verdict,) = (line for line in compared.splitlines() if line.startswith("By the AUC of"))
     assert "nobody leads" in page.text and verdict in page.text
+    # The two were tested with 200 and with 1,000 resamples.
+    assert page.text.count("from 200 or 1,000 resamples of whole videos") == 1
     assert page.text.count("resamples of whole videos") == 1
     # A run's own figures are folded away, and nothing is folded twice or open from the start.
     assert sum(attrs.get("class") == "section" for attrs in page.all("details")) > 4

@@ -7,12 +7,14 @@ from dataclasses import replace
 from itertools import combinations
 
 from clare.advice import Notice, Run
-from clare.bootstrap import Figures
+from clare.bootstrap import Figures, Resampling
 from clare.errors import InputError
-from clare.heads.evaluation.better import NAMED, verdict
-from clare.heads.evaluation.compare import Comparison, Pair, compare
+from clare.heads.evaluation.better import NAMED, has_interval, verdict
+from clare.heads.evaluation.compare import Comparison, Pair
+from clare.heads.evaluation.record import EvaluationRecord
 from clare.heads.report.blocks import Block, Cell, Folded, Items, Section, Text
 from clare.heads.report.formatting import decimal, figure_cell, lead_cell
+from clare.heads.report.paired import Pairs
 from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
 from clare.heads.report.sections.results import intervals_said
@@ -43,21 +45,18 @@ def pairs(findings: Sequence[Finding]) -> list[Section]:
     tested = [one for one in findings if one.test is not None]
     if len(tested) < 2:
         return []
-    two = list(combinations(tested, 2))
+    two, compared = list(combinations(tested, 2)), Pairs()
     few = len(tested) <= PAIRED
     said, differences = [], dict[str, Mapping[str, Pair]]()
     for one, other in two if few else two[: len(tested) - 1]:
         try:
-            report = _compared(one, other)
+            report = _compared(compared, one, other)
         except InputError as error:
             said.append(f"{one.name} and {other.name} were not compared: {error.what}.")
             continue
         said.append(_said(report, one, other))
         differences[f"{other.name} less {one.name}"] = report.subsets
-    how = (
-        "A difference is of the rows that both have, its 95 % interval paired: both are measured "
-        "on the same resamples. Where it holds zero, nobody leads."
-    )
+    how = _intervals_paired([pair for found in differences.values() for pair in found.values()])
     if not few:
         how = f"Each run is compared with {tested[0].name}, the first that was named. {how}"
     blocks: list[Block] = [Items(said), Text(how, "note")]
@@ -73,10 +72,31 @@ def pairs(findings: Sequence[Finding]) -> list[Section]:
     return [Section("better", "Who is better", blocks)]
 
 
-def _compared(one: Finding, other: Finding) -> Comparison:
+def _compared(pairs: Pairs, one: Finding, other: Finding) -> Comparison:
     tests = [finding.test for finding in (one, other) if finding.test is not None]
     count = min(test.resamples for test in tests)
-    return compare(one.path, other.path, resamples=count, seed=tests[0].seed)
+    return pairs.compare(one, other, Resampling(count, tests[0].seed))
+
+
+def _intervals_paired(found: Sequence[Pair]) -> str:
+    """What the differences are, and what follows where some have no interval."""
+    differences = [pair.difference["auc"] for pair in found]
+    known = [difference for difference in differences if difference.value is not None]
+    bare = sum(not has_interval(difference) for difference in known)
+    why = (
+        "an interval needs resamples in both tests, and of each label more than one video, "
+        "identity or row"
+    )
+    if known and bare == len(known):
+        return (
+            "A difference is of the rows that both have. None has an interval, so nothing here "
+            f"says who is better: {why}."
+        )
+    text = (
+        "A difference is of the rows that both have, its 95 % interval paired: both are measured "
+        "on the same resamples. Where it holds zero, nobody leads."
+    )
+    return f"{text} Where there is none, nothing says who leads: {why}." if bare else text
 
 
 def _said(report: Comparison, one: Finding, other: Finding) -> str:
@@ -94,17 +114,14 @@ def _tested(findings: Sequence[Finding]) -> list[Block]:
     subsets = [name for name in own if name in found] + sorted(found - set(own))
     columns = []
     for name in subsets:
-        counts = {(t.subsets[name].real, t.subsets[name].fake) for t in tests if name in t.subsets}
-        real, fake = next(iter(counts))
-        rows = f"{real:,} real\n{fake:,} fake" if len(counts) == 1 else "rows differ"
-        columns.append(Cell(name, rows))
+        columns.append(Cell(name, _rows_said(name, tests)))
     cells = [
         [_cell(t.subsets[name].frame if name in t.subsets else None) for name in subsets]
         for t in tests
     ]
-    if any(len(test.counted) > 1 for test in tests):
-        means = {len(test.counted) for test in tests}
-        under = f"of {means.pop()} subsets" if len(means) == 1 else "of each run's own subsets"
+    if means := {tuple(sorted(test.counted)) for test in tests if len(test.counted) > 1}:
+        alike = len(means) == 1
+        under = f"of {len(next(iter(means)))} subsets" if alike else "of each run's own subsets"
         columns.append(Cell("mean", under))
         for test, line in zip(tests, cells, strict=True):
             macro = test.macro.subsets if len(test.counted) > 1 else None
@@ -114,10 +131,24 @@ def _tested(findings: Sequence[Finding]) -> list[Block]:
         matrix(caption, _names(findings), columns, cells),
         Text(
             f"AUC, and the accuracy at the threshold from validation. {COLOURS_SAID} "
-            f"{intervals_said(tests[0])}",
+            f"{intervals_said(tests)}",
             "note",
         ),
     ]
+
+
+def _rows_said(name: str, tests: Sequence[EvaluationRecord]) -> str:
+    """How many rows of a subset the runs were tested on, or that these are not the same rows."""
+    found = [(test, test.subsets[name]) for test in tests if name in test.subsets]
+    if len({(one.real, one.fake) for _, one in found}) > 1:
+        return "rows differ"
+    asked = {
+        (one.beside, test.store, test.split, test.domains, test.frames, test.sampling)
+        for test, one in found
+    }
+    one = found[0][1]
+    # Of another store, or split, the same number of rows is no sign that they are the same.
+    return f"{one.real:,} real\n{one.fake:,} fake" if len(asked) == 1 else "rows may differ"
 
 
 def _names(findings: Sequence[Finding]) -> list[Cell]:

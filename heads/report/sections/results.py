@@ -41,7 +41,7 @@ def results(finding: Finding, *, alone: bool = True) -> list[Block]:
         if rows:
             columns = ["subset", "rows" if level == "frame" else "videos", *NAMES.values()]
             blocks.append(Table(title, columns, rows))
-    said = [_threshold_said(test), *([intervals_said(test)] if alone else [])]
+    said = [_threshold_said(test), *([intervals_said([test])] if alone else [])]
     blocks.append(Text(" ".join(said), "note"))
     for name, count in test.skipped.items():
         blocks.append(Text(f"{name}: {count} rows have no features and are left out.", "note"))
@@ -188,13 +188,27 @@ def _figures(figures: Figures) -> list[Cell]:
     return [figure_cell(figures.get(name)) for name in NAMES]
 
 
-def intervals_said(test: EvaluationRecord) -> str:
-    """What the intervals of a test are."""
-    return (
-        f"Below a figure its 95 % interval, from {test.resamples:,} resamples of whole videos or "
+def intervals_said(tests: Sequence[EvaluationRecord]) -> str:
+    """What the intervals of some tests are, and where there are none."""
+    drawn = [test for test in tests if test.resamples]
+    if not drawn:
+        return "No figure has an interval, for there are no resamples."
+    counts = " or ".join(f"{count:,}" for count in sorted({test.resamples for test in drawn}))
+    said = (
+        f"Below a figure its 95 % interval, from {counts} resamples of whole videos or "
         "identities where known: of these test rows alone, another training would add its own "
         "spread."
     )
+    if len(drawn) < len(tests):
+        said += " A run that was tested without resamples has none."
+    aucs = [(name, one.frame["auc"]) for test in drawn for name, one in test.subsets.items()]
+    bare = dict.fromkeys(n for n, auc in aucs if auc.value is not None and auc.low is None)
+    if bare:
+        said += (
+            f" There is none on {listed(bare)}, where all reals, or all fakes, are a single video, "
+            "identity or row."
+        )
+    return said
 
 
 def _threshold_said(test: EvaluationRecord) -> str:

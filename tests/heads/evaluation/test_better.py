@@ -40,6 +40,16 @@ def test_few_subsets_are_named_with_their_differences(mean, said):
     assert f"in the mean over 3 subsets {said}" in text
 
 
+def test_without_an_interval_nothing_is_said_of_who_is_better():
+    bare = Figure(0.1, None, None, 9)
+    text = verdict(compared(TIED, bare, mean=bare), ("a", "b"))
+    assert "neither is clearly better on s0 (" in text
+    assert "without an interval nothing says who is better on s1 (+0.100); " in text
+    assert "in the mean over 2 subsets nothing says who leads, without an interval (+0.1" in text
+    text = verdict(compared(*[bare] * (NAMED + 1)), ("a", "b"))
+    assert f"nothing says who is better on {NAMED + 1} of {NAMED + 1} subsets." in text
+
+
 def test_many_subsets_are_counted():
     differences = [AHEAD, *([TIED] * NAMED)]
     text = verdict(compared(*differences, mean=AHEAD), ("a", "b"))
