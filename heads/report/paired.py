@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.bootstrap import Resampling
-from clare.heads.evaluation.compare import Comparison, Pair, compare
+from clare.heads.evaluation.compare import Comparison, Pair, compare, compare_predictions
 from clare.heads.evaluation.record import PREDICTIONS, list_evaluations, read_evaluation
 from clare.heads.metrics.measure import Measured, difference_of, mean_of
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
@@ -42,7 +42,7 @@ class Pairs:
         Raises:
             InputError: they can't be compared.
         """
-        plain = compare(one.path, other.path, resamples=0, seed=how.seed)
+        plain = _plain(one, other, how.seed)
         first, second = map(_predictions, (one, other), plain.tests)
         mine, theirs = _shared(first, second)
         if len(mine) != plain.rows:  # rows that are known by other names than these
@@ -76,11 +76,36 @@ class Pairs:
             key.update(values.tobytes())
         key.update("\n".join(cluster.tolist()).encode("utf-8", "surrogatepass"))
         if key.digest() not in self._kept:
-            drawn = auc_draws({AUC: margin}, label, cluster, how, rising={AUC})
+            # Which row is first decides nothing, but rows in this order are read much faster.
+            order = np.lexsort((-margin, label))
+            drawn = auc_draws({AUC: margin[order]}, label[order], cluster[order], how, rising={AUC})
             value, draws = drawn[AUC]
             found = {AUC: draws} if len(draws) else {}
             self._kept[key.digest()] = Measured(len(label), {AUC: value}, found)
         return self._kept[key.digest()]
+
+
+def _plain(one: Finding, other: Finding, seed: int) -> Comparison:
+    """What is compared, and on which rows, without resamples."""
+    mine, theirs = one.test, other.test
+    first, second = one.predictions, other.predictions
+    if (
+        mine is None
+        or theirs is None
+        or first is None
+        or second is None
+        or mine.name != theirs.name
+    ):
+        return compare(one.path, other.path, resamples=0, seed=seed)
+    # The last test of both: its scores are at hand, and a file takes long to read again.
+    found = compare_predictions(
+        first,
+        second,
+        (mine.threshold, theirs.threshold),
+        aside={*mine.aside, *theirs.aside},
+        how=Resampling(0, seed),
+    )
+    return replace(found, tests=(mine.name, theirs.name))
 
 
 def _predictions(finding: Finding, test: str) -> Predictions:

@@ -10,7 +10,7 @@ import pytest
 from clare.bootstrap import Resampling
 from clare.heads.config import TrainConfig
 from clare.heads.evaluation.compare import compare
-from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord
+from clare.heads.evaluation.record import EARLIER, METRICS, PREDICTIONS, EvaluationRecord
 from clare.heads.metrics.by_subset import measure_subsets
 from clare.heads.metrics.predictions import Predictions, write_predictions
 from clare.heads.report import paired
@@ -83,6 +83,7 @@ def test_differences_are_those_of_compare_and_each_run_is_measured_once(tested, 
         return auc_draws(facts, *rest, **named)
 
     monkeypatch.setattr(paired, "auc_draws", once)
+    monkeypatch.setattr(paired, "compare", None)  # their files are read already
     findings = [tested(name, ["x", "y", "z"], aside=["z"]) for name in "abc"]
     kept = paired.Pairs()
     for one, other in itertools.combinations(findings, 2):
@@ -104,6 +105,24 @@ def test_rows_that_one_of_two_lacks_are_left_out_as_in_compare(tested):
     known = compare(one.path, other.path, resamples=100)
     assert found.rows == known.rows == ROWS - 2
     assert found.subsets["x"].difference["auc"] == known.subsets["x"].difference["auc"]
+
+
+def test_an_earlier_test_that_both_have_is_compared(tested):
+    one, other, last = tested("a", ["x"]), tested("b", ["x"]), tested("last", ["y"])
+    assert other.test and last.test
+    folder = other.path / EARLIER / other.test.name
+    folder.mkdir(parents=True)
+    for name in (METRICS, PREDICTIONS):
+        (other.path / name).rename(folder / name)
+        (last.path / name).rename(other.path / name)
+    now = replace(other, test=last.test, predictions=last.predictions)
+    for pair in ((one, now), (now, one)):
+        found = paired.Pairs().compare(*pair, Resampling(100))
+        known = compare(*(finding.path for finding in pair), resamples=100)
+        assert found.tests == known.tests == (other.test.name, other.test.name)
+        assert found.subsets["x"].difference["auc"] == known.subsets["x"].difference["auc"]
+    (section,) = pairs([one, now])
+    assert "This is by an earlier test that both have" in str(section.blocks[0])
 
 
 def test_each_count_of_resamples_is_named(tested):
