@@ -266,6 +266,23 @@ def test_a_configuration_is_in_one_list_by_the_least_of_its_seeds(leads, beaten,
     assert len(lists) == (said is not None) and all(f" {said} " in one for one in lists)
 
 
+def test_a_run_of_an_earlier_version_does_not_lower_the_number_of_baselines():
+    finding = make_finding({"a": 0.7}, mean=0.7)
+    runs = [
+        replace(
+            finding, path=Path(name), test=finding.test and replace(finding.test, baselines=one)
+        )
+        for name, one in (
+            ("new", measured_as({"bytes": EQUAL, "size": CLEAR})),
+            ("old", measured_as({"bytes": None})),
+        )
+    ]
+    lines = [{"run": n, "fusion": n, "failure": None, "val_auc": 0.8} for n in ("new", "old")]
+    found = beside_baselines(Sweep(Path("sweep"), {"fusion": ["new", "old"]}, lines), runs)
+    assert Text("On a these do not beat each of the 2 baselines that were measured:") in found
+    assert Text("On a it was not measured of these:") in found
+
+
 def test_a_sweep_says_whose_best_baseline_it_shows_and_which_seeds_count():
     table, *_, rule = seeds_of(CLEAR, CLEAR)
     assert isinstance(table, Table) and isinstance(rule, Text)
