@@ -20,6 +20,7 @@ from clare.pipeline.manifests.folder_rules import cut_videos, guess_videos
 from clare.pipeline.manifests.folders import BuiltManifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.prefixes import Moved, find_moved
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
@@ -95,10 +96,12 @@ def import_csv(
         tables = [_without(table, "video") for table in tables]
     base = Path(os.path.realpath(root or files[0].parent))
     notices = [_taken(table) for table in tables]
+    moved = _moved(tables, base, labels)
+    notices += _dropped(moved)
     samples: dict[str, Sample] = {}
     repeated, contradicted, torn = 0, [], []
     for table in tables:
-        for sample in _samples(table, name, base, labels, several=len(tables) > 1):
+        for sample in _samples(table, name, base, labels, moved, several=len(tables) > 1):
             first = samples.setdefault(sample.path, sample)
             repeated += first is not sample
             if first.label != sample.label:
@@ -269,8 +272,31 @@ def _taken(table: _Table) -> Notice:
     return Notice(f"{table.path.name}: columns taken: {listed(roles)}{left}")
 
 
+def _moved(tables: Sequence[_Table], base: Path, labels: Labels) -> Moved:
+    """Images and masks that the tables list where they lay on another machine."""
+    listed = {
+        (cells[table.roles[role]], label): None
+        for table in tables
+        for _, cells in table.rows
+        for role in ("path", "mask")
+        if role in table.roles and cells[table.roles[role]]
+        if (label := labels.read(cells[table.roles["label"]])) is not None
+    }
+    own = {text: place for text, _ in listed if (place := _relative(text, base))}
+    return find_moved(base, listed, own)
+
+
+def _dropped(moved: Moved) -> list[Notice]:
+    if not moved.dropped:
+        return []
+    beginnings = sorted(moved.dropped, key=lambda one: -moved.dropped[one])
+    files = counted(sum(moved.dropped.values()), "file")
+    what = f"{files} found by the end of their paths, without {name_rows(beginnings)}"
+    return [Notice(what)]
+
+
 def _samples(
-    table: _Table, subset: str, base: Path, labels: Labels, *, several: bool
+    table: _Table, subset: str, base: Path, labels: Labels, moved: Moved, *, several: bool
 ) -> Iterator[Sample]:
     faults: dict[str, list[str]] = {}
     stem = table.path.name.partition(".")[0].casefold()
@@ -282,7 +308,7 @@ def _samples(
         where = f"line {line}"
         label = labels.read(cell["label"])
         split = SPLIT_WORDS.get(cell.get("split", "").casefold()) if cell.get("split") else of_file
-        path = _relative(cell["path"], base)
+        path = moved.place(cell["path"], label) or _relative(cell["path"], base)
         if label is None:
             faults.setdefault("labels that say neither real nor fake", []).append(
                 f"{where} ({cell['label']!r})"
@@ -304,7 +330,8 @@ def _samples(
                 if role not in ("path", "label", "split", "mask") and text
             }
             if cell.get("mask"):
-                more["mask_path"] = _relative(cell["mask"], base) or cell["mask"]
+                mask = moved.place(cell["mask"], label) or _relative(cell["mask"], base)
+                more["mask_path"] = mask or cell["mask"]
             found.append(Sample(f"{subset}/{path}", path, label, subset, split=split, **more))
     for what, rows in faults.items():
         advice = (

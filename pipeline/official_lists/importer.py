@@ -10,11 +10,12 @@ from pathlib import Path
 from clare.advice import Name, Notice, Set
 from clare.columns import SPLITS
 from clare.errors import InputError
-from clare.labels import Labels, read_label
+from clare.labels import Labels
 from clare.pipeline.datasets.index import with_unique_ids
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.prefixes import plain_parts, shared_folders
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import check_name, validate
@@ -24,7 +25,7 @@ from clare.pipeline.official_lists.json_list import (
     read_list,
     shared_videos,
 )
-from clare.pipeline.official_lists.paths import Finder, plain_parts
+from clare.pipeline.official_lists.paths import Finder
 from clare.pipeline.official_lists.rows import Files, Methods, rows_of, split_anew
 from clare.wording import counted, name_rows
 
@@ -166,30 +167,12 @@ def _find(videos: Iterable[ListedVideo], finder: Finder) -> Files:
             names = folders.setdefault((video.label, tuple(folder)), {})
             names.setdefault(name, []).append(listed)
     files: Files = {}
-    droppable = _droppable(folders)
+    droppable = shared_folders(folders)
     for (label, parts), names in folders.items():
         root, found = finder.find(parts, names, label, droppable)
         for name, place in found.items():
             files |= dict.fromkeys(names[name], (root, place))
     return files
-
-
-def _droppable(folders: Iterable[tuple[int, tuple[str, ...]]]) -> int:
-    """How many folders begin every listed path alike, and so can't tell real from fake.
-
-    Where all have one label, those from the first that says a label on, and the last two, are kept.
-    """
-    listed = list(folders)
-    paths = [parts for _, parts in listed]
-    alone = len({label for label, _ in listed}) < 2
-    if alone:
-        paths = [parts[:-2] for parts in paths]
-    shared = 0
-    for names in zip(*paths, strict=False):  # as far as the shortest goes
-        if len(set(names)) > 1 or (alone and read_label(names[0]) is not None):
-            break
-        shared += 1
-    return shared
 
 
 def _resolutions(

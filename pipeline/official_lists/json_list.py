@@ -17,7 +17,7 @@ from clare.errors import InputError
 from clare.foreign import LIST, open_bytes
 from clare.labels import Labels
 from clare.pipeline.datasets.schema import Registry
-from clare.pipeline.official_lists.paths import plain_parts
+from clare.pipeline.manifests.prefixes import plain_parts
 from clare.wording import name_rows
 
 FORBIDDEN = ("df40_all", "df40all")

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-from clare.labels import read_label
 from clare.pipeline.datasets.schema import Registry
+from clare.pipeline.manifests.prefixes import later_starts
 from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
 
 COLLECTIONS = ("deepfakes_detection_datasets",)
@@ -28,13 +28,6 @@ SHARED = frozenset(("real", "fake", "source", "target"))
 
 _OPTIONAL = ("frames", "ff", "inversions")
 _FAKES_OF = {"celeb-real": "Fake_from_Celeb-real", "youtube-real": "Fake_from_Youtube-real"}
-
-
-def plain_parts(path: str) -> list[str]:
-    """The folders and the file of a listed path; absolute, ``./`` and Windows' ways made plain."""
-    drive = PureWindowsPath(path).drive
-    parts = path.removeprefix(drive).replace("\\", "/").split("/")
-    return [part for part in parts if part not in ("", ".", "..")]
 
 
 class Finder:
@@ -127,9 +120,8 @@ class Finder:
     def _guarded(self, folder: Sequence[str], label: int, droppable: int) -> Iterator[int]:
         """Where else a path may begin: what says its label is never dropped, nor a method."""
         method = self._method(folder)
-        said = [read_label(part) for part in folder]
-        for start in range(1, len(folder) if method is None else method + 1):
-            if label in said[start:] or start <= droppable:
+        for start in later_starts(folder, label, droppable):
+            if method is None or start <= method:
                 yield start
 
     def _method(self, parts: Sequence[str]) -> int | None:

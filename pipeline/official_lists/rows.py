@@ -13,11 +13,12 @@ from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder
 from clare.pipeline.datasets.layouts import Placer
 from clare.pipeline.datasets.schema import Domain, Registry, Subset
+from clare.pipeline.manifests.prefixes import plain_parts
 from clare.pipeline.manifests.sample import Sample
 from clare.pipeline.manifests.scan import Folder
 from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.official_lists.json_list import ListedVideo, OfficialList
-from clare.pipeline.official_lists.paths import Finder, plain_parts
+from clare.pipeline.official_lists.paths import Finder
 from clare.wording import name_rows
 
 Files = dict[str, tuple[str, str]]

@@ -282,3 +282,62 @@ def test_a_path_that_no_file_has_is_refused_in_a_sentence(data):
     (data / "odd.csv").write_text("path,label\na\0b.png,1\nx.png,0\n")
     with pytest.raises(ClareError, match="control characters"):
         import_csv([data / "odd.csv"])
+
+
+FAR = "/home/someone/data"
+
+
+@pytest.mark.parametrize("beginning", [f"{FAR}/FF/", "C:\\data\\FF\\", "../elsewhere/FF/", "FF/"])
+def test_paths_of_another_machine_are_found_by_their_ends(tmp_path, beginning):
+    lines = draw_videos(tmp_path, videos=2, frames=1)
+    listed = [f"{beginning}{line}" for line in lines] + [f"{beginning}real/009/000.png,0"]
+    if "\\" in beginning:
+        listed = [line.replace("/", "\\") for line in listed]
+    (tmp_path / "ff.csv").write_text("\n".join(["path,label", *listed]))
+    imported = import_csv([tmp_path / "ff.csv"])
+    there = [(s.path, s.label) for s in imported.built.manifest.samples if s.status == "ok"]
+    assert [f"{path},{label}" for path, label in there] == lines
+    lost = [s.path for s in imported.built.manifest.samples if s.status == "missing"]
+    assert lost == ["real/009/000.png"], "as far as the others tell where it would lie"
+    (told,) = (str(one) for one in imported.notices if "by the end" in str(one))
+    assert told.startswith("4 files found") and told.endswith("FF/")
+
+
+def test_masks_of_another_machine_are_found_too(data):
+    Image.new("L", (3, 3), 255).save(data / "e" / "mask.png")
+    lines = [f"{FAR}/a b/0.png,0,", f"{FAR}/e/0.png,1,{FAR}/e/mask.png"]
+    (data / "mine.csv").write_text("\n".join(["path,label,mask", *lines]))
+    samples = import_csv([data / "mine.csv"]).built.manifest.samples
+    assert [(s.path, s.mask_path) for s in samples] == [
+        ("a b/0.png", ""),
+        ("e/0.png", "e/mask.png"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"{FAR}/fake/0.png,1", f"{FAR}/real/0.png,0"],
+        [f"{FAR}/DF/0.png,1", f"{FAR}/originals/0.png,0"],
+        [f"{FAR}/fake/sub/0.png,1", f"{FAR}/fake/sub/1.png,1"],
+    ],
+)
+def test_no_path_loses_what_tells_its_label(tmp_path, lines):
+    """Below the folder that is named lie reals alone, of the names that fakes have in the table."""
+    for name in ("0.png", "1.png", "sub/0.png", "sub/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (3, 3)).save(tmp_path / name)
+    (tmp_path / "mine.csv").write_text("\n".join(["path,label", *lines]))
+    with pytest.raises(InputError, match="paths out of"):
+        import_csv([tmp_path / "mine.csv"])
+
+
+def test_a_file_that_lies_where_its_path_says_is_no_other(data):
+    (data / "sub" / "e").mkdir(parents=True)
+    for name in ("0.png", "1.png"):
+        Image.new("L", (3, 3)).save(data / "sub" / "e" / name)
+    (data / "sub" / "e" / "1.png").unlink()
+    (data / "mine.csv").write_text("path,label\nsub/e/0.png,1\nsub/e/1.png,1\nsub/a b/0.png,0\n")
+    assert found(import_csv([data / "mine.csv"])) == [
+        ("sub/e/0.png", 1), ("e/1.png", 1), ("a b/0.png", 0),
+    ]  # fmt: skip
