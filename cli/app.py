@@ -9,7 +9,7 @@ from contextlib import suppress
 import typer
 
 from clare.advice import Notice
-from clare.cli.command import StoppedError, lazy_group
+from clare.cli.command import HELP_WIDTH, StoppedError, lazy_group
 from clare.cli.defaults import load_defaults
 from clare.cli.wording import worded
 from clare.errors import ClareError
@@ -45,7 +45,7 @@ app = lazy_group(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_WIDTH},
 )
 
 

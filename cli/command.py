@@ -3,11 +3,12 @@ what is said while one runs is worded in its own options."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -17,7 +18,10 @@ from clare.advice import Advice, Notice
 
 AGAIN = "the same command goes on where this one stopped"
 
-MARKUP: Literal["markdown"] = "markdown"  # Rich's own takes "[default: 4]" for a style and drops it
+_LIST = re.compile(r"<list\[(\w+)\]>")
+
+HELP_WIDTH = 100
+"""Columns that the help takes at most, however wide the terminal is."""
 
 _running: ContextVar[typer.Context | None] = ContextVar("running", default=None)
 _going_on: ContextVar[Callable[[], Advice | None] | None] = ContextVar("going_on", default=None)
@@ -36,12 +40,41 @@ class StoppedError(Exception):
         self.notice = Notice("stopped") if advice is None else Notice("stopped", advice)
 
 
-class Command(TyperCommand):
-    """A command that is known as the running one, even after it has failed."""
+class _Helped:
+    """Help by panels of options, as plain text: drawn boxes take longer than all else."""
 
     def get_params(self, ctx: Any) -> Any:
         """Its parameters; a switch is shown without a type, for it takes no value."""
-        return _without_types(super().get_params(ctx))
+        parameters = super().get_params(ctx)  # type: ignore[misc]
+        for one in parameters:
+            if getattr(one, "is_flag", False):
+                one.metavar = ""
+        return parameters
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then the panels, then the options of none."""
+        panels: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        others = []
+        for one in self.get_params(ctx):
+            record = one.get_help_record(ctx)
+            if record is None:
+                continue
+            name = _LIST.sub(lambda found: f"<{found[1].lower()}>...", record[0])
+            text = record[1].replace("``", "")
+            if one.param_type_name == "argument":
+                panels["Arguments"].append((name.partition(" ")[0].upper(), text))
+            elif panel := getattr(one, "rich_help_panel", None):
+                panels.setdefault(panel, []).append((name, text))
+            else:
+                others.append((name, text))
+        for title, records in {**panels, "Options": others}.items():
+            if records:
+                with formatter.section(typer.style(title, bold=True)):
+                    formatter.write_dl(records)
+
+
+class Command(_Helped, TyperCommand):
+    """A command that is known as the running one, even after it has failed."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
@@ -54,7 +87,28 @@ class Command(TyperCommand):
             raise StoppedError(ask() if ask is not None else None) from error
 
 
-class LazyGroup(TyperGroup):
+class Group(_Helped, TyperGroup):
+    """A group of commands."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Its parameters; a switch has a default, for typer loads pydantic to read a None."""
+        parameters = super().get_params(ctx)
+        for one in parameters:
+            if getattr(one, "is_flag", False):
+                one.default = one.default or False
+        return parameters
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with the first sentence of their help, then the group's options."""
+        with formatter.section(typer.style("Commands", bold=True)):
+            lines = [
+                (name, (one.help or "").split("\n\n")[0]) for name, one in self.commands.items()
+            ]
+            formatter.write_dl(lines)
+        super().format_options(ctx, formatter)
+
+
+class LazyGroup(Group):
     """A group whose commands are files of `clare.cli.commands`, imported when they are asked for.
 
     Until then a placeholder stands for a command in the help, which needs its first line alone.
@@ -65,10 +119,6 @@ class LazyGroup(TyperGroup):
         _typed.set(tuple(sys.argv[1:] if args is None else args))
         return super().main(args, *rest, **settings)
 
-    def get_params(self, ctx: Any) -> Any:
-        """Its parameters; a switch is shown without a type, for it takes no value."""
-        return _without_types(super().get_params(ctx))
-
     def load(self, name: str) -> Any:
         """The command itself, from its file: the group ``app``, or the function of its name."""
         if not isinstance(self.commands[name], Command | TyperGroup):
@@ -76,7 +126,7 @@ class LazyGroup(TyperGroup):
             module = import_module(f"clare.cli.commands.{file}")
             made = getattr(module, "app", None)
             if made is None:
-                made = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
+                made = typer.Typer(add_completion=False, rich_markup_mode=None)
                 made.command(name, cls=Command)(getattr(module, file))
             self.commands[name] = get_command(made)
             self.commands[name].name = name
@@ -88,13 +138,6 @@ class LazyGroup(TyperGroup):
         return name, placeholder and self.load(str(name)), rest
 
 
-def _without_types(parameters: Any) -> Any:
-    for one in parameters:
-        if getattr(one, "is_flag", False):
-            one.metavar = ""
-    return parameters
-
-
 def lazy_group(lines: Mapping[str, str], **settings: Any) -> typer.Typer:
     """A Typer of commands that are not imported yet.
 
@@ -102,7 +145,7 @@ def lazy_group(lines: Mapping[str, str], **settings: Any) -> typer.Typer:
         lines: the first line of each command's help, by its name.
         settings: of `typer.Typer`.
     """
-    app = typer.Typer(cls=LazyGroup, rich_markup_mode=MARKUP, **settings)
+    app = typer.Typer(cls=LazyGroup, rich_markup_mode=None, **settings)
     for name, line in lines.items():
         app.command(name, help=line)(lambda: None)
     return app
@@ -111,7 +154,7 @@ def lazy_group(lines: Mapping[str, str], **settings: Any) -> typer.Typer:
 def subgroup(line: str) -> typer.Typer:
     """A Typer of a few commands in one file, with the first line of its help."""
     return typer.Typer(
-        help=line, no_args_is_help=True, add_completion=False, rich_markup_mode=MARKUP
+        cls=Group, help=line, no_args_is_help=True, add_completion=False, rich_markup_mode=None
     )
 
 

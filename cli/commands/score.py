@@ -20,7 +20,7 @@ from clare.cli.options import (
     SubsetColumn,
     split_names,
 )
-from clare.heads.metrics.predictions import Scale
+from clare.heads.metrics.score_csv import Scale
 
 
 def score(

@@ -21,8 +21,8 @@ from clare.heads.evaluation.record import (
 )
 from clare.heads.metrics.by_subset import counted_subsets, fakes_alone
 from clare.heads.metrics.measure import Measured, difference_of, mean_of, measure_draws
-from clare.heads.metrics.predictions import Predictions, Scale, evaluation_sets, read_predictions
-from clare.heads.metrics.score_csv import ScoreColumns
+from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
+from clare.heads.metrics.score_csv import Scale, ScoreColumns
 from clare.labels import Labels
 from clare.typed_json import read_json
 from clare.wording import listed

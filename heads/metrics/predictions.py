@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.groups import cluster_of, video_of
-from clare.heads.metrics.score_csv import ScoreColumns, read_columns
+from clare.heads.metrics.score_csv import Scale, ScoreColumns, read_columns
 from clare.labels import Labels
 from clare.own_csv import csv_text
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video", "cluster")
 BESIDE = "beside"
 """Columns of the file that `write_predictions` makes; `BESIDE` holds ``Predictions.beside``."""
-
-Scale = Literal["margin", "probability", "number"]
-"""What scores are: logits of fake less real, probabilities of fake, or numbers that only rank."""
 
 ROUNDING = 1e-5
 """How far outside 0 to 1 a probability may lie: a softmax in float32 rounds."""

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from clare.advice import Name
 from clare.columns import CUSTOMARY
@@ -20,6 +20,9 @@ MOST_SPELLINGS = 1000
 """Of labels that are looked at together; a column of names has as many as rows."""
 
 NEEDED = ("label", "score")
+
+Scale = Literal["margin", "probability", "number"]
+"""What scores are: logits of fake less real, probabilities of fake, or numbers that only rank."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from clare.errors import InputError
-from clare.models.clip import load_clip
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.store.spec import FeatureSpec
@@ -57,6 +56,8 @@ class ClipExtractor(Extractor):
 
     def __init__(self, settings: ClipSettings, images: ImageSettings, runtime: Runtime) -> None:
         import torch
+
+        from clare.models.clip import load_clip
 
         self._runtime = runtime
         clip = load_clip(settings.model, settings.weights, settings.quick_gelu, settings.size)

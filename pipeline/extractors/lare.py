@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Literal
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.models.stable_diffusion import load_diffusion
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ class LareExtractor(Extractor):
 
     def __init__(self, settings: LareSettings, images: ImageSettings, runtime: Runtime) -> None:
         import torch
+
+        from clare.pipeline.models.stable_diffusion import load_diffusion
 
         self._settings, self._runtime = settings, runtime
         parts = load_diffusion(
