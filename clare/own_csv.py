@@ -22,13 +22,15 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     """Rows as CSV with commas, a line each.
 
     Args:
-        rows: cells: numbers, None for an empty one, or what is written as text.
+        rows: cells: numbers, None for an empty one, or what is written as text. Of a name that is
+            not UTF-8, the odd bytes are shown as escapes.
     """
     lines: list[str] = []
     # As a writer that ends lines with both does, a cell with either of them is quoted.
     writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
     writer.writerows([_cell(value) for value in row] for row in rows)
-    return "".join(f"{line[:-2]}\n" for line in lines)
+    text = "".join(f"{line[:-2]}\n" for line in lines)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def original(cell: str) -> str:

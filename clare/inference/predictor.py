@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,7 +58,8 @@ class Predictor:
 
     Attributes:
         run: the run.
-        notices: what a user should know before trusting a verdict.
+        notices: what a user should know before trusting a verdict; `predict` adds which files of
+            a folder it leaves out.
 
     Raises:
         InputError: the run is not finished, or the weights are not those it was trained on.
@@ -121,7 +122,7 @@ class Predictor:
         Raises:
             InputError: a file is not there, a folder holds no image, or an array is none.
         """
-        paths, contents = _collect(images)
+        paths, contents = _collect(images, self.notices.append)
         return [verdict for verdict, _ in self.detect(paths, contents)]
 
     def detect(
@@ -261,7 +262,9 @@ def predict(
     return load_detector(run, device=device, settings=settings).predict(images)
 
 
-def _collect(images: Images) -> tuple[list[Path], dict[Path, bytes]]:
+def _collect(
+    images: Images, notice: Callable[[Notice], None]
+) -> tuple[list[Path], dict[Path, bytes]]:
     """Files to be read, and names of images in memory with their content as PNG."""
     import numpy as np
     from PIL import Image, ImageOps
@@ -273,7 +276,7 @@ def _collect(images: Images) -> tuple[list[Path], dict[Path, bytes]]:
     contents: dict[Path, bytes] = {}
     for number, image in enumerate(cast(Any, [images] if one else images), start=1):
         if isinstance(image, str | Path):
-            paths += list_images([Path(image)])
+            paths += list_images([Path(image)], notice)
             continue
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:

@@ -55,7 +55,7 @@ def predict(
     from clare.inference.predictor import Predictor
     from clare.pipeline.manifests.scan import list_images
 
-    paths = list_images(images)
+    paths = list_images(images, lambda told: messages.print(worded(told)))
     # Before the models run, which may take hours.
     if out is not None:
         prepare_file(out, "out")

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clare.advice import Name
+from clare.advice import Name, Notice
 from clare.errors import InputError
 from clare.names import path_fault
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.roots import linked_disk
-from clare.wording import natural_key
+from clare.wording import counted, listed, natural_key
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")
@@ -122,32 +122,61 @@ def list_tree(
     return sorted(found, key=lambda folder: folder.path)
 
 
-def list_images(paths: Sequence[Path]) -> list[Path]:
+def list_images(
+    paths: Sequence[Path], notice: Callable[[Notice], None] = lambda told: None
+) -> list[Path]:
     """Files as they are, and the images below folders in natural order.
 
     Below a folder, what is hidden or lies in a folder such as ``masks`` is left out, as it is from
-    a manifest. A link to a file counts wherever it leads.
+    a manifest, and so is what is no plain file. A link to a file counts wherever it leads.
+
+    Args:
+        paths: files and folders.
+        notice: called once for each folder in which files are left out, with how many and why.
 
     Raises:
-        InputError: a path is not there, or a folder can't be listed or holds no image.
+        InputError: a path is not there or no plain file, or a folder can't be listed or holds no
+            image.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            images = [
-                file
-                for folder in list_tree(path)
-                for name in (*folder.images, *(n for n, why in folder.unmatched if why != NO_IMAGE))
-                if (file := path / folder.path / name).is_file()
-            ]
+            images, left_out = _images_below(path)
+            files = counted(sum(left_out.values()), "file")
+            kinds = listed(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
             if not images:
-                raise InputError(f"there is no image below {path}")
+                raise InputError(
+                    f"there is no image below {path}" + (f" ({files}: {kinds})" if left_out else "")
+                )
+            if left_out:
+                notice(Notice(f"{files} below {path} left out: {kinds}"))
             found += sorted(images, key=lambda file: natural_key(str(file)))
         elif path.is_file():
             found.append(path)
+        elif path.exists():
+            raise InputError(f"{path} is no plain file")
         else:
             raise InputError(f"there is no file or folder {path}")
     return found
+
+
+def _images_below(path: Path) -> tuple[list[Path], Counter[str]]:
+    """The image files below a folder, and the number of other files by what they are."""
+    images: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for folder in list_tree(path):
+        left_out.update(folder.ignored)
+        for name, fault in (*((name, "") for name in folder.images), *folder.unmatched):
+            file = path / folder.path / name
+            if fault == NO_IMAGE:
+                left_out[suffix_of(name) or "without a suffix"] += 1
+            elif file.is_file():
+                images.append(file)
+            elif file.is_symlink():
+                left_out["linked folder" if file.is_dir() else "broken link"] += 1
+            else:
+                left_out["pipe or device"] += 1
+    return images, left_out
 
 
 def suffix_of(name: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.training.train_head import train_head
+from clare.inference.predictor import load_detector
 from clare.pipeline.extraction.extract import extract
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.scan import list_images
@@ -173,3 +175,37 @@ def test_what_a_manifest_leaves_out_of_a_folder_is_not_judged(tmp_path, pictures
     assert list_images([masks]) == [masks / "a.jpg"], "a folder that is named is meant"
     built = build_manifest("faces", [tmp_path / "faces"], []).manifest
     assert [sample.path.partition("/")[2] for sample in built.samples] == below
+
+
+def test_what_is_left_out_of_a_folder_is_said(clare, run, pictures, tmp_path):
+    image = next((pictures / "real").iterdir()).read_bytes()
+    odd = tmp_path / "odd"
+    for name in ("a.png", "notes.txt", ".hidden.png", "masks/a.png"):
+        (odd / name).parent.mkdir(exist_ok=True)
+        (odd / name).write_bytes(image)
+    os.mkfifo(odd / "pipe.png")
+    (odd / "dead.png").symlink_to("nowhere.png")
+    (odd / "linked").symlink_to(pictures)
+    why = "1 .txt, 1 broken link, 1 hidden, 1 in masks/, 1 linked folder and 1 pipe or device"
+    code, out, err = clare("predict", run, odd, "--device", "cpu")
+    assert code == 0 and "a.png" in out
+    assert f"6 files below {odd} left out: {why}" in " ".join(err.split())
+    detector = load_detector(run, device="cpu")
+    assert len(detector.predict(odd)) == 1
+    assert why in str(detector.notices[-1])
+    code, _, err = clare("predict", run, odd / "pipe.png")
+    assert code == 1 and "is no plain file" in err
+    (odd / "a.png").unlink()
+    code, _, err = clare("predict", run, odd)
+    assert code == 1 and why in err
+
+
+def test_a_name_that_is_not_utf8_has_its_verdict_in_the_file_too(clare, run, pictures, tmp_path):
+    image = next((pictures / "real").iterdir())
+    try:
+        shutil.copy(image, tmp_path / "a\udcff.png")
+    except OSError:
+        pytest.skip("this file system holds no such name")
+    code, _, err = clare("predict", run, "a\udcff.png", "--device", "cpu", "--out", "found.csv")
+    assert code == 0, err
+    assert [row["path"] for row in rows_of(tmp_path / "found.csv")] == ["a\\udcff.png"]

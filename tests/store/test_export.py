@@ -164,7 +164,7 @@ def test_what_the_disk_refused_is_read_back_and_told(tmp_path):
     """HDF5 reads what it wrote: garbage in its place would end the process."""
     path = tmp_path / "file"
     path.touch()
-    read: list[float] = []
+    read: list[object] = []
 
     def fill(file, check):
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
