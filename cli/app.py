@@ -21,6 +21,8 @@ EXIT_INTERRUPTED = 130
 
 app = lazy_group(
     {
+        "run": "Extract, train on --train, test on every --fake, and write the page; run again, "
+        "go on.",
         "extract": "Extract features, each image once; run again, it does only what is missing.",
         "train-head": "Train a head on a store's features; checkpoint and threshold come from "
         "validation.",

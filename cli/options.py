@@ -82,6 +82,7 @@ class Settings:
         extra: further arguments of `typer.Option`, by setting; ``help`` replaces the field's own,
             and ``default`` the default that is shown.
         without: settings that get no option.
+        only: the settings that get one, where most get none.
     """
 
     cls: type
@@ -90,6 +91,7 @@ class Settings:
     flags: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     without: Collection[str] = ()
+    only: Collection[str] = ()
 
     def parameters(self) -> Iterator[tuple[str, Parameter]]:
         """A command's parameters, each with the name of its setting."""
@@ -97,7 +99,8 @@ class Settings:
         for setting in describe(self.cls):
             panel = self.panels.get(setting.name, panel)
             kind = _option_type(setting.hint)
-            if kind is None or setting.name in self.without:
+            unnamed = self.only and setting.name not in self.only
+            if kind is None or unnamed or setting.name in self.without:
                 continue
             name = f"{self.part}_{setting.name}" if self.part else setting.name
             extra = dict(self.extra.get(setting.name, {}))

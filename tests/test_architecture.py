@@ -40,13 +40,14 @@ beside it in the same room, never a neighbour of its floor."""
 OUTSIDE = {
     "clare": {"data_manifests"},
     "clare.models": {"clare"},
+    "clare.experiment": {*SHARED, "pipeline", "heads"},
     "clare.inference": {*SHARED, "pipeline", "heads"},
     "clare.testing": {*SHARED, "pipeline", "heads"},
     "data_manifests": set(),
     "store": {"clare"},
     "pipeline": set(SHARED),
     "heads": set(SHARED),
-    "cli": {*SHARED, "clare.inference", "pipeline", "heads"},
+    "cli": {*SHARED, "clare.experiment", "clare.inference", "pipeline", "heads"},
 }
 """What a room, or all rooms of a folder, may import of other folders."""
 

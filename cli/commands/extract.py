@@ -3,62 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
+from clare.cli.extract_options import CLIP, DATA, LARE, SETTINGS, Fake, Real, Split
 from clare.cli.options import (
     MANIFESTS,
-    SPLIT_HELP,
     Assignments,
     FollowLinks,
     Identities,
-    Settings,
     Video,
     folder_rules,
     parse_assignments,
     split_names,
     with_settings,
 )
-from clare.pipeline.extraction.presets import list_presets, merge_settings
+from clare.pipeline.extraction.presets import merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings
-from clare.pipeline.extractors import find_extractor, list_extractors
 from clare.pipeline.images.settings import ImageSettings
-
-DATA = "Data"
-SETTINGS = Settings(
-    ExtractSettings,
-    {"store": DATA, "features": "Features", "resize": "Images", "device": "Run"},
-    extra={
-        "store": {"envvar": "CLARE_STORE"},
-        "features": {"help": f"Extractors, comma-separated: {', '.join(list_extractors())}."},
-        "preset": {"help": f"{', '.join(list_presets())}."},
-    },
-)
-LARE = Settings(
-    find_extractor("lare").Settings,
-    {"model": "LaRE"},
-    part="lare",
-    flags={
-        "model": "--sd-model",
-        "revision": "--sd-revision",
-        "model_config": "--sd-config",
-        "timesteps": "--timesteps",
-        "draws": "--draws",
-        "prompt": "--prompt",
-        "latent": "--latent",
-        "error": "--error",
-        "noise": "--noise",
-        "seed": "--seed",
-    },
-)
-CLIP = Settings(
-    find_extractor("clip").Settings,
-    {"model": "CLIP"},
-    part="clip",
-    flags={"layers": "--layers", "mean_std": "--mean-std"},
-)
 
 
 @with_settings
@@ -99,18 +63,8 @@ def extract(
             rich_help_panel=DATA,
         ),
     ] = None,
-    real: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of real images: no manifest needed.", rich_help_panel=DATA),
-    ] = None,
-    fake: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="DIR or NAME=DIR: folder of generated images. Each NAME is a subset; "
-            "all share the reals.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    real: Real = None,
+    fake: Fake = None,
     reals: Annotated[
         str | None,
         typer.Option(
@@ -122,10 +76,7 @@ def extract(
     follow_links: FollowLinks = None,
     video: Video = None,
     identities: Identities = False,
-    split: Annotated[
-        Literal["folders", "random"] | None,
-        typer.Option(help=SPLIT_HELP, rich_help_panel=DATA),
-    ] = None,
+    split: Split = None,
     test_only: Annotated[
         str | None,
         typer.Option(

@@ -172,7 +172,8 @@ def evaluate(
         command=tuple(command),
     )
     found = Evaluation(opened.path, record, predictions, tuple(notices))
-    _write(found)
+    images = [str(row.columns.get("path", row.sample_id)) for _, row in unseen.rows()]
+    _write(found, images, opened.threshold)
     return found
 
 
@@ -258,11 +259,11 @@ def _baselines(
     return measure_baselines(sets, predictions, shortcuts, scores, how, source), left_out
 
 
-def _write(found: Evaluation) -> None:
+def _write(found: Evaluation, images: Sequence[str], threshold: float) -> None:
     folder, record, predictions = found.path, found.record, found.predictions
     set_aside(folder)
     remove_durably(folder / METRICS)  # figures never stand beside the scores of another test
-    write_predictions(predictions, folder / PREDICTIONS)
+    write_predictions(predictions, folder / PREDICTIONS, images, threshold)
     places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
     plot_roc(sets, record.aucs, folder / ROC, title=record.control or "")

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video", "cluster")
 BESIDE = "beside"
-"""Columns of the file that `write_predictions` makes; `BESIDE` holds ``Predictions.beside``."""
+"""Columns that are read of the file that `write_predictions` makes; `BESIDE` holds
+``Predictions.beside``."""
+
+LEADING = ("path", "label", "predicted", "score")
+"""Its first columns, which a person looks for."""
 
 ROUNDING = 1e-5
 """How far outside 0 to 1 a probability may lie: a softmax in float32 rounds."""
@@ -198,9 +202,21 @@ def evaluation_sets(
     return sets
 
 
-def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write a CSV with `COLUMNS` and `BESIDE`, whole; numbers keep all their digits."""
-    columns = {name: getattr(predictions, name).tolist() for name in COLUMNS}
+def write_predictions(
+    predictions: Predictions, path: Path, images: Sequence[str], threshold: float
+) -> None:
+    """Write a CSV with `LEADING`, `COLUMNS` and `BESIDE`, whole; numbers keep all their digits.
+
+    Args:
+        predictions: N rows.
+        path: the file.
+        images: N paths of images, as their manifest has them.
+        threshold: the margin from which on ``predicted`` is 1, fake.
+    """
+    columns: dict[str, Sequence[Any]] = dict.fromkeys(LEADING, ())
+    columns |= {name: getattr(predictions, name).tolist() for name in COLUMNS}
+    columns["path"] = images
+    columns["predicted"] = (predictions.margin >= threshold).astype(int).tolist()
     pools = predictions.beside
     columns[BESIDE] = ["|".join(pools.get(name, ())) for name in columns["subset"]]
     text = csv_text([columns, *zip(*columns.values(), strict=True)])

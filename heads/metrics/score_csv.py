@@ -67,7 +67,7 @@ def read_columns(
     others: Collection[str],
     words: Labels,
     without: Collection[str] = (),
-    ours: Sequence[str] = (),
+    ours: Collection[str] = (),
 ) -> Columns:
     """Read some columns of a CSV whose cells a comma, a semicolon or a tab parts.
 
@@ -77,7 +77,7 @@ def read_columns(
         others: names of further columns of texts that the file may have.
         words: how labels are read.
         without: what of `CUSTOMARY` is not read, which saves memory.
-        ours: the header of a file that `csv_text` wrote; those of others are read as they are.
+        ours: columns of a file that `csv_text` wrote; those of others are read as they are.
 
     Raises:
         InputError: the file, a named column, or a cell of labels or scores is not usable.
@@ -95,7 +95,7 @@ def read_columns(
         marked, scored = (header.index(names[role]) for role in NEEDED)
         labels, scores = array("b"), array("d")
         spellings: set[str] = set()
-        text = original if header == [*ours] else str
+        text = original if ours and {*ours} <= {*header} else str
         known: dict[str, str] = {}  # names of subsets and videos stand in many rows
         for cells in _whole(path, reader, len(header)):
             where = f"{path}, line {reader.line_num}"

@@ -68,6 +68,8 @@ class SweepTests:
         subsets: what to test on.
         device: a torch device.
         progress: called with what is being done, rows done and rows in all.
+        baselines: whether what needs no training is measured too.
+        command: that asked for it, word by word; it is recorded.
 
     Attributes:
         failures: why a run could not be tested, by folder.
@@ -80,8 +82,11 @@ class SweepTests:
         *,
         device: str = "cpu",
         progress: Callable[[str, int, int], None] | None = None,
+        baselines: bool = False,
+        command: Sequence[str] = (),
     ) -> None:
         self._store, self._device = store, device
+        self._baselines, self._command = baselines, command
         self._subsets = list(dict.fromkeys(subsets))
         self._progress, self._cache = progress, BatchCache()
         self._wanted: dict[object, Wanted] = {}
@@ -99,6 +104,8 @@ class SweepTests:
                     device=self._device,
                     progress=self._named(run),
                     cache=self._cache,
+                    baselines=self._baselines,
+                    command=self._command,
                 ).record
             except ClareError as error:
                 self.failures[run] = error
@@ -120,7 +127,8 @@ class SweepTests:
             late = (run / METRICS).stat().st_mtime_ns >= (run / VAL_METRICS).stat().st_mtime_ns
             usual = all(getattr(report, name) == value for name, value in _AS_USUAL.items())
             same = report.store == str(self._store.path) and self._rows_stay(run, report)
-            return report if late and usual and same else None
+            enough = report.baselines is not None or not self._baselines
+            return report if late and usual and same and enough else None
         except (ClareError, OSError):
             return None  # none there, of an older version, or damaged: a new one replaces it
 

@@ -179,7 +179,8 @@ class RunFolder:
         threshold = best_threshold(predictions.margin, predictions.label)
         metrics = measure(predictions, threshold)
         found = Validation(progress.best_epoch, threshold, metrics, file_sha256(self.path / BEST))
-        write_predictions(predictions, self.path / VAL_PREDICTIONS)
+        images = [str(row.columns.get("path", row.sample_id)) for row in rows]
+        write_predictions(predictions, self.path / VAL_PREDICTIONS, images, threshold)
         plot_curves(progress.history, self.path / CURVES)
         self.log(
             f"done: epoch {found.epoch} is the best, validation AUC {found.auc.value:.4f} on the "

@@ -70,14 +70,14 @@ def test_predictions_come_back_and_those_of_others_are_read_as_they_are(tmp_path
         video=np.array([""] * count),
         cluster=text,
     )
-    write_predictions(rows, tmp_path / "ours.csv")
+    write_predictions(rows, tmp_path / "ours.csv", text.tolist(), 0.0)
     read = read_predictions(tmp_path / "ours.csv")
     for name in ("sample_id", "subset", "category", "label", "margin", "cluster"):
         assert (getattr(read, name) == getattr(rows, name)).all(), name
     with (tmp_path / "ours.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert [float(line["margin"]) for line in lines] == rows.margin.tolist()
-    texts = ("sample_id", "subset", "category", "cluster")
+    texts = ("path", "sample_id", "subset", "category", "cluster")
     assert not any(line[name].startswith(FORMULA) for line in lines for name in texts)
 
     (tmp_path / "theirs.csv").write_text("id,label,score\n'=a,0,-1\n=b,1,2\n")

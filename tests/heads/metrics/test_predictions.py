@@ -1,5 +1,7 @@
 """Predictions from a store's rows and from anybody's CSV; videos; what a subset is measured on."""
 
+from csv import reader
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,11 +63,18 @@ def test_a_file_gives_back_what_was_written(tmp_path_factory, rows):
         margin=np.array([margin for _, _, margin, _ in rows]),
     )
     path = tmp_path_factory.mktemp("csv") / "scores.csv"
-    write_predictions(written, path)
+    images = [f"faces/{name}" for name, *_ in rows]
+    write_predictions(written, path, images, 0.25)
     read = read_predictions(path)
     for name in ("sample_id", "subset", "category", "label", "margin", "video", "cluster", "score"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     assert read.scale == "margin"
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(reader(file))
+    assert lines.pop(0)[:4] == ["path", "label", "predicted", "score"]
+    assert [(line[0], int(line[2])) for line in lines] == [
+        (image, int(margin >= 0.25)) for image, (_, _, margin, _) in zip(images, rows, strict=True)
+    ]
 
 
 def csv(tmp_path, text):

@@ -60,7 +60,7 @@ def tested(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         write_json(folder / METRICS, record)
-        write_predictions(scores, folder / PREDICTIONS)
+        write_predictions(scores, folder / PREDICTIONS, scores.sample_id.tolist(), 0.0)
         own = RunRecord(TrainConfig(), "s", ("own",), {}, {}, (), {}, {}, fakes=("own",))
         validation = Validation(1, 0.0, {})
         return Finding(folder, own, validation, [], record, scores, None, None, ())

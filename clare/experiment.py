@@ -1,0 +1,260 @@
+"""A whole experiment on folders: trained on some fakes, tested on all, told on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clare.advice import PYTHON, LeaveOut, Name, Wording
+from clare.errors import InputError
+from clare.heads.config import Machine, TrainConfig
+from clare.pipeline.datasets.plain_folders import REAL_POOL
+from clare.pipeline.datasets.select import select_manifests
+from clare.pipeline.extraction.presets import merge_settings
+from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.extractors import list_extractors
+from clare.pipeline.manifests.roots import split_option
+from clare.settings import build_settings
+from clare.wording import listed
+
+if TYPE_CHECKING:
+    from clare.heads.evaluation.record import EvaluationRecord
+    from clare.heads.report.blocks import Page
+    from clare.heads.training import trainer
+    from clare.pipeline.extraction import job
+    from clare.pipeline.extraction.loop import ExtractReport
+
+PAGE = "report.html"
+"""The page in the run's folder."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Folders in, a tested detector out, in four steps that each do only what is missing.
+
+    The images of a manipulation that is not trained on are all for tests. Reals, and the fakes
+    that are trained on, are split: no test image is seen in training.
+
+    Args:
+        real: folders of real images.
+        fake: ``NAME=DIR``: folders of generated images, each name a manipulation.
+        extraction: how features are made; of extractors, those that the detector reads.
+        config: of the training; ``train`` names the manipulations that are trained on, all of
+            them if empty.
+        out: the run's folder, which also gets the page.
+        device: of all steps: auto, cpu, cuda, cuda:1…
+        rules: how names of folders are read: fields of `FolderRules`.
+        command: that asked for it, word by word; it is recorded.
+
+    Raises:
+        InputError: a name, a part or the folder is not usable; said before any image is read.
+    """
+
+    real: Sequence[Path]
+    fake: Sequence[str]
+    extraction: ExtractSettings
+    config: TrainConfig
+    out: Path
+    device: str = "auto"
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    command: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for setting, given in (("real", self.real), ("fake", self.fake)):
+            if not given:
+                raise InputError(
+                    f"no folder of {setting} images is named", Name("one", setting, _FORM[setting])
+                )
+        names = self.manipulations
+        if strange := sorted(set(self.config.train) - set(names)):
+            raise InputError(
+                f"{listed(strange)} is trained on, but no folder of fakes has this name",
+                Name(f"some of {', '.join(names)}", "train"),
+            )
+        fakes = [Path(split_option("fake", one)[1]) for one in self.fake]
+        for folder in (*self.real, *fakes):
+            if not folder.is_dir():
+                raise InputError(f"{folder} is no folder: name a folder of images")
+        _ = self.settings
+        self._refuse_another_run(None)
+
+    @property
+    def manipulations(self) -> tuple[str, ...]:
+        """The names of the fakes, in their order."""
+        found = [split_option("fake", one)[0] or "fake" for one in self.fake]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The manipulations that are trained on."""
+        return self.config.train or self.manipulations
+
+    @cached_property
+    def settings(self) -> ExtractSettings:
+        """How features are made: those that the detector reads, as its preset was published with.
+
+        Raises:
+            InputError: there is no such part, or it reads a field of no extractor of the package.
+        """
+        from clare.heads.detector import fields_of, find_classifier, find_fusion, needs_text
+
+        detector = self.config.detector
+        build_settings(
+            detector.fusion, find_fusion(detector.fusion).Settings, detector.fusion_settings
+        )
+        build_settings(
+            detector.classifier,
+            find_classifier(detector.classifier).Settings,
+            detector.classifier_settings,
+        )
+        wanted = {"clip"} if needs_text(detector) else set()
+        for name in fields_of(detector):
+            owner = [one for one in list_extractors() if f"{name}_".startswith(f"{one}_")]
+            if not owner:
+                raise InputError(
+                    f"no extractor here makes the field {name} that {detector.fusion} reads",
+                    "extract, train and evaluate one after the other",
+                )
+            wanted.update(owner)
+        given = self.extraction.settings
+        if idle := [f"{part}.{name}" for part in set(given) - wanted for name in given[part]]:
+            raise InputError(f"{detector.fusion} reads no {listed(idle)}", LeaveOut(*idle))
+        published = {name: self.config.extracted.get(name, {}) for name in sorted(wanted)}
+        own = merge_settings(published, given)
+        return replace(
+            self.extraction,
+            device=self.device,
+            features=tuple(sorted(wanted)),
+            settings={name: values for name, values in own.items() if values},
+        )
+
+    def extract(self, observer: job.Observer) -> ExtractReport:
+        """Extract what the store lacks.
+
+        Raises:
+            InputError: the images are not usable, or too few for three splits.
+            WeightsError: model weights are not on disk and can't be fetched.
+            DiskSpaceError: the store's disk is too small; said before any model runs.
+        """
+        from clare.pipeline.extraction.job import run_job
+
+        settings = self.settings
+        selection = select_manifests(
+            None,
+            [],
+            Path(),
+            [],
+            self.real,
+            self.fake,
+            rules=self.rules,
+            test_only=[name for name in self.manipulations if name not in self.trained_on],
+            notice=observer.noticed,
+            progress=observer.indexing,
+        )
+        trained = {REAL_POOL, *self.trained_on}
+        there = {
+            (sample.label, sample.split)
+            for manifest, _ in selection
+            if manifest.name in trained
+            for sample in manifest.samples
+        }
+        for label, kind in enumerate(("real", "fake")):
+            for split in ("train", "val", "test"):
+                if (label, split) not in there:
+                    raise InputError(
+                        f"no {kind} images are left for split {split}",
+                        Name("folders with more images or videos", kind),
+                    )
+        return run_job(settings, selection, observer, self.command)
+
+    def train(self, made: ExtractReport, observer: trainer.Observer) -> bool:
+        """Train the head, or go on with it; a finished run stays.
+
+        Args:
+            made: by `extract`.
+            observer: is told how it goes.
+
+        Returns:
+            Whether anything was left to train.
+
+        Raises:
+            InputError: the run's folder holds another run, or one of other rows.
+        """
+        from clare.heads.runs.record import is_finished
+        from clare.heads.sweeps.preflight import check_rows
+        from clare.heads.training.trainer import train_run
+        from clare.models.runtime import choose_runtime
+        from clare.store.feature_store import open_store
+
+        digests = {name: key.rpartition("-")[2] for name, key in made.fingerprints.items()}
+        config = self._settled(digests)
+        store = open_store(self.extraction.store)
+        if is_finished(self.out):
+            self._refuse_another_run(digests)
+            check_rows(store, {self.out: config}, {})
+            return False
+        machine = Machine(device=choose_runtime(self.device).device)
+        train_run(config, store, self.out, machine, observer, self.command)
+        return True
+
+    def test(self, progress: Callable[[str, int, int], None]) -> EvaluationRecord:
+        """Test it on every manipulation, beside what needs no training.
+
+        Raises:
+            InputError: the rows are not usable.
+        """
+        from clare.heads.evaluation.record import read_evaluation
+        from clare.heads.sweeps.tests import SweepTests
+        from clare.models.runtime import choose_runtime
+        from clare.store.feature_store import open_store
+
+        tests = SweepTests(
+            open_store(self.extraction.store),
+            self.manipulations,
+            device=choose_runtime(self.device).device,
+            progress=progress,
+            baselines=True,
+            command=self.command,
+        )
+        tests(self.out)
+        for failure in tests.failures.values():
+            raise failure
+        return read_evaluation(self.out)
+
+    def report(self, wording: Wording = PYTHON) -> Page:
+        """Write its page."""
+        from clare.heads.report.write import report
+
+        return report([self.out], self.out / PAGE, command=self.command, wording=wording)
+
+    def _settled(self, digests: Mapping[str, str]) -> TrainConfig:
+        return replace(
+            self.config,
+            train=self.trained_on,
+            reals=(REAL_POOL,),
+            domains=(),
+            protocol=None,
+            features=dict(digests),
+        )
+
+    def _refuse_another_run(self, digests: Mapping[str, str] | None) -> None:
+        """Refuse a folder that holds a run of other settings; of other features where known."""
+        from clare.heads.runs.record import is_run, read_record
+
+        if not is_run(self.out):
+            return
+        there = read_record(self.out).config
+        known = there.features if digests is None else digests
+        old, new = there.to_json(), self._settled(known).to_json()
+        differing = [name for name in new if old[name] != new[name]]
+        if differing:
+            named = ", ".join(f"{n} was {old[n]} and is {new[n]}" for n in differing[:3])
+            raise InputError(
+                f"{self.out} holds another run ({named})", Name("another folder", "out")
+            )
+
+
+_FORM = {"real": "DIR", "fake": "NAME=DIR"}

@@ -1,0 +1,170 @@
+"""`clare run`: folders to a tested run and its page, and again from wherever it stopped."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clare.errors import InputError
+from clare.experiment import Experiment
+from clare.heads.config import read_preset
+from clare.heads.runs.record import read_seen
+from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.synthetic.toys import draw_faces
+from clare.store.feature_store import open_store
+
+FOLDERS = ("Real_youtube", "FaceSwap", "NeuralTextures")
+COMMAND = (
+    *("run", "--real", "Real_youtube", "--fake", "fs=FaceSwap", "--fake", "nt=NeuralTextures"),
+    *("--train", "fs", "--preset", "text-similarity", "--backbone", "tiny", "--epochs", "2"),
+)
+OUT = Path("runs/cls-text_similarity_fs")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    place = tmp_path_factory.mktemp("faces")
+    draw_faces(place / "Real_youtube", 20, seed=1, kind="real", size=48)
+    draw_faces(place / "FaceSwap", 20, seed=2, kind="fake", size=48)
+    draw_faces(place / "NeuralTextures", 20, seed=3, kind="fake", size=48)
+    return place
+
+
+@pytest.fixture
+def run(clare, faces, tmp_path):
+    """`clare` in a folder that holds the three folders."""
+    for name in FOLDERS:
+        shutil.copytree(faces / name, tmp_path / name)
+    return clare
+
+
+def rows_of(file):
+    with file.open(newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
+
+
+def states(*files):
+    return [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
+
+
+def test_trained_on_one_manipulation_and_tested_on_all(run, faces):
+    code, out, _ = run(*COMMAND)
+    assert code == 0
+    assert str(OUT / "test_predictions.csv") in out and str(OUT / "report.html") in out
+    assert (OUT / "report.html").stat().st_size > 10_000
+    metrics = json.loads((OUT / "test_metrics.json").read_text())
+    assert metrics["subsets"].keys() == {"fs", "nt"}
+    assert metrics["trained_on"] == ["fs"] and metrics["baselines"]
+
+    tested = rows_of(OUT / "test_predictions.csv")
+    assert list(tested[0])[:4] == ["path", "label", "predicted", "score"]
+    for row in tested:
+        assert (faces / row["path"]).is_file()
+        assert row["label"] == str(int(not row["path"].startswith("Real_youtube/")))
+        assert row["predicted"] == str(int(float(row["margin"]) >= metrics["threshold"]))
+        assert 0 < float(row["score"]) < 1
+    unseen = sorted(row["path"] for row in tested if row["subset"] == "nt")
+    files = (faces / "NeuralTextures").iterdir()
+    assert unseen == sorted(f"NeuralTextures/{file.name}" for file in files)
+
+    store, seen = open_store("features.zarr"), read_seen(OUT)
+    stored = {row.columns["path"]: row for name in store.subsets() for row in store.rows(name)}
+    assert not any(seen.shared_with(stored[row["path"]]) for row in tested)
+    untested = stored.keys() - {row["path"] for row in tested}
+    assert len(untested) > 20 and all(seen.shared_with(stored[path]) for path in untested)
+    assert [key.partition("-")[0] for key in store.extractor_keys()] == ["clip"]
+
+
+def test_again_it_does_only_what_is_missing(run):
+    run(*COMMAND)
+    kept = [OUT / name for name in ("best.safetensors", "run.log", "test_metrics.json")]
+    before = states(*kept)
+    code, out, _ = run(*COMMAND)
+    assert code == 0 and "nothing is missing" in out and "is trained already" in out
+    assert states(*kept) == before
+
+    draw_faces(Path("FaceSwap"), 30, seed=5, kind="fake", size=48)
+    code, _, said = run(*COMMAND)
+    assert code == 1 and "other rows than the store has now" in said
+    assert states(*kept) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "clare.pipeline.extraction.job.extract_subset",
+        "clare.heads.training.trainer.judge_all",
+        "clare.heads.sweeps.tests.evaluate",
+        "clare.heads.report.write.report",
+    ],
+)
+def test_stopped_anywhere_the_same_command_goes_on(run, place, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, stop)
+        code, _, said = run(*COMMAND)
+    assert code == 130 and "the same command goes on where this one stopped" in said
+    assert not (OUT / "report.html").exists()
+    assert run(*COMMAND)[0] == 0
+    assert (OUT / "report.html").is_file() and (OUT / "test_predictions.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--train", "faceswap"), "no folder of fakes has this name: name some of fs, nt with"),
+        (("--fusion", "clss"), "did you mean cls?"),
+        (("--preset", "text"), "is not one of"),
+        (("--fake", "df=Deepfakes"), "Deepfakes is no folder"),
+        (("--timesteps", "100"), "cls reads no lare.timesteps: leave --timesteps out"),
+        (("--set", "cls.no=1"), "cls"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_an_image_is_read(run, words, told):
+    code, _, said = run(*COMMAND, *words)
+    assert code == 1 and told in said
+    assert not Path("features.zarr").exists() and not OUT.exists()
+
+
+def test_both_kinds_of_folders_are_needed(run):
+    assert "name one with --fake (as NAME=DIR)" in run("run", "--real", "Real_youtube")[2]
+    assert "name one with --real (as DIR)" in run("run", "--fake", "fs=FaceSwap")[2]
+
+
+def test_too_few_images_are_refused_before_models_are_loaded(run):
+    Path("few").mkdir()
+    draw_faces(Path("few"), 2, seed=3, kind="fake", size=48)
+    code, _, said = run("run", "--real", "Real_youtube", "--fake", "fs=few", "--backbone", "tiny")
+    assert code == 1 and "no fake images are left for split" in said
+    assert not Path("features.zarr").exists()
+
+
+def test_a_folder_keeps_its_run(run):
+    run(*COMMAND)
+    before = states(OUT / "config.json")
+    code, _, said = run(*COMMAND, "--seed", "3", "--out", OUT)
+    assert code == 1 and "holds another run (seed was 0 and is 3)" in said
+    assert states(OUT / "config.json") == before
+
+
+def experiment(faces, preset, **settings):
+    fakes = [f"fs={faces / 'FaceSwap'}"]
+    how = ExtractSettings(settings=settings)
+    return Experiment([faces / "Real_youtube"], fakes, how, read_preset(preset), faces / "run")
+
+
+def test_a_preset_is_extracted_as_it_was_published(faces):
+    found = experiment(faces, "clare-published", clip={"layers": [1]}).settings
+    assert found.features == ("clip", "lare")
+    assert found.settings == {"clip": {"mean_std": "half", "layers": [1]}}
+    assert experiment(faces, "gend").settings.features == ("clip",)
+
+
+def test_a_field_that_nothing_here_makes_is_refused(faces):
+    own = read_preset("clare").from_json({"fusion": "cls", "fields": {"cls": "colours"}})
+    with pytest.raises(InputError, match="no extractor here makes the field colours"):
+        Experiment([faces], [f"fs={faces}"], ExtractSettings(), own, faces / "run")
