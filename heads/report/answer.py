@@ -74,10 +74,17 @@ def answer_of(finding: Finding) -> str:
         return (
             f"Not known: {listed(list(subsets))} {'are' if len(subsets) > 1 else 'is'} in no mean."
         )
-    known = {n: subsets[n] for n in counted if subsets[n].frame["auc"].value is not None}
-    if not known:
+    if not (known := _measured(finding.test)):
         return "Not known: no tested subset has both real and fake rows."
     return f"{_verdict(finding.test, known)} {_beside_baselines(finding.test, known)}"
+
+
+def beside_baselines(test: EvaluationRecord) -> str | None:
+    """What a tested run beats of what needs no training; None where no baseline was measured."""
+    known = _measured(test)
+    if all(against_baselines(test, name) == "unknown" for name in known):
+        return None
+    return _beside_baselines(test, known)
 
 
 def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
@@ -118,6 +125,12 @@ def baselines_said(counts: Collection[int], each: str = "each of ") -> str:
     return (
         f"{each}the {most if least == most else f'{least} to {most}'} baselines that were measured"
     )
+
+
+def _measured(test: EvaluationRecord) -> dict[str, SubsetFigures]:
+    """The subsets that count in the mean, where they have both real and fake rows."""
+    counted = {name: test.subsets[name] for name in test.counted}
+    return {n: one for n, one in counted.items() if one.frame["auc"].value is not None}
 
 
 def _verdict(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str:

@@ -128,7 +128,10 @@ def test_a_page_of_several_begins_with_all_figures_and_says_who_is_better(place)
         auc = frame["auc"]
         said = f"{auc['value']:.3f} {auc['low']:.2f} to {auc['high']:.2f} accuracy "
         assert f"{said}{frame['accuracy']['value']:.3f}" in overview
-        assert f"{name} on toy" in overview and f"{name}: " not in overview
+        assert f"{name} on toy" in overview
+        told = overview.split(f"{name}: ")[1:]
+        assert len(told) == (name == "run"), "the other was tested without baselines"
+        assert all(one.startswith(("of the ", "it clearly beats")) for one in told)
     compared = run("compare", *runs.values(), "--resamples", 200)
     (verdict,) = (line for line in compared.splitlines() if line.startswith("By the AUC of"))
     assert "nobody leads" in page.text and verdict in page.text
@@ -143,9 +146,11 @@ def test_a_page_of_several_begins_with_all_figures_and_says_who_is_better(place)
 def test_runs_of_one_name_are_told_apart(place, tmp_path):
     again = shutil.copytree(place / "run", tmp_path / "again" / "run")
     findings = read_findings([place / "run", again])
-    (table, _) = overview(findings).blocks
-    assert isinstance(table, Table)
-    assert [line[0].text for line in table.rows] == [str(place / "run"), str(again)]
+    (table, _, beaten) = overview(findings).blocks
+    assert isinstance(table, Table) and isinstance(beaten, Items)
+    names = [str(place / "run"), str(again)]
+    assert [line[0].text for line in table.rows] == names
+    assert [str(text).partition(": ")[0] for text in beaten.texts] == names
     (section,) = pairs(findings)
     assert f"AUC of {again} less {place / 'run'}, neither is clearly better" in str(section)
 

@@ -12,6 +12,7 @@ from clare.errors import InputError
 from clare.heads.evaluation.better import NAMED, has_interval, verdict
 from clare.heads.evaluation.compare import Comparison, Pair
 from clare.heads.evaluation.record import EvaluationRecord
+from clare.heads.report.answer import beside_baselines
 from clare.heads.report.blocks import Block, Cell, Folded, Items, Section, Text
 from clare.heads.report.formatting import decimal, figure_cell, lead_cell
 from clare.heads.report.paired import Pairs
@@ -134,6 +135,19 @@ def _tested(findings: Sequence[Finding]) -> list[Block]:
             f"{intervals_said(tests)}",
             "note",
         ),
+        *_beside_baselines(findings),
+    ]
+
+
+def _beside_baselines(findings: Sequence[Finding]) -> list[Block]:
+    """What each run beats of what needs no training: a high AUC alone does not earn its place."""
+    told = [(one.name, beside_baselines(one.test)) for one in findings if one.test is not None]
+    said = [f"{name}: {text[0].lower()}{text[1:]}" for name, text in told if text]
+    if not said:
+        return []
+    items = Items(said)
+    return [
+        items if len(said) <= PAIRED else Folded("What each run beats of the baselines", [items])
     ]
 
 

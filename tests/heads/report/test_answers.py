@@ -16,6 +16,7 @@ from clare.heads.report.commands import commands
 from clare.heads.report.formatting import images_of, sentence
 from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.matrix import COLUMNS, matrix
+from clare.heads.report.sections.overview import overview
 from clare.heads.report.sections.results import baselines, results
 from clare.heads.report.sections.settings import settings
 from clare.heads.report.sections.sweep_baselines import beside_baselines
@@ -158,6 +159,18 @@ def measured_as(leads, **aucs):
     """What was measured of subset a: by baseline the detector's lead, and its AUC or 0.5."""
     found = {name: Figure(aucs.get(name, 0.5), None, None, 9) for name in leads}
     return Baselines(None, {"a": found}, {"a": leads})
+
+
+def test_several_runs_are_held_against_the_baselines_at_a_glance():
+    above = make_finding({"a": 0.7}, mean=0.7, measured=measured_as({"mean_lare": ABOVE}))
+    bare = make_finding({"a": 0.8}, mean=0.8)
+    items = [one for one in overview([above, bare]).blocks if isinstance(one, Items)]
+    assert [len(one.texts) for one in items] == [1], "the other run measured none"
+    assert "run: of the one baseline that was measured" in str(items)
+    assert "is above mean LaRE (AUC 0.500)" in str(items) and "but not clearly" in str(items)
+    many = overview([above] * 5).blocks
+    assert isinstance(many[-1], Folded) and not any(isinstance(one, Items) for one in many)
+    assert not [one for one in overview([bare, bare]).blocks if isinstance(one, Items | Folded)]
 
 
 def test_the_answer_speaks_of_the_baselines_that_were_measured():
