@@ -64,6 +64,9 @@ def _root(
 
 def main() -> None:
     """Run the command line; a user's error is one sentence, a bug keeps its traceback."""
+    # Torch's threads would spin while they wait, and take the cores from decoding, from the workers
+    # beside them and from other programs. It is read as torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         try:
             load_defaults()
