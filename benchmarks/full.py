@@ -4,8 +4,9 @@
                               [--folder DIR] [--compile] [--json]
 
 Writes the models in their real formats (7 GB, kept if --folder names a place), loads them through
-the extractors, and prints for each extractor: images per second, TFLOP an image, share of the
-device's matrix-unit peak, relative error of bfloat16 and float16 against float32, and a profile.
+the extractors, and prints for each extractor: images per second and hour, GPU memory at its peak,
+TFLOP an image, share of the device's matrix-unit peak, relative error of bfloat16 and float16
+against float32, and a profile.
 
 A CPU has no fast float16 (a LaRE map takes minutes). There its error is that of float32 models
 whose weights and whose modules' inputs and outputs are rounded, products summed in float32, as a
@@ -42,6 +43,7 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
+from clare.wording import size
 
 PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "RTX 4090": 165}
 """Dense half-precision peak of a device's matrix units, from the makers' data sheets."""
@@ -122,6 +124,9 @@ def _measure(
     for dtype in dtypes:
         rounded = dtype.startswith("rounded:")
         began = time.perf_counter()
+        on_gpu = runtime.device.startswith("cuda")
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(runtime.device)
         extractor = create_extractor(
             name,
             settings,
@@ -143,6 +148,8 @@ def _measure(
         row["error"] = {k: _relative(v, exact[k]) for k, v in values.items()}
         if not rounded:
             row["images_a_second"] = _speed(extractor, inputs, batch, images)
+            if on_gpu:
+                row["gpu_bytes"] = torch.cuda.max_memory_allocated(runtime.device)
             row["matmul_tflops"] = _matmul_tflops(runtime.device, dtype)
             row["profile"] = _profile(extractor, inputs, runtime.device)
         result[dtype] = row
@@ -256,7 +263,8 @@ def _show(report: Mapping[str, Any]) -> None:
         f"{report['device']}, micro-batch {report['micro_batch']}, {report['images']} images, "
         "random weights: the errors show rounding, not what training does to it"
     )
-    speed = Table("extractor", "dtype", "images/s", "TFLOP/s", "of one product", "of the peak")
+    names = ("images/s", "images/hour", "GPU memory", "TFLOP/s", "of one product", "of the peak")
+    speed = Table("extractor", "dtype", *names)
     errors = Table("relative error a row", "dtype", "mean", "largest")
     for name in ("lare", "clip"):
         flop = next(iter(report[name].values()))["tflop_an_image"]
@@ -266,9 +274,10 @@ def _show(report: Mapping[str, Any]) -> None:
                 rate = row["images_a_second"] * flop
                 share = f"{rate / peak:.0%}" if peak and dtype != "float32" else "-"
                 product = f"{rate / row['matmul_tflops']:.0%}"
-                speed.add_row(
-                    name, dtype, f"{row['images_a_second']:.3g}", f"{rate:.3g}", product, share
-                )
+                memory = size(row["gpu_bytes"]) if "gpu_bytes" in row else "-"
+                images = row["images_a_second"]
+                rates = (f"{images:.3g}", f"{3600 * images:,.0f}", memory, f"{rate:.3g}")
+                speed.add_row(name, dtype, *rates, product, share)
             for field, error in row["error"].items():
                 errors.add_row(field, dtype, f"{error['mean']:.3%}", f"{error['max']:.3%}")
     console.print(speed, errors)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clare.advice import PYTHON, LeaveOut, Name, Wording
+from clare.advice import Run as RunFirst
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.pipeline.datasets.plain_folders import REAL_POOL
@@ -18,7 +19,7 @@ from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extractors import list_extractors
 from clare.pipeline.manifests.roots import split_option
 from clare.settings import build_settings
-from clare.wording import listed
+from clare.wording import counted, listed, name_rows
 
 if TYPE_CHECKING:
     from clare.heads.evaluation.record import EvaluationRecord
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from clare.heads.training import trainer
     from clare.pipeline.extraction import job
     from clare.pipeline.extraction.loop import ExtractReport
+    from clare.pipeline.manifests.sample import Manifest
 
 PAGE = "report.html"
 """The page in the run's folder."""
@@ -168,7 +170,33 @@ class Experiment:
                         f"no {kind} images are left for split {split}",
                         Name("folders with more images or videos", kind),
                     )
+        if settings.store.exists():
+            self._refuse_strangers([manifest for manifest, _ in selection])
         return run_job(settings, selection, observer, self.command)
+
+    def _refuse_strangers(self, manifests: Sequence[Manifest]) -> None:
+        """Refuse a store whose subsets hold images of other folders: they would join these."""
+        from clare.store.feature_store import open_store
+
+        path = self.extraction.store
+        store = open_store(path)
+        for manifest in manifests:
+            if manifest.name not in store.subsets():
+                continue
+            own = {sample.sample_id for sample in manifest.samples}
+            others = {row.sample_id for row in store.rows(manifest.name)} - own
+            if others:
+                raise InputError(
+                    f"{path} has {counted(len(others), 'image')} of {manifest.name} that "
+                    f"these folders don't hold: {name_rows(sorted(others))}",
+                    Name("another", "store"),
+                    RunFirst(
+                        "store.drop",
+                        (path,),
+                        {"subset": manifest.name},
+                        effect="removes that subset",
+                    ),
+                )
 
     def train(self, made: ExtractReport, observer: trainer.Observer) -> bool:
         """Train the head, or go on with it; a finished run stays.

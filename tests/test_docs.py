@@ -1,8 +1,10 @@
 """Commands that the pages show: every one of them exists as it is written, and is never run."""
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +23,7 @@ from clare.heads import classifiers, fusion
 from clare.heads.base import Classifier, Fusion
 from clare.heads.config import PRESETS, TrainConfig
 from clare.pipeline import extractors
+from clare.pipeline.datasets.schema import Dataset, Domain, Layout, Subset
 from clare.pipeline.extractor import Extractor
 from clare.plugins import find_part, list_parts
 from clare.protocol import list_protocols, read_protocol
@@ -199,3 +202,25 @@ def test_blocks_are_told_apart():
     )  # fmt: skip
     assert [words_of(line) for line in commands_of(page)] == [["store", "info", "--json"]]
     assert spans_of(page) == ["clare draw --mini"]
+
+
+@pytest.mark.parametrize("cls", [Dataset, Domain, Layout, Subset])
+def test_every_key_of_a_registry_of_ones_own_is_told(cls):
+    page = (ROOT / "docs" / "manifests.md").read_text("utf-8")
+    told = page.partition("### A data set of your own")[2].partition("## From an official list")[0]
+    keys = {field.name for field in fields(cls)} - {"id"}
+    own = {"pairs": "identities", "own_reals": "own"}
+    assert [key for key in sorted(keys) if f"`{own.get(key, key)}`" not in told] == []
+
+
+def test_bytes_of_a_field_are_those_of_its_shape_and_type():
+    page = (ROOT / "docs" / "extractors.md").read_text("utf-8")
+    lines = re.findall(
+        r"^\| `\w+.*` \| \((.+?),?\) \| float(\d+) \| ([\d,]+) \|", page, re.MULTILINE
+    )
+    assert len(lines) == 5
+    for shape, bits, told in lines:
+        plain = shape.replace("steps", "1").replace("draws", "4").replace("size", "256")
+        sides = [one.partition("/") for one in plain.split(", ")]
+        values = math.prod(int(a) // int(b or 1) for a, _, b in sides)
+        assert values * int(bits) // 8 == int(told.replace(",", ""))

@@ -143,6 +143,13 @@ def test_too_few_images_are_refused_before_models_are_loaded(run):
     assert not Path("features.zarr").exists()
 
 
+def test_images_of_other_folders_do_not_join(run):
+    run(*COMMAND)
+    code, _, said = run("run", "--real", "NeuralTextures", "--fake", "fs=FaceSwap", *COMMAND[7:])
+    assert code == 1 and "features.zarr has 20 images of real that these folders don't hold" in said
+    assert "name another with --store" in said and "clare store drop features.zarr" in said
+
+
 def test_a_folder_keeps_its_run(run):
     run(*COMMAND)
     before = states(OUT / "config.json")
