@@ -121,15 +121,16 @@ def release(tmp_path_factory) -> Path:
                 image.load()
         except OSError:
             (tree.roots[root] / path).unlink()
-    labels: dict[str, dict[str, dict[str, object]]] = {}
+    labels = {}
     for side, kind, end in (("real", "UADFV_Real", ""), ("fake", "UADFV_Fake", "_fake")):
-        videos = {}
+        videos: dict[str, object] = {}
         for number in range(6):
             folder = f"UADFV/{side}/frames/{number:04d}{end}"
-            for file in draw_faces(place / "data" / folder, 2, seed=number, kind="fake", size=32):
-                file.write_bytes(file.read_bytes() + folder.encode())
-                name = {"label": kind, "frames": []}
-                videos.setdefault(f"{number:04d}{end}", name)["frames"] += [f"{folder}/{file.name}"]
+            files = draw_faces(place / "data" / folder, 2, seed=number, kind="fake", size=32)
+            for file in files:
+                file.write_bytes(file.read_bytes() + folder.encode())  # no copy of another
+            names = [f"{folder}/{file.name}" for file in files]
+            videos[f"{number:04d}{end}"] = {"label": kind, "frames": names}
         labels[kind] = dict.fromkeys(("train", "val", "test"), videos)
     (place / "UADFV.json").write_text(json.dumps({"UADFV": labels}))
     return place
@@ -155,7 +156,7 @@ def test_every_command_of_a_page_runs(page, world, release, tmp_path, monkeypatc
             for command in () if block.file else block.commands:
                 if command.startswith("export "):
                     given = shlex.split(command, comments=True)[1:]
-                    os.environ.update(one.replace("=/data/", "=data/").split("=") for one in given)
+                    os.environ |= dict(one.replace("=/data/", "=data/").split("=") for one in given)
                     continue
                 result = CliRunner().invoke(app, words_of(command, block.options))
                 where = f"{page.name}, block at line {block.line}: {command}\n{result.output}"
