@@ -220,6 +220,44 @@ def test_where_training_rows_are_not_at_hand_nothing_is_turned(store, run, tmp_p
     assert "mean LaRE and cosine to the real centroid are not among the baselines" in str(notice)
 
 
+def test_values_of_another_fingerprint_tell_nothing_about_the_training_rows(tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    others = [make_row(n, "other") for n in range(COUNT)]
+    for rows, digest in ((ROWS, "bb"), (others, "cc")):
+        fill(store, rows, CLIP)
+        fill(store, rows, replace(LARE, weights=digest))
+    opened = open_run(train(store, tmp_path / "run"), store)
+    tested = [("other", row) for row in store.rows("other")]
+    found, (notice,) = feature_scores(opened, store, tested)
+    keys = sorted(key for key in store.extractor_keys() if key.startswith("lare"))
+    assert list(found) == ["real_centroid"] and len(keys) == 2
+    told = str(notice).partition("mean LaRE is not among the baselines: ")[2]
+    assert told == f"training and test rows have several: {', '.join(keys)}"
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_direction_needs_training_rows_of_both_labels(tmp_path, label):
+    store = create_store(tmp_path / "features.zarr")
+    fill(store, ROWS, CLIP)
+    lacking = [row.sample_id for row in of_split("train") if row.columns["label"] == label]
+    fill(store, ROWS, LARE, failed=lacking)
+    found, _, (said,) = scores_of(train(store, tmp_path / "run"), store)
+    assert list(found) == ["real_centroid"]
+    assert "mean LaRE is not among the baselines: no training rows of both labels have it" in said
+
+
+def test_a_store_of_other_rows_of_the_trained_subset_decides_nothing(store, run, tmp_path):
+    other = create_store(tmp_path / "other.zarr")
+    for fingerprint in (CLIP, LARE):
+        fill(other, [make_row(n) for n in range(COUNT, 2 * COUNT)], fingerprint)
+    opened = open_run(run, store)
+    lost = replace(opened, record=replace(opened.record, store=str(tmp_path / "gone.zarr")))
+    tested = [("toy", row) for row in other.rows("toy") if row.columns["split"] == "test"]
+    found, (notice,) = feature_scores(lost, other, tested)
+    assert found == {}
+    assert f"{other.path} has none of the rows that run was trained on" in str(notice)
+
+
 GENERATOR = np.random.default_rng(3)
 LABEL = np.arange(80) % 2
 MARGIN = GENERATOR.normal(size=80) + 1.5 * LABEL
