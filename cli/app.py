@@ -78,6 +78,10 @@ def main() -> None:
     except StoppedError as error:
         _say(error.notice)
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:  # Typer says nothing of Ctrl-C while it reads the command line
+        if end.code == EXIT_INTERRUPTED:
+            _say(StoppedError(None).notice)
+        raise
     except ClareError as error:
         _say(error)
     except Exception as error:  # libraries tell of the machine in errors of their own

@@ -25,9 +25,10 @@ CALLS = {
 ALLOWED = {
     # This is the place.
     "clare/foreign.py": "os.open Image.open csv.DictReader csv.reader yaml.load",
+    # The text that is run is empty.
+    "clare/__main__.py": "exec os.open",
     # What is written here, or was a moment ago by this very process.
     "clare/files.py": "os.open",
-    "clare/__main__.py": "os.open",
     "cli/app.py": "os.open",
     "cli/options.py": "path.open",
     "heads/training/run_folder.py": "….open",

@@ -17,6 +17,8 @@ from clare.store.index import Row
 class Asked:
     """The rows that a test is asked to be of: by names, or by a protocol.
 
+    A name that is given twice counts once.
+
     Args:
         subsets: what to test on; every subset that has fakes in the split if None.
         reals: subsets whose reals stand beside a subset that has none. By default the pools that
@@ -35,6 +37,11 @@ class Asked:
     protocol: Protocol | None = None
     frames: int | None = None
     sampling: Sampling = "even"
+
+    def __post_init__(self) -> None:
+        for setting in ("subsets", "reals"):
+            if (names := getattr(self, setting)) is not None:
+                object.__setattr__(self, setting, tuple(dict.fromkeys(names)))
 
 
 @dataclass
@@ -84,7 +91,6 @@ def _by_name(
     names = dict.fromkeys([*store.subsets(), *(asked.subsets or ())])
     listed = {name: list_rows(store, name, split, asked.domains) for name in names}
     chosen = asked.subsets or [name for name, rows in listed.items() if has_label(rows, 1)]
-    chosen = list(dict.fromkeys(chosen))
     for name in chosen:
         _require_fakes(store, name, listed[name], split)
     if not chosen:
@@ -230,4 +236,4 @@ def _pools(
             raise InputError(
                 f"{name} has no reals in split {split}", Name("a subset that has some", "reals")
             )
-    return tuple(dict.fromkeys(found))
+    return tuple(found)

@@ -87,7 +87,7 @@ class SweepTests:
     ) -> None:
         self._store, self._device = store, device
         self._baselines, self._command = baselines, command
-        self._subsets = list(dict.fromkeys(subsets))
+        self._asked = Asked(subsets)
         self._progress, self._cache = progress, BatchCache()
         self._wanted: dict[object, Wanted] = {}
         self.failures: dict[Path, ClareError] = {}
@@ -100,7 +100,7 @@ class SweepTests:
                 report = evaluate(
                     run,
                     self._store,
-                    self._subsets,
+                    self._asked.subsets,
                     device=self._device,
                     progress=self._named(run),
                     cache=self._cache,
@@ -134,7 +134,7 @@ class SweepTests:
 
     def _rows_stay(self, run: Path, report: EvaluationRecord) -> bool:
         """Whether a test of this run would be of the report's rows, beside the same reals."""
-        if sorted(report.subsets) != sorted(self._subsets):
+        if sorted(report.subsets) != sorted(self._asked.subsets or ()):
             return False
         wanted = self._wanted_by(run)
         for name, found in report.subsets.items():
@@ -153,5 +153,5 @@ class SweepTests:
         record = read_record(run)
         trained = (record.reals, record.subsets)
         if trained not in self._wanted:
-            self._wanted[trained] = list_wanted(self._store, Asked(self._subsets), trained)
+            self._wanted[trained] = list_wanted(self._store, self._asked, trained)
         return self._wanted[trained]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -171,17 +172,62 @@ def test_a_bad_file_leaves_no_store_behind(clare, tmp_path):
     assert code == 1 and "bad.h5" in err and not (tmp_path / "new.zarr").exists()
 
 
-def test_ctrl_c_while_the_command_is_imported_is_quiet(tmp_path):
-    script = (
-        "import os, signal, sys\n"
-        "class Interrupting:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'clare.cli.app': os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Interrupting())\n"
-        "from clare.__main__ import main; main()"
+PRESS = """
+import atexit, os, signal, sys, threading
+press = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
+class Importing:
+    def __init__(self, do, name="clare.cli.app"): self.do, self.name = do, name
+    def find_spec(self, name, *_):
+        if name == self.name: self.name = None; self.do()
+class Lost:
+    def __del__(self): press()
+def wrapped():
+    try: press()
+    except KeyboardInterrupt as error: raise ImportError("no library") from error
+def at(do): sys.meta_path.insert(0, Importing(do))
+def waiting():
+    threading.main_thread().join()
+    press()
+    threading.Event().wait()
+"""
+"""What the moments of `test_ctrl_c_at_any_moment` are made of."""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    {
+        "an import": "at(press)",
+        "text that is run, as a dataclass is made": "at(lambda: exec('press()'))",
+        "an import that fails over it": "at(wrapped)",
+        "an object's end": "at(lambda: (Lost() and None, threading.Event().wait(30)))",
+        "the command line, read": "at(lambda: None); import typer.core; "
+        "typer.core.TyperGroup.make_context = press",
+        "Python's end": "at(lambda: atexit.register(press))",
+        "a thread that Python waits for": "threading.Thread(target=waiting).start()",
+    }.items(),
+    ids=lambda moment: moment[0],
+)
+def test_ctrl_c_at_any_moment_is_one_sentence(moment):
+    script = f"{PRESS}\n{moment[1]}\nfrom clare.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--version"], capture_output=True, text=True, timeout=60
     )
-    done = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (done.returncode, done.stderr) == (130, "clare: stopped\n")
+
+
+def test_ctrl_c_after_all_is_done_changes_nothing():
+    script = f"{PRESS}\nimport typer; typer.lost = Lost()\nfrom clare.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_that_is_ignored_stays_so():
+    script = f"{PRESS}\nat(press)\nfrom clare.__main__ import main; main()"
+    ignoring = f"trap '' INT; exec {sys.executable} -c {shlex.quote(script)} --version"
+    done = subprocess.run(["bash", "-c", ignoring], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_ctrl_c_keeps_what_is_done(pictures, tmp_path):

@@ -33,6 +33,8 @@ from clare.heads.evaluation.record import (
     read_evaluation,
     unreadable_evaluations,
 )
+from clare.heads.evaluation.test_rows import choose_rows
+from clare.heads.evaluation.wanted import Asked
 from clare.heads.metrics.by_subset import measure_subsets
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import (
@@ -44,6 +46,7 @@ from clare.heads.runs.record import (
     write_record,
     write_seen,
 )
+from clare.heads.runs.run import open_run
 from clare.store.feature_store import create_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
@@ -475,3 +478,10 @@ def test_rows_that_can_not_be_matched_are_refused():
     refused(Predictions(**{**vars(one), "label": 1 - one.label}), "2 of 2 shared rows")
     refused(Predictions(**{**vars(one), "sample_id": np.array(["", "x"])}), "without names")
     refused(Predictions(**{**vars(one), "sample_id": np.array(["a", "b"])}), "names differ.*'a'")
+
+
+def test_a_subset_that_is_named_twice_is_tested_once(store, tmp_path):
+    run = make_run(tmp_path / "run", store)
+    once = choose_rows(open_run(run), store, Asked(["gan"], reals=["pool"]))
+    twice = choose_rows(open_run(run), store, Asked(["gan", "gan"], reals=["pool", "pool"]))
+    assert twice.groups() == once.groups() and twice.beside == once.beside == {"gan": ("pool",)}
