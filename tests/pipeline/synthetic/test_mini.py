@@ -1,6 +1,9 @@
 """The miniature's pictures: the same every time, described truly, split by person."""
 
+import hashlib
 import io
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +97,23 @@ def test_the_data_set_is_valid_and_split_by_person(tmp_path):
 def test_the_data_set_is_the_same_every_time(tmp_path):
     one, two = (write_miniature(tmp_path / n, 20, ("gaussian", "swap")) for n in ("a", "b"))
     assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
+
+
+def test_the_pictures_of_the_demo_are_those_that_are_drawn(tmp_path):
+    root = Path(__file__).parents[3]
+    with zipfile.ZipFile(root / "miniature/pictures.zip") as kept:
+        kept.extractall(tmp_path)
+    manifests = [read_manifest(path) for path in sorted((tmp_path / "manifests").iterdir())]
+    assert [m.name for m in manifests] == ["reals", "sampled", "swap", "unseen"]
+    for sample in (sample for manifest in manifests for sample in manifest.samples):
+        data = (tmp_path / sample.path).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sample.sha256
+        person = int(sample.source_ids.partition("|")[0].removeprefix("mini:"))
+        assert split_of(person) == sample.split
+    reals = [(tmp_path / sample.path).read_bytes() for sample in manifests[0].samples]
+    drawn = draw_reals(list_faces(np.arange(300), np.zeros(300, int))).files
+    # Another version of the JPEG library may round otherwise.
+    assert np.abs(develop(reals).astype(int) - develop(drawn)).mean() < 1
 
 
 def test_what_can_not_be_drawn_is_refused(tmp_path):
