@@ -37,8 +37,9 @@ PAGE = "report.html"
 class Experiment:
     """Folders in, a tested detector out, in four steps that each do only what is missing.
 
-    The images of a manipulation that is not trained on are all for tests. Reals, and the fakes
-    that are trained on, are split: no test image is seen in training.
+    The images of a manipulation that is not trained on are all for tests; where ``rules`` read
+    people from names, those of people whom training does not show. Reals, and the fakes that are
+    trained on, are split: no test image is seen in training.
 
     Args:
         real: folders of real images.
@@ -144,6 +145,8 @@ class Experiment:
         from clare.pipeline.extraction.job import run_job
 
         settings = self.settings
+        # All of their images would be all of the people, and nobody would be left to train on.
+        unseen = () if self.rules.get("identities") else self.manipulations
         selection = select_manifests(
             None,
             [],
@@ -152,7 +155,7 @@ class Experiment:
             self.real,
             self.fake,
             rules=self.rules,
-            test_only=[name for name in self.manipulations if name not in self.trained_on],
+            test_only=[name for name in unseen if name not in self.trained_on],
             notice=observer.noticed,
             progress=observer.indexing,
         )

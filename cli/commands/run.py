@@ -49,9 +49,10 @@ def run(
 ) -> None:
     """Extract, train on --train, test on every --fake, and write the page; run again, go on.
 
-    Manipulations that are not trained on are for tests alone, with all their images. Only the
-    features that the head reads are extracted. For every other option, run extract, train-head,
-    evaluate and report one by one.
+    Manipulations that are not trained on are for tests alone, with all their images; with
+    --identities, those of people whom training does not show. Only the features that the head
+    reads are extracted. For every other option, run extract, train-head, evaluate and report one
+    by one.
 
     Exit code 3: more images failed than --max-failures allows, and nothing was trained.
     """

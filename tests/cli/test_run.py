@@ -143,6 +143,31 @@ def test_too_few_images_are_refused_before_models_are_loaded(run):
     assert not Path("features.zarr").exists()
 
 
+def test_with_identities_nobody_is_both_trained_on_and_tested(clare):
+    for number in range(0, 16, 2):
+        one, other = f"{number:03d}", f"{number + 1:03d}"
+        for seed, name in enumerate((f"real/{one}", f"real/{other}")):
+            draw_faces(Path(name), 2, seed=99 * seed + number, kind="real", size=48)
+        for seed, kind in enumerate(("fs", "nt")):
+            place = Path(kind, f"{one}_{other}")
+            draw_faces(place, 2, seed=999 * (seed + 1) + number, kind="fake", size=48)
+    words = ("run", "--real", "real", "--fake", "fs=fs", "--fake", "nt=nt", *COMMAND[7:])
+    code, _, err = clare(*words, "--identities")
+    assert code == 0, err
+    people = {split: set() for split in ("trained", "tested")}
+    tested = {row["path"] for row in rows_of(OUT / "test_predictions.csv")}
+    store = open_store("features.zarr")
+    for name in store.subsets():
+        for row in store.rows(name):
+            own = set(Path(row.columns["path"]).parent.name.split("_"))
+            if row.columns["path"] in tested:
+                people["tested"] |= own
+            elif name != "nt":
+                people["trained"] |= own
+    assert people["tested"] and people["trained"] and not people["tested"] & people["trained"]
+    assert any(path.startswith("nt/") for path in tested)
+
+
 def test_images_of_other_folders_do_not_join(run):
     run(*COMMAND)
     code, _, said = run("run", "--real", "NeuralTextures", "--fake", "fs=FaceSwap", *COMMAND[7:])
