@@ -154,7 +154,7 @@ def test_with_identities_nobody_is_both_trained_on_and_tested(clare):
     words = ("run", "--real", "real", "--fake", "fs=fs", "--fake", "nt=nt", *COMMAND[7:])
     code, _, err = clare(*words, "--identities")
     assert code == 0, err
-    people = {split: set() for split in ("trained", "tested")}
+    people: dict[str, set[str]] = {"trained": set(), "tested": set()}
     tested = {row["path"] for row in rows_of(OUT / "test_predictions.csv")}
     store = open_store("features.zarr")
     for name in store.subsets():
