@@ -30,7 +30,14 @@ _ADVICE = {
     ),
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_HIDDEN = re.compile(r"(?:errno = |Os \{ code: |os error )(\d+)")
+_HIDDEN = re.compile(
+    r"errno = (\d+), error message = |Os \{ code: (\d+), kind: |\(os error (\d+)\)"
+)
+"""How HDF5 and Rust tell the system's number."""
+_BUGS = (AssertionError, AttributeError, IndexError, NameError, NotImplementedError, TypeError)
+"""What no library raises over the machine, whatever the text."""
+TRACEBACK = "CLARE_TRACEBACK"
+"""The environment variable that lets errors keep their traceback in a terminal."""
 _NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 PARTIAL = ".partial"
@@ -58,6 +65,9 @@ def storage_errors(path: Path) -> Iterator[None]:
 def environment_error(error: BaseException) -> ClareError | None:
     """What the machine refused, as one sentence: no bug, and nothing that was asked wrongly.
 
+    A number such as that of a missing file may come from a bug too, of a path that was put together
+    wrongly: the sentence then says how to see where it came from.
+
     Args:
         error: that came from anywhere. Libraries tell the system's number in their text at times.
 
@@ -72,8 +82,8 @@ def environment_error(error: BaseException) -> ClareError | None:
             "there is not enough memory; take smaller batches, or end what else uses it"
         )
     number = error.errno if isinstance(error, OSError) else None
-    if number is None and (hidden := _HIDDEN.search(told)):
-        number = int(hidden[1])
+    if number is None and not isinstance(error, _BUGS) and (hidden := _HIDDEN.search(told)):
+        number = int(next(filter(None, hidden.groups())))
     if number is None or number not in errno.errorcode:
         return None
     if number == errno.ENOMEM:
@@ -87,7 +97,8 @@ def _refusal(number: int, place: str) -> StoreError:
             f"The disk that holds {place or 'what is written'} is full; free some space and begin "
             "again: everything recorded so far is kept"
         )
-    advice = _ADVICE.get(number, "see that it is there and whole")
+    unsure = f"see that it is there and whole; {TRACEBACK}=1 shows where this came from"
+    advice = _ADVICE.get(number, unsure)
     return StoreError(
         f"{place or 'a file or an output'} can't be used ({os.strerror(number)}); {advice}."
     )

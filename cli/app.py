@@ -13,7 +13,7 @@ from clare.cli.command import HELP_WIDTH, StoppedError, lazy_group
 from clare.cli.defaults import load_defaults
 from clare.cli.wording import worded
 from clare.errors import ClareError
-from clare.files import environment_error
+from clare.files import TRACEBACK, environment_error
 from clare.wording import printable
 
 EXIT_ERROR = 1
@@ -43,7 +43,8 @@ app = lazy_group(
     name="clare",
     help="Detect generated faces: extract LaRE and CLIP features once, train heads many times.",
     epilog="Exit codes: 0 done; 1 it could not be done, in one sentence; 2 an option or a value "
-    "that does not exist; 3 done, but some images or runs failed; 130 stopped by Ctrl-C.",
+    "that does not exist; 3 done, but some images or runs failed; 130 stopped by Ctrl-C. "
+    f"{TRACEBACK}=1 in the environment shows where an error came from.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -83,10 +84,12 @@ def main() -> None:
             _say(StoppedError(None).notice)
         raise
     except ClareError as error:
+        if os.environ.get(TRACEBACK):
+            raise
         _say(error)
     except Exception as error:  # libraries tell of the machine in errors of their own
         refused = environment_error(error)
-        if refused is None:
+        if refused is None or os.environ.get(TRACEBACK):
             raise
         _let_go()
         _say(refused)

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from clare.cli.command import AGAIN
-from clare.errors import ClareError, DiskSpaceError, StoreError
-from clare.files import environment_error
+from clare.errors import ClareError, DiskSpaceError, InputError, StoreError
+from clare.files import TRACEBACK, environment_error
 from clare.heads.training import trainer
 
 
@@ -37,7 +37,17 @@ def test_libraries_that_hide_the_number_are_understood(error, kind):
     assert isinstance(environment_error(error), kind)
 
 
-@pytest.mark.parametrize("error", [ValueError("code: 28"), RuntimeError("a bug"), OSError("a bug")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("code: 28"),
+        RuntimeError("a bug"),
+        OSError("a bug"),
+        RuntimeError("errno = 28 is not handled"),
+        TypeError("expected a path, not 'No space left on device (os error 28)'"),
+        AssertionError("(errno = 2, error message = 'No such file')"),
+    ],
+)
 def test_a_bug_stays_a_bug(error):
     assert environment_error(error) is None
 
@@ -70,6 +80,17 @@ def test_a_command_says_it_in_one_line_and_exits_with_1(clare, monkeypatch, erro
     code, _, err = fails_with(error, clare, monkeypatch, "store", "info", "s")
     assert code == 1
     assert err.startswith("clare: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "x", "y"), InputError("z is not usable")])
+def test_an_error_that_may_be_a_bug_shows_where_it_came_from(clare, monkeypatch, error):
+    code, _, err = fails_with(error, clare, monkeypatch, "store", "info", "s")
+    assert code == 1 and err.count("\n") == 1
+    assert (TRACEBACK in err) == isinstance(error, OSError), "a sentence of ours is no bug"
+    monkeypatch.setenv(TRACEBACK, "1")
+    with pytest.raises(type(error)):
+        fails_with(error, clare, monkeypatch, "store", "info", "s")
+    assert TRACEBACK in " ".join(clare("--help")[1].split())
 
 
 def test_a_reader_who_leaves_is_told_nothing(clare, monkeypatch):
