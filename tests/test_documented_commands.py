@@ -136,6 +136,7 @@ def release(tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if blocks_of(page.read_text("utf-8"))],
