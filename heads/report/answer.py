@@ -184,7 +184,11 @@ def _beside_baselines(test: EvaluationRecord, known: Mapping[str, SubsetFigures]
         for baseline in test.baselines.aucs(name):
             if test.baselines.verdict(name, baseline) in ("no", "not clearly"):
                 lost[title_of(baseline)].append(name)
-    but = listed(f"{title} on {_few(names)}" for title, names in lost.items())
+    together: dict[str, list[str]] = defaultdict(list)
+    for title, names in lost.items():
+        every = len(names) == len(known) > 2
+        together[f"all {len(known)}" if every else _few(names)].append(title)
+    but = "; ".join(f"{listed(titles)} on {where}" for where, titles in together.items())
     unknown = [name for name in verdicts if name not in judged]
     each = baselines_said([test.baselines.measured(name) for name in judged])
     return (

@@ -207,9 +207,11 @@ def test_all_baselines_that_are_not_clearly_beaten_are_named():
     measured = measured_as(both)
     twice = Baselines(None, dict.fromkeys("ab", measured.subsets["a"]), dict.fromkeys("ab", both))
     text = answer_of(make_finding({"a": 0.7, "b": 0.8}, mean=0.7, measured=twice))
-    assert (
-        "not clearly beat is bytes of the file on a and b and number of pixels on a and b" in text
-    )
+    assert "not clearly beat is bytes of the file and number of pixels on a and b." in text
+    more = {"c": {"size": ABOVE}}
+    thrice = Baselines(None, dict.fromkeys("abc", measured.subsets["a"]), twice.ahead | more)
+    text = answer_of(make_finding(dict.fromkeys("abc", 0.8), mean=0.7, measured=thrice))
+    assert "beat is bytes of the file on a and b; number of pixels on all 3." in text
 
 
 def test_a_lead_on_fewer_rows_than_the_detectors_auc_says_on_how_many():
