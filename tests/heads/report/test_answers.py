@@ -209,7 +209,7 @@ def test_all_baselines_that_are_not_clearly_beaten_are_named():
     text = answer_of(make_finding({"a": 0.7, "b": 0.8}, mean=0.7, measured=twice))
     assert "not clearly beat is bytes of the file and number of pixels on a and b." in text
     more = {"c": {"size": ABOVE}}
-    thrice = Baselines(None, dict.fromkeys("abc", measured.subsets["a"]), twice.ahead | more)
+    thrice = Baselines(None, dict.fromkeys("abc", measured.subsets["a"]), {**twice.ahead, **more})
     text = answer_of(make_finding(dict.fromkeys("abc", 0.8), mean=0.7, measured=thrice))
     assert "beat is bytes of the file on a and b; number of pixels on all 3." in text
 
