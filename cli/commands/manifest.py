@@ -31,7 +31,9 @@ app.command("audit", cls=Command)(manifest_audit.audit)
 
 RootOption = Annotated[
     list[str] | None,
-    typer.Option(help="NAME=DIR: where a root of the dataset is. Else CLARE_ROOT_NAME."),
+    typer.Option(
+        help="NAME=DIR, or DIR of a dataset with one root: where it is. Else CLARE_ROOT_NAME."
+    ),
 ]
 FOLDERS, DATASET = "Plain folders", "A registered dataset"
 

@@ -21,7 +21,7 @@ from clare.pipeline.datasets.video_lists import Said, VideoLists, is_list
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.headers import read_headers
 from clare.pipeline.manifests.masks import find_empty_masks
-from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.roots import Roots, split_option
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
 from clare.typed_json import to_json
@@ -163,6 +163,11 @@ def require_images(built: BuiltDataset, registry: Registry, roots: Mapping[str, 
     """
     if built.rows:
         return
+    if videos := sum(one.record.videos for one in built.subsets.values()):
+        there = ", ".join(map(str, roots.values()))
+        raise InputError(
+            f"{counted(videos, 'video')} and no frames below {there}", "extract their frames first"
+        )
     known = {name: what for one in registry.datasets.values() for name, what in one.roots.items()}
     places = "; ".join(f"{folder} is not {known[name]}" for name, folder in roots.items())
     raise InputError(
@@ -178,21 +183,26 @@ def dataset_roots(
     Args:
         registry: what is known.
         dataset: id of the dataset.
-        options: ``NAME=DIR``.
+        options: ``NAME=DIR``, or ``DIR`` for a dataset with one root.
         environ: ``CLARE_ROOT_<NAME>`` counts where an option says nothing.
 
     Raises:
         InputError: an option names no root of the dataset.
     """
     known = [root for one in registry.built_with(dataset) for root in one.roots]
+    own = list(registry.dataset(dataset).roots)
+    named = []
     for option in options:
-        name, equals, _ = option.partition("=")
-        if not equals or name not in known:
+        name, place = split_option("root", option)
+        if not name and len(own) == 1:
+            name = own[0]
+        if name not in known:
             raise InputError(
                 f"{option!r} names no root of {dataset}, which has {', '.join(known)}",
                 Name("one", "root", f"{known[0]}=DIR"),
             )
-    roots = Roots.from_options(options, environ)
+        named.append(f"{name}={place}")
+    roots = Roots.from_options(named, environ)
     return {name: folder for name in known if (folder := roots.folder(name)) is not None}
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -280,6 +281,9 @@ def test_roots_come_from_options_and_then_the_environment(tree):
     assert {name: str(path) for name, path in found.items()} == {"ffpp": "a", "cdf2": "c"}
     with pytest.raises(InputError, match="'nope=a' names no root of df40, which has df40_test"):
         dataset_roots(REGISTRY, "df40", ["nope=a"], {})
+    assert dataset_roots(REGISTRY, "celebdf", ["/data/Celeb-DF-v2"], {}) == {
+        "cdf2": Path("/data/Celeb-DF-v2")
+    }, "of one root no name is asked"
 
 
 def test_a_broken_subset_keeps_the_others(tree, tmp_path):

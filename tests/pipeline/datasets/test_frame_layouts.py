@@ -158,6 +158,26 @@ def test_a_tree_of_another_kind_gives_no_row(tmp_path, dataset):
         require_images(built, registry, {name: tmp_path})
 
 
+@pytest.mark.parametrize(
+    ("dataset", "own"), [("celebdf", "Celeb-DF-v2"), ("celebdf1", "Celeb-DF-v1")]
+)
+def test_two_editions_in_one_folder_are_not_mixed(tmp_path, dataset, own):
+    draw(tmp_path, [f"Celeb-DF-v{n}/{kind}/frames/id{n}_id0_0000"
+                    for n in (1, 2) for kind in ("Celeb-real", "Celeb-synthesis")])  # fmt: skip
+    built = build(dataset, tmp_path)
+    paths = [s.path for one in built.subsets.values() for s in one.samples]
+    assert len(paths) == 4 and all(path.startswith(f"{own}/") for path in paths)
+    assert sum(built.leftovers.ignored.values()) == 4
+
+
+def test_videos_without_frames_are_called_that(tmp_path):
+    (tmp_path / "Celeb-real").mkdir()
+    (tmp_path / "Celeb-real/id0_0000.mp4").touch()
+    built = build("celebdf", tmp_path)
+    with pytest.raises(InputError, match="1 video and no frames below"):
+        require_images(built, load_registry(), {"cdf2": tmp_path})
+
+
 def test_videos_whose_label_no_list_tells_are_no_rows(tmp_path):
     draw(tmp_path / "data", ["test/frames/a", "test/frames/z"], {"test/labels.csv": LABELS})
     built = build("dfdc", tmp_path / "data")
