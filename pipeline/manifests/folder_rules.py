@@ -5,12 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import InputError
+from clare.labels import FAKE_WORDS, REAL_WORDS
 from clare.pipeline.manifests.sample import Sample
 from clare.pipeline.manifests.splits import SPLIT_WORDS, assign_splits, components
 from clare.wording import counted, listed, name_rows
@@ -18,7 +19,11 @@ from clare.wording import counted, listed, name_rows
 LEAST_VIDEOS = 3
 """Fewer folders than there are splits are taken for sorted photographs."""
 
+LONG = 5000
+"""Frames that most videos of a data set don't have: folders of more hold a class or a method."""
+
 _FRAME = re.compile(r"(?:frame|frm|img|image|f)?[ _-]?(\d+)", re.IGNORECASE)
+_LABEL = re.compile(rf"[01]_(?:{'|'.join(REAL_WORDS | FAKE_WORDS)})")
 _BY_NAME = "name:"
 
 
@@ -31,7 +36,8 @@ class FolderRules:
             innermost folder; name:REGEX, those whose path gives the same first group; none, each
             image stands alone; auto, folder where the folders look like videos. They do if each
             holds several images, all named by a number (001.png, frame_12.jpg, <folder>_3.png), a
-            number stands in more than one of them, and there are three or more.
+            number stands in more than one of them, and there are three or more. A folder named
+            0_real or 1_fake is none, and neither are folders of which most hold over 5000.
         identities: whether folders named a or a_b, as of FF++, name the people in their images.
         split: folders keeps images below folders named train, val and test in these splits; random
             deals all images out.
@@ -168,7 +174,7 @@ def _with_videos(
         videos = _by_folder(places, always=rules.video == "folder")
     groups = {video for video in videos if video}
     if not groups:
-        return list(samples), []
+        return list(samples), _told_long(places) if rules.video == "auto" else []
     (longest, most), *_ = Counter(video for video in videos if video).most_common(1)
     frames = sum(map(bool, videos))
     alone = len(samples) - frames
@@ -205,24 +211,51 @@ def _by_folder(places: Sequence[_Place], *, always: bool) -> list[str]:
     """Each image's folder where that is a video; the named folders themselves are none."""
     if always:
         return [place.folder if place.inner else "" for place in places]
+    videos: set[str] = set()
+    for folders in _numbered(places):
+        if not _are_long(folders):
+            videos |= set(folders)
+    return [place.folder if place.folder in videos else "" for place in places]
+
+
+def _numbered(places: Sequence[_Place]) -> list[dict[str, set[int]]]:
+    """Below each folder that was named, those that look like videos but for their length."""
     frames: dict[str, dict[str, list[int | None]]] = defaultdict(lambda: defaultdict(list))
     for place in places:
         if place.inner:
             frames[place.given][place.folder].append(place.frame)
-    videos: set[str] = set()
+    found = []
     for folders in frames.values():
         numbered = {
-            name: set(numbers)
+            name: {number for number in numbers if number is not None}
             for name, numbers in folders.items()
-            if len(numbers) > 1
-            and None not in numbers
-            and name.rpartition("/")[2].lower() not in SPLIT_WORDS
+            if len(numbers) > 1 and None not in numbers and not _says_kind(name.rpartition("/")[2])
         }
         # Photographs that are only sorted into folders are numbered on from one to the next.
         held = Counter(number for numbers in numbered.values() for number in numbers)
         if len(numbered) >= LEAST_VIDEOS and any(count > 1 for count in held.values()):
-            videos |= set(numbered)
-    return [place.folder if place.folder in videos else "" for place in places]
+            found.append(numbered)
+    return found
+
+
+def _says_kind(folder: str) -> bool:
+    """Whether a folder's name is a split, or a label as in ``horse/0_real``, where photographs lie.
+
+    A plain ``real`` may be a part of a video's folder.
+    """
+    return folder.lower() in SPLIT_WORDS or _LABEL.fullmatch(folder.lower()) is not None
+
+
+def _are_long(folders: Mapping[str, set[int]]) -> bool:
+    return sorted(map(len, folders.values()))[len(folders) // 2] > LONG
+
+
+def _told_long(places: Sequence[_Place]) -> list[Notice]:
+    count = sum(len(folders) for folders in _numbered(places))
+    if not count:
+        return []
+    what = f"{counted(count, 'folder')} of numbered images are too long for videos: each image is"
+    return [Notice(f"{what} taken alone", Set("video", "folder", effect="takes them as videos"))]
 
 
 def _with_identities(

@@ -10,7 +10,7 @@ from clare.errors import InputError
 from clare.pipeline.checks.check import check_manifests
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.manifests.csv_io import write_manifest
-from clare.pipeline.manifests.folder_rules import FolderRules, guess_videos
+from clare.pipeline.manifests.folder_rules import LONG, FolderRules, apply_rules, guess_videos
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.sample import Sample
 
@@ -72,12 +72,36 @@ def test_frames_may_be_named_after_their_folder(draw):
         [f"real/{kind}/photo of {kind} {n}.png" for kind in "abcd" for n in range(5)],
         [f"real/{n}/portrait.png" for n in range(20)],
         frames("real", ["one", "two"]),
+        frames("real", [f"{kind}/0_real" for kind in ("car", "cat", "cow", "dog")]),
     ],
 )
 def test_photographs_that_are_sorted_into_folders_are_no_videos(draw, paths):
     built = build_manifest("x", [draw(*paths) / "real"], [])
     assert {sample.video_id for sample in built.manifest.samples} == {""}
     assert not [notice for notice in built.notices() if "video" in notice.what]
+
+
+def test_folders_of_numbered_images_by_class_say_how_to_undo_it(draw):
+    built = build_manifest("x", [draw(*frames("real", ["car", "cat", "cow"])) / "real"], [])
+    (told,) = (str(notice) for notice in built.notices() if "video" in notice.what)
+    assert "12 images are taken as frames of 3 videos (the longest, real/car, has 4)" in told
+    assert "video='none' takes each image alone" in told
+
+
+def of_length(count):
+    paths = [f"real/{kind}/{n}.png" for kind in ("car", "cat", "cow") for n in range(count)]
+    return [Sample(path, path, 0, "x") for path in [*paths, "real/few/0.png", "real/few/1.png"]]
+
+
+def test_folders_of_thousands_are_classes():
+    assert all(video for video, _ in guess_videos(of_length(LONG)))
+    assert not any(video for video, _ in guess_videos(of_length(LONG + 1)))
+    found, (told, *_) = apply_rules(of_length(LONG + 1), ["real"], FolderRules())
+    assert not any(sample.video_id for sample in found)
+    assert "4 folders of numbered images are too long for videos" in str(told)
+    assert "video='folder'" in str(told)
+    found, _ = apply_rules(of_length(LONG + 1), ["real"], FolderRules(video="folder"))
+    assert all(sample.video_id for sample in found)
 
 
 def test_the_user_says_what_a_video_is(draw):
