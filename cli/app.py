@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from contextlib import suppress
 
 import typer
 
 from clare.advice import Notice
-from clare.cli.command import HELP_WIDTH, StoppedError, lazy_group
+from clare.cli.command import HELP_WIDTH, StoppedError, lazy_group, loudness
 from clare.cli.defaults import load_defaults
 from clare.cli.wording import worded
 from clare.errors import ClareError
@@ -86,12 +87,14 @@ def main() -> None:
     except ClareError as error:
         if os.environ.get(TRACEBACK):
             raise
+        _trace(error)
         _say(error)
     except Exception as error:  # libraries tell of the machine in errors of their own
         refused = environment_error(error)
         if refused is None or os.environ.get(TRACEBACK):
             raise
         _let_go()
+        _trace(error)
         _say(refused)
     sys.exit(EXIT_ERROR)
 
@@ -99,6 +102,13 @@ def main() -> None:
 def _say(error: ClareError | Notice) -> None:
     with suppress(OSError):
         print(f"clare: {printable(worded(error))}", file=sys.stderr, flush=True)
+
+
+def _trace(error: Exception) -> None:
+    """Show with --verbose where an error was raised."""
+    if loudness.verbose:
+        with suppress(OSError):
+            traceback.print_exception(error)
 
 
 def _let_go() -> None:

@@ -6,8 +6,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from clare.advice import Advice, Notice
+from clare.wording import duration
 
 AGAIN = "the same command goes on where this one stopped"
 
@@ -22,6 +27,22 @@ _LIST = re.compile(r"<list\[(\w+)\]>")
 
 HELP_WIDTH = 100
 """Columns that the help takes at most, however wide the terminal is."""
+
+
+@dataclass
+class Loudness:
+    """How much the running command says beside its result.
+
+    Args:
+        quiet: neither progress nor remarks; errors and warnings of spoilt experiments stay.
+        verbose: also versions, devices, places, the time of each stage, and tracebacks.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+loudness = Loudness()
 
 _running: ContextVar[typer.Context | None] = ContextVar("running", default=None)
 _going_on: ContextVar[Callable[[], Advice | None] | None] = ContextVar("going_on", default=None)
@@ -46,6 +67,7 @@ class _Helped:
     def get_params(self, ctx: Any) -> Any:
         """Its parameters; a switch is shown without a type, for it takes no value."""
         parameters = super().get_params(ctx)  # type: ignore[misc]
+        parameters = [*parameters[:-1], *_switches(), parameters[-1]]
         for one in parameters:
             if getattr(one, "is_flag", False):
                 one.metavar = ""
@@ -81,10 +103,35 @@ class Command(_Helped, TyperCommand):
         _running.set(ctx)
         _going_on.set(None)
         try:
-            return super().invoke(ctx)
+            with _telling() if loudness.verbose else nullcontext():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             ask = _going_on.get()
             raise StoppedError(ask() if ask is not None else None) from error
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Send what the library notes of its work to standard error, between versions and the time."""
+    import logging
+    import platform
+    import time
+    from importlib.metadata import version
+
+    names = ("clare-features", "torch", "numpy", "zarr", "open_clip_torch", "diffusers")
+    began, log, handler = time.monotonic(), logging.getLogger("clare"), logging.StreamHandler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        log.info("Python %s on %s", platform.python_version(), platform.platform())
+        log.info(", ".join(f"{name} {version(name)}" for name in names))
+        log.info("working in %s", Path.cwd())
+        yield
+        log.info("took %s", duration(time.monotonic() - began))
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 class Group(_Helped, TyperGroup):
@@ -117,6 +164,7 @@ class LazyGroup(Group):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
         """Run what is typed, or what stands in ``args``."""
         _typed.set(tuple(sys.argv[1:] if args is None else args))
+        loudness.quiet = loudness.verbose = False
         return super().main(args, *rest, **settings)
 
     def load(self, name: str) -> Any:
@@ -136,6 +184,40 @@ class LazyGroup(Group):
         """The command that the first word names, and the other words."""
         name, placeholder, rest = super().resolve_command(ctx, args)
         return name, placeholder and self.load(str(name)), rest
+
+
+@cache
+def _switches() -> Sequence[Any]:
+    """The parameters that every command and group has, whose values go to `loudness`."""
+
+    def quietly(value: bool) -> None:
+        loudness.quiet |= value
+
+    def verbosely(value: bool) -> None:
+        loudness.verbose |= value
+
+    def command(
+        quiet: bool = typer.Option(
+            False,
+            "-q",
+            "--quiet",
+            callback=quietly,
+            expose_value=False,
+            help="Print the result alone, warnings of spoilt experiments, and errors.",
+        ),
+        verbose: bool = typer.Option(
+            False,
+            "-v",
+            "--verbose",
+            callback=verbosely,
+            expose_value=False,
+            help="Also print versions, devices, places, each stage's time, and tracebacks.",
+        ),
+    ) -> None: ...
+
+    made = typer.Typer(add_completion=False)
+    made.command()(command)
+    return get_command(made).params
 
 
 def lazy_group(lines: Mapping[str, str], **settings: Any) -> typer.Typer:

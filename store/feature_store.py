@@ -6,6 +6,7 @@ index of rows, a journal of what is complete, and a record of each extractor's s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ from clare.store.records import damaged, read_sealed, seal
 from clare.store.spec import FeatureSpec, Fingerprint, describe_differences
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
 from clare.store.zarr_shards import GROUP, write_metadata
+
+_log = logging.getLogger("clare")
 
 FORMAT = 1
 """Version of the format on disk; raised when an older reader would misread it."""
@@ -103,6 +106,7 @@ def open_store(path: Path | str) -> FeatureStore:
             f"{folder} has format {found.get('format')!r} and this version reads format {FORMAT}",
             "use the version of clare that wrote it",
         )
+    _log.info("store %s", folder.absolute())
     return FeatureStore(folder)
 
 

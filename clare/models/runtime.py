@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 """The types that models may run in; what is stored does not depend on the choice."""
 
 DTYPES: tuple[Dtype, ...] = typing.get_args(Dtype)
+
+_log = logging.getLogger("clare")
 
 GPU_DTYPE: Dtype = "float16"
 """Three more bits of mantissa than bfloat16 at the same speed; overflow is caught row by row."""
@@ -111,6 +114,8 @@ def choose_runtime(
     if on_gpu:
         torch.backends.cudnn.benchmark = True  # every batch has one shape: search once, gain always
     chosen: Dtype = (GPU_DTYPE if on_gpu else "float32") if dtype == "auto" else dtype
+    name = f" ({torch.cuda.get_device_name(device)})" if on_gpu else ""
+    _log.info("device %s%s, %s, %d CPU threads", device, name, chosen, torch.get_num_threads())
     return Runtime(device=device, dtype=chosen, compile=compile)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from clare.wording import name_rows
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger("clare")
 
 NOT_WEIGHTS = (
     (b"version https://git-lfs", "is a Git-LFS pointer: run `git lfs pull` where it comes from"),
@@ -167,6 +170,7 @@ def _kind(tensor: torch.Tensor) -> str:
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
+    _log.info("reading weights %s", path.absolute())
     with _reading(path), enough_memory(f"the weights in {path}"):
         if path.suffix == ".safetensors":
             import safetensors.torch

@@ -262,7 +262,8 @@ def _build_folders(
     hash: bool,
     follow_links: Path | None,
 ) -> None:
-    from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.views.console import console, progress_bar
+    from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.pipeline.manifests.csv_io import write_manifest
     from clare.pipeline.manifests.folders import build_manifest

@@ -98,7 +98,8 @@ def audit(
 
 
 def _print(report: Audit) -> None:
-    from clare.cli.views.console import console, table
+    from clare.cli.views.console import console
+    from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.file_facts import FACTS
     from clare.pipeline.checks.audit_report import describe_preparation

@@ -45,7 +45,8 @@ def import_json(
     """Turn a DeepfakeBench or DF40 JSON list into a manifest, its files found on this disk."""
     import os
 
-    from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.views.console import console, progress_bar
+    from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.labels import Labels
     from clare.pipeline.manifests.csv_io import manifest_name, write_manifest
@@ -124,7 +125,8 @@ def import_csv(
     ] = False,
 ) -> None:
     """Turn a plain table of paths and labels into a manifest."""
-    from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.views.console import console, progress_bar
+    from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.labels import Labels
     from clare.pipeline.manifests.csv_io import manifest_name, write_manifest

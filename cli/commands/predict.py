@@ -50,8 +50,7 @@ def predict(
     Exit code 3: it is done, but some images could not be judged.
     """
     from clare.cli.options import prepare_file, prepare_folder
-    from clare.cli.views.console import messages, progress_bar
-    from clare.cli.wording import worded
+    from clare.cli.views.console import progress_bar, warn
     from clare.inference.predictor import Predictor
     from clare.pipeline.manifests.scan import list_images
 
@@ -67,7 +66,7 @@ def predict(
     }
     detector = Predictor(run, device, overrides)
     for notice in detector.notices:
-        messages.print(worded(notice))
+        warn(notice)
     verdicts = []
     with progress_bar() as bar:
         task = bar.add_task("judging", total=len(paths))
@@ -99,7 +98,8 @@ def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folde
 
 
 def _show(verdicts: Sequence[Verdict], detector: Predictor, out: Path | None) -> None:
-    from clare.cli.views.console import console, table
+    from clare.cli.views.console import console
+    from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.own_csv import csv_text
 

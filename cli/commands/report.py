@@ -20,12 +20,12 @@ def report(
 ) -> None:
     """Write one self-contained page: answer, figures, images, cost and settings."""
     from clare.cli.command import typed
-    from clare.cli.views.console import console, messages
-    from clare.cli.wording import options, worded
+    from clare.cli.views.console import console, warn
+    from clare.cli.wording import options
     from clare.heads.report.write import report as write_report
     from clare.wording import size
 
     page = write_report(runs, out, store, command=typed(), wording=options())
     for warning in page.warnings:
-        messages.print(worded(warning), style="yellow")
+        warn(warning)
     console.print(f"{out}: {size(out.stat().st_size)}")

@@ -44,7 +44,8 @@ def verify(
 ) -> None:
     """Read every byte of a store and compare it with its checksum."""
     from clare.advice import Run
-    from clare.cli.views.console import console, progress_bar, table
+    from clare.cli.views.console import console, progress_bar
+    from clare.cli.views.table import table
     from clare.cli.wording import command_line
     from clare.store.maintenance.repair import repair_store
     from clare.store.maintenance.verify import verify_store

@@ -42,10 +42,9 @@ def train_head(
 ) -> None:
     """Train a head on a store's features; checkpoint and threshold come from validation."""
     from clare.advice import Run
-    from clare.cli.views.console import console
+    from clare.cli.views.console import tell_next
     from clare.cli.views.figures import print_validation
     from clare.cli.views.progress import TrainView
-    from clare.cli.wording import command_line
     from clare.errors import InputError
     from clare.heads.config import create_config
     from clare.heads.runs.record import is_finished, is_run
@@ -90,4 +89,4 @@ def train_head(
         evaluate_runs([folder], subset=evaluate, store=source, device=chosen.device)
     else:
         tests = {} if found.protocol is None else {"protocol": found.protocol}
-        console.print(f"next: {command_line(Run('evaluate', (folder,), tests))}", soft_wrap=True)
+        tell_next(Run("evaluate", (folder,), tests))

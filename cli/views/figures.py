@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clare.bootstrap import Figure, Figures
-from clare.cli.views.console import console, table
+from clare.cli.views.console import console
+from clare.cli.views.table import table
 from clare.cli.wording import worded
 from clare.heads.evaluation.baseline_names import in_order, title_of
 from clare.heads.evaluation.better import verdict
@@ -20,14 +20,12 @@ from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import read_validation
 from clare.wording import listed
 
-RANKS = {
+FIGURES = {
     "auc": "AUC",
     "ap": "AP",
     "eer": "EER",
     "tpr_at_fpr_1": "TPR@1%",
     "tpr_at_fpr_5": "TPR@5%",
-}
-DECISIONS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced",
     "f1": "F1",
@@ -38,9 +36,6 @@ DECISIONS = {
 
 VALIDATION = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_0.5")
 """The figures of a run on validation that are shown."""
-
-WIDE = 120
-"""Columns of a terminal from which on all figures stand in one table."""
 
 SCALES = {
     "margin": "margins: fake above 0",
@@ -57,14 +52,15 @@ def print_report(report: FiguresBySubset) -> None:
         ("video", "Each video: mean score of its frames"),
     ):
         measured = {n: found for n, found in report.subsets.items() if getattr(found, level)}
-        for heads in _tables() if measured else ():
-            rows = [
-                (f"{name}\n{_count(found, level)}", *_cells(getattr(found, level), heads))
-                for name, found in measured.items()
-            ]
-            rows += _means(report, level, heads)
-            console.print(table(title, ("subset", *heads.values()), rows))
-            console.print()
+        if not measured:
+            continue
+        rows = [
+            (f"{name}\n{_count(found, level)}", *_cells(getattr(found, level)))
+            for name, found in measured.items()
+        ]
+        rows += _means(report, level)
+        console.print(table(title, ("subset", *FIGURES.values()), rows))
+        console.print()
     threshold = report.threshold
     at = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
     console.print(f"{at} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
@@ -160,7 +156,7 @@ def print_baselines(report: EvaluationRecord) -> None:
         (name, *(_cell(aucs.get(baseline)) for baseline in names))
         for name, aucs in found.subsets.items()
     ]
-    heads = [title_of(name, short=True).replace(" ", "\n", 1) for name in names]
+    heads = [title_of(name, short=True) for name in names]
     title = "\nAUC of what needs no training, which a detector must beat"
     console.print(table(title, ("subset", *heads), rows))
     leads = [
@@ -203,8 +199,8 @@ def print_against(report: EvaluationRecord) -> None:
                 cells.append(_cell(one.ours["accuracy_oracle"]))
             published = (one.published.get(system, {}).get(figure) for system in systems)
             rows.append((name, *cells, *("–" if v is None else f"{v:.3f}" for v in published)))
-        heads = [re.sub(r" |(?<=-)", "\n", name) for name in (*ours, *systems)]
-        console.print(table(f"\n{heading} beside {found.table}", ("subset", *heads), rows))
+        title = f"\n{heading} beside {found.table}"
+        console.print(table(title, ("subset", *ours, *systems), rows))
     console.print(
         "published accuracy is at a threshold searched on the test set, as in the oracle's column; "
         "ours is at the threshold from validation",
@@ -224,8 +220,8 @@ def print_as_df40(report: DF40Record) -> None:
         rows.append((name, f"{line.frame_auc:.3f}", *published, *video))
     title = f"{report.run}, protocol {report.protocol}, as DF40's code measures"
     title += f" ({report.control})" if report.control else ""
-    heads = [f"{name}\npublished" for name in report.published]
-    console.print(table(title, ("list", "frame AUC", *heads, "their\nvideo AUC", "groups"), rows))
+    heads = [f"{name} published" for name in report.published]
+    console.print(table(title, ("list", "frame AUC", *heads, "their video AUC", "groups"), rows))
     console.print(f"store: {report.store}")
     if report.unpublished:
         console.print(report.unpublished, style="yellow")
@@ -249,14 +245,13 @@ def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
     if (counted := len(report.counted)) > 1 and report.macro is not None:
         named.append((f"mean over {counted} subsets", report.macro))
     labels = {"first": names[0], "second": names[1], "difference": "difference"}
-    for heads in _tables():
-        rows = [
-            (subset if which == "first" else "", label, *_cells(getattr(found, which), heads))
-            for subset, found in named
-            for which, label in labels.items()
-        ]
-        console.print(table(None, ("subset", "", *heads.values()), rows, left=2))
-        console.print()
+    rows = [
+        (subset if which == "first" else "", label, *_cells(getattr(found, which)))
+        for subset, found in named
+        for which, label in labels.items()
+    ]
+    console.print(table(None, ("subset", "", *FIGURES.values()), rows, left=2))
+    console.print()
     console.print(
         f"{report.rows} rows that both have ({report.only_first} only {names[0]}, "
         f"{report.only_second} only {names[1]}); differences are {names[1]} less {names[0]}, "
@@ -288,12 +283,7 @@ def _print_tests(report: Comparison, names: tuple[str, str]) -> None:
         console.print(said, style="dim", soft_wrap=True, highlight=False)
 
 
-def _tables() -> list[Mapping[str, str]]:
-    """The figures by table: all in one, where the terminal has room."""
-    return [RANKS | DECISIONS] if console.width >= WIDE else [RANKS, DECISIONS]
-
-
-def _means(report: FiguresBySubset, level: str, heads: Mapping[str, str]) -> list[tuple[str, ...]]:
+def _means(report: FiguresBySubset, level: str) -> list[tuple[str, ...]]:
     kinds, macro = report.categories, report.macro
     named: list[tuple[str, Any]] = []
     if len(kinds) > 1:
@@ -302,7 +292,7 @@ def _means(report: FiguresBySubset, level: str, heads: Mapping[str, str]) -> lis
         named.append((f"mean of\n{len(kinds)} categories", macro.categories))
     if (counted := len(report.counted)) > 1:
         named.append((f"mean of\n{counted} subsets", macro.subsets))
-    return [(n, *_cells(getattr(one, level), heads)) for n, one in named if getattr(one, level)]
+    return [(n, *_cells(getattr(one, level))) for n, one in named if getattr(one, level)]
 
 
 def _count(found: SubsetFigures, level: str) -> str:
@@ -311,8 +301,8 @@ def _count(found: SubsetFigures, level: str) -> str:
     return f"{found.real} real, {found.fake} fake"
 
 
-def _cells(figures: Figures, heads: Mapping[str, str]) -> Sequence[str]:
-    return [_cell(figures.get(name)) for name in heads]
+def _cells(figures: Figures) -> Sequence[str]:
+    return [_cell(figures.get(name)) for name in FIGURES]
 
 
 def _cell(figure: Figure | None) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from clare.advice import Notice
-from clare.cli.views.console import console, table
+from clare.cli.views.console import console
+from clare.cli.views.table import table
 from clare.cli.wording import worded
 from clare.pipeline.checks.status import list_status
 from clare.protocol import Protocol, Training, list_protocols, read_protocol

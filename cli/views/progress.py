@@ -6,19 +6,22 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from rich.progress import TaskID
 
 from clare.advice import Notice
-from clare.cli.views.console import console, messages, progress_bar, table
-from clare.cli.wording import worded
+from clare.cli.command import loudness
+from clare.cli.views.console import console, messages, progress_bar, warn
+from clare.cli.views.pace import Pace
+from clare.cli.views.table import table
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training import trainer
 from clare.pipeline.extraction import job
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.models.backbones import remark_on
-from clare.wording import counted, duration, name_rows, size
+from clare.wording import counted, duration, name_rows, size, time_range
 
 SHOWN_FAILURES = 20
 LOG_SECONDS = 30
@@ -26,12 +29,11 @@ LOG_SECONDS = 30
 
 
 class _View:
-    """Progress on standard error; a context, in which Ctrl-C is told how to go on."""
+    """Progress on standard error, a context."""
 
-    interrupted = ""
-
-    def __init__(self) -> None:
-        self._bar = progress_bar()
+    def __init__(self, *, remaining: bool = True) -> None:
+        self._bar = progress_bar(remaining=remaining)
+        self._lock = Lock()
         self._task: TaskID | None = None
         self._label = ""
         self._logged = time.monotonic()
@@ -40,31 +42,32 @@ class _View:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        if kind is KeyboardInterrupt:
-            messages.print(f"clare: interrupted; {self.interrupted}")
 
     def _show(self, label: str, done: int, total: int | None, detail: str = "") -> None:
-        if self._task is None or self._label != label:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task, self._label = self._bar.add_task(label, total=total), label
-        self._bar.update(self._task, description=f"{label}{detail}", completed=done, total=total)
+        with self._lock:  # rows are told by the thread that writes them
+            if self._task is None or self._label != label:
+                if self._task is not None:
+                    self._bar.remove_task(self._task)
+                self._task, self._label = self._bar.add_task(label, total=total), label
+        self._bar.update(self._task, detail=detail, completed=done, total=total)
         if not messages.is_terminal and time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()
-            messages.print(f"{label}: {done} of {total if total is not None else '?'}")
+            of = "" if total is None else f" {done} of {total}"
+            messages.print(f"{label}{of}{detail}")
 
 
 class ExtractView(_View, job.Observer):
     """What is seen of an extraction; its results go to standard output."""
 
-    interrupted = "finished shards are kept, run the same command to continue"
-
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(remaining=False)
         self._pending = 0
         self._before: dict[str, int] = {}
+        self._detail = ""
+        self._pace = Pace({})
+        self._told = False
 
     def indexing(self, done: int, total: int) -> None:
         """Image headers were read."""
@@ -74,13 +77,11 @@ class ExtractView(_View, job.Observer):
         """Say what of a protocol is not at hand."""
         if reasons:
             first = next(iter(reasons.values()))
-            messages.print(
-                f"{protocol} goes on without {', '.join(reasons)}: {first}", style="yellow"
-            )
+            warn(f"{protocol} goes on without {', '.join(reasons)}: {first}")
 
     def noticed(self, notice: Notice) -> None:
         """Say what was taken for granted of the images, and what may spoil the experiment."""
-        messages.print(worded(notice), style="yellow", markup=False, soft_wrap=True)
+        warn(notice)
 
     def loading_models(self, features: Sequence[str]) -> None:
         """Say that the models are being loaded, which takes a while."""
@@ -96,21 +97,35 @@ class ExtractView(_View, job.Observer):
         for name, key in plan.fingerprints.items():
             messages.print(f"{key}: micro-batches of {plan.micro_batches[name]}")
         if remark := remark_on(plan.backbone):
-            messages.print(remark, style="bold yellow")
+            warn(remark)
         if not plan.pending:
             console.print(f"{plan.rows} rows, nothing is missing")
             return
         messages.print(
             f"{plan.pending} of {plan.rows} rows to do: {size(plan.disk)} of disk "
-            f"({size(plan.free)} free), about {duration(plan.seconds or 0.0)}"
+            f"({size(plan.free)} free)"
         )
+        self._pace = Pace(plan.images)
 
     def extracting(self, subset: str, rows: int, failures: int) -> None:
         """Show the rows that are on disk."""
-        done = sum(self._before.values()) - self._before.get(subset, 0) + rows
         self._before[subset] = rows
-        failed = f", {failures} failed" if failures else ""
-        self._show("extracting", done, self._pending, f" {subset}{failed}")
+        self._detail = f", {subset}" + (f", {failures} failed" if failures else "")
+        self._show_rows()
+
+    def computed(self, extractor: str, images: int, seconds: float) -> None:
+        """Say how long it will take as soon as that is known, and mend it from then on."""
+        self._pace.add(extractor, images, seconds)
+        left = self._pace.left()
+        if left is not None and not self._told:
+            self._told = True
+            messages.print(f"{time_range(*left)} to go")
+        self._show_rows()
+
+    def _show_rows(self) -> None:
+        left = self._pace.left()
+        time = f", {time_range(*left)} left" if left is not None else ""
+        self._show("extracting", sum(self._before.values()), self._pending, f"{self._detail}{time}")
 
     def waiting(self, subset: str, shards: int) -> None:
         """Say that another run holds the rest."""
@@ -118,6 +133,9 @@ class ExtractView(_View, job.Observer):
 
     def finished(self, report: ExtractReport) -> None:
         """Print what was done, and every kind of failure."""
+        if loudness.verbose:
+            for stage, seconds in report.stage_seconds.items():
+                messages.print(f"{stage}: {duration(seconds)}", style="dim")
         if report.rows:
             rate = report.rows / report.seconds if report.seconds else 0.0
             console.print(
@@ -157,8 +175,6 @@ class TrainView(_View, trainer.Observer):
     def __init__(self, *, epochs: bool = True) -> None:
         super().__init__()
         self._epochs = epochs
-        again = "with --resume RUN in place of its options" if epochs else "again"
-        self.interrupted = f"run the command {again} to continue"
 
     def busy(self, what: str) -> None:
         """Show what takes a while."""
@@ -180,7 +196,7 @@ class TrainView(_View, trainer.Observer):
         if plan.resumed:
             messages.print(f"going on after {plan.resumed} epochs")
         for note in plan.notes:
-            messages.print(worded(note), style="bold yellow")
+            warn(note)
 
     def loading(self, done: int, total: int) -> None:
         """Show the mebibytes of features that are in memory."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
-from clare.cli.views.console import console, table
+from clare.cli.views.console import console
+from clare.cli.views.table import table
 from clare.pipeline.models.backbones import remark_on
 from clare.wording import size
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clare.cli.views.console import console, table
+from clare.cli.views.console import console
+from clare.cli.views.table import table
 
 
 def print_leaderboard(

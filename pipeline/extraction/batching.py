@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 LARGEST_BATCH = {"cuda": 64, "mps": 16, "cpu": 8}
 """Images a micro-batch where memory allows: beyond these no device of its kind gets faster."""
 
-SLOW_SECONDS = 2.0
-"""A first run that takes longer is not repeated for the estimate: warming up is a small part."""
-
 _log = logging.getLogger("clare")
 
 
@@ -35,12 +33,13 @@ class BatchTooLargeError(Exception):
 
 @dataclass
 class Launched:
-    """A micro-batch on its way: `fetch` waits for it."""
+    """A micro-batch on its way: `fetch` waits for it, and ``seconds`` grow by what it took."""
 
     values: dict[str, torch.Tensor]
     finite: torch.Tensor
     rows: int
     ready: torch.cuda.Event | None
+    seconds: float = 0.0
 
     def fetch(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Wait for the device.
@@ -49,8 +48,10 @@ class Launched:
             Field to array ``(rows, *shape)``, and a mask ``(rows,)`` of the rows whose values
             are all finite in the stored type.
         """
+        began = time.perf_counter()
         if self.ready is not None:
             self.ready.synchronize()
+        self.seconds += time.perf_counter() - began
         values = {f: v[: self.rows].numpy() for f, v in self.values.items()}
         return values, self.finite[: self.rows].numpy()
 
@@ -103,41 +104,21 @@ class BatchRunner:
                 raise
             self._halve()
             raise BatchTooLargeError from error
-        self.seconds += time.perf_counter() - began
+        launched.seconds = time.perf_counter() - began
+        self.seconds += launched.seconds
         return launched
 
-    def seconds_an_image(self, inputs: Inputs) -> float:
-        """Time one image, for the estimate before a run; finds a fitting micro-batch on a GPU.
-
-        A CPU takes about the same time for an image in any batch, so one image is enough there;
-        a GPU is timed at the full micro-batch. The first run, which warms up, counts only where
-        it alone takes seconds.
+    def fit(self, inputs: Inputs) -> None:
+        """Find the micro-batch that fits a GPU, before it is told; a CPU finds it as it works.
 
         Args:
             inputs: what the extractor's `prepare` made of any image.
         """
-        full = self.micro_batch
-        if not self.on_gpu:
-            self.micro_batch = 1
-        try:
-            seconds = self._time(inputs)
-            if self.on_gpu:
-                full = self.micro_batch
-            if self.on_gpu or seconds < SLOW_SECONDS:
-                seconds = self._time(inputs)
-            return seconds / self.micro_batch
-        finally:
-            self.micro_batch = full
-            self.seconds = 0.0
-
-    def _time(self, inputs: Inputs) -> float:
-        while True:
-            began = time.perf_counter()
-            try:
+        while self.on_gpu:
+            with suppress(BatchTooLargeError):
                 self.launch([inputs] * self.micro_batch).fetch()
-            except BatchTooLargeError:
-                continue
-            return time.perf_counter() - began
+                break
+        self.seconds = 0.0
 
     def _forward(self, stacked: dict[str, np.ndarray], rows: int) -> Launched:
         import torch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from clare.errors import CorruptStoreError, InputError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features, pending_shards
-from clare.pipeline.extraction.loading import Loader, gather
+from clare.pipeline.extraction.loading import Loader
 from clare.pipeline.extraction.loop import ExtractReport, extract_subset
 from clare.pipeline.extraction.presets import merge_settings, read_preset
 from clare.pipeline.extraction.settings import ExtractSettings
@@ -36,9 +35,6 @@ from clare.store.feature_store import FeatureStore, create_store
 from clare.store.spec import SHARD_ROWS
 from clare.wording import listed
 
-TIMED = 8
-"""Rows of a subset that are decoded for the estimate of the time."""
-
 THUMBNAIL_BYTES = 4096
 """About what a thumbnail takes."""
 
@@ -52,14 +48,14 @@ Selection = Sequence[tuple[Manifest, Roots]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What an extraction is about to do.
+    """What an extraction is about to do; how long it takes is known once it goes.
 
     Args:
         rows: rows that the manifests ask for, all subsets together.
         pending: rows whose shards still lack a feature.
         disk: bytes that will be written.
         free: bytes free on the store's disk.
-        seconds: estimated duration; None where nothing is left to do.
+        images: extractor name to the images that it lacks.
         micro_batches: extractor name to images a batch.
         fingerprints: extractor name to its folder in the store.
         backbone: ``real``, ``mini`` or ``tiny``.
@@ -69,7 +65,7 @@ class Plan:
     pending: int
     disk: int
     free: int
-    seconds: float | None
+    images: Mapping[str, int]
     micro_batches: Mapping[str, int]
     fingerprints: Mapping[str, str]
     backbone: str
@@ -98,6 +94,9 @@ class Observer:
 
     def extracting(self, subset: str, rows: int, failures: int) -> None:
         """Rows of a subset are on disk."""
+
+    def computed(self, extractor: str, images: int, seconds: float) -> None:
+        """A micro-batch of an extractor was computed, in so many seconds."""
 
     def waiting(self, subset: str, shards: int) -> None:
         """Another run holds the last shards of a subset."""
@@ -156,7 +155,7 @@ def run_job(
     todo = {name: pending_shards(features[name], np.array(slots[name])) for name in features}
     if settings.micro_batch is None:
         _keep_micro_batches(runners, next(iter(features.values())), runtime)
-    plan = _plan(settings, selection, store, slots, todo, runners, assets)
+    plan = _plan(settings, store, slots, todo, runners, assets)
     observer.planned(plan)
     subsets = [manifest.name for manifest, _ in selection]
     try:
@@ -186,6 +185,7 @@ def run_job(
                 loader,
                 strict=settings.strict,
                 progress=partial(observer.extracting, subset),
+                computed=observer.computed,
                 waiting=partial(observer.waiting, subset),
             )
         finally:
@@ -245,7 +245,6 @@ def _keep_micro_batches(
 
 def _plan(
     settings: ExtractSettings,
-    selection: Selection,
     store: FeatureStore,
     slots: Mapping[str, list[int]],
     todo: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
@@ -265,56 +264,24 @@ def _plan(
                 fields = runners[name].extractor.fields
                 disk += sum(SHARD_ROWS * (spec.row_bytes + CHECKSUM_BYTES) for spec in fields)
     store.check_free_space(disk)
+    if images and any(runner.on_gpu for runner in runners.values()):
+        sample = _any_image(settings.images)
+        for name in images:
+            runners[name].fit(runners[name].extractor.prepare(sample))
     return Plan(
         rows=sum(map(len, slots.values())),
         pending=pending,
         disk=disk,
         free=shutil.disk_usage(store.path).free,
-        seconds=_seconds(settings, selection, store, todo, runners, images) if pending else None,
+        images=images,
         micro_batches={n: r.micro_batch for n, r in runners.items()},
         fingerprints={n: r.extractor.fingerprint.key for n, r in runners.items()},
         backbone=settings.backbone,
     )
 
 
-def _seconds(
-    settings: ExtractSettings,
-    selection: Selection,
-    store: FeatureStore,
-    todo: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
-    runners: Mapping[str, BatchRunner],
-    images: Mapping[str, int],
-) -> float:
-    """How long it will take, from a few rows: cores share decoding and models, a GPU does not."""
-    sample = _any_image(settings.images)
-    models = sum(
-        count * runners[name].seconds_an_image(runners[name].extractor.prepare(sample))
-        for name, count in images.items()
-    )
-    decoding = 0.0
-    for manifest, roots in selection:
-        lacking = todo[manifest.name]
-        rows = sum(len(set().union(*names.values())) for names in lacking.values())
-        places = {
-            (shard, o) for shard, names in lacking.items() for o in set().union(*names.values())
-        }
-        some = [r for r in store.rows(manifest.name) if divmod(r.slot, SHARD_ROWS) in places][
-            :TIMED
-        ]
-        if some:
-            loader = _loader(settings, roots)
-            try:
-                began = time.perf_counter()
-                gather(loader.start(dict(enumerate(some)), [r.extractor for r in runners.values()]))
-                decoding += rows * (time.perf_counter() - began) / len(some)
-            finally:
-                loader.close()
-    side_by_side = all(runner.on_gpu for runner in runners.values())
-    return max(models, decoding) if side_by_side else models + decoding
-
-
 def _any_image(images: ImageSettings) -> PreparedImage:
-    """A grey picture: the models take as long over it as over any other."""
+    """A grey picture: the models take as much memory for it as for any other."""
     from PIL import Image
 
     data = io.BytesIO()

@@ -89,6 +89,7 @@ def extract_subset(
     *,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    computed: Callable[[str, int, float], None] | None = None,
     waiting: Callable[[int], None] | None = None,
 ) -> ExtractReport:
     """Bring rows of a subset into the store, for each extractor that lacks them.
@@ -102,6 +103,7 @@ def extract_subset(
         loader: decodes; the caller closes it.
         strict: stop at the first row that fails.
         progress: called with (rows journalled, rows that failed) after each shard.
+        computed: called with an extractor, the images of a micro-batch, and the seconds it took.
         waiting: called with the number of shards that another run holds, while waiting for them.
 
     Raises:
@@ -115,7 +117,7 @@ def extract_subset(
     wanted = np.unique(np.fromiter(slots, np.int64))
     try:
         with _interrupts() as stop_if_asked:
-            computer = _Computer(features, writer, report, strict, stop_if_asked)
+            computer = _Computer(features, writer, report, strict, stop_if_asked, computed)
             while pending := not_tried(pending_shards(features, wanted), tried):
                 queue: deque[Work] = deque()
                 claimed = False
@@ -213,7 +215,9 @@ class _Computer:
         report: ExtractReport,
         strict: bool,
         stop_if_asked: Callable[[], None],
+        computed: Callable[[str, int, float], None] | None,
     ) -> None:
+        self._computed = computed
         self._stop_if_asked = stop_if_asked
         self._features = features
         self._writer = writer
@@ -261,6 +265,8 @@ class _Computer:
             began = time.perf_counter()
             shard.take(offsets, launched)
             shard.runner.seconds += time.perf_counter() - began
+            if self._computed is not None:
+                self._computed(shard.runner.extractor.name, len(offsets), launched.seconds)
             if not shard.missing:
                 self._writer.submit(shard)
 

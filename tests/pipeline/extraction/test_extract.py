@@ -203,7 +203,7 @@ def test_views_follow_their_sample_to_another_split(faces, tmp_path):
     assert all(len(found) == 1 for found in splits.values())
 
 
-def test_the_plan_says_rows_disk_and_time(faces, tmp_path):
+def test_the_plan_says_rows_disk_and_images(faces, tmp_path):
     plans = []
 
     class Watcher(Observer):
@@ -220,9 +220,9 @@ def test_the_plan_says_rows_disk_and_time(faces, tmp_path):
     written = sum(f.stat().st_size for f in files if f.is_file())
     assert plans[0].rows == plans[0].pending == 24
     assert 0.9 < plans[0].disk / written < 1.1
-    assert plans[0].seconds > 0
+    assert plans[0].images == {"lare": 24, "clip": 24}
     job.run(Watcher())
-    assert (plans[1].pending, plans[1].disk, plans[1].seconds) == (0, 0, None)
+    assert (plans[1].pending, plans[1].disk, plans[1].images) == (0, 0, {})
 
 
 def test_views_serve_training_rows_and_differ(faces, tmp_path):
