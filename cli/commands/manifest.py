@@ -35,6 +35,10 @@ RootOption = Annotated[
         help="NAME=DIR, or DIR of a dataset with one root: where it is. Else CLARE_ROOT_NAME."
     ),
 ]
+List = Annotated[
+    bool,
+    typer.Option("--list", help="Show each subset with its rows, every remark, and each folder."),
+]
 FOLDERS, DATASET = "Plain folders", "A registered dataset"
 
 
@@ -85,6 +89,7 @@ def build(
     hash_: Annotated[
         bool, typer.Option("--hash", help="Also record each file's sha256; finds duplicates.")
     ] = False,
+    list_: List = False,
 ) -> None:
     """Build manifests: of a dataset that the registry knows, or of folders that you label."""
     from clare.advice import LeaveOut, Run
@@ -104,7 +109,9 @@ def build(
             raise InputError(
                 "the registry knows a dataset's videos, people and splits", LeaveOut(*named)
             )
-        _build_dataset(dataset, subset, root or [], split or [], manifests, hash_, follow_links)
+        _build_dataset(
+            dataset, subset, root or [], split or [], manifests, hash_, follow_links, list_
+        )
         return
     if subset is None or not (real or fake):
         raise InputError(
@@ -125,6 +132,7 @@ def build(
 @app.command(cls=Command)
 def status(
     manifests: Manifests = MANIFESTS,
+    list_: List = False,
     json_: Json = False,
 ) -> None:
     """What is there of each registered subset: ok, partial or absent; counts, domains, reals."""
@@ -136,7 +144,7 @@ def status(
     if json_:
         _print_json([one.to_json(worded) for one in found])
     else:
-        show_status(found)
+        show_status(found, in_full=list_)
 
 
 @app.command(cls=Command)
@@ -202,6 +210,7 @@ def _build_dataset(
     manifests: Path,
     hash: bool,
     follow_links: Path | None,
+    in_full: bool,
 ) -> None:
     import os
 
@@ -236,7 +245,7 @@ def _build_dataset(
             progress=report,
         )
         refused = write_dataset(built, dataset, manifests)
-    show_build(built, refused, dataset, manifests)
+    show_build(built, refused, dataset, manifests, in_full=in_full)
     require_images(built, registry, places)
 
 

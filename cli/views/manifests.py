@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from clare.advice import Notice
-from clare.cli.views.console import console
+from clare.cli.views.console import console, messages
 from clare.cli.views.table import table
 from clare.cli.wording import worded
 from clare.pipeline.checks.status import list_status
@@ -23,17 +23,50 @@ if TYPE_CHECKING:
     from clare.pipeline.datasets.build import BuiltDataset
 
 SPLITS = ("train", "val", "test", "none")
-SHOWN_FOLDERS = 20
+SHOWN_SUBSETS = 6
+"""Subsets that are shown one by one without being asked for."""
 
 
-def show_status(found: Sequence[SubsetStatus]) -> None:
-    """The table of subsets; absent ones of which nothing is known share one line."""
+def show_status(found: Sequence[SubsetStatus], *, in_full: bool) -> None:
+    """How many subsets are there, and what of them asks for a decision.
+
+    Args:
+        found: the subsets; absent ones of which nothing is known share one line.
+        in_full: show the table of subsets, and every remark, however many there are.
+    """
     listed = [one for one in found if one.state != "absent" or one.notices]
+    if in_full or len(listed) <= SHOWN_SUBSETS:
+        _show_subsets(listed)
+        remarks = _remarks(listed)
+        hidden = 0
+    else:
+        for state in ("ok", "partial"):
+            if names := [one.id for one in found if one.state == state]:
+                console.print(f"{len(names)} {state}: {name_rows(names)}", soft_wrap=True)
+        counts = {split: sum(one.rows(split) for one in listed) for split in SPLITS}
+        said = ", ".join(f"{number:,} {split}" for split, number in counts.items() if number)
+        total = counted(sum(counts.values()), "row")
+        console.print(f"{total}: {said.replace('none', 'without a split')}", soft_wrap=True)
+        remarks = _remarks(listed, advised=True)
+        hidden = len(_remarks(listed)) - len(remarks)
+    for remark, names in remarks.items():
+        console.print(f"{', '.join(names)}: {remark}", soft_wrap=True)
+    absent = [one.id for one in found if one.state == "absent" and not one.notices]
+    if absent:
+        named = ", ".join(absent) if in_full else name_rows(absent)
+        console.print(f"{len(absent)} absent: {named}", soft_wrap=True)
+    if hidden:
+        messages.print(
+            f"{counted(hidden, 'remark')} and the rows of each subset: give --list", soft_wrap=True
+        )
+
+
+def _show_subsets(listed: Sequence[SubsetStatus]) -> None:
     rows = [
         (
             one.id,
             one.state,
-            " ".join(f"{domain} {number:,}" for domain, number in one.domains().items()),
+            "\n".join(f"{domain} {number:,}" for domain, number in one.domains().items()),
             one.reals or "-",
             *(f"{one.rows(split):,}" for split in SPLITS),
         )
@@ -42,24 +75,31 @@ def show_status(found: Sequence[SubsetStatus]) -> None:
     if rows:
         columns = ("subset", "state", "domains", "reals", "train", "val", "test", "no split")
         console.print(table(None, columns, rows, left=4))
+
+
+def _remarks(listed: Sequence[SubsetStatus], *, advised: bool = False) -> dict[str, list[str]]:
+    """The subsets that each remark is about; only of remarks that ask for something, if so."""
     remarks: dict[str, list[str]] = {}
     for one in listed:
-        missing = [f"reals {pool} are not built" for pool, there in one.pools.items() if not there]
-        for remark in (*map(worded, one.notices), *missing):
-            remarks.setdefault(remark, []).append(one.id)
-    for remark, names in remarks.items():
-        console.print(f"{', '.join(names)}: {remark}", soft_wrap=True)
-    absent = [one.id for one in found if one.state == "absent" and not one.notices]
-    if absent:
-        console.print(f"absent: {', '.join(absent)}", soft_wrap=True)
+        pools = (pool for pool, there in one.pools.items() if not there)
+        missing = (Notice(f"reals {pool} are not built") for pool in pools)
+        for remark in (*one.notices, *missing):
+            if remark.advice or not advised:
+                remarks.setdefault(worded(remark), []).append(one.id)
+    return remarks
 
 
 def show_build(
-    built: BuiltDataset, refused: Mapping[str, str], dataset: str, manifests: Path
+    built: BuiltDataset,
+    refused: Mapping[str, str],
+    dataset: str,
+    manifests: Path,
+    *,
+    in_full: bool,
 ) -> None:
-    """The status of what was built, and every file that became no row, by folder."""
+    """The status of what was built, and how many files became no row; in full by folder."""
     status = list_status(manifests)
-    show_status([one for one in status if one.id in built.subsets])
+    show_status([one for one in status if one.id in built.subsets], in_full=in_full)
     for name, reason in refused.items():
         console.print(f"{name}: not written: {reason}", soft_wrap=True)
     left = built.leftovers
@@ -69,9 +109,9 @@ def show_build(
     if left.unmatched:
         where = f"; all in {manifests / dataset}.unmatched.txt" if built.complete else ""
         console.print(
-            f"{counted(len(left.unmatched), 'file')} matched nothing{where}:", soft_wrap=True
+            f"{counted(len(left.unmatched), 'file')} matched nothing{where}", soft_wrap=True
         )
-        for line in _by_folder(left.unmatched):
+        for line in _by_folder(left.unmatched) if in_full else ():
             console.print(f"  {line}", soft_wrap=True)
     written = len(built.subsets) - len(refused)
     console.print(
@@ -95,13 +135,10 @@ def _by_folder(unmatched: Iterable[tuple[str, str, str]]) -> list[str]:
     groups: Counter[tuple[str, str, str]] = Counter()
     for root, path, reason in unmatched:
         groups[root, path.rpartition("/")[0] or ".", reason] += 1
-    lines = [
+    return [
         f"{root}: {folder}: {counted(number, 'file')}, {reason}"
-        for (root, folder, reason), number in groups.most_common(SHOWN_FOLDERS)
+        for (root, folder, reason), number in groups.most_common()
     ]
-    if len(groups) > SHOWN_FOLDERS:
-        lines.append(f"and {len(groups) - SHOWN_FOLDERS} folders more")
-    return lines
 
 
 def show_protocols() -> None:

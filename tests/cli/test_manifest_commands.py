@@ -17,8 +17,18 @@ def test_a_release_goes_from_disk_to_checked_manifests(clare, tree, tmp_path):
     code, out, _ = clare("manifest", "build", "--dataset", "df40", *tree.options)
     assert code == 0
     assert "6 files matched nothing; all in data_manifests/df40.unmatched.txt" in out
-    assert "df40_test: stargan/fake/real: 1 file, no layout fits" in out
     assert "29 manifests, 316 rows" in out
+    assert len(out.splitlines()) < 12 and "collabdiff: no reals" not in out
+    assert "e4e: fakes of ff train but none validate" in out, "which asks for a decision"
+
+    code, out, _ = clare("manifest", "build", "--dataset", "df40", *tree.options, "--list")
+    assert "df40_test: stargan/fake/real: 1 file, no layout fits" in out
+    assert "collabdiff: no reals" in out and "starganv2" in out
+
+    code, out, _ = clare("manifest", "status")
+    assert "13 ok: simswap, blendface" in out and "27 absent: fsgan" in out
+    assert len(out.splitlines()) < 8 and "mcnet" not in out
+    assert "mcnet" in clare("manifest", "status", "--list")[1]
 
     code, out, _ = clare("manifest", "status", "--json")
     state = {one["id"]: one["state"] for one in json.loads(out)}
