@@ -246,7 +246,7 @@ def _require(part: str, fakes: tuple[str, ...], frames: int | None) -> None:
     if not fakes:
         raise InputError(f"{part} names no fakes")
     if frames is not None and frames < 1:
-        raise InputError(f"{part}: frames can't be {frames}")
+        raise InputError(f"{part}: frames can't be {frames}: it is 1 or more")
 
 
 def _parse(name: str) -> dict[str, Any]:

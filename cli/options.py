@@ -298,6 +298,5 @@ def prepare_file(path: Path, setting: str) -> None:
         if is_new:
             path.unlink()
     except OSError as error:
-        raise InputError(
-            f"{path} can't be written: {error.strerror}", Name("another file", setting)
-        ) from error
+        reason = f"{path.parent} is a file" if path.parent.is_file() else error.strerror
+        raise InputError(f"{path} can't be written: {reason}", Name("another", setting)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from clare.advice import LeaveOut
 from clare.cli.options import Settings, parse_assignments, parse_digests
 from clare.errors import InputError
-from clare.heads import fusion
+from clare.heads import classifiers, fusion
 from clare.heads.config import (
     DEFAULT_PRESET,
     Machine,
@@ -24,7 +25,7 @@ from clare.heads.config import (
     read_config,
     read_preset,
 )
-from clare.plugins import list_parts
+from clare.plugins import list_parts, resolve_part
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
 
@@ -128,6 +129,8 @@ def refine(
         InputError: one is not usable, or is for a part that is not there.
     """
     known = set(others)
+    resolve_part(fusion, config.detector.fusion)  # before torch is imported
+    resolve_part(classifiers, config.detector.classifier)
     if query is not None:
         config = assign_settings(config, {"cross_attn": {"query": query}}, known=known)
     if tokens is not None:
@@ -144,6 +147,16 @@ def refine(
 def assigned(assignments: Sequence[str] | None) -> dict[str, Any]:
     """The settings of a run itself among texts of ``--set``."""
     return parse_assignments(assignments or []).get("train", {})
+
+
+def require_extras(given: Mapping[str, Any]) -> None:
+    """See that what is asked for beside the package is installed, before anything is loaded.
+
+    Raises:
+        InputError: it is not.
+    """
+    if given.get("tensorboard") and find_spec("tensorboard") is None:
+        raise InputError("TensorBoard is not installed: pip install 'clare-features[tensorboard]'")
 
 
 def create_machine(given: Mapping[str, Any]) -> Machine:

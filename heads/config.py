@@ -165,32 +165,32 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        limits = {
-            "frames": self.frames is None or self.frames >= 1,
-            "fraction": 0 < self.fraction <= 1,
-            "lr": 0 < self.lr < math.inf,
-            "min_lr": 0 <= self.min_lr <= self.lr,
-            "warmup_lr": 0 <= self.warmup_lr < math.inf,
-            "warmup_epochs": self.warmup_epochs >= 0,
-            "epochs": self.epochs >= 1,
-            "batch": self.batch >= 1,
-            "cycle": self.cycle is None or self.cycle >= 1,
-            "clip": self.clip is None or 0 < self.clip < math.inf,
-            "patience": self.patience is None or self.patience >= 1,
-            "plateau_patience": self.plateau_patience >= 0,
-            "plateau_factor": 0 < self.plateau_factor < 1,
-            "momentum": 0 <= self.momentum < 1,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "alignment": 0 <= self.alignment < math.inf,
-            "uniformity": 0 <= self.uniformity < math.inf,
-            "min_gain": 0 <= self.min_gain < math.inf,
-            "seed": self.seed >= 0,
-            "data_seed": self.data_seed >= 0,
+        least = {
+            **dict.fromkeys(("frames", "epochs", "batch", "cycle", "patience"), 1),
+            **dict.fromkeys(("warmup_epochs", "plateau_patience", "seed", "data_seed"), 0),
         }
-        for name, holds in limits.items():
+        limits = {
+            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
+            "lr": (0 < self.lr < math.inf, "above 0"),
+            "min_lr": (0 <= self.min_lr <= self.lr, f"0 to the learning rate, {self.lr}"),
+            "warmup_lr": (0 <= self.warmup_lr < math.inf, "0 or more"),
+            "clip": (self.clip is None or 0 < self.clip < math.inf, "above 0"),
+            "plateau_factor": (0 < self.plateau_factor < 1, "between 0 and 1"),
+            "momentum": (0 <= self.momentum < 1, "0 or more and below 1"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more and below 1"),
+            "alignment": (0 <= self.alignment < math.inf, "0 or more"),
+            "uniformity": (0 <= self.uniformity < math.inf, "0 or more"),
+            "min_gain": (0 <= self.min_gain < math.inf, "0 or more"),
+        }
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            limits[name] = (value is None or value >= lowest, f"{lowest} or more")
+        for name, (holds, allowed) in limits.items():
             if not holds:
-                raise InputError(f"training's setting {name} can't be {getattr(self, name)}")
+                raise InputError(
+                    f"training's setting {name} can't be {getattr(self, name)}: it is {allowed}"
+                )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -290,7 +290,7 @@ def read_preset(name: str) -> TrainConfig:
         InputError: there is no such preset.
     """
     if name not in list_presets():
-        raise InputError(f"preset {name} is not one of {', '.join(list_presets())}")
+        raise InputError(f"preset {name!r} is not one of {', '.join(list_presets())}")
     return read_config(PRESETS / f"{name}.yaml")
 
 

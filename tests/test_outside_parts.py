@@ -12,7 +12,7 @@ from PIL import Image
 
 import clare
 from clare.errors import InputError
-from clare.heads.sweeps.sweep import expand
+from clare.heads.sweeps.axes import expand
 from clare.pipeline.synthetic.toys import draw_faces
 
 COLOURS = '''

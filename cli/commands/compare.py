@@ -38,7 +38,6 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Compare two detectors on the rows that both have scored, with paired intervals."""
-    from clare.cli.views.figures import print_comparison
     from clare.heads.evaluation.compare import compare as compare_detectors
     from clare.typed_json import to_json
 
@@ -57,6 +56,8 @@ def compare(
     if json_:
         typer.echo(json.dumps(to_json(report), indent=2))
     else:
+        from clare.cli.views.figures import print_comparison  # which brings torch
+
         names = (first.name, second.name)
         if names[0] == names[1]:
             names = (str(first), str(second))

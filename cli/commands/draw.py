@@ -26,7 +26,8 @@ def draw(
     ] = None,
 ) -> None:
     """Draw faces, so that the pipeline can be tried without a dataset."""
-    from clare.advice import LeaveOut, Set
+    from clare.advice import LeaveOut, Run, Set
+    from clare.cli.views.console import tell_next
     from clare.errors import InputError
 
     if mini:
@@ -41,11 +42,15 @@ def draw(
     draw_faces(folder / "real", count - count // 2, seed=seed, kind="real")
     draw_faces(folder / "fake", count // 2, seed=seed, kind="fake")
     typer.echo(f"{count} toy pictures in {folder}/real and {folder}/fake")
+    places = {"real": [folder / "real"], "fake": [folder / "fake"]}
+    tell_next(Run("extract", settings={**places, "backbone": "tiny"}))
 
 
 def _draw_miniature(folder: Path, count: int, seed: int, kinds: str | None) -> None:
+    from clare.advice import Run
     from clare.cli.options import split_names
-    from clare.pipeline.synthetic.dataset import write_miniature
+    from clare.cli.views.console import tell_next
+    from clare.pipeline.synthetic.dataset import REALS, write_miniature
     from clare.pipeline.synthetic.fakes import KINDS
 
     names = KINDS if kinds is None else tuple(split_names(kinds) or ())
@@ -56,4 +61,7 @@ def _draw_miniature(folder: Path, count: int, seed: int, kinds: str | None) -> N
         seed,
         progress=lambda name, done: typer.echo(f"{done} pictures in {folder / name}"),
     )
-    typer.echo(f"manifests in {folder / 'manifests'}")
+    manifests = folder / "manifests"
+    typer.echo(f"manifests in {manifests}")
+    chosen = {"subset": ",".join((REALS, *names)), "manifests": manifests, "root": [folder]}
+    tell_next(Run("extract", settings={**chosen, "backbone": "mini"}))

@@ -89,15 +89,19 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test runs on rows that they have never seen, at the threshold from validation."""
-    from clare.advice import LeaveOut
+    from clare.advice import LeaveOut, Run
     from clare.cli.command import typed
     from clare.cli.options import prepare_folder, split_names
-    from clare.cli.views.console import console, show_progress
+    from clare.cli.views.console import console, show_progress, tell_next
     from clare.errors import InputError
-    from clare.heads.evaluation.evaluate import MATRIX, write_matrix
-    from clare.heads.evaluation.evaluate import evaluate as evaluate_run
+    from clare.heads.runs.record import require_run
     from clare.models.runtime import choose_runtime
     from clare.typed_json import to_json
+
+    for run in runs:
+        require_run(run)
+    from clare.heads.evaluation.evaluate import MATRIX, write_matrix  # which bring torch
+    from clare.heads.evaluation.evaluate import evaluate as evaluate_run
 
     # Not the option's default: it would silently go before the run's own record.
     elsewhere = os.environ.get("CLARE_STORE") or None
@@ -153,6 +157,8 @@ def evaluate(
         write_matrix(results, folder / MATRIX)
         if not json_:
             console.print(f"{folder / MATRIX}")
+    if not json_:
+        tell_next(Run("report", tuple(runs)))
     if json_:
         found = [to_json(result.record) for result in results]
         typer.echo(json.dumps(found if len(found) > 1 else found[0], indent=2))

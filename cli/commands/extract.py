@@ -11,6 +11,7 @@ from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.extract_options import CLIP, DATA, LARE, SETTINGS, Fake, Real, Split
 from clare.cli.options import (
     MANIFESTS,
+    STORE,
     Assignments,
     FollowLinks,
     Identities,
@@ -93,8 +94,7 @@ def extract(
     """
     from dataclasses import fields
 
-    from clare.advice import LeaveOut
-    from clare.cli.views.progress import ExtractView
+    from clare.advice import LeaveOut, Run
     from clare.errors import InputError
     from clare.pipeline.datasets.select import select_manifests, select_protocol
     from clare.pipeline.extraction.job import run_job
@@ -116,6 +116,11 @@ def extract(
         },
     )
     trust_named(job.features)
+
+    # Not before all settings are checked: they bring torch.
+    from clare.cli.views.console import tell_next
+    from clare.cli.views.progress import ExtractView
+
     when_stopped(lambda: AGAIN)
     with ExtractView() as view:
         if protocol is not None:
@@ -140,5 +145,10 @@ def extract(
             )
         report = run_job(job, selection, view, typed())
     view.finished(report)
+    samples = (sample for manifest, _ in selection for sample in manifest.samples)
+    if any(sample.label and sample.split == "train" for sample in samples):
+        store = {} if job.store == STORE else {"store": job.store}
+        tests = {} if protocol is None else {"protocol": protocol}
+        tell_next(Run("train_head", settings={**store, **tests}))
     if report.too_many_failed:
         raise typer.Exit(3)

@@ -136,6 +136,8 @@ def status(
     json_: Json = False,
 ) -> None:
     """What is there of each registered subset: ok, partial or absent; counts, domains, reals."""
+    from clare.advice import Run
+    from clare.cli.views.console import tell_next
     from clare.cli.views.manifests import show_status
     from clare.cli.wording import worded
     from clare.pipeline.checks.status import list_status
@@ -145,6 +147,9 @@ def status(
         _print_json([one.to_json(worded) for one in found])
     else:
         show_status(found, in_full=list_)
+        is_there = any(one.state != "absent" for one in found)
+        begin = Run("manifest.build", settings={"dataset": "df40", "root": ["NAME=DIR"]})
+        tell_next(Run("manifest.check") if is_there else begin)
 
 
 @app.command(cls=Command)
@@ -178,7 +183,8 @@ def check(
     """Check manifests: exit code 1 if a gate fails. Files are looked at where a root is known."""
     import os
 
-    from clare.cli.views.console import progress_bar
+    from clare.advice import Run
+    from clare.cli.views.console import progress_bar, tell_next
     from clare.cli.views.manifests import show_findings
     from clare.cli.wording import worded
     from clare.pipeline.checks.check import check_manifests
@@ -200,6 +206,8 @@ def check(
         show_findings(findings)
     if any(finding.gate for finding in findings):
         raise typer.Exit(1)
+    if names and not json_:
+        tell_next(Run("extract", settings={"subset": ",".join(names), "root": root or []}))
 
 
 def _build_dataset(
@@ -214,7 +222,8 @@ def _build_dataset(
 ) -> None:
     import os
 
-    from clare.cli.views.console import progress_bar
+    from clare.advice import Run
+    from clare.cli.views.console import progress_bar, tell_next
     from clare.cli.views.manifests import show_build
     from clare.pipeline.datasets.build import (
         build_dataset,
@@ -247,6 +256,7 @@ def _build_dataset(
         refused = write_dataset(built, dataset, manifests)
     show_build(built, refused, dataset, manifests, in_full=in_full)
     require_images(built, registry, places)
+    tell_next(Run("manifest.check"))
 
 
 def _rules(options: list[str]) -> dict[str, str]:
@@ -271,7 +281,8 @@ def _build_folders(
     hash: bool,
     follow_links: Path | None,
 ) -> None:
-    from clare.cli.views.console import console, progress_bar
+    from clare.advice import Run
+    from clare.cli.views.console import console, progress_bar, tell_next
     from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.pipeline.manifests.csv_io import write_manifest
@@ -293,6 +304,7 @@ def _build_folders(
     for notice in built.notices():
         console.print(worded(notice))
     console.print(f"{out}: {len(built.manifest.samples)} images, paths start at {built.root}")
+    tell_next(Run("manifest.audit", settings={"manifest": [out], "root": [built.root]}))
 
 
 def _print_json(value: object) -> None:

@@ -63,7 +63,8 @@ def audit(
 
     Without --resize, --recode or --crop, the preparation that the shortcuts ask for is measured.
     """
-    from clare.cli.views.console import progress_bar
+    from clare.advice import Run
+    from clare.cli.views.console import progress_bar, tell_next
     from clare.cli.wording import worded
     from clare.pipeline.checks.audit import audit as measure
     from clare.pipeline.datasets.select import select_audited
@@ -93,8 +94,20 @@ def audit(
         )
     if json_:
         typer.echo(json.dumps(report.to_json(worded), indent=2))
-    else:
-        _print(report)
+        return
+    _print(report)
+    given = {
+        "subset": subset,
+        "manifest": manifest,
+        "manifests": None if manifests == MANIFESTS else manifests,
+        "root": root,
+        "real": real,
+        "fake": fake,
+        "resize": report.prepared.resize,
+        "recode": report.prepared.recode,
+        "crop": None if report.prepared.crop == "none" else report.prepared.crop,
+    }
+    tell_next(Run("extract", settings={name: one for name, one in given.items() if one}))
 
 
 def _print(report: Audit) -> None:

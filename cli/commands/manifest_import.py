@@ -45,7 +45,8 @@ def import_json(
     """Turn a DeepfakeBench or DF40 JSON list into a manifest, its files found on this disk."""
     import os
 
-    from clare.cli.views.console import console, progress_bar
+    from clare.advice import Run
+    from clare.cli.views.console import console, progress_bar, tell_next
     from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.labels import Labels
@@ -87,6 +88,7 @@ def import_json(
     for notice in imported.notices:
         console.print(f"- {worded(notice)}")
     console.print(f"{target}: {len(imported.manifest.samples)} images")
+    tell_next(Run("manifest.audit", settings={"manifest": [target], "root": root or []}))
 
 
 def import_csv(
@@ -125,7 +127,8 @@ def import_csv(
     ] = False,
 ) -> None:
     """Turn a plain table of paths and labels into a manifest."""
-    from clare.cli.views.console import console, progress_bar
+    from clare.advice import Run
+    from clare.cli.views.console import console, progress_bar, tell_next
     from clare.cli.views.table import table
     from clare.cli.wording import worded
     from clare.labels import Labels
@@ -160,6 +163,7 @@ def import_csv(
     for notice in imported.notices:
         console.print(f"- {worded(notice)}")
     console.print(f"{target}: {len(built.manifest.samples)} images, paths start at {built.root}")
+    tell_next(Run("manifest.audit", settings={"manifest": [target], "root": [built.root]}))
 
 
 def _refuse_there(target: Path, out: Path | None) -> None:

@@ -51,10 +51,12 @@ def predict(
     """
     from clare.cli.options import prepare_file, prepare_folder
     from clare.cli.views.console import progress_bar, warn
+    from clare.heads.runs.record import require_run
     from clare.inference.predictor import Predictor
     from clare.pipeline.manifests.scan import list_images
 
-    paths = list_images(images, lambda told: messages.print(worded(told)))
+    require_run(run)
+    paths = list_images(images, warn)
     # Before the models run, which may take hours.
     if out is not None:
         prepare_file(out, "out")

@@ -20,10 +20,17 @@ def report(
 ) -> None:
     """Write one self-contained page: answer, figures, images, cost and settings."""
     from clare.cli.command import typed
+    from clare.cli.options import prepare_file
     from clare.cli.views.console import console, warn
     from clare.cli.wording import options
-    from clare.heads.report.write import report as write_report
+    from clare.heads.runs.record import require_run
     from clare.wording import size
+
+    prepare_file(out, "out")
+    for run in runs:
+        if not run.is_dir():
+            require_run(run)
+    from clare.heads.report.write import report as write_report  # which brings torch
 
     page = write_report(runs, out, store, command=typed(), wording=options())
     for warning in page.warnings:

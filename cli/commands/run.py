@@ -85,11 +85,10 @@ def run(
     )
 
     # Not before all names are checked: they bring torch.
-    from clare.cli.views.console import console, messages, show_progress
+    from clare.cli.views.console import console, show_progress, warn
     from clare.cli.views.figures import print_baselines, print_report, print_validation
     from clare.cli.views.progress import ExtractView, TrainView
     from clare.cli.wording import options as wording
-    from clare.cli.wording import worded
     from clare.heads.evaluation.record import PREDICTIONS
 
     when_stopped(lambda: AGAIN)
@@ -97,7 +96,7 @@ def run(
         made = experiment.extract(view)
     view.finished(made)
     if made.too_many_failed:
-        messages.print("nothing is trained: more images failed than --max-failures allows")
+        warn("nothing is trained: more images failed than --max-failures allows")
         raise typer.Exit(3)
     with TrainView() as training_view:
         trained = experiment.train(made, training_view)
@@ -112,6 +111,6 @@ def run(
         console.print(note, style="yellow")
     page = experiment.report(wording())
     for warning in page.warnings:
-        messages.print(worded(warning), style="yellow")
+        warn(warning)
     console.print(f"\nevery test image: {experiment.out / PREDICTIONS}", soft_wrap=True)
     console.print(f"the page: {experiment.out / PAGE}", soft_wrap=True)

@@ -154,8 +154,10 @@ def import_(
     store: Store = STORE,
 ) -> None:
     """Bring an exported subset into a store; the store is made if it is not there."""
-    from clare.cli.views.console import console
+    from clare.advice import Run
+    from clare.cli.views.console import console, tell_next
     from clare.store.export import import_hdf5
 
     subset = import_hdf5(store, file)
     console.print(f"{store}: {subset} is in")
+    tell_next(Run("store.info", (store,)))

@@ -71,16 +71,9 @@ def sweep(
 
     Exit code 3: it is done, but some runs failed or could not be tested.
     """
-    from clare.cli.views.console import console
-    from clare.cli.views.progress import TrainView
-    from clare.cli.views.sweep import print_leaderboard
-    from clare.cli.wording import worded
     from clare.heads.config import create_config
-    from clare.heads.sweeps.sweep import expand, run_sweep
-    from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
-    from clare.heads.sweeps.tests import SweepTests, require_tests
+    from clare.heads.sweeps.axes import expand
     from clare.plugins import trust_named
-    from clare.store.feature_store import open_store
 
     named = dict(zip(_OWN_AXES, (fusion, classifier, fraction, lr, protocol, seeds), strict=True))
     axes = read_axes(named, vary or [], training, set_ or [])
@@ -90,6 +83,18 @@ def sweep(
     trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])
     parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
     configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
+
+    # Not before all names are checked: they bring torch.
+    from clare.advice import Run
+    from clare.cli.views.console import console, tell_next
+    from clare.cli.views.progress import TrainView
+    from clare.cli.views.sweep import print_leaderboard
+    from clare.cli.wording import worded
+    from clare.heads.sweeps.sweep import run_sweep
+    from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
+    from clare.heads.sweeps.tests import SweepTests, require_tests
+    from clare.store.feature_store import open_store
+
     chosen = options.create_machine(machine)
     opened, subsets = open_store(store), split_names(evaluate) or []
     if evaluate is not None:
@@ -108,6 +113,8 @@ def sweep(
     for run, reason in tests.failures.items():
         console.print(f"{run} was not tested: {worded(reason)}")
     console.print(f"{len(results)} runs, {len(failed)} failed: {out / RESULTS}")
+    if len(failed) < len(results):
+        tell_next(Run("report", (out,)))
     if failed or tests.failures:
         raise typer.Exit(3)
 
@@ -135,7 +142,7 @@ def read_axes(
     """
     from clare.errors import InputError
     from clare.heads.config import refuse_beside_protocol
-    from clare.heads.sweeps.sweep import parse_values
+    from clare.heads.sweeps.axes import parse_values
     from clare.protocol import list_trainings
 
     asked = {name: text for name, text in named.items() if text is not None}

@@ -42,33 +42,40 @@ def train_head(
 ) -> None:
     """Train a head on a store's features; checkpoint and threshold come from validation."""
     from clare.advice import Run
-    from clare.cli.views.console import tell_next
-    from clare.cli.views.figures import print_validation
-    from clare.cli.views.progress import TrainView
     from clare.errors import InputError
     from clare.heads.config import create_config
-    from clare.heads.runs.record import is_finished, is_run
-    from clare.heads.runs.run import choose_folder, read_unfinished
-    from clare.heads.sweeps.tests import require_tests
-    from clare.heads.training.trainer import train_run
+    from clare.heads.runs.record import is_finished, is_run, require_run
     from clare.plugins import trust_named
-    from clare.store.feature_store import open_store
 
     trust_named([*training.values(), *options.assigned(set_).values()])
-    chosen = options.create_machine(machine)
     refined = (cross_attn_query, fields_tokens, features, set_ or [])
     if resume is not None:
         if any((preset, config, out, training, *refined)):
             raise InputError(
                 "a run that is resumed goes on as it was begun", "leave other options out"
             )
+        require_run(resume)
+    else:
+        found = create_config(training, options.base_config(preset, config))
+        found = options.refine(found, *refined)
+    options.require_extras(machine)
+
+    # Not before all names are checked: they bring torch.
+    from clare.cli.views.console import tell_next
+    from clare.cli.views.figures import print_validation
+    from clare.cli.views.progress import TrainView
+    from clare.heads.runs.run import choose_folder, read_unfinished
+    from clare.heads.sweeps.tests import require_tests
+    from clare.heads.training.trainer import train_run
+    from clare.store.feature_store import open_store
+
+    chosen = options.create_machine(machine)
+    if resume is not None:
         source_of = context.get_parameter_source("store")
         named = source_of is not None and source_of.name == "COMMANDLINE"
         found, source = read_unfinished(resume, store if named else None, store)
         folder = resume
     else:
-        found = create_config(training, options.base_config(preset, config))
-        found = options.refine(found, *refined)
         folder, source = choose_folder(out, found), store
     if evaluate is not None:
         require_tests(open_store(source), split_names(evaluate) or [], [found])

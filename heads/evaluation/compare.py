@@ -180,6 +180,9 @@ def compare(
             "columns and labels are those of a CSV, and both are runs",
             LeaveOut(*(name for name, value in given.items() if value)),
         )
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"there is no run and no CSV of scores at {path}")
     met, also = _meeting(paths[0], paths[1])
     left, right = (read_scores(path, named, labels) for path in met)
     found = compare_predictions(

@@ -118,8 +118,6 @@ def read_findings(paths: Sequence[Path], store: Path | None = None) -> list[Find
 
 
 def _read_run(path: Path, opened: Callable[[str], Source | Notice]) -> Finding:
-    if not path.is_dir():
-        raise InputError(f"there is no run at {path}", Run("train_head", effect="makes one"))
     record = read_record(path)
     validation = read_validation(path)
     test = read_evaluation(path) if is_evaluated(path) else None

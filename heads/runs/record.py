@@ -163,16 +163,25 @@ class Checkpoint:
     steps: int = 0
 
 
+def require_run(run: Path) -> None:
+    """Refuse a place that holds no run.
+
+    Raises:
+        InputError: it holds none.
+    """
+    if not run.is_dir():
+        raise InputError(f"there is no run at {run}", Operation("train_head", effect="makes one"))
+    if not (run / CONFIG).is_file():
+        raise InputError(f"{run} is no run: {CONFIG} is missing")
+
+
 def read_record(run: Path) -> RunRecord:
     """The record of a run.
 
     Raises:
         InputError: the folder is not a run, or its record is damaged.
     """
-    if not run.is_dir():
-        raise InputError(f"there is no run at {run}", Operation("train_head", effect="makes one"))
-    if not (run / CONFIG).is_file():
-        raise InputError(f"{run} is no run: {CONFIG} is missing")
+    require_run(run)
     return read_json(run / CONFIG, RunRecord)
 
 

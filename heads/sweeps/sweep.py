@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from clare.advice import Name
 from clare.bootstrap import Figures
 from clare.errors import InputError
-from clare.heads.config import Machine, TrainConfig, create_config, refuse_beside_protocol
+from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.subsets import take_reals
 from clare.heads.runs.record import CONFIG, is_finished, read_record
 from clare.heads.sweeps.preflight import check_rows
@@ -20,7 +17,6 @@ from clare.heads.sweeps.table import (
     Axes,
     Result,
     axes_of,
-    plain_value,
     read_results,
     result_line,
     write_tables,
@@ -34,54 +30,6 @@ Evaluate = Callable[[Path], Figures]
 
 _OF_PROTOCOL = ("train", "reals", "domains", "frames", "sampling")
 _OF_PARTS = ("fusion_settings", "classifier_settings", "fields")
-
-_RANGE = re.compile(r"(\d+)-(\d+)")
-
-
-def parse_values(text: str) -> list[str]:
-    """Values of a comma list, in which ``0-4`` stands for 0, 1, 2, 3, 4.
-
-    Raises:
-        InputError: there is none, a range falls, or a value stands twice.
-    """
-    values: list[str] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        span = _RANGE.fullmatch(part)
-        if span and int(span[1]) > int(span[2]):
-            raise InputError(f"the range {part} falls: write {span[2]}-{span[1]}")
-        values += map(str, range(int(span[1]), int(span[2]) + 1)) if span else [part]
-    if not values or len(set(values)) < len(values):
-        raise InputError(f"{text!r} is no list of different values, such as 1,2 or 0-4")
-    return values
-
-
-def expand(
-    base: Mapping[str, Any] | TrainConfig,
-    axes: Axes,
-    refine: Callable[[TrainConfig], TrainConfig] = lambda config: config,
-) -> dict[str, TrainConfig]:
-    """The product of the axes, by a name that says where a run stands on each.
-
-    Args:
-        base: what all runs have in common.
-        axes: values by setting.
-        refine: further changes, for example settings of the parts that a run has.
-
-    Raises:
-        InputError: a setting or a value is not usable, or two runs come to the same name.
-    """
-    if "protocol" in axes:
-        refuse_beside_protocol([*axes, *({} if isinstance(base, TrainConfig) else base)])
-    start = base if isinstance(base, TrainConfig) else create_config(base)
-    found: dict[str, TrainConfig] = {}
-    for values in itertools.product(*axes.values()):
-        point = dict(zip(axes, values, strict=True))
-        config = create_config(point, start)
-        name = "_".join(_label(setting, config.settings[setting]) for setting in axes) or "run"
-        if name in found:
-            raise InputError(f"two runs of the sweep are called {name}: list each value once")
-        found[name] = refine(config)
-    return found
 
 
 def run_sweep(
@@ -100,8 +48,8 @@ def run_sweep(
     lines.
 
     Args:
-        configs: by name, of `expand`.
-        axes: as they were given to `expand`.
+        configs: by name, of `clare.heads.sweeps.axes.expand`.
+        axes: as they were given to it.
         store: the feature store.
         out: folder that gets a folder a run.
         machine: device, memory and the like.
@@ -211,9 +159,3 @@ def _test_cells(line: Mapping[str, str]) -> Result:
         for name, cell in line.items()
         if name.startswith("test_") and cell
     }
-
-
-def _label(setting: str, value: Any) -> str:
-    plain = f"{value:g}" if isinstance(value, float) else str(plain_value(value))
-    text = re.sub(r"[^A-Za-z0-9._+-]+", "-", plain).strip("-")
-    return text if setting in ("fusion", "classifier") else f"{setting}-{text}"

@@ -37,7 +37,9 @@ class PromptSettings:
 
     def __post_init__(self) -> None:
         if self.n_ctx < 1:
-            raise InputError(f"n_ctx, the number of context vectors, can't be {self.n_ctx}")
+            raise InputError(
+                f"n_ctx, the number of context vectors, can't be {self.n_ctx}: it is 1 or more"
+            )
 
 
 class PromptLearner(nn.Module):

@@ -10,8 +10,11 @@ from typing import Any, Literal
 from clare.advice import Name
 from clare.errors import InputError
 from clare.models.runtime import Dtype
+from clare.pipeline import extractors
+from clare.pipeline.extraction.presets import read_preset
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.models.backbones import Backbone
+from clare.plugins import resolve_part
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         if not self.features:
             raise InputError("no extractor is named", Name("some", "features", "lare,clip"))
+        for name in self.features:
+            resolve_part(extractors, name)
+        read_preset(self.preset)
         for name in ("views", "micro_batch", "loaders"):
             value = getattr(self, name)
             if value is not None and value < 1:

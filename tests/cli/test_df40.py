@@ -42,7 +42,7 @@ def test_from_archives_to_a_protocol(clare, tree, tmp_path):
 
     train = ("train-head", "--protocol", "mine.yaml", "--fusion", "cross_attn", "--epochs", "1")
     code, out, err = clare(*train, "--device", "cpu", "--out", "run")
-    assert code == 0 and "clare evaluate run --protocol mine.yaml" in out, err
+    assert code == 0 and "next: clare evaluate run --protocol mine.yaml" in err
     record = json.loads(Path("run/config.json").read_text())
     assert record["subsets"] == ["ffpp_real", "pixart", "vqgan"]
     trained = Counter(r.split for n in record["subsets"] for r in rows[n] if r.status == "ok")

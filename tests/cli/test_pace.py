@@ -73,7 +73,8 @@ def test_what_has_not_begun_widens_the_range():
         (21, 34, "20 to 35 seconds"),
         (1, 3, "up to 5 seconds"),
         (241, 400, "4 to 7 minutes"),
-        (50, 120, "up to 2 minutes"),
+        (50, 120, "50 to 120 seconds"),
+        (50, 200, "up to 4 minutes"),
         (7000, 14500, "1 to 5 hours"),
     ],
 )

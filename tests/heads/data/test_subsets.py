@@ -8,7 +8,8 @@ from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.data.subsets import take_reals
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import read_record
-from clare.heads.sweeps.sweep import expand, run_sweep
+from clare.heads.sweeps.axes import expand
+from clare.heads.sweeps.sweep import run_sweep
 from clare.heads.training.trainer import Observer, train_run
 
 LINEAR = TrainConfig(DetectorConfig("cls", "linear"), epochs=1, batch=32, lr=0.02)

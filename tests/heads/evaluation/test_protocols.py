@@ -36,7 +36,7 @@ from clare.heads.runs.record import (
     write_record,
     write_seen,
 )
-from clare.heads.sweeps.sweep import expand
+from clare.heads.sweeps.axes import expand
 from clare.pipeline.datasets.registry import load_registry
 from clare.protocol import list_protocols, list_trainings, read_protocol
 from clare.store.feature_store import create_store, open_store

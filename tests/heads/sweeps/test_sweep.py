@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, Machine, TrainConfig, create_config
-from clare.heads.sweeps.sweep import expand, parse_values, run_sweep
+from clare.heads.sweeps.axes import expand, parse_values
+from clare.heads.sweeps.sweep import run_sweep
 from clare.heads.sweeps.table import leaderboard
 from clare.heads.training.trainer import Observer
 

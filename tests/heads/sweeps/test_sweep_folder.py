@@ -10,7 +10,8 @@ import pytest
 from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig, create_config
-from clare.heads.sweeps.sweep import expand, run_sweep
+from clare.heads.sweeps.axes import expand
+from clare.heads.sweeps.sweep import run_sweep
 from clare.heads.training.trainer import Observer
 
 BASE = TrainConfig(

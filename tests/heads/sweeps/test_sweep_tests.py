@@ -11,7 +11,8 @@ from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import METRICS
-from clare.heads.sweeps.sweep import expand, run_sweep
+from clare.heads.sweeps.axes import expand
+from clare.heads.sweeps.sweep import run_sweep
 from clare.heads.sweeps.tests import SweepTests
 from tests.figures import existing
 

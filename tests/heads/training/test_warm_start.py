@@ -14,7 +14,8 @@ from clare.errors import InputError
 from clare.heads.config import DetectorConfig, Machine, TrainConfig, create_config
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.run import open_run
-from clare.heads.sweeps.sweep import expand, run_sweep
+from clare.heads.sweeps.axes import expand
+from clare.heads.sweeps.sweep import run_sweep
 from clare.heads.training.trainer import Observer, train_run
 
 LINEAR = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=2, batch=32)
