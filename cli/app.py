@@ -45,7 +45,7 @@ app = lazy_group(
     help="Detect generated faces: extract LaRE and CLIP features once, train heads many times.",
     epilog="Exit codes: 0 done; 1 it could not be done, in one sentence; 2 an option or a value "
     "that does not exist; 3 done, but some images or runs failed; 130 stopped by Ctrl-C. "
-    f"{TRACEBACK}=1 in the environment shows where an error came from.",
+    f"--verbose, or {TRACEBACK}=1 in the environment, shows where an error came from.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -85,13 +85,11 @@ def main() -> None:
             _say(StoppedError(None).notice)
         raise
     except ClareError as error:
-        if os.environ.get(TRACEBACK):
-            raise
         _trace(error)
         _say(error)
     except Exception as error:  # libraries tell of the machine in errors of their own
         refused = environment_error(error)
-        if refused is None or os.environ.get(TRACEBACK):
+        if refused is None:
             raise
         _let_go()
         _trace(error)
@@ -105,8 +103,8 @@ def _say(error: ClareError | Notice) -> None:
 
 
 def _trace(error: Exception) -> None:
-    """Show with --verbose where an error was raised."""
-    if loudness.verbose:
+    """Show where an error came from, if that is asked for."""
+    if loudness.verbose or os.environ.get(TRACEBACK):
         with suppress(OSError):
             traceback.print_exception(error)
 
