@@ -118,7 +118,7 @@ def extract(
     trust_named(job.features)
 
     # Not before all settings are checked: they bring torch.
-    from clare.cli.views.console import tell_next
+    from clare.cli.views.console import tell_next, warn
     from clare.cli.views.progress import ExtractView
 
     when_stopped(lambda: AGAIN)
@@ -145,10 +145,12 @@ def extract(
             )
         report = run_job(job, selection, view, typed())
     view.finished(report)
+    if report.too_many_failed:
+        failed = f"{len(report.failures)} of {report.rows} rows failed"
+        warn(f"exit code 3: {failed}, more than --max-failures {job.max_failures} allows")
+        raise typer.Exit(3)
     samples = (sample for manifest, _ in selection for sample in manifest.samples)
     if any(sample.label and sample.split == "train" for sample in samples):
         store = {} if job.store == STORE else {"store": job.store}
         tests = {} if protocol is None else {"protocol": protocol}
         tell_next(Run("train_head", settings={**store, **tests}))
-    if report.too_many_failed:
-        raise typer.Exit(3)

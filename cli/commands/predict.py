@@ -78,7 +78,8 @@ def predict(
             if explain is not None and verdict.margin is not None:
                 _explain(detector, verdict, image, explain)
     _show(verdicts, detector, out)
-    if any(verdict.margin is None for verdict in verdicts):
+    if failed := sum(verdict.margin is None for verdict in verdicts):
+        warn(f"exit code 3: {failed} of {len(verdicts)} images could not be judged")
         raise typer.Exit(3)
 
 

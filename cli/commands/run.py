@@ -96,7 +96,7 @@ def run(
         made = experiment.extract(view)
     view.finished(made)
     if made.too_many_failed:
-        warn("nothing is trained: more images failed than --max-failures allows")
+        warn("exit code 3: nothing is trained, more images failed than --max-failures allows")
         raise typer.Exit(3)
     with TrainView() as training_view:
         trained = experiment.train(made, training_view)

@@ -86,7 +86,7 @@ def sweep(
 
     # Not before all names are checked: they bring torch.
     from clare.advice import Run
-    from clare.cli.views.console import console, tell_next
+    from clare.cli.views.console import console, tell_next, warn
     from clare.cli.views.progress import TrainView
     from clare.cli.views.sweep import print_leaderboard
     from clare.cli.wording import worded
@@ -116,6 +116,7 @@ def sweep(
     if len(failed) < len(results):
         tell_next(Run("report", (out,)))
     if failed or tests.failures:
+        warn(f"exit code 3: {len(failed)} runs failed, {len(tests.failures)} were not tested")
         raise typer.Exit(3)
 
 

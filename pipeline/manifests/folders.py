@@ -139,7 +139,8 @@ def build_manifest(
         paths = images.get(folder, [])
         if not paths:
             seen = sum((search.ignored + search.unmatched).values()) + len(search.strange)
-            raise ManifestError(f"{subset}: no image below {folder} ({seen} other files)")
+            beside = counted(seen, "other file") if seen else "it is empty"
+            raise ManifestError(f"{subset}: no image below {folder} ({beside})")
         place = folder.relative_to(root).as_posix()
         name = folder.name if names[folder.name] == 1 else place
         listed += [

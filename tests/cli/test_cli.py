@@ -67,8 +67,9 @@ def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):
         (faces / file.name).write_bytes(file.read_bytes())
     (faces / "broken.png").write_bytes(b"")
     command = ("extract", "--real", faces, "--features", "pixels", "--store")
-    code, out, _ = clare(*command, "one")
+    code, out, err = clare(*command, "one")
     assert code == 3 and "broken.png" in out and "1 failed" in out
+    assert "exit code 3: 1 of 10 rows failed, more than --max-failures 1% allows" in err
     assert clare(*command, "two", "--max-failures", "10%")[0] == 0
     code, _, err = clare(*command, "three", "--strict")
     assert code == 1 and "broken.png" in err

@@ -126,8 +126,8 @@ def test_a_broken_image_fails_alone(clare, run, pictures, tmp_path):
     tested = rows_of(run / "test_predictions.csv")[0]
     good = pictures / tested["sample_id"].partition("/")[2]
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    code, out, _ = clare("predict", run, good, tmp_path / "broken.png", "--device", "cpu")
-    assert code == 3
+    code, out, err = clare("predict", run, good, tmp_path / "broken.png", "--device", "cpu")
+    assert code == 3 and "exit code 3: 1 of 2 images could not be judged" in err
     broken, judged = (
         next(line for line in out.splitlines() if name in line) for name in ("broken", good.name)
     )
