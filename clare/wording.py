@@ -31,12 +31,12 @@ def duration(seconds: float) -> str:
 def time_range(low: float, high: float) -> str:
     """Two numbers of seconds as a person says them: ``20 to 35 seconds``, ``4 to 7 minutes``."""
     if high <= 180:
-        begin, end, unit = 5 * int(low // 5), 5 * math.ceil(high / 5), "seconds"
+        begin, end, unit = 5 * int(low // 5), 5 * max(math.ceil(high / 5), 1), "seconds"
     elif high <= 5400:
         begin, end, unit = int(low // 60), math.ceil(high / 60), "minutes"
     else:
         begin, end, unit = int(low // 3600), math.ceil(high / 3600), "hours"
-    return f"{begin} to {end} {unit}" if begin else f"up to {max(end, 1)} {unit}"
+    return f"{begin} to {end} {unit}" if begin else f"up to {end} {unit}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -98,14 +98,8 @@ def evaluate(
     from clare.models.runtime import choose_runtime
     from clare.typed_json import to_json
 
-    for run in runs:
-        require_run(run)
-    from clare.heads.evaluation.evaluate import MATRIX, write_matrix  # which bring torch
-    from clare.heads.evaluation.evaluate import evaluate as evaluate_run
-
     # Not the option's default: it would silently go before the run's own record.
     elsewhere = os.environ.get("CLARE_STORE") or None
-    chosen = choose_runtime(device).device
     if compat is not None:
         idle = {
             "subset": subset,
@@ -122,12 +116,21 @@ def evaluate(
             raise InputError(
                 "measuring as DF40's authors do decides these itself", LeaveOut(*named)
             )
+    elif out is not None:
+        if len(runs) < 2:
+            raise InputError("one run has no matrix.png, which goes there", LeaveOut("out"))
+        prepare_folder(out, "out")
+    for run in runs:
+        require_run(run)
+
+    # Not before all names are checked: they bring torch.
+    from clare.heads.evaluation.evaluate import MATRIX, write_matrix
+    from clare.heads.evaluation.evaluate import evaluate as evaluate_run
+
+    chosen = choose_runtime(device).device
+    if compat is not None:
         _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_)
         return
-    if out is not None:
-        if len(runs) < 2:
-            raise InputError(f"one run has no {MATRIX}, which goes there", LeaveOut("out"))
-        prepare_folder(out, "out")
     with show_progress("scoring") as show:
         results = [
             evaluate_run(

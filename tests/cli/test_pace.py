@@ -72,6 +72,7 @@ def test_what_has_not_begun_widens_the_range():
     [
         (21, 34, "20 to 35 seconds"),
         (1, 3, "up to 5 seconds"),
+        (0, 0, "up to 5 seconds"),
         (241, 400, "4 to 7 minutes"),
         (50, 120, "50 to 120 seconds"),
         (50, 200, "up to 4 minutes"),
