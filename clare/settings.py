@@ -60,9 +60,13 @@ def build_settings(owner: str, cls: type, overrides: Mapping[str, Any]) -> Any:
         overrides: setting to value.
 
     Raises:
-        InputError: a name or a value is not usable.
+        InputError: a name or a value is not usable, or the class itself refuses it (ValueError).
     """
-    return cls(**_check(owner, _hints(cls), overrides))
+    values = _check(owner, _hints(cls), overrides)
+    try:
+        return cls(**values)
+    except ValueError as error:  # what a dataclass of anybody's raises by custom
+        raise InputError(f"{owner}: {error}") from error
 
 
 def check_settings(owner: str, cls: type, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -205,6 +205,57 @@ def test_a_sweep_has_a_short_name_for_a_file(home):
         expand(base, {"fusion": ["cls"], "classifier": ["linear", "elsewhere/linear.py"]})
 
 
+@pytest.mark.parametrize(
+    ("forward", "told"),
+    [
+        ("{}", r"colours.*float32 \(8, 48\).*nothing"),
+        (
+            "{'colors': self.runtime.tensor(inputs['pixels']).flatten(1).float()}",
+            "colours.*nothing",
+        ),
+        ("{'colours': self.runtime.tensor(inputs['pixels']).flatten(1)}", "float32.*uint8"),
+        (
+            "{'colours': self.runtime.tensor(inputs['pixels']).flatten(1)[:, :1].float()}",
+            r"\(8, 1\)",
+        ),
+    ],
+    ids=["none", "name", "type", "shape"],
+)
+def test_an_extractor_whose_values_are_not_what_it_promised_is_refused(
+    tmp_path, home, forward, told
+):
+    promised = COLOURS.partition("    def forward")[0]
+    file = tmp_path / "colours.py"
+    file.write_text(
+        f"{promised}    def forward(self, inputs):\n        return {forward}\n", "utf-8"
+    )
+    with pytest.raises(InputError, match=told):
+        clare.extract(
+            tmp_path / "store",
+            real=home / "real",
+            features=[str(file)],
+            device="cpu",
+            micro_batch=8,
+        )
+
+
+def test_what_a_parts_settings_refuse_is_told_in_their_words(tmp_path, home):
+    checked = COLOURS.replace(
+        "    size: int = 4\n",
+        "    size: int = 4\n\n    def __post_init__(self):\n        if self.size < 1:\n"
+        "            raise ValueError('size is at least 1')\n",
+    )
+    file = tmp_path / "colours.py"
+    file.write_text(checked, "utf-8")
+    with pytest.raises(InputError, match=r"colours.*size is at least 1"):
+        clare.extract(
+            tmp_path / "store",
+            real=home / "real",
+            features=[str(file)],
+            settings={"colours": {"size": 0}},
+        )
+
+
 def test_wrong_names_are_told_the_near_one(home):
     with pytest.raises(InputError, match="did you mean"):
         clare.train_head(home / "features.zarr", home / "other", fusion="cross_atn")

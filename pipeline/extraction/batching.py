@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,7 @@ class BatchRunner:
 
         Raises:
             BatchTooLargeError: it does not fit; split it by the new `micro_batch` and go on.
-            InputError: not even one image fits.
+            InputError: not even one image fits, or the extractor breaks the promise of its fields.
         """
         began = time.perf_counter()
         padded = [*inputs, *[inputs[-1]] * (self.micro_batch - len(inputs))]
@@ -125,6 +125,7 @@ class BatchRunner:
 
         with torch.inference_mode():
             values = self.extractor.forward(stacked)
+            self._check(values)
             finite = torch.stack(
                 [torch.isfinite(v).flatten(1).all(1) for v in values.values()]
             ).all(0)
@@ -135,6 +136,23 @@ class BatchRunner:
             launched = Launched(host, _to_host(finite), rows, torch.cuda.Event())
             launched.ready.record()  # type: ignore[union-attr]
             return launched
+
+    def _check(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Refuse what would be stored as zeros, spread over a row or rounded without a word."""
+        promised = {
+            spec.field: f"{spec.dtype} {(self.micro_batch, *spec.shape)}"
+            for spec in self.extractor.fields
+        }
+        returned = {
+            field: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+            for field, value in values.items()
+        }
+        for field in {**promised, **returned}:
+            if (found := returned.get(field)) != (wanted := promised.get(field)):
+                raise InputError(
+                    f"extractor {self.extractor.name} does not keep to its fields: of {field!r} "
+                    f"they say {wanted or 'nothing'}, and forward returned {found or 'nothing'}"
+                )
 
     def _halve(self) -> None:
         if self.micro_batch == 1:
