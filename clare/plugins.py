@@ -95,9 +95,11 @@ def resolve_part(package: ModuleType, name: str) -> str:
     if is_path(name):
         file = Path(name).expanduser().absolute()
         if not file.is_file():
-            raise InputError(f"{kind} {name} is no file")
+            raise InputError(f"{kind} {file} is no file: it has to lie there to be used")
         if not part_name(name).isidentifier():
-            raise InputError(f"{file.name} can't be a {kind}: its name has to be one of Python's")
+            raise InputError(
+                f"{kind} {file.name} needs another name: letters, digits and underscores before .py"
+            )
         return str(file)
     if name not in list_parts(package):
         _entry_points.cache_clear()  # it may have been installed since, as from a notebook
@@ -108,7 +110,15 @@ def resolve_part(package: ModuleType, name: str) -> str:
     if not places:
         names = list_parts(package)
         near = difflib.get_close_matches(name, names, n=1)
-        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+        if Path(f"{name}.py").is_file():
+            meant = f"did you mean the file here, ./{name}.py?"
+        elif near:
+            meant = f"did you mean {near[0]}?"
+        else:
+            others = (
+                "others are named by the path of their file, or come with a package once it is "
+            )
+            meant = f"there are {', '.join(names)}; {others}installed"
         raise InputError(f"no {kind} {name!r}: {meant}")
     return name
 

@@ -89,6 +89,18 @@ def test_a_slip_of_the_pen_is_told_the_name_that_was_meant():
         resolve_part(fusion, "zzz")
 
 
+def test_a_name_without_its_ending_is_told_the_file(tmp_path, monkeypatch):
+    write(tmp_path / "film.py")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"did you mean the file here, \./film\.py"):
+        resolve_part(fusion, "film")
+
+
+def test_a_name_that_nothing_here_has_is_told_where_others_come_from():
+    with pytest.raises(InputError, match=r"'zzz'.*path.*installed"):
+        resolve_part(fusion, "zzz")
+
+
 def test_a_file_is_a_part_by_its_path(tmp_path, monkeypatch):
     file = write(tmp_path / "my" / "film.py")
     monkeypatch.chdir(tmp_path)
