@@ -17,6 +17,7 @@ from clare.heads.base import Fusion, Inputs, Shapes
 from clare.heads.config import DetectorConfig
 from clare.heads.detector import Detector, load_detector, save_detector
 from clare.testing.part import PartContract
+from clare.testing.steps import is_drawn, take_steps
 
 VIT_L14: Shapes = MappingProxyType({"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32)})
 VIT_B32: Shapes = MappingProxyType({"cls": (512,), "tokens": (49, 768), "lare": (4, 32, 32)})
@@ -45,6 +46,12 @@ class FusionContract(PartContract):
         made: Fusion = self.find()(self.build_settings(), shapes or self.small)
         return made
 
+    def make_ready(self, seed: int = 0) -> Fusion:
+        """The fusion once it took a few steps of training."""
+        made, inputs = self.make(seed=seed), self.draw()
+        take_steps(made, lambda: made(inputs).square().mean())
+        return made
+
     def draw(self, rows: int = 3, shapes: Shapes | None = None) -> Inputs:
         """Random inputs of every role, the same at each call."""
         generator = torch.Generator().manual_seed(1)
@@ -65,7 +72,7 @@ class FusionContract(PartContract):
         torch.testing.assert_close(alone, part(inputs)[1:2])
 
     def test_it_reads_the_roles_that_it_names_and_no_other(self) -> None:
-        part, inputs = self.make().eval(), self.draw()
+        part, inputs = self.make_ready().eval(), self.draw()
         assert part.roles, "it reads something"
         torch.testing.assert_close(part({role: inputs[role] for role in part.roles}), part(inputs))
         for role in part.roles:
@@ -78,21 +85,21 @@ class FusionContract(PartContract):
         assert all(torch.equal(inputs[role], before[role]) for role in inputs)
 
     def test_all_that_learns_gets_a_gradient(self) -> None:
-        part = self.make()
+        part = self.make_ready()
         learning = {n: p for n, p in part.named_parameters() if p.requires_grad}
-        if learning:
-            part(self.draw()).square().sum().backward()
+        if (loss := part(self.draw()).square().sum()).requires_grad:
+            loss.backward()
         silent = [n for n, p in learning.items() if p.grad is None or not p.grad.any()]
-        assert not silent
+        assert not silent, f"no gradient reaches {', '.join(silent)}"
 
     def test_a_seed_decides_weights_and_dropout(self) -> None:
         outputs = []
         for seed in (0, 0, 1):
-            part = self.make(seed=seed)
+            part = self.make_ready(seed)
             torch.manual_seed(5)
             outputs.append(part(self.draw()))
         assert torch.equal(outputs[0], outputs[1])
-        if any(True for _ in self.make().parameters()):
+        if is_drawn(self.make()):
             assert not torch.allclose(outputs[0], outputs[2])
 
     def test_its_weights_move_to_another(self) -> None:

@@ -108,15 +108,36 @@ class Film(Fusion):
         super().__init__(settings, shapes)
         (self.width,) = self.shapes["cls"]
         self.scale = torch.nn.Parameter(torch.randn(self.width))
+        {more}
 
     def forward(self, inputs):
         return {vectors}
 """
 
+ZERO = """
+from clare.heads.base import Classifier
+from torch import nn
 
-def keep(tmp_path, vectors):
+
+class Zero(Classifier):
+    \"\"\"A linear layer that starts at zero.\"\"\"
+
+    normalizes = False
+
+    def __init__(self, settings, width, text):
+        super().__init__(settings, width, text)
+        self.layer = nn.Linear(width, 2)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, vectors):
+        return self.layer(vectors).float()
+"""
+
+
+def keep(tmp_path, vectors, more=""):
     """What of the contract a fusion that gives these vectors keeps."""
-    (tmp_path / "film.py").write_text(FILM.format(vectors=vectors), "utf-8")
+    (tmp_path / "film.py").write_text(FILM.format(vectors=vectors, more=more), "utf-8")
 
     class Film(FusionContract):
         part = str(tmp_path / "film.py")
@@ -150,3 +171,32 @@ def test_a_fusion_that_breaks_the_contract_is_told_so(tmp_path, vectors, broken)
         assert kept == every
     else:
         assert any(broken in name for name in every - kept)
+
+
+@pytest.mark.parametrize(("inner", "reached"), [("ones", True), ("zeros", False)])
+def test_a_layer_may_start_at_zero_where_steps_move_it(tmp_path, inner, reached):
+    more = (
+        "self.gate = torch.nn.Parameter(torch.zeros(self.width)); "
+        f"self.inner = torch.nn.Parameter(torch.{inner}(self.width))"
+    )
+    vectors = "inputs['cls'] * (self.scale + self.gate * self.inner)"
+    kept, every = keep(tmp_path, vectors, more)
+    assert every - kept == (set() if reached else {"test_all_that_learns_gets_a_gradient"})
+
+
+def test_a_fusion_may_start_as_what_it_reads(tmp_path):
+    kept, every = keep(tmp_path, "inputs['cls'] * self.scale", "torch.nn.init.ones_(self.scale)")
+    assert kept == every
+
+
+def test_a_classifier_may_start_at_zero(tmp_path):
+    file = tmp_path / "zero.py"
+    file.write_text(ZERO, "utf-8")
+
+    class Zero(ClassifierContract):
+        part = str(file)
+
+    Zero().test_two_finite_logits_an_image()
+    Zero().test_all_that_learns_gets_a_gradient_and_so_does_what_lies_below()
+    Zero().test_the_seed_decides_where_it_starts()
+    Zero().test_it_says_whether_only_the_direction_counts()
