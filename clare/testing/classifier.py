@@ -53,8 +53,8 @@ class ClassifierContract(PartContract):
     def make(self, width: int = 48, seed: int = 0) -> Classifier:
         """The classifier as it starts, over vectors of this length."""
         cls = self.find()
+        text = make_text_tower() if cls.needs_text else None  # draws numbers where it is new
         torch.manual_seed(seed)
-        text = make_text_tower() if cls.needs_text else None
         made: Classifier = cls(self.build_settings(), width, text)
         return made
 
