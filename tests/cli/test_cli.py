@@ -175,7 +175,7 @@ def test_a_bad_file_leaves_no_store_behind(clare, tmp_path):
 
 
 PRESS = """
-import atexit, os, signal, sys, threading
+import atexit, os, signal, sys, threading, time
 press = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
 class Importing:
     def __init__(self, do, name="clare.cli.app"): self.do, self.name = do, name
@@ -189,8 +189,9 @@ def wrapped():
 def at(do): sys.meta_path.insert(0, Importing(do))
 def waiting():
     threading.main_thread().join()
-    press()
-    threading.Event().wait()
+    while True:  # one that comes just before Python waits for the thread is lost
+        press()
+        time.sleep(0.1)
 """
 """What the moments of `test_ctrl_c_at_any_moment` are made of."""
 
