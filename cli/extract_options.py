@@ -18,7 +18,9 @@ SETTINGS = Settings(
     {"store": DATA, "features": "Features", "resize": "Images", "device": "Run"},
     extra={
         "store": {"envvar": "CLARE_STORE"},
-        "features": {"help": f"Extractors, comma-separated: {', '.join(list_extractors())}."},
+        "features": {
+            "help": f"Extractors, comma-separated: {', '.join(list_extractors())}, or ./FILE.py."
+        },
         "preset": {"help": f"{', '.join(list_presets())}."},
     },
 )

@@ -31,8 +31,8 @@ HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
 
 
 def names_of(package: str) -> str:
-    """The parts of a package of `clare.heads`, comma-separated; imports none of them."""
-    return ", ".join(list_parts(import_module(f"clare.heads.{package}")))
+    """What names a part of a package of `clare.heads`, comma-separated; imports none of them."""
+    return f"{', '.join(list_parts(import_module(f'clare.heads.{package}')))}, or ./FILE.py"
 
 
 TRAINING = Settings(

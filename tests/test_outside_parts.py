@@ -239,6 +239,25 @@ def test_an_extractor_whose_values_are_not_what_it_promised_is_refused(
         )
 
 
+def test_a_field_that_another_extractor_writes_is_refused_before_it_is_written(tmp_path, home):
+    file = tmp_path / "hues.py"
+    file.write_text(COLOURS, "utf-8")
+    names = [str(home / "colours.py"), str(file)]
+    with pytest.raises(InputError, match=r"hues.*'colours'.*colours"):
+        clare.extract(tmp_path / "store", real=home / "real", features=names)
+    assert clare.extract(tmp_path / "store", real=home / "real", features=names[:1]).rows == 30
+    with pytest.raises(InputError, match=r"hues.*'colours'.*colours"):
+        clare.extract(tmp_path / "store", real=home / "real", features=names[1:])
+
+
+def test_two_extractors_of_one_name_are_refused(tmp_path, home):
+    file = tmp_path / "colours.py"
+    file.write_text(COLOURS.replace('"colours"', '"hues"'), "utf-8")
+    names = [str(home / "colours.py"), str(file)]
+    with pytest.raises(InputError, match="of one name"):
+        clare.extract(tmp_path / "store", real=home / "real", features=names)
+
+
 def test_what_a_parts_settings_refuse_is_told_in_their_words(tmp_path, home):
     checked = COLOURS.replace(
         "    size: int = 4\n",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clare.errors import InputError
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.loading import LoadedShard, Loader
 from clare.pipeline.extractor import Extractor
@@ -34,6 +35,27 @@ class Work:
     lacking: dict[str, list[int]]
     runners: list[BatchRunner]
     loading: list[Future[LoadedShard]]
+
+
+def require_own_fields(store: FeatureStore, extractors: Sequence[Extractor]) -> None:
+    """Refuse a field that two extractors write, before the first image: no head could name it.
+
+    Raises:
+        InputError: another extractor, of the store or of these, has a field of this name.
+    """
+    owners = {
+        field: fingerprint.extractor
+        for fingerprint, fields in map(store.extractor, store.extractor_keys())
+        for field in fields
+    }
+    for extractor in extractors:
+        for spec in extractor.fields:
+            owner = owners.setdefault(spec.field, extractor.name)
+            if owner != extractor.name:
+                raise InputError(
+                    f"extractor {extractor.name} writes a field {spec.field!r}, and so does "
+                    f"{owner}: name it otherwise, or take another store"
+                )
 
 
 def open_features(

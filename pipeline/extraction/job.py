@@ -15,7 +15,7 @@ from clare.advice import Name, Notice
 from clare.errors import CorruptStoreError, InputError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
-from clare.pipeline.extraction.claims import open_features, pending_shards
+from clare.pipeline.extraction.claims import open_features, pending_shards, require_own_fields
 from clare.pipeline.extraction.loading import Loader
 from clare.pipeline.extraction.loop import ExtractReport, extract_subset
 from clare.pipeline.extraction.presets import merge_settings, read_preset
@@ -118,7 +118,7 @@ def run_job(
 
     Raises:
         InputError: the settings or the manifests are not usable, or an image is given as real and
-            as fake.
+            as fake, or two extractors write one field.
         WeightsError: model weights are not on disk and can't be fetched.
         DiskSpaceError: the store's disk is too small; said before any model runs.
         StrictFailureError: ``strict`` was asked for and a row failed.
@@ -132,6 +132,7 @@ def run_job(
     observer.loading_models(settings.features)
     with_masks = any(s.mask_path for manifest, _ in selection for s in manifest.samples)
     extractors = create_extractors(settings, runtime, with_masks=with_masks)
+    require_own_fields(store, extractors)
     slots: dict[str, list[int]] = {}
     features: dict[str, dict[str, Feature]] = {}
     wanted = [
@@ -210,6 +211,12 @@ def create_extractors(
         names.append("mask")
         if "size" in given.get("pixels", {}):
             given = merge_settings({"mask": {"size": given["pixels"]["size"]}}, given)
+    files = {part_name(name): name for name in names}
+    if twice := [name for name in names if files[part_name(name)] != name]:
+        raise InputError(
+            f"{listed(twice)} and {files[part_name(twice[0])]} are extractors of one name: "
+            "rename one of the files"
+        )
     if unused := sorted(set(given) - set(map(part_name, names))):
         raise InputError(
             f"settings were given for {listed(unused)}, which is not extracted",
