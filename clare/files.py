@@ -36,6 +36,9 @@ _HIDDEN = re.compile(
 """How HDF5 and Rust tell the system's number."""
 _BUGS = (AssertionError, AttributeError, IndexError, NameError, NotImplementedError, TypeError)
 """What no library raises over the machine, whatever the text."""
+_LOOP = re.compile(r"Symlink loop from '(.*)'")
+"""How pathlib tells it, up to Python 3.12."""
+
 TRACEBACK = "CLARE_TRACEBACK"
 """The environment variable that lets errors keep their traceback in a terminal."""
 _NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
@@ -81,6 +84,8 @@ def environment_error(error: BaseException) -> ClareError | None:
         return ClareError(
             "there is not enough memory; take smaller batches, or end what else uses it"
         )
+    if isinstance(error, RuntimeError) and (loop := _LOOP.fullmatch(told)):
+        return _refusal(errno.ELOOP, loop[1])
     number = error.errno if isinstance(error, OSError) else None
     if number is None and not isinstance(error, _BUGS) and (hidden := _HIDDEN.search(told)):
         number = int(next(filter(None, hidden.groups())))

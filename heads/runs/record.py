@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from clare.advice import Run as Operation
 from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.files import PARTIAL
 from clare.foreign import read_table
+from clare.groups import Kind
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.own_csv import csv_text
@@ -226,9 +227,15 @@ def read_seen(run: Path) -> Seen:
     """What a run, and those that it began from, were trained and chosen on.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing or damaged, or names nothing: every row would pass for one
+            that the run has not seen.
     """
-    return read_json(run / SEEN, Seen)
+    seen = read_json(run / SEEN, Seen)
+    strange = {*seen.trained, *seen.chosen} - {*get_args(Kind)}
+    if strange or not any(seen.trained.values()):
+        what = f"has {listed(sorted(strange))}" if strange else "names nothing that was trained on"
+        raise InputError(f"{run / SEEN} is damaged: it {what}", "train again")
+    return seen
 
 
 def write_seen(run: Path, seen: Seen) -> None:

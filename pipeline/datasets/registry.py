@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from clare.errors import InputError
 from clare.foreign import read_value
+from clare.names import is_plain
 from clare.pipeline.datasets.schema import Dataset, Domain, Registry, Split, Subset
 from clare.typed_json import from_json
 
@@ -114,6 +115,7 @@ def _entries(
     read = {}
     for name, entry in found.items():
         place = f"{where}.{name}"
+        _require_plain(place, name)
         if not isinstance(entry, dict):
             raise InputError(f"{place} is not a mapping")
         try:
@@ -160,7 +162,18 @@ def _check_references(where: str, registry: Registry) -> None:
                 raise InputError(f"{here}: folder {place[1]!r} belongs to {folders[place]} already")
     for dataset in registry.datasets.values():
         here = f"{where}: datasets.{dataset.id}"
+        for root in dataset.roots:
+            _require_plain(f"{here}.roots", root)
         _among(here, "companions", dataset.companions, registry.datasets)
+
+
+def _require_plain(where: str, name: object) -> None:
+    """Refuse a name that could lead a file that is named by it out of its folder."""
+    if not is_plain(name):
+        raise InputError(
+            f"{where}: {name!r} is no name: use letters, digits, '.', '_' and '-', a letter or "
+            "digit first"
+        )
 
 
 def _among(where: str, what: str, found: Iterable[str], known: Collection[str]) -> None:

@@ -95,6 +95,20 @@ def test_an_error_that_may_be_a_bug_shows_where_it_came_from(clare, monkeypatch,
     assert TRACEBACK in " ".join(clare("--help")[1].split())
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("manifest", "status", "--manifests", "loop"),
+        ("manifest", "build", "--dataset", "celebdf", "--root", "loop"),
+        ("extract", "--real", "loop", "--features", "pixels"),
+    ],
+)
+def test_links_that_lead_to_themselves_are_said(clare, tmp_path, command):
+    (tmp_path / "loop").symlink_to("loop")
+    code, _, err = clare(*command)
+    assert code == 1 and "loop" in err and "Too many levels" in err and "Traceback" not in err
+
+
 def test_a_reader_who_leaves_is_told_nothing(clare, monkeypatch):
     code, out, err = fails_with(BrokenPipeError(), clare, monkeypatch, "store", "info", "s")
     assert (code, out, err) == (1, "", "")

@@ -263,6 +263,9 @@ def test_subsets_that_nobody_extracted(tmp_path):
         (SEEN, '{"image": 3}', r"seen\.json is damaged"),
         (SEEN, '{"image": [3]}', r"seen\.json is damaged"),
         (SEEN, '{"images": []}', r"seen\.json is damaged"),
+        (SEEN, '{"trained": {}, "chosen": {}}', "names nothing that was trained on"),
+        (SEEN, '{"trained": {"image": []}, "chosen": {"image": ["a"]}}', "names nothing"),
+        (SEEN, '{"trained": {"picture": ["a"]}, "chosen": {}}', r"damaged: it has picture"),
     ],
 )
 def test_a_damaged_record_is_refused(store, tmp_path, name, text, said):
