@@ -232,7 +232,10 @@ def _notices(detector: Detector, config: TrainConfig) -> list[Notice]:
             LeaveOut("slerp"),
         )
     notes = [
-        Notice(f"{chosen.fields[role]} is read as {role}, in place of {INPUTS[role].field}")
+        Notice(
+            f"{chosen.fields[role]} is read as {role}, in place of {INPUTS[role].field}"
+            + ("" if INPUTS[role].standardized else ", and is not standardised")
+        )
         for role in detector.fusion.roles
         if chosen.fields.get(role, INPUTS[role].field) != INPUTS[role].field
     ]

@@ -389,7 +389,13 @@ def test_losses_of_vectors_that_do_not_learn_are_named(store, tmp_path):
     norm, same = tmp_path / "plain", tmp_path / "gend"
     np.testing.assert_array_equal(margins(norm), margins(same))
     plan, _ = told(create_config({"fusion": "concat"}, gend), store, tmp_path / "concat")
-    assert any("clip_cls_pre" in note.what for note in plan.notes)
+    assert any("clip_cls_pre is read as cls" in note.what for note in plan.notes)
+
+
+def test_a_field_in_the_place_of_the_class_token_is_told_to_be_taken_as_it_is(store, tmp_path):
+    as_cls = create_config({"fields": {"cls": "clip_cls_pre"}, "epochs": 1}, LINEAR)
+    plan, _ = told(as_cls, store, tmp_path / "run")
+    assert any("and is not standardised" in note.what for note in plan.notes)
 
 
 def test_slerp_needs_a_classifier_of_directions(store, tmp_path):
