@@ -196,6 +196,20 @@ def test_a_run_whose_part_is_gone_says_which_file(home, tmp_path):
         moved.rename(home / "scaled.py")
 
 
+def test_code_that_changed_since_a_training_is_told(home, caplog):
+    file = home / "scaled.py"
+    clare.load_detector(home / "run", device="cpu")
+    assert not any("has changed" in message for message in caplog.messages)
+    file.write_text(SCALED.replace("* self.scale", "* self.scale * 2"), "utf-8")
+    try:
+        clare.trust(file)
+        clare.load_detector(home / "run", device="cpu")
+    finally:
+        file.write_text(SCALED, "utf-8")
+    (told,) = (message for message in caplog.messages if "has changed" in message)
+    assert str(file) in told and str(home / "run") in told
+
+
 def test_a_sweep_has_a_short_name_for_a_file(home):
     base = {"train": ["gan"], "reals": ["real"], "fields": {"cls": "colours"}}
     file = str(home / "two_layers.py")

@@ -82,6 +82,7 @@ class RunRecord:
         fakes: the subsets that its fakes are of.
         command: that made it, word by word; empty where it was no command, or is not known.
         lacking: subsets of its protocol that had no rows to train on.
+        code: the files that its parts were in, where they were files, to their sha256.
     """
 
     config: TrainConfig
@@ -96,6 +97,7 @@ class RunRecord:
     fakes: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def remainder(self) -> str:

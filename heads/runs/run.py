@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from clare.heads.text.tower import TOKENIZER, TextTower
 from clare.models.hub import file_sha256
 from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore, open_store
+
+_log = logging.getLogger("clare")
 
 TEXT_TOWER = "text_tower.safetensors"
 """The asset of a clip extractor that holds its text side."""
@@ -56,7 +59,7 @@ class Run:
 def open_run(
     path: Path | str, store: FeatureStore | Path | None = None, text: TextTower | None = None
 ) -> Run:
-    """Open a finished run.
+    """Open a finished run; where the file of a part of it has changed since, a warning says so.
 
     Args:
         path: the run's folder.
@@ -71,6 +74,9 @@ def open_run(
     record, validation = read_record(folder), read_validation(folder)
     if validation.sha256 and file_sha256(folder / BEST) != validation.sha256:
         raise InputError(f"{folder / BEST} is damaged: it is not what the training wrote")
+    for file, known in record.code.items():
+        if Path(file).is_file() and file_sha256(Path(file)) != known:
+            _log.warning("%s has changed since %s was trained with it", file, folder)
     if text is None and needs_text(read_detector_config(folder / BEST)):
         source = store or open_own_store(folder, record)
         text = load_text_tower(source, record.fingerprints.get("clip", ""))

@@ -27,7 +27,8 @@ from clare.heads.runs.record import CONFIG, ExtractorRecord, RunRecord
 from clare.heads.runs.run import load_text_tower
 from clare.heads.text.tower import TextTower
 from clare.heads.training.warm_start import Parent, open_parent
-from clare.plugins import part_name
+from clare.models.hub import file_sha256
+from clare.plugins import is_path, part_name
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.typed_json import read_json
@@ -291,6 +292,11 @@ def _record(
             "clare": __version__,
             "python": platform.python_version(),
             "torch": str(torch.__version__),
+        },
+        code={
+            name: file_sha256(Path(name))
+            for name in (config.detector.fusion, config.detector.classifier)
+            if is_path(name)
         },
     )
 
