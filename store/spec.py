@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ MOST_SHARDS = 1_000_000
 _DTYPES = ("float16", "float32", "uint8")
 _MOST_ROW_BYTES = 1 << 28
 _MOST_AXES = 8
+_HASH = re.compile(r"[0-9a-f]{16,}")
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,17 @@ def differences(fingerprints: Sequence[Fingerprint]) -> dict[str, dict[str, Any]
 
 
 def describe_differences(fingerprints: Sequence[Fingerprint]) -> str:
-    """`differences` as one line: ``digest (name=value, …); …``."""
+    """`differences` as one line: ``digest (name=value, …); …``, hashes shortened."""
     found = differences(fingerprints)
     return "; ".join(
-        f"{digest} ({', '.join(f'{name}={value}' for name, value in values.items())})"
+        f"{digest} ({', '.join(f'{name}={_shortened(value)}' for name, value in values.items())})"
         for digest, values in found.items()
     )
+
+
+def _shortened(value: Any) -> Any:
+    """A hash by its first digits, which tell it apart; any other value as it is."""
+    return f"{value[:8]}…" if isinstance(value, str) and _HASH.fullmatch(value) else value
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

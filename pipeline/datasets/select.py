@@ -89,7 +89,11 @@ def select_manifests(
         if roots:
             raise InputError("folders of images name their place themselves", LeaveOut("root"))
         if pools:
-            raise InputError("folders of images bring their own reals", LeaveOut("reals"))
+            raise InputError(
+                "folders of images bring their own reals, by folder and not by a pool's name",
+                LeaveOut("reals"),
+                Name("them", "real", "DIR"),
+            )
         if len(names) > 1:
             raise InputError(
                 "folders of images make one subset, not several", Name("one", "subset")

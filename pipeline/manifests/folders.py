@@ -16,7 +16,14 @@ from clare.pipeline.manifests.folder_rules import FolderRules, apply_rules
 from clare.pipeline.manifests.headers import HEIC, read_headers
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
-from clare.pipeline.manifests.scan import LEAVES, LINKED_FOLDER, NO_IMAGE, list_tree, suffix_of
+from clare.pipeline.manifests.scan import (
+    LEAVES,
+    LINKED_FOLDER,
+    NO_IMAGE,
+    VIDEOS,
+    list_tree,
+    suffix_of,
+)
 from clare.pipeline.manifests.validation import check_name, validate
 from clare.wording import counted, name_rows, natural_key
 
@@ -138,9 +145,7 @@ def build_manifest(
     for folder, label in folders.items():
         paths = images.get(folder, [])
         if not paths:
-            seen = sum((search.ignored + search.unmatched).values()) + len(search.strange)
-            beside = counted(seen, "other file") if seen else "it is empty"
-            raise ManifestError(f"{subset}: no image below {folder} ({beside})")
+            raise search.nothing_in(folder)
         place = folder.relative_to(root).as_posix()
         name = folder.name if names[folder.name] == 1 else place
         listed += [
@@ -256,6 +261,15 @@ class _Search:
                     continue
             taken.setdefault(folder, []).append(path.relative_to(self._root).as_posix())
         return taken
+
+    def nothing_in(self, folder: Path) -> ManifestError:
+        """The refusal of a folder that no image was found in."""
+        seen = self.ignored + self.unmatched
+        kinds = [f"{count} {kind}" for kind, count in sorted(seen.items())] + self.strange[:1]
+        what = f"{self._subset}: no image below {folder} ({', '.join(kinds) or 'it is empty'})"
+        return ManifestError(
+            what, *(["extract the frames of its videos first"] if seen.keys() & VIDEOS else [])
+        )
 
     def _count(self, path: Path, fault: str) -> None:
         if fault == LINKED_FOLDER:

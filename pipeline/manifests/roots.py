@@ -155,6 +155,13 @@ def split_option(setting: str, value: str) -> tuple[str, str]:
     """
     match = re.fullmatch(r"([A-Za-z0-9._-]+)=(.*)", value, re.DOTALL)
     name, folder = match.groups() if match else ("", value)
+    before, equals, _ = value.partition("=")
+    if not match and equals and "/" not in before and not Path(value).exists():
+        raise InputError(
+            f"{before!r} can't be a name: a name has no characters but A to Z, a to z, 0 to 9, "
+            "'.', '_' and '-'",
+            Name("another", setting, "NAME=DIR"),
+        )
     if not folder:
         raise InputError(f"{value!r} names no folder", Name("one", setting, "DIR or NAME=DIR"))
     return name, folder

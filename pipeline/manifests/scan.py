@@ -19,9 +19,8 @@ from clare.wording import counted, listed, natural_key
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")
 ) | {".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".hif"}
-IGNORED_SUFFIXES = frozenset(
-    (".npy", ".npz", ".pt", ".pth", ".pkl", ".mp4", ".avi", ".mov", ".mkv", ".webm")
-)
+VIDEOS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm"))
+IGNORED_SUFFIXES = frozenset((".npy", ".npz", ".pt", ".pth", ".pkl")) | VIDEOS
 IGNORED_FOLDERS = frozenset(("landmarks", "masks", "__macosx"))
 SIDE_FOLDERS = ("masks", "landmarks")
 """Folders beside ``frames`` whose files belong to the frames of the same name."""

@@ -219,6 +219,12 @@ def test_several_fingerprints_stand_beside_each_other_and_must_be_chosen(filled)
     }
 
 
+def test_weights_that_differ_are_told_apart_by_their_first_digits(filled):
+    extract(filled, fingerprint=dataclasses.replace(FINGERPRINT, weights="0123456789abcdef" * 4))
+    with pytest.raises(StoreError, match=r"\(weights=01234567…\)"):
+        filled.feature("faces", "clip")
+
+
 def test_info_has_the_documented_form(filled):
     info = store_info(filled)
     faces = info["subsets"]["faces"]

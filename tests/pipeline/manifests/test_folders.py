@@ -319,6 +319,16 @@ def test_folders_that_are_no_use_are_named(place):
         build_manifest("to/y", [top / "a"], [])
 
 
+def test_a_folder_of_videos_says_so_and_what_to_do(place):
+    top = place("a/1.png", "b/1.mp4", "b/2.mp4", "b/notes.txt")
+    with pytest.raises(ManifestError, match=r"1 \.txt, 2 \.mp4\): extract the frames of its videos"):
+        build_manifest("toy", [top / "a"], [top / "b"])
+    (top / "b/1.mp4").unlink()
+    (top / "b/2.mp4").unlink()
+    with pytest.raises(ManifestError, match=r"\(1 \.txt\)$"):
+        build_manifest("toy", [top / "a"], [top / "b"])
+
+
 def test_drawn_faces_are_the_same_for_the_same_arguments(tmp_path):
     first = draw_faces(tmp_path / "a", 3, seed=5, size=64, format="png")
     again = draw_faces(tmp_path / "b", 2, seed=5, size=64, format="png")
