@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,8 +108,9 @@ class Predictor:
     @property
     def even(self) -> float:
         """The threshold as a score: the sigmoid of its margin."""
-        margin = self.run.threshold
-        return 1 / (1 + math.exp(-margin)) if margin > -700 else 0.0
+        from clare.heads.metrics.predictions import p_fake
+
+        return float(p_fake(self.run.threshold))
 
     def predict(self, images: Images) -> list[Verdict]:
         """Judge images, in their order.

@@ -16,7 +16,7 @@ from clare.heads.evaluation.compare import Comparison, Pair
 from clare.heads.evaluation.df40 import DF40Record
 from clare.heads.evaluation.record import Baselines, Evaluation, EvaluationRecord
 from clare.heads.metrics.by_subset import FiguresBySubset, SubsetFigures
-from clare.heads.metrics.predictions import Predictions
+from clare.heads.metrics.predictions import Predictions, p_fake
 from clare.heads.runs.record import read_validation
 from clare.wording import listed
 
@@ -61,9 +61,7 @@ def print_report(report: FiguresBySubset) -> None:
         rows += _means(report, level)
         console.print(table(title, ("subset", *FIGURES.values()), rows))
         console.print()
-    threshold = report.threshold
-    at = "no threshold" if threshold is None else f"threshold {threshold:.4g}"
-    console.print(f"{at} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
+    console.print(f"{_threshold(report)} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
     _print_alone(report)
 
 
@@ -79,10 +77,24 @@ def print_validation(run: Path) -> None:
         for name, figure in found.metrics.items()
         if name in VALIDATION and figure.value is not None
     ]
-    title = f"validation, epoch {found.epoch}, threshold {found.threshold:.4f}, n {found.auc.n}"
+    title = f"validation, epoch {found.epoch}, n {found.auc.n}"
     console.print(table(title, ("figure", "value", "95 % from", "to"), rows))
+    console.print(_of_run(found.threshold))
     console.print("checkpoint and threshold were chosen on these rows, all subsets together")
     console.print(f"{run}: detector, history, figures and predictions on validation")
+
+
+def _threshold(report: FiguresBySubset) -> str:
+    if report.threshold is None:
+        return "no threshold"
+    if isinstance(report, EvaluationRecord):
+        return _of_run(report.threshold)
+    return f"threshold {report.threshold:.4g}"
+
+
+def _of_run(margin: float) -> str:
+    """Predictions hold both, and a margin taken for a p(fake) moves every verdict."""
+    return f"threshold p(fake) {p_fake(margin):.4f}, a margin of {margin:.4f},"
 
 
 def _plain(value: float | None) -> str:

@@ -123,7 +123,7 @@ class Predictions:
             return self.margin
         if self.scale == "probability":
             return np.clip(self.margin, 0.0, 1.0)
-        return np.exp(-np.logaddexp(0.0, -self.margin))
+        return p_fake(self.margin)
 
     @property
     def column(self) -> str:
@@ -140,6 +140,11 @@ class Predictions:
         kept = ("scale", "columns", "beside")
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in kept}
         return replace(self, **{name: values[which] for name, values in arrays.items()})
+
+
+def p_fake(margin: Any) -> Any:
+    """The probability of fake of a margin, or of an array of them: the sigmoid, in float64."""
+    return np.exp(-np.logaddexp(0.0, -margin))
 
 
 def video_level(predictions: Predictions) -> Predictions | None:

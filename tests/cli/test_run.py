@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def test_trained_on_one_manipulation_and_tested_on_all(run, faces):
     untested = stored.keys() - {row["path"] for row in tested}
     assert len(untested) > 20 and all(seen.shared_with(stored[path]) for path in untested)
     assert [key.partition("-")[0] for key in store.extractor_keys()] == ["clip"]
+
+
+def test_the_threshold_is_said_as_the_score_of_the_predictions_and_as_a_margin(run):
+    _, out, _ = run(*COMMAND)
+    tested = rows_of(OUT / "test_predictions.csv")
+    margin = json.loads((OUT / "test_metrics.json").read_text())["threshold"]
+    said = [float(one) for one in re.findall(r"threshold p\(fake\) (\d\.\d+)", out)]
+    assert len(said) == 2 and out.count(f"a margin of {margin:.4f}") == 2
+    for row in tested:
+        for score in said:
+            assert abs(float(row["score"]) - score) < 1e-4 or row["predicted"] == str(
+                int(float(row["score"]) >= score)
+            )
 
 
 def test_again_it_does_only_what_is_missing(run):
