@@ -16,6 +16,7 @@ from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.index import Indexed, SideFiles, index_folder, with_unique_ids
 from clare.pipeline.datasets.layouts import Place, Placer
 from clare.pipeline.datasets.record import BuildRecord, count_rows
+from clare.pipeline.datasets.registry import readable
 from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.datasets.video_lists import Said, VideoLists, is_list
 from clare.pipeline.manifests.csv_io import write_manifest
@@ -225,7 +226,7 @@ def write_dataset(built: BuiltDataset, dataset: str, folder: Path) -> dict[str, 
                 digest = hashlib.sha256(read_bytes(path, LIST)).hexdigest()
                 record = replace(record, sha256=digest)
             else:
-                refused[name] = _without_rows(record)
+                refused[name] = _without_rows(record, one.subset, built.leftovers)
         except ManifestError as error:
             refused[name] = str(error)
             continue
@@ -383,9 +384,17 @@ def _record(
     )
 
 
-def _without_rows(record: BuildRecord) -> str:
+def _without_rows(record: BuildRecord, subset: Subset, leftovers: Leftovers) -> str:
     if record.videos:
         return f"{counted(record.videos, 'video')} and no frames: extract their frames first"
     if record.empty_folders:
         return f"{counted(len(record.empty_folders), 'folder')}, all empty"
-    return f"no image that fits a layout ({counted(record.unmatched, 'other file')})"
+    names = {name.casefold() for name in subset.folders}
+    other = next(
+        p for _, p, _ in leftovers.unmatched if not names.isdisjoint(p.casefold().split("/"))
+    )
+    looked = dict.fromkeys(f"{subset.id}/{readable(one.path)}/" for one in subset.layouts)
+    return (
+        f"no image that fits a layout ({counted(record.unmatched, 'other file')}, the first is "
+        f"{other}; looked for {', '.join(looked)})"
+    )

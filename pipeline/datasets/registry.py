@@ -143,6 +143,15 @@ def _filled(layout: Any, groups: Mapping[str, str]) -> Any:
     return {**layout, "path": path}
 
 
+def readable(path: str) -> str:
+    """A layout's expression for people: VIDEO for a folder of any name, groups without names."""
+    text = path.replace(_OWN_GROUPS["video"], "VIDEO")
+    text = re.sub(r"\(\?(?:P<\w+>|:)", "(", text)
+    while (plainer := re.sub(r"\(([^()|]*)\)(?!\?)|\((\([^()]*\))\)", r"\1\2", text)) != text:
+        text = plainer
+    return text
+
+
 def _check_references(where: str, registry: Registry) -> None:
     names: dict[str, str] = {}
     folders: dict[tuple[str, str], str] = {}

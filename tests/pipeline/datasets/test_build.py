@@ -34,7 +34,9 @@ def built(tree):
 def manifests(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("manifests")
     assert write_dataset(built, "df40", folder) == {
-        "mobileswap": "no image that fits a layout (1 other file)"
+        "mobileswap": "no image that fits a layout (1 other file, the first is "
+        "mobileswap/ff/frames.zip; looked for mobileswap/ff/frames/VIDEO/, "
+        "mobileswap/cdf/frames/VIDEO/, mobileswap/(ff/)?frames/VIDEO/)"
     }
     return folder
 
