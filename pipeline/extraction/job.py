@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from clare.plugins import part_name
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.spec import SHARD_ROWS
-from clare.wording import listed
+from clare.wording import counted, listed
 
 THUMBNAIL_BYTES = 4096
 """About what a thumbnail takes."""
@@ -129,6 +130,7 @@ def run_job(
     samples = (sample for manifest, _ in selection for sample in manifest.samples)
     for notice in shortcuts_of(samples, vars(settings.images)):
         observer.noticed(notice)
+    _refuse_wrong_roots(selection, store)
     observer.loading_models(settings.features)
     with_masks = any(s.mask_path for manifest, _ in selection for s in manifest.samples)
     extractors = create_extractors(settings, runtime, with_masks=with_masks)
@@ -193,6 +195,19 @@ def run_job(
             loader.close()
         report.add(part)
     return report
+
+
+def _refuse_wrong_roots(selection: Selection, store: FeatureStore) -> None:
+    """Refuse a subset of which no file is there and no row is stored: its root must be wrong."""
+    for manifest, roots in selection:
+        samples = manifest.samples
+        there = any(os.path.lexists(roots.resolve(sample)) for sample in samples)
+        if samples and not there and not any(True for _ in store.index(manifest.name).live):
+            raise InputError(
+                f"none of the {counted(len(samples), 'image')} of {manifest.name} is there; the "
+                f"first would be {roots.resolve(samples[0])}",
+                Name("the folder that their paths start at", "root"),
+            )
 
 
 def create_extractors(

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clare.advice import Name
 from clare.errors import DiskSpaceError, InputError, RowUnavailableError, WeightsError
 from clare.models.hub import TRIAL
 from clare.models.runtime import Runtime
@@ -22,6 +23,7 @@ from clare.pipeline.extraction.rebuild import rebuild_extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.extractors.lare import LareExtractor
 from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.store.feature_store import open_store
 from tests.pipeline.extraction.conftest import job_for, read_all
@@ -62,6 +64,17 @@ def test_strict_stops_at_the_first_failure(faces, tmp_path):
     with pytest.raises(StrictFailureError, match="faces/fake/"):
         job.run()
     assert len(job.but(strict=False).run().failures) == 1
+
+
+def test_a_wrong_root_is_refused_before_anything_is_computed(faces, tmp_path):
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    ((manifest, _),) = job.manifests
+    wrong = job.but([(manifest, Roots(None, {manifest.samples[0].root: tmp_path}))])
+    with pytest.raises(InputError, match="none of the 24 images of faces is there") as refused:
+        wrong.run()
+    assert refused.value.advice == (Name("the folder that their paths start at", "root"),)
+    assert not open_store(job.store).subsets()
+    assert job.run().rows == 24
 
 
 def test_a_file_that_vanishes_meanwhile_is_left_for_the_next_run(faces, tmp_path, monkeypatch):
