@@ -118,6 +118,14 @@ def read_scores(
     return Scores(read_predictions(path / PREDICTIONS), record.threshold, record.aside)
 
 
+def _by_path(path: Path, scores: Scores) -> Scores:
+    """A run's scores with its images' paths as names: other detectors don't know its ids."""
+    if not path.is_dir():
+        return scores
+    named = read_predictions(path / PREDICTIONS, ScoreColumns(sample="path"))
+    return replace(scores, predictions=named)
+
+
 def read_aside(path: Path) -> tuple[str, ...]:
     """The subsets in no mean of the evaluation that wrote a file; none for other files.
 
@@ -153,7 +161,8 @@ def compare(
         label: column of labels of a CSV; as for those below, a customary name if left out.
         score: column of scores.
         id: column of the images' names; the rows of both are matched by subset and name, and by
-            the name alone where one of them knows no subsets.
+            the name alone where one of them knows no subsets. A run's names are its ids, or its
+            paths where the other has none of these ids.
         subset: column of subsets.
         real_label: more words for real.
         fake_label: more words for fake.
@@ -185,6 +194,9 @@ def compare(
             raise InputError(f"there is no run and no CSV of scores at {path}")
     met, also = _meeting(paths[0], paths[1])
     left, right = (read_scores(path, named, labels) for path in met)
+    ids = (left.predictions.sample_id, right.predictions.sample_id)
+    if not all(path.is_dir() for path in met) and not np.intersect1d(*ids).size:
+        left, right = _by_path(met[0], left), _by_path(met[1], right)
     found = compare_predictions(
         left.predictions,
         right.predictions,

@@ -467,6 +467,25 @@ def test_runs_are_compared_on_the_test_that_both_have(store, tmp_path):
     assert compare(earlier, other, resamples=0) == replace(found, also=())
 
 
+def test_scores_of_another_detector_are_matched_by_the_paths_of_the_images(store, tmp_path):
+    run = make_run(tmp_path / "run", store, reals=("pool",))
+    evaluate(run, None, ["swap"], resamples=0)
+    mine = run / "test_predictions.csv"
+    head, *lines = mine.read_text().splitlines()
+    assert head.startswith("path,")
+    mine.write_text("\n".join([head, *(f"img/{line}" for line in lines)]))
+    with mine.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    theirs = tmp_path / "theirs.csv"
+    lines = [f"{row['path']},{row['label']},0.{row['label']}" for row in rows]
+    theirs.write_text("\n".join(["path,label,score", *lines]))
+    for one, other in ((run, theirs), (theirs, run)):
+        assert compare(one, other, resamples=0).rows == len(rows)
+    theirs.write_text(theirs.read_text().replace("\n", "\nelsewhere/"))
+    with pytest.raises(InputError, match=f"the first has '{rows[0]['path']}', .* 'elsewhere/"):
+        compare(run, theirs)
+
+
 def test_rows_that_can_not_be_matched_are_refused():
     rows = [row("swap", n) for n in (3, 7)]
     one = Predictions.of_rows(rows, np.zeros(2))
