@@ -61,7 +61,10 @@ def print_report(report: FiguresBySubset) -> None:
         rows += _means(report, level)
         console.print(table(title, ("subset", *FIGURES.values()), rows))
         console.print()
-    console.print(f"{_threshold(report)} for accuracy, balanced accuracy and F1; {_intervals(report)}", style="dim")
+    console.print(
+        f"{_threshold(report)} for accuracy, balanced accuracy and F1; {_intervals(report)}",
+        style="dim",
+    )
     _print_alone(report)
 
 

@@ -87,7 +87,10 @@ def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):
         (("extract", "--fake", "./nowhere/t=200", *FOLDERS), "nowhere/t=200 is"),
         (("extract", "--fake", "toy=", *FOLDERS), "NAME=DIR"),
         (("extract", "--fake", "Überblendung=x", *FOLDERS), "'Überblendung' can't be a name"),
-        (("extract", "--reals", "photos", *FOLDERS), "leave --reals out, or name them with --real"),
+        (
+            ("extract", "--real", "REALS", "--reals", "x"),
+            "leave --reals out, or name them with --real",
+        ),
         (("extract", "--real", "REALS", "--root", "REALS", *FOLDERS), "leave --root out"),
         (("extract", "--real", "REALS", "--preset", "nope"), "clare-published"),
         (("extract", "--real", "REALS", "--max-failures", "often"), "1%"),

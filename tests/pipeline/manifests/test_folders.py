@@ -321,7 +321,9 @@ def test_folders_that_are_no_use_are_named(place):
 
 def test_a_folder_of_videos_says_so_and_what_to_do(place):
     top = place("a/1.png", "b/1.mp4", "b/2.mp4", "b/notes.txt")
-    with pytest.raises(ManifestError, match=r"1 \.txt, 2 \.mp4\): extract the frames of its videos"):
+    with pytest.raises(
+        ManifestError, match=r"2 \.mp4, 1 \.txt\): extract the frames of its videos"
+    ):
         build_manifest("toy", [top / "a"], [top / "b"])
     (top / "b/1.mp4").unlink()
     (top / "b/2.mp4").unlink()
