@@ -38,6 +38,8 @@ class Verdict:
         p_fake: the sigmoid of the margin.
         margin: logit of fake less logit of real.
         failure: why the image can't be used; empty where it can.
+        seen: whether the run was trained, or its checkpoint chosen, on this very file: then the
+            verdict says nothing about new images.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Verdict:
     p_fake: float | None = None
     margin: float | None = None
     failure: str = ""
+    seen: bool = False
 
 
 class Predictor:
@@ -155,7 +158,8 @@ class Predictor:
             }
             margin = detector.margins(batch)
         label: Literal["real", "fake"] = "fake" if margin.item() >= self.run.threshold else "real"
-        return Verdict(image.path, label, margin.sigmoid().item(), margin.item())
+        seen = self.run.seen.holds_image(image.content)
+        return Verdict(image.path, label, margin.sigmoid().item(), margin.item(), seen=seen)
 
     def _runtime(self, runtime: Runtime, recorded: Any) -> Runtime:
         """The recorded precision, or full precision where a CPU would crawl with half."""

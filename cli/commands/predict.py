@@ -78,9 +78,17 @@ def predict(
             if explain is not None and verdict.margin is not None:
                 _explain(detector, verdict, image, explain)
     _show(verdicts, detector, out)
+    if seen := sum(verdict.seen for verdict in verdicts):
+        warn(
+            f"the run was trained or chosen on {seen} of these {len(verdicts)} images: their "
+            "verdicts say nothing about new ones"
+        )
     if failed := sum(verdict.margin is None for verdict in verdicts):
         warn(f"exit code 3: {failed} of {len(verdicts)} images could not be judged")
         raise typer.Exit(3)
+
+
+_SEEN = "the run was trained or chosen on this very file"
 
 
 def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folder: Path) -> None:
@@ -110,9 +118,12 @@ def _show(verdicts: Sequence[Verdict], detector: Predictor, out: Path | None) ->
     rows = [(v.path, v.p_fake, v.margin, v.label or f"failed: {v.failure}") for v in verdicts]
     if out is not None:
         # A row alone says what its verdict hangs on, wherever the file goes.
-        same = (threshold, "; ".join(map(worded, detector.notices)))
+        remarks = [*map(worded, detector.notices)]
         columns = ("path", "score", "margin", "verdict", "threshold", "remarks")
-        text = csv_text([columns, *((*row, *same) for row in rows)])
+        said = ["; ".join([*remarks, *([_SEEN] if verdict.seen else [])]) for verdict in verdicts]
+        text = csv_text(
+            [columns, *((*row, threshold, one) for row, one in zip(rows, said, strict=True))]
+        )
         out.write_text(text, "utf-8", newline="")
         console.print(f"{out}: {len(rows)} images")
         return

@@ -114,6 +114,10 @@ class Seen:
         """What of a row was trained on, as `shared_with`."""
         return _shared(row, self.trained)
 
+    def holds_image(self, content: str) -> bool:
+        """Whether an image was trained on, or chosen on, by the SHA-256 of its file."""
+        return any(_hash(content) in ties.get("image", ()) for ties in (self.trained, self.chosen))
+
     def trained_on_image(self, row: Row) -> bool:
         """Whether the very image was trained on, and not another of its video or identity."""
         return any(

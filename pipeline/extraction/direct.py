@@ -34,12 +34,14 @@ class ExtractedImage:
     Args:
         path: the file.
         failure: the reason why the image can't be used; empty if it can.
+        content: SHA-256 of the file's bytes; empty where it can't be read.
         features: field to array ``(*shape)``, in the stored type.
         picture: uint8 (256, 256, 3), squashed as the extractors see it.
     """
 
     path: Path
     failure: str = ""
+    content: str = ""
     features: dict[str, np.ndarray] = field(default_factory=dict)
     picture: np.ndarray | None = None
 
@@ -94,9 +96,9 @@ def _load(
     inputs: dict[str, Inputs] = {}
     try:
         data = read_content(path) if data is None else data
-        content = hashlib.sha256(data).hexdigest()
+        image.content = hashlib.sha256(data).hexdigest()
         for settings in dict.fromkeys(settings for _, settings in extractors):
-            (prepared,) = load_views(data, settings, [0], content=content)
+            (prepared,) = load_views(data, settings, [0], content=image.content)
             image.picture = prepared.pixels(SHOWN_SIDE)
             inputs |= {e.name: e.prepare(prepared) for e, own in extractors if own == settings}
     except ImageError as error:

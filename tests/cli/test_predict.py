@@ -67,6 +67,12 @@ def test_a_verdict_needs_no_store_and_equals_the_evaluated_one(clare, run, pictu
         assert float(mine["margin"]) == pytest.approx(float(row["margin"]), abs=1e-4)
         assert float(mine["score"]) == pytest.approx(float(row["score"]), abs=1e-4)
         assert mine["verdict"] == ("fake" if float(mine["margin"]) >= threshold else "real")
+        assert "this very file" not in mine["remarks"], "test rows were never seen"
+    seen = [
+        row for row in found.values() if "trained or chosen on this very file" in row["remarks"]
+    ]
+    assert len(seen) == len(found) - len(tested)
+    assert f"the run was trained or chosen on {len(seen)} of these {len(found)} images" in err
 
 
 def test_a_file_of_verdicts_says_what_they_hang_on(clare, run, pictures, tmp_path):
