@@ -175,6 +175,10 @@ def require_run(run: Path) -> None:
     if not run.is_dir():
         raise InputError(f"there is no run at {run}", Operation("train_head", effect="makes one"))
     if not (run / CONFIG).is_file():
+        below = sorted(path.name for path in run.iterdir() if is_run(path))
+        if below:
+            some = listed(below) if len(below) < 4 else f"{len(below)} runs, {below[0]} the first"
+            raise InputError(f"{run} is no run, but holds {some}: name a run")
         raise InputError(f"{run} is no run: {CONFIG} is missing")
 
 

@@ -120,6 +120,8 @@ def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):
     with pytest.raises(InputError, match=r"config.json is missing"):
         open_run(tmp_path)
     shutil.copytree(run, tmp_path / "begun")
+    with pytest.raises(InputError, match="is no run, but holds begun: name a run"):
+        open_run(tmp_path)
     (tmp_path / "begun" / "val_metrics.json").unlink()
     with pytest.raises(InputError, match="is not finished") as error:
         open_run(tmp_path / "begun")
