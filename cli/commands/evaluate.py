@@ -202,17 +202,17 @@ def _measure_as_df40(
 
 
 def _print(found: Evaluation) -> None:
-    from rich.text import Text
 
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_against, print_baselines, print_left_out, print_report
 
     report = found.record
     trained_on = f", trained on {', '.join(report.trained_on)}"
-    title = Text.assemble("\n", (str(found.path), "bold"), trained_on, f"\nstore: {report.store}")
+    console.print(f"\n{found.path}{trained_on}", style="bold")
+    console.print(f"store: {report.store}")
     if report.control:
-        title.append(f"\n{report.control}; its figures have to be those of chance", "yellow")
-    console.print(title, end="\n\n")
+        console.print(f"{report.control}; its figures have to be those of chance", style="yellow")
+    console.print()
     print_report(report)
     print_left_out(found)
     print_baselines(report)

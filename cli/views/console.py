@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,8 +36,18 @@ class _Plain(Console):
     """A console that shows what a name holds that would steer the terminal."""
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Print; a word that is wider than the terminal is not cut off."""
+        """Print; a word that is wider than the terminal, as a long path is, stays whole."""
+        if not how.get("soft_wrap"):
+            objects = tuple(self._filled(one) if isinstance(one, str) else one for one in objects)
+            how["soft_wrap"] = all(isinstance(one, str) for one in objects)
         super().print(*objects, **{"crop": False, **how})
+
+    def _filled(self, text: str) -> str:
+        lines = (
+            textwrap.fill(line, self.width, break_long_words=False, break_on_hyphens=False)
+            for line in text.split("\n")
+        )
+        return "\n".join(lines)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """A text as it is printed, in a table too."""

@@ -333,7 +333,7 @@ def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
     images = ("--real", pictures / "fake", "--fake", f"swapped={pictures / 'real'}")
     same = ("--resize", 64, "--recode", "jpeg:95", "--backbone", "tiny")
     run("extract", *images, *same, "--store", other)
-    (folder / "seen.json").write_text('{"trained": {}, "chosen": {}}')
+    (folder / "seen.json").write_text('{"trained": {"image": ["0123456789abcdef"]}, "chosen": {}}')
     run("evaluate", folder, "--store", other, "--resamples", 50)
     run("report", folder, "--out", tmp_path / "page.html")
     page = read(tmp_path / "page.html")
