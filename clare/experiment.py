@@ -201,6 +201,23 @@ class Experiment:
                     ),
                 )
 
+    def too_many_failed(self, made: ExtractReport) -> bool:
+        """Whether more of the images failed than may, those of earlier calls among them.
+
+        Args:
+            made: by `extract`.
+        """
+        from clare.store.feature_store import open_store
+
+        store, rows, failed = open_store(self.extraction.store), 0, 0
+        for subset in (*self.manipulations, REAL_POOL):
+            rows += len(store.rows(subset))
+            slots: set[int] = set()
+            for name, key in made.fingerprints.items():
+                slots |= store.feature(subset, name, key.rpartition("-")[2]).failures().keys()
+            failed += len(slots)
+        return failed > self.extraction.allowed_failures * rows
+
     def train(self, made: ExtractReport, observer: trainer.Observer) -> bool:
         """Train the head, or go on with it; a finished run stays.
 

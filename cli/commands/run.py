@@ -95,7 +95,7 @@ def run(
     with ExtractView() as view:
         made = experiment.extract(view)
     view.finished(made)
-    if made.too_many_failed:
+    if experiment.too_many_failed(made):
         warn("exit code 3: nothing is trained, more images failed than --max-failures allows")
         raise typer.Exit(3)
     with TrainView() as training_view:

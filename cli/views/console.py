@@ -57,7 +57,7 @@ class _Plain(Console):
     def size(self) -> ConsoleDimensions:
         """The terminal's own; of no terminal as wide as is needed, unless COLUMNS says it."""
         known, told = super().size, os.environ.get("COLUMNS", "")
-        if told.isdigit():
+        if told.isdecimal() and int(told):
             return ConsoleDimensions(int(told), known.height)
         return known if self.is_terminal else ConsoleDimensions(WHOLE, known.height)
 

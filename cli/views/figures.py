@@ -91,13 +91,13 @@ def _threshold(report: FiguresBySubset) -> str:
     if report.threshold is None:
         return "no threshold"
     if isinstance(report, EvaluationRecord):
-        return _of_run(report.threshold)
+        return f"{_of_run(report.threshold)},"
     return f"threshold {report.threshold:.4g}"
 
 
 def _of_run(margin: float) -> str:
     """Predictions hold both, and a margin taken for a p(fake) moves every verdict."""
-    return f"threshold p(fake) {p_fake(margin):.4f}, a margin of {margin:.4f},"
+    return f"threshold p(fake) {p_fake(margin):.4f}, a margin of {margin:.4f}"
 
 
 def _plain(value: float | None) -> str:

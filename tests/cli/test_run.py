@@ -127,6 +127,17 @@ def test_stopped_anywhere_the_same_command_goes_on(run, place, monkeypatch):
     assert (OUT / "report.html").is_file() and (OUT / "test_predictions.csv").is_file()
 
 
+def test_images_that_fail_are_counted_however_often_it_is_run(run, tmp_path):
+    for image in sorted((tmp_path / "FaceSwap").iterdir())[:2]:
+        image.write_bytes(image.name.encode())  # no copy of another
+    for _ in range(2):
+        code, _, said = run(*COMMAND)
+        assert code == 3 and "nothing is trained, more images failed" in said
+        assert not OUT.exists()
+    code, _, said = run(*COMMAND, "--max-failures", "10%")
+    assert code == 0, said
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -135,7 +146,7 @@ def test_stopped_anywhere_the_same_command_goes_on(run, place, monkeypatch):
         (("--preset", "text"), "is not one of"),
         (("--fake", "df=Deepfakes"), "Deepfakes is no folder"),
         (("--timesteps", "100"), "cls reads no lare.timesteps: leave --timesteps out"),
-        (("--set", "cls.no=1"), "cls"),
+        (("--set", "cls.no=1"), "cls has no setting 'no'"),
     ],
 )
 def test_a_wrong_name_is_refused_before_an_image_is_read(run, words, told):
