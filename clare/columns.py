@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, get_args
 
 SPLITS = ("train", "val", "test")
 """What a split may be; a row may have none."""
+
+MaskFake = Literal["white", "black"]
+"""Which end of a mask's values marks what is fake."""
+MASK_FAKE: tuple[str, ...] = get_args(MaskFake)
+"""What the column ``mask_fake`` may be; white where a row says nothing."""
 
 _PATHS = (
     *("path", "image_path", "img_path", "file_path", "filepath", "image", "img"),
@@ -29,6 +35,7 @@ CUSTOMARY: Mapping[str, tuple[str, ...]] = {
     "split": ("split", "partition", "phase", "set"),
     "identity": ("source_ids", "identity", "identities", "person", "subject"),
     "mask": ("mask_path", "mask"),
+    "mask_fake": ("mask_fake",),
     "domain": ("domain",),
     "boxes": ("boxes",),
 }

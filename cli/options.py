@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from clare.advice import Name
+from clare.columns import MaskFake
 from clare.errors import InputError
 from clare.foreign import parse_json
 from clare.settings import Setting, describe
@@ -197,6 +198,10 @@ VIDEO_HELP = (
     "[default: folders that look like videos]"
 )
 SPLIT_HELP = "folders keeps train/, val/ and test/ as they are, random deals all images out."
+MaskFakeOption = Annotated[
+    MaskFake | None,
+    typer.Option(help="What is fake in the masks. [default: white]"),
+]
 Video = Annotated[str | None, typer.Option(help=VIDEO_HELP, rich_help_panel="Plain folders")]
 Identities = Annotated[
     bool,

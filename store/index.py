@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from clare.columns import SPLITS
+from clare.columns import MASK_FAKE, SPLITS
 from clare.errors import StoreError
 from clare.files import remove_partials, write_durably
 from clare.foreign import RECORD
@@ -36,14 +36,14 @@ from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
 Identity = tuple[str, int, str, str, str]
 
-DECIDING = ("boxes", "mask_content")
+DECIDING = ("boxes", "mask_content", "mask_fake")
 """Columns that are part of a row's identity, because stored values follow from them."""
 
 ROWS_A_SEGMENT = 4096 * SHARD_ROWS
 """Most rows of a segment: it can be read again while they have 4 KiB each, and most have 0.4."""
 
 _PATHS = ("path", "mask_path", "landmark_path")
-_TEXTS = ("boxes", "mask_content", "split", "subset", "domain", "video_id", *_PATHS)
+_TEXTS = ("boxes", "mask_content", "mask_fake", "split", "subset", "domain", "video_id", *_PATHS)
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
@@ -71,6 +71,8 @@ class Row:
         """What decides the row's stored values: another identity is another slot."""
         columns = self.columns
         boxes, mask = str(columns.get("boxes") or ""), str(columns.get("mask_content") or "")
+        if mask and columns.get("mask_fake") == "black":
+            mask += " black"  # the same file, read the other way round
         return self.sample_id, self.view, self.content, boxes, mask
 
     @property
@@ -85,8 +87,8 @@ def check_row(row: Row) -> None:
     """Refuse a row that no reader could use, whether it is brought or read.
 
     Raises:
-        ValueError: its label is not 0 or 1, its split is none, a path leaves its root, or a value
-            is not plain.
+        ValueError: its label is not 0 or 1, its split or ``mask_fake`` is unknown, a path leaves
+            its root, or a value is not plain.
     """
     sample_id, columns = row.sample_id, row.columns
     require(type(sample_id) is str and sample_id, "a row has no sample_id")
@@ -107,6 +109,8 @@ def check_row(row: Row) -> None:
         require(text is None or type(text) is str, f"{name} of {sample_id!r} is no text")
     split = columns.get("split") or ""
     require(split in ("", *SPLITS), f"{sample_id!r} has the split {split!r:.40}")
+    fake = columns.get("mask_fake") or ""
+    require(fake in ("", *MASK_FAKE), f"{sample_id!r} has the mask_fake {fake!r:.40}")
     for name in _PATHS:
         path = columns.get(name)
         if path and (fault := path_fault(path)):

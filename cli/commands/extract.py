@@ -15,6 +15,7 @@ from clare.cli.options import (
     Assignments,
     FollowLinks,
     Identities,
+    MaskFakeOption,
     Video,
     folder_rules,
     parse_assignments,
@@ -66,6 +67,15 @@ def extract(
     ] = None,
     real: Real = None,
     fake: Fake = None,
+    masks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DIR or NAME=DIR: folder of the fakes' masks, each of the path and name of its "
+            "image, or NAME_mask.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    mask_fake: MaskFakeOption = None,
     reals: Annotated[
         str | None,
         typer.Option(
@@ -98,10 +108,12 @@ def extract(
     from clare.errors import InputError
     from clare.pipeline.datasets.select import select_manifests, select_protocol
     from clare.pipeline.extraction.job import run_job
+    from clare.pipeline.manifests.mask_folders import mask_folders
     from clare.plugins import trust_named
     from clare.settings import build_settings
 
     folders = {"subset": subset, "manifest": manifest, "real": real, "fake": fake, "reals": reals}
+    folders |= {"masks": masks, "mask_fake": mask_fake}
     if protocol is not None and (named := [name for name, value in folders.items() if value]):
         raise InputError("a protocol names its subsets", LeaveOut(*named))
     images = {one.name: settings.pop(one.name, None) for one in fields(ImageSettings)}
@@ -136,6 +148,7 @@ def extract(
                 root or [],
                 real or [],
                 fake or [],
+                masks=mask_folders(masks or [], mask_fake),
                 follow_links=follow_links,
                 rules=folder_rules(video, identities, split),
                 test_only=split_names(test_only) or (),

@@ -15,6 +15,7 @@ from clare.cli.options import (
     Identities,
     Json,
     Manifests,
+    MaskFakeOption,
     Video,
     folder_rules,
     split_names,
@@ -23,6 +24,7 @@ from clare.cli.options import (
 if TYPE_CHECKING:
     from clare.pipeline.datasets.build import BuiltDataset
     from clare.pipeline.manifests.folder_rules import FolderRules
+    from clare.pipeline.manifests.mask_folders import MaskFolder
 
 app = subgroup("The lists of the subsets' images.")
 app.command("import-json", cls=Command)(manifest_import.import_json)
@@ -61,6 +63,15 @@ def build(
     fake: Annotated[
         list[Path] | None, typer.Option(help="Folder of generated images.", rich_help_panel=FOLDERS)
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the fakes' masks, each of the path and name of its image, or "
+            "NAME_mask.",
+            rich_help_panel=FOLDERS,
+        ),
+    ] = None,
+    mask_fake: MaskFakeOption = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -95,10 +106,11 @@ def build(
     from clare.advice import LeaveOut, Run
     from clare.errors import InputError
     from clare.pipeline.manifests.folder_rules import FolderRules
+    from clare.pipeline.manifests.mask_folders import mask_folders
     from clare.settings import build_settings
 
     if dataset is not None:
-        folders = {"real": real, "fake": fake, "out": out}
+        folders = {"real": real, "fake": fake, "masks": masks, "mask_fake": mask_fake, "out": out}
         if named := [name for name, value in folders.items() if value]:
             raise InputError(
                 "a registered dataset has folders and files of its own",
@@ -126,7 +138,8 @@ def build(
     given = folder_rules(video, identities, own, test_only)
     rules: FolderRules = build_settings("folders", FolderRules, given)
     place = out or manifests / f"{subset}.csv"
-    _build_folders(subset, place, real or [], fake or [], rules, hash_, follow_links)
+    aside = mask_folders([] if masks is None else [str(masks.absolute())], mask_fake).get("")
+    _build_folders(subset, place, real or [], fake or [], aside, rules, hash_, follow_links)
 
 
 @app.command(cls=Command)
@@ -277,6 +290,7 @@ def _build_folders(
     out: Path,
     real: list[Path],
     fake: list[Path],
+    masks: MaskFolder | None,
     rules: FolderRules,
     hash: bool,
     follow_links: Path | None,
@@ -294,6 +308,7 @@ def _build_folders(
             subset,
             real,
             fake,
+            masks=masks,
             rules=rules,
             hash=hash,
             follow_links=follow_links,

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from clare.cli.options import MANIFESTS, FakeLabel, FollowLinks, Manifests, RealLabel, split_names
+from clare.cli.options import (
+    MANIFESTS,
+    FakeLabel,
+    FollowLinks,
+    Manifests,
+    MaskFakeOption,
+    RealLabel,
+    split_names,
+)
 
 
 def import_json(
@@ -119,6 +127,7 @@ def import_csv(
     split: Annotated[str | None, typer.Option(help="Column of train, val, test.")] = None,
     identity: Annotated[str | None, typer.Option(help="Column of the people shown.")] = None,
     mask: Annotated[str | None, typer.Option(help="Column of the masks' paths.")] = None,
+    mask_fake: MaskFakeOption = None,
     real_label: RealLabel = None,
     fake_label: FakeLabel = None,
     follow_links: FollowLinks = None,
@@ -151,6 +160,7 @@ def import_csv(
             subset=subset or (manifest_name(out) if out else None),
             columns={role: column for role, column in roles.items() if column},
             labels=Labels(split_names(real_label) or (), split_names(fake_label) or ()),
+            mask_fake=mask_fake,
             hash=hash_,
             follow_links=follow_links,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from clare.advice import LeaveOut, Name, Notice
 from clare.errors import InputError
 from clare.pipeline.manifests.folder_rules import FolderRules, deal_together
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
+from clare.pipeline.manifests.mask_folders import MaskFolder, refuse_images_in
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
 from clare.pipeline.manifests.sample import Manifest
 from clare.wording import counted, name_rows
@@ -24,6 +25,7 @@ def select_folders(
     subset: str | None,
     reals: Sequence[Path],
     fakes: Sequence[str],
+    masks: Mapping[str, MaskFolder],
     rules: FolderRules,
     test_only: Sequence[str],
     follow_links: Path | None,
@@ -55,6 +57,11 @@ def select_folders(
             )
         groups = [(REAL_POOL, list(reals), [])] if reals else []
         groups += [(name, [], paths) for name, paths in named.items()]
+    if strange := sorted({*masks} - {"", *(name for name, _, _ in groups)}):
+        raise InputError(
+            f"there are no fakes {', '.join(strange)} for those masks",
+            Name("their fakes", "fake", f"{strange[0]}=DIR"),
+        )
     if strange := sorted(set(test_only) - {name for name, _, _ in groups}):
         there = ", ".join(name for name, _, _ in groups)
         raise InputError(
@@ -62,22 +69,26 @@ def select_folders(
             Name(f"some of {there}", "test_only"),
         )
     folders = [folder.resolve() for _, own, others in groups for folder in (*own, *others)]
+    for one in masks.values():
+        refuse_images_in(one, folders)
     within = Path(os.path.commonpath([folder.parent for folder in folders])) if folders else None
     selected = []
     for name, real_folders, fake_folders in groups:
         own = replace(rules, test_only=rules.test_only or name in test_only)
+        aside = masks.get(name, masks.get("")) if fake_folders else None
         built = build_manifest(
             name,
             real_folders,
             fake_folders,
+            masks=aside,
             rules=own,
             follow_links=follow_links,
             within=within,
             progress=progress,
         )
-        for told in (*built.assumed, *built.left_out()):
+        for told in (*built.assumed, *built.masks, *built.left_out()):
             notice(Notice(f"{name}: {told.what}", *told.advice))
-        selected.append(_rooted(built, [*real_folders, *fake_folders]))
+        selected.append(_rooted(built, [*real_folders, *fake_folders], aside))
     if rules.identities:
         dealt = deal_together(
             [manifest.samples for manifest, _ in selected], by_role=bool(test_only)
@@ -111,11 +122,13 @@ def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
         )
 
 
-def _rooted(built: BuiltManifest, folders: Sequence[Path]) -> tuple[Manifest, Roots]:
+def _rooted(
+    built: BuiltManifest, folders: Sequence[Path], masks: MaskFolder | None
+) -> tuple[Manifest, Roots]:
     """Each sample below the parent of its own folder, under a name that tells parents apart.
 
     So a folder that is named beside it moves no sample, and one of another place that has the
-    same name is not taken for it.
+    same name is not taken for it. A sample with a mask is below what holds both folders.
     """
     places: dict[str, Path] = {}
     samples = []
@@ -123,8 +136,12 @@ def _rooted(built: BuiltManifest, folders: Sequence[Path]) -> tuple[Manifest, Ro
     for sample in built.manifest.samples:
         image = built.root / sample.path
         parent = next(parents[above] for above in image.parents if above in parents)
+        mask = sample.mask_path
+        if mask and masks is not None:
+            parent = Path(os.path.commonpath([parent, masks.folder.resolve()]))
+            mask = (built.root / mask).relative_to(parent).as_posix()
         name = PLAIN_FOLDER + hashlib.sha256(os.fsencode(parent)).hexdigest()[:8]
         places[name] = parent
         path = image.relative_to(parent).as_posix()
-        samples.append(replace(sample, root=name, path=path))
+        samples.append(replace(sample, root=name, path=path, mask_path=mask))
     return Manifest(built.manifest.name, tuple(samples)), Roots(None, places, built.follow_links)

@@ -20,6 +20,7 @@ from clare.pipeline.manifests.csv_io import (
     read_manifest,
 )
 from clare.pipeline.manifests.folder_rules import FolderRules
+from clare.pipeline.manifests.mask_folders import MaskFolder
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.protocol import read_protocol, split_name
@@ -38,6 +39,7 @@ def select_manifests(
     reals: Sequence[Path],
     fakes: Sequence[str],
     *,
+    masks: Mapping[str, MaskFolder] | None = None,
     follow_links: Path | None = None,
     rules: Mapping[str, Any] | None = None,
     test_only: Sequence[str] = (),
@@ -62,6 +64,7 @@ def select_manifests(
         roots: ``DIR`` or ``NAME=DIR``: where the paths of manifests start.
         reals: folders of real images.
         fakes: ``DIR`` or ``NAME=DIR``: folders of generated images.
+        masks: folders of the fakes' masks by subset, "" for all others; see `mask_folders`.
         follow_links: a folder that links may lead into, out of their root or folder.
         rules: how names of files and folders are read, where folders of images are given: fields
             of `FolderRules`.
@@ -102,12 +105,15 @@ def select_manifests(
             names[0] if names else None,
             reals,
             fakes,
+            masks or {},
             build_settings("folders", FolderRules, rules or {}),
             test_only,
             follow_links,
             notice,
             progress,
         )
+    if masks:
+        raise InputError("masks of a manifest stand in its column mask_path", LeaveOut("masks"))
     if given := [*(rules or ()), *(["test_only"] if test_only else [])]:
         raise InputError("videos and splits of a manifest stand in its columns", LeaveOut(*given))
     if not (names or files):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.advice import LeaveOut
+from clare.columns import MaskFake
 from clare.errors import InputError
 from clare.pipeline.datasets.select import select_manifests, select_protocol
 from clare.pipeline.extraction.job import Observer, run_job
@@ -16,6 +17,7 @@ from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.folder_rules import FolderRules
+from clare.pipeline.manifests.mask_folders import mask_folders
 from clare.plugins import trust_named
 from clare.settings import build_settings
 
@@ -27,6 +29,8 @@ def extract(
     *,
     real: Place | Sequence[Place] = (),
     fake: Place | Sequence[Place] | Mapping[str, Place] = (),
+    masks: Place | Mapping[str, Place] | None = None,
+    mask_fake: MaskFake | None = None,
     subset: str | Sequence[str] = (),
     protocol: str | None = None,
     manifest: Place | Sequence[Place] = (),
@@ -48,6 +52,9 @@ def extract(
         store: the feature store, a folder. It is made if it is not there.
         real: folders of real images.
         fake: folders of generated images; a mapping names the subset of each.
+        masks: folder of the fakes' masks, each of the path and name of its image, or NAME_mask; a
+            mapping names the subset of each.
+        mask_fake: what is fake in masks from a folder; white if None.
         subset: names of subsets whose manifests stand in ``manifests``; beside plain folders, the
             one name of all of them.
         protocol: ``NAME`` or ``NAME/KEY``: all that it trains and tests on.
@@ -84,6 +91,7 @@ def extract(
     links = None if follow_links is None else Path(follow_links)
     if protocol is not None:
         given = {"subset": subset, "manifest": manifest, "real": real, "fake": fake, "reals": reals}
+        given |= {"masks": masks, "mask_fake": mask_fake}
         if named := [name for name, value in given.items() if value]:
             raise InputError("a protocol names its subsets", LeaveOut(*named))
         selection, absent = select_protocol(
@@ -98,6 +106,7 @@ def extract(
             roots,
             [Path(place) for _, place in _named(real)],
             _assigned(fake),
+            masks=mask_folders([] if masks is None else _assigned(masks), mask_fake),
             follow_links=links,
             rules=rules,
             test_only=[test_only] if isinstance(test_only, str) else test_only,

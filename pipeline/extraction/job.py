@@ -131,8 +131,11 @@ def run_job(
     for notice in shortcuts_of(samples, vars(settings.images)):
         observer.noticed(notice)
     _refuse_wrong_roots(selection, store)
-    observer.loading_models(settings.features)
     with_masks = any(s.mask_path for manifest, _ in selection for s in manifest.samples)
+    if with_masks or "mask" in settings.features:
+        for notice in _unmasked(selection):
+            observer.noticed(notice)
+    observer.loading_models(settings.features)
     extractors = create_extractors(settings, runtime, with_masks=with_masks)
     require_own_fields(store, extractors)
     slots: dict[str, list[int]] = {}
@@ -208,6 +211,17 @@ def _refuse_wrong_roots(selection: Selection, store: FeatureStore) -> None:
                 f"first would be {roots.resolve(samples[0])}",
                 Name("the folder that their paths start at", "root"),
             )
+
+
+def _unmasked(selection: Selection) -> list[Notice]:
+    """Fakes without a mask: what is stored for them says that nothing in them is fake."""
+    told = []
+    for manifest, _ in selection:
+        fakes = [sample for sample in manifest.samples if sample.label == 1]
+        if bare := sum(not sample.mask_path for sample in fakes):
+            of = f"{bare:,} of the {counted(len(fakes), 'fake')} of {manifest.name}"
+            told.append(Notice(f"{of} have no mask: in the field mask nothing of them is marked"))
+    return told
 
 
 def create_extractors(

@@ -129,6 +129,7 @@ class Loader:
             [r.view for r in rows.values()],
             boxes=sample.boxes or None,
             mask=mask,
+            mask_fake=sample.fake_in_mask,
             content=row.content,
         )
 

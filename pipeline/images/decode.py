@@ -39,6 +39,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from clare.columns import MaskFake
 from clare.errors import ImageError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -171,12 +172,16 @@ def decode_rgb(data: bytes) -> Image.Image:
     return rgb
 
 
-def decode_mask(data: bytes) -> Image.Image:
-    """Decode a mask, upright as `decode_rgb`, to one 8-bit channel (mode L).
+def decode_mask(data: bytes, fake: MaskFake = "white") -> Image.Image:
+    """Decode a mask, upright as `decode_rgb`, to one 8-bit channel (mode L): 255 is fake.
 
     Masks come with 0 and 1, 0 and 255, or 0 and 65535, as integers or floats, and mark the same:
     values are scaled by their maximum, and what is not zero stays so. Of colours the largest
     channel counts; where they are all one colour, the transparency marks.
+
+    Args:
+        data: the bytes of the file.
+        fake: what of it is fake; where that is black, the values are turned round once scaled.
 
     Raises:
         ImageError: as for `decode_rgb`; the reason begins with "mask".
@@ -190,7 +195,8 @@ def decode_mask(data: bytes) -> Image.Image:
             if top not in (0, 255) or marks.dtype.kind == "f":
                 shares = marks.astype(np.float64) / (top or 1)
                 marks = np.where(shares > 0, np.maximum(np.rint(255 * shares), 1), 0)
-            return Image.fromarray(marks.astype(np.uint8))
+            values = marks.astype(np.uint8)
+            return Image.fromarray(255 - values if fake == "black" else values)
     except ImageError as error:
         raise type(error)(f"mask {error}") from error
 

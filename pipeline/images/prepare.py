@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clare.columns import MaskFake
 from clare.errors import ImageError
 from clare.pipeline.images.augment import Geometry, draw_view, recode
 from clare.pipeline.images.boxes import crop_box
@@ -74,8 +75,9 @@ class PreparedImage:
             size: side in pixels.
 
         Returns:
-            uint8 ``(size, size)``: 0 where nothing is marked, 255 where it is marked most. All zero
-            where the sample names no mask.
+            uint8 ``(size, size)``: 0 where nothing is marked, 255 where it is marked most,
+            whichever of the two the mask's file has in black. All zero where the sample names no
+            mask.
         """
         if self._mask is None:
             return np.zeros((size, size), np.uint8)
@@ -109,6 +111,7 @@ def load_views(
     *,
     boxes: str | None = None,
     mask: bytes | None = None,
+    mask_fake: MaskFake = "white",
     content: str,
 ) -> list[PreparedImage]:
     """Decode an image once and prepare the views asked for.
@@ -119,6 +122,7 @@ def load_views(
         views: numbers of the views; 0 is the plain image.
         boxes: the sample's face box, in pixels of the upright image.
         mask: bytes of the mask's file. A mask of another size is scaled to the image's first.
+        mask_fake: what of the mask is fake.
         content: hash of ``data``: with the view's number it seeds the augmentation.
 
     Raises:
@@ -127,7 +131,7 @@ def load_views(
     plain = decode_rgb(data)
     plain_mask = None
     if mask is not None:
-        plain_mask = decode_mask(mask)
+        plain_mask = decode_mask(mask, mask_fake)
         if plain_mask.size != plain.size:
             plain_mask = plain_mask.resize(plain.size, Image.Resampling.NEAREST)
     if settings.crop == "boxes":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clare.advice import Name, Notice
@@ -14,6 +14,8 @@ from clare.errors import InputError, ManifestError
 from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.folder_rules import FolderRules, apply_rules
 from clare.pipeline.manifests.headers import HEIC, read_headers
+from clare.pipeline.manifests.mask_folders import FoundMasks, MaskFolder, refuse_images_in
+from clare.pipeline.manifests.masks import find_empty_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import (
@@ -40,6 +42,7 @@ class BuiltManifest:
         unmatched: files that are neither images nor known to be anything else, by suffix.
         strange: files left out because no manifest can hold their names, and why.
         assumed: what was taken for granted of videos, people and splits.
+        masks: what is not as it should be with the masks.
     """
 
     manifest: Manifest
@@ -49,6 +52,7 @@ class BuiltManifest:
     unmatched: Mapping[str, int] = field(default_factory=dict)
     strange: Sequence[str] = ()
     assumed: tuple[Notice, ...] = ()
+    masks: tuple[Notice, ...] = ()
 
     @property
     def roots(self) -> Roots:
@@ -85,7 +89,7 @@ class BuiltManifest:
             if kinds:
                 shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
                 notices.append(Notice(f"{title}: {shown}"))
-        notices += self.left_out()
+        notices += [*self.masks, *self.left_out()]
         heic = sum(s.format == HEIC and s.width is None for s in self.manifest.samples)
         if heic:
             what = f"{counted(heic, 'image')} in HEIC, which this installation can't decode"
@@ -98,6 +102,7 @@ def build_manifest(
     reals: Sequence[Path | str],
     fakes: Sequence[Path | str],
     *,
+    masks: MaskFolder | None = None,
     rules: FolderRules = FolderRules(),  # noqa: B008
     hash: bool = False,
     follow_links: Path | None = None,
@@ -117,6 +122,7 @@ def build_manifest(
         subset: name of the manifest.
         reals: folders of real images, label 0, searched to any depth.
         fakes: folders of generated images, label 1.
+        masks: where the masks of the fakes are; see `FoundMasks`.
         rules: how videos, people and splits are read from names.
         hash: also record the sha256 of each file, which finds copies under both labels.
         follow_links: a folder that links to files and folders may lead into, out of the common one.
@@ -125,7 +131,8 @@ def build_manifest(
         progress: called with (files read, files in all).
 
     Raises:
-        InputError: a folder is missing or can't be listed.
+        InputError: a folder is missing or can't be listed; no fake has a mask in the folder of
+            masks, or one has several.
         ManifestError: no folders; one holds another; a folder without images; links that leave
             the common folder and ``follow_links``; or a rule of `validate` is broken, such as
             one file under both labels.
@@ -135,11 +142,17 @@ def build_manifest(
     if len(folders) < len(reals) + len(fakes) or not folders:
         raise ManifestError(f"{subset}: name at least one folder, and each folder once")
     _refuse_nested(subset, list(folders))
+    if masks is not None:
+        refuse_images_in(masks, folders)
+    aside = None if masks is None else masks.folder.resolve()
     root = Path(os.path.commonpath([folder.parent for folder in folders]))
+    # Names over the images say splits, whether or not masks lie elsewhere.
+    common = root if aside is None else Path(os.path.commonpath([root, aside]))
     search = _Search(subset, root, follow_links)
     for folder, label in folders.items():
-        search.add(folder, label)
+        search.add(folder, label, aside)
     images = search.images()
+    found_masks = None if masks is None else FoundMasks(masks, common, follow_links)
     names = Counter(folder.name for folder in folders)
     listed: list[Sample] = []
     for folder, label in folders.items():
@@ -148,25 +161,38 @@ def build_manifest(
             raise search.nothing_in(folder)
         place = folder.relative_to(root).as_posix()
         name = folder.name if names[folder.name] == 1 else place
-        listed += [
-            Sample(f"{subset}/{name}{path.removeprefix(place)}", path, label, subset)
-            for path in paths
-        ]
+        for path in paths:
+            inner = path.removeprefix(place)
+            sample = Sample(f"{subset}/{name}{inner}", path, label, subset)
+            if masks is not None and found_masks is not None and label == 1:
+                mask = found_masks.mask_of(inner.lstrip("/"), folder.name)
+                sample = replace(sample, mask_path=mask, mask_fake=mask and masks.column)
+            listed.append(sample)
+    if found_masks is not None:
+        found_masks.refuse_misfits()
     listed.sort(key=lambda sample: natural_key(sample.path))
     samples = tuple(read_headers(listed, lambda s: root / s.path, hash=hash, progress=progress))
     named = [folder.relative_to(root).as_posix() for folder in folders]
     above = root.relative_to(within).as_posix() if within is not None else ""
     found, assumed = apply_rules(samples, named, rules, above=above)
+    if common != root:
+        between = root.relative_to(common).as_posix()
+        found = tuple(replace(sample, path=f"{between}/{sample.path}") for sample in found)
     manifest = Manifest(subset, found)
     validate(manifest)
+    empty = find_empty_masks(found, lambda sample: common / sample.mask_path)
     return BuiltManifest(
         manifest,
-        root,
+        common,
         follow_links,
         dict(search.ignored),
         dict(search.unmatched),
         tuple(search.strange),
         tuple(assumed),
+        (
+            *(found_masks.notices() if found_masks is not None else ()),
+            *([Notice(empty.named)] if empty.rows else ()),
+        ),
     )
 
 
@@ -216,9 +242,14 @@ class _Search:
         self._found: list[tuple[bool, Path, int, Path]] = []
         self._leaving: list[str] = []
 
-    def add(self, folder: Path, label: int) -> None:
-        """List a folder; `images` says what is taken of it."""
-        for found in list_tree(folder, within=self._root, follow_links=self._follow_links):
+    def add(self, folder: Path, label: int, aside: Path | None) -> None:
+        """List a folder but for one that is set aside; `images` says what is taken of it."""
+        for found in list_tree(
+            folder,
+            lambda path: folder / path != aside,
+            within=self._root,
+            follow_links=self._follow_links,
+        ):
             place = folder / found.path
             self.ignored.update(found.ignored)
             for name, fault in found.unmatched:

@@ -68,6 +68,7 @@ def _marks(place: Callable[[Sample], Path], sample: Sample) -> bool:
     from clare.pipeline.images.decode import decode_mask, read_content
 
     try:
-        return decode_mask(read_content(place(sample))).getbbox() is not None
+        mask = decode_mask(read_content(place(sample)), sample.fake_in_mask)
+        return mask.getbbox() is not None
     except ClareError:
         return True

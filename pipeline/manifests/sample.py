@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from clare.columns import MaskFake
 from clare.groups import Group, cluster_of, groups_of
 
 
@@ -33,6 +34,7 @@ class Sample:
         bytes: size of the file.
         sha256: of the file's bytes, hexadecimal.
         mask_path: mask of the manipulated region, below the same root.
+        mask_fake: what of the mask is fake, white or black; white where it is empty.
         landmark_path: landmarks, below the same root.
         boxes: face box ``x0 y0 x1 y1`` in pixels of the upright image.
         face_crop: how the face was cropped, free text.
@@ -60,11 +62,17 @@ class Sample:
     bytes: int | None = None
     sha256: str = ""
     mask_path: str = ""
+    mask_fake: str = ""
     landmark_path: str = ""
     boxes: str = ""
     face_crop: str = ""
     status: str = "ok"
     extra: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def fake_in_mask(self) -> MaskFake:
+        """What of its mask is fake."""
+        return "black" if self.mask_fake == "black" else "white"
 
     @property
     def groups(self) -> list[Group]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from clare.advice import Name, Notice, Set
-from clare.columns import CUSTOMARY, SPLITS
+from clare.columns import CUSTOMARY, SPLITS, MaskFake
 from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
@@ -29,7 +29,7 @@ from clare.pipeline.manifests.validation import check_name, validate
 from clare.wording import counted, listed, name_rows
 
 _FIELDS = {"video": "video_id", "identity": "source_ids", "mask": "mask_path"}
-_ROLES = ("path", "label", "video", "split", "identity", "mask", "domain", "boxes")
+_ROLES = (*("path", "label", "video", "split", "identity", "mask", "mask_fake", "domain", "boxes"),)
 _SNIFFED = 50
 
 
@@ -61,6 +61,7 @@ def import_csv(
     subset: str | None = None,
     columns: Mapping[str, str] | None = None,
     labels: Labels = Labels(),  # noqa: B008 - it is frozen
+    mask_fake: MaskFake | None = None,
     hash: bool = False,
     follow_links: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -76,6 +77,7 @@ def import_csv(
             stands alone; otherwise, without a column of videos, folders that look like videos
             are (`FolderRules.video`), where the splits don't cut them.
         labels: words for real and fake.
+        mask_fake: what is fake in masks, where no column says it; white if None.
         hash: also record the sha256 of each file.
         follow_links: a folder that links may lead into, out of the root.
         progress: called with (files read, files in all).
@@ -101,7 +103,9 @@ def import_csv(
     samples: dict[str, Sample] = {}
     repeated, contradicted, torn = 0, [], []
     for table in tables:
-        for sample in _samples(table, name, base, labels, moved, several=len(tables) > 1):
+        for sample in _samples(
+            table, name, base, labels, moved, mask_fake, several=len(tables) > 1
+        ):
             first = samples.setdefault(sample.path, sample)
             repeated += first is not sample
             if first.label != sample.label:
@@ -296,7 +300,14 @@ def _dropped(moved: Moved) -> list[Notice]:
 
 
 def _samples(
-    table: _Table, subset: str, base: Path, labels: Labels, moved: Moved, *, several: bool
+    table: _Table,
+    subset: str,
+    base: Path,
+    labels: Labels,
+    moved: Moved,
+    mask_fake: MaskFake | None,
+    *,
+    several: bool,
 ) -> Iterator[Sample]:
     faults: dict[str, list[str]] = {}
     stem = table.path.name.partition(".")[0].casefold()
@@ -327,11 +338,13 @@ def _samples(
             more: dict[str, Any] = {
                 _FIELDS.get(role, role): text
                 for role, text in cell.items()
-                if role not in ("path", "label", "split", "mask") and text
+                if role not in ("path", "label", "split", "mask", "mask_fake") and text
             }
             if cell.get("mask"):
                 mask = moved.place(cell["mask"], label) or _relative(cell["mask"], base)
                 more["mask_path"] = mask or cell["mask"]
+                fake = cell.get("mask_fake", "").casefold() or mask_fake
+                more["mask_fake"] = "" if fake in ("white", None) else fake
             found.append(Sample(f"{subset}/{path}", path, label, subset, split=split, **more))
     for what, rows in faults.items():
         advice = (

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from clare.columns import SPLITS
+from clare.columns import MASK_FAKE, SPLITS
 from clare.errors import ManifestError
 from clare.groups import Group, Kind
 from clare.names import has_control, path_fault
@@ -50,11 +50,11 @@ def validate(manifest: Manifest) -> None:
     """Refuse a manifest that breaks a rule.
 
     Raises:
-        ManifestError: no rows; a row of another subset; an unknown label, split or status; an
-            empty or repeated ``sample_id``; a path that is absolute, leaves its root, has a
-            backslash or is not in plain form; paths that differ in case alone; one file (path, or
-            sha256 where known) with two labels, in two splits, or listed twice; an identity or a
-            video in two splits. The message names the rows.
+        ManifestError: no rows; a row of another subset; an unknown label, split, status or
+            ``mask_fake``; an empty or repeated ``sample_id``; a path that is absolute, leaves its
+            root, has a backslash or is not in plain form; paths that differ in case alone; one
+            file (path, or sha256 where known) with two labels, in two splits, or listed twice; an
+            identity or a video in two splits. The message names the rows.
     """
     check_name(manifest.name)
     for broken in broken_rules(manifest):
@@ -95,6 +95,15 @@ def _findings(name: str, samples: Sequence[Sample]) -> Iterator[_Finding]:
         "statuses that are not known",
         [f"{s.sample_id!r} ({s.status})" for s in samples if s.status not in STATUSES],
         f"use {', '.join(STATUSES)}",
+    )
+    yield (
+        "a mask_fake that is neither white nor black",
+        [
+            f"{s.sample_id!r} ({s.mask_fake})"
+            for s in samples
+            if s.mask_fake and s.mask_fake not in MASK_FAKE
+        ],
+        "say what is fake in the mask, or leave it empty where that is white",
     )
     yield (
         "a sample_id that is empty or has control characters",

@@ -301,6 +301,46 @@ def test_another_mask_makes_another_row(faces, tmp_path):
         assert (read_all(job.store)[fake.sample_id, 0, "mask"] == (255 if grey else 0)).all()
 
 
+def test_whatever_is_fake_in_a_file_is_white_in_the_store(faces, tmp_path):
+    small = {"pixels": {"size": 32}}
+    job = job_for(faces, tmp_path / "store", features=("pixels",), settings=small)
+    manifest, roots = job.manifests[0]
+    half = np.zeros((96, 96), np.uint8)
+    half[:48] = 255
+    Image.fromarray(half).save(faces / "mask.png")
+    fake = next(s for s in manifest.samples if s.label == 1)
+
+    def read_as(what):
+        samples = [
+            replace(s, mask_path="mask.png", mask_fake=what) if s is fake else s
+            for s in manifest.samples
+        ]
+        report = job.but(manifests=[(Manifest("faces", tuple(samples)), roots)]).run()
+        (row,) = [r for r in open_store(job.store).rows("faces") if r.sample_id == fake.sample_id]
+        assert row.columns.get("mask_fake", "") == what
+        mask = read_all(job.store)[fake.sample_id, 0, "mask"]
+        return report.rows, mask[0, 0], mask[-1, 0]
+
+    assert read_as("black") == (24, 0, 255)
+    assert read_as("white") == (1, 255, 0), "the file is the same and the row is another"
+    assert read_as("") == (0, 255, 0), "which goes without saying"
+    assert read_as("black") == (0, 0, 255), "the values are still there"
+
+
+def test_fakes_without_a_mask_are_said(faces, tmp_path):
+    told: list[Notice] = []
+
+    class Watch(Observer):
+        def noticed(self, notice):
+            told.append(notice)
+
+    job_for(faces, tmp_path / "store", features=("pixels", "mask")).run(Watch())
+    assert "12 of the 12 fakes of faces have no mask" in str(told)
+    told.clear()
+    job_for(faces, tmp_path / "other", features=("pixels",)).run(Watch())
+    assert "no mask" not in str(told)
+
+
 def test_folders_are_looked_at_before_the_models_run(tmp_path):
     draw_faces(tmp_path / "real", 3, seed=1, kind="real", size=32)
     draw_faces(tmp_path / "fake", 3, seed=1, kind="fake", size=32)

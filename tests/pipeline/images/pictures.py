@@ -107,6 +107,6 @@ def see_through():
     return image
 
 
-def mask_of(image):
+def mask_of(image, fake="white"):
     container = "TIFF" if image.mode in ("I", "F") else "PNG"
-    return np.asarray(decode_mask(encoded(image, container)))
+    return np.asarray(decode_mask(encoded(image, container), fake))

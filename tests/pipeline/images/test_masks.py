@@ -53,6 +53,14 @@ def test_a_palettes_colours_mark_and_not_their_numbers():
         assert np.array_equal(mask_of(indexed), MARKED * 255)
 
 
+@pytest.mark.parametrize("top", [1, 255])
+def test_where_black_is_fake_a_mask_is_turned_round_once_scaled(top):
+    whole = np.ones_like(MARKED)
+    for marked in (MARKED, whole, 0 * whole):
+        image = Image.fromarray((1 - marked) * np.uint8(top))
+        assert np.array_equal(mask_of(image, "black"), marked * 255)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from([np.uint8, np.uint16, np.int32]), st.data())
 def test_a_masks_shades_keep_their_order_and_none_gets_lost(kind, data):

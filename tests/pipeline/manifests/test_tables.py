@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.advice import Name
-from clare.errors import ClareError, InputError
+from clare.errors import ClareError, InputError, ManifestError
 from clare.heads.metrics.predictions import read_predictions
 from clare.labels import Labels
 from clare.pipeline.checks.check import check_manifests
@@ -301,6 +301,23 @@ def test_paths_of_another_machine_are_found_by_their_ends(tmp_path, beginning):
     assert lost == ["real/009/000.png"], "as far as the others tell where it would lie"
     (told,) = (str(one) for one in imported.notices if "by the end" in str(one))
     assert told.startswith("4 files found") and told.endswith("FF/")
+
+
+def test_what_is_fake_in_a_mask_is_said_by_a_column_or_for_all(data):
+    Image.new("L", (3, 3), 0).save(data / "e" / "mask.png")
+    lines = ["path,label,mask,mask_fake", "a b/0.png,0,,White", "e/0.png,1,e/mask.png,{}"]
+
+    def read(cell, given=None):
+        (data / "mine.csv").write_text("\n".join(lines).format(cell))
+        made = import_csv([data / "mine.csv"], mask_fake=given)
+        said = "without a mark" in str(made.notices)
+        return [s.mask_fake for s in made.built.manifest.samples], said
+
+    assert read("Black") == (["", "black"], False)
+    assert read("") == read("white", "black") == (["", ""], True)
+    assert read("", "black") == (["", "black"], False)
+    with pytest.raises(ManifestError, match=r"neither white nor black: .*\(grey\)"):
+        read("grey")
 
 
 def test_masks_of_another_machine_are_found_too(data):
