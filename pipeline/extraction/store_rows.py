@@ -11,8 +11,9 @@ from stat import S_ISREG
 from typing import Any
 
 from clare.advice import Name
-from clare.errors import InputError
+from clare.errors import ImageError, InputError
 from clare.foreign import open_bytes
+from clare.pipeline.images.decode import open_regular, read_header
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.store.index import Row
@@ -117,7 +118,7 @@ def sample_columns(sample: Sample) -> dict[str, Any]:
 
 
 def _describe(sample: Sample, roots: Roots, stored: Row | None) -> tuple[str, dict[str, Any]]:
-    """The content hash and the columns; those of the mask's file too, if it has one."""
+    """The content hash and the columns; the mask's hash, size and time too, if it has one."""
     columns = sample_columns(sample)
     known = stored.columns if stored is not None else {}
     content = stored.content if stored is not None else ""
@@ -127,8 +128,29 @@ def _describe(sample: Sample, roots: Roots, stored: Row | None) -> tuple[str, di
     if sample.mask_path:
         mask = roots.resolve(sample, sample.mask_path)
         content_before = str(known.get("mask_content", ""))
-        columns["mask_content"] = _content(mask, columns, known, content_before, "mask_", "")
+        found = _content(mask, columns, known, content_before, "mask_", "")
+        columns["mask_content"] = found
+        columns.update(_mask_size(mask, known if found == content_before else {}))
     return content, columns
+
+
+def _mask_size(path: Path, known: Mapping[str, Any]) -> dict[str, int]:
+    """``mask_width`` and ``mask_height``, pixels as the file's header states them.
+
+    They tell how fine a mask was before it was squashed. Of a file that is no image there are none.
+
+    Args:
+        path: the mask.
+        known: the columns that the store holds, where the file is still the one they speak of.
+    """
+    names = ("mask_width", "mask_height")
+    if all(name in known for name in names):
+        return {name: known[name] for name in names}
+    try:
+        with open_regular(path) as file:
+            return dict(zip(names, read_header(file)[:2], strict=True))
+    except (ImageError, OSError):
+        return {}  # decoding names the reason
 
 
 def _refuse_namesake(sample: Sample, content: str, stored: Row) -> None:

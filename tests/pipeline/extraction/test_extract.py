@@ -327,6 +327,31 @@ def test_whatever_is_fake_in_a_file_is_white_in_the_store(faces, tmp_path):
     assert read_as("black") == (0, 0, 255), "the values are still there"
 
 
+def test_the_index_knows_how_large_a_mask_was(faces, tmp_path):
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    manifest, roots = job.manifests[0]
+    fake = next(s for s in manifest.samples if s.label == 1)
+    samples = tuple(replace(s, mask_path="mask.png") if s is fake else s for s in manifest.samples)
+    job = job.but(manifests=[(Manifest("faces", samples), roots)])
+
+    def sizes():
+        job.run()
+        rows = {row.sample_id: row.columns for row in open_store(job.store).rows("faces")}
+        return [
+            (one.get("mask_width"), one.get("mask_height"))
+            for one in (rows.pop(fake.sample_id), *rows.values())
+        ]
+
+    others = [(None, None)] * 23
+    (faces / "mask.png").write_bytes(b"none")
+    assert sizes() == [(None, None), *others]
+    for side in (48, 192):
+        Image.new("L", (side, side), 255).save(faces / "mask.png")
+        assert sizes() == [(side, side), *others]
+    (faces / "mask.png").unlink()
+    assert sizes() == [(192, 192), *others], "of the mask that is stored"
+
+
 def test_fakes_without_a_mask_are_said(faces, tmp_path):
     told: list[Notice] = []
 
