@@ -75,7 +75,8 @@ def build(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="df40, ffpp, celebdf, celebdf1, dfd, dfdc, dfdcp, ffiw, or your own entry.",
+            help="df40, ffpp, celebdf, celebdf1, dfd, dfdc, dfdcp, ffiw, dolos, autosplice, or "
+            "your own entry.",
             rich_help_panel=DATASET,
         ),
     ] = None,

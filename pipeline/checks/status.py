@@ -133,8 +133,7 @@ def _remarks(record: BuildRecord) -> Iterator[str]:
         yield f"{counted(number, 'row')} without a split: {reason}"
     if record.unmatched:
         yield f"{counted(record.unmatched, 'file')} that no layout fits"
-    if record.empty_masks:
-        yield record.empty_masks
+    yield from record.masks
 
 
 def _without_validation(counts: Counts) -> Iterator[Notice]:

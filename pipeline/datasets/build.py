@@ -27,7 +27,7 @@ from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
 from clare.typed_json import to_json
 from clare.version import __version__
-from clare.wording import counted, natural_key
+from clare.wording import counted, name_rows, natural_key
 
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all); 0 in all while they are still being listed."""
@@ -150,8 +150,11 @@ def build_dataset(
         samples = tuple(with_unique_ids(read[name], subset.roots))
         left = leftovers.by_owner[name]
         record = _record(subset, samples, indexed[name], left, splits, folders)
-        masks = find_empty_masks(samples, lambda s: folders[s.root] / s.mask_path)
-        record = replace(record, hash=hash, empty_masks=str(masks))
+        empty = find_empty_masks(samples, lambda s: folders[s.root] / s.mask_path)
+        masks = [str(empty)] if empty.rows else []
+        if bare := indexed[name].unmasked:
+            masks.append(f"{counted(len(bare), 'fake')} without a mask: {name_rows(bare)}")
+        record = replace(record, hash=hash, masks=tuple(masks))
         built[name] = BuiltSubset(subset, samples, record)
     return BuiltDataset(built, leftovers, not wanted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from clare.pipeline.datasets.identity_splits import IdentitySplit
 from clare.pipeline.datasets.layouts import Place
 from clare.pipeline.manifests.sample import Sample
-from clare.pipeline.manifests.scan import SIDE_FOLDERS, Folder
+from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, Folder, suffix_of
 from clare.wording import natural_key
 
+_BESIDE_FRAMES = ("masks", "landmarks")
 _NUMBER = re.compile(r"([0-9]{1,9})$")
 
 
@@ -25,12 +27,14 @@ class Indexed:
         unassigned: rows without a split, by reason.
         empty: folders (root, path) that fit a layout and hold no image.
         folders: folders that fit a layout, also empty ones, by (domain, official split).
+        unmasked: fakes without a mask whose layout says where one should be.
     """
 
     samples: list[Sample] = field(default_factory=list)
     unassigned: Counter[str] = field(default_factory=Counter)
     empty: list[tuple[str, str]] = field(default_factory=list)
     folders: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unmasked: list[str] = field(default_factory=list)
 
 
 class SideFiles:
@@ -42,9 +46,23 @@ class SideFiles:
 
     def __init__(self, folders: Iterable[Folder]) -> None:
         self._files: dict[str, dict[str, str]] = {}
+        self._images: dict[str, tuple[str, dict[str, str]]] = {}
         for folder in folders:
             if folder.side:
                 self._files[folder.path] = {_stem(name): name for name in folder.side}
+                images = [name for name in folder.side if suffix_of(name) in IMAGE_SUFFIXES]
+                by_stem = {_stem(name): name for name in images}
+                self._images[folder.path.casefold()] = folder.path, by_stem
+
+    def mask(self, folder: str, place: str) -> str:
+        """The path of a mask, from the root; empty where there is none.
+
+        Args:
+            folder: of the image.
+            place: of the mask from there, without its ending; letter case of folders aside.
+        """
+        path, _, stem = posixpath.normpath(f"{folder}/{place}").rpartition("/")
+        return _side(self._images.get(path.casefold()), stem)
 
     def beside(self, folder: str) -> Mapping[str, tuple[str, Mapping[str, str]]]:
         """Where masks and landmarks of a folder of frames are: (folder, file by stem) by kind.
@@ -57,7 +75,7 @@ class SideFiles:
             return {}
         last = len(names) - 1 - names[::-1].index("frames")
         found = {}
-        for kind in SIDE_FOLDERS:
+        for kind in _BESIDE_FRAMES:
             for above in (names[:last], names[: max(last - 1, 0)]):
                 place = "/".join([*above, kind, *names[last + 1 :]])
                 if place in self._files:
@@ -84,6 +102,11 @@ def index_folder(
         own_split, reason = split.split(identities, _name(place, stem), official)
         if reason:
             indexed.unassigned[reason] += 1
+        mask = _side(beside.get("masks"), stem)
+        if layout.masks and place.label:
+            inner = layout.mask_of(stem, place.subset.clip_in(stem), place.bucket)
+            mask = sides.mask(folder.path, inner)
+            indexed.unmasked += [] if mask else [f"{folder.path}/{name}"]
         indexed.samples.append(
             Sample(
                 sample_id=f"{prefix}/{stem}",
@@ -98,9 +121,10 @@ def index_folder(
                 video_id=_video(place),
                 frame_idx=frame,
                 source_ids="|".join(f"{domain.id}:{one}" for one in identities),
-                pair_id=f"{domain.id}:{pair}" if pair else "",
+                pair_id=f"{domain.id}:{pair}" if pair and place.label else "",
                 compression=layout.compression,
-                mask_path=_side(beside.get("masks"), stem),
+                mask_path=mask,
+                mask_fake="black" if mask and layout.mask_fake == "black" else "",
                 landmark_path=_side(beside.get("landmarks"), stem),
             )
         )

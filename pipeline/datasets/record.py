@@ -33,7 +33,7 @@ class BuildRecord:
         unassigned: rows without a split, by reason.
         ignored: files that stand beside images by design, by kind.
         unmatched: files at the subset's place that no layout fits.
-        empty_masks: what there is to say of masks that mark nothing.
+        masks: what there is to say of masks.
         splits: rule by domain.
         roots: folder by root.
         hash: whether files were hashed.
@@ -51,7 +51,7 @@ class BuildRecord:
     unassigned: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
     unmatched: int = 0
-    empty_masks: str = ""
+    masks: tuple[str, ...] = ()
     splits: Mapping[str, str] = field(default_factory=dict)
     roots: Mapping[str, str] = field(default_factory=dict)
     hash: bool = False

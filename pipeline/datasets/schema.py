@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal, get_args
 
+from clare.columns import MaskFake
 from clare.errors import InputError
 from clare.pipeline.manifests.validation import check_name
 
@@ -119,6 +120,10 @@ class Layout:
             the bucket. A list beside the videos is asked where this says nothing.
         compression: value of the manifests' column.
         bare: whether the subset's own folder is missing, so that ``path`` starts at the root.
+        masks: where the mask of an image is, from the image's own folder and without an ending, as
+            ``../masks/{stem}``: ``{stem}`` is the image's name, ``{clip}`` what ``file_clip`` finds
+            in it, ``{bucket}`` the group of ``path``. Empty where masks lie beside ``frames``.
+        mask_fake: what of such a mask is fake.
     """
 
     root: str
@@ -128,10 +133,22 @@ class Layout:
     official_split: Split | Literal["", "listed", "folder"] = ""
     compression: str = ""
     bare: bool = False
+    masks: str = ""
+    mask_fake: MaskFake = "white"
 
     def __post_init__(self) -> None:
+        try:
+            self.mask_of("", "", "")
+        except (AttributeError, KeyError, IndexError, ValueError) as error:
+            raise InputError(
+                f"masks {self.masks!r} may name {{stem}}, {{clip}} and {{bucket}} alone"
+            ) from error
         if ("label" in self.pattern.groupindex) == (self.label is not None):
             raise InputError("the label of a layout stands either in label or, as {label}, in path")
+
+    def mask_of(self, stem: str, clip: str, bucket: str) -> str:
+        """The path of an image's mask from its folder, without an ending; see ``masks``."""
+        return self.masks.format(stem=stem, clip=clip, bucket=bucket)
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:

@@ -21,9 +21,9 @@ IMAGE_SUFFIXES = frozenset(
 ) | {".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".hif"}
 VIDEOS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm"))
 IGNORED_SUFFIXES = frozenset((".npy", ".npz", ".pt", ".pth", ".pkl")) | VIDEOS
-IGNORED_FOLDERS = frozenset(("landmarks", "masks", "__macosx"))
-SIDE_FOLDERS = ("masks", "landmarks")
-"""Folders beside ``frames`` whose files belong to the frames of the same name."""
+IGNORED_FOLDERS = frozenset(("landmarks", "mask", "masks", "__macosx"))
+SIDE_FOLDERS = ("masks", "landmarks", "mask")
+"""Folders whose files belong to images of other folders."""
 
 LEAVES = "a link that leaves its root"
 LINKED_FOLDER = "a link to a folder that is not followed"
@@ -43,7 +43,7 @@ class Folder:
         ignored: files that stand beside images by design, by kind.
         unmatched: (file name, reason) of files that can't be images of the data.
         left_out: whether it is hidden, or its name, or one above it, says that it holds no images.
-        side: names of the files in it, sorted, where it lies below one of `SIDE_FOLDERS`.
+        side: names of the files in it, sorted, where it is, or lies below, one of `SIDE_FOLDERS`.
         links: those of its images that are links; all of them where a link led to it.
     """
 

@@ -26,7 +26,7 @@ def test_a_release_goes_from_disk_to_checked_manifests(clare, tree, tmp_path):
     assert "collabdiff: no reals" in out and "starganv2" in out
 
     code, out, _ = clare("manifest", "status")
-    assert "13 ok: simswap, blendface" in out and "27 absent: fsgan" in out
+    assert "13 ok: simswap, blendface" in out and "36 absent: fsgan" in out
     assert len(out.splitlines()) < 8 and "mcnet" not in out
     assert "mcnet" in clare("manifest", "status", "--list")[1]
 
