@@ -99,7 +99,7 @@ def measure_map(probability: NDArray[np.floating], mask: Mask, cut: float = 0.5)
             0 to 1.
     """
     fake = fake_pixels(mask)
-    values = _probabilities(probability, fake.shape)
+    values = checked_map(probability, fake.shape)
     called = values > np.float32(cut)
     total, area = int(fake.sum()), float(called.mean())
     constant = bool((values == values[0, 0]).all())
@@ -153,6 +153,24 @@ def fake_pixels(mask: Mask) -> NDArray[np.bool_]:
             "fake, or bool"
         )
     return mask > (0 if mask.dtype == np.bool_ else 127)
+
+
+def checked_map(probability: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A map as float32, of a mask's shape, in 0 to 1.
+
+    Raises:
+        InputError: it is not so.
+    """
+    if probability.shape != shape:
+        raise InputError(
+            f"a map of shape {probability.shape} and a mask of shape {shape} can't be compared: "
+            "bring the map to the mask's size"
+        )
+    values = np.ascontiguousarray(probability, np.float32)
+    # Not (a or b), so that nan fails too.
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise InputError("a map has values that are no probabilities: they must lie in 0 to 1")
+    return values
 
 
 def probability_map(
@@ -259,19 +277,6 @@ def paired_difference(
         )
     gaps = {name: _column(second, name) - _column(first, name) for name in FIGURES}
     return _means(gaps, clusters, how)
-
-
-def _probabilities(given: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    if given.shape != shape:
-        raise InputError(
-            f"a map of shape {given.shape} and a mask of shape {shape} can't be compared: bring "
-            "the map to the mask's size"
-        )
-    values = np.ascontiguousarray(given, np.float32)
-    # Not (a or b), so that nan fails too.
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise InputError("a map has values that are no probabilities: they must lie in 0 to 1")
-    return values
 
 
 def _cuts(falling: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

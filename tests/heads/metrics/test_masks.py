@@ -206,7 +206,8 @@ def test_a_map_is_brought_to_the_masks_size_as_pillow_does(shape):
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_array_equal(probability_map(torch.from_numpy(logits), shape), found)
     assert found.min() >= 0 and found.max() <= 1
-    assert resize_map(np.ones((64, 64), np.float16), shape).max() == 1
+    # Without care the weights of some sizes add up to a little more.
+    assert resize_map(np.ones((64, 64), np.float16), (5, 8)).max() == 1
 
 
 def several(count, seed=0, shift=0.4) -> list[MaskFigures]:
