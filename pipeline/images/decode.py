@@ -63,6 +63,7 @@ REASONS = (
     "unsupported",
     "no box",
     "empty box",
+    "other shape",
     "not encodable",
 )
 """What an `ImageError` begins with; that of a mask has "mask " before it."""
@@ -186,19 +187,33 @@ def decode_mask(data: bytes, fake: MaskFake = "white") -> Image.Image:
     Raises:
         ImageError: as for `decode_rgb`; the reason begins with "mask".
     """
+    return scale_mask(mask_values(data), fake)
+
+
+def mask_values(data: bytes) -> NDArray[Any]:
+    """The values of a mask, (H, W), upright and as they are in the file.
+
+    Raises:
+        ImageError: see `decode_mask`.
+    """
     try:
         with _decoding(), _open(io.BytesIO(data)) as image:
-            marks = _marks(_upright(image))
-            top = marks.max()
-            if not np.isfinite(marks).all() or marks.min() < 0:
+            values = _marks(_upright(image))
+            if not np.isfinite(values).all() or values.min() < 0:
                 raise ImageError("unsupported: it has values that are negative or no numbers")
-            if top not in (0, 255) or marks.dtype.kind == "f":
-                shares = marks.astype(np.float64) / (top or 1)
-                marks = np.where(shares > 0, np.maximum(np.rint(255 * shares), 1), 0)
-            values = marks.astype(np.uint8)
-            return Image.fromarray(255 - values if fake == "black" else values)
+            return values
     except ImageError as error:
         raise type(error)(f"mask {error}") from error
+
+
+def scale_mask(values: NDArray[Any], fake: MaskFake = "white") -> Image.Image:
+    """The mask that `mask_values` found, as `decode_mask` gives it."""
+    top = values.max()
+    if top not in (0, 255) or values.dtype.kind == "f":
+        shares = values.astype(np.float64) / (top or 1)
+        values = np.where(shares > 0, np.maximum(np.rint(255 * shares), 1), 0)
+    marks = values.astype(np.uint8)
+    return Image.fromarray(255 - marks if fake == "black" else marks)
 
 
 def _marks(image: Image.Image) -> NDArray[Any]:

@@ -20,6 +20,12 @@ from clare.pipeline.images.boxes import crop_box
 from clare.pipeline.images.decode import decode_mask, decode_rgb
 from clare.pipeline.images.settings import ImageSettings
 
+MARKED = 128
+"""From this value on, of 255, a mask marks a pixel as fake."""
+
+SLACK = 4
+"""Pixels by which a side of a mask may miss that of its image, whatever the shapes."""
+
 
 class PreparedImage:
     """One view of one image, ready for any extractor; used by one thread at a time.
@@ -86,7 +92,7 @@ class PreparedImage:
     @property
     def mask_is_empty(self) -> bool:
         """Whether it has a mask, and that marks nothing."""
-        return self._mask is not None and self._mask.getbbox() is None
+        return self._mask is not None and is_empty(self._mask)
 
     def thumbnail(self, size: int = 128) -> bytes:
         """The plain image as a small JPEG, its sides' ratio kept, never enlarged.
@@ -102,6 +108,27 @@ class PreparedImage:
         data = io.BytesIO()
         small.save(data, "JPEG", quality=85)
         return data.getvalue()
+
+
+def is_empty(mask: Image.Image) -> bool:
+    """Whether a mask marks nothing: no value reaches the middle."""
+    return bool(np.asarray(mask).max() < MARKED)
+
+
+def mask_fits(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether a mask can be scaled to its image without being bent.
+
+    It can where each side is at most `SLACK` pixels longer or shorter than the image's, as after a
+    crop to whole blocks, or where one side follows from the other by the image's ratio, rounded.
+
+    Args:
+        mask: width and height in pixels.
+        image: likewise, upright.
+    """
+    (width, height), (whole, high) = mask, image
+    if abs(width - whole) <= SLACK and abs(height - high) <= SLACK:
+        return True
+    return abs(height - high * width / whole) < 1 or abs(width - whole * height / high) < 1
 
 
 def load_views(
@@ -121,7 +148,8 @@ def load_views(
         settings: how to prepare it.
         views: numbers of the views; 0 is the plain image.
         boxes: the sample's face box, in pixels of the upright image.
-        mask: bytes of the mask's file. A mask of another size is scaled to the image's first.
+        mask: bytes of the mask's file. A mask of another size is scaled to the image's first, if it
+            has its shape; see `mask_fits`.
         mask_fake: what of the mask is fake.
         content: hash of ``data``: with the view's number it seeds the augmentation.
 
@@ -132,6 +160,9 @@ def load_views(
     plain_mask = None
     if mask is not None:
         plain_mask = decode_mask(mask, mask_fake)
+        if not mask_fits(plain_mask.size, plain.size):
+            sizes = f"{_pixels(plain_mask.size)}, and its image has {_pixels(plain.size)}"
+            raise ImageError(f"mask other shape: it has {sizes}")
         if plain_mask.size != plain.size:
             plain_mask = plain_mask.resize(plain.size, Image.Resampling.NEAREST)
     if settings.crop == "boxes":
@@ -161,6 +192,10 @@ def _view(
     return PreparedImage(
         view, content, plain, image, None if mask is None else geometry.apply(mask)
     )
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]} pixels"
 
 
 def _squash(image: Image.Image, size: int) -> Image.Image:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.pipeline.images.pictures import LOSSLESS, SIZE, encoded, mask_of, reason
+from clare.pipeline.images.prepare import mask_fits
+from tests.pipeline.images.pictures import LOSSLESS, SIZE, encoded, mask_of, prepared, reason
 
 MARKED = np.zeros((SIZE[1], SIZE[0]), np.uint8)
 MARKED[8:24, 10:30] = 1
@@ -59,6 +60,31 @@ def test_where_black_is_fake_a_mask_is_turned_round_once_scaled(top):
     for marked in (MARKED, whole, 0 * whole):
         image = Image.fromarray((1 - marked) * np.uint8(top))
         assert np.array_equal(mask_of(image, "black"), marked * 255)
+
+
+@pytest.mark.parametrize(
+    ("mask", "image", "fits"),
+    [
+        ((256, 256), (1024, 1024), True),
+        ((1024, 1024), (256, 256), True),
+        ((341, 256), (1365, 1024), True),  # 341.25, rounded
+        ((1024, 680), (1023, 683), True),  # cropped to blocks of eight
+        ((1024, 684), (1023, 680), True),
+        ((1024, 680), (1023, 685), False),
+        ((512, 256), (256, 256), False),
+        ((683, 1024), (1024, 683), False),  # lying on its side
+    ],
+)
+def test_a_mask_is_scaled_to_its_image_if_that_bends_it_by_no_more_than_a_few_pixels(
+    mask, image, fits
+):
+    assert mask_fits(mask, image) == fits
+    data, marks = (encoded(Image.new("L", size, 255), "PNG") for size in (image, mask))
+    if fits:
+        (view,) = prepared(data, mask=marks)
+        assert (view.mask(8) == 255).all()
+    else:
+        assert reason(data, mask=marks) == "mask other shape"
 
 
 @settings(max_examples=50, deadline=None)

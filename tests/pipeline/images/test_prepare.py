@@ -148,7 +148,7 @@ def test_any_image_under_any_settings_becomes_square_bytes(
     if mode == "I;16":
         picture = Image.fromarray(np.asarray(picture).astype(np.uint16) << 8)
     data = encoded(picture, "TIFF" if mode == "CMYK" else "PNG")
-    mask = encoded(Image.new("L", (height, width), 200), "PNG") if masked else None
+    mask = encoded(Image.new("L", (2 * width, 2 * height), 200), "PNG") if masked else None
     boxes = f"0 0 {max(1, width // 2)} {height}"
     for image in prepared(data, chosen, (0, 1, 2), boxes=boxes, mask=mask):
         pixels, marked = image.pixels(size), image.mask(size)
