@@ -14,8 +14,9 @@ import typer
 from clare.advice import LeaveOut
 from clare.cli.options import Settings, parse_assignments, parse_digests
 from clare.errors import InputError
-from clare.heads import classifiers, fusion
+from clare.heads import classifiers, decoders, fusion
 from clare.heads.config import (
+    DEFAULT_DECODER_PRESET,
     DEFAULT_PRESET,
     Machine,
     TrainConfig,
@@ -42,6 +43,10 @@ TRAINING = Settings(
     extra={
         "fusion": {"help": f"{names_of('fusion')}.", "default": "the preset's"},
         "classifier": {"help": f"{names_of('classifiers')}.", "default": "the preset's"},
+        "decoder": {
+            "help": "Instead of both, for which pixels are fake: "
+            f"{names_of('decoders').replace('_', '-')}."
+        },
     },
 )
 MACHINE = Settings(
@@ -53,7 +58,9 @@ MACHINE = Settings(
 Preset = Annotated[
     str | None,
     typer.Option(
-        help=f"{', '.join(list_presets())}. [default: {DEFAULT_PRESET}]", rich_help_panel=HEAD
+        help=f"{', '.join(list_presets())}. [default: {DEFAULT_PRESET}; with a decoder "
+        f"{DEFAULT_DECODER_PRESET}]",
+        rich_help_panel=HEAD,
     ),
 ]
 Config = Annotated[
@@ -66,7 +73,12 @@ Query = Annotated[
 ]
 Tokens = Annotated[
     str | None,
-    typer.Option("--tokens", help="Field of the tokens, as clip_tokens_20.", rich_help_panel=HEAD),
+    typer.Option(
+        "--tokens",
+        help="Field of the tokens, as clip_tokens_20; of a decoder all that it takes, as "
+        "clip_tokens_20,lare.",
+        rich_help_panel=HEAD,
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -92,8 +104,13 @@ Evaluate = Annotated[
 ]
 
 
-def base_config(preset: str | None, file: Path | None) -> TrainConfig:
+def base_config(preset: str | None, file: Path | None, decoder: object = None) -> TrainConfig:
     """What holds where no option is given.
+
+    Args:
+        preset: that is named.
+        file: of a configuration.
+        decoder: that is named; it has a usual preset of its own.
 
     Raises:
         InputError: both are given, or one is not usable.
@@ -104,7 +121,8 @@ def base_config(preset: str | None, file: Path | None) -> TrainConfig:
             LeaveOut("preset"),
             LeaveOut("config"),
         )
-    return read_preset(preset or DEFAULT_PRESET) if file is None else read_config(file)
+    usual = DEFAULT_DECODER_PRESET if decoder else DEFAULT_PRESET
+    return read_preset(preset or usual) if file is None else read_config(file)
 
 
 def refine(
@@ -129,12 +147,15 @@ def refine(
         InputError: one is not usable, or is for a part that is not there.
     """
     known = set(others)
-    resolve_part(fusion, config.detector.fusion)  # before torch is imported
-    resolve_part(classifiers, config.detector.classifier)
+    packages = {"fusion": fusion, "classifier": classifiers, "decoder": decoders}
+    for kind, name in config.detector.parts.items():
+        resolve_part(packages[kind], name)  # before torch is imported
     if query is not None:
         config = assign_settings(config, {"cross_attn": {"query": query}}, known=known)
     if tokens is not None:
-        if _reads_tokens(config.detector.fusion):
+        if config.detector.decoder:
+            config = create_config({"fields": _decoder_fields(tokens)}, config)
+        elif _reads_tokens(config.detector.fusion):
             fields = {**config.detector.fields, "tokens": tokens}
             config = create_config({"fields": fields}, config)
         elif not any(map(_reads_tokens, known.intersection(list_parts(fusion)))):
@@ -169,6 +190,20 @@ def create_machine(given: Mapping[str, Any]) -> Machine:
 
     device = choose_runtime(given.get("device", "auto")).device
     return Machine(**{**given, "device": device})
+
+
+def _decoder_fields(text: str) -> dict[str, str]:
+    """What a decoder takes, by role: LaRE, and one or two fields of tokens.
+
+    Raises:
+        InputError: there are more of them, or one stands twice.
+    """
+    names = [name.strip() for name in text.replace("+", ",").split(",")]
+    tokens = [name for name in names if name != "lare"]
+    if len(set(names)) < len(names) or len(tokens) > 2 or not all(names):
+        raise InputError(f"{text!r} is not one or two fields of tokens, or lare, or both")
+    found = dict(zip(("tokens", "tokens_2"), tokens, strict=False))
+    return found | ({"lare": "lare"} if "lare" in names else {})
 
 
 def _reads_tokens(name: str) -> bool:

@@ -1,6 +1,7 @@
-"""What a detector is made of: a fusion, image side, and a classifier, decision side.
+"""What heads are made of: a fusion and a classifier, or a decoder that says which pixels are fake.
 
-Each is one file, in `clare.heads.fusion` or `clare.heads.classifiers`, whose name is the part's.
+Each is one file, in `clare.heads.fusion`, `clare.heads.classifiers` or `clare.heads.decoders`,
+whose name is the part's.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from torch import nn
 
 from clare.errors import InputError
 
-Role = Literal["cls", "tokens", "lare"]
-"""What a field of the store is to a fusion."""
+Role = Literal["cls", "tokens", "tokens_2", "lare", "mask"]
+"""What a field of the store is to a fusion or a decoder; a mask is what a decoder learns."""
 
 Inputs = Mapping[Role, torch.Tensor]
-"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w)."""
+"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), mask (B, S, S)."""
 
 Shapes = Mapping[Role, tuple[int, ...]]
 """Shapes of one row's inputs, without the batch axis."""
@@ -70,9 +71,14 @@ class InputSpec:
 INPUTS: Mapping[Role, InputSpec] = {
     "cls": InputSpec("clip_cls", axes=1, standardized=False),
     "tokens": InputSpec("clip_tokens", axes=2),
+    "tokens_2": InputSpec("clip_tokens_layer3", axes=2),
     "lare": InputSpec("lare", axes=5, channel_axis=-3, drawn=True),
+    "mask": InputSpec("mask", axes=2, standardized=False),
 }
 """Every role's input."""
+
+MAP = 256
+"""Side of a decoder's map, as DeCLIP has it."""
 
 
 class TextTower(Protocol):
@@ -183,3 +189,31 @@ class Classifier(nn.Module, ABC):
 
     def fit(self, vectors: torch.Tensor, labels: torch.Tensor) -> None:
         """Keep what it takes from all training vectors (N, D) at once; most take nothing."""
+
+
+class Decoder(nn.Module, ABC):
+    """Cached features of a batch of images to a map of logits each: which pixels are fake.
+
+    Which inputs it takes, its configuration says: tokens, tokens_2, lare, each one or several.
+
+    Args:
+        settings: an instance of the class's ``Settings``.
+        shapes: of one row's inputs; every size inside is derived from them.
+
+    Attributes:
+        Settings: frozen dataclass of plain values.
+
+    Raises:
+        InputError: it can't work on such inputs.
+    """
+
+    Settings: ClassVar[type] = NoSettings
+
+    def __init__(self, settings: Any, shapes: Shapes) -> None:
+        super().__init__()
+        self.settings = settings
+        self.shapes = {role: tuple(shape) for role, shape in shapes.items()}
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> torch.Tensor:
+        """Logits (B, 256, 256) over the squashed image, above 0 where it is rather fake."""

@@ -18,6 +18,8 @@ from clare.typed_json import from_json, to_json
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "clare"
+DEFAULT_DECODER_PRESET = "localize"
+"""What holds where a decoder is asked for and no preset."""
 
 
 Memory = Literal["auto", "device", "host", "disk"]
@@ -27,18 +29,33 @@ Scope = Literal["full", "as-published"]
 """What learns: every part of the head, or the prompt learner alone (as CLaRE was trained)."""
 
 
+PartKind = Literal["fusion", "classifier", "decoder"]
+PARTS: tuple[PartKind, ...] = ("fusion", "classifier", "decoder")
+
+Score = Literal["mean", "mean_logit", "max", "top"]
+"""How an image's score comes from its map."""
+
+
 @dataclass(frozen=True)
 class DetectorConfig:
     """Everything that decides a detector's shape and what it reads.
+
+    With a decoder there is neither fusion nor classifier: both are empty.
 
     Args:
         fusion: what makes one vector of an image's features. A name, or a Python file with a
             `clare.heads.base.Fusion`.
         classifier: what decides by the vector. A name, or a Python file with a
             `clare.heads.base.Classifier`.
+        decoder: what makes a map of fake pixels of an image's features. A name, or a Python file
+            with a `clare.heads.base.Decoder`; empty for a detector of fusion and classifier.
         fusion_settings: those that differ from the fusion's defaults.
         classifier_settings: those that differ from the classifier's defaults.
-        fields: the store's field by role (cls, tokens, lare) where it is not the usual one.
+        decoder_settings: those that differ from the decoder's defaults.
+        score: how an image's score comes from a decoder's map: the mean of its probabilities, the
+            mean of its logits, its largest probability, or the mean of the highest hundredth.
+        fields: the store's field by role (cls, tokens, tokens_2, lare, mask) where it is not the
+            usual one. Of a decoder they name what it takes; the tokens alone if left out.
         timestep: which of the stored LaRE timesteps, counted from 0.
         draws: LaRE noise draws that are averaged. All if left out.
         standardize: whether tokens and LaRE are standardised by channel. The class token never
@@ -47,16 +64,28 @@ class DetectorConfig:
 
     fusion: str = "cross_attn"
     classifier: str = "cocoop"
+    decoder: str = ""
     fusion_settings: Mapping[str, Any] = field(default_factory=dict)
     classifier_settings: Mapping[str, Any] = field(default_factory=dict)
+    decoder_settings: Mapping[str, Any] = field(default_factory=dict)
+    score: Score = "mean"
     fields: Mapping[str, str] = field(default_factory=dict)
     timestep: int = 0
     draws: int | None = None
     standardize: bool = True
 
     def __post_init__(self) -> None:
-        for part in ("fusion", "classifier"):
+        if self.decoder:
+            nothing = {"fusion": "", "classifier": "", "decoder": _with_underscores(self.decoder)}
+            empty: dict[str, Any] = {"fusion_settings": {}, "classifier_settings": {}}
+            vars(self).update(nothing | empty)
+        for part in PARTS:
             object.__setattr__(self, part, _absolute(getattr(self, part)))
+
+    @property
+    def parts(self) -> dict[PartKind, str]:
+        """The names of its parts, by what they are."""
+        return {kind: name for kind in PARTS if (name := getattr(self, kind))}
 
 
 @dataclass(frozen=True)
@@ -112,9 +141,15 @@ class TrainConfig:
         alignment: weight of the alignment loss (GenD).
         uniformity: weight of the uniformity loss (GenD).
         slerp: whether vectors are mixed within their class while training (GenD).
-        select: the figure on validation that chooses the checkpoint.
+        supervision: what a decoder learns from: masks, or the image's label alone, to which the
+            mean of its logits is held.
+        empty_masks: whether real images train a decoder too, whose masks are empty.
+        select: the figure on validation that chooses the checkpoint. ``iou`` is a decoder's: the
+            mean over fakes, at 0.5.
         patience: epochs without a gain after which training stops.
         min_gain: the least rise of the figure that counts as a gain.
+        plateau_forgets: whether after a fall of the rate the next epoch's figure is the one to
+            beat, by twice min_gain, as in DeCLIP.
         precision: of the steps. Validation runs in float32.
 
     Raises:
@@ -159,9 +194,12 @@ class TrainConfig:
     alignment: float = 0.0
     uniformity: float = 0.0
     slerp: bool = False
-    select: Literal["auc", "balanced_accuracy", "loss"] = "auc"
+    supervision: Literal["mask", "image"] = "mask"
+    empty_masks: bool = False
+    select: Literal["auc", "balanced_accuracy", "loss", "iou"] = "auc"
     patience: int | None = None
     min_gain: float = 0.0
+    plateau_forgets: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -192,6 +230,17 @@ class TrainConfig:
                     f"training's setting {name} can't be {getattr(self, name)}: it is {allowed}"
                 )
 
+    def needs_masks(self, split: str) -> bool:
+        """Whether the fakes of a split, ``train`` or ``val``, need a mask."""
+        if not self.detector.decoder:
+            return False
+        return self.supervision == "mask" or (split == "val" and self.select == "iou")
+
+    @property
+    def takes_reals(self) -> bool:
+        """Whether it trains on real images too."""
+        return not self.detector.decoder or self.supervision == "image" or self.empty_masks
+
     @property
     def settings(self) -> dict[str, Any]:
         """All settings by name, the detector's beside the others."""
@@ -219,6 +268,11 @@ class TrainConfig:
         return replace(create_config(values), protocol=protocol)
 
 
+def _with_underscores(name: str) -> str:
+    """A decoder's name as its file has it: ``conv-20`` is conv_20."""
+    return name if is_path(name) else name.replace("-", "_")
+
+
 def _absolute(part: str) -> str:
     """A part's name; of a file its full path, which any working folder finds."""
     return str(Path(part).expanduser().absolute()) if is_path(part) else part
@@ -243,10 +297,27 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
     detector = {f.name: rest.pop(f.name) for f in fields(DetectorConfig) if f.name in rest}
     if {"train", "reals", "domains"} & set(rest):
         rest.setdefault("protocol", None)
-    for part in ("fusion", "classifier"):
+    _choose_kind(detector, base.detector)
+    for part in PARTS:
         if part in detector and _absolute(detector[part]) != getattr(base.detector, part):
             detector.setdefault(f"{part}_settings", {})
     return replace(base, detector=replace(base.detector, **detector), **rest)
+
+
+def _choose_kind(given: dict[str, Any], base: DetectorConfig) -> None:
+    """Settle whether fusion and classifier or a decoder is meant; each leaves the other behind."""
+    if given.get("decoder"):
+        given["decoder"] = _with_underscores(given["decoder"])
+        if beside := [part for part in PARTS[:2] if given.get(part)]:
+            raise InputError(
+                "a decoder stands in the place of fusion and classifier",
+                LeaveOut(*beside),
+                LeaveOut("decoder"),
+            )
+    elif any(given.get(part) for part in PARTS[:2]) and base.decoder:
+        usual = DetectorConfig()
+        given.update({part: given.get(part) or getattr(usual, part) for part in PARTS[:2]})
+        given["decoder"] = ""
 
 
 def refuse_beside_protocol(names: Iterable[str]) -> None:
@@ -313,8 +384,8 @@ def assign_settings(
 
     Args:
         config: a configuration.
-        assignments: setting to value by ``fusion``, ``classifier``, the name of the
-            configuration's fusion or classifier, or ``train`` for the configuration itself.
+        assignments: setting to value by ``fusion``, ``classifier`` or ``decoder``, the name of
+            one of them, or ``train`` for the configuration itself.
         known: names of parts that may stand there although this configuration has others, as in
             a sweep.
 
@@ -323,7 +394,7 @@ def assign_settings(
     """
     for part, settings in assignments.items():
         detector = config.detector
-        parts = {"fusion": detector.fusion, "classifier": detector.classifier}
+        parts = detector.parts
         if part == "train":
             config = create_config(settings, config)
             continue
@@ -333,8 +404,8 @@ def assign_settings(
             config = create_config({name: {**getattr(detector, name), **settings}}, config)
         elif part not in map(part_name, known):
             raise InputError(
-                f"{part} names no part of which a setting could be given: there are fusion, "
-                f"classifier, {', '.join(map(part_name, parts.values()))} and train"
+                f"{part} names no part of which a setting could be given: there are "
+                f"{', '.join([*parts, *map(part_name, parts.values())])} and train"
             )
     return config
 

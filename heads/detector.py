@@ -1,12 +1,11 @@
-"""A detector: one fusion and one classifier over named fields of a store; saving and loading it."""
+"""A detector: one fusion and one classifier over named fields of a store; saving and loading."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -16,16 +15,14 @@ from clare.errors import InputError
 from clare.files import write_durably
 from clare.foreign import parse_json, reading
 from clare.heads import classifiers, fusion
-from clare.heads.base import INPUTS, Classifier, Fusion, Inputs, Role, TextTower
+from clare.heads.base import Classifier, Fusion, TextTower
 from clare.heads.config import DetectorConfig, Scope
-from clare.heads.layers.standardization import Moments, Standardization
+from clare.heads.localizer import Localizer, roles_of
+from clare.heads.model import Model, Specs, fields_by_role
 from clare.models.weights import fill, read_header, read_tensors
 from clare.plugins import find_part
 from clare.settings import build_settings
 from clare.typed_json import from_json, to_json
-
-Specs = Mapping[str, tuple[int, ...]]
-"""Shapes of one row of the store's fields."""
 
 _METADATA = "clare_detector"
 
@@ -56,25 +53,40 @@ def find_classifier(name: str) -> type[Classifier]:
     return find_part(classifiers, name, Classifier)  # type: ignore[type-abstract]
 
 
+def create_model(config: DetectorConfig, specs: Specs, text: TextTower | None = None) -> Model:
+    """The detector or the localiser of a configuration, freshly made.
+
+    Args:
+        config: its parts and what they read.
+        specs: shapes of one row by stored field.
+        text: the frozen text tower of the store's CLIP, for classifiers that need one.
+
+    Raises:
+        InputError: a part, a setting, a field, a timestep or a number of draws is not usable.
+    """
+    return Localizer(config, specs) if config.decoder else Detector(config, specs, text)
+
+
 def needs_text(config: DetectorConfig) -> bool:
     """Whether a detector's classifier takes a text tower.
 
     Raises:
         InputError: there is no such classifier.
     """
-    return find_classifier(config.classifier).needs_text
+    return not config.decoder and find_classifier(config.classifier).needs_text
 
 
 def fields_of(config: DetectorConfig) -> tuple[str, ...]:
-    """The stored fields that a detector's fusion reads.
+    """The stored fields that a detector's fusion, or its decoder, reads.
 
     Raises:
         InputError: there is no such fusion, or a role is unknown.
     """
-    return tuple(_fields_by_role(config).values())
+    roles = roles_of(config) if config.decoder else find_fusion(config.fusion).roles
+    return tuple(fields_by_role(config, roles).values())
 
 
-class Detector(nn.Module):
+class Detector(Model):
     """Rows of a store to two logits, real and fake.
 
     Args:
@@ -83,8 +95,6 @@ class Detector(nn.Module):
         text: the frozen text tower of the store's CLIP, for classifiers that need one.
 
     Attributes:
-        fields: the stored fields that it reads.
-        specs: their shapes.
         fusion: image side.
         classifier: decision side.
 
@@ -93,70 +103,25 @@ class Detector(nn.Module):
     """
 
     def __init__(self, config: DetectorConfig, specs: Specs, text: TextTower | None = None) -> None:
-        super().__init__()
-        fusion_class, decision_class = (
-            find_fusion(config.fusion),
-            find_classifier(config.classifier),
-        )
-        self.config = config
-        self._field = _fields_by_role(config)
-        for role, name in self._field.items():
-            _check_field(config.fusion, role, name, specs)
-        self.fields = tuple(self._field.values())
-        self.specs = {name: tuple(specs[name]) for name in self.fields}
-        shapes = {
-            role: INPUTS[role].shape(self.specs[name], config.timestep, config.draws)
-            for role, name in self._field.items()
-        }
+        fusion_class = find_fusion(config.fusion)
+        decision_class = find_classifier(config.classifier)
+        super().__init__(config, specs, fusion_class.roles)
         settings = build_settings(config.fusion, fusion_class.Settings, config.fusion_settings)
-        self.fusion: Fusion = fusion_class(settings, shapes)
+        self.fusion: Fusion = fusion_class(settings, self.shapes)
         settings = build_settings(
             config.classifier, decision_class.Settings, config.classifier_settings
         )
         self.classifier: Classifier = decision_class(settings, self.fusion.width, text)
-        self.standardizations = nn.ModuleDict(
-            {
-                role: Standardization(shape[INPUTS[role].channel_axis], INPUTS[role].channel_axis)
-                for role, shape in shapes.items()
-                if config.standardize and INPUTS[role].standardized
-            }
-        )
 
-    def inputs(self, batch: Mapping[str, torch.Tensor]) -> Inputs:
-        """What the fusion takes, float32, standardised.
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Fusion and classifier."""
+        return self.fusion, self.classifier
 
-        Args:
-            batch: (B, *shape) by stored field, as the store's reader gives it, on the detector's
-                device.
-
-        Returns:
-            By role; of LaRE (B, 4, h, w): one timestep averaged over its draws.
-        """
-        inputs: dict[Role, torch.Tensor] = {}
-        for role in self._field:
-            values = self._stored(role, batch)
-            standardized = role in self.standardizations
-            inputs[role] = self.standardizations[role](values) if standardized else values.float()
-        return inputs
-
-    def set_statistics(self, statistics: Mapping[Role, tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Take the channels' mean and deviation, (C,) each, by role; others are left alone."""
-        for role, standardization in self._standardized().items():
-            if role in statistics:
-                standardization.set(*statistics[role])
-
-    def fit_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
-        """Measure the channels' mean and deviation over training rows, in one pass.
-
-        Args:
-            batches: by stored field, on the detector's device; the class token is not needed.
-        """
-        standardized = self._standardized()
-        moments = {role: Moments(part.axis) for role, part in standardized.items()}
-        for batch in batches if moments else ():
-            for role, found in moments.items():
-                found.add(self._stored(role, batch))
-        self.set_statistics({role: (m.mean, m.deviation) for role, m in moments.items()})
+    @property
+    def is_fitted(self) -> bool:
+        """Whether its classifier takes all training vectors at once, so that nothing is stepped."""
+        return self.classifier.is_fitted
 
     def vectors(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The fused vectors, (B, D), not normalised."""
@@ -189,22 +154,11 @@ class Detector(nn.Module):
                 "as published; train it in full, or take coop or cocoop"
             )
         prefix = "" if scope == "full" else "classifier.prompts."
-        return {
-            name: parameter
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad and name.startswith(prefix)
-        }
-
-    def _stored(self, role: Role, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        stored = batch[self._field[role]]
-        return INPUTS[role].take(stored, self.config.timestep, self.config.draws)
-
-    def _standardized(self) -> dict[Role, Standardization]:
-        parts: Any = self.standardizations.items()
-        return dict(parts)
+        learning = super().parameters_to_train()
+        return {name: value for name, value in learning.items() if name.startswith(prefix)}
 
 
-def save_detector(detector: Detector, path: Path) -> None:
+def save_detector(detector: Model, path: Path) -> None:
     """Write a detector, all but the text tower, durably and without pickles.
 
     Args:
@@ -229,8 +183,8 @@ def read_detector_config(path: Path) -> DetectorConfig:
     return _read_header(path).config
 
 
-def load_detector(path: Path, text: TextTower | None = None) -> Detector:
-    """The detector that `save_detector` wrote, in evaluation mode, on the CPU.
+def load_detector(path: Path, text: TextTower | None = None) -> Model:
+    """The detector or localiser that `save_detector` wrote, in evaluation mode, on the CPU.
 
     Args:
         path: the file.
@@ -242,7 +196,7 @@ def load_detector(path: Path, text: TextTower | None = None) -> Detector:
     """
     saved = _read_header(path)
     try:
-        detector = Detector(saved.config, saved.specs, text)
+        detector = create_model(saved.config, saved.specs, text)
     except InputError as error:
         raise InputError(f"{path} can't be loaded: {error.what}", *error.advice) from error
     fill(detector, read_tensors(path), path)
@@ -255,24 +209,3 @@ def _read_header(path: Path) -> _Saved:
         raise InputError(f"{path} is not a detector of CLaRE: a run's is best.safetensors")
     with reading(path, "a detector"):
         return from_json(_Saved, parse_json(metadata[_METADATA]), path)
-
-
-def _fields_by_role(config: DetectorConfig) -> dict[Role, str]:
-    for role in config.fields:
-        if role not in INPUTS:
-            raise InputError(f"no role {role!r}: there are {', '.join(INPUTS)}")
-    roles = find_fusion(config.fusion).roles
-    return {role: config.fields.get(role, INPUTS[role].field) for role in roles}
-
-
-def _check_field(fusion: str, role: Role, name: str, specs: Specs) -> None:
-    if name not in specs:
-        raise InputError(
-            f"fusion {fusion} takes {name!r} as {role}, which the store lacks: it has "
-            f"{', '.join(sorted(specs))}"
-        )
-    if len(specs[name]) != INPUTS[role].axes:
-        raise InputError(
-            f"field {name!r} of shape {tuple(specs[name])} can't be {role}: that takes "
-            f"{INPUTS[role].axes} axes"
-        )

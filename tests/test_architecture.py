@@ -24,8 +24,8 @@ FLOORS = {
     ],
     "heads": [
         ["heads.base", "heads.config", "heads.layers", "heads.metrics"],
-        ["heads.data", "heads.fusion", "heads.text"],
-        ["heads.classifiers"],
+        ["heads.data", "heads.decoders", "heads.fusion", "heads.model", "heads.text"],
+        ["heads.classifiers", "heads.localizer"],
         ["heads.detector"],
         ["heads.runs"],
         ["heads.evaluation", "heads.training"],
@@ -57,7 +57,7 @@ ENTRIES = {
 }
 """Two files with leave of their own: the Python API, and the command."""
 
-PARTS = ("heads.classifiers", "heads.fusion", "pipeline.extractors")
+PARTS = ("heads.classifiers", "heads.decoders", "heads.fusion", "pipeline.extractors")
 """Folders whose files are found by name, so that a new one needs no other change."""
 
 HEAVY = {

@@ -175,13 +175,15 @@ class Predictor:
         return replace(runtime, dtype=dtype)
 
     def _note_the_run(self) -> None:
+        from clare.heads.detector import Detector
         from clare.heads.evaluation.evaluate import CONTROL
 
         config = self.run.record.config
         if config.shuffle_labels:
             what = f"{CONTROL}: the run learned nothing, and its verdicts say nothing"
             self.notices.append(Notice(what))
-        if not list(self.run.detector.classifier.parameters()):
+        detector = self.run.detector
+        if isinstance(detector, Detector) and not list(detector.classifier.parameters()):
             self.notices.append(
                 Notice(
                     f"{config.detector.classifier} compares similarities: its p(fake) puts images "

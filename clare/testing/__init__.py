@@ -13,11 +13,12 @@ without trained weights and generated inputs do: the tests are offline and take 
 
 import pytest
 
-for _name in ("part", "fusion", "classifier", "extractor"):
+for _name in ("part", "fusion", "classifier", "decoder", "extractor"):
     pytest.register_assert_rewrite(f"clare.testing.{_name}")
 
 from clare.testing.classifier import ClassifierContract  # noqa: E402
+from clare.testing.decoder import DecoderContract  # noqa: E402
 from clare.testing.extractor import ExtractorContract  # noqa: E402
 from clare.testing.fusion import FusionContract  # noqa: E402
 
-__all__ = ["ClassifierContract", "ExtractorContract", "FusionContract"]
+__all__ = ["ClassifierContract", "DecoderContract", "ExtractorContract", "FusionContract"]

@@ -28,7 +28,8 @@ def train_head(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's folder. [default: runs/FUSION-CLASSIFIER]", rich_help_panel=RUN
+            help="The run's folder. [default: runs/ and the names of its parts]",
+            rich_help_panel=RUN,
         ),
     ] = None,
     resume: Annotated[
@@ -56,7 +57,9 @@ def train_head(
             )
         require_run(resume)
     else:
-        found = create_config(training, options.base_config(preset, config))
+        found = create_config(
+            training, options.base_config(preset, config, training.get("decoder"))
+        )
         found = options.refine(found, *refined)
     options.require_extras(machine)
 

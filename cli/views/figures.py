@@ -34,7 +34,7 @@ FIGURES = {
 }
 """Headings of the figures; "balanced" is the balanced accuracy."""
 
-VALIDATION = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_0.5")
+VALIDATION = ("iou", "auc", "ap", "eer", "balanced_accuracy", "accuracy", "accuracy_at_0.5")
 """The figures of a run on validation that are shown."""
 
 SCALES = {
@@ -80,10 +80,13 @@ def print_validation(run: Path) -> None:
         for name, figure in found.metrics.items()
         if name in VALIDATION and figure.value is not None
     ]
-    title = f"validation, epoch {found.epoch}, n {found.auc.n}"
+    title = f"validation, epoch {found.epoch}, n {found.chief[1].n}"
     console.print(table(title, ("figure", "value", "95 % from", "to"), rows))
-    console.print(_of_run(found.threshold))
-    console.print("checkpoint and threshold were chosen on these rows, all subsets together")
+    if found.auc.value is None:
+        console.print("the checkpoint was chosen on these rows, all subsets together")
+    else:
+        console.print(_of_run(found.threshold))
+        console.print("checkpoint and threshold were chosen on these rows, all subsets together")
     console.print(f"{run}: detector, history, figures and predictions on validation")
 
 

@@ -214,16 +214,18 @@ class TrainView(_View, trainer.Observer):
         """Print an epoch's figures."""
         if self._epochs:
             loss = f"loss {record['train_loss']:.4f}, " if "train_loss" in record else ""
+            shown = {"IoU": record.get("val_iou"), "AUC": record.get("val_auc")}
+            figures = [f"{name} {one:.4f}" for name, one in shown.items() if one is not None]
             messages.print(
                 f"epoch {record['epoch']:.0f}: {loss}validation loss {record['val_loss']:.4f}, "
-                f"AUC {record['val_auc']:.4f}"
+                f"{', '.join(figures)}"
             )
 
     def finished(self, run: Path, result: Validation) -> None:
         """Say of a sweep's run that it is done."""
         if not self._epochs:
-            auc = result.auc.value
-            messages.print(f"{run}: epoch {result.epoch}, validation AUC {auc:.4f}")
+            name, figure = result.chief
+            messages.print(f"{run}: epoch {result.epoch}, validation {name} {figure.value:.4f}")
 
 
 def _together(sizes: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from clare.heads.data.frames import choose_frames
 from clare.heads.data.subsets import require_protocol
 from clare.heads.data.table import FeatureTable, Split
 from clare.store.index import Row
+from clare.wording import listed
 
 CLASSES = ("real", "fake")
 """By label."""
@@ -74,13 +75,14 @@ def choose_samples(
 ) -> Samples:
     """The samples of a split that a run uses.
 
-    A sample's plain row has to be complete in all fields and of the run's domains. Of a video, as
-    many frames are taken as asked for. An image that stands in several subsets counts once. The
-    fraction is one of training, of whole videos, within subset and label.
+    A sample's plain row has to be complete in all fields and of the run's domains. Where masks are
+    learnt, a fake has to name one, and real images join if the configuration takes them. Of a
+    video, as many frames are taken as asked for. An image that stands in several subsets counts
+    once. The fraction is one of training, of whole videos, within subset and label.
 
     Raises:
         InputError: a class is missing, or a subset of the run's protocol is, or an image has two
-            labels.
+            labels, or fakes have no masks.
     """
     complete = table.complete(fields)
     groups: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
@@ -92,6 +94,10 @@ def choose_samples(
         if wanted and (not config.domains or row.columns.get("domain") in config.domains):
             groups[subset, row.sample_id][row.view] = number
     chosen = [views for views in groups.values() if 0 in views]
+    if not config.takes_reals:
+        chosen = [views for views in chosen if table.rows[views[0]].columns["label"] == 1]
+    if config.needs_masks(split):
+        chosen = _with_masks(chosen, table.rows, split)
     frames = choose_frames(
         [table.rows[views[0]] for views in chosen], config.frames, config.sampling
     )
@@ -104,6 +110,29 @@ def choose_samples(
     samples = _pack(chosen, table.rows)
     _require_both(samples, table, config, split)
     return samples
+
+
+def _with_masks(
+    chosen: list[dict[int, int]], rows: Sequence[Row], split: Split
+) -> list[dict[int, int]]:
+    """Those whose fakes name a mask.
+
+    Raises:
+        InputError: no fake does.
+    """
+    columns = [rows[views[0]].columns for views in chosen]
+    fakes = {str(one["subset"]) for one in columns if one["label"] == 1}
+    masked = {str(one["subset"]) for one in columns if one["label"] == 1 and one.get("mask_path")}
+    if fakes and not masked:
+        raise InputError(
+            f"fakes of {listed(sorted(fakes))} have no masks in split {split}",
+            "name them in the manifest and extract again",
+        )
+    return [
+        views
+        for views, one in zip(chosen, columns, strict=True)
+        if one["label"] == 0 or one.get("mask_path")
+    ]
 
 
 def _pack(chosen: Sequence[dict[int, int]], rows: Sequence[Row]) -> Samples:
@@ -171,14 +200,15 @@ def _require_all(
 
 
 def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, split: Split) -> None:
-    missing = [name for name, count in samples.counts().items() if not count]
+    wanted = CLASSES if config.takes_reals else CLASSES[1:]
+    missing = [name for name in wanted if not samples.counts()[name]]
     if not missing:
         return
     where = ", ".join(config.train) or "the store"
     if config.domains:
         where += f" (domain {', '.join(config.domains)})"
     name = "training" if split == "train" else "validation"
-    if len(missing) == 2:
+    if len(missing) == len(wanted):
         raise InputError(
             f"{where} has no complete {name} rows for these features, whose splits are "
             "those of the manifests",

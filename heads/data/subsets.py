@@ -60,7 +60,7 @@ def take_reals(
     notices: dict[str, Notice] = {}
     known: dict[object, tuple[str, ...]] = {}
     for config in configs:
-        key = (config.train, config.reals, config.domains, config.protocol)
+        key = (config.train, config.reals, config.domains, config.protocol, config.takes_reals)
         if key not in known:
             known[key] = _pools(store, config)
         pools = known[key]
@@ -74,6 +74,8 @@ def take_reals(
 def _pools(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
     there = store.subsets()
     if not config.train or config.reals or config.protocol or set(config.train) - set(there):
+        return ()
+    if not config.takes_reals:
         return ()
     chosen = [row for name in config.train for row in store.rows(name)]
     if _has_label(chosen, 0):

@@ -16,7 +16,6 @@ from clare.bootstrap import USUAL, Resampling
 from clare.errors import InputError
 from clare.files import remove_durably
 from clare.heads.data.table import SCORED_TOGETHER
-from clare.heads.detector import Detector
 from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.published import beside_published, require_table
@@ -37,6 +36,7 @@ from clare.heads.evaluation.wanted import Asked
 from clare.heads.metrics.by_subset import Progress, measure_subsets
 from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
+from clare.heads.model import Model
 from clare.heads.runs.run import Run, note_on_store, open_with_store
 from clare.models.runtime import choose_runtime
 from clare.protocol import Sampling, read_protocol, split_name
@@ -179,7 +179,7 @@ def evaluate(
 
 @torch.inference_mode()
 def score_rows(
-    detector: Detector,
+    detector: Model,
     unseen: UnseenRows,
     *,
     device: str = "cpu",

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clare.heads.base import INPUTS
-from clare.heads.detector import Detector
+from clare.heads.model import Model
 
 
-def lare_map(detector: Detector, features: Mapping[str, np.ndarray]) -> NDArray[np.float32] | None:
+def lare_map(detector: Model, features: Mapping[str, np.ndarray]) -> NDArray[np.float32] | None:
     """The LaRE that a detector takes, (h, w): its timestep, the mean over its draws and channels.
 
     Args:
@@ -38,7 +38,7 @@ def lare_map(detector: Detector, features: Mapping[str, np.ndarray]) -> NDArray[
 
 @torch.inference_mode()
 def plot_explanation(
-    detector: Detector,
+    detector: Model,
     features: Mapping[str, np.ndarray],
     picture: np.ndarray,
     title: str,

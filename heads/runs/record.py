@@ -83,6 +83,7 @@ class RunRecord:
         command: that made it, word by word; empty where it was no command, or is not known.
         lacking: subsets of its protocol that had no rows to train on.
         code: the files that its parts were in, where they were files, to their sha256.
+        masks: sha256 over the masks that it was trained on; empty where it was on none.
     """
 
     config: TrainConfig
@@ -98,6 +99,7 @@ class RunRecord:
     command: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
+    masks: str = ""
 
     @property
     def remainder(self) -> str:
@@ -147,8 +149,13 @@ class Validation:
 
     @property
     def auc(self) -> Figure:
-        """The area under the ROC curve."""
-        return self.metrics["auc"]
+        """The area under the ROC curve; of a localiser that saw no real images there is none."""
+        return self.metrics.get("auc", Figure(None, None, None, 0))
+
+    @property
+    def chief(self) -> tuple[str, Figure]:
+        """The figure that says most, and its name: a localiser's IoU, else the AUC."""
+        return ("IoU", self.metrics["iou"]) if "iou" in self.metrics else ("AUC", self.auc)
 
 
 @dataclass(frozen=True)
@@ -219,8 +226,8 @@ def read_validation(run: Path) -> Validation:
             Operation("train_head", settings={"resume": run}, effect="goes on with it"),
         )
     found = read_json(run / VAL_METRICS, Validation)
-    if "auc" not in found.metrics:
-        raise InputError(f"{run / VAL_METRICS} is damaged: it has no AUC")
+    if not {"auc", "iou"} & set(found.metrics):
+        raise InputError(f"{run / VAL_METRICS} is damaged: it has neither AUC nor IoU")
     return found
 
 

@@ -11,7 +11,8 @@ from clare.advice import Run as Operation
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
-from clare.heads.detector import Detector, load_detector, needs_text, read_detector_config
+from clare.heads.detector import load_detector, needs_text, read_detector_config
+from clare.heads.model import Model
 from clare.heads.runs.record import (
     BEST,
     RunRecord,
@@ -46,7 +47,7 @@ class Run:
 
     path: Path
     record: RunRecord
-    detector: Detector
+    detector: Model
     validation: Validation
     seen: Seen
 
@@ -172,8 +173,7 @@ def choose_folder(out: Path | None, config: TrainConfig) -> Path:
         if is_finished(out):
             raise InputError(f"{out} is a finished run", Name("another folder", "out"))
         return out
-    parts = (config.detector.fusion, config.detector.classifier)
-    plain = Path("runs") / "-".join(map(part_name, parts))
+    plain = Path("runs") / "-".join(map(part_name, config.detector.parts.values()))
     folder, number = plain, 1
     while folder.exists():
         number += 1

@@ -17,13 +17,8 @@ from torch.overrides import TorchFunctionMode
 from clare.heads.base import Inputs
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
-from clare.heads.training.losses import (
-    alignment,
-    class_weights,
-    cross_entropy,
-    slerp_within_class,
-    uniformity,
-)
+from clare.heads.model import Model, running_statistics
+from clare.heads.training.objectives import create_objective
 from clare.heads.training.optimizers import Optimizer, clip_rows
 
 STACKED_PARAMETERS = 250_000
@@ -33,65 +28,20 @@ With two million (``lare`` + ``linear``) eight runs took 1.8 times as long toget
 """
 
 
-class Objective(nn.Module):
-    """The loss of a detector on a batch, or its margins.
-
-    Args:
-        detector: whose fusion and classifier are used.
-        config: weights of the losses.
-        weights: (2,) of the classes; None where they count as they come.
-    """
-
-    def __init__(
-        self, detector: Detector, config: TrainConfig, weights: torch.Tensor | None
-    ) -> None:
-        super().__init__()
-        self.fusion, self.classifier = detector.fusion, detector.classifier
-        self.config = config
-        self.weights = weights
-
-    def forward(
-        self,
-        inputs: Inputs,
-        labels: torch.Tensor | None = None,
-        uniform: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """A scalar; margins (B,) where no labels are given.
-
-        Args:
-            inputs: of the fusion.
-            labels: (B,).
-            uniform: (2, B) random numbers for slerp.
-        """
-        vectors = self.fusion(inputs)
-        if labels is None:
-            logits = self.classifier(vectors).double()
-            return logits[:, 1] - logits[:, 0]
-        if uniform is not None:
-            vectors = slerp_within_class(vectors, labels, uniform)
-        config = self.config
-        loss = cross_entropy(self.classifier(vectors), labels, self.weights, config.label_smoothing)
-        if config.alignment:
-            loss = loss + config.alignment * alignment(vectors, labels)
-        if config.uniformity:
-            loss = loss + config.uniformity * uniformity(vectors)
-        return loss
-
-
-def can_stack(detector: Detector, config: TrainConfig) -> bool:
+def can_stack(model: Model, config: TrainConfig) -> bool:
     """Whether runs of this shape take a step faster together than one after another.
 
     Not with dropout, whose random numbers each run keeps for itself; nor where a single run fills
     the machine: with many parameters, or with a text tower that reads each image's own prompts.
     In bfloat16 a stacked product rounds otherwise than a single one, and the run would not be the
-    same.
+    same. A decoder's map of every pixel fills the machine whatever its size.
     """
-    if config.precision != "float32":
+    if config.precision != "float32" or not isinstance(model, Detector):
         return False
-    prompts = getattr(detector.classifier, "prompts", None)
+    prompts = getattr(model.classifier, "prompts", None)
     own_prompts = getattr(prompts, "meta_net", None) is not None
-    small = sum(parameter.numel() for parameter in detector.parameters()) <= STACKED_PARAMETERS
-    return small and not own_prompts and not _has_dropout(detector)
+    small = sum(parameter.numel() for parameter in model.parameters()) <= STACKED_PARAMETERS
+    return small and not own_prompts and not _has_dropout(model)
 
 
 class Learner:
@@ -110,7 +60,7 @@ class Learner:
 
     def __init__(
         self,
-        detectors: Sequence[Detector],
+        detectors: Sequence[Model],
         configs: Sequence[TrainConfig],
         labels: torch.Tensor,
         *,
@@ -120,14 +70,19 @@ class Learner:
         self.detectors = list(detectors)
         template, config = detectors[0], configs[0]
         self.device = next(iter(template.state_dict().values())).device
-        weights = class_weights(labels).to(self.device) if config.balance else None
-        self._objective = Objective(template, config, weights)
+        self._objective = create_objective(template, config, labels)
+        self.judged = self._objective.judged
         learning = set(template.parameters_to_train(config.scope))
         self._learning = [name for name, _ in template.named_parameters() if name in learning]
         self._frozen = [name for name, _ in template.named_parameters() if name not in learning]
         self._shapes = {name: value.shape for name, value in template.named_parameters()}
         self.values = self._matrix(self._learning).requires_grad_()
         self._constants = self._matrix(self._frozen)
+        # Running statistics move with every step; they are this learner's own, so that a
+        # detector that is kept in between doesn't change them.
+        self._moving = {
+            name: value.clone() for name, value in running_statistics(self._objective).items()
+        }
         column = {
             name: torch.tensor([[getattr(c, name)] for c in configs], device=self.device)
             for name in ("weight_decay", "momentum")
@@ -167,8 +122,8 @@ class Learner:
         return losses.detach()
 
     @torch.no_grad()
-    def margins(self, inputs: Inputs) -> torch.Tensor:
-        """(R, B) float64, without dropout, and in float32 as they are once it is saved."""
+    def judge(self, inputs: Inputs) -> torch.Tensor:
+        """(R, B, judged) float64, without dropout, and in float32 as they are once it is saved."""
         self._objective.eval()
         return self._each(inputs, None, None)
 
@@ -181,24 +136,47 @@ class Learner:
         self._constants = self._constants[chosen]
         self.optimizer.keep(self.values.detach(), chosen)
 
+    def snapshot(self, run: int) -> torch.Tensor:
+        """All that learns of a run, and its running statistics, as one flat tensor."""
+        moving = [value.flatten() for value in self._moving.values()]
+        return torch.cat([self.values.detach()[run], *moving])
+
     def state(self, run: int) -> dict[str, torch.Tensor]:
-        """A run's parameters and the optimiser's state for them, as flat tensors."""
-        return {"values": self.values.detach()[run], **self.optimizer.row(run)}
+        """A run's `snapshot` and the optimiser's state, as flat tensors."""
+        return {"values": self.snapshot(run), **self.optimizer.row(run)}
 
     def set_state(self, run: int, state: Mapping[str, torch.Tensor], steps: int) -> None:
         """Take back what `state` gave, after ``steps`` steps."""
         with torch.no_grad():
-            self.values[run] = state["values"].to(self.values)
+            values, moving = self._parts_of(state["values"].to(self.values))
+            self.values[run] = values
+            for name, value in moving.items():
+                self._moving[name].copy_(value)
         self.optimizer.set_row(run, state, steps)
 
     @torch.no_grad()
-    def write_back(self, run: int, values: torch.Tensor) -> Detector:
-        """A run's detector, with the parameters of a row of ``values``."""
+    def write_back(self, run: int, snapshot: torch.Tensor) -> Model:
+        """A run's detector, as it was at a `snapshot`."""
         detector = self.detectors[run]
-        own = dict(detector.named_parameters())
-        for name, piece in self._pieces(values.to(self.device)[None], self._learning).items():
+        values, moving = self._parts_of(snapshot.to(self.device))
+        own = {**dict(detector.named_parameters()), **running_statistics(detector)}
+        for name, piece in self._pieces(values[None], self._learning).items():
             own[name].copy_(piece[0])
+        for name, value in moving.items():
+            own[name].copy_(value)
+        for name, count in detector.named_buffers():
+            if name.endswith("num_batches_tracked"):
+                count.zero_()  # nothing reads it, and it counts other than this run's own steps
         return detector
+
+    def _parts_of(self, snapshot: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The flat parameters of a snapshot, and its running statistics by name."""
+        sizes = [value.numel() for value in self._moving.values()]
+        values, *pieces = snapshot.split([self.values.shape[1], *sizes])
+        return values, {
+            name: piece.view(value.shape)
+            for (name, value), piece in zip(self._moving.items(), pieces, strict=True)
+        }
 
     def _each(
         self, inputs: Inputs, labels: torch.Tensor | None, uniform: torch.Tensor | None
@@ -219,7 +197,7 @@ class Learner:
                     )
             first = {name: value[0] for name, value in (parameters | constants).items()}
             one = self._compiled(
-                first,
+                first | self._moving,
                 inputs,
                 None if labels is None else labels[0],
                 None if uniform is None else uniform[0],
@@ -298,9 +276,8 @@ class _SharedInputs(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _has_dropout(detector: Detector) -> bool:
+def _has_dropout(model: Model) -> bool:
     """Whether its training draws random numbers."""
-    settings = (detector.fusion.settings, detector.classifier.settings)
-    return any(getattr(one, "dropout", 0) for one in settings) or any(
-        isinstance(module, nn.Dropout) and module.p > 0 for module in detector.modules()
+    return any(getattr(part.settings, "dropout", 0) for part in model.parts) or any(
+        isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()
     )

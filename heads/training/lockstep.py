@@ -15,7 +15,7 @@ from clare.heads.base import Inputs
 from clare.heads.config import TrainConfig
 from clare.heads.data.samples import Samples
 from clare.heads.data.table import FeatureTable, pieces
-from clare.heads.detector import save_detector
+from clare.heads.detector import Detector, save_detector
 from clare.heads.runs.record import LAST
 from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.run_state import RunState
@@ -41,6 +41,7 @@ class Stack:
         self.states = list(states)
         runs = [state.run for state in states]
         self.detector = runs[0].detector
+        self.fields, self.val_fields = runs[0].fields, runs[0].val_fields
         self.val = runs[0].val.plain
         self.learner = Learner(
             [run.detector for run in runs],
@@ -56,25 +57,26 @@ class Stack:
         self._labels = torch.from_numpy(labels).to(self.learner.device)
         self._loss = torch.zeros(len(runs), device=self.learner.device, dtype=torch.float64)
         self._rates: list[float] = []
-        self._margins: list[torch.Tensor] = []
+        self._judged: list[torch.Tensor] = []
 
     def _require_fit(self, row: int, state: RunState) -> None:
         """Refuse a saved state of another run; a shape that differs could be stretched to fit."""
         own, progress = self.learner.state(row), state.progress
         begun = progress.best_epoch > 0
+        columns = len(self.learner.judged)
         wanted = {
             **own,
             "best": own["values"] if begun else torch.empty(0),
-            "margins": torch.empty(len(state.run.val.labels) if begun else 0),
+            "judged": torch.empty((len(state.run.val.labels), columns) if begun else (0, 0)),
         }
-        margins = torch.from_numpy(progress.margins)
-        saved = {**progress.state, "best": progress.best, "margins": margins}
+        judged = torch.from_numpy(progress.judged)
+        saved = {**progress.state, "best": progress.best, "judged": judged}
         require_fit(wanted, saved, state.folder.path / LAST, "run")
 
     def inputs(self, batch: Mapping[str, torch.Tensor], cache: Cache) -> Inputs:
         """The batch as the stack's fusion takes it, shared with stacks that take the same."""
-        config, roles = self.detector.config, self.detector.fusion.roles
-        key = (roles, self.detector.fields, config.timestep, config.draws, config.standardize)
+        config = self.detector.config
+        key = (self.detector.roles, self.fields, config.timestep, config.draws, config.standardize)
         if key not in cache:
             with torch.no_grad():
                 cache[key] = self.detector.inputs(batch)
@@ -89,13 +91,13 @@ class Stack:
         self._loss += losses * len(picked)
 
     def judge(self, inputs: Inputs) -> None:
-        """Score a batch of validation."""
-        self._margins.append(self.learner.margins(inputs))
+        """Judge a batch of validation."""
+        self._judged.append(self.learner.judge(inputs))
 
     def end_epoch(self, epoch: int, seconds: float) -> None:
         """Give every run its epoch's figures."""
         losses = (self._loss / self._labels.shape[1]).tolist()
-        margins = torch.cat(self._margins, 1).cpu().numpy()
+        judged = torch.cat(self._judged, 1).cpu().numpy()
         for row, state in enumerate(self.states):
             record = {
                 "epoch": float(epoch),
@@ -103,9 +105,9 @@ class Stack:
                 "train_loss": losses[row],
                 "seconds": seconds,
             }
-            state.add(record, margins[row], self.learner.values[row])
+            state.add(record, judged[row], self.learner.snapshot(row))
         self._loss.zero_()
-        self._margins.clear()
+        self._judged.clear()
 
     def save(self) -> None:
         """Keep all that is needed to go on after a kill."""
@@ -117,7 +119,7 @@ class Stack:
         """Keep every run's detector as it now is, in a file of its own."""
         for row, state in enumerate(self.states):
             if state.failure is None:
-                detector = self.learner.write_back(row, self.learner.values[row])
+                detector = self.learner.write_back(row, self.learner.snapshot(row))
                 save_detector(detector, state.folder.path / name)
 
     def close_complete(self) -> None:
@@ -181,7 +183,7 @@ def arrange(states: Iterable[RunState]) -> list[SharedBatches]:
             shared = latest[key] = SharedBatches(config, run.train, start)
             all_shared.append(shared)
         shared.parameters += size
-        shape = (id(shared), _shape(config), run.detector.fields, _digest(run.val.plain))
+        shape = (id(shared), _shape(config), run.fields, _digest(run.val.plain))
         if can_stack(run.detector, config) and shape in stacks:
             stacks[shape].append(state)
         else:
@@ -193,6 +195,7 @@ def arrange(states: Iterable[RunState]) -> list[SharedBatches]:
 def fit(state: RunState, train: FeatureTable, val: FeatureTable) -> None:
     """Train a run whose classifier takes all training vectors at once."""
     run, detector = state.run, state.run.detector.eval()
+    assert isinstance(detector, Detector)  # no decoder is fitted
 
     def over(table: FeatureTable, places: NDArray, what: Any) -> torch.Tensor:
         batches = table.batches(pieces(places), detector.fields)
@@ -202,7 +205,7 @@ def fit(state: RunState, train: FeatureTable, val: FeatureTable) -> None:
     vectors = over(train, run.train.plain, detector.vectors)
     detector.classifier.fit(vectors, torch.from_numpy(run.train.labels).to(vectors.device))
     margins = over(val, run.val.plain, detector.margins).cpu().numpy()
-    state.add({"epoch": 1.0}, margins, torch.empty(0))
+    state.add({"epoch": 1.0}, margins[:, None], torch.empty(0))
     if state.failure is None:
         state.folder.save(state.progress, detector)
 
@@ -214,7 +217,7 @@ def judge_all(stacks: Sequence[Stack], val: FeatureTable, batch: int) -> None:
         together.setdefault(_digest(stack.val), []).append(stack)
     for group in together.values():
         order = pieces(group[0].val, batch)
-        fields = sorted({name for stack in group for name in stack.detector.fields})
+        fields = sorted({name for stack in group for name in stack.val_fields})
         for values in val.batches(order, fields):
             cache: Cache = {}
             for stack in group:

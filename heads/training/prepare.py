@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import CorruptStoreError, InputError, StoreError
@@ -22,7 +25,9 @@ from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples
 from clare.heads.data.subsets import subsets_of
 from clare.heads.data.table import FeatureTable, pieces
-from clare.heads.detector import Detector, fields_of, needs_text
+from clare.heads.detector import Detector, create_model, fields_of, needs_text
+from clare.heads.localizer import Localizer, mask_field
+from clare.heads.model import Model
 from clare.heads.runs.record import CONFIG, ExtractorRecord, RunRecord
 from clare.heads.runs.run import load_text_tower
 from clare.heads.text.tower import TextTower
@@ -44,7 +49,7 @@ class Prepared:
 
     Args:
         config: its configuration.
-        detector: fresh, standardised, on the device.
+        detector: the head, fresh, standardised, on the device.
         train: its training samples, places in the table of the train split.
         val: its validation samples, places in the table of the val split.
         record: for its folder.
@@ -53,12 +58,22 @@ class Prepared:
     """
 
     config: TrainConfig
-    detector: Detector
+    detector: Model
     train: Samples
     val: Samples
     record: RunRecord
     seen: Seen
     notes: tuple[Notice, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The stored fields that training reads, masks included."""
+        return split_fields(self.config, "train")
+
+    @property
+    def val_fields(self) -> tuple[str, ...]:
+        """The stored fields that validation reads."""
+        return split_fields(self.config, "val")
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,14 @@ def open_tables(
     for names in together:
         refuse_leaks(row for name in names for row in store.rows(name))
     subsets = sorted(set().union(*together))
-    fields = sorted({field for config in configs for field in fields_of(config.detector)})
+    fields = sorted(
+        {
+            field
+            for config in configs
+            for split in ("train", "val")
+            for field in split_fields(config, split)
+        }
+    )
     text = any(needs_text(config.detector) for config in configs)
     first, *others = [
         choose_fingerprints(store, config, subsets, fields, text=text)
@@ -149,12 +171,24 @@ def prepare(
     return made
 
 
+def split_fields(config: TrainConfig, split: str) -> tuple[str, ...]:
+    """The stored fields that a run reads of a split: its head's, and the masks where it needs them.
+
+    Raises:
+        InputError: a part of it is not there.
+    """
+    fields = fields_of(config.detector)
+    masks = config.needs_masks(split)
+    return (*fields, mask_field(config.detector)) if masks else fields
+
+
 def rows_key(config: TrainConfig) -> object:
     """Equal for configurations that take the same rows of a store."""
     share = (config.fraction, config.data_seed) if config.fraction < 1 else None
     rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
+    masks = (*(config.needs_masks(split) for split in ("train", "val")), config.takes_reals)
     # A protocol refuses rows that the same subsets without its name may take.
-    return rows, share, fields_of(config.detector), config.protocol, config.partial
+    return rows, share, fields_of(config.detector), masks, config.protocol, config.partial
 
 
 def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples, Seen]:
@@ -163,9 +197,8 @@ def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples
     Raises:
         InputError: a class is missing, or an image has two labels.
     """
-    fields = fields_of(config.detector)
-    train = choose_samples(tables.train, config, fields, "train")
-    val = choose_samples(tables.val, config, fields, "val")
+    train = choose_samples(tables.train, config, split_fields(config, "train"), "train")
+    val = choose_samples(tables.val, config, split_fields(config, "val"), "val")
     seen = Seen.of(
         (tables.train.rows[place] for place in train.plain),
         (tables.val.rows[place] for place in val.plain),
@@ -175,15 +208,15 @@ def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples
 
 def create_detector(
     config: TrainConfig, specs: Mapping[str, tuple[int, ...]], text: TextTower | None
-) -> Detector:
-    """A detector whose random start follows from the configuration's seed.
+) -> Model:
+    """A detector or localiser whose random start follows from the configuration's seed.
 
     Raises:
         InputError: a part or a setting is not usable.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        return Detector(config.detector, specs, text)
+        return create_model(config.detector, specs, text)
 
 
 def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
@@ -191,8 +224,9 @@ def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
     train: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
     val: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
     for run in runs:
-        for field in run.detector.fields:
+        for field in run.fields:
             train[field].append(run.train.views if run.config.views else run.train.plain)
+        for field in run.val_fields:
             val[field].append(run.val.plain)
     tables.train.restrict(train)
     tables.val.restrict(val)
@@ -202,7 +236,7 @@ def measure_channels(
     runs: Sequence[Prepared], table: FeatureTable, progress: Callable[[str], None]
 ) -> None:
     """Give every detector the mean and deviation of its training rows' channels (view 0)."""
-    measured: dict[object, Detector] = {}
+    measured: dict[object, Model] = {}
     for run in runs:
         detector, config = run.detector, run.config.detector
         if not detector.standardizations:
@@ -217,14 +251,72 @@ def measure_channels(
         detector.fit_statistics(table.batches(order, detector.fields))
 
 
-def _notices(detector: Detector, config: TrainConfig) -> list[Notice]:
+def _notices(model: Model, config: TrainConfig) -> list[Notice]:
     """What a configuration does that its user may not expect.
 
     Raises:
         InputError: parts and losses contradict each other.
     """
+    notes = [
+        Notice(
+            f"{name} is read as {role}, in place of {INPUTS[role].field}"
+            + ("" if INPUTS[role].standardized else ", and is not standardised")
+        )
+        for role, name in zip(model.roles, model.fields, strict=True)
+        if name != INPUTS[role].field and not isinstance(model, Localizer)
+    ]
+    if isinstance(model, Localizer):
+        return notes + _localizer_notices(model, config)
+    assert isinstance(model, Detector)
+    return notes + _detector_notices(model, config)
+
+
+def _localizer_notices(model: Localizer, config: TrainConfig) -> list[Notice]:
+    by_label = config.supervision == "image"
+    if config.select in ("auc", "balanced_accuracy") and not config.takes_reals:
+        raise InputError(
+            f"{config.select} needs real images, and masks of fakes alone are learnt",
+            Set("select", "iou"),
+            Set("empty_masks", True, effect="trains on real images too"),
+        )
+    if config.shuffle_labels and not by_label:
+        raise InputError(
+            "masks are learnt, and shuffled labels would change nothing",
+            LeaveOut("shuffle_labels"),
+            Set("supervision", "image", effect="learns from labels"),
+        )
+    size = kept_bytes(model) * config.batch
+    notes = [] if size < 1e9 else [Notice(f"a step keeps about {size / 1e9:.1f} GB in memory")]
+    if not config.takes_reals:
+        notes.append(Notice("it learns on fakes alone: what it finds on real images says little"))
+    return notes
+
+
+def kept_bytes(model: Localizer) -> int:
+    """Bytes that a decoder keeps of one image between its forward and its backward pass.
+
+    Nothing is computed: the decoder runs on shapes alone.
+    """
+    decoder = copy.deepcopy(model.decoder).to("meta")
+    inputs = {role: torch.empty((2, *shape), device="meta") for role, shape in model.shapes.items()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, nn.Parameter) and len(tensor) == 2:
+            kept[id(tensor)] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        maps = decoder(inputs)
+    del maps
+    return sum(kept.values()) // 2
+
+
+def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
     chosen = config.detector
     fusion, classifier = part_name(chosen.fusion), part_name(chosen.classifier)
+    if config.select == "iou":
+        raise InputError("IoU is of a decoder's map", Set("select", "auc"))
     if config.slerp and not detector.classifier.normalizes:
         raise InputError(
             f"slerp trains on directions alone, and {classifier} would be tested on lengths too",
@@ -232,14 +324,7 @@ def _notices(detector: Detector, config: TrainConfig) -> list[Notice]:
             Name("another classifier", "classifier"),
             LeaveOut("slerp"),
         )
-    notes = [
-        Notice(
-            f"{chosen.fields[role]} is read as {role}, in place of {INPUTS[role].field}"
-            + ("" if INPUTS[role].standardized else ", and is not standardised")
-        )
-        for role in detector.fusion.roles
-        if chosen.fields.get(role, INPUTS[role].field) != INPUTS[role].field
-    ]
+    notes = []
     fitted = detector.classifier.is_fitted
     learning = {} if fitted else detector.parameters_to_train(config.scope)
     losses = [name for name in ("alignment", "uniformity") if getattr(config, name)]
@@ -264,13 +349,13 @@ def _record(
     store: FeatureStore,
     config: TrainConfig,
     chosen: Chosen,
-    detector: Detector,
+    detector: Model,
     rows: Sequence[Row],
     val_rows: Sequence[Row],
     train: Samples,
     val: Samples,
 ) -> RunRecord:
-    own = set(detector.fields)
+    own = {*split_fields(config, "train"), *split_fields(config, "val")}
     read = {name: key for name, key in chosen.keys.items() if own & set(store.extractor(key)[1])}
     if needs_text(detector.config):
         read["clip"] = chosen.keys["clip"]
@@ -295,9 +380,10 @@ def _record(
         },
         code={
             name: file_sha256(Path(name))
-            for name in (config.detector.fusion, config.detector.classifier)
+            for name in config.detector.parts.values()
             if is_path(name)
         },
+        masks=_masks(_rows(rows, train)) if config.needs_masks("train") else "",
     )
 
 
@@ -308,6 +394,12 @@ def _lacking(config: TrainConfig, splits: Sequence[Sequence[Row]]) -> tuple[str,
     named = [*((name, 1) for name in config.train), *((name, 0) for name in config.reals)]
     there = [{(row.columns["subset"], row.columns["label"]) for row in rows} for rows in splits]
     return tuple(name for name, label in named if not all((name, label) in one for one in there))
+
+
+def _masks(rows: Sequence[Row]) -> str:
+    """One sha256 over the masks of rows, whatever their order."""
+    lines = sorted(f"{row.sample_id}\t{row.columns.get('mask_content', '')}" for row in rows)
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:

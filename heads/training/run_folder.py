@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from clare.advice import Name
+from clare.bootstrap import USUAL, Figure, resample
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.foreign import parse_json
 from clare.heads.data.leakage import Seen
-from clare.heads.detector import Detector, save_detector
+from clare.heads.detector import save_detector
 from clare.heads.metrics.measure import best_threshold, measure
 from clare.heads.metrics.predictions import Predictions, write_predictions
+from clare.heads.model import Model
 from clare.heads.runs.record import (
     BEST,
     CONFIG,
@@ -62,7 +64,7 @@ class Progress:
         history: one record an epoch.
         best_epoch: the epoch whose parameters are the best so far; 0 before any.
         best: their values, flat.
-        margins: (n,) of the validation samples at that epoch.
+        judged: (n, …) of the validation samples at that epoch, the margin first.
         steps: optimiser steps so far.
         state: the learner's state.
     """
@@ -70,7 +72,7 @@ class Progress:
     history: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
     best: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    margins: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    judged: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     steps: int = 0
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
@@ -130,12 +132,12 @@ class RunFolder:
                 self._board.add_scalar(name, value, int(last["epoch"]))
             self._board.flush()
 
-    def save(self, progress: Progress, best: Detector) -> None:
+    def save(self, progress: Progress, best: Model) -> None:
         """Keep the best detector, and all that is needed to go on after a kill."""
         save_detector(best, self.path / BEST)
         tensors = {f"state.{name}": value.cpu().clone() for name, value in progress.state.items()}
         tensors["best"] = progress.best.cpu().clone()
-        tensors["margins"] = torch.from_numpy(progress.margins.copy())
+        tensors["judged"] = torch.from_numpy(progress.judged.copy())
         known = Checkpoint(progress.history, progress.best_epoch, progress.steps)
         data = safetensors.torch.save(tensors, {_STATE: json.dumps(to_json(known))})
         write_durably(self.path / LAST, data)
@@ -156,7 +158,7 @@ class RunFolder:
                 history=known.history,
                 best_epoch=known.best_epoch,
                 best=tensors["best"],
-                margins=tensors["margins"].numpy(),
+                judged=tensors["judged"].numpy(),
                 steps=known.steps,
                 state={
                     name.removeprefix("state."): value
@@ -175,21 +177,37 @@ class RunFolder:
         """Measure the best epoch on validation, and close the folder."""
         from clare.heads.metrics.plots import plot_curves
 
-        predictions = replace(Predictions.of_rows(rows, progress.margins), label=labels)
-        threshold = best_threshold(predictions.margin, predictions.label)
-        metrics = measure(predictions, threshold)
+        predictions = replace(Predictions.of_rows(rows, progress.judged[:, 0]), label=labels)
+        metrics: dict[str, Figure] = {}
+        threshold = 0.0  # of a decoder that saw one label alone: a probability of one half
+        if len(set(labels.tolist())) == 2:
+            threshold = best_threshold(predictions.margin, predictions.label)
+            metrics = measure(predictions, threshold)
+        if "val_iou" in progress.history[-1]:
+            metrics["iou"] = _mean_iou(predictions, progress.judged[:, 2])
         found = Validation(progress.best_epoch, threshold, metrics, file_sha256(self.path / BEST))
         images = [str(row.columns.get("path", row.sample_id)) for row in rows]
         write_predictions(predictions, self.path / VAL_PREDICTIONS, images, threshold)
         plot_curves(progress.history, self.path / CURVES)
+        name, figure = found.chief
         self.log(
-            f"done: epoch {found.epoch} is the best, validation AUC {found.auc.value:.4f} on the "
+            f"done: epoch {found.epoch} is the best, validation {name} {figure.value:.4f} on the "
             "rows that it and the threshold were chosen on"
         )
         if self._board is not None:
             self._board.close()
         write_validation(self.path, found)
         return found
+
+
+def _mean_iou(predictions: Predictions, iou: NDArray[np.float64]) -> Figure:
+    """The mean over rows with a mask that marks something, its interval over clusters."""
+    known = np.flatnonzero(np.isfinite(iou))
+    label, cluster = predictions.label[known], predictions.cluster[known]
+    draws = [weights @ iou[known] / weights.sum(1) for weights in resample(label, cluster, USUAL)]
+    return Figure.of(
+        float(iou[known].mean()), np.concatenate(draws) if draws else np.empty(0), len(known)
+    )
 
 
 def require_same_record(there: RunRecord, wanted: RunRecord, path: Path) -> None:

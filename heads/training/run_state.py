@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clare.bootstrap import Resampling
-from clare.heads.metrics.measure import best_threshold, measure
-from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import Epoch
+from clare.heads.training.objectives import figures_of
 from clare.heads.training.prepare import Prepared
 from clare.heads.training.run_folder import Progress, RunFolder
 from clare.heads.training.schedule import exhausted
@@ -60,7 +58,7 @@ class RunState:
     @property
     def is_fitted(self) -> bool:
         """Whether its classifier takes all training vectors at once, so that nothing is stepped."""
-        return self.run.detector.classifier.is_fitted
+        return self.run.detector.is_fitted
 
     @property
     def complete(self) -> bool:
@@ -69,9 +67,15 @@ class RunState:
         done = self.progress.epoch >= (1 if self.is_fitted else config.epochs)
         return self.failure is not None or done or exhausted(config, self.figures)
 
-    def add(self, record: Epoch, margins: NDArray, values: torch.Tensor) -> None:
-        """Take an epoch's figures; its margins (n,) and flat values are kept if the best."""
-        if not (np.isfinite(margins).all() and math.isfinite(record.get("train_loss", 0.0))):
+    def add(self, record: Epoch, judged: NDArray, values: torch.Tensor) -> None:
+        """Take an epoch's figures; what was judged (n, …) and the values are kept if the best.
+
+        Args:
+            record: of the epoch, to which its figures on validation are added.
+            judged: of each row of validation, the margin first; see `Objective`.
+            values: what `Learner.snapshot` gave.
+        """
+        if not (np.isfinite(judged[:, 0]).all() and math.isfinite(record.get("train_loss", 0.0))):
             self.failure = (
                 f"{self.folder.path} failed in epoch {record['epoch']:.0f}: its loss or margins "
                 "are no finite numbers; a lower learning rate may help"
@@ -79,7 +83,9 @@ class RunState:
             self.folder.log(self.failure)
             return
         progress, before = self.progress, _rank(self.progress, self.figures)
-        progress.history.append(record | _figures(margins, self.run.val.labels))
+        run = self.run
+        found = figures_of(run.detector, run.config, judged, run.val.labels)
+        progress.history.append(record | found)
         # The control scores the last epoch: choosing the best one would find what is not there.
         if (
             self.run.config.shuffle_labels
@@ -87,23 +93,8 @@ class RunState:
         ):
             progress.best_epoch = int(record["epoch"])
             progress.best = values.detach().clone()
-            progress.margins = margins
+            progress.judged = judged
         self.folder.add_epoch(progress.history)
-
-
-def _figures(margins: NDArray, labels: NDArray) -> Epoch:
-    """Validation's figures of one epoch."""
-    count = np.arange(len(labels)).astype(str)
-    empty = np.full(len(labels), "")
-    rows = Predictions(count, empty, empty, labels, margins.astype(np.float64), empty, count)
-    found = measure(rows, best_threshold(margins, labels), Resampling(0))
-    loss = np.logaddexp(0.0, np.where(labels == 1, -margins, margins)).mean()
-    epoch = {"val_loss": float(loss)}
-    for name in ("auc", "balanced_accuracy"):
-        value = found[name].value
-        assert value is not None  # validation has both labels
-        epoch[f"val_{name}"] = value
-    return epoch
 
 
 def _rank(progress: Progress, figures: Sequence[float]) -> tuple[float, float]:

@@ -51,16 +51,18 @@ def _falls(config: TrainConfig, figures: Sequence[float]) -> int:
     """How often a plateau has lowered the rate; each fall starts a new count.
 
     As torch's ReduceLROnPlateau has it, patience is how many epochs without a gain are borne: the
-    one beyond lowers the rate.
+    one beyond lowers the rate. DeCLIP begins a new count with the next epoch's figure as the best.
     """
     falls, waited, best = 0, 0, -math.inf
     for figure in figures:
-        if figure > best + config.min_gain:
+        gain = 2 * config.min_gain if falls and config.plateau_forgets else config.min_gain
+        if figure > best + gain:
             best, waited = figure, 0
         else:
             waited += 1
         if waited > config.plateau_patience:
             falls, waited = falls + 1, 0
+            best = -math.inf if config.plateau_forgets else best
     return falls
 
 

@@ -130,7 +130,7 @@ def _train(
         for record in (replace(run.record, command=tuple(command)),)
     ]
     restrict_tables(runs, tables)
-    fields = {field for run in runs for field in run.detector.fields}
+    fields = {field for run in runs for field in (*run.fields, *run.val_fields)}
     plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
     all_shared = arrange(states)
     observer.planned(_plan(states, plans, all_shared, notices))
@@ -227,7 +227,7 @@ def _train_epoch(
     config = shared.config
     order, places = shared.samples.epoch(config.data_seed, epoch, views=config.views)
     taken = pieces(order, config.batch)
-    fields = sorted({field for stack in stacks for field in stack.detector.fields})
+    fields = sorted({field for stack in stacks for field in stack.fields})
     batches = tables.train.batches(pieces(places, config.batch), fields)
     for number, (some, batch) in enumerate(zip(taken, batches, strict=True)):
         cache: Cache = {}

@@ -11,7 +11,7 @@ import torch
 from clare.advice import Name, Run
 from clare.errors import InputError
 from clare.heads.data.leakage import Seen
-from clare.heads.detector import Detector
+from clare.heads.model import Model, running_statistics
 from clare.heads.runs.record import (
     BEST,
     CONFIG,
@@ -61,13 +61,13 @@ class Parent:
             Name("a run whose manifests have the same splits", "init_from"),
         )
 
-    def give(self, detector: Detector) -> str:
+    def give(self, detector: Model) -> str:
         """Copy the parameters of the same name and shape; a sentence that says how many.
 
         Raises:
             InputError: none fits.
         """
-        own = dict(detector.named_parameters())
+        own = {**dict(detector.named_parameters()), **running_statistics(detector)}
         fitting = {
             name: self.values[name]
             for name, value in own.items()

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from clare.store.feature_store import create_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from tests.heads.masked_store import create_masked
 
 
 @dataclass
@@ -187,6 +188,12 @@ def store(tmp_path_factory, build_store):
         "swap": video_rows("swap", 16),
     }
     return build_store(tmp_path_factory.mktemp("training") / "features.zarr", subsets)
+
+
+@pytest.fixture(scope="session")
+def masked(tmp_path_factory):
+    """Fakes with masks, a pool of reals, and fakes without masks; read alone."""
+    return create_masked(tmp_path_factory.mktemp("masked") / "features.zarr")
 
 
 @pytest.fixture

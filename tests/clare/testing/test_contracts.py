@@ -2,11 +2,16 @@
 
 import pytest
 
-from clare.heads import classifiers, fusion
+from clare.heads import classifiers, decoders, fusion
 from clare.pipeline.extractors import list_extractors
 from clare.pipeline.models.tiny import tiny_overrides
 from clare.plugins import list_parts
-from clare.testing import ClassifierContract, ExtractorContract, FusionContract
+from clare.testing import (
+    ClassifierContract,
+    DecoderContract,
+    ExtractorContract,
+    FusionContract,
+)
 
 
 class TestCls(FusionContract):
@@ -57,6 +62,36 @@ class TestTextSimilarity(ClassifierContract):
     part = "text_similarity"
 
 
+class TestAttentionDecoder(DecoderContract):
+    part = "attention"
+
+
+class TestAttentionDecoderAsPublished(DecoderContract):
+    part, settings = "attention", {"causal": True, "train": "published", "start": "declip"}
+
+
+class TestConv4(DecoderContract):
+    part = "conv_4"
+
+
+@pytest.mark.slow
+class TestConv12(DecoderContract):
+    part = "conv_12"
+
+
+@pytest.mark.slow
+class TestConv20(DecoderContract):
+    part = "conv_20"
+
+
+class TestConv4AsPublished(DecoderContract):
+    part, settings = "conv_4", {"start": "declip"}
+
+
+class TestLinearDecoder(DecoderContract):
+    part = "linear"
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     return tiny_overrides(tmp_path_factory.mktemp("tiny"))
@@ -89,6 +124,7 @@ def test_every_part_is_here():
     for contract, names in (
         (FusionContract, list_parts(fusion)),
         (ClassifierContract, list_parts(classifiers)),
+        (DecoderContract, list_parts(decoders)),
         (ExtractorContract, list_extractors()),
     ):
         assert {cls.part for cls in here if issubclass(cls, contract)} == set(names)

@@ -165,7 +165,7 @@ def without(name):
         (lambda found: found.update(threshold="low"), "threshold"),
         (lambda found: found.update(threshold=float("nan")), "threshold"),
         (lambda found: found.update(metrics=[]), "metrics"),
-        (lambda found: found["metrics"].clear(), "it has no AUC"),
+        (lambda found: found["metrics"].clear(), "it has neither AUC nor IoU"),
         (lambda found: found["metrics"]["auc"].pop("low"), "metrics.auc.low"),
         (lambda found: found["metrics"]["auc"].update(value="?"), "metrics.auc.value"),
     ],

@@ -128,7 +128,7 @@ def test_what_was_interrupted_goes_on_from_python_as_it_was_begun(store, tmp_pat
         train_head(resume=tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", ["best", "margins", "state.values", "state.mean"])
+@pytest.mark.parametrize("name", ["best", "judged", "state.values", "state.mean"])
 @pytest.mark.parametrize("spoil", ["drop", "one number", "shorter", "whole numbers", "text"])
 def test_a_saved_state_that_does_not_fit_is_refused(store, begun, tmp_path, name, spoil):
     folder = shutil.copytree(begun, tmp_path / "run")

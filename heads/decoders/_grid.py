@@ -1,0 +1,87 @@
+"""What decoders have in common: inputs laid over one grid, and how their weights begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from clare.heads.base import MAP, Decoder, Inputs, Role, Shapes
+from clare.heads.layers.branches import grid_side
+
+Start = Literal["torch", "declip"]
+"""How weights begin: as PyTorch has it, or N(0, 0.02) with the scales of BatchNorm too."""
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """Settings of a decoder without others.
+
+    Args:
+        start: of the weights: torch's own, or N(0, 0.02) as in DeCLIP, BatchNorm's scales included.
+    """
+
+    start: Start = "torch"
+
+
+class GridDecoder(Decoder):
+    """A decoder whose inputs are one stack of channels over the grid of the first one's tokens.
+
+    A further tokens field is scaled to that grid (bilinear), LaRE is averaged over its cells; of
+    LaRE alone the grid is LaRE's own.
+
+    Attributes:
+        side: of the grid.
+        channels: of the stack, in the order tokens, tokens_2, lare.
+
+    Raises:
+        InputError: the tokens of an input form no square.
+    """
+
+    Settings: ClassVar[type] = DecoderSettings
+
+    def __init__(self, settings: Any, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        first = next(iter(self.shapes))
+        self.side = _side(first, self.shapes[first])
+        self.channels = sum(
+            shape[0] if role == "lare" else shape[1] for role, shape in self.shapes.items()
+        )
+
+    def stack(self, inputs: Inputs) -> torch.Tensor:
+        """The inputs as one stack, (B, channels, side, side)."""
+        maps = []
+        for role, shape in self.shapes.items():
+            values = inputs[role]
+            if role == "lare":
+                maps.append(functional.adaptive_avg_pool2d(values, self.side))
+                continue
+            side = _side(role, shape)
+            grid = values.mT.unflatten(2, (side, side))
+            if side != self.side:
+                grid = functional.interpolate(grid, size=(self.side, self.side), mode="bilinear")
+            maps.append(grid)
+        return torch.cat(maps, 1)
+
+
+def begin_as(start: Start, modules: nn.Module) -> None:
+    """Start every weight, biases of convolutions and linear layers left as PyTorch has them."""
+    if start == "torch":
+        return
+    for module in modules.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter):
+            nn.init.normal_(weight, 0.0, 0.02)
+
+
+def scale_up(grid: torch.Tensor) -> torch.Tensor:
+    """Logits of a grid (B, s, s) to (B, 256, 256), bicubic."""
+    scaled = functional.interpolate(grid[:, None], size=(MAP, MAP), mode="bicubic")
+    return scaled[:, 0]
+
+
+def _side(role: Role, shape: tuple[int, ...]) -> int:
+    return shape[-1] if role == "lare" else grid_side(shape[0])

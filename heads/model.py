@@ -1,0 +1,166 @@
+"""What every head is at its core: named fields of a store, brought to what its parts take."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from clare.errors import InputError
+from clare.heads.base import INPUTS, Inputs, Role, Shapes
+from clare.heads.config import DetectorConfig, Scope
+from clare.heads.layers.standardization import Moments, Standardization
+
+Specs = Mapping[str, tuple[int, ...]]
+"""Shapes of one row of the store's fields."""
+
+
+class Model(nn.Module, ABC):
+    """Rows of a store to a margin each; `Detector` and `Localizer` are the two kinds.
+
+    Args:
+        config: its parts and what they read.
+        specs: shapes of one row by stored field; may name more fields than are read.
+        roles: that its parts take.
+
+    Attributes:
+        fields: the stored fields that it reads.
+        specs: their shapes.
+        shapes: of one row's inputs, by role.
+
+    Raises:
+        InputError: a field, a timestep or a number of draws is not usable.
+    """
+
+    def __init__(self, config: DetectorConfig, specs: Specs, roles: Sequence[Role]) -> None:
+        super().__init__()
+        self.config = config
+        self._field = fields_by_role(config, roles)
+        for role, name in self._field.items():
+            _check_field(config, role, name, specs)
+        self.fields = tuple(self._field.values())
+        self.specs = {name: tuple(specs[name]) for name in self.fields}
+        self.shapes: Shapes = {
+            role: INPUTS[role].shape(self.specs[name], config.timestep, config.draws)
+            for role, name in self._field.items()
+        }
+        self.standardizations = nn.ModuleDict(
+            {
+                role: Standardization(shape[INPUTS[role].channel_axis], INPUTS[role].channel_axis)
+                for role, shape in self.shapes.items()
+                if config.standardize and INPUTS[role].standardized
+            }
+        )
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The inputs that its parts take."""
+        return tuple(self._field)
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[nn.Module, ...]:
+        """Its parts, each with its ``settings``."""
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it takes all training rows at once, so that nothing is stepped."""
+        return False
+
+    def inputs(self, batch: Mapping[str, torch.Tensor]) -> Inputs:
+        """What the parts take, float32, standardised.
+
+        Args:
+            batch: (B, *shape) by stored field, as the store's reader gives it, on the model's
+                device.
+
+        Returns:
+            By role; of LaRE (B, 4, h, w): one timestep averaged over its draws.
+        """
+        inputs: dict[Role, torch.Tensor] = {}
+        for role in self._field:
+            values = self._stored(role, batch)
+            standardized = role in self.standardizations
+            inputs[role] = self.standardizations[role](values) if standardized else values.float()
+        return inputs
+
+    @abstractmethod
+    def margins(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Logit of fake less logit of real, (B,) float64; its sigmoid is p(fake)."""
+
+    @abstractmethod
+    def attention(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Where it looks: (B, P), each row summing to one; None if it has no attention."""
+
+    def set_statistics(self, statistics: Mapping[Role, tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Take the channels' mean and deviation, (C,) each, by role; others are left alone."""
+        for role, standardization in self._standardized().items():
+            if role in statistics:
+                standardization.set(*statistics[role])
+
+    def fit_statistics(self, batches: Iterable[Mapping[str, torch.Tensor]]) -> None:
+        """Measure the channels' mean and deviation over training rows, in one pass.
+
+        Args:
+            batches: by stored field, on the model's device; the class token is not needed.
+        """
+        standardized = self._standardized()
+        moments = {role: Moments(part.axis) for role, part in standardized.items()}
+        for batch in batches if moments else ():
+            for role, found in moments.items():
+                found.add(self._stored(role, batch))
+        self.set_statistics({role: (m.mean, m.deviation) for role, m in moments.items()})
+
+    def parameters_to_train(self, scope: Scope = "full") -> dict[str, nn.Parameter]:
+        """The parameters that learn, by their name in the model.
+
+        Raises:
+            InputError: the scope names a part that it lacks.
+        """
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}
+
+    def _stored(self, role: Role, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        stored = batch[self._field[role]]
+        return INPUTS[role].take(stored, self.config.timestep, self.config.draws)
+
+    def _standardized(self) -> dict[Role, Standardization]:
+        parts: Any = self.standardizations.items()
+        return dict(parts)
+
+
+def running_statistics(module: nn.Module) -> dict[str, torch.Tensor]:
+    """BatchNorm's running means and variances, by name: what moves without being learnt."""
+    return {
+        name: value
+        for name, value in module.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    }
+
+
+def fields_by_role(config: DetectorConfig, roles: Iterable[Role]) -> dict[Role, str]:
+    """The stored field of each role.
+
+    Raises:
+        InputError: the configuration names a role that there is not.
+    """
+    for role in config.fields:
+        if role not in INPUTS:
+            raise InputError(f"no role {role!r}: there are {', '.join(INPUTS)}")
+    return {role: config.fields.get(role, INPUTS[role].field) for role in roles}
+
+
+def _check_field(config: DetectorConfig, role: Role, name: str, specs: Specs) -> None:
+    part = f"decoder {config.decoder}" if config.decoder else f"fusion {config.fusion}"
+    if name not in specs:
+        raise InputError(
+            f"{part} takes {name!r} as {role}, which the store lacks: it has "
+            f"{', '.join(sorted(specs))}"
+        )
+    if len(specs[name]) != INPUTS[role].axes:
+        raise InputError(
+            f"field {name!r} of shape {tuple(specs[name])} can't be {role}: that takes "
+            f"{INPUTS[role].axes} axes"
+        )
