@@ -31,7 +31,7 @@ LINEAR = TrainConfig(
     batch=8,
 )
 CONV = create_config(
-    {"decoder": "conv_4", "lr": 1e-3, "epochs": 3, "train": ("few",), "batch": 4}, LINEAR
+    {"decoder": "conv_4", "lr": 1e-3, "epochs": 2, "train": ("few",), "batch": 4}, LINEAR
 )
 
 
@@ -114,7 +114,7 @@ def test_a_kill_changes_nothing_running_statistics_included(masked, tmp_path):
 
     class Killed(Observer):
         def epoch(self, run, record):
-            if record["epoch"] == 2:
+            if record["epoch"] == 1:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
