@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from clare.files import remove_durably
 from clare.heads.data.table import SCORED_TOGETHER
 from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.batch_cache import BatchCache
+from clare.heads.evaluation.localization import MaskBaselines, MaskJudge, measure_masks
+from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
     METRICS,
@@ -33,6 +35,7 @@ from clare.heads.evaluation.record import (
 from clare.heads.evaluation.shortcuts import file_shortcuts, pixel_shortcuts
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
 from clare.heads.evaluation.wanted import Asked
+from clare.heads.localizer import Localizer
 from clare.heads.metrics.by_subset import Progress, measure_subsets
 from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
@@ -42,6 +45,7 @@ from clare.models.runtime import choose_runtime
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.store.feature_store import FeatureStore
 from clare.typed_json import write_json
+from clare.wording import counted
 
 MATRIX = "matrix.png"
 
@@ -109,7 +113,8 @@ def evaluate(
         require_table(against)
     aside: Sequence[str] = ()
     if protocol is None:
-        asked = Asked(subsets, reals, split, domains, None, frames, sampling or "even")
+        alone = isinstance(opened.detector, Localizer)
+        asked = Asked(subsets, reals, split, domains, None, frames, sampling or "even", alone)
     else:
         given = {"subsets": subsets, "reals": reals, "domains": domains, "split": split != "test"}
         if named := [name for name, value in given.items() if value]:
@@ -129,7 +134,16 @@ def evaluate(
     if cache is not None:
         unseen = cache.of(unseen, opened.record.digests)
     place = choose_runtime(device).device
-    margins = score_rows(opened.detector, unseen, device=place, progress=progress)
+    judge = None
+    if isinstance(opened.detector, Localizer):
+        judge = MaskJudge(opened, source, unseen.rows())
+    margins = score_rows(
+        opened.detector,
+        unseen,
+        device=place,
+        progress=progress,
+        take_maps=None if judge is None else judge.add,
+    )
     predictions = Predictions.of_rows(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
     )
@@ -138,7 +152,7 @@ def evaluate(
         notices.append(Notice(f"{opened.path.name} was {remainder}"))
     measured = measure_subsets(
         predictions,
-        opened.threshold,
+        opened.chosen_threshold,
         how,
         aside=aside,
         oracle=against is not None,
@@ -148,8 +162,13 @@ def evaluate(
     if beside and not beside.subsets:
         tested = ", ".join(measured.subsets)
         notices.append(Notice(f"{against} has no published figures for {tested}"))
+    masks = None
+    if judge is not None:
+        masks, said = _masks(judge, opened, source, unseen, predictions, how, progress, baselines)
+        notices += said
     beaten = None
-    if baselines:
+    # Of fakes alone nothing tells which way a baseline points.
+    if baselines and (judge is None or opened.record.rows["train"]["real"]):
         beaten, left_out = _baselines(opened, source, unseen, predictions, how, progress)
         notices += left_out
     record = EvaluationRecord(
@@ -168,12 +187,13 @@ def evaluate(
         absent=unseen.absent,
         notes=tuple(map(str, notices)),
         baselines=beaten,
+        masks=masks,
         against=beside,
         command=tuple(command),
     )
     found = Evaluation(opened.path, record, predictions, tuple(notices))
     images = [str(row.columns.get("path", row.sample_id)) for _, row in unseen.rows()]
-    _write(found, images, opened.threshold)
+    _write(found, images, opened.threshold, {} if judge is None else judge.columns())
     return found
 
 
@@ -184,6 +204,7 @@ def score_rows(
     *,
     device: str = "cpu",
     progress: Progress | None = None,
+    take_maps: Callable[[int, torch.Tensor], None] | None = None,
 ) -> NDArray[np.float64]:
     """The margin of each row, in the order of `UnseenRows.rows`.
 
@@ -194,6 +215,7 @@ def score_rows(
         unseen: the rows.
         device: a torch device.
         progress: called after each batch.
+        take_maps: given each batch's first row and, of a localiser, its maps (B, 256, 256).
     """
     detector.to(device)
     reads = [
@@ -210,7 +232,12 @@ def score_rows(
             batch = coming.pop().result()
             coming += [ahead.submit(read) for read in reads[number + 1 : number + 2]]
             fields = {name: batch[name].to(device) for name in detector.fields}
-            found = detector.margins(fields).cpu().numpy()
+            if take_maps is not None and isinstance(detector, Localizer):
+                maps = detector.maps(fields)
+                take_maps(done, maps)
+                found = detector.score(maps).cpu().numpy()
+            else:
+                found = detector.margins(fields).cpu().numpy()
             margins[done : done + len(found)] = found
             done += len(found)
             if progress is not None:
@@ -221,6 +248,8 @@ def score_rows(
 def write_matrix(results: Sequence[Evaluation], path: Path) -> None:
     """Draw the AUC of several runs, a row each, on every subset that one of them was tested on.
 
+    Of localisers it is the IoU.
+
     Args:
         results: one a run.
         path: the PNG to write.
@@ -230,14 +259,21 @@ def write_matrix(results: Sequence[Evaluation], path: Path) -> None:
     # First what the runs were trained on, in their order: then the diagonal is the easy part.
     own = dict.fromkeys(name for one in found for name in one.trained_on)
     columns = [name for name in own if name in tested] + sorted(tested - set(own))
-    values = [[one.aucs.get(name) for name in columns] for one in found]
+    localisers = all(one.masks for one in found)
+    figures = [_ious(one) if localisers else one.aucs for one in found]
+    values = [[one.get(name) for name in columns] for one in figures]
     trained = [", ".join(one.trained_on) + (" (control)" if one.control else "") for one in found]
     # Two runs on the same subsets are told apart by their names.
     rows = [
         name if trained.count(name) == 1 else f"{result.path.name}: {name}"
         for name, result in zip(trained, results, strict=True)
     ]
-    plot_matrix(values, rows, columns, path)
+    plot_matrix(values, rows, columns, path, "IoU" if localisers else "AUC")
+
+
+def _ious(record: EvaluationRecord) -> dict[str, float | None]:
+    subsets = {} if record.masks is None else record.masks.subsets
+    return {n: one.figures["iou"].value for n, one in subsets.items() if "iou" in one.figures}
 
 
 def _baselines(
@@ -259,11 +295,41 @@ def _baselines(
     return measure_baselines(sets, predictions, shortcuts, scores, how, source), left_out
 
 
-def _write(found: Evaluation, images: Sequence[str], threshold: float) -> None:
+def _masks(
+    judge: MaskJudge,
+    run: Run,
+    store: FeatureStore,
+    unseen: UnseenRows,
+    predictions: Predictions,
+    how: Resampling,
+    progress: Progress | None,
+    baselines: bool,
+) -> tuple[MaskResults, list[Notice]]:
+    rows = unseen.rows()
+    beaten = MaskBaselines(run, store, judge, rows, progress) if baselines else None
+    sets = evaluation_sets(predictions)
+    found = measure_masks(judge, run, predictions, sets, how, beaten)
+    notices = [*judge.notices, *(beaten.notices if beaten else ())]
+    for name, one in found.subsets.items():
+        if one.without_mask:
+            what = f"{name}: {counted(one.without_mask, 'fake')} without a mask, in no figure of it"
+            notices.append(Notice(what))
+    if not found.saw_reals and (predictions.label == 0).any():
+        what = f"{run.path.name} saw no real image: its areas and scores of reals say little"
+        notices.append(Notice(what))
+    return found, notices
+
+
+def _write(
+    found: Evaluation,
+    images: Sequence[str],
+    threshold: float,
+    more: Mapping[str, Sequence[float | None]],
+) -> None:
     folder, record, predictions = found.path, found.record, found.predictions
     set_aside(folder)
     remove_durably(folder / METRICS)  # figures never stand beside the scores of another test
-    write_predictions(predictions, folder / PREDICTIONS, images, threshold)
+    write_predictions(predictions, folder / PREDICTIONS, images, threshold, more)
     places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
     plot_roc(sets, record.aucs, folder / ROC, title=record.control or "")

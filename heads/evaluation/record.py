@@ -16,6 +16,7 @@ from clare.advice import Notice, Run
 from clare.bootstrap import Figure, Figures
 from clare.errors import InputError
 from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
+from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.metrics.by_subset import FiguresBySubset
 from clare.heads.metrics.predictions import Predictions
 from clare.typed_json import read_json
@@ -131,6 +132,7 @@ class EvaluationRecord(FiguresBySubset):
         absent: by set of the protocol that was not tested, why.
         notes: sentences on what may surprise.
         baselines: what must be beaten, where that was asked for.
+        masks: how well fake pixels were found; of localisers alone.
         against: published figures, where they were asked for.
         command: that made it, word by word; empty where it was no command, or is not known.
     """
@@ -149,6 +151,7 @@ class EvaluationRecord(FiguresBySubset):
     absent: Mapping[str, str]
     notes: tuple[str, ...]
     baselines: Baselines | None = None
+    masks: MaskResults | None = None
     against: Against | None = None
     command: tuple[str, ...] = ()
 

@@ -28,6 +28,8 @@ class Asked:
         protocol: whose tests decide all of these instead.
         frames: of each video at most; all if None. See `choose_frames`.
         sampling: which frames.
+        alone: whether fakes may be tested without reals, where none are named or known: how well
+            fake pixels are found needs none.
     """
 
     subsets: Sequence[str] | None = None
@@ -37,6 +39,7 @@ class Asked:
     protocol: Protocol | None = None
     frames: int | None = None
     sampling: Sampling = "even"
+    alone: bool = False
 
     def __post_init__(self) -> None:
         for setting in ("subsets", "reals"):
@@ -95,13 +98,13 @@ def _by_name(
         _require_fakes(store, name, listed[name], split)
     if not chosen:
         raise InputError(f"{store.path} has no fakes in split {split}: there is nothing to test on")
-    pools = _pools(trained, listed, chosen, asked.reals, split)
+    pools = _pools(trained, listed, chosen, asked)
 
     wanted = Wanted({name: (name, split, listed[name]) for name in chosen})
     for name in pools:
         wanted.rows.setdefault(name, (name, split, with_label(listed[name], 0)))
     for name in chosen:
-        if not has_label(listed[name], 0):
+        if pools and not has_label(listed[name], 0):
             wanted.beside[name] = pools
             wanted.notices += _strangers(name, listed[name], [r for p in pools for r in listed[p]])
     return wanted
@@ -214,10 +217,10 @@ def _pools(
     trained: tuple[Sequence[str], Sequence[str]],
     listed: Mapping[str, Sequence[Row]],
     chosen: Sequence[str],
-    reals: Sequence[str] | None,
-    split: str,
+    asked: Asked,
 ) -> tuple[str, ...]:
     """The subsets whose reals are borrowed."""
+    reals, split = asked.reals, asked.split
     alone = [name for name in chosen if not has_label(listed[name], 0)]
     if not alone:
         if reals:
@@ -226,6 +229,8 @@ def _pools(
     pure = [name for name, rows in listed.items() if rows and not has_label(rows, 1)]
     own, subsets = trained
     found = reals or [n for n in own or subsets if n in listed and (n in pure or n in own)]
+    if not found and asked.alone:
+        return ()
     if not found:
         raise InputError(
             f"{', '.join(alone)} has no reals in split {split}",

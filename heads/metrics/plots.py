@@ -189,14 +189,16 @@ def plot_matrix(
     rows: Sequence[str],
     columns: Sequence[str],
     path: Path,
+    name: str = "AUC",
 ) -> None:
-    """Draw AUC as a heat map in the colours of a page, a row a run and a column a test subset.
+    """Draw a figure as a heat map in the colours of a page, a row a run and a column a test subset.
 
     Args:
         values: (rows, columns); None where nothing was measured.
         rows: what each run was trained on.
         columns: the test subsets.
         path: the PNG to write.
+        name: of the figure.
     """
     table = np.array([[np.nan if v is None else v for v in row] for row in values], float)
     width = 2.6 + 0.62 * len(columns) + 0.07 * max(map(len, rows))
@@ -212,7 +214,7 @@ def plot_matrix(
     axes.set_xlabel("tested on", size=9)
     axes.set_ylabel("trained on", size=9)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-    bar.set_label("AUC", size=8)
+    bar.set_label(name, size=8)
     bar.ax.tick_params(labelsize=8)
     _save(figure, path)
 

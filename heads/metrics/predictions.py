@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,7 +209,11 @@ def evaluation_sets(
 
 
 def write_predictions(
-    predictions: Predictions, path: Path, images: Sequence[str], threshold: float
+    predictions: Predictions,
+    path: Path,
+    images: Sequence[str],
+    threshold: float,
+    more: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> None:
     """Write a CSV with `LEADING`, `COLUMNS` and `BESIDE`, whole; numbers keep all their digits.
 
@@ -217,6 +222,7 @@ def write_predictions(
         path: the file.
         images: N paths of images, as their manifest has them.
         threshold: the margin from which on ``predicted`` is 1, fake.
+        more: further columns, each of N values.
     """
     columns: dict[str, Sequence[Any]] = dict.fromkeys(LEADING, ())
     columns |= {name: getattr(predictions, name).tolist() for name in COLUMNS}
@@ -224,6 +230,7 @@ def write_predictions(
     columns["predicted"] = (predictions.margin >= threshold).astype(int).tolist()
     pools = predictions.beside
     columns[BESIDE] = ["|".join(pools.get(name, ())) for name in columns["subset"]]
+    columns |= more
     text = csv_text([columns, *zip(*columns.values(), strict=True)])
     write_durably(path, text.encode())
 

@@ -53,8 +53,16 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """The margin from which on a row is called fake, chosen on validation."""
+        """The margin from which on a row is called fake, chosen on validation.
+
+        Of a localiser whose validation has fakes alone it is 0, a probability of one half.
+        """
         return self.validation.threshold
+
+    @property
+    def chosen_threshold(self) -> float | None:
+        """The same; None where validation had no real images to choose it on."""
+        return None if self.validation.auc.value is None else self.validation.threshold
 
 
 def open_run(

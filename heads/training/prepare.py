@@ -141,6 +141,8 @@ def prepare(
     parents: dict[object, Parent] = {}
     text: TextTower | None = None
     made = []
+    if any(config.detector.decoder for config in configs):
+        _require_aligned(store, chosen)
     for config, folder in zip(configs, folders, strict=True):
         key = rows_key(config)
         if key not in samples:
@@ -249,6 +251,23 @@ def measure_channels(
         measured[key] = detector
         order = pieces(run.train.plain)
         detector.fit_statistics(table.batches(order, detector.fields))
+
+
+def _require_aligned(store: FeatureStore, chosen: Chosen) -> None:
+    """Refuse masks and features that were cut out of the image differently: they'd lie askew."""
+    frames = {
+        name: {
+            one: store.extractor(key)[0].settings.get("images", {}).get(one)
+            for one in ("crop", "margin")
+        }
+        for name, key in chosen.keys.items()
+    }
+    if len({repr(frame) for frame in frames.values()}) > 1:
+        told = "; ".join(f"{name} {frame}" for name, frame in frames.items())
+        raise InputError(
+            f"masks and features were cut out of the images differently ({told})",
+            "extract them in one command",
+        )
 
 
 def _notices(model: Model, config: TrainConfig) -> list[Notice]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +38,7 @@ def values_of(row: Row, field: str) -> np.ndarray:
     if field == "mask":
         return np.kron(marked, np.ones((8, 8))).astype(np.uint8) * 255
     if field == "lare":
-        values = rng.normal(size=(1, 2, 4, 8, 8)) + 3 * np.kron(marked, np.ones((2, 2)))
+        values = abs(rng.normal(size=(1, 2, 4, 8, 8))) + 3 * np.kron(marked, np.ones((2, 2)))
         return values.astype(np.float16)
     values = rng.normal(size=(16, 8))
     values[:, 0] += 3 * marked.flatten()
@@ -61,10 +64,16 @@ def make_rows(subset: str, label: int, count: int, masked: bool = True) -> list[
     ]
 
 
-def fill(store: FeatureStore, subset: str, rows: list[Row]) -> None:
+def fill(
+    store: FeatureStore,
+    subset: str,
+    rows: list[Row],
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
+    """Rows with values in every field; ``settings`` are those of fingerprints, by extractor."""
     assigned = store.assign_rows(subset, rows)
     for extractor, specs in SPECS.items():
-        fingerprint = Fingerprint(extractor, 1, "aa")
+        fingerprint = Fingerprint(extractor, 1, "aa", dict(settings.get(extractor, {})))
         store.declare(fingerprint, specs)
         feature = store.feature(subset, extractor, fingerprint.digest)
         for shard in feature.pending():

@@ -267,3 +267,10 @@ def test_figures_of_a_damaged_localiser_are_refused(masked, tmp_path):
     path.write_text(json.dumps(found))
     with pytest.raises(InputError, match="neither AUC nor IoU"):
         read_validation(tmp_path / "run")
+
+
+def test_masks_of_another_crop_are_refused(masked, tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    fill(store, "local", make_rows("local", 1, 12), {"mask": {"images": {"crop": "boxes"}}})
+    with pytest.raises(InputError, match="were cut out of the images differently"):
+        train_run(LINEAR, store.path, tmp_path / "run")

@@ -1,0 +1,111 @@
+"""How well fake pixels were found, as it looks in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clare.bootstrap import Figure, Figures
+from clare.cli.views.console import console
+from clare.cli.views.table import table
+from clare.heads.evaluation.mask_results import MaskResults
+from clare.heads.evaluation.record import EvaluationRecord
+
+FIGURES = {
+    "iou": "IoU",
+    "f1": "F1",
+    "f1_oracle": "F1 oracle",
+    "f1_inner": "inner F1",
+    "f1_inner_oracle": "inner oracle",
+    "ap": "pixel AP",
+    "false_area": "area on reals",
+}
+"""Headings of the figures."""
+
+SCORES = {
+    "mean": "the mean of its probabilities",
+    "mean_logit": "the mean of its logits",
+    "max": "its largest probability",
+    "top": "the mean of its highest hundredth",
+}
+"""How an image's score comes from its map."""
+
+
+def print_masks(record: EvaluationRecord) -> None:
+    """Print a localiser's figures by subset, above their 95 % intervals; and the baselines."""
+    found = record.masks
+    if found is None:
+        return
+    rows = [
+        (f"{name}\n{_count(one.figures)}", *_cells(one.figures))
+        for name, one in found.subsets.items()
+    ]
+    if len(found.subsets) > 1:
+        rows.append(("mean of subsets", *_cells(found.mean)))
+    console.print(table("Fake pixels, mean over images", ("subset", *FIGURES.values()), rows))
+    console.print(
+        "\na pixel is called fake above 0.5; oracle: the best threshold of each image, which no "
+        "detector knows; inner: without the boundary",
+        style="dim",
+    )
+    console.print(f"an image's score is {SCORES[found.score]}", style="dim")
+    for name, one in found.subsets.items():
+        cases = [f"{count} {what}" for what, count in _cases(one.cases).items() if count]
+        if cases:
+            console.print(f"{name}: {', '.join(cases)}", style="dim")
+    _print_baselines(found)
+
+
+def _print_baselines(found: MaskResults) -> None:
+    rows = [
+        (
+            name,
+            title,
+            *(_cell(one.figures.get(figure)) for figure in ("iou", "ap")),
+            _lead(one.ahead),
+        )
+        for name, subset in found.subsets.items()
+        for title, one in subset.baselines.items()
+    ]
+    if not rows:
+        return
+    title = "\nWhat needs no training, which a localiser must beat"
+    heads = ("subset", "baseline", "IoU", "pixel AP", "the localiser's lead in IoU")
+    console.print(table(title, heads, rows, left=2))
+    for name, cut in found.cuts.items():
+        console.print(f"{name}: a cut of {cut:.3g}, chosen on validation", style="dim")
+
+
+def _cases(cases: Mapping[str, int]) -> dict[str, int]:
+    """Images that figures treat by themselves, in words."""
+    return {
+        "of one value all over": cases.get("constant", 0),
+        "whose mask is too thin for inner figures": cases.get("thin", 0),
+        "wholly fake": cases.get("full", 0),
+    }
+
+
+def _count(figures: Figures) -> str:
+    images = figures["iou"].n if figures else 0
+    reals = figures["false_area"].n if figures else 0
+    return f"n {images} fake" + (f", {reals} real" if reals else "")
+
+
+def _cells(figures: Figures) -> list[str]:
+    return [_cell(figures.get(name)) for name in FIGURES]
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f}\n{figure.low:.3f}-{figure.high:.3f}"
+
+
+def _lead(ahead: Figures) -> str:
+    figure = ahead["iou"]
+    if figure.value is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:+.3f}"
+    return f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"

@@ -1,0 +1,350 @@
+"""A localiser's maps on test rows beside their masks, and what it must beat there.
+
+Figures are at the size of each mask's own file: the stored mask is brought to it by its nearest
+neighbours, which loses nothing where the stored one is as fine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clare.advice import Name, Notice
+from clare.bootstrap import Figure, Figures, Resampling
+from clare.errors import CorruptStoreError, InputError, StoreError
+from clare.heads.base import INPUTS, MAP
+from clare.heads.evaluation.field_rows import FieldRows, Rows
+from clare.heads.evaluation.mask_results import MaskBaseline, MaskResults, MaskSubset
+from clare.heads.localizer import mask_field
+from clare.heads.metrics import mask_baselines
+from clare.heads.metrics.by_subset import Progress
+from clare.heads.metrics.mask_baselines import best_cut
+from clare.heads.metrics.masks import (
+    MaskFigures,
+    count_cases,
+    mean_figures,
+    measure_map,
+    paired_difference,
+    probability_map,
+    resize_map,
+)
+from clare.heads.metrics.predictions import Predictions
+from clare.heads.runs.run import Run, open_own_store
+from clare.store.feature_store import FeatureStore
+from clare.wording import counted, name_rows
+
+SHOWN = ("iou", "f1", "ap")
+"""The figures in which a localiser is compared with baselines."""
+
+Map = NDArray[np.float32]
+
+
+class MaskJudge:
+    """Measures maps as a localiser makes them, so that none has to be kept.
+
+    Args:
+        run: the localiser's.
+        store: of the rows.
+        rows: that are tested, with the subset of each.
+
+    Attributes:
+        figures: of each row; None of a fake without a mask.
+        notices: what may surprise.
+    """
+
+    def __init__(self, run: Run, store: FeatureStore, rows: Rows) -> None:
+        self._rows = rows
+        self.figures: list[MaskFigures | None] = [None] * len(rows)
+        self.notices: list[Notice] = []
+        masked = [place for place, (_, row) in enumerate(rows) if row.columns.get("mask_path")]
+        self._masks, self._places = None, np.full(len(rows), -1)
+        if masked:
+            try:
+                held = _field_rows(run, store, [rows[place] for place in masked], "mask")
+                self._places[masked] = np.where(held.has, np.arange(len(masked)), -1)
+                self._masks = held
+                self._whole = _is_whole(store, held.keys)
+                self._note_size(held.shape[0])
+            except CorruptStoreError:
+                raise
+            except StoreError as error:
+                self.notices.append(Notice(f"masks are not looked at: {error.what}", *error.advice))
+
+    def add(self, first: int, maps: torch.Tensor) -> None:
+        """Measure the maps (B, 256, 256) of logits of the rows from a place on."""
+        for place, logits in enumerate(maps.float().cpu(), start=first):
+            if (mask := self.mask(place)) is not None:
+                self.figures[place] = measure_map(probability_map(logits, mask.shape), mask)
+
+    def mask(self, place: int) -> NDArray[np.uint8] | None:
+        """The mask of a row, at its file's own size; empty for a real, None where there is none."""
+        columns = self._rows[place][1].columns
+        if self._masks is None or self._places[place] < 0:
+            return np.zeros((MAP, MAP), np.uint8) if columns["label"] == 0 else None
+        stored: NDArray[np.uint8] = self._masks.read([self._places[place]])[0]
+        own = (columns.get("mask_height"), columns.get("mask_width"))
+        return _nearest(stored, own) if self._whole and all(own) else stored
+
+    def columns(self) -> dict[str, list[float | None]]:
+        """The figures of every row by name, for a table; None where there is none."""
+        names = [name for name in MaskFigures.__dataclass_fields__ if name not in _FLAGS]
+        return {name: [getattr(one, name, None) for one in self.figures] for name in names}
+
+    def _note_size(self, side: int) -> None:
+        finer = [
+            row.sample_id
+            for _, row in self._rows
+            if max(int(row.columns.get(f"mask_{one}") or 0) for one in ("width", "height")) > side
+        ]
+        if finer and self._whole:
+            self.notices.append(
+                Notice(
+                    f"{counted(len(finer), 'mask')} are finer than the {side} x {side} pixels that "
+                    f"are stored ({name_rows(finer)}): they are measured from those",
+                    Name("larger ones, and extract masks again", "mask.size"),
+                )
+            )
+
+
+_FLAGS = ("constant", "thin")
+
+
+def measure_masks(
+    judge: MaskJudge,
+    run: Run,
+    predictions: Predictions,
+    sets: Mapping[str, NDArray[np.int64]],
+    how: Resampling,
+    baselines: MaskBaselines | None = None,
+) -> MaskResults:
+    """The figures of every subset, and their means.
+
+    Args:
+        judge: that has seen all maps.
+        run: the localiser's.
+        predictions: of the same rows.
+        sets: places of each subset's rows, reals beside included.
+        how: the bootstrap.
+        baselines: measured on the same rows, where they were asked for.
+    """
+    found = {}
+    for name, places in sets.items():
+        known = [place for place in places if judge.figures[place] is not None]
+        figures = [one for place in known if (one := judge.figures[place]) is not None]
+        clusters = predictions.cluster[known]
+        found[name] = MaskSubset(
+            figures=mean_figures(figures, clusters, how) if known else {},
+            cases=count_cases(figures),
+            without_mask=len(places) - len(known),
+            baselines={} if baselines is None else baselines.beside(known, figures, clusters, how),
+        )
+    return MaskResults(
+        score=run.record.config.detector.score,
+        saw_reals=run.record.rows["train"]["real"] > 0,
+        cuts={} if baselines is None else baselines.cuts,
+        subsets=found,
+        mean=_mean([one.figures for one in found.values() if one.figures]),
+    )
+
+
+class MaskBaselines:
+    """Maps that nobody trained, measured on the rows that a localiser is tested on.
+
+    All fake, an ellipse in the middle, the Laplacian's energy where pixels are stored, and LaRE
+    where that is. The cut of the last two, and LaRE's direction, are chosen on the run's own
+    validation rows.
+
+    Args:
+        run: that is tested.
+        store: of the rows.
+        judge: whose masks are compared with.
+        rows: that are tested.
+        progress: called while they are measured.
+
+    Attributes:
+        cuts: by baseline.
+        notices: why one is left out.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        store: FeatureStore,
+        judge: MaskJudge,
+        rows: Rows,
+        progress: Progress | None = None,
+    ) -> None:
+        self.cuts: dict[str, float] = {}
+        self.notices: list[Notice] = []
+        self._figures: dict[str, list[MaskFigures | None]] = {}
+        marked = [p for p, (_, row) in enumerate(rows) if row.columns["label"] == 1]
+        makers: dict[str, _Maker] = {"all fake": _AllFake(), "centre ellipse": _Ellipse()}
+        for title, kind in (("Laplacian", _Laplacian), ("LaRE", _Lare)):
+            try:
+                makers[title] = kind(run, store, rows)
+            except CorruptStoreError:
+                raise
+            except (InputError, StoreError) as error:
+                what = f"{title} is not among the baselines: {error.what}"
+                self.notices.append(Notice(what, *error.advice))
+        for title, maker in makers.items():
+            self.cuts |= {} if maker.cut is None else {title: maker.cut}
+            found: list[MaskFigures | None] = [None] * len(rows)
+            for done, place in enumerate(marked, start=1):
+                mask = judge.mask(place)
+                if mask is not None and (made := maker.make(place, mask.shape)) is not None:
+                    cut = 0.5 if maker.cut is None else maker.cut
+                    found[place] = measure_map(made, mask, cut)
+                if progress is not None:
+                    progress(f"measuring {title}", done, len(marked))
+            self._figures[title] = found
+
+    def beside(
+        self,
+        places: Sequence[int],
+        figures: Sequence[MaskFigures],
+        clusters: NDArray[np.str_],
+        how: Resampling,
+    ) -> dict[str, MaskBaseline]:
+        """Each baseline on some rows, and the localiser's lead on those that both have."""
+        measured = {}
+        for title, found in self._figures.items():
+            both = [n for n, place in enumerate(places) if found[place] is not None]
+            mine = [one for n in both if (one := found[places[n]]) is not None]
+            if not mine:
+                continue
+            own = mean_figures(mine, clusters[both], how)
+            ahead = paired_difference(mine, [figures[n] for n in both], clusters[both], how)
+            measured[title] = MaskBaseline(
+                {name: own[name] for name in SHOWN}, {name: ahead[name] for name in SHOWN}
+            )
+        return measured
+
+
+class _Maker:
+    """Makes a baseline's map of a row."""
+
+    cut: float | None = None
+
+    def make(self, place: int, shape: tuple[int, int]) -> Map | None:
+        """(H, W), 0 to 1; None where the row has not what it needs."""
+        raise NotImplementedError
+
+
+class _AllFake(_Maker):
+    def make(self, place: int, shape: tuple[int, int]) -> Map:
+        return mask_baselines.all_fake(shape)
+
+
+class _Ellipse(_Maker):
+    def make(self, place: int, shape: tuple[int, int]) -> Map:
+        return mask_baselines.centre_ellipse(shape)
+
+
+class _Stored(_Maker):
+    """A map of a stored field, whose cut is chosen on the run's validation rows.
+
+    Attributes:
+        field: its name.
+        low_is_fake: whether its low values mark the fake; chosen with the cut, if ``both_ways``.
+    """
+
+    field: ClassVar[str]
+    both_ways: ClassVar[bool] = False
+    low_is_fake = False
+
+    def __init__(self, run: Run, store: FeatureStore, rows: Rows) -> None:
+        self._config = run.record.config.detector
+        self._held = _field_rows(run, store, rows, self.field)
+        home = open_own_store(run.path, run.record)
+        val = [
+            (name, row)
+            for name in run.record.subsets
+            for row in home.rows(name)
+            if row.view == 0
+            and row.columns.get("split") == "val"
+            and row.columns.get("label") == 1
+            and row.columns.get("mask_path")
+        ]
+        masks, held = MaskJudge(run, home, val), None
+        if val:
+            held = _field_rows(run, home, val, self.field)
+        chosen = [] if held is None else np.flatnonzero(held.has).tolist()
+        pairs = [(place, mask) for place in chosen if (mask := masks.mask(place)) is not None]
+        if held is None or not pairs:
+            raise StoreError("the run's validation has no masks to choose its cut on")
+        cuts = {}
+        for low in (False, True) if self.both_ways else (False,):
+            self.low_is_fake = low
+            maps = [self._map(held.read([place])[0], mask.shape) for place, mask in pairs]
+            cuts[low] = best_cut(maps, [mask for _, mask in pairs])
+        self.low_is_fake = max(cuts, key=lambda low: cuts[low].iou)
+        self.cut = cuts[self.low_is_fake].value
+
+    def make(self, place: int, shape: tuple[int, int]) -> Map | None:
+        if not self._held.has[place]:
+            return None
+        return self._map(self._held.read([place])[0], shape)
+
+    def _map(self, stored: NDArray, shape: tuple[int, int]) -> Map:
+        raise NotImplementedError
+
+
+class _Laplacian(_Stored):
+    field = "pixels"
+
+    def _map(self, stored: NDArray, shape: tuple[int, int]) -> Map:
+        return resize_map(mask_baselines.laplacian(stored), shape)
+
+
+class _Lare(_Stored):
+    field = "lare"
+    both_ways = True
+
+    def _map(self, stored: NDArray, shape: tuple[int, int]) -> Map:
+        config = self._config
+        maps = INPUTS["lare"].take(torch.from_numpy(stored[None]), config.timestep, config.draws)
+        return mask_baselines.lare(maps[0].numpy(), shape, low_is_fake=self.low_is_fake)
+
+
+def _field_rows(run: Run, store: FeatureStore, rows: Rows, role: str) -> FieldRows:
+    """A field of rows; of the fingerprint that the run reads, where it reads one."""
+    name = mask_field(run.record.config.detector) if role == "mask" else role
+    owners = {
+        fingerprint.extractor
+        for fingerprint, specs in map(store.extractor, store.extractor_keys())
+        if name in specs
+    }
+    if len(owners) != 1:
+        raise StoreError(f"the store has no field {name}" if not owners else f"several have {name}")
+    (extractor,) = owners
+    return FieldRows(store, rows, extractor, name, run.record.digests.get(extractor))
+
+
+def _is_whole(store: FeatureStore, keys: set[str]) -> bool:
+    """Whether stored masks are of whole images, squashed, so that they can be brought back."""
+    images = [store.extractor(key)[0].settings.get("images", {}) for key in keys]
+    return all(one.get("crop", "none") == "none" for one in images)
+
+
+def _nearest(mask: NDArray[np.uint8], shape: tuple[object, object]) -> NDArray[np.uint8]:
+    """A mask brought to another size by its nearest neighbours."""
+    down, across = (
+        ((np.arange(int(str(wanted))) + 0.5) * side / int(str(wanted))).astype(np.int64)
+        for wanted, side in zip(shape, mask.shape, strict=True)
+    )
+    return mask[down][:, across]
+
+
+def _mean(several: Sequence[Figures]) -> Figures:
+    names = dict.fromkeys(name for one in several for name in one)
+    found = {}
+    for name in names:
+        values = [f.value for one in several if (f := one.get(name)) and f.value is not None]
+        mean = float(np.mean(values)) if values else None
+        found[name] = Figure(mean, None, None, len(values))
+    return found

@@ -1,0 +1,156 @@
+"""A localiser on test rows: figures at the masks' own size, baselines, and what has no mask."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score, jaccard_score
+from torch.nn import functional
+
+from clare.errors import InputError
+from clare.heads.config import DetectorConfig, TrainConfig, create_config
+from clare.heads.data.dataset import FeatureDataset
+from clare.heads.evaluation.evaluate import evaluate, write_matrix
+from clare.heads.evaluation.record import read_evaluation
+from clare.heads.localizer import Localizer
+from clare.heads.runs.run import open_run
+from clare.heads.training.trainer import train_run
+from clare.store.feature_store import create_store
+from tests.heads.masked_store import fill, make_rows
+
+CONFIG = TrainConfig(
+    DetectorConfig(decoder="linear"),
+    train=("local",),
+    select="iou",
+    lr=0.1,
+    warmup_epochs=0,
+    epochs=2,
+    batch=8,
+)
+
+
+@pytest.fixture(scope="module")
+def run(masked, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("localiser") / "run"
+    train_run(CONFIG, masked.path, folder)
+    return folder
+
+
+def table(run):
+    with (run / "test_predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_figures_are_scikit_learns_on_the_stored_masks(run, masked):
+    found = evaluate(run, subsets=["local"], resamples=50).record
+    assert found == read_evaluation(run) and found.masks is not None
+    detector = open_run(run).detector
+    assert isinstance(detector, Localizer)
+    data = FeatureDataset(masked, ["clip_tokens", "mask"], subsets=["local"], split="test")
+    batch = data.read(range(len(data)))
+    with torch.no_grad():
+        maps = detector.maps(batch).sigmoid()
+    # As the published code: antialiased to the mask's own size, here the stored one.
+    small = functional.interpolate(maps[:, None], (32, 32), mode="bilinear", antialias=True)
+    values, truths = small[:, 0].numpy().reshape(8, -1), batch["mask"].numpy().reshape(8, -1) > 127
+    expected = {
+        "iou": np.mean([jaccard_score(t, v > 0.5) for t, v in zip(truths, values, strict=True)]),
+        "f1": np.mean([f1_score(t, v > 0.5) for t, v in zip(truths, values, strict=True)]),
+        "ap": np.mean([average_precision_score(t, v) for t, v in zip(truths, values, strict=True)]),
+    }
+    figures = found.masks.subsets["local"].figures
+    for name, value in expected.items():
+        assert figures[name].value == pytest.approx(value, abs=1e-6) and figures[name].n == 8
+    lines = table(run)
+    assert [line["path"] for line in lines] == list(data.sample_ids)
+    ious = [float(line["iou"]) for line in lines]
+    assert np.mean(ious) == pytest.approx(expected["iou"], abs=1e-6)
+
+
+def test_fakes_need_no_reals_and_reals_beside_them_give_detection(run):
+    alone = evaluate(run, subsets=["local"], resamples=0)
+    assert alone.record.aucs == {"local": None} and alone.record.threshold is None
+    beside = evaluate(run, subsets=["local"], reals=["pool"], resamples=0)
+    assert beside.record.aucs["local"] is not None and beside.record.aucs["local"] > 0.9
+    assert beside.record.masks is not None and not beside.record.masks.saw_reals
+    area = beside.record.masks.subsets["local"].figures["false_area"]
+    assert area.n == 4 and area.value is not None and area.value < 0.2
+    assert any("saw no real image" in str(note) for note in beside.notices)
+
+
+def test_baselines_choose_their_cut_on_validation(run):
+    found = evaluate(run, subsets=["local"], baselines=True, resamples=50)
+    masks = found.record.masks
+    assert masks is not None and found.record.baselines is None
+    beaten = masks.subsets["local"].baselines
+    assert set(beaten) == {"all fake", "centre ellipse", "LaRE"}
+    assert beaten["all fake"].figures["iou"].value == pytest.approx(0.25)
+    assert set(masks.cuts) == {"LaRE"}
+    own = masks.subsets["local"].figures["iou"].value
+    assert own is not None
+    for one in beaten.values():
+        assert one.figures["iou"].value is not None and one.ahead["iou"].n == 8
+        lead = own - one.figures["iou"].value
+        assert one.ahead["iou"].value == pytest.approx(lead)
+    assert any("Laplacian is not among the baselines" in str(note) for note in found.notices)
+
+
+def test_a_mask_is_measured_at_its_own_size(tmp_path):
+    """A stored mask brought back by its nearest neighbours; finer ones are named."""
+    store = create_store(tmp_path / "features.zarr")
+    sizes = {"mask_width": 20, "mask_height": 12}
+    rows = make_rows("local", 1, 24)
+    large = {"mask_width": 64, "mask_height": 64}
+    rows = [
+        replace(row, columns={**row.columns, **(large if n == 5 else sizes)})
+        for n, row in enumerate(rows)
+    ]
+    fill(store, "local", rows)
+    train_run(CONFIG, store.path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", store, ["local"], resamples=0)
+    detector = open_run(tmp_path / "run").detector
+    assert isinstance(detector, Localizer)
+    data = FeatureDataset(store, ["clip_tokens", "mask"], subsets=["local"], split="test")
+    batch = data.read([1])
+    with torch.no_grad():
+        maps = detector.maps(batch).sigmoid()[:, None]
+    called = functional.interpolate(maps, (12, 20), mode="bilinear", antialias=True)[0, 0] > 0.5
+    own = functional.interpolate(batch["mask"][:, None].float(), (12, 20), mode="nearest-exact")
+    truth = own[0, 0] > 127
+    iou = ((called & truth).sum() / (called | truth).sum()).item()
+    assert float(table(tmp_path / "run")[1]["iou"]) == pytest.approx(iou)
+    (finer,) = [str(note) for note in found.notices if "finer" in str(note)]
+    assert "1 mask" in finer and "local/5" in finer and "32 x 32" in finer
+
+
+def test_fakes_without_masks_are_counted_and_in_no_figure(run):
+    found = evaluate(run, subsets=["local", "bare"], resamples=0)
+    masks = found.record.masks
+    assert masks is not None
+    assert masks.subsets["bare"].without_mask == 4 and not masks.subsets["bare"].figures
+    assert masks.mean["iou"].value == masks.subsets["local"].figures["iou"].value
+    assert any("bare: 4 fakes without a mask" in str(note) for note in found.notices)
+
+
+def test_a_run_from_labels_is_measured_by_masks_that_it_never_saw(masked, tmp_path):
+    config = create_config(
+        {"supervision": "image", "reals": ("pool",), "select": "auc", "epochs": 6}, CONFIG
+    )
+    train_run(config, masked.path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", subsets=["local"], baselines=True, resamples=0).record
+    assert found.masks is not None and found.masks.saw_reals and found.baselines is not None
+    assert found.threshold is not None and found.aucs["local"] is not None
+    assert found.masks.subsets["local"].figures["iou"].value is not None
+
+
+def test_the_matrix_of_localisers_is_of_iou(run, tmp_path, drawn):
+    result = evaluate(run, subsets=["local"], resamples=0)
+    write_matrix([result, result], tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").stat().st_size > 1000
+
+
+def test_rows_that_it_was_trained_on_are_refused(run, masked):
+    with pytest.raises(InputError, match="share"):
+        evaluate(run, subsets=["local"], split="train", resamples=0)
