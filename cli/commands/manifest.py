@@ -189,7 +189,7 @@ def check(
     decode: Annotated[
         bool,
         typer.Option(
-            help="Decode every image and mask: finds what breaks off, and masks that mark nothing."
+            help="Decode every image and mask: finds what breaks off, and masks that are not right."
         ),
     ] = False,
     json_: Json = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -66,7 +67,7 @@ def check_manifests(
     folder: Path,
     names: Sequence[str] = (),
     *,
-    look: Callable[[Manifest], Iterable[Finding]] | None = None,
+    look: Callable[[Manifest, Sequence[Sample]], Iterable[Finding]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
     """Check manifests, each by itself and all against each other.
@@ -75,7 +76,8 @@ def check_manifests(
         folder: where manifests are; the registry, the user's own beside it, knows the pools of
             reals and the official identities.
         names: subsets to check, by id or alias, their pools of reals beside them; all if empty.
-        look: looks at the files of a manifest as well, for example `FileCheck`.
+        look: looks at the files of a manifest as well, for example `FileCheck`; it is also given
+            the reals of other manifests that fakes with masks may be made from.
         progress: called with (manifests checked, manifests in all).
 
     Returns:
@@ -103,7 +105,7 @@ def check_manifests(
         if name in asked:
             findings += _of_one(manifest, path)
             if look is not None:
-                findings += look(manifest)
+                findings += look(manifest, _reals_beside(registry, folder, manifest))
         if progress is not None:
             progress(done, len(paths))
     for name in asked:
@@ -132,6 +134,20 @@ def _choose(
     known = [registry.subsets[name] for name in asked if name in registry.subsets]
     wanted = dict.fromkeys([*(pool for one in known for pool in one.reals.values()), *asked])
     return asked, {name: there[name] for name in wanted if name in there}
+
+
+def _reals_beside(registry: Registry, folder: Path, manifest: Manifest) -> list[Sample]:
+    """Reals of the pools, and of the manifests that ``pair_id`` names, of fakes with masks."""
+    masked = [s for s in manifest.samples if s.label == 1 and s.mask_path]
+    subset = registry.subsets.get(manifest.name)
+    pools = {s.pair_id.partition("/")[0] for s in masked}
+    pools |= {*subset.reals.values()} if subset and masked else set()
+    found: list[Sample] = []
+    for pool, path in list_manifests(folder).items() if pools else ():
+        if pool in pools and pool != manifest.name:
+            with suppress(ManifestError):  # where it was asked for, that is said
+                found += [sample for sample in read_rows(path).samples if sample.label == 0]
+    return found
 
 
 def _of_one(manifest: Manifest, path: Path) -> Iterator[Finding]:

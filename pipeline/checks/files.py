@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.checks.check import Finding
 from clare.pipeline.manifests.headers import THREADS
-from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
@@ -21,15 +20,20 @@ class FileCheck:
     Args:
         roots: where paths start; rows of other roots are not looked at.
         decode: whether each image and mask is decoded, which finds files that break off in the
-            middle and masks of fakes that mark nothing.
+            middle and what is wrong with masks; see `look_at_masks`.
     """
 
     def __init__(self, roots: Roots, *, decode: bool = False) -> None:
         self._roots = roots
         self._decode = decode
 
-    def __call__(self, manifest: Manifest) -> Iterator[Finding]:
-        """One warning a kind of damage that the manifest does not record yet."""
+    def __call__(self, manifest: Manifest, reals: Sequence[Sample] = ()) -> Iterator[Finding]:
+        """One warning a kind of damage that the manifest does not record yet.
+
+        Args:
+            manifest: whose files are looked at.
+            reals: rows of other manifests that its fakes may be made from.
+        """
         samples = [sample for sample in manifest.samples if sample.status == "ok"]
         known = {root for root in {s.root for s in samples} if self._is_known(root, samples)}
         faults: dict[str, list[str]] = {}
@@ -43,13 +47,9 @@ class FileCheck:
             yield Finding(manifest.name, False, what, tuple(rows), ("build it again",))
         if not self._decode:
             return
-        masks = find_empty_masks(looked, self._mask, limit=None)
-        if masks.rows:
-            names = [f"{sample.sample_id} ({sample.mask_path})" for sample in masks.rows]
-            yield Finding(manifest.name, False, str(masks), tuple(names))
-
-    def _mask(self, sample: Sample) -> Path:
-        return self._roots.resolve(sample, sample.mask_path)
+        for one in look_at_masks(looked, self._roots.resolve, reals=reals, limit=None, pairs=None):
+            names = one.named(lambda sample: f"{sample.sample_id} {sample.mask_path}")
+            yield Finding(manifest.name, False, one.what, tuple(names), one.advice)
 
     def _is_known(self, root: str, samples: list[Sample]) -> bool:
         try:

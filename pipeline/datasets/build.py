@@ -21,7 +21,7 @@ from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.datasets.video_lists import Said, VideoLists, is_list
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.headers import read_headers
-from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.roots import Roots, split_option
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
@@ -150,8 +150,9 @@ def build_dataset(
         samples = tuple(with_unique_ids(read[name], subset.roots))
         left = leftovers.by_owner[name]
         record = _record(subset, samples, indexed[name], left, splits, folders)
-        empty = find_empty_masks(samples, lambda s: folders[s.root] / s.mask_path)
-        masks = [str(empty)] if empty.rows else []
+        reals = [sample for pool in subset.reals.values() for sample in read[pool]]
+        remarks = look_at_masks(samples, lambda s, path: folders[s.root] / path, reals=reals)
+        masks = [str(remark) for remark in remarks]
         if bare := indexed[name].unmasked:
             masks.append(f"{counted(len(bare), 'fake')} without a mask: {name_rows(bare)}")
         record = replace(record, hash=hash, masks=tuple(masks))

@@ -220,6 +220,11 @@ def _marks(image: Image.Image) -> NDArray[Any]:
     """The values of a mask, as they are in the file."""
     if _is_deep(image):
         return np.asarray(image)
+    if not image.has_transparency_data:
+        is_grey = image.mode in ("1", "L")
+        return (
+            np.asarray(image.convert("L")) if is_grey else np.asarray(image.convert("RGB")).max(-1)
+        )
     values = np.asarray(image.convert("RGBA"))
     colours, opacity = values[..., :3], values[..., 3]
     one_colour = (colours == colours[0, 0]).all()

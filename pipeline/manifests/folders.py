@@ -15,7 +15,7 @@ from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.folder_rules import FolderRules, apply_rules
 from clare.pipeline.manifests.headers import HEIC, read_headers
 from clare.pipeline.manifests.mask_folders import FoundMasks, MaskFolder, refuse_images_in
-from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import (
@@ -180,7 +180,7 @@ def build_manifest(
         found = tuple(replace(sample, path=f"{between}/{sample.path}") for sample in found)
     manifest = Manifest(subset, found)
     validate(manifest)
-    empty = find_empty_masks(found, lambda sample: common / sample.mask_path)
+    remarks = look_at_masks(found, lambda sample, path: common / path)
     return BuiltManifest(
         manifest,
         common,
@@ -191,7 +191,7 @@ def build_manifest(
         tuple(assumed),
         (
             *(found_masks.notices() if found_masks is not None else ()),
-            *([Notice(empty.named)] if empty.rows else ()),
+            *(remark.notice for remark in remarks),
         ),
     )
 

@@ -19,7 +19,7 @@ from clare.pipeline.images.boxes import parse_boxes
 from clare.pipeline.manifests.folder_rules import cut_videos, guess_videos
 from clare.pipeline.manifests.folders import BuiltManifest
 from clare.pipeline.manifests.headers import read_headers
-from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.prefixes import Moved, find_moved
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import REQUIRED, Manifest, Sample
@@ -136,9 +136,7 @@ def import_csv(
         notices.append(Notice(what, Name("their column", "split")))
     if repeated:
         notices.append(Notice(f"{counted(repeated, 'row')} of files that stand above already"))
-    masks = find_empty_masks(read, lambda sample: roots.resolve(sample, sample.mask_path))
-    if masks.rows:
-        notices.append(Notice(masks.named))
+    notices += [remark.notice for remark in look_at_masks(read, roots.resolve)]
     manifest = Manifest(name, tuple(read))
     validate(manifest)
     built = BuiltManifest(manifest, base, follow_links)

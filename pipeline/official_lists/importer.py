@@ -14,7 +14,7 @@ from clare.labels import Labels
 from clare.pipeline.datasets.index import with_unique_ids
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.manifests.headers import read_headers
-from clare.pipeline.manifests.masks import find_empty_masks
+from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.prefixes import plain_parts, shared_folders
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
@@ -126,9 +126,7 @@ def import_list(
     samples = rows_of(name, listed, kept, methods, files, finder, next(iter(folders)))
     samples = list(read_headers(samples, roots.resolve, progress=progress))
     notices = _notices(path, listed, resolutions, samples, kept)
-    masks = find_empty_masks(samples, lambda sample: roots.resolve(sample, sample.mask_path))
-    if masks.rows:
-        notices.append(Notice(masks.named))
+    notices += [remark.notice for remark in look_at_masks(samples, roots.resolve)]
     if resplit:
         samples = split_anew(samples, methods, files.values())
         without = sum(not sample.split for sample in samples)

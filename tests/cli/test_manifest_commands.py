@@ -84,3 +84,32 @@ def test_a_plain_table_becomes_a_manifest(clare, tmp_path):
     assert code == 1 and "--subset" in err and "--out" in err
     code, _, err = clare("manifest", "import-csv", "mine.csv", "--video", "film", "--subset", "two")
     assert code == 1 and "no column 'film'" in err and "--video" in err
+
+
+def test_masks_come_by_folder_and_a_wrong_option_for_them_is_said(clare, pictures, tmp_path):
+    for file in (pictures / "fake").iterdir():
+        mask = Image.new("L", (96, 96), 255)
+        mask.paste(0, (30, 30, 60, 60))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        mask.save(tmp_path / "masks" / f"{file.stem}.png")
+    folders = ("--real", pictures / "real", "--fake", pictures / "fake")
+    build = ("manifest", "build", "--subset", "cut", *folders, "--masks", tmp_path / "masks")
+    code, out, _ = clare(*build)
+    assert code == 0 and "40 of 40 masks of fakes mark more than half of their image" in out
+    assert "--mask-fake black turns them round" in " ".join(out.split())
+    code, out, _ = clare(*build, "--mask-fake", "black")
+    assert code == 0 and "masks of fakes" not in out
+    text = (tmp_path / "data_manifests/cut.csv").read_text()
+    assert text.count(".png,black,") == 40 and "mask_fake" in text.splitlines()[0]
+
+    extract = ("extract", *folders, "--features", "mask", "--masks", tmp_path / "masks")
+    code, _, err = clare(*extract, "--mask-fake", "black", "--store", "f")
+    assert code == 0 and "no mask" not in err
+    for wrong, said in (
+        (("--mask-fake", "black"), "name their folder with --masks, or leave --mask-fake out"),
+        (("--masks", pictures / "real"), "name a folder that holds masks alone with --masks"),
+    ):
+        code, _, err = clare("extract", *folders, "--features", "mask", *wrong)
+        assert code == 1 and said in err
+    code, _, err = clare("manifest", "build", "--dataset", "df40", "--masks", tmp_path)
+    assert code == 1 and "leave --masks out" in err

@@ -1,10 +1,13 @@
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from clare.advice import Notice
+from clare.advice import Notice, Set
 from clare.errors import InputError
 from clare.pipeline.checks.check import Finding, check_manifests
 from clare.pipeline.checks.files import FileCheck
@@ -13,6 +16,7 @@ from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.toys import draw_faces
 from tests.pipeline.df40_tree import make_tree
 
@@ -297,6 +301,35 @@ def test_files_that_changed_since_are_seen(manifests, changed, decode, kinds):
 
 def test_where_roots_are_not_known_no_file_is_called_missing(manifests):
     assert files_unlike(manifests, FileCheck(Roots(None, {}))) == {}
+
+
+@pytest.mark.parametrize("pool", ["by name of the manifest", "by the registry"])
+def test_masks_are_compared_with_reals_of_another_manifest(tmp_path, pool):
+    """Masks that are white where black is fake, as of a manifest that lost its column."""
+    registered = pool == "by the registry"
+    fakes, reals = ("lama", "dolos_real") if registered else ("cut", "plain")
+    rows: dict[int, list[Sample]] = {0: [], 1: []}
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 255, (2, 8, 8, 3), np.uint8)
+        plain, other = (Image.fromarray(one).resize((64, 64)) for one in noise)
+        mask = Image.new("L", (64, 64), 255)
+        mask.paste(0, (8, 8, 30, 30))
+        for kind, image in ((reals, plain), (fakes, Image.composite(plain, other, mask))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            image.save(tmp_path / kind / f"{number}.png")
+        mask.save(tmp_path / f"{number}.png")
+        pair = "" if registered else f"plain/{number}"
+        rows[0].append(Sample(f"{reals}/{number}", f"{reals}/{number}.png", 0, reals))
+        own = Sample(f"{fakes}/{number}", f"{fakes}/{number}.png", 1, fakes, pair_id=pair)
+        rows[1].append(replace(own, mask_path=f"{number}.png"))
+    for name, label in ((fakes, 1), (reals, 0)):
+        write_manifest(Manifest(name, tuple(rows[label])), tmp_path / "m" / f"{name}.csv")
+    look = FileCheck(Roots(tmp_path, {}), decode=True)
+    (found,) = [one for one in check_manifests(tmp_path / "m", [fakes], look=look) if one.rows]
+    assert found.what == "3 of 3 masks of fakes mark what did not change" and not found.gate
+    assert found.rows[0] == f"{fakes}/0 0.png" and found.advice == (
+        Set("mask_fake", "black", "turns them round"),
+    )
 
 
 def files_unlike(manifests: Path, look: FileCheck) -> dict[str, tuple[str, ...]]:

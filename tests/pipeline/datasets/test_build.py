@@ -100,7 +100,8 @@ def test_a_fakes_mask_that_marks_nothing_is_said_and_recorded(tmp_path):
     found = build_dataset(load_registry(), "ffpp", {"ffpp": tmp_path})
     write_dataset(found, "ffpp", tmp_path / "manifests")
     (status,) = [one for one in list_status(tmp_path / "manifests") if one.id == "ffpp_deepfakes"]
-    assert "1 mask of fakes without a mark" in map(str, status.notices)
+    mask = "manipulated_sequences/Deepfakes/c23/masks/000_003/000.png"
+    assert f"1 mask of fakes without a mark: {mask}" in map(str, status.notices)
 
 
 def test_masks_are_found_beside_the_frames_or_above_them(built):

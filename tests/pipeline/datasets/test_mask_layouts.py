@@ -89,6 +89,21 @@ def test_fakes_of_which_no_mask_is_there_are_said(tmp_path):
     assert said in map(str, status.notices)
 
 
+def test_masks_are_compared_with_the_reals_of_their_pool(tmp_path):
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 255, (2, 8, 8, 3), np.uint8)
+        plain, other = (Image.fromarray(one).resize((64, 64)) for one in noise)
+        mask = Image.new("L", (64, 64))  # white is fake in it, against the habit of the release
+        mask.paste(255, (8, 8, 30, 30))
+        fake = Image.composite(other, plain, mask)
+        for place, image in (("real", plain), ("fake/ldm/images", fake), ("fake/ldm/masks", mask)):
+            (tmp_path / place / "train").mkdir(parents=True, exist_ok=True)
+            image.save(tmp_path / place / f"train/{number}.png")
+    built = build_dataset(load_registry(), "dolos", {"dolos": tmp_path})
+    (said,) = built.subsets["ldm"].record.masks
+    assert said.startswith("3 of 3 masks of fakes mark what did not change: fake/ldm/masks/train/0")
+
+
 def test_a_subset_is_built_and_its_masks_go_with_it(tmp_path):
     put(tmp_path, "real/train/1.png", "fake/lama/images/train/1.png", "fake/lama/masks/train/1.png")
     chosen = select_manifests(

@@ -13,9 +13,9 @@ from clare.pipeline.manifests.mask_folders import MaskFolder, mask_folders
 
 @pytest.fixture
 def put(tmp_path):
-    """A function that puts pictures at paths, each of a grey; masks are marked in a corner."""
+    """A function that puts pictures at paths, each of a grey; a corner of masks is the fake one."""
 
-    def put(*paths):
+    def put(*paths, fake="white"):
         for number, path in enumerate(paths):
             target = tmp_path / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +23,7 @@ def put(tmp_path):
             if "mask" in path:
                 pixels[:] = 0
                 pixels[:2, :2] = 255
+                pixels = 255 - pixels if fake == "black" else pixels
             Image.fromarray(pixels).save(target)
         return tmp_path
 
@@ -37,6 +38,7 @@ def test_a_fakes_mask_has_its_path_and_name_and_any_ending(put):
     top = put(
         *("d/real/1.png", "d/fake/1.jpg", "d/fake/in/2.JPEG", "d/fake/in/k.jpg.jpg"),
         *("d/masks/1.png", "d/masks/in/2_mask.bmp", "d/masks/in/k.jpg.jpg"),
+        fake="black",
     )
     built = build_manifest(
         "toy", [top / "d/real"], [top / "d/fake"], masks=MaskFolder(top / "d/masks", "black")

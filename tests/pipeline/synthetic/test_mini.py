@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from clare.errors import InputError, WeightsError
 from clare.pipeline.manifests.csv_io import read_manifest
+from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.synthetic.camera import Camera, develop, finish
 from clare.pipeline.synthetic.dataset import split_of, write_miniature
 from clare.pipeline.synthetic.faces import SKINS, list_faces, write_captions
@@ -89,9 +91,19 @@ def test_the_data_set_is_valid_and_split_by_person(tmp_path):
             assert (tmp_path / sample.path).stat().st_size == sample.bytes
             for person in sample.source_ids.split("|"):
                 assert split_of(int(person.removeprefix("mini:"))) == sample.split
-    swap = manifests["swap"].samples[0]
-    assert (tmp_path / swap.mask_path).is_file()
-    assert swap.pair_id in {s.sample_id for s in manifests["reals"].samples}
+    assert {s.mask_path for s in manifests["gaussian"].samples} == {""}
+    swaps, reals = manifests["swap"].samples, manifests["reals"].samples
+    assert {s.pair_id for s in swaps} == {s.sample_id for s in reals}
+    for fake, said in (
+        ("", []),
+        ("black", [f"{COUNT} of {COUNT} masks of fakes mark what did not"]),
+    ):
+        found = look_at_masks(
+            [replace(s, mask_fake=fake) for s in swaps],
+            lambda _, path: tmp_path / path,
+            reals=reals,
+        )
+        assert [one.what[: -len(" change")] for one in found] == said
 
 
 def test_the_data_set_is_the_same_every_time(tmp_path):
