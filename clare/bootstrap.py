@@ -102,11 +102,11 @@ def resample(
         count = min(step, how.count - start)
         weights = np.empty((count, len(label)))
         for place, inverse, clusters, generator in strata:
-            for row in weights:
-                drawn = generator.integers(clusters, size=clusters)
-                # 16 bits hold how often one of n is drawn in n draws, and read much faster.
-                times = np.bincount(drawn, minlength=clusters).astype(np.uint16)
-                row[place] = times.take(inverse)
+            drawn = generator.integers(clusters, size=(count, clusters))
+            drawn += np.arange(0, count * clusters, clusters)[:, None]
+            # 16 bits hold how often one of n is drawn in n draws, and read much faster.
+            times = np.bincount(drawn.ravel(), minlength=drawn.size).astype(np.uint16)
+            weights[:, place] = times.reshape(drawn.shape).take(inverse, axis=1)
         yield weights
 
 

@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,8 +208,13 @@ def _dataclass(value: Any, cls: Any, texts: bool) -> Any:
     for name, field in known.items():
         if name not in value and field.default is MISSING and field.default_factory is MISSING:
             raise MismatchError(MISSING, "", name)
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     return cls(**{name: _at(name, one, hints[name], texts) for name, one in value.items()})
+
+
+@cache  # to resolve the annotations takes longer than all else
+def _hints(cls: Any) -> Mapping[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _list(value: Any, hint: Any, origin: Any, args: tuple[Any, ...], texts: bool) -> Any:

@@ -169,21 +169,26 @@ class LazyGroup(Group):
 
     def load(self, name: str) -> Any:
         """The command itself, from its file: the group ``app``, or the function of its name."""
-        if not isinstance(self.commands[name], Command | TyperGroup):
-            file = name.replace("-", "_")
-            module = import_module(f"clare.cli.commands.{file}")
-            made = getattr(module, "app", None)
-            if made is None:
-                made = typer.Typer(add_completion=False, rich_markup_mode=None)
-                made.command(name, cls=Command)(getattr(module, file))
-            self.commands[name] = get_command(made)
-            self.commands[name].name = name
+        self.commands[name] = _load(name)
         return self.commands[name]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names, and the other words."""
         name, placeholder, rest = super().resolve_command(ctx, args)
         return name, placeholder and self.load(str(name)), rest
+
+
+@cache
+def _load(name: str) -> Any:
+    file = name.replace("-", "_")
+    module = import_module(f"clare.cli.commands.{file}")
+    made = getattr(module, "app", None)
+    if made is None:
+        made = typer.Typer(add_completion=False, rich_markup_mode=None)
+        made.command(name, cls=Command)(getattr(module, file))
+    command = get_command(made)
+    command.name = name
+    return command
 
 
 @cache
@@ -258,8 +263,17 @@ def typed() -> tuple[str, ...]:
 def commands_below(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command of a group and of its groups, imported, by its words."""
     for name in list(group.commands):
-        command = group.load(name) if isinstance(group, LazyGroup) else group.commands[name]
+        command = find_command(group, (name,))
         if isinstance(command, TyperGroup):
             yield from commands_below(command, (*path, name))
         else:
             yield (*path, name), command
+
+
+def find_command(group: Any, path: Sequence[str]) -> Any:
+    """The command of a group that some words name, imported; None where there is none."""
+    for name in path:
+        if name not in getattr(group, "commands", ()):
+            return None
+        group = group.load(name) if isinstance(group, LazyGroup) else group.commands[name]
+    return group

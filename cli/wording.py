@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clare.advice import Notice, Run
-from clare.cli.command import commands_below, running
+from clare.cli.command import commands_below, find_command, running
 from clare.errors import ClareError
 
 
@@ -49,8 +49,7 @@ class OptionWording:
     def operation(self, run: Run) -> str:
         """A command, as ``clare store verify features.zarr --repair``."""
         path = tuple(_dashed(word) for word in run.operation.split("."))
-        command = dict(commands_below(self._root)).get(path) if self._root else None
-        own = OptionWording(command, None)
+        own = OptionWording(find_command(self._root, path), None)
         words = [shlex.quote(_text(value)) for value in run.arguments]
         words += [own.assignment(name, value) for name, value in run.settings.items()]
         return " ".join(["clare", *path, *words])

@@ -168,7 +168,9 @@ def _other_size(vision: Mapping[str, Any], size: int | None) -> int | None:
 
 
 def _build(open_clip: Any, config: dict[str, Any], size: int | None) -> Any:
-    """The model with its initial weights, in float32, text side included."""
+    """The model, still without weights, in float32, text side included."""
+    from clare.models.undrawn import Undrawn
+
     values = json.loads(json.dumps(config))
     custom = values.pop("custom_text", False) or "hf_model_name" in values["text_cfg"]
     if "multimodal_cfg" in values:
@@ -177,7 +179,8 @@ def _build(open_clip: Any, config: dict[str, Any], size: int | None) -> Any:
         values["vision_cfg"]["image_size"] = size
     values["text_cfg"]["hf_model_pretrained"] = False
     try:
-        clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**values)
+        with Undrawn():
+            clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**values)
     except OSError as error:  # a text tower of transformers asks the hub for its configuration
         raise WeightsError(
             f"the configuration of {values['text_cfg'].get('hf_model_name')} is not on this "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,17 +78,6 @@ def read_header(path: Path) -> dict[str, str]:
 
     with _reading(path), safetensors.safe_open(path, "pt") as opened:
         return dict(opened.metadata() or {})
-
-
-def empty_model(make: Callable[[], Any]) -> Any:
-    """A model that waits for `fill`, without the time that drawing its random weights takes."""
-    import torch
-
-    with torch.device("meta"):
-        model = make()
-    if {name for name, _ in model.named_buffers()} <= set(model.state_dict()):
-        return model.to_empty(device="cpu")
-    return make()  # some of its tensors are computed when it is made, and stand in no file
 
 
 def fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clare.errors import InputError, WeightsError
 from clare.models.runtime import is_out_of_memory
-from clare.models.weights import empty_model, fill
+from clare.models.weights import fill
 from clare.wording import listed
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def build_part(
     import diffusers
     import transformers
 
+    from clare.models.undrawn import Undrawn
+
     _check_config(part, config, model)
     makers: dict[str, Callable[[], Any]] = {
         "unet": lambda: diffusers.UNet2DConditionModel.from_config(config),
@@ -70,7 +72,8 @@ def build_part(
         "text_encoder": lambda: transformers.CLIPTextModel(transformers.CLIPTextConfig(**config)),
     }
     try:
-        built = empty_model(makers[part])
+        with Undrawn():
+            built = makers[part]()
     except Exception as error:  # whatever the libraries raise for values that make no sense
         if is_out_of_memory(error):
             raise
