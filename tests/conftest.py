@@ -1,5 +1,6 @@
 """Pictures and tiny models that several tests share."""
 
+import gc
 import os
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -33,6 +34,13 @@ if not Path(clare.heads.__file__).resolve().is_relative_to(ROOT):
 # The same examples every time: a change is judged by what it changed.
 settings.register_profile("clare", derandomize=True, deadline=None)  # of a busy machine
 settings.load_profile("clare")
+
+
+def pytest_collection_finish():
+    """Leave the libraries, which are most of all objects, out of each search for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(scope="session")

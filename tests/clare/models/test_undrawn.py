@@ -9,12 +9,14 @@ from clare.models.undrawn import Undrawn
 class Masked(nn.Module):
     """Parameters of several kinds of layers, and a buffer that is computed."""
 
+    mask: torch.Tensor
+
     def __init__(self):
         super().__init__()
-        self.layers = nn.ModuleList(
-            [nn.Conv2d(3, 4, 3), nn.Embedding(5, 4), nn.MultiheadAttention(4, 2), nn.LayerNorm(4)]
-        )
-        nn.init.trunc_normal_(self.layers[0].weight)
+        first = nn.Conv2d(3, 4, 3)
+        nn.init.trunc_normal_(first.weight)
+        others = nn.Embedding(5, 4), nn.MultiheadAttention(4, 2), nn.LayerNorm(4)
+        self.layers = nn.ModuleList([first, *others])
         self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1), persistent=False)
 
 
