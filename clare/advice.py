@@ -90,7 +90,7 @@ class Wording(Protocol):
         """A call or a command that can be typed."""
 
 
-HEAD_PARTS = ("fusion", "classifier")
+HEAD_PARTS = ("fusion", "classifier", "decoder")
 """Parts of a head, whichever it has; an extractor's setting begins with the extractor's name."""
 
 

@@ -21,12 +21,13 @@ from clare.heads.config import (
     Machine,
     TrainConfig,
     assign_settings,
-    create_config,
     list_presets,
     read_config,
     read_preset,
+    usual_preset,
 )
-from clare.plugins import list_parts, resolve_part
+from clare.heads.tokens import take_tokens
+from clare.plugins import list_parts, part_name, resolve_part
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
 
@@ -36,6 +37,10 @@ def names_of(package: str) -> str:
     return f"{', '.join(list_parts(import_module(f'clare.heads.{package}')))}, or ./FILE.py"
 
 
+DECODER_HELP = (
+    "In the place of fusion and classifier, to find which pixels are fake: "
+    f"{names_of('decoders').replace('_', '-')}."
+)
 TRAINING = Settings(
     TrainConfig,
     {"fusion": HEAD, "train": DATA, "seed": LEARNING},
@@ -43,10 +48,7 @@ TRAINING = Settings(
     extra={
         "fusion": {"help": f"{names_of('fusion')}.", "default": "the preset's"},
         "classifier": {"help": f"{names_of('classifiers')}.", "default": "the preset's"},
-        "decoder": {
-            "help": "Instead of both, for which pixels are fake: "
-            f"{names_of('decoders').replace('_', '-')}."
-        },
+        "decoder": {"help": DECODER_HELP},
     },
 )
 MACHINE = Settings(
@@ -121,8 +123,7 @@ def base_config(preset: str | None, file: Path | None, decoder: object = None) -
             LeaveOut("preset"),
             LeaveOut("config"),
         )
-    usual = DEFAULT_DECODER_PRESET if decoder else DEFAULT_PRESET
-    return read_preset(preset or usual) if file is None else read_config(file)
+    return read_preset(preset or usual_preset(decoder)) if file is None else read_config(file)
 
 
 def refine(
@@ -138,10 +139,10 @@ def refine(
     Args:
         config: fusion and classifier are chosen.
         query: of cross_attn.
-        tokens: the field of the tokens, for fusions that read them.
+        tokens: the fields of the tokens, as `take_tokens` reads them.
         features: ``EXTRACTOR=FINGERPRINT,…``.
         assignments: texts ``PART.SETTING=VALUE``; they win over the others.
-        others: further fusions and classifiers of a sweep, whose settings are left aside here.
+        others: further parts of a sweep, whose settings are left aside here.
 
     Raises:
         InputError: one is not usable, or is for a part that is not there.
@@ -151,15 +152,13 @@ def refine(
     for kind, name in config.detector.parts.items():
         resolve_part(packages[kind], name)  # before torch is imported
     if query is not None:
+        fusions = {config.detector.fusion, *known}
+        if "cross_attn" not in fusions:
+            head = part_name(config.detector.decoder or config.detector.fusion)
+            raise InputError(f"{head} has no query, which is cross_attn's", LeaveOut("query"))
         config = assign_settings(config, {"cross_attn": {"query": query}}, known=known)
     if tokens is not None:
-        if config.detector.decoder:
-            config = create_config({"fields": _decoder_fields(tokens)}, config)
-        elif _reads_tokens(config.detector.fusion):
-            fields = {**config.detector.fields, "tokens": tokens}
-            config = create_config({"fields": fields}, config)
-        elif not any(map(_reads_tokens, known.intersection(list_parts(fusion)))):
-            raise InputError(f"{config.detector.fusion} reads no tokens", LeaveOut("tokens"))
+        config = take_tokens(config, tokens)
     if features is not None:
         config = replace(config, features={**config.features, **parse_digests(features)})
     return assign_settings(config, parse_assignments(assignments), known=known)
@@ -190,23 +189,3 @@ def create_machine(given: Mapping[str, Any]) -> Machine:
 
     device = choose_runtime(given.get("device", "auto")).device
     return Machine(**{**given, "device": device})
-
-
-def _decoder_fields(text: str) -> dict[str, str]:
-    """What a decoder takes, by role: LaRE, and one or two fields of tokens.
-
-    Raises:
-        InputError: there are more of them, or one stands twice.
-    """
-    names = [name.strip() for name in text.replace("+", ",").split(",")]
-    tokens = [name for name in names if name != "lare"]
-    if len(set(names)) < len(names) or len(tokens) > 2 or not all(names):
-        raise InputError(f"{text!r} is not one or two fields of tokens, or lare, or both")
-    found = dict(zip(("tokens", "tokens_2"), tokens, strict=False))
-    return found | ({"lare": "lare"} if "lare" in names else {})
-
-
-def _reads_tokens(name: str) -> bool:
-    from clare.heads.detector import find_fusion
-
-    return "tokens" in find_fusion(name).roles

@@ -349,6 +349,11 @@ def follow_protocol(config: TrainConfig, name: str) -> TrainConfig:
     )
 
 
+def usual_preset(decoder: object) -> str:
+    """The preset that holds where none is named, with a decoder or without."""
+    return DEFAULT_DECODER_PRESET if decoder else DEFAULT_PRESET
+
+
 def list_presets() -> list[str]:
     """Names of the presets."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
@@ -398,11 +403,12 @@ def assign_settings(
         if part == "train":
             config = create_config(settings, config)
             continue
-        kind = next((kind for kind, name in parts.items() if part in (kind, part_name(name))), None)
+        called = _with_underscores(part)
+        kind = next((k for k, name in parts.items() if called in (k, part_name(name))), None)
         if kind is not None:
             name = f"{kind}_settings"
             config = create_config({name: {**getattr(detector, name), **settings}}, config)
-        elif part not in map(part_name, known):
+        elif called not in {_with_underscores(part_name(name)) for name in known}:
             raise InputError(
                 f"{part} names no part of which a setting could be given: there are "
                 f"{', '.join([*parts, *map(part_name, parts.values())])} and train"

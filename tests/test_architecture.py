@@ -27,7 +27,7 @@ FLOORS = {
         ["heads.data", "heads.decoders", "heads.fusion", "heads.model", "heads.text"],
         ["heads.classifiers", "heads.localizer"],
         ["heads.detector"],
-        ["heads.runs"],
+        ["heads.runs", "heads.tokens"],
         ["heads.evaluation", "heads.training"],
         ["heads.sweeps"],
         ["heads.report"],

@@ -15,7 +15,7 @@ from clare.cli.options import STORE, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
 AXES = "Axes (comma lists; 0-4 is a range)"
-_OWN_AXES = ("fusion", "classifier", "fraction", "lr", "protocol", "seed")
+_OWN_AXES = ("fusion", "classifier", "decoder", "tokens", "fraction", "lr", "protocol", "seed")
 
 
 @with_settings
@@ -26,6 +26,18 @@ def sweep(
     ] = None,
     classifier: Annotated[
         str | None, typer.Option(help=f"{names_of('classifiers')}.", rich_help_panel=AXES)
+    ] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help=options.DECODER_HELP, rich_help_panel=AXES)
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            "--tokens",
+            help="Fields of tokens, as clip_tokens_12,clip_tokens_20; with + what a decoder takes "
+            "together, as clip_tokens_20+lare.",
+            rich_help_panel=AXES,
+        ),
     ] = None,
     fraction: Annotated[
         str | None,
@@ -58,7 +70,6 @@ def sweep(
     preset: options.Preset = None,
     config: options.Config = None,
     cross_attn_query: options.Query = None,
-    fields_tokens: options.Tokens = None,
     set_: options.Assignments = None,
     store: options.Store = STORE,
     features: options.Features = None,
@@ -71,17 +82,17 @@ def sweep(
 
     Exit code 3: it is done, but some runs failed or could not be tested.
     """
-    from clare.heads.config import create_config
+    from clare.heads.config import PARTS, create_config
     from clare.heads.sweeps.axes import expand
     from clare.plugins import trust_named
 
-    named = dict(zip(_OWN_AXES, (fusion, classifier, fraction, lr, protocol, seeds), strict=True))
-    axes = read_axes(named, vary or [], training, set_ or [])
-    base = create_config(training, options.base_config(preset, config))
-    refined = (cross_attn_query, fields_tokens, features, set_ or [])
+    texts = (fusion, classifier, decoder, tokens, fraction, lr, protocol, seeds)
+    axes = read_axes(dict(zip(_OWN_AXES, texts, strict=True)), vary or [], training, set_ or [])
+    base = create_config(training, options.base_config(preset, config, "decoder" in axes))
+    refined = (cross_attn_query, None, features, set_ or [])
     axis_values = (value for values in axes.values() for value in values)
     trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])
-    parts = [*axes.get("fusion", []), *axes.get("classifier", [])]
+    parts = [name for kind in PARTS for name in axes.get(kind, [])]
     configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
 
     # Not before all names are checked: they bring torch.

@@ -21,7 +21,7 @@ def train_head(
     preset: options.Preset = None,
     config: options.Config = None,
     cross_attn_query: options.Query = None,
-    fields_tokens: options.Tokens = None,
+    tokens: options.Tokens = None,
     set_: options.Assignments = None,
     store: options.Store = STORE,
     features: options.Features = None,
@@ -49,7 +49,7 @@ def train_head(
     from clare.plugins import trust_named
 
     trust_named([*training.values(), *options.assigned(set_).values()])
-    refined = (cross_attn_query, fields_tokens, features, set_ or [])
+    refined = (cross_attn_query, tokens, features, set_ or [])
     if resume is not None:
         if any((preset, config, out, training, *refined)):
             raise InputError(

@@ -7,6 +7,16 @@ from typing import Any
 
 from clare.cli.views.console import console
 from clare.cli.views.table import table
+from clare.heads.sweeps.table import ranked_by
+
+_COLUMNS = {
+    "IoU": "val_iou",
+    "AUC": "val_auc",
+    "balanced": "val_balanced_accuracy",
+    "EER": "val_eer",
+    "test IoU": "test_iou",
+    "test AUC": "test_auc",
+}
 
 
 def print_leaderboard(
@@ -19,21 +29,21 @@ def print_leaderboard(
         names: the axes that tell them apart.
         control: whether labels were shuffled, so that the mean AUC has to be 0.5.
     """
-    columns = {"AUC": "val_auc", "balanced": "val_balanced_accuracy", "EER": "val_eer"}
-    if "test_auc" in lines[0]:
-        columns["test AUC"] = "test_auc"
+    ranked = ranked_by(lines)
+    columns = {head: name for head, name in _COLUMNS.items() if name in lines[0]}
+    chief = next(head for head, name in _COLUMNS.items() if name == ranked)
     console.print(
         table(
             f"leaderboard{' of controls, labels shuffled' if control else ''}: mean over seeds ± "
-            "standard deviation, ranked by AUC on validation",
-            (*names, "seeds", "failed", *columns, "95 % of the mean AUC"),
+            f"standard deviation, ranked by {chief} on validation",
+            (*names, "seeds", "failed", *columns, f"95 % of the mean {chief}"),
             [
                 (
-                    *(line[name] for name in names),
+                    *("-" if line[name] == "" else line[name] for name in names),
                     line["seeds"],
                     line["failed"],
                     *(_mean(line[name], line[f"{name}_spread"]) for name in columns.values()),
-                    _interval(line),
+                    _interval(line, ranked),
                 )
                 for line in lines
             ],
@@ -57,8 +67,8 @@ def _verdict(line: Mapping[str, Any]) -> str:
     return f"{found}, which does not hold 0.5: something but the labels tells the classes"
 
 
-def _interval(line: Mapping[str, Any]) -> str:
-    low, high = line["val_auc_low"], line["val_auc_high"]
+def _interval(line: Mapping[str, Any], figure: str) -> str:
+    low, high = line.get(f"{figure}_low"), line.get(f"{figure}_high")
     return "-" if low is None else f"{low:.3f} to {high:.3f}"
 
 

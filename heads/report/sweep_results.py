@@ -13,14 +13,15 @@ from typing import Any
 
 from clare.bootstrap import Figure
 from clare.errors import InputError
+from clare.heads.config import PARTS
 from clare.heads.report.formatting import decimal
 from clare.heads.sweeps.table import (
-    RANKED,
     RESULTS,
     Result,
     axes_of,
     leaderboard,
     options_of,
+    ranked_by,
     read_results,
 )
 from clare.wording import counted, listed
@@ -55,10 +56,26 @@ class Sweep:
         """Mean and spread over seeds, the best on validation first."""
         return leaderboard(self.lines, self.axes)
 
+    @property
+    def ranked(self) -> str:
+        """The figure on validation that ranks the configurations, a column of the tables."""
+        return ranked_by(self.lines)
+
+    @property
+    def figure(self) -> str:
+        """The name of that figure."""
+        return "IoU" if self.ranked == "val_iou" else "AUC"
+
+    @property
+    def tested(self) -> str:
+        """The same figure on test rows, a column of the tables where runs were tested."""
+        return self.ranked.replace("val_", "test_")
+
     def label(self, line: Result, besides: str = "") -> str:
         """The configuration of a line, but for one option."""
         varied = [n for n in self.options if len(self.axes[n]) > 1 and n != besides]
-        return ", ".join(_said(name, line[name]) for name in varied) or "all runs"
+        said = [_said(name, line[name]) for name in varied]
+        return ", ".join(filter(None, said)) or "all runs"
 
     @property
     def swept(self) -> list[str]:
@@ -116,11 +133,11 @@ def read_sweep(path: Path) -> Sweep:
     finished = [line for line in found if not line["failure"]]
     if not finished:
         raise InputError(f"no run of {path} has finished", "run the sweep again")
-    if RANKED not in finished[0]:
+    if not {"val_iou", "val_auc"} & set(finished[0]):
         raise InputError(f"{path / RESULTS} is not what a sweep writes")
     names = axes_of(finished[0])
     lines = [_typed(path, line, names) for line in found]
-    axes = {name: list(dict.fromkeys(str(line[name]) for line in lines)) for name in names}
+    axes = {name: list(dict.fromkeys(plain(line[name]) for line in lines)) for name in names}
     return Sweep(path, axes, lines)
 
 
@@ -149,18 +166,20 @@ def question_of(sweep: Sweep) -> str:
     if not varied:
         return f"How far do {counted(len(sweep.finished), 'run')} of one configuration differ?"
     many = len(sweep.board)
-    return f"Which of {many} configurations ({listed(varied)}) tells fakes from reals best?"
+    asked = "finds fake pixels" if sweep.figure == "IoU" else "tells fakes from reals"
+    return f"Which of {many} configurations ({listed(varied)}) {asked} best?"
 
 
 def answer_of(sweep: Sweep) -> str:
     """Who leads on validation, whether that is more than the seeds' spread, and on test rows."""
     first, *others = sweep.board
-    text = f"On validation {sweep.label(first)} leads: mean AUC {mean_of(first, RANKED)} over "
+    ranked, figure = sweep.ranked, sweep.figure
+    text = f"On validation {sweep.label(first)} leads: mean {figure} {mean_of(first, ranked)} over "
     text += f"{counted(first['seeds'], 'seed')}."
     if others:
-        gap = (first[RANKED] or 0) - (others[0][RANKED] or 0)
-        noise = max(first.get(f"{RANKED}_spread") or 0, others[0].get(f"{RANKED}_spread") or 0)
-        text += f" Next is {sweep.label(others[0])}: {mean_of(others[0], RANKED)}"
+        gap = (first[ranked] or 0) - (others[0][ranked] or 0)
+        noise = max(first.get(f"{ranked}_spread") or 0, others[0].get(f"{ranked}_spread") or 0)
+        text += f" Next is {sweep.label(others[0])}: {mean_of(others[0], ranked)}"
         lone = [line for line in (first, others[0]) if line["seeds"] < 2]
         if lone:
             whose = "each" if len(lone) > 1 else f"of {sweep.label(lone[0])}"
@@ -171,8 +190,8 @@ def answer_of(sweep: Sweep) -> str:
             text += "; the gap is smaller than the spread over seeds, so the order is not settled."
         else:
             text += "; the gap is larger than the spread over seeds."
-    if first.get("test_auc") is not None:
-        return f"{text} On test rows the leader has AUC {mean_of(first, 'test_auc')}."
+    if first.get(sweep.tested) is not None:
+        return f"{text} On test rows the leader has {figure} {mean_of(first, sweep.tested)}."
     return f"{text} No run was tested on unseen rows."
 
 
@@ -181,10 +200,11 @@ def facts_of(sweep: Sweep) -> list[tuple[str, str, str]]:
     first, failed = sweep.board[0], len(sweep.lines) - len(sweep.finished)
     facts = [
         ("runs", str(len(sweep.lines)), f"{failed} failed" if failed else "all finished"),
-        ("best validation AUC", decimal(first[RANKED]), sweep.label(first)),
+        (f"best validation {sweep.figure}", decimal(first[sweep.ranked]), sweep.label(first)),
     ]
-    if first.get("test_auc") is not None:
-        facts.append(("its test AUC", decimal(first["test_auc"]), spread_of(first, "test_auc")))
+    test = sweep.tested
+    if first.get(test) is not None:
+        facts.append((f"its test {sweep.figure}", decimal(first[test]), spread_of(first, test)))
     return facts
 
 
@@ -200,7 +220,9 @@ def spread_of(line: Result, key: str) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    return plain(value) if name in ("fusion", "classifier") else f"{name} {plain(value)}"
+    if name in (*PARTS, "tokens"):
+        return "" if value is None else plain(value)
+    return f"{name} {plain(value)}"
 
 
 def plain(value: Any) -> str:

@@ -26,7 +26,6 @@ from clare.heads.report.sections.df40 import as_df40
 from clare.heads.report.sections.overview import overview, pairs
 from clare.heads.report.sections.settings import settings, settings_table, shared_settings
 from clare.heads.runs.record import is_run
-from clare.heads.sweeps.table import RANKED
 from clare.version import __version__
 
 _HERE = Path(__file__).parent
@@ -149,7 +148,7 @@ def _run_section(one: Finding, number: int) -> Section:
 
 def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str]) -> Page:
     findings = read_findings([sweep.path / str(line["run"]) for line in sweep.finished], store)
-    best = max(sweep.finished, key=lambda line: line[RANKED] or 0)
+    best = max(sweep.finished, key=lambda line: line[sweep.ranked] or 0)
     (leader,) = (one for one in findings if one.name == best["run"])
     measured = (one for one in (leader, *findings) if one.test and one.test.baselines)
     judged = next(measured, leader)

@@ -174,6 +174,8 @@ def load_text_tower(store: FeatureStore | Path, key: str) -> TextTower:
 def choose_folder(out: Path | None, config: TrainConfig) -> Path:
     """The folder of a new run: as asked for, or the first free ``runs/FUSION-CLASSIFIER-n``.
 
+    Of a decoder that is ``runs/DECODER-n``.
+
     Raises:
         InputError: a finished run is there.
     """

@@ -7,9 +7,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from clare.advice import LeaveOut
 from clare.errors import InputError
-from clare.heads.config import TrainConfig, create_config, refuse_beside_protocol
-from clare.heads.sweeps.table import Axes, plain_value
+from clare.heads.config import PARTS, TrainConfig, create_config, refuse_beside_protocol
+from clare.heads.sweeps.table import Axes, value_of
+from clare.heads.tokens import reads_tokens, take_tokens, tokens_of
+from clare.plugins import part_name
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -38,29 +41,56 @@ def expand(
 ) -> dict[str, TrainConfig]:
     """The product of the axes, by a name that says where a run stands on each.
 
+    A fusion that reads no tokens stands once beside the others, whatever fields of tokens are
+    tried.
+
     Args:
         base: what all runs have in common.
-        axes: values by setting.
+        axes: values by setting; of ``tokens``, which is none, texts as `take_tokens` reads them.
         refine: further changes, for example settings of the parts that a run has.
 
     Raises:
-        InputError: a setting or a value is not usable, or two runs come to the same name.
+        InputError: a setting or a value is not usable, two runs come to the same name, no run reads
+            tokens, or some have a decoder and others fusion and classifier.
     """
+    if "decoder" in axes and (beside := [part for part in PARTS[:2] if part in axes]):
+        raise InputError(
+            "a sweep ranks its runs by one figure: decoders by IoU, fusions and classifiers by AUC",
+            LeaveOut(*beside),
+            LeaveOut("decoder"),
+        )
     if "protocol" in axes:
         refuse_beside_protocol([*axes, *({} if isinstance(base, TrainConfig) else base)])
     start = base if isinstance(base, TrainConfig) else create_config(base)
     found: dict[str, TrainConfig] = {}
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
-        config = create_config(point, start)
-        name = "_".join(_label(setting, config.settings[setting]) for setting in axes) or "run"
-        if name in found:
+        config = _at(point, start)
+        labels = (_label(setting, value_of(config, setting)) for setting in axes)
+        name = "_".join(filter(None, labels)) or "run"
+        again = "tokens" in axes and not tokens_of(config.detector)
+        if name in found and not again:
             raise InputError(f"two runs of the sweep are called {name}: list each value once")
         found[name] = refine(config)
+    if "tokens" in axes and not any(tokens_of(config.detector) for config in found.values()):
+        fusion = part_name(next(iter(found.values())).detector.fusion)
+        raise InputError(f"fusion {fusion} reads no tokens", LeaveOut("tokens"))
     return found
 
 
+def _at(point: Mapping[str, Any], start: TrainConfig) -> TrainConfig:
+    """The configuration of a point on the axes."""
+    config = create_config({n: value for n, value in point.items() if n != "tokens"}, start)
+    if "tokens" not in point:
+        return config
+    if reads_tokens(config.detector):
+        return take_tokens(config, point["tokens"])
+    fields = config.detector.fields.items()
+    others = {role: name for role, name in fields if not role.startswith("tokens")}
+    return create_config({"fields": others}, config)
+
+
 def _label(setting: str, value: Any) -> str:
-    plain = f"{value:g}" if isinstance(value, float) else str(plain_value(value))
+    plain = f"{value:g}" if isinstance(value, float) else str(value)
     text = re.sub(r"[^A-Za-z0-9._+-]+", "-", plain).strip("-")
-    return text if setting in ("fusion", "classifier") else f"{setting}-{text}"
+    return text if setting in (*PARTS, "tokens") else f"{setting}-{text}"

@@ -19,6 +19,7 @@ from clare.heads.sweeps.table import (
     axes_of,
     read_results,
     result_line,
+    value_of,
     write_tables,
 )
 from clare.heads.training.run_folder import ANOTHER_FOLDER
@@ -29,7 +30,13 @@ Evaluate = Callable[[Path], Figures]
 """The figures of a finished run on test rows; none where it could not be tested."""
 
 _OF_PROTOCOL = ("train", "reals", "domains", "frames", "sampling")
-_OF_PARTS = ("fusion_settings", "classifier_settings", "fields")
+_OF_PARTS = {
+    "fusion_settings": ("fusion",),
+    "classifier_settings": ("classifier",),
+    "decoder_settings": ("decoder",),
+    "fields": ("fusion", "decoder"),
+}
+"""Settings that runs have in common only where they have these parts in common."""
 
 
 def run_sweep(
@@ -61,7 +68,8 @@ def run_sweep(
         The lines of ``results.csv``; ``failure`` says why a run has no figures.
 
     Raises:
-        InputError: as `train_runs`, or the folder holds runs of another sweep, or of another store.
+        InputError: as `train_runs`, the folder holds runs of another sweep or of another store, or
+            some runs have an IoU on validation and others none.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file", Name("a folder", "out"))
@@ -72,6 +80,7 @@ def run_sweep(
     _require_same_configs(out, configs)
     before = {line["run"]: line for line in read_results(out)}
     runs = _others(out, configs, axes, before) | dict(configs)
+    _require_one_figure(runs)
     finished = {out / name: config for name, config in runs.items() if is_finished(out / name)}
     missing = {out / name: one for name, one in configs.items() if out / name not in finished}
     failures: dict[Path, str | None] = {
@@ -102,6 +111,18 @@ def run_sweep(
         # What is finished is worth reading, also where the rest was interrupted.
         results = collect(None)
     return results if evaluate is None else collect(evaluate)
+
+
+def _require_one_figure(configs: Mapping[str, TrainConfig]) -> None:
+    """Refuse runs that no figure could rank."""
+    masked = [name for name, config in configs.items() if config.needs_masks("val")]
+    others = [name for name in configs if name not in masked]
+    if masked and others:
+        raise InputError(
+            f"a sweep ranks its runs by one figure, and {masked[0]} has an IoU on validation while "
+            f"{others[0]} has none",
+            "sweep them apart, each kind to a folder of its own",
+        )
 
 
 def _require_same_configs(out: Path, configs: Mapping[str, TrainConfig]) -> None:
@@ -146,8 +167,12 @@ def _differing(config: TrainConfig, others: Mapping[str, TrainConfig], axes: Axe
     own = config.to_json()
     shared = next(iter(others.values())).to_json()
     differing = [name for name in own if name not in hidden and own[name] != shared[name]]
-    for name, part in zip(_OF_PARTS, ("fusion", "classifier", "fusion"), strict=True):
-        alike = [one for one in others.values() if one.settings[part] == config.settings[part]]
+    for name, parts in _OF_PARTS.items():
+        told = (*parts, "tokens") if name == "fields" and "tokens" in axes else parts
+        own_parts = [value_of(config, part) for part in told]
+        alike = [
+            one for one in others.values() if [value_of(one, part) for part in told] == own_parts
+        ]
         if alike and all(one.settings[name] != config.settings[name] for one in alike):
             differing.append(name)
     return differing[0] if differing else None

@@ -17,15 +17,15 @@ from clare.files import write_durably
 from clare.foreign import read_table
 from clare.heads.config import TrainConfig
 from clare.heads.runs.record import read_validation
+from clare.heads.tokens import tokens_of
 from clare.own_csv import csv_text
 from clare.plugins import part_name
 
 RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
-RANKED = "val_auc"
-"""The figure that ranks a leaderboard."""
 
-_AVERAGED = ("auc", "ap", "balanced_accuracy", "eer")
+_RANKED = ("val_iou", "val_auc")
+_AVERAGED = ("auc", "ap", "balanced_accuracy", "eer", "iou")
 """Ends of the names of figures that a leaderboard has."""
 
 _SEEDS = ("seed", "data_seed")
@@ -42,7 +42,7 @@ def result_line(
 ) -> Result:
     """The line of a run."""
     line: Result = {"run": folder.name}
-    line |= {name: plain_value(config.settings[name]) for name in axes}
+    line |= {name: value_of(config, name) for name in axes}
     line["failure"] = failure or ""
     if failure:
         return line
@@ -51,8 +51,20 @@ def result_line(
     return line | _columns("val", found.metrics) | _columns("test", test)
 
 
-def plain_value(value: Any) -> Any:
-    """A value of an axis as a cell and a folder have it; of a part's file, its short name."""
+def ranked_by(lines: Iterable[Mapping[str, Any]]) -> str:
+    """The figure that ranks a leaderboard: the IoU on validation where runs have it, or the AUC.
+
+    Args:
+        lines: of ``results.csv`` or of the leaderboard.
+    """
+    known = list(lines)
+    found = (name for name in _RANKED if any(line.get(name) is not None for line in known))
+    return next(found, _RANKED[-1])
+
+
+def value_of(config: TrainConfig, axis: str) -> Any:
+    """Where a run stands on an axis, as a cell and a folder have it: of a file, its short name."""
+    value = tokens_of(config.detector) if axis == "tokens" else config.settings[axis]
     if isinstance(value, str):
         return part_name(value)
     return "+".join(value) if isinstance(value, list | tuple) else value
@@ -126,7 +138,8 @@ def leaderboard(results: Sequence[Result], axes: Axes) -> list[Result]:
             line[f"{name}_spread"] = statistics.stdev(found) if len(found) > 1 else None
             line[f"{name}_low"], line[f"{name}_high"] = mean_interval(found)
         lines.append(line)
-    return sorted(lines, key=lambda line: -(line.get(RANKED) or 0.0))
+    ranked = ranked_by(lines)
+    return sorted(lines, key=lambda line: -(line.get(ranked) or 0.0))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
@@ -145,7 +158,7 @@ def _columns(split: str, metrics: Figures) -> Result:
         line[f"{split}_{name}_low"] = figure.low
         line[f"{split}_{name}_high"] = figure.high
     if metrics:
-        line[f"{split}_n"] = next(iter(metrics.values())).n
+        line[f"{split}_n"] = max(figure.n for figure in metrics.values())
     return line
 
 

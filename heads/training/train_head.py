@@ -8,7 +8,7 @@ from typing import Any
 
 from clare.advice import LeaveOut
 from clare.errors import InputError
-from clare.heads.config import DEFAULT_PRESET, Machine, TrainConfig, create_config, read_preset
+from clare.heads.config import Machine, TrainConfig, create_config, read_preset, usual_preset
 from clare.heads.runs.run import Run, choose_folder, open_run, read_unfinished
 from clare.heads.training.trainer import Observer, train_run
 from clare.models.runtime import choose_runtime
@@ -24,7 +24,7 @@ def train_head(
     out: Path | str | None = None,
     *,
     resume: Path | str | None = None,
-    preset: str = DEFAULT_PRESET,
+    preset: str | None = None,
     config: TrainConfig | None = None,
     observer: Observer | None = None,
     **settings: Any,
@@ -37,10 +37,12 @@ def train_head(
 
     Args:
         store: the feature store; its test split is never opened.
-        out: the run's folder. If left out, the first free ``runs/FUSION-CLASSIFIER-n``.
+        out: the run's folder. If left out, the first free ``runs/FUSION-CLASSIFIER-n`` or
+            ``runs/DECODER-n``.
         resume: a run that was interrupted, to go on with as it was begun, on its own store where
             that is still there. Beside it only the machine's settings count.
-        preset: the configuration to start from.
+        preset: the configuration to start from: ``clare``, or ``localize`` with a decoder, if left
+            out.
         config: a configuration to start from instead.
         observer: is told how it goes.
         settings: fields of `TrainConfig`, of its `DetectorConfig` and of `Machine` that differ:
@@ -68,7 +70,8 @@ def train_head(
         elsewhere = store.path if isinstance(store, FeatureStore) else Path(store)
         chosen, store = read_unfinished(place, None, elsewhere)
     else:
-        chosen = create_config(settings, config or read_preset(preset))
+        usual = usual_preset(settings.get("decoder"))
+        chosen = create_config(settings, config or read_preset(preset or usual))
         place = choose_folder(None, chosen) if out is None else Path(out)
     source = store if isinstance(store, FeatureStore) else Path(store)
     train_run(chosen, source, place, machine, observer)

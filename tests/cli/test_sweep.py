@@ -92,12 +92,16 @@ def test_a_pages_command_finds_its_sweeps_runs(head, tmp_path, options):
 
 def test_tokens_go_to_the_fusions_that_read_them(head, tmp_path):
     axes = ("--fusion", "cls,esa", "--classifier", "linear", "--tokens", "clip_tokens")
-    head("sweep", *axes, "--epochs", "1", "--out", "many")
+    told = head("sweep", *axes, "--epochs", "1", "--out", "many")
     fields = [
-        json.loads((tmp_path / "many" / f"{name}_linear_seed-0/config.json").read_text())["config"]
-        for name in ("cls", "esa")
+        json.loads((tmp_path / "many" / f"{name}_seed-0/config.json").read_text())["config"]
+        for name in ("cls_linear", "esa_linear_clip_tokens")
     ]
     assert [one["fields"] for one in fields] == [{}, {"tokens": "clip_tokens"}]
+    with (tmp_path / "many" / "leaderboard.csv").open() as file:
+        tokens = {line["fusion"]: line["tokens"] for line in csv.DictReader(file)}
+    assert tokens == {"cls": "", "esa": "clip_tokens"}
+    assert "2 runs, 0 failed" in told
 
 
 def test_a_test_that_is_there_is_not_made_again(head, tmp_path):

@@ -13,7 +13,7 @@ from clare.advice import LeaveOut, Name, Notice, Run, Set
 from clare.cli.app import app
 from clare.cli.command import commands_below
 from clare.cli.wording import OptionWording, find_parameter
-from clare.heads import classifiers, fusion
+from clare.heads import classifiers, decoders, fusion
 from clare.heads.config import Machine, TrainConfig
 from clare.pipeline import extractors
 from clare.pipeline.extraction.settings import ExtractSettings
@@ -27,9 +27,9 @@ TREE: Any = get_command(app)
 COMMANDS = dict(commands_below(TREE))
 # Settings of commands that Python has no call for: import-json, import-csv, the tests of a sweep.
 IN_A_TERMINAL = {"resplit", "with_reals", "compression", "evaluate"} | {
-    *("real_label", "fake_label", "video")
+    *("real_label", "fake_label", "tokens", "video")
 }
-PARTS = [*list_parts(extractors), *list_parts(fusion), *list_parts(classifiers)]
+PARTS = [name for kind in (extractors, fusion, classifiers, decoders) for name in list_parts(kind)]
 
 
 def words(command, *advice):
@@ -113,7 +113,7 @@ def advised():
 def answers(name, commands):
     part, dot, _ = name.partition(".")
     if dot:
-        return part in (*PARTS, "fusion", "classifier", "train")
+        return part in (*PARTS, "fusion", "classifier", "decoder", "train")
     known = any(find_parameter(command, name) is not None for command in commands)
     return known or name in {one.name for one in describe(TrainConfig)}
 

@@ -15,7 +15,9 @@ from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
 from clare.heads.report.sections.sweep_baselines import beside_baselines
 from clare.heads.report.svg import curve_plot, spread_plot
 from clare.heads.report.sweep_results import Sweep, plain, spread_of
-from clare.heads.sweeps.table import RANKED, RESULTS, Result
+from clare.heads.sweeps.table import RESULTS, Result
+
+_NAMES = {"iou": "IoU", **NAMES}
 
 
 def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
@@ -33,7 +35,7 @@ def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
     columns = [*(sweep.options or ["configuration"]), "seeds", "failed", *map(_heading, known)]
     blocks: list[Block] = [
         Table(
-            "Leaderboard, ranked by AUC on validation",
+            f"Leaderboard, ranked by {sweep.figure} on validation",
             columns,
             rows,
             names=max(1, len(sweep.options)),
@@ -48,10 +50,10 @@ def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
 
 def spread(sweep: Sweep) -> Section:
     """Every run as a dot, by configuration."""
-    plots = [spread_plot(sweep.groups(RANKED), "AUC on validation")]
-    tested = sweep.groups("test_auc")
+    plots = [spread_plot(sweep.groups(sweep.ranked), f"{sweep.figure} on validation")]
+    tested = sweep.groups(sweep.tested)
     if tested:
-        plots.append(spread_plot(tested, "AUC on test rows"))
+        plots.append(spread_plot(tested, f"{sweep.figure} on test rows"))
     return Section("spread", "Spread over seeds", [Plots(plots)])
 
 
@@ -102,7 +104,7 @@ def runs(sweep: Sweep) -> Section:
     """Every line of ``results.csv``."""
     blocks: list[Block] = []
     for split, what in (("val", "validation"), ("test", "test rows")):
-        figures = {n: head for n, head in NAMES.items() if f"{split}_{n}" in sweep.finished[0]}
+        figures = {n: head for n, head in _NAMES.items() if f"{split}_{n}" in sweep.finished[0]}
         rows = []
         for line in sweep.lines:
             epoch = f"epoch {int(line['epoch'])}" if line.get("epoch") else ""
@@ -120,15 +122,15 @@ def runs(sweep: Sweep) -> Section:
 
 
 def _curves(sweep: Sweep, option: str) -> Plots:
-    """AUC against a numeric option, on validation and on test rows."""
+    """IoU or AUC against a numeric option, on validation and on test rows."""
     said = (
         "Mean over seeds. A bar is the 95 % interval of that mean (Student's t); of a single seed, "
         "that of its rows."
     )
     plots = []
-    for figure, what in ((RANKED, "AUC on validation"), ("test_auc", "AUC on test rows")):
+    for figure, rows in ((sweep.ranked, "validation"), (sweep.tested, "test rows")):
         if figure in sweep.board[0] and (curves := sweep.curves(option, figure)):
-            plots.append(curve_plot(curves, option, what, said))
+            plots.append(curve_plot(curves, option, f"{sweep.figure} on {rows}", said))
     return Plots(plots)
 
 
@@ -137,8 +139,8 @@ def _option(sweep: Sweep, name: str) -> Table:
     values: dict[str, dict[tuple[Any, ...], float]] = defaultdict(dict)
     for line in sweep.finished:
         key = tuple(line[axis] for axis in others)
-        if line[RANKED] is not None:
-            values[str(line[name])][key] = line[RANKED]
+        if line[sweep.ranked] is not None:
+            values[plain(line[name])][key] = line[sweep.ranked]
     base = sweep.axes[name][0]
     rows = []
     for value in sweep.axes[name]:
@@ -152,7 +154,7 @@ def _option(sweep: Sweep, name: str) -> Table:
             pairs = [v - values[base][k] for k, v in values[value].items() if k in values[base]]
             difference = _difference(pairs)
         rows.append([Cell(value), *row(len(found)), Cell(decimal(mean), ends, mean), difference])
-    columns = [name, "runs", "mean AUC on validation", f"against {base}"]
+    columns = [name, "runs", f"mean {sweep.figure} on validation", f"against {base}"]
     return Table(f"Option {name}, over all others", columns, rows)
 
 
@@ -177,4 +179,4 @@ def _figure(line: Result, key: str) -> Figure:
 
 def _heading(key: str) -> str:
     split, _, name = key.partition("_")
-    return f"{split} {NAMES.get(name, name)}"
+    return f"{split} {_NAMES.get(name, name)}"

@@ -112,6 +112,11 @@ def test_settings_go_to_the_part_that_is_named():
     with pytest.raises(InputError, match="cocoop names no part"):
         assign_settings(config, {"cocoop": {"n_ctx": 4}})
     assert assign_settings(config, {"cocoop": {"n_ctx": 4}}, known=["cocoop"]) == config
+    decoder = create_config({"decoder": "conv-4"})
+    for name in ("conv_4", "conv-4", "decoder"):
+        found = assign_settings(decoder, {name: {"start": "declip"}})
+        assert found.detector.decoder_settings == {"start": "declip"}
+    assert assign_settings(decoder, {"conv-12": {"start": "x"}}, known=["conv-12"]) == decoder
 
 
 def test_a_folder_that_is_no_finished_run_is_refused(run, tmp_path):

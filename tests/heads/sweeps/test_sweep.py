@@ -51,6 +51,45 @@ def test_the_product_has_a_name_for_every_run():
         expand(BASE, {"speed": ["1"]})
 
 
+def test_tokens_are_an_axis_of_what_reads_them():
+    tokens = {"tokens": ["clip_tokens_12", "clip_tokens_20"]}
+    found = expand(BASE, {"fusion": ["cls", "esa"], "classifier": ["linear"], **tokens})
+    assert {name: dict(one.detector.fields) for name, one in found.items()} == {
+        "cls_linear": {},  # once: it reads none
+        "esa_linear_clip_tokens_12": {"tokens": "clip_tokens_12"},
+        "esa_linear_clip_tokens_20": {"tokens": "clip_tokens_20"},
+    }
+    named = create_config({"fields": {"tokens": "old", "lare": "lare_x"}}, BASE)
+    found = expand(named, {"fusion": ["cls", "esa"], "tokens": ["new"]})
+    assert found["cls"].detector.fields == {"lare": "lare_x"}
+    assert found["esa_new"].detector.fields == {"tokens": "new", "lare": "lare_x"}
+    with pytest.raises(InputError, match="fusion cls reads no tokens"):
+        expand(BASE, tokens)
+    with pytest.raises(InputError, match="reads one field of tokens"):
+        expand(BASE, {"fusion": ["esa"], "tokens": ["a+b"]})
+
+
+def test_a_decoder_takes_several_fields_at_once():
+    axes = {"decoder": ["linear", "conv-4"], "tokens": ["a", "lare+a+b", "lare"], "seed": ["0"]}
+    found = expand(create_config({"fields": {"mask": "mask_x"}}, BASE), axes)
+    assert list(found) == [
+        f"{decoder}_{tokens}_seed-0"
+        for decoder in ("linear", "conv_4")
+        for tokens in ("a", "a+b+lare", "lare")
+    ]
+    assert found["conv_4_a+b+lare_seed-0"].detector.fields == {
+        "mask": "mask_x",
+        "tokens": "a",
+        "tokens_2": "b",
+        "lare": "lare",
+    }
+    for text, said in (("a+b+c", "names 3"), ("a+a", "no list of different"), ("a+", "no list of")):
+        with pytest.raises(InputError, match=said):
+            expand(BASE, {"decoder": ["linear"], "tokens": [text]})
+    with pytest.raises(InputError, match="ranks its runs by one figure"):
+        expand(BASE, {"decoder": ["linear"], "fusion": ["cls"]})
+
+
 @pytest.mark.slow
 def test_a_sweep_writes_a_line_a_run_and_ranks_them(store, tmp_path):
     configs = expand(BASE, AXES)
@@ -116,6 +155,42 @@ def test_a_run_that_fails_is_a_line_too(store, tmp_path):
     board = leaderboard(results, axes)
     assert [(line["lr"], line["failed"]) for line in board] == [(0.01, 0), (1e30, 1)]
     assert lines(tmp_path / "results.csv")[0]["val_auc"] == ""
+
+
+def test_decoders_are_ranked_by_their_iou(masked, tmp_path):
+    linear = TrainConfig(
+        DetectorConfig(decoder="linear"), train=("local",), reals=("pool",), empty_masks=True,
+        select="iou", warmup_epochs=0, epochs=2, batch=16,
+    )  # fmt: skip
+    axes = {"lr": ["1e-9", "0.1"], "tokens": ["clip_tokens"]}
+    results = run_sweep(expand(linear, axes), axes, masked.path, tmp_path)
+    assert all(line["val_iou"] is not None and line["val_n"] == 12 for line in results)
+    board = lines(tmp_path / "leaderboard.csv")
+    assert [line["lr"] for line in board] == ["0.1", "1e-09"]
+    assert float(board[0]["val_iou"]) > float(board[1]["val_iou"])
+    # An AUC, however high, does not outrank an IoU.
+    auc = [{**line, "val_auc": 1 - line["val_iou"]} for line in results]
+    assert [line["lr"] for line in leaderboard(auc, axes)] == [0.1, 1e-9]
+
+    mixed = {"select": ["iou", "auc"], "supervision": ["image"]}
+    with pytest.raises(InputError, match=r"select-iou_.* has an IoU .* select-auc_.* has none"):
+        run_sweep(expand(linear, mixed), mixed, masked.path, tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()
+
+
+def test_a_sweep_of_decoders_grows_in_its_folder(masked, tmp_path):
+    linear = TrainConfig(
+        DetectorConfig(decoder="linear"), train=("few",), select="iou", epochs=1, batch=8
+    )
+    first = {"decoder": ["linear"], "tokens": ["clip_tokens"], "seed": ["0"]}
+    run_sweep(expand(linear, first), first, masked.path, tmp_path)
+    more = {**first, "tokens": ["clip_tokens_20+lare"]}
+    results = run_sweep(expand(linear, more), more, masked.path, tmp_path)
+    assert [line["tokens"] for line in results] == ["clip_tokens", "clip_tokens_20+lare"]
+    start = create_config({"decoder_settings": {"start": "declip"}}, linear)
+    other = {**first, "seed": ["1"]}
+    with pytest.raises(InputError, match="run of another sweep, with another decoder_settings"):
+        run_sweep(expand(start, other), other, masked.path, tmp_path)
 
 
 def test_test_figures_stand_beside_and_never_rank(store, tmp_path):

@@ -17,6 +17,7 @@ from clare.heads.runs.record import read_history, read_record, read_validation
 from clare.heads.runs.run import open_run
 from clare.heads.training.prepare import create_detector
 from clare.heads.training.schedule import exhausted, learning_rate
+from clare.heads.training.train_head import train_head
 from clare.heads.training.trainer import Observer, Plan, train_run, train_runs
 from clare.store.feature_store import create_store
 from tests.heads.masked_store import fill, make_rows
@@ -64,6 +65,13 @@ def test_a_decoder_learns_where_the_fake_is(masked, tmp_path):
     marked = functional.interpolate(batch["mask"][:, None].float(), (256, 256))[:, 0] > 127
     iou = (called & marked).sum((1, 2)) / (called | marked).sum((1, 2))
     assert iou.mean().item() == pytest.approx(value, abs=0.02)
+
+
+def test_a_decoder_is_all_that_has_to_be_said(masked, tmp_path):
+    run = train_head(masked, tmp_path / "run", decoder="linear", train=("few",), epochs=1)
+    own = {"train": ("few",), "epochs": 1, "decoder": "linear"}
+    expected = create_config(own, read_preset("localize"))
+    assert run.record.config.to_json() == {**expected.to_json(), "reals": []}
 
 
 def test_its_record_holds_the_masks(masked, tmp_path):

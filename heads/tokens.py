@@ -1,0 +1,75 @@
+"""Which stored fields are a head's tokens, as one text: ``clip_tokens_20+lare``; no torch yet."""
+
+from __future__ import annotations
+
+from clare.advice import LeaveOut
+from clare.errors import InputError
+from clare.heads.config import DetectorConfig, TrainConfig, create_config
+from clare.plugins import part_name
+
+_ROLES = ("tokens", "tokens_2")
+
+
+def tokens_of(detector: DetectorConfig) -> str:
+    """The fields that a configuration names as tokens, joined by ``+``; empty where it names none.
+
+    Of a decoder, LaRE that is named beside them is among them.
+    """
+    roles = (*_ROLES, "lare") if detector.decoder else _ROLES
+    return "+".join(detector.fields[role] for role in roles if role in detector.fields)
+
+
+def take_tokens(config: TrainConfig, text: str) -> TrainConfig:
+    """A configuration that reads other fields as tokens.
+
+    Args:
+        config: its parts are chosen.
+        text: fields, joined by ``+`` or commas: of a decoder all that it takes, LaRE too.
+
+    Raises:
+        InputError: the head takes no tokens, or not so many fields of them.
+    """
+    detector = config.detector
+    if detector.decoder:
+        kept = {role: name for role, name in detector.fields.items() if role == "mask"}
+        return create_config({"fields": kept | _decoder_fields(text)}, config)
+    if not reads_tokens(detector):
+        raise InputError(f"fusion {part_name(detector.fusion)} reads no tokens", LeaveOut("tokens"))
+    names = _split(text)
+    if len(names) > 1:
+        fusion = part_name(detector.fusion)
+        raise InputError(f"fusion {fusion} reads one field of tokens, and {text!r} names several")
+    return create_config({"fields": {**detector.fields, "tokens": names[0]}}, config)
+
+
+def reads_tokens(detector: DetectorConfig) -> bool:
+    """Whether tokens are among what a head reads, or may be.
+
+    Raises:
+        InputError: there is no such fusion.
+    """
+    if detector.decoder:
+        return True
+    from clare.heads.detector import find_fusion
+
+    return "tokens" in find_fusion(detector.fusion).roles
+
+
+def _decoder_fields(text: str) -> dict[str, str]:
+    """What a decoder takes, by role."""
+    names = _split(text)
+    tokens = [name for name in names if name != "lare"]
+    if len(tokens) > len(_ROLES):
+        raise InputError(
+            f"a decoder takes one or two fields of tokens, and LaRE beside or in their place: "
+            f"{text!r} names {len(tokens)}"
+        )
+    found = dict(zip(_ROLES, tokens, strict=False))
+    return found | ({"lare": "lare"} if "lare" in names else {})
+
+
+def _split(text: str) -> list[str]:
+    names = [name.strip() for name in text.replace("+", ",").split(",")]
+    if len(set(names)) < len(names) or not all(names):
+        raise InputError(f"{text!r} is no list of different fields, such as clip_tokens_20+lare")
+    return names
