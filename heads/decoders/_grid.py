@@ -16,22 +16,29 @@ Start = Literal["torch", "declip"]
 """How weights begin: as PyTorch has it, or N(0, 0.02) with the scales of BatchNorm too."""
 
 
+Grid = Literal["first", "finest"]
+"""Whose grid the inputs are laid over: the first one's, or that of most positions."""
+
+
 @dataclass(frozen=True)
 class DecoderSettings:
     """Settings of a decoder without others.
 
     Args:
         start: of the weights: torch's own, or N(0, 0.02) as in DeCLIP, BatchNorm's scales included.
+        grid: that the inputs are laid over: the first one's as in DeCLIP, where tokens come before
+            LaRE, or the finest.
     """
 
     start: Start = "torch"
+    grid: Grid = "first"
 
 
 class GridDecoder(Decoder):
-    """A decoder whose inputs are one stack of channels over the grid of the first one's tokens.
+    """A decoder whose inputs are one stack of channels over one grid.
 
-    A further tokens field is scaled to that grid (bilinear), LaRE is averaged over its cells; of
-    LaRE alone the grid is LaRE's own.
+    What has another grid is scaled to it: bilinear, or averaged over its cells where they are
+    larger. Its settings have ``grid``.
 
     Attributes:
         side: of the grid.
@@ -45,8 +52,8 @@ class GridDecoder(Decoder):
 
     def __init__(self, settings: Any, shapes: Shapes) -> None:
         super().__init__(settings, shapes)
-        first = next(iter(self.shapes))
-        self.side = _side(first, self.shapes[first])
+        sides = [_side(role, shape) for role, shape in self.shapes.items()]
+        self.side = max(sides) if settings.grid == "finest" else sides[0]
         self.channels = sum(
             shape[0] if role == "lare" else shape[1] for role, shape in self.shapes.items()
         )
@@ -55,13 +62,11 @@ class GridDecoder(Decoder):
         """The inputs as one stack, (B, channels, side, side)."""
         maps = []
         for role, shape in self.shapes.items():
-            values = inputs[role]
-            if role == "lare":
-                maps.append(functional.adaptive_avg_pool2d(values, self.side))
-                continue
             side = _side(role, shape)
-            grid = values.mT.unflatten(2, (side, side))
-            if side != self.side:
+            grid = inputs[role] if role == "lare" else inputs[role].mT.unflatten(2, (side, side))
+            if side > self.side:
+                grid = functional.adaptive_avg_pool2d(grid, self.side)
+            elif side < self.side:
                 grid = functional.interpolate(grid, size=(self.side, self.side), mode="bilinear")
             maps.append(grid)
         return torch.cat(maps, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from clare.heads.base import Inputs, Shapes
-from clare.heads.decoders._grid import GridDecoder, Start, begin_as, scale_up
+from clare.heads.decoders._grid import Grid, GridDecoder, Start, begin_as, scale_up
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class AttentionSettings:
         train: what learns: every part, or as published the first layer of each block's perceptron
             and the last linear layer alone.
         start: of the last layer's weights: torch's own, or N(0, 0.02) as in DeCLIP.
+        grid: that the inputs are laid over, the first one's or the finest.
     """
 
     heads: int = 16
     causal: bool = False
     train: Literal["all", "published"] = "all"
     start: Start = "torch"
+    grid: Grid = "first"
 
 
 class AttentionDecoder(GridDecoder):

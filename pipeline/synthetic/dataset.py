@@ -26,6 +26,8 @@ CATEGORIES = {
     "image60": "FE",
     "roundtrip": "FR",
     "swap": "FS",
+    "local": "FR",
+    "inpaint": "FE",
 }
 """Kind to the manifests' column ``category``."""
 

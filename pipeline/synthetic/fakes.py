@@ -242,6 +242,43 @@ def draw_swaps(faces: Faces, others: np.ndarray, seed: int = 0) -> Drawn:
     return Drawn(finish(pictures, (18, seed)), others, alpha[..., 0] > 0.5, paired=True)
 
 
+def draw_local(model: Diffusion, faces: Faces, seed: int = 0, strength: float = 0.0) -> Drawn:
+    """Photographs of which one region was made anew, with the masks.
+
+    The region is a soft oval of .3 to .6 of the picture's sides, at a place drawn for each picture.
+
+    Args:
+        model: that makes it.
+        faces: the photographs.
+        seed: of the noise and of the regions.
+        strength: how much of the way the picture is noised and denoised again, 0 to 1; at 0 it goes
+            through the autoencoder alone.
+    """
+    target = take_photographs(faces, seed)
+    if strength:
+        source = model.sample(write_captions(faces, seed), target, strength, seed)
+    else:
+        source = model.round_trip(target)
+    alpha = _ovals(faces, seed, target.shape[1])
+    mixed = target + alpha[..., None] * (source.astype(np.float32) - target)
+    pictures = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    noise = (20, round(100 * strength), seed)
+    return Drawn(finish(pictures, noise), None, alpha > 0.5, paired=True)
+
+
+def _ovals(faces: Faces, seed: int, size: int) -> np.ndarray:
+    """Soft ovals (N, size, size) float32, each by its face's number: 1 inside, 0 outside."""
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    found = []
+    for identity in faces.identity.tolist():
+        rng = np.random.default_rng([19, seed, identity])
+        across, down = rng.uniform(0.3, 0.6, 2)
+        x, y = rng.uniform(across - 1, 1 - across), rng.uniform(down - 1, 1 - down)
+        radius = np.hypot((axis[None] - x) / across, (axis[:, None] - y) / down)
+        found.append(np.clip((1 - radius) / 0.25 + 0.5, 0, 1))
+    return np.stack(found).astype(np.float32)
+
+
 def _partners(identities: np.ndarray) -> np.ndarray:
     """For each person the next one with the same last digit, the last one's being the first."""
     found = np.empty_like(identities)
@@ -259,6 +296,8 @@ KINDS = (
     "unseen",
     "gaussian",
     "swap",
+    "local",
+    "inpaint",
 )
 """Kinds of fakes, by their subset's name."""
 
@@ -287,6 +326,8 @@ def create_kind(kind: str, folder: Path) -> Draw:
     seen = Diffusion(model)
     if kind == "roundtrip":
         return lambda faces, seed: draw_round_trips(seen, faces, seed)
+    if kind in ("local", "inpaint"):
+        return lambda faces, seed: draw_local(seen, faces, seed, 0.6 * (kind == "inpaint"))
     if kind.startswith("image"):
         strength = int(kind.removeprefix("image")) / 100
         return lambda faces, seed: draw_from_images(seen, faces, strength, seed)

@@ -135,6 +135,18 @@ def test_several_inputs_lie_over_the_grid_of_the_first():
     torch.testing.assert_close(part(inputs), expected)
 
 
+def test_the_finest_grid_keeps_what_lare_tells_of_small_places():
+    shapes = {"tokens": (16, 3), "lare": (4, 8, 8)}
+    part = make("linear", shapes, {"grid": "finest"})
+    inputs = {role: torch.randn(2, *shape) for role, shape in shapes.items()}
+    tokens = functional.interpolate(inputs["tokens"].mT.view(2, 3, 4, 4), (8, 8), mode="bilinear")
+    stack = torch.cat([tokens, inputs["lare"]], 1)
+    weight = part.state_dict()["fc.0.weight"][0]
+    grid = torch.einsum("bchw,c->bhw", stack, weight) + part.state_dict()["fc.0.bias"]
+    expected = functional.interpolate(grid[:, None], (256, 256), mode="bicubic")[:, 0]
+    torch.testing.assert_close(part(inputs), expected)
+
+
 def test_declips_start_is_drawn_for_batch_norms_scales_too():
     part = make("conv_4", {"tokens": (16, 8)}, {"start": "declip"})
     norms = [one for one in part.modules() if isinstance(one, nn.BatchNorm2d)]
