@@ -69,11 +69,15 @@ class Row:
     @property
     def identity(self) -> Identity:
         """What decides the row's stored values: another identity is another slot."""
-        columns = self.columns
-        boxes, mask = str(columns.get("boxes") or ""), str(columns.get("mask_content") or "")
-        if mask and columns.get("mask_fake") == "black":
-            mask += " black"  # the same file, read the other way round
-        return self.sample_id, self.view, self.content, boxes, mask
+        boxes = str(self.columns.get("boxes") or "")
+        return self.sample_id, self.view, self.content, boxes, self.mask
+
+    @property
+    def mask(self) -> str:
+        """What decides its mask: the hash of the file, and whether black is fake in it."""
+        content = str(self.columns.get("mask_content") or "")
+        is_black = content and self.columns.get("mask_fake") == "black"
+        return f"{content} black" if is_black else content
 
     @property
     def identity_checksum(self) -> int:

@@ -417,7 +417,7 @@ def _lacking(config: TrainConfig, splits: Sequence[Sequence[Row]]) -> tuple[str,
 
 def _masks(rows: Sequence[Row]) -> str:
     """One sha256 over the masks of rows, whatever their order."""
-    lines = sorted(f"{row.sample_id}\t{row.columns.get('mask_content', '')}" for row in rows)
+    lines = sorted(f"{row.sample_id}\t{row.mask}" for row in rows)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 

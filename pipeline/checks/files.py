@@ -48,7 +48,7 @@ class FileCheck:
         if not self._decode:
             return
         for one in look_at_masks(looked, self._roots.resolve, reals=reals, limit=None, pairs=None):
-            names = one.named(lambda sample: f"{sample.sample_id} {sample.mask_path}")
+            names = one.named(lambda sample: f"{sample.sample_id} {sample.mask_path}".rstrip())
             yield Finding(manifest.name, False, one.what, tuple(names), one.advice)
 
     def _is_known(self, root: str, samples: list[Sample]) -> bool:

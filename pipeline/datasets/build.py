@@ -27,7 +27,7 @@ from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
 from clare.typed_json import to_json
 from clare.version import __version__
-from clare.wording import counted, name_rows, natural_key
+from clare.wording import counted, natural_key
 
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all); 0 in all while they are still being listed."""
@@ -153,8 +153,9 @@ def build_dataset(
         reals = [sample for pool in subset.reals.values() for sample in read[pool]]
         remarks = look_at_masks(samples, lambda s, path: folders[s.root] / path, reals=reals)
         masks = [str(remark) for remark in remarks]
-        if bare := indexed[name].unmasked:
-            masks.append(f"{counted(len(bare), 'fake')} without a mask: {name_rows(bare)}")
+        expected = any(layout.masks for layout in subset.layouts)
+        if expected and not any(sample.mask_path for sample in samples):
+            masks.append("no masks are there")
         record = replace(record, hash=hash, masks=tuple(masks))
         built[name] = BuiltSubset(subset, samples, record)
     return BuiltDataset(built, leftovers, not wanted)

@@ -27,14 +27,12 @@ class Indexed:
         unassigned: rows without a split, by reason.
         empty: folders (root, path) that fit a layout and hold no image.
         folders: folders that fit a layout, also empty ones, by (domain, official split).
-        unmasked: fakes without a mask whose layout says where one should be.
     """
 
     samples: list[Sample] = field(default_factory=list)
     unassigned: Counter[str] = field(default_factory=Counter)
     empty: list[tuple[str, str]] = field(default_factory=list)
     folders: Counter[tuple[str, str]] = field(default_factory=Counter)
-    unmasked: list[str] = field(default_factory=list)
 
 
 class SideFiles:
@@ -106,7 +104,6 @@ def index_folder(
         if layout.masks and place.label:
             inner = layout.mask_of(stem, place.subset.clip_in(stem), place.bucket)
             mask = sides.mask(folder.path, inner)
-            indexed.unmasked += [] if mask else [f"{folder.path}/{name}"]
         indexed.samples.append(
             Sample(
                 sample_id=f"{prefix}/{stem}",

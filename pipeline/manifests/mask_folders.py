@@ -146,21 +146,17 @@ class FoundMasks:
             )
 
     def notices(self) -> list[Notice]:
-        """Fakes without a mask, and masks that belong to none."""
+        """Masks that belong to no fake."""
         unused = sorted(
             name
             for names in self._by_stem.values()
             for name in names
             if name not in self._used and _is_below(name, self._looked)
         )
-        told = []
-        if self._without:
-            fakes = counted(len(self._without), "fake")
-            told.append(f"{fakes} without a mask: {name_rows(self._without)}")
-        if unused:
-            masks = counted(len(unused), "mask")
-            told.append(f"{masks} below {self._folder} of no fake: {name_rows(unused)}")
-        return [Notice(what) for what in told]
+        if not unused:
+            return []
+        masks = counted(len(unused), "mask")
+        return [Notice(f"{masks} below {self._folder} of no fake: {name_rows(unused)}")]
 
 
 def refuse_images_in(masks: MaskFolder, folders: Iterable[Path]) -> None:

@@ -44,7 +44,7 @@ class MaskRemark:
 
     def __str__(self) -> str:
         """All of it but the advice, the first few masks by name."""
-        return f"{self.what}: {name_rows(self.named(lambda sample: sample.mask_path))}"
+        return f"{self.what}: {name_rows(self.named(lambda one: one.mask_path or one.path))}"
 
     @property
     def notice(self) -> Notice:
@@ -86,6 +86,8 @@ def look_at_masks(
 ) -> list[MaskRemark]:
     """Decode masks, and compare them with what was changed where fakes have known reals.
 
+    Of a manifest without masks there is nothing to say.
+
     Args:
         samples: rows of a manifest.
         place: where a file of a sample is; what it raises of `ClareError` means nowhere.
@@ -101,7 +103,18 @@ def look_at_masks(
         seen = list(zip(looked, pool.map(lambda one: _look(one, place), looked), strict=True))
     of = "" if len(looked) == len(masked) else f" of {len(looked):,} looked at"
     known = [*(s for s in samples if s.label == 0), *reals]
-    return [*_of_files(seen, of), *_of_marks(seen, of), *_of_places(seen, known, place, pairs)]
+    return [
+        *_without(samples),
+        *_of_files(seen, of),
+        *_of_marks(seen, of),
+        *_of_places(seen, known, place, pairs),
+    ]
+
+
+def _without(samples: Sequence[Sample]) -> Iterator[MaskRemark]:
+    """Fakes without a mask beside others that have one."""
+    if rows := [(s, "") for s in samples if s.label == 1 and s.status == "ok" and not s.mask_path]:
+        yield MaskRemark(f"{counted(len(rows), 'fake')} without a mask", tuple(rows))
 
 
 def _some(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:

@@ -74,11 +74,12 @@ def test_a_decoder_is_all_that_has_to_be_said(masked, tmp_path):
     assert run.record.config.to_json() == {**expected.to_json(), "reals": []}
 
 
-def test_its_record_holds_the_masks(masked, tmp_path):
+@pytest.mark.parametrize("change", [{"mask_content": "f" * 64}, {"mask_fake": "black"}])
+def test_its_record_holds_the_masks(masked, tmp_path, change):
     one = train(masked, LINEAR, tmp_path / "one").record
     other = create_store(tmp_path / "other.zarr")
     rows = make_rows("local", 1, 48)
-    changed = {**rows[0].columns, "mask_content": "f" * 64}
+    changed = {**rows[0].columns, **change}
     fill(other, "local", [replace(rows[0], columns=changed), *rows[1:]])
     two = train(other, LINEAR, tmp_path / "two").record
     assert len(one.masks) == 64 and one.masks != two.masks

@@ -87,6 +87,9 @@ def test_fakes_of_which_no_mask_is_there_are_said(tmp_path):
     (status,) = [one for one in list_status(tmp_path / "manifests") if one.id == "lama"]
     said = "2 fakes without a mask: fake/lama/images/test/0.png, fake/lama/images/test/2.png"
     assert said in map(str, status.notices)
+    (tmp_path / "fake/lama/masks/test/1.png").unlink()
+    built = build_dataset(load_registry(), "dolos", {"dolos": tmp_path})
+    assert built.subsets["lama"].record.masks == ("no masks are there",)
 
 
 def test_masks_are_compared_with_the_reals_of_their_pool(tmp_path):

@@ -66,8 +66,8 @@ def test_masks_may_lie_anywhere_and_under_the_names_of_several_folders(put):
         "data/ldm/1.png": "else/masks/ldm/1.png",
         "data/ldm/2.png": "",
     }
-    without, unused = map(str, built.masks)
-    assert without == "1 fake without a mask: ldm/2.png"
+    unused, without = map(str, built.masks)
+    assert without == "1 fake without a mask: data/ldm/2.png"
     assert unused.startswith("1 mask below") and unused.endswith("of no fake: ldm/3.png")
 
 

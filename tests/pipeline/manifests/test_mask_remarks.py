@@ -168,6 +168,15 @@ def test_an_image_that_is_turned_by_its_exif_has_the_shape_that_it_shows(tmp_pat
     assert "of another shape" in said.what
 
 
+def test_a_fake_without_a_mask_is_said_beside_others_that_have_one(pairs):
+    samples = rows()
+    bare = [replace(one, mask_path="") if n in (2, 5) else one for n, one in enumerate(samples)]
+    assert list(map(str, look(pairs, bare))) == [
+        "2 fakes without a mask: fake/2.png, fake/5.png"
+    ]  # fmt: skip
+    assert look(pairs, [replace(one, mask_path="") for one in samples]) == []
+
+
 def test_of_many_masks_some_are_looked_at(pairs):
     samples = [replace(one, mask_path="none.png") for one in rows()[:10]]
     (said,) = look(pairs, samples, limit=4)
