@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clare.advice import PYTHON, LeaveOut, Name, Wording
 from clare.advice import Run as RunFirst
+from clare.columns import MaskFake
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.pipeline.datasets.plain_folders import REAL_POOL
@@ -17,7 +18,9 @@ from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.extraction.presets import merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extractors import list_extractors
+from clare.pipeline.manifests.mask_folders import mask_folders
 from clare.pipeline.manifests.roots import split_option
+from clare.plugins import part_name
 from clare.settings import build_settings
 from clare.wording import counted, listed, name_rows
 
@@ -51,6 +54,8 @@ class Experiment:
         device: of all steps: auto, cpu, cuda, cuda:1…
         rules: how names of folders are read: fields of `FolderRules`.
         command: that asked for it, word by word; it is recorded.
+        masks: ``DIR`` or ``NAME=DIR``: folders of the fakes' masks, for a decoder.
+        mask_fake: what of the masks is fake; white if None.
 
     Raises:
         InputError: a name, a part or the folder is not usable; said before any image is read.
@@ -64,6 +69,8 @@ class Experiment:
     device: str = "auto"
     rules: Mapping[str, Any] = field(default_factory=dict)
     command: Sequence[str] = ()
+    masks: Sequence[str] = ()
+    mask_fake: MaskFake | None = None
 
     def __post_init__(self) -> None:
         for setting, given in (("real", self.real), ("fake", self.fake)):
@@ -81,6 +88,7 @@ class Experiment:
         for folder in (*self.real, *fakes):
             if not folder.is_dir():
                 raise InputError(f"{folder} is no folder: name a folder of images")
+        _ = mask_folders(self.masks, self.mask_fake)
         _ = self.settings
         self._refuse_another_run(None)
 
@@ -100,32 +108,35 @@ class Experiment:
         """How features are made: those that the detector reads, as its preset was published with.
 
         Raises:
-            InputError: there is no such part, or it reads a field of no extractor of the package.
+            InputError: there is no such part, it reads a field of no extractor of the package, or
+                masks are needed or named in vain.
         """
         from clare.heads.detector import fields_of, find_classifier, find_fusion, needs_text
+        from clare.heads.localizer import find_decoder, mask_field
 
         detector = self.config.detector
-        build_settings(
-            detector.fusion, find_fusion(detector.fusion).Settings, detector.fusion_settings
-        )
-        build_settings(
-            detector.classifier,
-            find_classifier(detector.classifier).Settings,
-            detector.classifier_settings,
-        )
+        find = {"fusion": find_fusion, "classifier": find_classifier, "decoder": find_decoder}
+        for kind, part in detector.parts.items():
+            declared: Any = find[kind](part)
+            build_settings(part, declared.Settings, getattr(detector, f"{kind}_settings"))
+        head = part_name(detector.decoder or detector.fusion)
+        self._check_masks(head)
         wanted = {"clip"} if needs_text(detector) else set()
-        for name in fields_of(detector):
+        fields = [*fields_of(detector), *([mask_field(detector)] if self.masks else [])]
+        for name in fields:
             owner = [one for one in list_extractors() if f"{name}_".startswith(f"{one}_")]
             if not owner:
                 raise InputError(
-                    f"no extractor here makes the field {name} that {detector.fusion} reads",
+                    f"no extractor here makes the field {name} that {head} reads",
                     "extract, train and evaluate one after the other",
                 )
             wanted.update(owner)
         given = self.extraction.settings
         if idle := [f"{part}.{name}" for part in set(given) - wanted for name in given[part]]:
-            raise InputError(f"{detector.fusion} reads no {listed(idle)}", LeaveOut(*idle))
+            raise InputError(f"{head} reads no {listed(idle)}", LeaveOut(*idle))
         published = {name: self.config.extracted.get(name, {}) for name in sorted(wanted)}
+        if layers := tuple(name.removeprefix(_LAYER) for name in fields if name.startswith(_LAYER)):
+            published["clip"] = {"layers": layers, **published["clip"]}
         own = merge_settings(published, given)
         return replace(
             self.extraction,
@@ -133,6 +144,15 @@ class Experiment:
             features=tuple(sorted(wanted)),
             settings={name: values for name, values in own.items() if values},
         )
+
+    def _check_masks(self, head: str) -> None:
+        if self.masks and not self.config.detector.decoder:
+            raise InputError(f"{head} takes no masks, which are a decoder's", LeaveOut("masks"))
+        if not self.masks and (self.config.needs_masks("train") or self.config.needs_masks("val")):
+            raise InputError(
+                f"decoder {head} learns from masks of its fakes, or is chosen by them",
+                Name("their folder", "masks", "DIR"),
+            )
 
     def extract(self, observer: job.Observer) -> ExtractReport:
         """Extract what the store lacks.
@@ -154,6 +174,7 @@ class Experiment:
             [],
             self.real,
             self.fake,
+            masks=mask_folders(self.masks, self.mask_fake),
             rules=self.rules,
             test_only=[name for name in unseen if name not in self.trained_on],
             notice=observer.noticed,
@@ -304,5 +325,8 @@ class Experiment:
                 f"{self.out} holds another run ({named})", Name("another folder", "out")
             )
 
+
+_LAYER = "clip_tokens_"
+"""How the fields of CLIP's further layers begin."""
 
 _FORM = {"real": "DIR", "fake": "NAME=DIR"}

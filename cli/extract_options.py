@@ -59,6 +59,14 @@ Fake = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Masks = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="DIR or NAME=DIR: folder of the fakes' masks, each of the path and name of its "
+        "image, or NAME_mask.",
+        rich_help_panel=DATA,
+    ),
+]
 Split = Annotated[
     Literal["folders", "random"] | None, typer.Option(help=SPLIT_HELP, rich_help_panel=DATA)
 ]

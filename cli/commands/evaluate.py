@@ -204,8 +204,8 @@ def _measure_as_df40(
 def _print(found: Evaluation) -> None:
 
     from clare.cli.views.console import console
-    from clare.cli.views.figures import print_against, print_baselines, print_left_out, print_report
-    from clare.cli.views.masks import print_masks
+    from clare.cli.views.figures import print_against, print_baselines, print_left_out
+    from clare.cli.views.masks import print_figures
 
     report = found.record
     trained_on = f", trained on {', '.join(report.trained_on)}"
@@ -214,9 +214,7 @@ def _print(found: Evaluation) -> None:
     if report.control:
         console.print(f"{report.control}; its figures have to be those of chance", style="yellow")
     console.print()
-    print_masks(report)
-    if report.masks is None or any(auc is not None for auc in report.aucs.values()):
-        print_report(report)
+    print_figures(report)
     print_left_out(found)
     print_baselines(report)
     print_against(report)

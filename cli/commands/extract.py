@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.extract_options import CLIP, DATA, LARE, SETTINGS, Fake, Real, Split
+from clare.cli.extract_options import CLIP, DATA, LARE, SETTINGS, Fake, Masks, Real, Split
 from clare.cli.options import (
     MANIFESTS,
     STORE,
@@ -67,14 +67,7 @@ def extract(
     ] = None,
     real: Real = None,
     fake: Fake = None,
-    masks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="DIR or NAME=DIR: folder of the fakes' masks, each of the path and name of its "
-            "image, or NAME_mask.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    masks: Masks = None,
     mask_fake: MaskFakeOption = None,
     reals: Annotated[
         str | None,

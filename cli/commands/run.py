@@ -10,14 +10,14 @@ import typer
 
 from clare.cli import train_options as options
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.extract_options import CLIP, LARE, SETTINGS, Fake, Real, Split
-from clare.cli.options import Identities, Video, folder_rules, with_settings
+from clare.cli.extract_options import CLIP, LARE, SETTINGS, Fake, Masks, Real, Split
+from clare.cli.options import Identities, MaskFakeOption, Video, folder_rules, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING
 from clare.pipeline.extraction.settings import ExtractSettings
 
 IMAGES = ("resize", "recode")
 EXTRACTION = ("store", "backbone", "dtype", "micro_batch", "max_failures")
-LEARNING = ("fusion", "classifier", "train", "seed", "lr", "epochs", "batch")
+LEARNING = ("fusion", "classifier", "decoder", "train", "seed", "lr", "epochs", "batch")
 TRAIN = (
     "Names of --fake to train on, comma-separated; the others are for tests alone. [default: all]"
 )
@@ -28,6 +28,8 @@ HEAD = replace(TRAINING, only=LEARNING, extra={**TRAINING.extra, "train": {"help
 def run(
     real: Real = None,
     fake: Fake = None,
+    masks: Masks = None,
+    mask_fake: MaskFakeOption = None,
     *,
     training: Annotated[dict[str, Any], HEAD],
     preset: options.Preset = None,
@@ -43,7 +45,8 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's folder. [default: runs/FUSION-CLASSIFIER_TRAIN]", rich_help_panel=RUN
+            help="The run's folder. [default: runs/ and the names of its parts and of --train]",
+            rich_help_panel=RUN,
         ),
     ] = None,
 ) -> None:
@@ -62,7 +65,8 @@ def run(
     from clare.settings import build_settings
 
     trust_named([*training.values(), *options.assigned(set_).values()])
-    found = create_config(training, options.base_config(preset, config))
+    base = options.base_config(preset, config, training.get("decoder"))
+    found = create_config(training, base)
     found = options.refine(found, None, None, None, set_ or [])
     images = {name: settings.pop(name) for name in IMAGES if name in settings}
     own = {name: values for name, values in (("lare", lare), ("clip", clip)) if values}
@@ -71,7 +75,7 @@ def run(
         ExtractSettings,
         {**settings, "images": images, "settings": own},
     )
-    parts = map(part_name, (found.detector.fusion, found.detector.classifier))
+    parts = map(part_name, found.detector.parts.values())
     named = "-".join(parts) + "".join(f"_{name}" for name in found.train)
     experiment = Experiment(
         real or [],
@@ -82,11 +86,14 @@ def run(
         machine.get("device", "auto"),
         folder_rules(video, identities, split),
         typed(),
+        masks or [],
+        mask_fake,
     )
 
     # Not before all names are checked: they bring torch.
     from clare.cli.views.console import console, show_progress, warn
-    from clare.cli.views.figures import print_baselines, print_report, print_validation
+    from clare.cli.views.figures import print_baselines, print_validation
+    from clare.cli.views.masks import print_figures
     from clare.cli.views.progress import ExtractView, TrainView
     from clare.cli.wording import options as wording
     from clare.heads.evaluation.record import PREDICTIONS
@@ -105,7 +112,7 @@ def run(
     print_validation(experiment.out)
     with show_progress("scoring") as show:
         record = experiment.test(show)
-    print_report(record)
+    print_figures(record)
     print_baselines(record)
     for note in record.notes:
         console.print(note, style="yellow")

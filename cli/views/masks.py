@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console
+from clare.cli.views.figures import print_report
 from clare.cli.views.table import table
 from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.record import EvaluationRecord
@@ -28,6 +29,16 @@ SCORES = {
     "top": "the mean of its highest hundredth",
 }
 """How an image's score comes from its map."""
+
+
+def print_figures(record: EvaluationRecord) -> None:
+    """Print a run's figures: of a localiser's maps, and of scores where there are reals and fakes.
+
+    A detector has the latter alone.
+    """
+    print_masks(record)
+    if record.masks is None or any(auc is not None for auc in record.aucs.values()):
+        print_report(record)
 
 
 def print_masks(record: EvaluationRecord) -> None:

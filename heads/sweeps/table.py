@@ -25,7 +25,7 @@ RESULTS = "results.csv"
 LEADERBOARD = "leaderboard.csv"
 
 _RANKED = ("val_iou", "val_auc")
-_AVERAGED = ("auc", "ap", "balanced_accuracy", "eer", "iou")
+_AVERAGED = ("auc", "ap", "balanced_accuracy", "eer", "iou", "pixel_f1")
 """Ends of the names of figures that a leaderboard has."""
 
 _SEEDS = ("seed", "data_seed")

@@ -31,6 +31,15 @@ _AS_USUAL: Mapping[str, Any] = {
 }
 """What the report of a test says that was made as `SweepTests` makes it, of rows without gaps."""
 
+_OF_MAPS = {
+    "iou": "iou",
+    "f1": "pixel_f1",
+    "f1_oracle": "pixel_f1_oracle",
+    "ap": "pixel_ap",
+    "false_area": "false_area",
+}
+"""Figures of a localiser's maps that are taken, by what they are called beside those of scores."""
+
 
 def require_tests(
     store: FeatureStore, subsets: Sequence[str], configs: Iterable[TrainConfig]
@@ -49,12 +58,24 @@ def require_tests(
     if not subsets:
         raise InputError("there is no subset to test on", Name("some", "evaluate"))
     settled, _ = take_reals(store, list(configs))
-    for config in {(config.train, config.reals): config for config in settled}.values():
+    kinds = {(one.train, one.reals, _finds_pixels(one)): one for one in settled}
+    for (_, _, alone), config in kinds.items():
         try:
             trained = subsets_of(store, config)
         except InputError:
             continue  # training says so, in a sweep of this run alone
-        list_wanted(store, Asked(list(subsets)), (config.reals, trained))
+        list_wanted(store, Asked(list(subsets), alone=alone), (config.reals, trained))
+
+
+def _finds_pixels(config: TrainConfig) -> bool:
+    """Whether a run is a localiser, which may be tested on fakes alone."""
+    return bool(config.detector.decoder)
+
+
+def _has_baselines(report: EvaluationRecord) -> bool:
+    """Whether what needs no training was measured; of maps, where a localiser saw no reals."""
+    maps = report.masks.subsets.values() if report.masks is not None else ()
+    return report.baselines is not None or any(one.baselines for one in maps)
 
 
 class SweepTests:
@@ -87,20 +108,23 @@ class SweepTests:
     ) -> None:
         self._store, self._device = store, device
         self._baselines, self._command = baselines, command
-        self._asked = Asked(subsets)
+        self._subsets = tuple(dict.fromkeys(subsets))
         self._progress, self._cache = progress, BatchCache()
         self._wanted: dict[object, Wanted] = {}
         self.failures: dict[Path, ClareError] = {}
 
     def __call__(self, run: Path) -> Figures:
-        """The means over the subsets of a run's figures; none where it can't be tested."""
+        """The means over the subsets of a run's figures; none where it can't be tested.
+
+        Of a localiser those of its maps too: ``iou``, ``false_area``, ``pixel_f1``, ``pixel_ap``.
+        """
         report = self._made(run)
         if report is None:
             try:
                 report = evaluate(
                     run,
                     self._store,
-                    self._asked.subsets,
+                    self._subsets,
                     device=self._device,
                     progress=self._named(run),
                     cache=self._cache,
@@ -111,7 +135,10 @@ class SweepTests:
                 self.failures[run] = error
                 return {}
         means = report.macro.subsets
-        figures: Figures = means.frame if means is not None else {}
+        figures = dict(means.frame) if means is not None else {}
+        if report.masks is not None:
+            mean = report.masks.mean
+            figures |= {called: mean[name] for name, called in _OF_MAPS.items() if name in mean}
         return figures
 
     def _named(self, run: Path) -> Callable[[str, int, int], None] | None:
@@ -127,14 +154,14 @@ class SweepTests:
             late = (run / METRICS).stat().st_mtime_ns >= (run / VAL_METRICS).stat().st_mtime_ns
             usual = all(getattr(report, name) == value for name, value in _AS_USUAL.items())
             same = report.store == str(self._store.path) and self._rows_stay(run, report)
-            enough = report.baselines is not None or not self._baselines
+            enough = _has_baselines(report) or not self._baselines
             return report if late and usual and same and enough else None
         except (ClareError, OSError):
             return None  # none there, of an older version, or damaged: a new one replaces it
 
     def _rows_stay(self, run: Path, report: EvaluationRecord) -> bool:
         """Whether a test of this run would be of the report's rows, beside the same reals."""
-        if sorted(report.subsets) != sorted(self._asked.subsets or ()):
+        if sorted(report.subsets) != sorted(self._subsets):
             return False
         wanted = self._wanted_by(run)
         for name, found in report.subsets.items():
@@ -152,6 +179,7 @@ class SweepTests:
         """The test rows of a run; listed once for all that were trained with the same reals."""
         record = read_record(run)
         trained = (record.reals, record.subsets)
-        if trained not in self._wanted:
-            self._wanted[trained] = list_wanted(self._store, self._asked, trained)
-        return self._wanted[trained]
+        asked = Asked(self._subsets, alone=_finds_pixels(record.config))
+        if (asked, trained) not in self._wanted:
+            self._wanted[asked, trained] = list_wanted(self._store, asked, trained)
+        return self._wanted[asked, trained]

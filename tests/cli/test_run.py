@@ -6,7 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from clare.errors import InputError
 from clare.experiment import Experiment
@@ -206,6 +208,68 @@ def test_a_folder_keeps_its_run(run):
     code, _, said = run(*COMMAND, "--seed", "3", "--out", OUT)
     assert code == 1 and "holds another run (seed was 0 and is 3)" in said
     assert states(OUT / "config.json") == before
+
+
+DECODER = (
+    *("run", "--real", "Real_youtube", "--fake", "fs=FaceSwap", "--decoder", "linear"),
+    *("--backbone", "tiny", "--epochs", "2"),
+)
+
+
+def draw_masks(folder, fakes):
+    folder.mkdir()
+    half = Image.fromarray(np.kron([[255], [0]], np.ones((24, 48))).astype(np.uint8))
+    for fake in fakes.iterdir():
+        half.save(folder / f"{fake.stem}.png")
+
+
+def test_a_decoder_finds_fake_pixels_by_masks(run, tmp_path):
+    draw_masks(tmp_path / "masks", tmp_path / "FaceSwap")
+    code, out, err = run(*DECODER, "--masks", "masks")
+    assert code == 0, err
+    folder = Path("runs/linear")
+    metrics = json.loads((folder / "test_metrics.json").read_text())
+    iou = metrics["masks"]["subsets"]["fs"]["figures"]["iou"]["value"]
+    assert f"{iou:.3f}" in out and (folder / "report.html").is_file()
+    store = open_store("features.zarr")
+    assert [key.partition("-")[0] for key in store.extractor_keys()] == ["clip", "mask"]
+    before = states(folder / "best.safetensors", folder / "test_metrics.json")
+    assert run(*DECODER, "--masks", "masks")[0] == 0
+    assert states(folder / "best.safetensors", folder / "test_metrics.json") == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "decoder linear learns from masks of its fakes, or is chosen by them: name their"),
+        (("--masks", "none"), "none"),
+        (("--masks", "nt=FaceSwap"), "there are no fakes nt for those masks"),
+        (("--mask-fake", "black"), "there are no masks to be read so"),
+        (("--fusion", "cls"), "a decoder stands in the place of fusion and classifier"),
+    ],
+)
+def test_masks_that_are_missing_are_told_before_an_image_is_read(run, words, told):
+    code, _, said = run(*DECODER, *words)
+    assert code == 1 and told in said
+    assert not Path("features.zarr").exists() and not Path("runs").exists()
+
+
+def test_a_detector_takes_no_masks(run):
+    code, _, said = run(*COMMAND, "--masks", "FaceSwap")
+    assert code == 1 and "cls takes no masks, which are a decoder's: leave --masks out" in said
+
+
+def test_a_decoders_layers_are_extracted(faces):
+    found = Experiment(
+        [faces / "Real_youtube"],
+        [f"fs={faces / 'FaceSwap'}"],
+        ExtractSettings(),
+        read_preset("declip"),
+        faces / "run",
+        masks=[str(faces / "FaceSwap")],
+    ).settings
+    assert found.features == ("clip", "mask")
+    assert found.settings == {"clip": {"layers": ("20",)}}
 
 
 def experiment(faces, preset, **settings):

@@ -17,7 +17,7 @@ from clare.heads.report.svg import curve_plot, spread_plot
 from clare.heads.report.sweep_results import Sweep, plain, spread_of
 from clare.heads.sweeps.table import RESULTS, Result
 
-_NAMES = {"iou": "IoU", **NAMES}
+_NAMES = {"iou": "IoU", "pixel_f1": "F1 of pixels", "pixel_ap": "AP of pixels", **NAMES}
 
 
 def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:

@@ -10,10 +10,11 @@ from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.evaluate import evaluate
-from clare.heads.evaluation.record import METRICS
+from clare.heads.evaluation.record import METRICS, read_evaluation
 from clare.heads.sweeps.axes import expand
 from clare.heads.sweeps.sweep import run_sweep
-from clare.heads.sweeps.tests import SweepTests
+from clare.heads.sweeps.table import leaderboard
+from clare.heads.sweeps.tests import SweepTests, require_tests
 from tests.figures import existing
 
 BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=1, batch=32)
@@ -82,6 +83,25 @@ def test_a_test_of_fewer_rows_is_made_again(store, sweep, tmp_path, reads, build
     shutil.rmtree(tmp_path / "s.zarr")
     SweepTests(build_store(tmp_path / "s.zarr", rows | {"gan": more}), ["gan"])(out / "seed-0")
     assert sorted(reads) == [10, 11]
+
+
+def test_localisers_are_tested_on_fakes_alone(masked, tmp_path):
+    decoder = TrainConfig(DetectorConfig(decoder="linear"), train=("few",), select="iou", epochs=1)
+    configs = expand(decoder, {"seed": ["0"]})
+    require_tests(masked, ["few", "local"], configs.values())
+    tests = SweepTests(masked, ["few", "local"])
+    (line,) = run_sweep(configs, {"seed": ["0"]}, masked.path, tmp_path, evaluate=tests)
+    report = read_evaluation(tmp_path / "seed-0")
+    assert not tests.failures and report.masks is not None
+    for column, name in (("test_iou", "iou"), ("test_pixel_f1", "f1"), ("test_pixel_ap", "ap")):
+        assert line[column] == report.masks.mean[name].value
+    (best,) = leaderboard([line], {"seed": ["0"]})
+    assert best["test_pixel_f1"] == line["test_pixel_f1"]
+    made = (tmp_path / "seed-0" / METRICS).stat().st_mtime_ns
+    assert (
+        SweepTests(masked, ["local", "few"])(tmp_path / "seed-0")["iou"].value == line["test_iou"]
+    )
+    assert (tmp_path / "seed-0" / METRICS).stat().st_mtime_ns == made
 
 
 def test_a_test_beside_other_reals_is_made_again(sweep, tmp_path, reads, build_store, rows_of):
