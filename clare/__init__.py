@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from clare.heads.classifiers import list_classifiers
     from clare.heads.config import TrainConfig, list_presets
     from clare.heads.data.dataset import FeatureDataset
+    from clare.heads.decoders import list_decoders
     from clare.heads.evaluation.compare import Comparison, compare
     from clare.heads.evaluation.evaluate import evaluate
     from clare.heads.evaluation.record import Evaluation
@@ -52,6 +53,7 @@ _HOMES = {
     "evaluate": "clare.heads.evaluation.evaluate",
     "extract": "clare.pipeline.extraction.extract",
     "list_classifiers": "clare.heads.classifiers",
+    "list_decoders": "clare.heads.decoders",
     "list_extractors": "clare.pipeline.extractors",
     "list_fusions": "clare.heads.fusion",
     "list_presets": "clare.heads.config",
@@ -84,6 +86,7 @@ __all__ = [
     "evaluate",
     "extract",
     "list_classifiers",
+    "list_decoders",
     "list_extractors",
     "list_fusions",
     "list_presets",

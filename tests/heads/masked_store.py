@@ -24,16 +24,17 @@ SPECS = {
 }
 
 
-def fake_quarter(sample: str) -> int:
-    return int(hashlib.sha256(sample.encode()).hexdigest(), 16) % 4
+def fake_quarter(row: Row) -> int:
+    """Which quarter is marked; every view has its own, as a flipped picture has."""
+    return (int(hashlib.sha256(row.sample_id.encode()).hexdigest(), 16) + row.view) % 4
 
 
 def values_of(row: Row, field: str) -> np.ndarray:
     """A mask that marks one quarter of a fake; in tokens and LaRE that quarter stands out."""
-    rng = np.random.default_rng([fake_quarter(row.sample_id), len(field)])
+    rng = np.random.default_rng([fake_quarter(row), len(field)])
     marked = np.zeros((4, 4), bool)
     if row.columns["label"] == 1:
-        top, left = divmod(fake_quarter(row.sample_id), 2)
+        top, left = divmod(fake_quarter(row), 2)
         marked[2 * top : 2 * top + 2, 2 * left : 2 * left + 2] = True
     if field == "mask":
         return np.kron(marked, np.ones((8, 8))).astype(np.uint8) * 255

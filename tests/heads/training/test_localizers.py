@@ -256,6 +256,27 @@ def test_declips_preset_trains(masked, tmp_path):
     assert read_preset("declip").detector.decoder == "conv_20"
 
 
+def test_declips_attention_trains_a_part_of_itself():
+    config = read_preset("declip-attention")
+    with torch.device("meta"):
+        model = create_detector(config, {"clip_tokens_20": (256, 1024), "mask": (256, 256)}, None)
+    assert sum(p.numel() for p in model.parameters_to_train().values()) == 8_397_825
+
+
+def test_a_view_learns_from_its_own_mask(tmp_path):
+    """Views are rows of their own: tokens and mask of one view stay together."""
+    store = create_store(tmp_path / "features.zarr")
+    rows = make_rows("local", 1, 24)
+    views = [
+        replace(row, sample_id=row.sample_id, view=1, content=f"{n:064x}")
+        for n, row in enumerate(rows)
+        if row.columns["split"] == "train"
+    ]
+    fill(store, "local", [*rows, *views])
+    train(store, replace(LINEAR, epochs=6), tmp_path / "run")
+    assert value_of(read_validation(tmp_path / "run").metrics["iou"]) > 0.5
+
+
 def test_declips_rates_fall_as_published():
     """Six epochs a stage at a constant figure, four stages, and a creep never ends."""
     config = read_preset("declip")
