@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from clare.heads.config import TrainConfig, list_presets
     from clare.heads.data.dataset import FeatureDataset
     from clare.heads.decoders import list_decoders
-    from clare.heads.evaluation.compare import Comparison, compare
+    from clare.heads.evaluation.compare import compare
+    from clare.heads.evaluation.comparison import Comparison
     from clare.heads.evaluation.evaluate import evaluate
     from clare.heads.evaluation.record import Evaluation
     from clare.heads.fusion import list_fusions
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClareError": "clare.errors",
-    "Comparison": "clare.heads.evaluation.compare",
+    "Comparison": "clare.heads.evaluation.comparison",
     "Evaluation": "clare.heads.evaluation.record",
     "compare": "clare.heads.evaluation.compare",
     "report": "clare.heads.report.write",

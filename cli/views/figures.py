@@ -8,11 +8,12 @@ from typing import Any
 
 from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console
+from clare.cli.views.masks import print_mask_pairs
 from clare.cli.views.table import table
 from clare.cli.wording import worded
 from clare.heads.evaluation.baseline_names import in_order, title_of
 from clare.heads.evaluation.better import verdict
-from clare.heads.evaluation.compare import Comparison, Pair
+from clare.heads.evaluation.comparison import Comparison, Pair
 from clare.heads.evaluation.df40 import DF40Record
 from clare.heads.evaluation.record import Baselines, Evaluation, EvaluationRecord
 from clare.heads.metrics.by_subset import FiguresBySubset, SubsetFigures
@@ -258,7 +259,31 @@ def _print_absent(absent: Mapping[str, str]) -> None:
 
 
 def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
-    """Print the figures of two detectors and their differences."""
+    """Print the figures of two detectors, or two localisers, and their differences."""
+    if report.masks:
+        print_mask_pairs(report.masks, names)
+    if report.detects or not report.masks:
+        _print_pairs(report, names)
+    console.print(
+        f"{report.rows} rows that both have ({report.only_first} only {names[0]}, "
+        f"{report.only_second} only {names[1]}); differences are {names[1]} less {names[0]}, "
+        f"{'their 95 % intervals paired' if report.resamples else 'without intervals'}",
+        style="dim",
+    )
+    _print_tests(report, names)
+    console.print(f"\n{verdict(report, names)}\n", highlight=False)
+    if report.localisers[0] != report.localisers[1]:
+        one = names[report.localisers.index(True)]
+        console.print(f"which pixels are fake only {one} says: that is not compared", style="dim")
+    if report.detects or not report.masks:
+        _print_alone(report)
+    print_aside(report)
+    for name, scale in zip(names, report.read_as, strict=True):
+        if scale != "margin":
+            console.print(f"{name}: scores are read as {SCALES[scale]}", style="dim")
+
+
+def _print_pairs(report: Comparison, names: tuple[str, str]) -> None:
     named: list[tuple[str, Pair]] = [*report.subsets.items()]
     if (counted := len(report.counted)) > 1 and report.macro is not None:
         named.append((f"mean over {counted} subsets", report.macro))
@@ -270,19 +295,6 @@ def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
     ]
     console.print(table(None, ("subset", "", *FIGURES.values()), rows, left=2))
     console.print()
-    console.print(
-        f"{report.rows} rows that both have ({report.only_first} only {names[0]}, "
-        f"{report.only_second} only {names[1]}); differences are {names[1]} less {names[0]}, "
-        f"{'their 95 % intervals paired' if report.resamples else 'without intervals'}",
-        style="dim",
-    )
-    _print_tests(report, names)
-    console.print(f"\n{verdict(report, names)}\n", highlight=False)
-    _print_alone(report)
-    print_aside(report)
-    for name, scale in zip(names, report.read_as, strict=True):
-        if scale != "margin":
-            console.print(f"{name}: scores are read as {SCALES[scale]}", style="dim")
 
 
 def _print_tests(report: Comparison, names: tuple[str, str]) -> None:

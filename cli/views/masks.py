@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console
 from clare.cli.views.figures import print_report
 from clare.cli.views.table import table
+from clare.heads.evaluation.comparison import Pair
 from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.record import EvaluationRecord
 
@@ -21,6 +22,11 @@ FIGURES = {
     "false_area": "area on reals",
 }
 """Headings of the figures."""
+
+_MEANING = (
+    "a pixel is called fake above 0.5; oracle: the best threshold of each image, which no detector "
+    "knows; inner: without the boundary"
+)
 
 SCORES = {
     "mean": "the mean of its probabilities",
@@ -46,24 +52,34 @@ def print_masks(record: EvaluationRecord) -> None:
     found = record.masks
     if found is None:
         return
+    shown = _shown([one.figures for one in found.subsets.values()])
     rows = [
-        (f"{name}\n{_count(one.figures)}", *_cells(one.figures))
+        (f"{name}\n{_count(one.figures)}", *(_cell(one.figures.get(figure)) for figure in shown))
         for name, one in found.subsets.items()
     ]
     if len(found.subsets) > 1:
-        rows.append(("mean of subsets", *_cells(found.mean)))
-    console.print(table("Fake pixels, mean over images", ("subset", *FIGURES.values()), rows))
-    console.print(
-        "\na pixel is called fake above 0.5; oracle: the best threshold of each image, which no "
-        "detector knows; inner: without the boundary",
-        style="dim",
-    )
+        rows.append(("mean of subsets", *(_cell(found.mean.get(figure)) for figure in shown)))
+    console.print(table("Fake pixels, mean over images", ("subset", *shown.values()), rows))
+    console.print(f"\n{_MEANING}", style="dim")
     console.print(f"an image's score is {SCORES[found.score]}", style="dim")
     for name, one in found.subsets.items():
         cases = [f"{count} {what}" for what, count in _cases(one.cases).items() if count]
         if cases:
             console.print(f"{name}: {', '.join(cases)}", style="dim")
     _print_baselines(found)
+
+
+def print_mask_pairs(found: Mapping[str, Pair], names: tuple[str, str]) -> None:
+    """Print the figures of two localisers' masks and their differences."""
+    shown = _shown([pair.difference for pair in found.values()])
+    rows = []
+    for subset, pair in found.items():
+        images = f"{subset}\nn {pair.difference['iou'].n}"
+        rows.append((images, names[0], *(_cell(pair.first.get(name)) for name in shown)))
+        rows.append(("", names[1], *(_cell(pair.second.get(name)) for name in shown)))
+        rows.append(("", "difference", *(_cell(pair.difference.get(name), "+") for name in shown)))
+    console.print(table("Fake pixels", ("subset", "", *shown.values()), rows, left=2))
+    console.print(f"\n{_MEANING}", style="dim")
 
 
 def _print_baselines(found: MaskResults) -> None:
@@ -101,22 +117,26 @@ def _count(figures: Figures) -> str:
     return f"n {images} fake" + (f", {reals} real" if reals else "")
 
 
-def _cells(figures: Figures) -> list[str]:
-    return [_cell(figures.get(name)) for name in FIGURES]
+def _shown(several: Sequence[Figures]) -> dict[str, str]:
+    """The figures, with their headings, of which there is any."""
+    known = {name for one in several for name, figure in one.items() if figure.value is not None}
+    return {name: heading for name, heading in FIGURES.items() if name in known} or FIGURES
 
 
-def _cell(figure: Figure | None) -> str:
+def _cell(figure: Figure | None, sign: str = "") -> str:
     if figure is None or figure.value is None:
-        return "-"
+        return "–"
+    text = f"{figure.value:{sign}.3f}"
     if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f}\n{figure.low:.3f}-{figure.high:.3f}"
+        return text
+    between = " to " if sign else "–"
+    return f"{text}\n{figure.low:{sign}.3f}{between}{figure.high:{sign}.3f}"
 
 
 def _lead(ahead: Figures) -> str:
     figure = ahead["iou"]
     if figure.value is None:
-        return "-"
+        return "–"
     if figure.low is None or figure.high is None:
         return f"{figure.value:+.3f}"
     return f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"

@@ -1,9 +1,11 @@
-"""Is one detector better than another? A comparison in one sentence."""
+"""Is one detector, or localiser, better than another? A comparison in a sentence a figure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from clare.bootstrap import Figure
-from clare.heads.evaluation.compare import Comparison
+from clare.heads.evaluation.comparison import Comparison
 from clare.wording import listed
 
 NAMED = 6
@@ -13,20 +15,53 @@ _BARE = -1
 """In the place of who is ahead, where a difference has no interval."""
 
 
+COMPARED = {"iou": "IoU", "f1": "F1", "ap": "pixel AP"}
+"""The figures of masks that sentences are about."""
+
+
 def verdict(report: Comparison, names: tuple[str, str]) -> str:
-    """Who ranks better, by the paired difference of the AUC, on each subset and in the mean.
+    """Who is better, by paired differences, on each subset and in the mean.
 
     Args:
-        report: of two detectors.
+        report: of two detectors, or of two localisers.
         names: what they are called.
 
     Returns:
-        One sentence. Where the interval of a difference holds zero, nobody leads; where there is
-        none, nothing says who does. Of more than `NAMED` subsets it says on how many.
+        One sentence a figure: of localisers those of `COMPARED`; the AUC where any subset has one.
+        Where the interval of a difference holds zero, nobody leads; where there is none, nothing
+        says who does. Of more than `NAMED` subsets it says on how many.
     """
+    said = {}
+    for figure, title in COMPARED.items() if report.masks else ():
+        pairs = {name: pair.difference.get(figure) for name, pair in report.masks.items()}
+        said[title] = _parts(_known(pairs), names)
+    if report.detects or not report.masks:
+        pairs = {name: pair.difference["auc"] for name, pair in report.subsets.items()}
+        counted = len(report.counted)
+        mean = report.macro.difference["auc"] if report.macro is not None and counted > 1 else None
+        said["AUC"] = _parts(_known(pairs), names, mean, counted)
+    said = {title: parts for title, parts in said.items() if parts}
+    if not said:
+        return "No subset has both real and fake rows of both, so nothing says which ranks better."
+    # What a difference is of is said once.
+    of = [f" of {names[1]} less {names[0]}", *([""] * len(said))]
+    told = zip(said.items(), of, strict=False)
+    return " ".join(f"By the {title}{whose}, {'; '.join(parts)}." for (title, parts), whose in told)
+
+
+def _known(pairs: Mapping[str, Figure | None]) -> dict[str, Figure]:
+    found = {name: one for name, one in pairs.items() if one is not None}
+    return {name: one for name, one in found.items() if one.value is not None}
+
+
+def _parts(
+    found: Mapping[str, Figure],
+    names: tuple[str, str],
+    mean: Figure | None = None,
+    counted: int = 0,
+) -> list[str]:
+    """What the differences of one figure say."""
     parts = []
-    found = {name: pair.difference["auc"] for name, pair in report.subsets.items()}
-    found = {name: difference for name, difference in found.items() if difference.value is not None}
     said = {
         1: f"{names[1]} is better",
         0: f"{names[0]} is better",
@@ -40,17 +75,12 @@ def verdict(report: Comparison, names: tuple[str, str]) -> str:
             many = len(found) > NAMED
             parts.append(f"{who} on {len(ahead) if many else listed(where)}")
             parts[-1] += f" of {len(found)} subsets" if many else ""
-    if report.macro is not None and len(report.counted) > 1:
-        mean = report.macro.difference["auc"]
-        if mean.value is not None:
-            place = leader(mean)
-            who = "neither leads" if place is None else f"{names[place]} leads"
-            who = who if has_interval(mean) else "nothing says who leads, without an interval"
-            parts.append(f"in the mean over {len(report.counted)} subsets {who} ({_said(mean)})")
-    if not parts:
-        return "No subset has both real and fake rows of both, so nothing says which ranks better."
-    what = f"AUC of {names[1]} less {names[0]}"
-    return f"By the {what}, {'; '.join(parts)}."
+    if mean is not None and mean.value is not None:
+        place = leader(mean)
+        who = "neither leads" if place is None else f"{names[place]} leads"
+        who = who if has_interval(mean) else "nothing says who leads, without an interval"
+        parts.append(f"in the mean over {counted} subsets {who} ({_said(mean)})")
+    return parts
 
 
 def leader(difference: Figure) -> int | None:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.advice import LeaveOut, Name
-from clare.bootstrap import USUAL, Figures, Resampling
+from clare.bootstrap import USUAL, Resampling
 from clare.errors import InputError
+from clare.heads.evaluation.comparison import Comparison, Pair, compare_masks
 from clare.heads.evaluation.record import (
     METRICS,
     PREDICTIONS,
@@ -22,63 +23,10 @@ from clare.heads.evaluation.record import (
 from clare.heads.metrics.by_subset import counted_subsets, fakes_alone
 from clare.heads.metrics.measure import Measured, difference_of, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
-from clare.heads.metrics.score_csv import Scale, ScoreColumns
+from clare.heads.metrics.score_csv import ScoreColumns
 from clare.labels import Labels
 from clare.typed_json import read_json
 from clare.wording import listed
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Figures of two detectors on the same rows.
-
-    Args:
-        first: of one.
-        second: of the other.
-        difference: second minus first, with paired intervals.
-    """
-
-    first: Figures
-    second: Figures
-    difference: Figures
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two detectors on the rows that both have scored.
-
-    Args:
-        read_as: what the scores of either are.
-        rows: that both have.
-        only_first: rows that the second has not.
-        only_second: rows that the first has not.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
-        aside: see `FiguresBySubset`.
-        alone: see `FiguresBySubset`.
-        subsets: figures by subset.
-        macro: the mean over the subsets that count; None where none does.
-        tests: names of the evaluations that were compared, empty for a CSV.
-        also: names of the other evaluations that both runs have.
-    """
-
-    read_as: tuple[Scale, Scale]
-    rows: int
-    only_first: int
-    only_second: int
-    seed: int
-    resamples: int
-    aside: tuple[str, ...]
-    alone: tuple[str, ...]
-    subsets: Mapping[str, Pair]
-    macro: Pair | None
-    tests: tuple[str, str] = ("", "")
-    also: tuple[str, ...] = ()
-
-    @property
-    def counted(self) -> list[str]:
-        """The subsets that the means are over."""
-        return counted_subsets(self.subsets, self.aside, self.alone)
 
 
 @dataclass(frozen=True)
@@ -112,17 +60,17 @@ def read_scores(
         InputError: the run was not evaluated, or the file is not usable.
     """
     if not path.is_dir():
-        predictions = read_predictions(path, columns, labels=labels)
+        predictions = read_predictions(path, columns, masks=True, labels=labels)
         return Scores(predictions, predictions.even, read_aside(path))
     record = read_evaluation(path)
-    return Scores(read_predictions(path / PREDICTIONS), record.threshold, record.aside)
+    return Scores(read_predictions(path / PREDICTIONS, masks=True), record.threshold, record.aside)
 
 
 def _by_path(path: Path, scores: Scores) -> Scores:
     """A run's scores with its images' paths as names: other detectors don't know its ids."""
     if not path.is_dir():
         return scores
-    named = read_predictions(path / PREDICTIONS, ScoreColumns(sample="path"))
+    named = read_predictions(path / PREDICTIONS, ScoreColumns(sample="path"), masks=True)
     return replace(scores, predictions=named)
 
 
@@ -220,6 +168,8 @@ def compare_predictions(
 ) -> Comparison:
     """Every figure of both, and second minus first, on the same rows and the same resamples.
 
+    Of two localisers also the figures of their masks, on the images that both have them of.
+
     What two detectors find easy or hard together falls out of the difference, so its interval is
     narrower than those of the two figures (paired bootstrap).
 
@@ -232,8 +182,9 @@ def compare_predictions(
         how: the bootstrap.
 
     Raises:
-        InputError: they share no row with a fake, a row is listed twice or has no name, or they
-            disagree about a label.
+        InputError: they share no row with a fake, a row is listed twice or has no name, they
+            disagree about a label or a mask, or no figure is of both: of a localiser that was
+            tested on fakes alone, beside a detector.
     """
     mine, theirs = _shared(first, second)
     left, right = first.take(mine), second.take(theirs)
@@ -255,6 +206,13 @@ def compare_predictions(
         for name, places in sets.items()
     }
     alone = fakes_alone(left, sets)
+    if bool(left.masks) != bool(right.masks) and len(alone) == len(sets):
+        which = ("first", "second") if left.masks else ("second", "first")
+        raise InputError(
+            f"the {which[0]} says which pixels are fake and the {which[1]} does not, and of fakes "
+            "alone no other figure can be compared",
+            "evaluate both beside the same reals",
+        )
     counted = [pairs[name] for name in counted_subsets(sets, aside, alone)]
     return Comparison(
         read_as=(first.scale, second.scale),
@@ -267,6 +225,8 @@ def compare_predictions(
         alone=tuple(alone),
         subsets={name: _pair(one, other) for name, (one, other) in pairs.items()},
         macro=_pair(*(mean_of([pair[k] for pair in counted]) for k in (0, 1))) if counted else None,
+        localisers=(bool(left.masks), bool(right.masks)),
+        masks=compare_masks(left, right, sets, how),
     )
 
 

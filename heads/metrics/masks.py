@@ -250,7 +250,7 @@ def mean_figures(
     Raises:
         InputError: there are no images, or not as many clusters.
     """
-    return _means({name: _column(per_image, name) for name in FIGURES}, clusters, how)
+    return average_columns({name: _column(per_image, name) for name in FIGURES}, clusters, how)
 
 
 def paired_difference(
@@ -276,34 +276,25 @@ def paired_difference(
             "measure both on the same images, in the same order"
         )
     gaps = {name: _column(second, name) - _column(first, name) for name in FIGURES}
-    return _means(gaps, clusters, how)
+    return average_columns(gaps, clusters, how)
 
 
-def _cuts(falling: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Fake pixels that are called, and all that are, at each cut below a value of the map."""
-    values = falling >> np.uint64(2)
-    ends = np.flatnonzero(np.append(values[1:] != values[:-1], True))
-    return np.cumsum((falling & np.uint64(1)).view(np.int64))[ends], ends + 1
-
-
-def _f1(called: NDArray[np.bool_], fake: NDArray[np.bool_]) -> float:
-    return float(2 * (called & fake).sum() / (called.sum() + fake.sum()))
-
-
-def _best_f1(caught: NDArray[np.int64], calls: NDArray[np.int64], at_cut: float) -> float:
-    # The last cut calls everything.
-    return float((2 * caught[:-1] / (calls[:-1] + caught[-1])).max(initial=at_cut))
-
-
-def _column(per_image: Sequence[MaskFigures], name: str) -> NDArray[np.float64]:
-    """(N,) nan where absent."""
-    return np.array([getattr(one, name) for one in per_image], np.float64)
-
-
-def _means(
-    columns: Mapping[str, NDArray[np.float64]], clusters: NDArray[np.str_], how: Resampling
+def average_columns(
+    columns: Mapping[str, NDArray[np.float64]],
+    clusters: NDArray[np.str_],
+    how: Resampling = USUAL,
 ) -> dict[str, Figure]:
-    images = len(columns[FIGURES[0]])
+    """The mean of each column over the images that have a value, with its interval.
+
+    Args:
+        columns: (N,) by name, nan where an image has none.
+        clusters: (N,) see `mean_figures`.
+        how: the bootstrap.
+
+    Raises:
+        InputError: there are no images, or not as many clusters.
+    """
+    images = len(next(iter(columns.values()), ()))
     if not images:
         raise InputError("there are no images to average over")
     if len(clusters) != images:
@@ -326,3 +317,24 @@ def _means(
         for place, name in enumerate(names):
             found[name] = Figure.of(float(table[:, place].mean()), draws[:, place], len(rows))
     return found
+
+
+def _cuts(falling: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Fake pixels that are called, and all that are, at each cut below a value of the map."""
+    values = falling >> np.uint64(2)
+    ends = np.flatnonzero(np.append(values[1:] != values[:-1], True))
+    return np.cumsum((falling & np.uint64(1)).view(np.int64))[ends], ends + 1
+
+
+def _f1(called: NDArray[np.bool_], fake: NDArray[np.bool_]) -> float:
+    return float(2 * (called & fake).sum() / (called.sum() + fake.sum()))
+
+
+def _best_f1(caught: NDArray[np.int64], calls: NDArray[np.int64], at_cut: float) -> float:
+    # The last cut calls everything.
+    return float((2 * caught[:-1] / (calls[:-1] + caught[-1])).max(initial=at_cut))
+
+
+def _column(per_image: Sequence[MaskFigures], name: str) -> NDArray[np.float64]:
+    """(N,) nan where absent."""
+    return np.array([getattr(one, name) for one in per_image], np.float64)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.groups import cluster_of, video_of
+from clare.heads.metrics.masks import FIGURES
 from clare.heads.metrics.score_csv import Scale, ScoreColumns, read_columns
 from clare.labels import Labels
 from clare.own_csv import csv_text
@@ -30,6 +31,9 @@ COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video
 BESIDE = "beside"
 """Columns that are read of the file that `write_predictions` makes; `BESIDE` holds
 ``Predictions.beside``."""
+
+MASK_COLUMNS = (*FIGURES, "truth_area", "called_area")
+"""Columns that a localiser's file has beside them, shares of 1: see `MaskFigures`."""
 
 LEADING = ("path", "label", "predicted", "score")
 """Its first columns, which a person looks for."""
@@ -55,6 +59,8 @@ class Predictions:
         columns: what label, score, subset, video and sample are called in the file that was read.
         beside: by subset that has fakes alone, the subsets whose reals stand beside it, where that
             is settled.
+        masks: of a localiser, arrays of the figures of `MaskFigures` by name, nan where an image
+            has none.
 
     Raises:
         InputError: a label is not 0 or 1, or a margin is not a finite number.
@@ -70,6 +76,7 @@ class Predictions:
     scale: Scale = "margin"
     columns: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    masks: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = int(np.sum((self.label != 0) & (self.label != 1)))
@@ -138,9 +145,11 @@ class Predictions:
 
     def take(self, which: NDArray) -> Predictions:
         """The rows of a mask or of a list of places."""
-        kept = ("scale", "columns", "beside")
+        kept = ("scale", "columns", "beside", "masks")
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in kept}
-        return replace(self, **{name: values[which] for name, values in arrays.items()})
+        chosen = {name: values[which] for name, values in arrays.items()}
+        masks = {name: values[which] for name, values in self.masks.items()}
+        return replace(self, **chosen, masks=masks)
 
 
 def p_fake(margin: Any) -> Any:
@@ -240,6 +249,7 @@ def read_predictions(
     named: ScoreColumns = ScoreColumns(),  # noqa: B008
     *,
     names: bool = True,
+    masks: bool = False,
     read_as: Scale | None = None,
     labels: Labels = Labels(),  # noqa: B008
 ) -> Predictions:
@@ -249,6 +259,7 @@ def read_predictions(
         path: the file.
         named: its columns; all but those of labels and scores may be absent if they are not named.
         names: whether the images' names are read; without them memory is saved.
+        masks: whether a localiser's figures are read too, of a file that has a column ``iou``.
         read_as: what the scores are. If left out, a column ``margin`` holds margins, scores that
             all lie between 0 and 1 are probabilities, and others plain numbers: nothing tells
             percents and cosines from logits.
@@ -259,7 +270,10 @@ def read_predictions(
     """
     others = ("category", "cluster", BESIDE)
     without = () if names else ("sample",)
-    found = read_columns(path, named, others, labels, without, ours=(*COLUMNS, BESIDE))
+    numbers = MASK_COLUMNS if masks else ()
+    found = read_columns(
+        path, named, others, labels, without, ours=(*COLUMNS, BESIDE), numbers=numbers
+    )
     margin = np.array(found.scores, np.float64)
     empty = [""] * len(margin)
     subsets, videos = found.texts.get("subset", empty), found.texts.get("video", empty)
@@ -281,7 +295,18 @@ def read_predictions(
         beside={s: tuple(t.split("|")) for s, t in zip(subsets, pools, strict=True) if t},
         scale=_scale(path, found.names["score"], margin, read_as),
         columns=found.names,
+        masks={name: _shares(path, name, values) for name, values in found.numbers.items()},
     )
+
+
+def _shares(path: Path, column: str, values: Sequence[float]) -> NDArray[np.float64]:
+    found = np.array(values, np.float64)
+    if wrong := int((abs(found) > 1 + ROUNDING).sum()):
+        raise InputError(
+            f"{path}: {wrong} of {len(found)} numbers in {column} are above 1: figures of masks "
+            "are shares of 1, so divide percents by 100"
+        )
+    return found
 
 
 def _scale(path: Path, column: str, margin: NDArray[np.float64], read_as: Scale | None) -> Scale:

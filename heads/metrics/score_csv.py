@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -53,12 +54,14 @@ class Columns:
         labels: N of 0 and 1.
         scores: N numbers.
         texts: N texts by what they are, or by name, for the columns that the file has.
+        numbers: N numbers by name, nan where a cell is empty.
     """
 
     names: Mapping[str, str]
     labels: array[int]
     scores: array[float]
     texts: dict[str, list[str]]
+    numbers: dict[str, array[float]]
 
 
 def read_columns(
@@ -68,6 +71,7 @@ def read_columns(
     words: Labels,
     without: Collection[str] = (),
     ours: Collection[str] = (),
+    numbers: Sequence[str] = (),
 ) -> Columns:
     """Read some columns of a CSV whose cells a comma, a semicolon or a tab parts.
 
@@ -78,9 +82,10 @@ def read_columns(
         words: how labels are read.
         without: what of `CUSTOMARY` is not read, which saves memory.
         ours: columns of a file that `csv_text` wrote; those of others are read as they are.
+        numbers: names of further columns of numbers, read where the file has the first of them.
 
     Raises:
-        InputError: the file, a named column, or a cell of labels or scores is not usable.
+        InputError: the file, a named column, or a cell of labels or numbers is not usable.
     """
     with reading(path, "a CSV file"), open_text(path) as file:
         mark = _separator(path, file)
@@ -93,6 +98,8 @@ def read_columns(
         found |= {name: [] for name in others if name in header}
         places = [(header.index(names.get(role, role)), cells) for role, cells in found.items()]
         marked, scored = (header.index(names[role]) for role in NEEDED)
+        wanted = [name for name in numbers if {name, numbers[0]} <= {*header}]
+        more = {name: array("d") for name in wanted}
         labels, scores = array("b"), array("d")
         spellings: set[str] = set()
         text = original if ours and {*ours} <= {*header} else str
@@ -102,14 +109,16 @@ def read_columns(
             labels.append(words.require(cells[marked], where))
             if len(spellings) < MOST_SPELLINGS:
                 spellings.add(cells[marked])
-            number = cells[scored].replace(",", ".") if mark == ";" else cells[scored]
-            scores.append(_number(where, names["score"], number))
-            for place, column in places:
-                column.append(known.setdefault(cells[place], text(cells[place])))
+            scores.append(_number(where, names["score"], cells[scored], mark))
+            for name, column in more.items():
+                cell = cells[header.index(name)]
+                column.append(_number(where, name, cell, mark) if cell else math.nan)
+            for place, texts in places:
+                texts.append(known.setdefault(cells[place], text(cells[place])))
     if not labels:
         raise InputError(f"{path} has no rows")
     words.refuse_mixed(spellings, str(path))
-    return Columns(names, labels, scores, found)
+    return Columns(names, labels, scores, found, more)
 
 
 def _separator(path: Path, file: TextIO) -> str:
@@ -162,7 +171,9 @@ def _whole(path: Path, rows: Any, width: int) -> Iterator[Sequence[str]]:
         yield cells
 
 
-def _number(where: str, column: str, text: str) -> float:
+def _number(where: str, column: str, cell: str, separator: str) -> float:
+    # Where semicolons part the cells, commas part whole numbers from their fractions.
+    text = cell.replace(",", ".") if separator == ";" else cell
     if not _is_number(text):
         said = f"{column} is {text!r}, not a number" if text.strip() else f"{column} is empty"
         raise InputError(f"{where}: {said}")

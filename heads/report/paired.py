@@ -1,4 +1,4 @@
-"""Each two of several runs compared by their AUC, as `clare.compare` does."""
+"""Each two of several runs compared by their AUC or masks, as `clare.compare` does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.bootstrap import Resampling
-from clare.heads.evaluation.compare import Comparison, Pair, compare, compare_predictions
+from clare.heads.evaluation.compare import compare, compare_predictions
+from clare.heads.evaluation.comparison import Comparison, Pair, compare_masks
 from clare.heads.evaluation.record import PREDICTIONS, list_evaluations, read_evaluation
 from clare.heads.metrics.measure import Measured, difference_of, mean_of
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
@@ -25,14 +26,14 @@ class Pairs:
 
     `clare.compare` measures every figure of both runs for each pair. Here it says what is compared,
     on which rows, and the resamples of the AUC alone are kept from pair to pair: of equal rows
-    they are equal, whatever the other run is.
+    they are equal, whatever the other run is. Of masks the differences themselves are resampled.
     """
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Measured] = {}
 
     def compare(self, one: Finding, other: Finding, how: Resampling) -> Comparison:
-        """What `clare.compare` finds of two tested runs, of the AUC alone.
+        """What `clare.compare` finds of two tested runs, of the AUC and of masks alone.
 
         Args:
             one: a tested run.
@@ -48,9 +49,10 @@ class Pairs:
         if len(mine) != plain.rows:  # rows that are known by other names than these
             return compare(one.path, other.path, resamples=how.count, seed=how.seed)
         left, right = first.take(mine), second.take(theirs)
+        sets = evaluation_sets(left)
         pairs = {
             name: tuple(self._measured(left, side, places, how) for side in (left, right))
-            for name, places in evaluation_sets(left).items()
+            for name, places in sets.items()
         }
         counted = [pairs[name] for name in plain.counted]
         macro = None
@@ -61,6 +63,7 @@ class Pairs:
             resamples=how.count,
             subsets={name: _pair(*pair) for name, pair in pairs.items()},
             macro=macro,
+            masks=compare_masks(left, right, sets, how),
         )
 
     def _measured(
@@ -113,7 +116,7 @@ def _predictions(finding: Finding, test: str) -> Predictions:
     if finding.test is not None and finding.test.name == test and finding.predictions is not None:
         return finding.predictions
     folders = {read_evaluation(one).name: one for one in list_evaluations(finding.path)}
-    return read_predictions(folders[test] / PREDICTIONS)
+    return read_predictions(folders[test] / PREDICTIONS, masks=True)
 
 
 def _shared(first: Predictions, second: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -126,7 +126,7 @@ def _read_run(path: Path, opened: Callable[[str], Source | Notice]) -> Finding:
     missing = [one for one in (trained_on, tested_on) if isinstance(one, Notice)]
     predictions = None
     if test is not None and (path / PREDICTIONS).is_file():
-        predictions = read_predictions(path / PREDICTIONS)
+        predictions = read_predictions(path / PREDICTIONS, masks=test.masks is not None)
     elif test is not None:
         missing.append(
             Notice(

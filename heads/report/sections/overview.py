@@ -10,7 +10,7 @@ from clare.advice import Notice, Run
 from clare.bootstrap import Figures, Resampling
 from clare.errors import InputError
 from clare.heads.evaluation.better import NAMED, has_interval, verdict
-from clare.heads.evaluation.compare import Comparison, Pair
+from clare.heads.evaluation.comparison import Comparison, Pair
 from clare.heads.evaluation.record import EvaluationRecord
 from clare.heads.report.answer import beside_baselines
 from clare.heads.report.blocks import Block, Cell, Folded, Items, Section, Text

@@ -4,7 +4,7 @@ import pytest
 
 from clare.bootstrap import Figure
 from clare.heads.evaluation.better import NAMED, verdict
-from clare.heads.evaluation.compare import Comparison, Pair
+from clare.heads.evaluation.comparison import Comparison, Pair
 
 AHEAD, BEHIND, TIED = (
     Figure(0.1, 0.05, 0.15, 9),

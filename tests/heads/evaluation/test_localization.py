@@ -12,6 +12,7 @@ from torch.nn import functional
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.heads.data.dataset import FeatureDataset
+from clare.heads.evaluation.compare import compare
 from clare.heads.evaluation.evaluate import evaluate, write_matrix
 from clare.heads.evaluation.record import read_evaluation
 from clare.heads.localizer import Localizer
@@ -67,6 +68,16 @@ def test_figures_are_scikit_learns_on_the_stored_masks(run, masked):
     assert [line["path"] for line in lines] == list(data.sample_ids)
     ious = [float(line["iou"]) for line in lines]
     assert np.mean(ious) == pytest.approx(expected["iou"], abs=1e-6)
+
+
+def test_a_run_is_compared_by_what_its_evaluation_wrote(run):
+    found = evaluate(run, subsets=["local"], resamples=0).record
+    compared = compare(run, run / "test_predictions.csv", resamples=0)
+    pair = compared.masks["local"]
+    assert found.masks is not None and not compared.detects
+    for name, figure in found.masks.subsets["local"].figures.items():
+        assert pair.first[name].value == pytest.approx(figure.value) and pair.first[name].n <= 8
+        assert pair.difference[name].value in (0, None)
 
 
 def test_fakes_need_no_reals_and_reals_beside_them_give_detection(run):
