@@ -56,7 +56,7 @@ def compare(
     if json_:
         typer.echo(json.dumps(to_json(report), indent=2))
     else:
-        from clare.cli.views.figures import print_comparison  # which brings torch
+        from clare.cli.views.comparison import print_comparison  # which brings torch
 
         names = (first.name, second.name)
         if names[0] == names[1]:

@@ -8,18 +8,15 @@ from typing import Any
 
 from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console
-from clare.cli.views.masks import print_mask_pairs
 from clare.cli.views.table import table
 from clare.cli.wording import worded
 from clare.heads.evaluation.baseline_names import in_order, title_of
-from clare.heads.evaluation.better import verdict
-from clare.heads.evaluation.comparison import Comparison, Pair
+from clare.heads.evaluation.comparison import Comparison
 from clare.heads.evaluation.df40 import DF40Record
 from clare.heads.evaluation.record import Baselines, Evaluation, EvaluationRecord
 from clare.heads.metrics.by_subset import FiguresBySubset, SubsetFigures
 from clare.heads.metrics.predictions import Predictions, p_fake
 from clare.heads.runs.record import read_validation
-from clare.wording import listed
 
 FIGURES = {
     "auc": "AUC",
@@ -56,7 +53,7 @@ def print_report(report: FiguresBySubset) -> None:
         if not measured:
             continue
         rows = [
-            (f"{name}\n{_count(found, level)}", *_cells(getattr(found, level)))
+            (f"{name}\n{_count(found, level)}", *figure_cells(getattr(found, level)))
             for name, found in measured.items()
         ]
         rows += _means(report, level)
@@ -66,7 +63,7 @@ def print_report(report: FiguresBySubset) -> None:
         f"{_threshold(report)} for accuracy, balanced accuracy and F1; {_intervals(report)}",
         style="dim",
     )
-    _print_alone(report)
+    print_alone(report)
 
 
 def print_validation(run: Path) -> None:
@@ -150,7 +147,8 @@ def print_left_out(found: Evaluation) -> None:
         console.print(worded(notice), style="yellow")
 
 
-def _print_alone(report: FiguresBySubset | Comparison) -> None:
+def print_alone(report: FiguresBySubset | Comparison) -> None:
+    """Say which subsets have fakes alone."""
     for name in report.alone:
         console.print(
             f"{name}: fakes alone, so most figures do not exist, and it is in no mean with others; "
@@ -258,61 +256,6 @@ def _print_absent(absent: Mapping[str, str]) -> None:
         console.print(table("\nsets that are not tested", ("set", "why"), absent.items(), left=2))
 
 
-def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
-    """Print the figures of two detectors, or two localisers, and their differences."""
-    if report.masks:
-        print_mask_pairs(report.masks, names)
-    if report.detects or not report.masks:
-        _print_pairs(report, names)
-    console.print(
-        f"{report.rows} rows that both have ({report.only_first} only {names[0]}, "
-        f"{report.only_second} only {names[1]}); differences are {names[1]} less {names[0]}, "
-        f"{'their 95 % intervals paired' if report.resamples else 'without intervals'}",
-        style="dim",
-    )
-    _print_tests(report, names)
-    console.print(f"\n{verdict(report, names)}\n", highlight=False)
-    if report.localisers[0] != report.localisers[1]:
-        one = names[report.localisers.index(True)]
-        console.print(f"which pixels are fake only {one} says: that is not compared", style="dim")
-    if report.detects or not report.masks:
-        _print_alone(report)
-    print_aside(report)
-    for name, scale in zip(names, report.read_as, strict=True):
-        if scale != "margin":
-            console.print(f"{name}: scores are read as {SCALES[scale]}", style="dim")
-
-
-def _print_pairs(report: Comparison, names: tuple[str, str]) -> None:
-    named: list[tuple[str, Pair]] = [*report.subsets.items()]
-    if (counted := len(report.counted)) > 1 and report.macro is not None:
-        named.append((f"mean over {counted} subsets", report.macro))
-    labels = {"first": names[0], "second": names[1], "difference": "difference"}
-    rows = [
-        (subset if which == "first" else "", label, *_cells(getattr(found, which)))
-        for subset, found in named
-        for which, label in labels.items()
-    ]
-    console.print(table(None, ("subset", "", *FIGURES.values()), rows, left=2))
-    console.print()
-
-
-def _print_tests(report: Comparison, names: tuple[str, str]) -> None:
-    """Which of its evaluations stands for a run, since it may have several."""
-    one, other = report.tests
-    if one and one == other:
-        also = f" (both also have {listed(report.also)})" if report.also else ""
-        said = f"compared by the test {one}{also}"
-    else:
-        said = ", ".join(
-            f"{name} by its test {test}"
-            for name, test in zip(names, report.tests, strict=True)
-            if test
-        )
-    if said:
-        console.print(said, style="dim", soft_wrap=True, highlight=False)
-
-
 def _means(report: FiguresBySubset, level: str) -> list[tuple[str, ...]]:
     kinds, macro = report.categories, report.macro
     named: list[tuple[str, Any]] = []
@@ -322,7 +265,7 @@ def _means(report: FiguresBySubset, level: str) -> list[tuple[str, ...]]:
         named.append((f"mean of\n{len(kinds)} categories", macro.categories))
     if (counted := len(report.counted)) > 1:
         named.append((f"mean of\n{counted} subsets", macro.subsets))
-    return [(n, *_cells(getattr(one, level))) for n, one in named if getattr(one, level)]
+    return [(n, *figure_cells(getattr(one, level))) for n, one in named if getattr(one, level)]
 
 
 def _count(found: SubsetFigures, level: str) -> str:
@@ -331,7 +274,8 @@ def _count(found: SubsetFigures, level: str) -> str:
     return f"{found.real} real, {found.fake} fake"
 
 
-def _cells(figures: Figures) -> Sequence[str]:
+def figure_cells(figures: Figures) -> Sequence[str]:
+    """A cell a figure of `FIGURES`."""
     return [_cell(figures.get(name)) for name in FIGURES]
 
 
