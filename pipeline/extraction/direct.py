@@ -36,6 +36,7 @@ class ExtractedImage:
         failure: the reason why the image can't be used; empty if it can.
         content: SHA-256 of the file's bytes; empty where it can't be read.
         features: field to array ``(*shape)``, in the stored type.
+        size: width and height in pixels, upright; None if it can't be decoded.
         picture: uint8 (256, 256, 3), squashed as the extractors see it.
     """
 
@@ -43,6 +44,7 @@ class ExtractedImage:
     failure: str = ""
     content: str = ""
     features: dict[str, np.ndarray] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
     picture: np.ndarray | None = None
 
 
@@ -99,7 +101,7 @@ def _load(
         image.content = hashlib.sha256(data).hexdigest()
         for settings in dict.fromkeys(settings for _, settings in extractors):
             (prepared,) = load_views(data, settings, [0], content=image.content)
-            image.picture = prepared.pixels(SHOWN_SIDE)
+            image.size, image.picture = prepared.size, prepared.pixels(SHOWN_SIDE)
             inputs |= {e.name: e.prepare(prepared) for e, own in extractors if own == settings}
     except ImageError as error:
         image.failure = str(error)

@@ -33,6 +33,7 @@ class PreparedImage:
     Args:
         view: number of the view; 0 is the plain image.
         content: hash of the file's bytes.
+        size: width and height of the whole image in pixels, upright, as it is in the file.
         plain: the prepared image before augmentation, RGB.
         image: this view of it, RGB.
         mask: this view of the mask, mode L, of the same size; None where there is none.
@@ -42,12 +43,14 @@ class PreparedImage:
         self,
         view: int,
         content: str,
+        size: tuple[int, int],
         plain: Image.Image,
         image: Image.Image,
         mask: Image.Image | None,
     ) -> None:
         self.view = view
         self.content = content
+        self.size = size
         self._plain = plain
         self._image = image
         self._mask = mask
@@ -157,6 +160,7 @@ def load_views(
         ImageError: the image or its mask can't be used; see `clare.pipeline.images.decode`.
     """
     plain = decode_rgb(data)
+    size = plain.size
     plain_mask = None
     if mask is not None:
         plain_mask = decode_mask(mask, mask_fake)
@@ -177,20 +181,25 @@ def load_views(
     try:
         if recoding is not None:
             plain = recode(plain, *recoding)
-        return [_view(plain, plain_mask, settings.view_seed, content, view) for view in views]
+        return [_view(plain, plain_mask, settings.view_seed, content, size, view) for view in views]
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
 
 
 def _view(
-    plain: Image.Image, mask: Image.Image | None, view_seed: int, content: str, view: int
+    plain: Image.Image,
+    mask: Image.Image | None,
+    view_seed: int,
+    content: str,
+    size: tuple[int, int],
+    view: int,
 ) -> PreparedImage:
     if view == 0:
-        return PreparedImage(view, content, plain, plain, mask)
+        return PreparedImage(view, content, size, plain, plain, mask)
     geometry, photometry = draw_view(plain.size, view_seed=view_seed, content=content, view=view)
     image = photometry.apply(geometry.apply(plain))
     return PreparedImage(
-        view, content, plain, image, None if mask is None else geometry.apply(mask)
+        view, content, size, plain, image, None if mask is None else geometry.apply(mask)
     )
 
 
