@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clare.heads.base import INPUTS
+from clare.heads.evaluation.overlay import lay_over
+from clare.heads.localizer import Localizer
+from clare.heads.metrics.masks import probability_map
 from clare.heads.model import Model
+from clare.wording import printable
+
+_THROUGH = {"alpha": 0.75}
+"""The image shows through."""
 
 
 def lare_map(detector: Model, features: Mapping[str, np.ndarray]) -> NDArray[np.float32] | None:
@@ -45,11 +52,12 @@ def plot_explanation(
     path: Path,
     timesteps: Sequence[int] = (),
 ) -> None:
-    """Draw an image beside its LaRE map and the patches that the attention looked at.
+    """Draw an image beside its LaRE map and what the detector makes of its places.
 
-    All three show the whole image squashed to a square, so that places correspond. LaRE is that
-    of `lare_map`; the attention is averaged over heads. What the detector does not have is left
-    out.
+    That is the patches that the attention looked at, averaged over heads; of a localiser the
+    probability of each pixel, alone and over the image. All show the whole image squashed to a
+    square, so that places correspond. LaRE is that of `lare_map`. What the detector does not have
+    is left out.
 
     Args:
         detector: in evaluation mode.
@@ -61,27 +69,31 @@ def plot_explanation(
     """
     device = next(iter(detector.state_dict().values())).device
     batch = {n: torch.from_numpy(features[n])[None].to(device) for n in detector.fields}
-    panels: list[tuple[str, np.ndarray | None]] = [("image", None)]
+    panels: list[tuple[str, np.ndarray, dict[str, Any]]] = [("image", picture, {})]
     lare = lare_map(detector, features)
     if lare is not None:
         step = detector.config.timestep
         named = f"timestep {timesteps[step]}" if step < len(timesteps) else f"stored step {step}"
-        panels.append((f"LaRE, {named}", lare))
+        panels.append((f"LaRE, {named}", lare, {**_THROUGH, "cmap": "magma"}))
     attention = detector.attention(batch)
     if attention is not None:
         side = round(attention.shape[1] ** 0.5)
-        panels.append(("attention", attention[0].cpu().numpy().reshape(side, side)))
+        patches = attention[0].cpu().numpy().reshape(side, side)
+        panels.append(("attention", patches, {**_THROUGH, "cmap": "viridis"}))
+    if isinstance(detector, Localizer):
+        found = probability_map(detector.maps(batch)[0], (picture.shape[0], picture.shape[1]))
+        panels.append(("p(fake) of each pixel", found, {"cmap": "gray", "vmin": 0, "vmax": 1}))
+        panels.append(("outlined above 0.5", lay_over(picture, found), {}))
     figure = Figure(figsize=(3 * len(panels), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     drawn: Any = figure.subplots(1, len(panels), squeeze=False)[0]
     extent = (0, picture.shape[1], picture.shape[0], 0)
-    for axes, (name, values) in zip(drawn, panels, strict=True):
+    for axes, (name, values, how) in zip(drawn, panels, strict=True):
         axes.imshow(picture)
-        if values is not None:
-            colours = "magma" if name.startswith("LaRE") else "viridis"
-            shown = axes.imshow(values, cmap=colours, alpha=0.75, extent=extent)
+        shown = axes.imshow(values, extent=extent, **how)
+        if values.ndim == 2:
             figure.colorbar(shown, ax=axes, fraction=0.046)
         axes.set_title(name)
         axes.axis("off")
-    figure.suptitle(title, size=10)
+    figure.suptitle(printable(title), size=10, parse_math=False)  # it names a file
     figure.savefig(path, dpi=120)

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from PIL import Image
 
 from clare.heads.config import DetectorConfig
 from clare.heads.detector import Detector
 from clare.heads.evaluation.explain import lare_map, plot_explanation
+from clare.heads.localizer import Localizer
 
 STORED = (3, 4, 4, 8, 8)
 
@@ -56,3 +58,26 @@ def test_the_panel_names_the_timestep(features, tmp_path, monkeypatch):
     assert titles == ["image", "LaRE, timestep 200"]
     with Image.open(path) as written:
         assert written.width > written.height
+
+
+def test_of_a_localiser_the_map_is_drawn(features, tmp_path, monkeypatch):
+    panels: list[str] = []
+    drawn: list[np.ndarray] = []
+    imshow = Axes.imshow
+
+    def watched(axes, values, **how):
+        drawn.append(values)
+        return imshow(axes, values, **how)
+
+    monkeypatch.setattr(Axes, "imshow", watched)
+    monkeypatch.setattr(Axes, "set_title", lambda axes, title: panels.append(title))
+    config = DetectorConfig(decoder="linear", fields={"lare": "lare"})
+    localizer = Localizer(config, {"lare": STORED}).eval()
+    picture = np.zeros((64, 64, 3), np.uint8)
+    title = r"a$\odd$ name.png"  # which is no formula
+    plot_explanation(localizer, features, picture, title, tmp_path / "why.png", (100, 200, 400))
+    assert panels == ["image", "LaRE, timestep 100", "p(fake) of each pixel", "outlined above 0.5"]
+    with torch.inference_mode():
+        logits = localizer.maps({"lare": torch.from_numpy(features["lare"])[None]})[0]
+    np.testing.assert_allclose(drawn[5].mean(), logits.sigmoid().mean(), atol=1e-3)
+    assert drawn[5].shape == (64, 64) and drawn[7].shape == (64, 64, 3)
