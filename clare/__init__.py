@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from clare.heads.report.write import report
     from clare.heads.runs.run import Run, open_run
     from clare.heads.training.train_head import train_head
-    from clare.inference.predictor import Verdict, load_detector, predict
+    from clare.inference.predictor import load_detector, predict
+    from clare.inference.verdict import Verdict
     from clare.pipeline.checks.audit import audit
     from clare.pipeline.checks.check import check_manifests
     from clare.pipeline.extraction.extract import extract
@@ -46,7 +47,7 @@ _HOMES = {
     "Manifest": "clare.pipeline.manifests.sample",
     "Run": "clare.heads.runs.run",
     "TrainConfig": "clare.heads.config",
-    "Verdict": "clare.inference.predictor",
+    "Verdict": "clare.inference.verdict",
     "__version__": "clare.version",
     "audit": "clare.pipeline.checks.audit",
     "build_manifest": "clare.pipeline.manifests.folders",

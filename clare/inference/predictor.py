@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from clare.advice import Notice
 from clare.errors import InputError
+from clare.inference.notices import notices_of
+from clare.inference.verdict import PIXEL_CUT, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,29 +27,6 @@ if TYPE_CHECKING:
 
     Picture = str | Path | NDArray[np.uint8] | Image
     Images = Picture | Sequence[Picture]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a run says of an image.
-
-    Args:
-        path: the file; ``<image 2>`` for the second of the images where that came from memory.
-        label: ``fake`` from the run's threshold on, else ``real``; None where the image can't be
-            used.
-        p_fake: the sigmoid of the margin.
-        margin: logit of fake less logit of real.
-        failure: why the image can't be used; empty where it can.
-        seen: whether the run was trained, or its checkpoint chosen, on this very file: then the
-            verdict says nothing about new images.
-    """
-
-    path: Path
-    label: Literal["real", "fake"] | None = None
-    p_fake: float | None = None
-    margin: float | None = None
-    failure: str = ""
-    seen: bool = False
 
 
 class Predictor:
@@ -82,14 +61,14 @@ class Predictor:
         from clare.store.spec import Fingerprint
 
         self.notices: list[Notice] = []
-        self.extractors: list[tuple[Extractor, Fingerprint]] = []
+        extractors: list[tuple[Extractor, Fingerprint]] = []
         text = None
         for name, made in read_record(run).extractors.items():
             recorded = made.fingerprint
             self.runtime = self._runtime(choose_runtime(device), recorded)
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
             extractor = rebuild_extractor(recorded, made.origin, given, self.runtime)
-            self.extractors.append((extractor, recorded))
+            extractors.append((extractor, recorded))
             assets = extractor.assets()
             if TEXT_TOWER in assets:
                 with TemporaryDirectory(prefix="clare-") as folder:
@@ -98,8 +77,13 @@ class Predictor:
                     text = TextTower.load(Path(folder) / TEXT_TOWER)
         self.run: Run = open_run(run, text=text)
         self.run.detector.to(self.runtime.device)
-        self._note_the_run()
-        self._note_crops()
+        # A localiser's masks are what it learned from, and a text tower needs no image.
+        self.extractors = [
+            (extractor, recorded)
+            for extractor, recorded in extractors
+            if {one.field for one in extractor.fields} & set(self.run.detector.fields)
+        ]
+        self.notices += notices_of(self.run, [recorded for _, recorded in self.extractors])
 
     @property
     def timesteps(self) -> tuple[int, ...]:
@@ -107,6 +91,18 @@ class Predictor:
         return tuple(
             step for _, made in self.extractors for step in made.settings.get("timesteps", ())
         )
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it says which pixels are fake."""
+        from clare.heads.localizer import Localizer
+
+        return isinstance(self.run.detector, Localizer)
+
+    @property
+    def threshold_is_chosen(self) -> bool:
+        """Whether validation chose the threshold; without real images there it is 0, even odds."""
+        return self.run.validation.auc.value is not None
 
     @property
     def even(self) -> float:
@@ -148,18 +144,34 @@ class Predictor:
     def _judge(self, image: ExtractedImage) -> Verdict:
         import torch
 
+        from clare.heads.localizer import Localizer
+
         if image.failure:
             return Verdict(image.path, failure=image.failure)
-        detector = self.run.detector
+        detector, squashed = self.run.detector, None
         with torch.inference_mode():
             batch = {
                 name: torch.from_numpy(image.features[name])[None].to(self.runtime.device)
                 for name in detector.fields
             }
-            margin = detector.margins(batch)
-        label: Literal["real", "fake"] = "fake" if margin.item() >= self.run.threshold else "real"
-        seen = self.run.seen.holds_image(image.content)
-        return Verdict(image.path, label, margin.sigmoid().item(), margin.item(), seen=seen)
+            if isinstance(detector, Localizer):
+                maps = detector.maps(batch)
+                margin, squashed = detector.score(maps), maps[0].float().sigmoid().cpu().numpy()
+            else:
+                margin = detector.margins(batch)
+        found = Verdict(
+            path=image.path,
+            label="fake" if margin.item() >= self.run.threshold else "real",
+            p_fake=margin.sigmoid().item(),
+            margin=margin.item(),
+            seen=self.run.seen.holds_image(image.content),
+            size=image.size,
+            squashed=squashed,
+        )
+        whole = found.map
+        return (
+            found if whole is None else replace(found, fake_area=float((whole > PIXEL_CUT).mean()))
+        )
 
     def _runtime(self, runtime: Runtime, recorded: Any) -> Runtime:
         """The recorded precision, or full precision where a CPU would crawl with half."""
@@ -173,52 +185,6 @@ class Predictor:
             )
             dtype = "float32"
         return replace(runtime, dtype=dtype)
-
-    def _note_the_run(self) -> None:
-        from clare.heads.detector import Detector
-        from clare.heads.evaluation.evaluate import CONTROL
-
-        config = self.run.record.config
-        if config.shuffle_labels:
-            what = f"{CONTROL}: the run learned nothing, and its verdicts say nothing"
-            self.notices.append(Notice(what))
-        detector = self.run.detector
-        if isinstance(detector, Detector) and not list(detector.classifier.parameters()):
-            self.notices.append(
-                Notice(
-                    f"{config.detector.classifier} compares similarities: its p(fake) puts images "
-                    "in order, and is no probability"
-                )
-            )
-
-    def _note_crops(self) -> None:
-        margins = {
-            recorded.settings["images"]["margin"]
-            for _, recorded in self.extractors
-            if recorded.settings["images"]["crop"] == "boxes"
-        }
-        if margins:
-            self.notices.append(
-                Notice(
-                    f"the run was trained on faces cut out with a margin of {margins.pop()}, and "
-                    "images are judged as they are",
-                    "cut the faces out in the same way",
-                )
-            )
-        if crops := self.run.record.face_crops:
-            self.notices.append(
-                Notice(
-                    f"the run was trained on faces cropped as {'; '.join(crops)}",
-                    "crop these images in the same way",
-                )
-            )
-        elif not margins:
-            self.notices.append(
-                Notice(
-                    "the run does not say how its faces were cropped; a verdict holds for images "
-                    "that are cropped as in training"
-                )
-            )
 
 
 def load_detector(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from clare.inference.predictor import Predictor, Verdict
+    from clare.inference.predictor import Predictor
+    from clare.inference.verdict import Verdict
     from clare.pipeline.extraction.direct import ExtractedImage
 
 WEIGHTS = "Where weights are, if not where they were"
@@ -25,7 +26,15 @@ def predict(
     explain: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for a picture an image: its LaRE map, and where the attention looked."
+            help="Folder for a picture an image: its LaRE map, and where the attention looked, or "
+            "which pixels are fake."
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for what a run with a decoder finds: a mask an image (255 is fake), the "
+            "mask over the image, and masks.json."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
@@ -49,19 +58,32 @@ def predict(
 
     Exit code 3: it is done, but some images could not be judged.
     """
+    from clare.advice import Name
     from clare.cli.options import prepare_file, prepare_folder
     from clare.cli.views.console import progress_bar, warn
+    from clare.cli.views.verdicts import remarks, show_masks, show_verdicts
+    from clare.errors import InputError
     from clare.heads.runs.record import require_run
+    from clare.inference.mask_files import MaskFolder, require_decoder
     from clare.inference.predictor import Predictor
     from clare.pipeline.manifests.scan import list_images
 
     require_run(run)
+    if masks is not None:
+        require_decoder(run)
     paths = list_images(images, warn)
     # Before the models run, which may take hours.
     if out is not None:
         prepare_file(out, "out")
     if explain is not None:
         prepare_folder(explain, "explain")
+    if masks is not None:
+        prepare_folder(masks, "masks")
+    if masks is not None and explain is not None and masks.samefile(explain):
+        raise InputError(
+            f"masks and explanations of an image have one name, and {masks} can't hold both",
+            Name("another folder", "explain"),
+        )
     overrides = {
         "lare": {"model": lare_model, "revision": lare_revision},
         "clip": {"model": clip_model, "weights": clip_weights},
@@ -70,14 +92,22 @@ def predict(
     for notice in detector.notices:
         warn(notice)
     verdicts = []
-    with progress_bar() as bar:
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar())
+        written = None
+        if masks is not None:
+            written = stack.enter_context(MaskFolder(masks, detector, remarks(detector)))
         task = bar.add_task("judging", total=len(paths))
         for verdict, image in detector.detect(paths):
-            verdicts.append(verdict)
+            verdicts.append(replace(verdict, squashed=None))  # of many images maps fill memory
             bar.advance(task)
             if explain is not None and verdict.margin is not None:
                 _explain(detector, verdict, image, explain)
-    _show(verdicts, detector, out)
+            if written is not None and verdict.margin is not None:
+                written.write(verdict)
+    show_verdicts(verdicts, detector, out)
+    if masks is not None:
+        show_masks(masks, sum(verdict.margin is not None for verdict in verdicts))
     if seen := sum(verdict.seen for verdict in verdicts):
         warn(
             f"the run was trained or chosen on {seen} of these {len(verdicts)} images: their "
@@ -88,51 +118,19 @@ def predict(
         raise typer.Exit(3)
 
 
-_SEEN = "the run was trained or chosen on this very file"
-
-
 def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folder: Path) -> None:
     from clare.heads.evaluation.evaluate import CONTROL
     from clare.heads.evaluation.explain import plot_explanation
+    from clare.inference.mask_files import unique_stem
 
     assert image.picture is not None
-    # Two folders may hold files of one name.
-    place = hashlib.sha256(str(verdict.path).encode()).hexdigest()[:8]
-    target = folder / f"{verdict.path.stem}-{place}.png"
+    target = folder / f"{unique_stem(verdict.path)}.png"
     title = f"{verdict.path.name}: {verdict.label}, p(fake) {verdict.p_fake:.3f}"
+    if verdict.fake_area is not None:
+        title += f", fake area {100 * verdict.fake_area:.1f} %"
     title += f"\nfake from {detector.even:.3f} on"
     if detector.run.record.config.shuffle_labels:
         title += f"\n{CONTROL}"
     plot_explanation(
         detector.run.detector, image.features, image.picture, title, target, detector.timesteps
-    )
-
-
-def _show(verdicts: Sequence[Verdict], detector: Predictor, out: Path | None) -> None:
-    from clare.cli.views.console import console
-    from clare.cli.views.table import table
-    from clare.cli.wording import worded
-    from clare.own_csv import csv_text
-
-    threshold = detector.run.threshold
-    rows = [(v.path, v.p_fake, v.margin, v.label or f"failed: {v.failure}") for v in verdicts]
-    if out is not None:
-        # A row alone says what its verdict hangs on, wherever the file goes.
-        remarks = [*map(worded, detector.notices)]
-        columns = ("path", "score", "margin", "verdict", "threshold", "remarks")
-        said = ["; ".join([*remarks, *([_SEEN] if verdict.seen else [])]) for verdict in verdicts]
-        text = csv_text(
-            [columns, *((*row, threshold, one) for row, one in zip(rows, said, strict=True))]
-        )
-        out.write_text(text, "utf-8", newline="")
-        console.print(f"{out}: {len(rows)} images")
-        return
-    shown = [
-        (path, verdict, *("-" if value is None else f"{value:.4f}" for value in (score, margin)))
-        for path, score, margin, verdict in rows
-    ]
-    console.print(table(None, ("image", "verdict", "p(fake)", "margin"), shown, left=2))
-    console.print(
-        f"fake from p(fake) {detector.even:.4f} on, a margin of {threshold:.4f}, which was chosen "
-        "on validation"
     )

@@ -1,0 +1,57 @@
+"""What a run says of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PIXEL_CUT = 0.5
+"""A pixel is called fake where its probability is above this."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run says of an image.
+
+    Args:
+        path: the file; ``<image 2>`` for the second of the images where that came from memory.
+        label: ``fake`` from the run's threshold on, else ``real``; None where the image can't be
+            used.
+        p_fake: the sigmoid of the margin.
+        margin: logit of fake less logit of real; of a localiser the score of its map.
+        failure: why the image can't be used; empty where it can.
+        seen: whether the run was trained, or its checkpoint chosen, on this very file: then the
+            verdict says nothing about new images.
+        size: width and height in pixels, upright; None where the image can't be used.
+        fake_area: share of the pixels whose probability of being fake is above 0.5, 0 to 1; None
+            of a detector, which says nothing of pixels.
+        squashed: of a localiser, the probabilities (256, 256) over the image squashed to a square,
+            as its decoder gives them. `map` brings them to the image's own size.
+    """
+
+    path: Path
+    label: Literal["real", "fake"] | None = None
+    p_fake: float | None = None
+    margin: float | None = None
+    failure: str = ""
+    seen: bool = False
+    size: tuple[int, int] | None = None
+    fake_area: float | None = None
+    squashed: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def map(self) -> NDArray[np.float32] | None:
+        """p(fake) of each pixel of the upright image, float32 (H, W), 0 to 1; None of a detector.
+
+        Made anew by each call: of many images, the small maps alone are kept.
+        """
+        from clare.heads.metrics.masks import resize_map
+
+        if self.squashed is None or self.size is None:
+            return None
+        return resize_map(self.squashed, self.size[::-1])
