@@ -19,8 +19,8 @@ from clare.cli.app import app
 from clare.cli.command import commands_below
 from clare.cli.options import parse_assignments
 from clare.errors import InputError
-from clare.heads import classifiers, fusion
-from clare.heads.base import Classifier, Fusion
+from clare.heads import classifiers, decoders, fusion
+from clare.heads.base import Classifier, Decoder, Fusion
 from clare.heads.config import PRESETS, TrainConfig
 from clare.pipeline import extractors
 from clare.pipeline.datasets.schema import Dataset, Domain, Layout, Subset
@@ -51,10 +51,16 @@ THEIRS = re.compile(r"^\|[^|\n]*\||^\*\*Not here\*\*:.*?^$", re.MULTILINE | re.D
 SPAN = re.compile(r"(?<!`)`(clare [^`]+|--[a-z][^`]*)`(?!`)")
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|…")
 
-KINDS: dict[ModuleType, Any] = {extractors: Extractor, fusion: Fusion, classifiers: Classifier}
+KINDS: dict[ModuleType, Any] = {
+    extractors: Extractor,
+    fusion: Fusion,
+    classifiers: Classifier,
+    decoders: Decoder,
+}
 NAMES = {
     "--fusion": list_parts(fusion),
     "--classifier": list_parts(classifiers),
+    "--decoder": [name.replace("_", "-") for name in list_parts(decoders)],
     "--preset": [file.stem for file in PRESETS.glob("*.yaml")],
     "--backbone": ["real", "mini", "tiny"],
 }
