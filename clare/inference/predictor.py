@@ -100,11 +100,6 @@ class Predictor:
         return isinstance(self.run.detector, Localizer)
 
     @property
-    def threshold_is_chosen(self) -> bool:
-        """Whether validation chose the threshold; without real images there it is 0, even odds."""
-        return self.run.validation.auc.value is not None
-
-    @property
     def even(self) -> float:
         """The threshold as a score: the sigmoid of its margin."""
         from clare.heads.metrics.predictions import p_fake

@@ -56,7 +56,8 @@ def show_masks(folder: Path, count: int) -> None:
 def remarks(detector: Predictor) -> list[str]:
     """What a file of verdicts says beside them, so that they can be read without the terminal."""
     told = [*map(worded, detector.notices)]
-    return told if detector.threshold_is_chosen else [*told, _threshold(detector)]
+    chosen = detector.run.chosen_threshold is not None
+    return told if chosen else [*told, _threshold(detector)]
 
 
 def _write(verdicts: Sequence[Verdict], detector: Predictor, out: Path) -> None:
@@ -78,7 +79,7 @@ def _write(verdicts: Sequence[Verdict], detector: Predictor, out: Path) -> None:
 
 def _threshold(detector: Predictor) -> str:
     told = f"fake from p(fake) {detector.even:.4f} on, a margin of {detector.run.threshold:.4f}"
-    if detector.threshold_is_chosen:
+    if detector.run.chosen_threshold is not None:
         return f"{told}, which was chosen on validation"
     return f"{told}: even odds, since validation had no real images to choose a threshold on"
 
