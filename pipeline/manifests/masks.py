@@ -18,7 +18,7 @@ from clare.wording import counted, name_rows
 LIMIT = 1000
 """Masks that are decoded where a manifest is made: spread evenly over its rows."""
 
-PAIRS = 100
+PAIRS = 50
 """Of those, fakes that are compared with their reals."""
 
 LEAST = 3
