@@ -2,8 +2,10 @@
 
 import gc
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import MagicMock
 
 # Before any library reads these: no test may reach for a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,11 +17,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
 import clare.heads
 from clare.heads.metrics import plots
+from clare.heads.report import svg
 from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_diffusion
 from clare.pipeline.synthetic.toys import draw_faces
 
@@ -53,6 +57,17 @@ def pictures(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_pictures(tmp_path_factory, pictures) -> Path:
+    """The first 4 of each kind, for what no model learns from."""
+    folder = tmp_path_factory.mktemp("few")
+    for kind in ("real", "fake"):
+        (folder / kind).mkdir()
+        for file in sorted((pictures / kind).iterdir())[:4]:
+            shutil.copy2(file, folder / kind)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def diffusion_folders(tmp_path_factory):
     """Prediction type to the folder of a tiny diffusion model."""
     root = tmp_path_factory.mktemp("diffusion")
@@ -78,18 +93,29 @@ def state_home(tmp_path_factory):
         yield
 
 
-class BlankFigure(MagicMock):
-    """Takes whatever is drawn on it."""
+class Blank:
+    """Takes whatever is drawn on it, and gives itself for whatever is asked of it."""
 
-    def subplots(self, rows, columns, **_):
-        panels = np.empty((rows, columns), object)
-        for place in np.ndindex(rows, columns):
-            panels[place] = MagicMock()
-        return panels
+    def __init__(self, *_, **__):
+        pass
+
+    def __getattr__(self, name):
+        if name.startswith("__"):  # numpy asks whether it is an array
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_, **__):
+        return self
+
+    def __getitem__(self, _):
+        return self
+
+    def subplots(self, rows=1, columns=1, *, squeeze=True):
+        return self if squeeze else np.full((rows, columns), self, object)
 
 
 class BlankCanvas:
-    """Writes one pixel in the place of a picture."""
+    """Writes one pixel, or an empty SVG, in the place of a picture."""
 
     def __init__(self, figure):
         pass
@@ -97,21 +123,43 @@ class BlankCanvas:
     def print_figure(self, filename, **_):
         Image.new("RGB", (1, 1)).save(filename, "PNG")
 
+    def print_svg(self, file, **_):
+        file.write(b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+
+
+DRAWING = {
+    plots: {"Figure": Figure, "FigureCanvasAgg": FigureCanvasAgg},
+    svg: {"Figure": Figure, "FigureCanvasSVG": FigureCanvasSVG},
+}
+"""What draws a run's pictures, and a page's."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def blank_pictures():
-    """Runs and their tests write blank PNGs: to draw them takes longer than to train and score."""
+    """Runs, their tests and their pages hold blank pictures: to draw them takes longer than all
+    else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "Figure", BlankFigure)
-        patch.setattr(plots, "FigureCanvasAgg", BlankCanvas)
+        for module, names in DRAWING.items():
+            for name in names:
+                patch.setattr(module, name, Blank if name == "Figure" else BlankCanvas)
+        yield
+
+
+@contextmanager
+def drawn_in_full() -> Iterator[None]:
+    """What is drawn meanwhile is drawn in full."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in DRAWING.items():
+            for name, own in names.items():
+                patch.setattr(module, name, own)
         yield
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn():
     """What a test draws is drawn in full."""
-    monkeypatch.setattr(plots, "Figure", Figure)
-    monkeypatch.setattr(plots, "FigureCanvasAgg", FigureCanvasAgg)
+    with drawn_in_full():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

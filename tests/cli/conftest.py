@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from clare.cli.app import app, main
 from clare.errors import ClareError
 from tests.cli.pages import run
+from tests.conftest import drawn_in_full
 
 
 @pytest.fixture
@@ -73,9 +74,10 @@ def place(tmp_path_factory, pictures):
     sweep = ("sweep", *data, "--fusion", "cls,lare", "--classifier", "linear", "--epochs", 1)
     run(*sweep, "--fraction", "0.5,1", "--seeds", "0-4", "--out", place / "sweep")
     run(*sweep, "--seeds", "0-1", "--out", place / "tested", "--evaluate", "toy")
-    run("report", place / "run", "--out", place / "run.html")
-    run("report", place / "sweep", "--out", place / "sweep.html")
-    run("report", place / "tested", "--out", place / "tested.html")
     other = place / "tested" / "cls_linear_seed-0"
-    run("report", place / "run", other, "--out", place / "two.html")
+    with drawn_in_full():
+        run("report", place / "run", "--out", place / "run.html")
+        run("report", place / "sweep", "--out", place / "sweep.html")
+        run("report", place / "tested", "--out", place / "tested.html")
+        run("report", place / "run", other, "--out", place / "two.html")
     return place

@@ -4,8 +4,9 @@ import pytest
 
 
 @pytest.fixture
-def extraction(pictures):
-    return ("--real", pictures / "real", "--fake", pictures / "fake", "--backbone", "tiny")
+def extraction(few_pictures):
+    folders = ("--real", few_pictures / "real", "--fake", few_pictures / "fake")
+    return (*folders, "--backbone", "tiny")
 
 
 @pytest.mark.parametrize("words", [("-q", "extract"), ("extract", "--quiet")])

@@ -287,7 +287,7 @@ def test_no_single_square_decides_what_is_dark_or_bright_on_maps(place):
     assert "between the 5th and the 95th percentile" in page.text
 
 
-def test_names_are_text_whatever_they_hold(place, tmp_path):
+def test_names_are_text_whatever_they_hold(place, tmp_path, drawn):
     folder = shutil.copytree(place / "run", tmp_path / "<b>&amp;run")
     for name in ("test_metrics.json", "test_predictions.csv"):
         path = folder / name

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from clare.cli.app import app
 from clare.errors import InputError
 from clare.experiment import Experiment
 from clare.heads.config import read_preset
@@ -17,6 +19,7 @@ from clare.heads.runs.record import read_seen
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import open_store
+from tests.conftest import drawn_in_full
 
 FOLDERS = ("Real_youtube", "FaceSwap", "NeuralTextures")
 COMMAND = (
@@ -43,6 +46,25 @@ def run(clare, faces, tmp_path):
     return clare
 
 
+@pytest.fixture(scope="module")
+def done(faces, tmp_path_factory):
+    """A folder in which the command has run, and what it printed."""
+    place = tmp_path_factory.mktemp("done") / "place"
+    shutil.copytree(faces, place)
+    with pytest.MonkeyPatch.context() as patch, drawn_in_full():
+        patch.chdir(place)
+        result = CliRunner().invoke(app, COMMAND)
+    assert result.exit_code == 0, result.output
+    return place, result.stdout
+
+
+@pytest.fixture
+def again(clare, done, tmp_path):
+    """`clare` in such a folder of a test's own."""
+    shutil.copytree(done[0], tmp_path, dirs_exist_ok=True)
+    return clare
+
+
 def rows_of(file):
     with file.open(newline="", encoding="utf-8") as opened:
         return list(csv.DictReader(opened))
@@ -52,9 +74,8 @@ def states(*files):
     return [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
 
 
-def test_trained_on_one_manipulation_and_tested_on_all(run, faces):
-    code, out, _ = run(*COMMAND)
-    assert code == 0
+def test_trained_on_one_manipulation_and_tested_on_all(again, done, faces):
+    out = done[1]
     assert str(OUT / "test_predictions.csv") in out and str(OUT / "report.html") in out
     assert (OUT / "report.html").stat().st_size > 10_000
     metrics = json.loads((OUT / "test_metrics.json").read_text())
@@ -80,8 +101,8 @@ def test_trained_on_one_manipulation_and_tested_on_all(run, faces):
     assert [key.partition("-")[0] for key in store.extractor_keys()] == ["clip"]
 
 
-def test_the_threshold_is_said_as_the_score_of_the_predictions_and_as_a_margin(run):
-    _, out, _ = run(*COMMAND)
+def test_the_threshold_is_said_as_the_score_of_the_predictions_and_as_a_margin(again, done):
+    out = done[1]
     tested = rows_of(OUT / "test_predictions.csv")
     margin = json.loads((OUT / "test_metrics.json").read_text())["threshold"]
     said = [float(one) for one in re.findall(r"threshold p\(fake\) (\d\.\d+)", out)]
@@ -107,24 +128,21 @@ def test_again_it_does_only_what_is_missing(run):
     assert states(*kept) == before
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
+def test_stopped_anywhere_the_same_command_goes_on(run, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    for place in (
         "clare.pipeline.extraction.job.extract_subset",
         "clare.heads.training.trainer.judge_all",
         "clare.heads.sweeps.tests.evaluate",
         "clare.heads.report.write.report",
-    ],
-)
-def test_stopped_anywhere_the_same_command_goes_on(run, place, monkeypatch):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(place, stop)
-        code, _, said = run(*COMMAND)
-    assert code == 130 and "the same command goes on where this one stopped" in said
-    assert not (OUT / "report.html").exists()
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, stop)
+            code, _, said = run(*COMMAND)
+        assert code == 130 and "the same command goes on where this one stopped" in said, place
+        assert not (OUT / "report.html").exists()
     assert run(*COMMAND)[0] == 0
     assert (OUT / "report.html").is_file() and (OUT / "test_predictions.csv").is_file()
 
@@ -195,17 +213,15 @@ def test_with_identities_nobody_is_both_trained_on_and_tested(clare):
     assert any(path.startswith("nt/") for path in tested)
 
 
-def test_images_of_other_folders_do_not_join(run):
-    run(*COMMAND)
-    code, _, said = run("run", "--real", "NeuralTextures", "--fake", "fs=FaceSwap", *COMMAND[7:])
+def test_images_of_other_folders_do_not_join(again):
+    code, _, said = again("run", "--real", "NeuralTextures", "--fake", "fs=FaceSwap", *COMMAND[7:])
     assert code == 1 and "features.zarr has 20 images of real that these folders don't hold" in said
     assert "name another with --store" in said and "clare store drop features.zarr" in said
 
 
-def test_a_folder_keeps_its_run(run):
-    run(*COMMAND)
+def test_a_folder_keeps_its_run(again):
     before = states(OUT / "config.json")
-    code, _, said = run(*COMMAND, "--seed", "3", "--out", OUT)
+    code, _, said = again(*COMMAND, "--seed", "3", "--out", OUT)
     assert code == 1 and "holds another run (seed was 0 and is 3)" in said
     assert states(OUT / "config.json") == before
 

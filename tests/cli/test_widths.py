@@ -36,9 +36,9 @@ def runs(place, tmp_path_factory):
         "score run/test_predictions.csv --resamples 50",
     ],
 )
-def test_every_word_stands_whole_in_any_terminal(clare, runs, pictures, monkeypatch, command):
+def test_every_word_stands_whole_in_any_terminal(clare, runs, few_pictures, monkeypatch, command):
     monkeypatch.chdir(runs)
-    folders = {"REAL": pictures / "real", "FAKE": pictures / "fake"}
+    folders = {"REAL": few_pictures / "real", "FAKE": few_pictures / "fake"}
     words = [folders.get(word, word) for word in command.split()]
     monkeypatch.delenv("COLUMNS")
     code, whole, err = clare(*words)

@@ -4,7 +4,9 @@ import errno
 import io
 import os
 import shutil
+import struct
 import sys
+import zlib
 from collections import namedtuple
 from dataclasses import replace
 
@@ -38,8 +40,11 @@ def test_broken_images_are_recorded_and_never_filled_in(faces, tmp_path):
     files[2].write_bytes(b"this is no image at all")
     files[3].unlink()
     bomb = io.BytesIO()
-    Image.new("1", (30_000, 30_000)).save(bomb, "PNG")
-    files[4].write_bytes(bomb.getvalue())
+    Image.new("1", (1, 1)).save(bomb, "PNG")
+    size = struct.pack(">II", 30_000, 30_000)
+    head = b"IHDR" + size + bomb.getvalue()[24:29]
+    rest = bomb.getvalue()[33:]
+    files[4].write_bytes(bomb.getvalue()[:12] + head + struct.pack(">I", zlib.crc32(head)) + rest)
     report = job.run()
     assert report.rows == 24
     broken = {f"real/{file.name}" for file in files[:5]}
@@ -59,7 +64,7 @@ def test_broken_images_are_recorded_and_never_filled_in(faces, tmp_path):
 
 
 def test_strict_stops_at_the_first_failure(faces, tmp_path):
-    job = job_for(faces, tmp_path / "store", strict=True)
+    job = job_for(faces, tmp_path / "store", features=("pixels",), strict=True)
     next((faces / "fake").iterdir()).write_bytes(b"")
     with pytest.raises(StrictFailureError, match="faces/fake/"):
         job.run()
@@ -132,8 +137,9 @@ def test_a_disk_that_is_away_costs_no_features(faces, tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(faces, tmp_path, monkeypatch):
-    job_for(faces, tmp_path / "plain", views=6).run()
-    job = job_for(faces, tmp_path / "store", views=6)
+    features = ("pixels", "clip")
+    job_for(faces, tmp_path / "plain", views=6, features=features).run()
+    job = job_for(faces, tmp_path / "store", views=6, features=features)
     write = os.writev
 
     def fill_up(descriptor, buffers):
@@ -151,7 +157,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(faces, tmp_path, m
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing(faces, tmp_path, monkeypatch, caplog):
-    job_for(faces, tmp_path / "plain", micro_batch=2).run()
+    job_for(faces, tmp_path / "plain", features=("lare",), micro_batch=2).run()
     forward = LareExtractor.forward
 
     def small_memory(self, inputs):
