@@ -251,21 +251,22 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def parse_digests(text: str) -> dict[str, str]:
-    """Fingerprint by extractor, of ``EXTRACTOR=FINGERPRINT,…``.
+    """Fingerprint by extractor or field, of ``EXTRACTOR=FINGERPRINT,…``; two as ``A+B``.
 
     Raises:
         InputError: the text is of another form.
     """
-    found = {}
+    found: dict[str, str] = {}
     for part in text.split(","):
-        extractor, equals, digest = part.strip().partition("=")
-        if not (extractor and equals and digest):
+        name, equals, digest = part.strip().partition("=")
+        if not (name and equals and digest):
             raise InputError(
                 f"features {text} are not fingerprints",
                 Name("them", "features", "EXTRACTOR=FINGERPRINT,EXTRACTOR=FINGERPRINT"),
             )
         # The whole name of the folder serves too.
-        found[extractor] = digest.removeprefix(f"{extractor}-")
+        digest = "+".join(one.rpartition("-")[2] for one in digest.split("+"))
+        found[name] = f"{found[name]}+{digest}" if name in found else digest
     return found
 
 

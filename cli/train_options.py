@@ -96,7 +96,8 @@ Store = Annotated[
 Features = Annotated[
     str | None,
     typer.Option(
-        help="EXTRACTOR=FINGERPRINT, comma-separated, where the store has several.",
+        help="EXTRACTOR=FINGERPRINT or FIELD=FINGERPRINT, comma-separated, where the store has "
+        "several; clip=A,clip=B reads two beside each other.",
         rich_help_panel=DATA,
     ),
 ]

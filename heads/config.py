@@ -105,8 +105,9 @@ class TrainConfig:
         protocol: where train, reals, domains and frames come from: NAME, NAME/KEY or a YAML file.
         partial: train on what the store has of the protocol; what it lacks is told with every
             figure.
-        features: fingerprint by extractor, where the store has several. ``latest`` takes the one
-            whose extraction was begun last.
+        features: fingerprint by extractor, or by field, where the store has several. ``latest``
+            takes the one whose extraction was begun last, ``A+B`` two beside each other, where
+            each has a field that the other lacks.
         extracted: settings by extractor that this configuration was published with. They choose
             among several fingerprints.
         fraction: share of the training rows, by subset and label, whole videos. Smaller shares

@@ -35,7 +35,8 @@ class Predictor:
     Args:
         run: folder of a finished run.
         device: ``auto`` or a torch device.
-        overrides: extractor to settings that say where its weights are now.
+        overrides: extractor to settings that say where its weights are now; where the run reads
+            two fingerprints of one extractor, ``clip_2`` is the second.
 
     Attributes:
         run: the run.
@@ -61,16 +62,16 @@ class Predictor:
         from clare.store.spec import Fingerprint
 
         self.notices: list[Notice] = []
-        extractors: list[tuple[Extractor, Fingerprint]] = []
+        extractors: dict[str, tuple[Extractor, Fingerprint]] = {}
         text = None
         for name, made in read_record(run).extractors.items():
             recorded = made.fingerprint
             self.runtime = self._runtime(choose_runtime(device), recorded)
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
-            extractor = rebuild_extractor(recorded, made.origin, given, self.runtime)
-            extractors.append((extractor, recorded))
+            extractor = rebuild_extractor(recorded, made.origin, given, self.runtime, name)
+            extractors[name] = extractor, recorded
             assets = extractor.assets()
-            if TEXT_TOWER in assets:
+            if TEXT_TOWER in assets and text is None:
                 with TemporaryDirectory(prefix="clare-") as folder:
                     for file in {TEXT_TOWER, TOKENIZER} & set(assets):
                         (Path(folder) / file).write_bytes(assets[file])
@@ -79,17 +80,17 @@ class Predictor:
         self.run.detector.to(self.runtime.device)
         # A localiser's masks are what it learned from, and a text tower needs no image.
         self.extractors = [
-            (extractor, recorded)
-            for extractor, recorded in extractors
-            if {one.field for one in extractor.fields} & set(self.run.detector.fields)
+            (extractor, recorded, fields)
+            for name, (extractor, recorded) in extractors.items()
+            if (fields := self._read_of(name, extractor))
         ]
-        self.notices += notices_of(self.run, [recorded for _, recorded in self.extractors])
+        self.notices += notices_of(self.run, [recorded for _, recorded, _ in self.extractors])
 
     @property
     def timesteps(self) -> tuple[int, ...]:
         """The diffusion steps of LaRE, as they are stored; none where it is not extracted."""
         return tuple(
-            step for _, made in self.extractors for step in made.settings.get("timesteps", ())
+            step for _, made, _ in self.extractors for step in made.settings.get("timesteps", ())
         )
 
     @property
@@ -128,13 +129,21 @@ class Predictor:
             paths: image files, or names of images that are in memory.
             contents: encoded images in memory, by name.
         """
-        from clare.pipeline.extraction.direct import extract_images
+        from clare.pipeline.extraction.direct import Source, extract_images
         from clare.pipeline.extraction.rebuild import recorded_images
 
         # There is no manifest here, so nothing knows where the face is.
-        prepared = [(e, replace(recorded_images(f), crop="none")) for e, f in self.extractors]
-        for image in extract_images(paths, prepared, self.runtime, contents=contents):
+        sources = [
+            Source(extractor, replace(recorded_images(recorded), crop="none"), fields)
+            for extractor, recorded, fields in self.extractors
+        ]
+        for image in extract_images(paths, sources, self.runtime, contents=contents):
             yield self._judge(image), image
+
+    def _read_of(self, name: str, extractor: Extractor) -> list[str]:
+        """The fields that are read of an extractor; a second one may have others of their names."""
+        own, sources = {one.field for one in extractor.fields}, self.run.record.sources
+        return [f for f in self.run.detector.fields if f in own and sources.get(f, name) == name]
 
     def _judge(self, image: ExtractedImage) -> Verdict:
         import torch

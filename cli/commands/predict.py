@@ -53,19 +53,28 @@ def predict(
     clip_weights: Annotated[
         str | None, typer.Option(help="A tag or a local file.", rich_help_panel=WEIGHTS)
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="EXTRACTOR.SETTING=VALUE, as clip_2.model=RN50 of a run's second CLIP.",
+            rich_help_panel=WEIGHTS,
+        ),
+    ] = None,
 ) -> None:
     """Judge images with a run: extract their features as it was trained, and score them.
 
     Exit code 3: it is done, but some images could not be judged.
     """
     from clare.advice import Name
-    from clare.cli.options import prepare_file, prepare_folder
+    from clare.cli.options import parse_assignments, prepare_file, prepare_folder
     from clare.cli.views.console import progress_bar, warn
     from clare.cli.views.verdicts import remarks, show_masks, show_verdicts
     from clare.errors import InputError
     from clare.heads.runs.record import require_run
     from clare.inference.mask_files import MaskFolder, require_decoder
     from clare.inference.predictor import Predictor
+    from clare.pipeline.extraction.presets import merge_settings
     from clare.pipeline.manifests.scan import list_images
 
     require_run(run)
@@ -88,6 +97,7 @@ def predict(
         "lare": {"model": lare_model, "revision": lare_revision},
         "clip": {"model": clip_model, "weights": clip_weights},
     }
+    overrides = merge_settings(overrides, parse_assignments(set_ or []))
     detector = Predictor(run, device, overrides)
     for notice in detector.notices:
         warn(notice)

@@ -35,7 +35,8 @@ class FeatureDataset(Dataset[Batch]):
         subsets: the subsets to take, in this order; all of the store's if left out.
         split: only rows with this value in their ``split`` column; all if left out.
         views: the views to take; view 0 is the plain image.
-        digests: fingerprint digest by extractor, where several have values.
+        digests: fingerprint digest by extractor, where several have values; or by field, which
+            goes first.
         threads: threads of each field's reader.
 
     Attributes:
@@ -166,6 +167,6 @@ def _feature_of(
     if len(extractors) > 1:
         raise StoreError(f"Several extractors have a field {field!r}: {', '.join(extractors)}.")
     (extractor,) = extractors
-    feature = store.feature(subset, extractor, digests.get(extractor))
+    feature = store.feature(subset, extractor, digests.get(field, digests.get(extractor)))
     feature.reader(field)  # the chosen fingerprint may lack a field that another one has
     return feature

@@ -63,7 +63,7 @@ class FeatureTable:
         fields: names of fields.
         subsets: the subsets to take.
         split: ``train``, with all views, or ``val``, with the plain ones. There is no other.
-        digests: fingerprint digest by extractor.
+        digests: fingerprint digest by extractor or field.
         device: where batches are wanted.
 
     Attributes:

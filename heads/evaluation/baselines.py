@@ -78,7 +78,7 @@ def feature_scores(
         own, trained = _training_rows(run, store) if wanted else (store, [])
         for name in wanted:
             extractor, field = _SOURCES[name]
-            digest = run.record.digests.get(extractor)
+            digest = run.record.digest_of(field, extractor)
             try:
                 before = FieldRows(own, trained, extractor, field, digest).complete()
                 tested = FieldRows(store, rows, extractor, field, digest)

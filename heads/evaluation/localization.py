@@ -322,7 +322,7 @@ def _field_rows(run: Run, store: FeatureStore, rows: Rows, role: str) -> FieldRo
     if len(owners) != 1:
         raise StoreError(f"the store has no field {name}" if not owners else f"several have {name}")
     (extractor,) = owners
-    return FieldRows(store, rows, extractor, name, run.record.digests.get(extractor))
+    return FieldRows(store, rows, extractor, name, run.record.digest_of(name, extractor))
 
 
 def _is_whole(store: FeatureStore, keys: set[str]) -> bool:

@@ -72,8 +72,9 @@ class RunRecord:
         config: the run's configuration.
         store: where the store stood.
         subsets: the subsets that it was trained on, pools of reals included.
-        fingerprints: the extractors that it reads, as ``<extractor>-<digest>`` by extractor; with
-            that of the text tower, if it has one.
+        fingerprints: the extractors that it reads, as ``<extractor>-<digest>`` by name; with that
+            of the text tower, if it has one. The name is the extractor's; where it reads two
+            fingerprints of one extractor the second is ``clip_2``, and so on.
         extractors: the same extractors.
         face_crops: how the training rows' faces were cropped, as their manifests say.
         rows: rows by split and label.
@@ -84,6 +85,7 @@ class RunRecord:
         lacking: subsets of its protocol that had no rows to train on.
         code: the files that its parts were in, where they were files, to their sha256.
         masks: sha256 over the masks that it was trained on; empty where it was on none.
+        sources: the name of the fingerprint by field, of extractors with several.
     """
 
     config: TrainConfig
@@ -100,6 +102,7 @@ class RunRecord:
     lacking: tuple[str, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
     masks: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def remainder(self) -> str:
@@ -127,8 +130,13 @@ class RunRecord:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The fingerprints' digests by extractor, as a `FeatureDataset` takes them."""
-        return {name: key.rpartition("-")[2] for name, key in self.fingerprints.items()}
+        """The fingerprints' digests by extractor or field, as a `FeatureDataset` takes them."""
+        named = {name: key.rpartition("-")[2] for name, key in self.fingerprints.items()}
+        return named | {field: named[name] for field, name in self.sources.items()}
+
+    def digest_of(self, field: str, extractor: str) -> str | None:
+        """The digest whose values of a field go with what it reads; None where it reads none."""
+        return self.digests.get(field, self.digests.get(extractor))
 
 
 @dataclass(frozen=True)

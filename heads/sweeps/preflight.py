@@ -9,11 +9,13 @@ import torch
 
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
+from clare.heads.data.fingerprints import Chosen
 from clare.heads.data.leakage import Seen
 from clare.heads.data.samples import Samples
 from clare.heads.data.subsets import subsets_of
+from clare.heads.detector import needs_text
 from clare.heads.runs.record import read_record, read_seen
-from clare.heads.training.prepare import choose_splits, open_tables, rows_key
+from clare.heads.training.prepare import all_fields, choose_splits, open_tables, rows_key
 from clare.heads.training.run_folder import ANOTHER_FOLDER, require_same_rows
 from clare.store.feature_store import FeatureStore
 
@@ -46,7 +48,7 @@ def check_rows(
         if isinstance(choice, InputError):
             lacking[folder] = choice
         elif folder in finished:
-            _require_same(folder, choice, chosen.keys)
+            _require_same(folder, config, choice, chosen)
     for folder, why in lacking.items():
         if folder in finished or len(lacking) == len(configs):
             told = f"{folder} is finished, but now {why.what}" if folder in finished else why.what
@@ -54,14 +56,15 @@ def check_rows(
     return {folder: why.what for folder, why in lacking.items()}
 
 
-def _require_same(folder: Path, choice: Choice, keys: Mapping[str, str]) -> None:
+def _require_same(folder: Path, config: TrainConfig, choice: Choice, chosen: Chosen) -> None:
     """Refuse a finished run whose rows or features are not those of the store."""
     record = read_record(folder)
     train, val, seen = choice
-    there = {name: keys.get(name, "none") for name in record.fingerprints}
-    if there != dict(record.fingerprints):
-        differ = [f"{key} and not {there[n]}" for n, key in record.fingerprints.items()]
-        raise InputError(f"{folder} was trained on {', '.join(differ)}", ANOTHER_FOLDER)
+    text = needs_text(config.detector)
+    names, sources = chosen.read_by(all_fields(config), text=text)
+    if (names, sources) != (record.fingerprints, record.sources):
+        before, now = (", ".join(one.values()) for one in (record.fingerprints, names))
+        raise InputError(f"{folder} was trained on {before} and not {now}", ANOTHER_FOLDER)
     if record.rows != {"train": train.counts(), "val": val.counts()}:
         raise InputError(
             f"{folder} was trained on other rows than the store has now", ANOTHER_FOLDER

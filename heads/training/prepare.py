@@ -8,6 +8,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from clare.heads.data.subsets import subsets_of
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import Detector, create_model, fields_of, needs_text
 from clare.heads.localizer import Localizer, mask_field
-from clare.heads.model import Model
+from clare.heads.model import Model, fields_by_role
 from clare.heads.runs.record import CONFIG, ExtractorRecord, RunRecord
 from clare.heads.runs.run import load_text_tower
 from clare.heads.text.tower import TextTower
@@ -90,35 +91,27 @@ def open_tables(
     """The rows that any of several runs may use, and the fingerprints that they read.
 
     Raises:
-        InputError: the splits leak, or runs ask for different fingerprints of one extractor.
+        InputError: the splits leak, or runs read a field of different fingerprints.
         StoreError: a field or subset is not there.
     """
     together = {subsets_of(store, config) for config in configs}
     for names in together:
         refuse_leaks(row for name in names for row in store.rows(name))
     subsets = sorted(set().union(*together))
-    fields = sorted(
-        {
-            field
-            for config in configs
-            for split in ("train", "val")
-            for field in split_fields(config, split)
-        }
+    chosen = reduce(
+        Chosen.beside,
+        [
+            choose_fingerprints(
+                store, config, subsets, all_fields(config), text=text_beside(config)
+            )
+            for config in {_choice(config): config for config in configs}.values()
+        ],
     )
-    text = any(needs_text(config.detector) for config in configs)
-    first, *others = [
-        choose_fingerprints(store, config, subsets, fields, text=text)
-        for config in {_choice(config): config for config in configs}.values()
-    ]
-    if any(other.keys != first.keys for other in others):
-        raise InputError(
-            "runs side by side read one set of features", Name("one for all", "features")
-        )
     tables = (
-        FeatureTable(store, fields, subsets, split, first.digests, device)
+        FeatureTable(store, sorted(chosen.sources), subsets, split, chosen.digests, device)
         for split in ("train", "val")
     )
-    return Tables(*tables), first
+    return Tables(*tables), chosen
 
 
 def prepare(
@@ -151,7 +144,7 @@ def prepare(
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
         if text is None and needs_text(config.detector):
-            text = load_text_tower(store, chosen.keys["clip"]).to(device)
+            text = load_text_tower(store, chosen.text).to(device)
         detector = create_detector(config, chosen.specs, text)
         notes, parent = [*chosen.notes, *_notices(detector, config)], None
         if config.init_from is not None:
@@ -182,6 +175,21 @@ def split_fields(config: TrainConfig, split: str) -> tuple[str, ...]:
     fields = fields_of(config.detector)
     masks = config.needs_masks(split)
     return (*fields, mask_field(config.detector)) if masks else fields
+
+
+def all_fields(config: TrainConfig) -> tuple[str, ...]:
+    """The stored fields that a run reads, in either split.
+
+    Raises:
+        InputError: a part of it is not there.
+    """
+    fields = [field for split in ("train", "val") for field in split_fields(config, split)]
+    return tuple(dict.fromkeys(fields))
+
+
+def text_beside(config: TrainConfig) -> str | None:
+    """The field of the class token, where a run has a text tower: both are of one CLIP."""
+    return fields_by_role(config.detector, ["cls"])["cls"] if needs_text(config.detector) else None
 
 
 def rows_key(config: TrainConfig) -> object:
@@ -256,17 +264,17 @@ def measure_channels(
 def _require_aligned(store: FeatureStore, chosen: Chosen) -> None:
     """Refuse masks and features that were cut out of the image differently: they'd lie askew."""
     frames = {
-        name: {
+        field: {
             one: store.extractor(key)[0].settings.get("images", {}).get(one)
             for one in ("crop", "margin")
         }
-        for name, key in chosen.keys.items()
+        for field, key in chosen.sources.items()
     }
     if len({repr(frame) for frame in frames.values()}) > 1:
-        told = "; ".join(f"{name} {frame}" for name, frame in frames.items())
+        told = "; ".join(f"{field} {frame}" for field, frame in frames.items())
         raise InputError(
             f"masks and features were cut out of the images differently ({told})",
-            "extract them in one command",
+            "extract them with one crop and margin",
         )
 
 
@@ -360,8 +368,10 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
     return notes
 
 
-def _choice(config: TrainConfig) -> str:
-    return repr((sorted(config.features.items()), config.extracted))
+def _choice(config: TrainConfig) -> object:
+    """Equal for configurations that read the same fingerprints of a store."""
+    named = repr((sorted(config.features.items()), config.extracted))
+    return named, all_fields(config), text_beside(config)
 
 
 def _record(
@@ -374,16 +384,14 @@ def _record(
     train: Samples,
     val: Samples,
 ) -> RunRecord:
-    own = {*split_fields(config, "train"), *split_fields(config, "val")}
-    read = {name: key for name, key in chosen.keys.items() if own & set(store.extractor(key)[1])}
-    if needs_text(detector.config):
-        read["clip"] = chosen.keys["clip"]
+    read, sources = chosen.read_by(all_fields(config), text=needs_text(config.detector))
     return RunRecord(
         config=config,
         store=str(store.path),
         subsets=subsets_of(store, config),
         fingerprints=read,
         extractors={name: _extractor(store, key) for name, key in read.items()},
+        sources=sources,
         face_crops=tuple(
             sorted({row.columns.get("face_crop", "") for row in _rows(rows, train)} - {""})
         ),

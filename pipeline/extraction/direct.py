@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,20 @@ from clare.pipeline.images.settings import ImageSettings
 
 SHOWN_SIDE = 256
 """Side of the picture that is kept for looking at, in pixels."""
+
+
+class Source(NamedTuple):
+    """An extractor, and what is taken of it.
+
+    Args:
+        extractor: with its models; two may have one name.
+        images: how its images are prepared.
+        fields: of its values that are kept.
+    """
+
+    extractor: Extractor
+    images: ImageSettings
+    fields: Collection[str]
 
 
 @dataclass
@@ -50,7 +65,7 @@ class ExtractedImage:
 
 def extract_images(
     paths: Sequence[Path],
-    extractors: Sequence[tuple[Extractor, ImageSettings]],
+    sources: Sequence[Source],
     runtime: Runtime,
     micro_batch: int | None = None,
     *,
@@ -60,7 +75,7 @@ def extract_images(
 
     Args:
         paths: image files, or names of images that are in memory.
-        extractors: each with how its images are prepared.
+        sources: the extractors.
         runtime: that of the extractors.
         micro_batch: images a batch; None finds what fits.
         contents: encoded images in memory, by name.
@@ -68,48 +83,53 @@ def extract_images(
     Yields:
         One image each, in the order of the paths.
     """
-    runners = [BatchRunner(e, runtime.device, micro_batch) for e, _ in extractors]
+    runners = [BatchRunner(one.extractor, runtime.device, micro_batch) for one in sources]
     size = min([len(paths), *(runner.micro_batch for runner in runners)])
     for runner in runners:
         runner.micro_batch = size
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        coming: deque[Future[tuple[ExtractedImage, dict[str, Inputs]]]] = deque()
+        coming: deque[Future[tuple[ExtractedImage, list[Inputs]]]] = deque()
         waiting = iter(paths)
         coming.extend(
-            pool.submit(_load, path, extractors, contents.get(path))
+            pool.submit(_load, path, sources, contents.get(path))
             for path in islice(waiting, 3 * size)
         )
         while coming:
             part = [coming.popleft().result() for _ in range(min(size, len(coming)))]
             coming.extend(
-                pool.submit(_load, path, extractors, contents.get(path))
+                pool.submit(_load, path, sources, contents.get(path))
                 for path in islice(waiting, len(part))
             )
-            for runner in runners:
-                good = [(image, inputs[runner.extractor.name]) for image, inputs in part if inputs]
-                _run(runner, good)
+            for number, (runner, source) in enumerate(zip(runners, sources, strict=True)):
+                good = [(image, inputs[number]) for image, inputs in part if inputs]
+                _run(runner, good, source.fields)
             yield from (image for image, _ in part)
 
 
 def _load(
-    path: Path, extractors: Sequence[tuple[Extractor, ImageSettings]], data: bytes | None
-) -> tuple[ExtractedImage, dict[str, Inputs]]:
+    path: Path, sources: Sequence[Source], data: bytes | None
+) -> tuple[ExtractedImage, list[Inputs]]:
     image = ExtractedImage(path)
-    inputs: dict[str, Inputs] = {}
+    inputs: list[Inputs] = []
     try:
         data = read_content(path) if data is None else data
         image.content = hashlib.sha256(data).hexdigest()
-        for settings in dict.fromkeys(settings for _, settings in extractors):
-            (prepared,) = load_views(data, settings, [0], content=image.content)
-            image.size, image.picture = prepared.size, prepared.pixels(SHOWN_SIDE)
-            inputs |= {e.name: e.prepare(prepared) for e, own in extractors if own == settings}
+        prepared = {}
+        for settings in dict.fromkeys(one.images for one in sources):
+            (prepared[settings],) = load_views(data, settings, [0], content=image.content)
+            one = prepared[settings]
+            image.size, image.picture = one.size, one.pixels(SHOWN_SIDE)
+        inputs = [one.extractor.prepare(prepared[one.images]) for one in sources]
     except ImageError as error:
         image.failure = str(error)
-        inputs.clear()
     return image, inputs
 
 
-def _run(runner: BatchRunner, rows: Sequence[tuple[ExtractedImage, Inputs]]) -> None:
+def _run(
+    runner: BatchRunner,
+    rows: Sequence[tuple[ExtractedImage, Inputs]],
+    fields: Collection[str],
+) -> None:
     while rows:
         part = rows[: runner.micro_batch]
         try:
@@ -118,7 +138,7 @@ def _run(runner: BatchRunner, rows: Sequence[tuple[ExtractedImage, Inputs]]) -> 
             continue
         for place, (image, _) in enumerate(part):
             if finite[place]:
-                image.features |= {name: value[place].copy() for name, value in values.items()}
+                image.features |= {name: values[name][place].copy() for name in fields}
             else:
                 image.failure = "values overflow the stored type, or are not numbers"
         rows = rows[len(part) :]

@@ -30,6 +30,7 @@ def rebuild_extractor(
     origin: Mapping[str, str],
     overrides: Mapping[str, Any],
     runtime: Runtime,
+    called: str = "",
 ) -> Extractor:
     """Load the models that made a feature, with the settings that were recorded.
 
@@ -39,6 +40,7 @@ def rebuild_extractor(
         overrides: settings that say where the weights are now, for example ``model``.
         runtime: where and how the models run. The precision may be another than the recorded one:
             values then differ by about a percent.
+        called: what settings of it begin with, where that is not the extractor's name.
 
     Raises:
         InputError: the extractor, its version, a setting or the weights are not those recorded.
@@ -50,9 +52,8 @@ def rebuild_extractor(
     images = recorded_images(recorded)
     if backbone := recorded.settings.get("backbone"):
         with backbone_overrides(backbone) as overridden:
-            extractor = create_extractor(
-                name, {**settings, **overridden.get(recorded.extractor, {})}, images, runtime
-            )
+            places = overridden.get(recorded.extractor, {})
+            extractor = create_extractor(name, {**settings, **places, **overrides}, images, runtime)
     else:
         places = {key: value for key, value in origin.items() if key in own}
         try:
@@ -60,16 +61,16 @@ def rebuild_extractor(
         except WeightsError as error:  # a feature that is there can't be made by other models
             advice = [one for one in error.advice if one != TRIAL]
             raise WeightsError(error.what, *advice) from error
-    _compare(recorded, extractor.fingerprint)
+    _compare(recorded, extractor.fingerprint, called or recorded.extractor)
     return extractor
 
 
-def _compare(recorded: Fingerprint, found: Fingerprint) -> None:
+def _compare(recorded: Fingerprint, found: Fingerprint, called: str) -> None:
     if found.weights != recorded.weights:
         raise InputError(
-            f"the weights found for {recorded.extractor} (sha256 {found.weights[:12]}…) are not "
+            f"the weights found for {called} (sha256 {found.weights[:12]}…) are not "
             f"those that the features were made with ({recorded.weights[:12]}…)",
-            Name("the right ones", f"{recorded.extractor}.model"),
+            Name("the right ones", f"{called}.model"),
         )
     settings = dict(found.settings)
     if "dtype" in recorded.settings:

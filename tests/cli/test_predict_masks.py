@@ -79,7 +79,7 @@ def change_record(run, **config):
 
 def test_a_map_is_that_of_the_stored_features_at_the_images_own_size(made):
     detector = load_detector(made / "run", device="cpu")
-    assert [one.name for one, _ in detector.extractors] == ["clip"], "masks aren't needed any more"
+    assert [one.name for one, *_ in detector.extractors] == ["clip"], "masks aren't needed any more"
     localizer = detector.run.detector
     assert isinstance(localizer, Localizer)
     data = clare.FeatureDataset(clare.open_store(made / "features.zarr"), subsets=["toy"])

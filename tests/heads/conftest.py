@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from clare.store.feature_store import create_store
 from clare.store.index import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
-from tests.heads.masked_store import create_masked
+from tests.heads.masked_store import create_masked, create_towers
 
 
 @dataclass
@@ -194,6 +194,12 @@ def store(tmp_path_factory, build_store):
 def masked(tmp_path_factory):
     """Fakes with masks, a pool of reals, and fakes without masks; read alone."""
     return create_masked(tmp_path_factory.mktemp("masked") / "features.zarr")
+
+
+@pytest.fixture(scope="session")
+def towers(tmp_path_factory):
+    """Fakes with masks and reals in two extractions of CLIP; read alone."""
+    return create_towers(tmp_path_factory.mktemp("towers") / "features.zarr")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,8 +29,9 @@ def fake_quarter(row: Row) -> int:
     return (int(hashlib.sha256(row.sample_id.encode()).hexdigest(), 16) + row.view) % 4
 
 
-def values_of(row: Row, field: str) -> np.ndarray:
+def values_of(row: Row, spec: FeatureSpec) -> np.ndarray:
     """A mask that marks one quarter of a fake; in tokens and LaRE that quarter stands out."""
+    field = spec.field
     rng = np.random.default_rng([fake_quarter(row), len(field)])
     marked = np.zeros((4, 4), bool)
     if row.columns["label"] == 1:
@@ -41,8 +42,9 @@ def values_of(row: Row, field: str) -> np.ndarray:
     if field == "lare":
         values = abs(rng.normal(size=(1, 2, 4, 8, 8))) + 3 * np.kron(marked, np.ones((2, 2)))
         return values.astype(np.float16)
-    values = rng.normal(size=(16, 8))
-    values[:, 0] += 3 * marked.flatten()
+    values = rng.normal(size=spec.shape)
+    step = round((16 / spec.shape[0]) ** 0.5)
+    values[:, 0] += 3 * marked[::step, ::step].flatten()
     return values.astype(np.float16)
 
 
@@ -72,20 +74,33 @@ def fill(
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
     """Rows with values in every field; ``settings`` are those of fingerprints, by extractor."""
-    assigned = store.assign_rows(subset, rows)
     for extractor, specs in SPECS.items():
         fingerprint = Fingerprint(extractor, 1, "aa", dict(settings.get(extractor, {})))
-        store.declare(fingerprint, specs)
-        feature = store.feature(subset, extractor, fingerprint.digest)
-        for shard in feature.pending():
-            assert feature.claim(shard)
-            values = {s.field: np.zeros((SHARD_ROWS, *s.shape), s.dtype) for s in specs}
-            for row in assigned:
-                if row.slot // SHARD_ROWS == shard:
-                    for spec in specs:
-                        values[spec.field][row.slot % SHARD_ROWS] = values_of(row, spec.field)
-            feature.write_shard(shard, values, {}, {})
-            feature.release(shard)
+        fill_feature(store, subset, rows, fingerprint, specs)
+
+
+def fill_feature(
+    store: FeatureStore,
+    subset: str,
+    rows: list[Row],
+    fingerprint: Fingerprint,
+    specs: list[FeatureSpec],
+    failed: Collection[str] = (),
+) -> None:
+    """Rows with the values of one fingerprint, but those of some samples."""
+    assigned = store.assign_rows(subset, rows)
+    store.declare(fingerprint, specs)
+    feature = store.feature(subset, fingerprint.extractor, fingerprint.digest)
+    for shard in feature.pending():
+        assert feature.claim(shard)
+        values = {s.field: np.zeros((SHARD_ROWS, *s.shape), s.dtype) for s in specs}
+        mine = [row for row in assigned if row.slot // SHARD_ROWS == shard]
+        for row in mine:
+            for spec in specs:
+                values[spec.field][row.slot % SHARD_ROWS] = values_of(row, spec)
+        bad = {row.slot % SHARD_ROWS: "bad" for row in mine if row.sample_id in failed}
+        feature.write_shard(shard, values, bad, {})
+        feature.release(shard)
 
 
 def create_masked(path: Path) -> FeatureStore:
@@ -95,4 +110,30 @@ def create_masked(path: Path) -> FeatureStore:
     fill(made, "few", make_rows("few", 1, 12))
     fill(made, "pool", make_rows("pool", 0, 24))
     fill(made, "bare", make_rows("bare", 1, 24, masked=False))
+    return made
+
+
+TRANSFORMER = Fingerprint("clip", 1, "aa", {"layers": [20]})
+RESNET = Fingerprint("clip", 1, "bb", {"layers": ["layer3"]})
+TOWERS = {
+    TRANSFORMER.key: (TRANSFORMER, SPECS["clip"]),
+    RESNET.key: (
+        RESNET,
+        [
+            FeatureSpec("clip_tokens", (4, 6), "float16"),
+            FeatureSpec("clip_tokens_layer3", (4, 6), "float16"),
+        ],
+    ),
+}
+"""Two extractions of CLIP; each has a layer that the other lacks, and both have clip_tokens."""
+
+
+def create_towers(path: Path) -> FeatureStore:
+    """Fakes with masks, and reals, in two extractions of CLIP; of each three other rows failed."""
+    made = create_store(path)
+    for subset, rows in (("local", make_rows("local", 1, 48)), ("pool", make_rows("pool", 0, 24))):
+        fill_feature(made, subset, rows, Fingerprint("mask", 1, ""), SPECS["mask"])
+        for number, (fingerprint, specs) in enumerate(TOWERS.values()):
+            failed = {f"{subset}/{n}" for n in (number, 4 + 6 * number, 5 + 6 * number)}
+            fill_feature(made, subset, rows, fingerprint, specs, failed)
     return made
