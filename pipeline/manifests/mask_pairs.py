@@ -31,6 +31,10 @@ may differ, of 255. Of 1,770 pairs of unlike aligned faces none reaches both."""
 CLEARLY = 0.15
 """By how much another mask must fit better to be the right one; of right masks none did by .03."""
 
+TURNED, MISSED = 0.25, 0.35
+"""Below this `Fit.own`, a mask must be the wrong way round, or another's. Where a change drowns in
+the noise of JPEG, right masks go down to 0.43."""
+
 _TOGETHER = 500
 
 

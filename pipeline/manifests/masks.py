@@ -210,13 +210,11 @@ def _of_places(
         if sample.label == 1 and 0 < mask.marked < 1 and mask.fits
     ]
     known = _pairs([sample for sample, _ in partly], reals, pairs)
-    fits = []
-    if known:
-        from clare.pipeline.manifests.mask_pairs import measure_fits
+    from clare.pipeline.manifests.mask_pairs import MISSED, TURNED, measure_fits
 
-        fits = measure_fits(known, place)
+    fits = measure_fits(known, place)
     if len(fits) >= LEAST:
-        turned = [(fit.sample, "") for fit in fits if fit.own < 0.25]
+        turned = [(fit.sample, "") for fit in fits if fit.own < TURNED]
         what, among = "mark what did not change", len(fits)
     else:
         turned = [(sample, f"{mask.marked:.0%}") for sample, mask in partly if mask.marked > 0.5]
@@ -229,7 +227,7 @@ def _of_places(
     if rows := [
         (fit.sample, f"that of {fit.better.path} fits" if fit.better else "")
         for fit in fits
-        if fit.better or fit.own < 0.5
+        if fit.better or fit.own < MISSED
     ]:
         of = f"{len(rows):,} of {counted(len(fits), 'mask')}"
         yield MaskRemark(f"{of} don't mark what differs between fake and real", tuple(rows))

@@ -94,6 +94,18 @@ def test_a_large_change_is_no_mask_the_wrong_way_round(tmp_path):
     assert look(tmp_path, fakes) != [] and look(tmp_path, fakes[:2]) == []
 
 
+def test_a_change_that_drowns_in_noise_tells_nothing(pairs, tmp_path):
+    for number in range(12):
+        plain = photograph(number)
+        noise = np.random.default_rng(number).integers(-12, 13, plain.shape)
+        faint = np.clip(plain + noise + (region(number)[..., None] > 0), 0, 255)
+        (tmp_path / "fake").mkdir(exist_ok=True)
+        Image.fromarray(faint.astype(np.uint8)).save(tmp_path / f"fake/{number}.png")
+    for kind in ("real", "masks"):
+        (tmp_path / kind).symlink_to(pairs / kind)
+    assert look(tmp_path, rows()) == []
+
+
 @settings(max_examples=20)
 @given(st.permutations(range(12)))
 def test_masks_of_other_fakes_are_found_with_those_that_they_fit(pairs, order):
