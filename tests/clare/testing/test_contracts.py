@@ -119,6 +119,10 @@ class TestPixels(Tiny):
     part = "pixels"
 
 
+class TestXception(ExtractorContract):
+    part, settings = "xception", {"size": 64}
+
+
 def test_every_part_is_here():
     here = [cls for cls in globals().values() if isinstance(cls, type) and hasattr(cls, "part")]
     for contract, names in (
