@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,10 +21,9 @@ from clare.heads.config import (
     Machine,
     TrainConfig,
     assign_settings,
+    begin_from,
     list_presets,
     read_config,
-    read_preset,
-    usual_preset,
 )
 from clare.heads.tokens import take_tokens
 from clare.plugins import list_parts, part_name, resolve_part
@@ -34,11 +33,16 @@ HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
 
 def names_of(package: str) -> str:
     """What names a part of a package of `clare.heads`, comma-separated; imports none of them."""
-    return f"{', '.join(list_parts(import_module(f'clare.heads.{package}')))}, or ./FILE.py"
+    names = list_parts(import_module(f"clare.heads.{package}"))
+    return f"{', '.join(sorted(names, key=_numbers_in_order))}, or ./FILE.py"
+
+
+def _numbers_in_order(name: str) -> list[tuple[int, str]]:
+    return [(int(word) if word.isdigit() else 0, word) for word in name.split("_")]
 
 
 DECODER_HELP = (
-    "In the place of fusion and classifier, to find which pixels are fake: "
+    "Instead of fusion and classifier, to find which pixels are fake: "
     f"{names_of('decoders').replace('_', '-')}."
 )
 TRAINING = Settings(
@@ -49,6 +53,7 @@ TRAINING = Settings(
         "fusion": {"help": f"{names_of('fusion')}.", "default": "the preset's"},
         "classifier": {"help": f"{names_of('classifiers')}.", "default": "the preset's"},
         "decoder": {"help": DECODER_HELP},
+        "select": {"default": "auc; with a decoder iou"},
     },
 )
 MACHINE = Settings(
@@ -78,7 +83,7 @@ Tokens = Annotated[
     typer.Option(
         "--tokens",
         help="Field of the tokens, as clip_tokens_20; of a decoder all that it takes, as "
-        "clip_tokens_20,lare.",
+        "clip_tokens_20+lare.",
         rich_help_panel=HEAD,
     ),
 ]
@@ -86,7 +91,7 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="PART.SETTING=VALUE: any setting of fusion, classifier or train.",
+        help="PART.SETTING=VALUE: any setting of fusion, classifier, decoder or train.",
         rich_help_panel=HEAD,
     ),
 ]
@@ -107,13 +112,13 @@ Evaluate = Annotated[
 ]
 
 
-def base_config(preset: str | None, file: Path | None, decoder: object = None) -> TrainConfig:
+def base_config(preset: str | None, file: Path | None, named: Collection[str]) -> TrainConfig:
     """What holds where no option is given.
 
     Args:
         preset: that is named.
         file: of a configuration.
-        decoder: that is named; it has a usual preset of its own.
+        named: settings that are given.
 
     Raises:
         InputError: both are given, or one is not usable.
@@ -124,7 +129,7 @@ def base_config(preset: str | None, file: Path | None, decoder: object = None) -
             LeaveOut("preset"),
             LeaveOut("config"),
         )
-    return read_preset(preset or usual_preset(decoder)) if file is None else read_config(file)
+    return begin_from(preset, named) if file is None else read_config(file)
 
 
 def refine(

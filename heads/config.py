@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -52,8 +52,8 @@ class DetectorConfig:
         fusion_settings: those that differ from the fusion's defaults.
         classifier_settings: those that differ from the classifier's defaults.
         decoder_settings: those that differ from the decoder's defaults.
-        score: how an image's score comes from a decoder's map: the mean of its probabilities, the
-            mean of its logits, its largest probability, or the mean of the highest hundredth.
+        score: how an image's score comes from a decoder's map: ``mean`` or ``max`` of its
+            probabilities, ``top``, the mean of the highest hundredth of them, or ``mean_logit``.
         fields: the store's field by role (cls, tokens, tokens_2, lare, mask) where it is not the
             usual one. Of a decoder they name what it takes; the tokens alone if left out.
         timestep: which of the stored LaRE timesteps, counted from 0.
@@ -142,9 +142,9 @@ class TrainConfig:
         alignment: weight of the alignment loss (GenD).
         uniformity: weight of the uniformity loss (GenD).
         slerp: whether vectors are mixed within their class while training (GenD).
-        supervision: what a decoder learns from: masks, or the image's label alone, to which the
-            mean of its logits is held.
-        empty_masks: whether real images train a decoder too, whose masks are empty.
+        supervision: what a decoder learns from: masks, or the label of the image alone, which the
+            mean of its logits has to tell.
+        empty_masks: whether a decoder trains on real images too, as images with empty masks.
         select: the figure on validation that chooses the checkpoint. ``iou`` is a decoder's: the
             mean over fakes, at 0.5.
         patience: epochs without a gain after which training stops.
@@ -350,9 +350,28 @@ def follow_protocol(config: TrainConfig, name: str) -> TrainConfig:
     )
 
 
-def usual_preset(decoder: object) -> str:
-    """The preset that holds where none is named, with a decoder or without."""
-    return DEFAULT_DECODER_PRESET if decoder else DEFAULT_PRESET
+def begin_from(preset: str | None, named: Collection[str]) -> TrainConfig:
+    """The preset that a training begins from.
+
+    Args:
+        preset: its name; if left out the usual one, with a decoder or without.
+        named: settings that are given beside it.
+
+    Raises:
+        InputError: there is no such preset, or it is one of a decoder and a fusion or classifier is
+            named beside it, or the other way round.
+    """
+    if preset is None:
+        return read_preset(DEFAULT_DECODER_PRESET if "decoder" in named else DEFAULT_PRESET)
+    found = read_preset(preset)
+    own = ("decoder",) if found.detector.decoder else PARTS[:2]
+    if strange := [part for part in PARTS if part in named and part not in own]:
+        raise InputError(
+            f"preset {preset} is of a {' and a '.join(own)}, which a {strange[0]} does not replace",
+            LeaveOut("preset"),
+            LeaveOut(*strange),
+        )
+    return found
 
 
 def list_presets() -> list[str]:

@@ -170,11 +170,10 @@ class MaskFolder:
         mask, overlay = f"{name}.png", f"{name}-overlay.png"
         grey = np.rint(255 * probability).astype(np.uint8)
         write_durably(self.folder / mask, _png(Image.fromarray(grey)))
-        chosen = self._predictor.run.chosen_threshold is not None
-        title: str = verdict.label if chosen else f"{verdict.label} at even odds"
-        title += f": p(fake) {verdict.p_fake:.3f}"
-        title += f", fake from {self._predictor.even:.3f} on" if chosen else ""
-        title += f"; fake area {100 * verdict.fake_area:.1f} % (outlined)"
+        title = (
+            f"{verdict.label}: p(fake) {verdict.p_fake:.3f}, fake from {self._predictor.even:.3f} "
+            f"on; fake area {100 * verdict.fake_area:.1f} % (outlined)"
+        )
         if self._predictor.run.record.config.shuffle_labels:
             title += f"; {CONTROL}"
         picture = draw_overlay(decode_rgb(read_content(verdict.path)), verdict, title)
@@ -207,8 +206,8 @@ def require_decoder(run: Path) -> None:
 
     if not read_record(run).config.detector.decoder:
         raise InputError(
-            f"{run} judges whole images alone and has no decoder that makes masks",
-            Operation("train_head", settings={"decoder": "conv-4"}, effect="trains one"),
+            f"{run} judges whole images alone: without a decoder it makes no masks",
+            Operation("train_head", settings={"decoder": "conv_4"}, effect="trains one that does"),
             LeaveOut("masks"),
         )
 

@@ -65,8 +65,7 @@ def run(
     from clare.settings import build_settings
 
     trust_named([*training.values(), *options.assigned(set_).values()])
-    base = options.base_config(preset, config, training.get("decoder"))
-    found = create_config(training, base)
+    found = create_config(training, options.base_config(preset, config, training))
     found = options.refine(found, None, None, None, set_ or [])
     images = {name: settings.pop(name) for name in IMAGES if name in settings}
     own = {name: values for name, values in (("lare", lare), ("clip", clip)) if values}

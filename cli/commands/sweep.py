@@ -88,7 +88,7 @@ def sweep(
 
     texts = (fusion, classifier, decoder, tokens, fraction, lr, protocol, seeds)
     axes = read_axes(dict(zip(_OWN_AXES, texts, strict=True)), vary or [], training, set_ or [])
-    base = create_config(training, options.base_config(preset, config, "decoder" in axes))
+    base = create_config(training, options.base_config(preset, config, axes))
     refined = (cross_attn_query, None, features, set_ or [])
     axis_values = (value for values in axes.values() for value in values)
     trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])
@@ -170,6 +170,8 @@ def read_axes(
         given.add(name)
     for name in set(asked) & set(assigned):
         raise InputError(f"{name} is an axis, and --set train.{name} would decide it for all")
+    if "tokens" in asked and "fields" in assigned:
+        raise InputError("tokens is an axis, and --set train.fields would decide it for all")
     if "protocol" in asked:
         refuse_beside_protocol(given)
     order = [name for name in (*named, *asked) if name in asked and name != "seed"]

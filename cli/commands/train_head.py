@@ -57,9 +57,7 @@ def train_head(
             )
         require_run(resume)
     else:
-        found = create_config(
-            training, options.base_config(preset, config, training.get("decoder"))
-        )
+        found = create_config(training, options.base_config(preset, config, training))
         found = options.refine(found, *refined)
     options.require_extras(machine)
 

@@ -81,14 +81,7 @@ def _threshold(detector: Predictor) -> str:
     told = f"fake from p(fake) {detector.even:.4f} on, a margin of {detector.run.threshold:.4f}"
     if detector.run.chosen_threshold is not None:
         return f"{told}, which was chosen on validation"
-    told += ": even odds, since validation had no real images to choose a threshold on"
-    score = detector.run.record.config.detector.score
-    if not score.startswith("mean"):
-        return told
-    return (
-        f"{told}. The score is a mean over the map, so that what is fake in a small part is "
-        "called real: go by the fake area"
-    )
+    return f"{told}: even odds, since validation had no real images to choose a threshold on"
 
 
 def _label(verdict: Verdict) -> str:

@@ -208,11 +208,16 @@ def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, sp
     if config.domains:
         where += f" (domain {', '.join(config.domains)})"
     name = "training" if split == "train" else "validation"
-    if len(missing) == len(wanted):
+    if len(missing) == len(CLASSES):
         raise InputError(
             f"{where} has no complete {name} rows for these features, whose splits are "
             "those of the manifests",
             Run("store.info", (table.store.path,), effect="tells what it has"),
+        )
+    if not config.takes_reals:
+        raise InputError(
+            f"{where} has no fakes with these features in {name}",
+            Name("a subset that has them", "train"),
         )
     setting = "reals" if missing == ["real"] else "train"
     raise InputError(

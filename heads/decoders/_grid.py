@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -9,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from clare.advice import Name
+from clare.errors import InputError
 from clare.heads.base import MAP, Decoder, Inputs, Role, Shapes
-from clare.heads.layers.branches import grid_side
 
 Start = Literal["torch", "declip"]
 """How weights begin: as PyTorch has it, or N(0, 0.02) with the scales of BatchNorm too."""
@@ -89,4 +91,12 @@ def scale_up(grid: torch.Tensor) -> torch.Tensor:
 
 
 def _side(role: Role, shape: tuple[int, ...]) -> int:
-    return shape[-1] if role == "lare" else grid_side(shape[0])
+    if role == "lare":
+        return shape[-1]
+    side = math.isqrt(shape[0])
+    if side**2 != shape[0]:
+        raise InputError(
+            f"{shape[0]} tokens form no square, over which a decoder works",
+            Name("a field of an image's tokens", "tokens"),
+        )
+    return side

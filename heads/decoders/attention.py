@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
+from clare.errors import InputError
 from clare.heads.base import Inputs, Shapes
 from clare.heads.decoders._grid import Grid, GridDecoder, Start, begin_as, scale_up
 
@@ -46,6 +47,8 @@ class AttentionDecoder(GridDecoder):
 
     def __init__(self, settings: AttentionSettings, shapes: Shapes) -> None:
         super().__init__(settings, shapes)
+        if settings.heads < 1:
+            raise InputError(f"attention can't have {settings.heads} heads: it is 1 or more")
         heads = math.gcd(settings.heads, self.channels)
         self.att1 = _Block(self.channels, heads)
         self.att2 = _Block(self.channels, heads)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_OPACITY = 0.5
+_OPACITY = 0.6
 """Of a pixel that is fake for certain; one that is real for certain shows the picture alone."""
 
 

@@ -39,6 +39,7 @@ from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.typed_json import read_json
 from clare.version import __version__
+from clare.wording import listed
 
 ORIGIN = "origin.json"
 """The asset of an extractor that says where its weights came from."""
@@ -292,14 +293,29 @@ def _notices(model: Model, config: TrainConfig) -> list[Notice]:
         for role, name in zip(model.roles, model.fields, strict=True)
         if name != INPUTS[role].field and not isinstance(model, Localizer)
     ]
+    idle = _OF_SCORES if isinstance(model, Localizer) else _OF_MAPS
+    usual = TrainConfig().settings
+    if named := [name for name in idle if config.settings[name] != usual[name]]:
+        kind = "a decoder" if isinstance(model, Localizer) else "a head without a decoder"
+        notes.append(Notice(f"{kind} has no use for {listed(named)}", LeaveOut(*named)))
     if isinstance(model, Localizer):
         return notes + _localizer_notices(model, config)
     assert isinstance(model, Detector)
     return notes + _detector_notices(model, config)
 
 
+_OF_SCORES = ("label_smoothing", "balance", "alignment", "uniformity", "slerp")
+_OF_MAPS = ("score", "supervision", "empty_masks")
+"""Settings that a localiser, or a detector, has no use for."""
+
+
 def _localizer_notices(model: Localizer, config: TrainConfig) -> list[Notice]:
     by_label = config.supervision == "image"
+    if config.scope != "full":
+        raise InputError(
+            "a decoder has no prompts, which are all that learns as published",
+            Set("scope", "full"),
+        )
     if config.select in ("auc", "balanced_accuracy") and not config.takes_reals:
         raise InputError(
             f"{config.select} needs real images, and masks of fakes alone are learnt",

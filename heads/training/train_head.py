@@ -8,7 +8,7 @@ from typing import Any
 
 from clare.advice import LeaveOut
 from clare.errors import InputError
-from clare.heads.config import Machine, TrainConfig, create_config, read_preset, usual_preset
+from clare.heads.config import Machine, TrainConfig, begin_from, create_config
 from clare.heads.runs.run import Run, choose_folder, open_run, read_unfinished
 from clare.heads.training.trainer import Observer, train_run
 from clare.models.runtime import choose_runtime
@@ -70,8 +70,7 @@ def train_head(
         elsewhere = store.path if isinstance(store, FeatureStore) else Path(store)
         chosen, store = read_unfinished(place, None, elsewhere)
     else:
-        usual = usual_preset(settings.get("decoder"))
-        chosen = create_config(settings, config or read_preset(preset or usual))
+        chosen = create_config(settings, config or begin_from(preset, settings))
         place = choose_folder(None, chosen) if out is None else Path(out)
     source = store if isinstance(store, FeatureStore) else Path(store)
     train_run(chosen, source, place, machine, observer)

@@ -80,3 +80,33 @@ def test_a_sweep_of_decoders_that_can_not_be(head, tmp_path, options, fact):
         head("sweep", *options, *QUICK, "--out", "many")
     assert fact in str(refused.value)
     assert not (tmp_path / "many").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "fact"),
+    [
+        (("--preset", "declip", "--fusion", "cls"), "preset declip is of a decoder"),
+        (("--preset", "clare", "--decoder", "linear"), "is of a fusion and a classifier"),
+        (("--decoder", "linear", "--classifier", "linear"), "a decoder stands in the place of"),
+        (("--decoder", "linear", "--query", "mean"), "linear has no query"),
+        (("--decoder", "linear", "--tokens", "clip_tokens_99"), "clip_tokens_99"),
+        (("--decoder", "linear", "--tokens", "lare,lare"), "no list of different fields"),
+        (("--decoder", "nope"), "no decoder 'nope'"),
+        (("--decoder", "linear", "--set", "conv_4.start=declip"), "conv_4 names no part"),
+    ],
+)
+def test_a_decoder_that_can_not_be_is_refused_in_a_sentence(head, tmp_path, options, fact):
+    with pytest.raises(ClareError) as refused:
+        head("train-head", *options, *QUICK)
+    assert fact in str(refused.value)
+    assert not any(tmp_path.glob("runs/*/*"))
+
+
+def test_an_axis_is_not_decided_for_all(head):
+    with pytest.raises(ClareError, match=r"--set train\.fields would decide it for all"):
+        head("sweep", "--decoder", "linear", "--tokens", "a,b", "--set", "train.fields={}")
+
+
+def test_the_help_names_decoders_by_their_size(head):
+    told = " ".join(head("train-head", "--help").replace("│", " ").split())
+    assert "attention, conv-4, conv-12, conv-20, " in told

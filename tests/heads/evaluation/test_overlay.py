@@ -32,7 +32,7 @@ def test_a_picture_that_is_called_all_or_nothing_has_no_outline(probability):
     picture = np.random.default_rng(0).integers(60, 190, (SIDE, 2 * SIDE, 3)).astype(np.uint8)
     shown = lay_over(picture, np.full((SIDE, 2 * SIDE), probability, np.float32))
     if probability:
-        expected = np.rint(0.5 * picture + 0.5 * np.array([255, 0, 0]))
+        expected = np.rint(0.4 * picture + 0.6 * np.array([255, 0, 0]))
         np.testing.assert_allclose(shown, expected, atol=1)
     else:
         np.testing.assert_array_equal(shown, picture)

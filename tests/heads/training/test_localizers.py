@@ -199,6 +199,13 @@ def test_real_images_join_with_empty_masks(masked, tmp_path):
         ({"fields": {"cls": "clip_cls"}}, "a decoder takes no class token"),
         ({"shuffle_labels": True}, "shuffled labels would change nothing"),
         ({"decoder": "conv_5"}, "no decoder 'conv_5'"),
+        ({"fields": {"tokens": "mask"}}, "32 tokens form no square, over which a decoder works"),
+        ({"scope": "as-published"}, "a decoder has no prompts"),
+        ({"train": ("pool",)}, "pool has no fakes with these features in training"),
+        (
+            {"decoder": "attention", "decoder_settings": {"heads": 0}},
+            "attention can't have 0 heads",
+        ),
         (
             {"fusion": "lare", "classifier": "linear", "reals": ("pool",)},
             "IoU is of a decoder's map",
@@ -246,6 +253,28 @@ def test_the_memory_of_a_step_is_said_before_it(masked, tmp_path):
         copy.deepcopy(model).maps(tokens)
     gigabytes = sum(kept) / 2 * 512 / 1e9
     assert float(said.split()[4]) == pytest.approx(gigabytes, rel=0.05)
+
+
+def test_what_a_head_has_no_use_for_is_said(masked, tmp_path):
+    plans: list[Plan] = []
+
+    class Watching(Observer):
+        def planned(self, plan):
+            plans.append(plan)
+            raise KeyboardInterrupt
+
+    idle = {"slerp": True, "label_smoothing": 0.1}
+    fusion = {"fusion": "lare", "classifier": "linear", "select": "auc", "reals": ("pool",)}
+    for changed, said in (
+        (idle, "a decoder has no use for label_smoothing and slerp"),
+        ({**fusion, "score": "max"}, "a head without a decoder has no use for score"),
+        ({}, None),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            config = create_config(changed, LINEAR)
+            train_run(config, masked.path, tmp_path / "run", observer=Watching())
+        notes = [str(note) for note in plans.pop().notes if "no use" in str(note)]
+        assert [note.partition(":")[0] for note in notes] == ([said] if said else [])
 
 
 def test_declips_preset_trains(masked, tmp_path):
