@@ -9,7 +9,7 @@ from clare.cli.views.console import console
 from clare.cli.views.figures import print_report
 from clare.cli.views.table import table
 from clare.heads.evaluation.comparison import Pair
-from clare.heads.evaluation.mask_results import MaskResults
+from clare.heads.evaluation.mask_results import SCORES, MaskResults
 from clare.heads.evaluation.record import EvaluationRecord
 
 FIGURES = {
@@ -28,14 +28,6 @@ _MEANING = (
     "knows; inner: without the boundary"
 )
 
-SCORES = {
-    "mean": "the mean of its probabilities",
-    "mean_logit": "the mean of its logits",
-    "max": "its largest probability",
-    "top": "the mean of its highest hundredth",
-}
-"""How an image's score comes from its map."""
-
 
 def print_figures(record: EvaluationRecord) -> None:
     """Print a run's figures: of a localiser's maps, and of scores where there are reals and fakes.
@@ -43,7 +35,7 @@ def print_figures(record: EvaluationRecord) -> None:
     A detector has the latter alone.
     """
     print_masks(record)
-    if record.masks is None or any(auc is not None for auc in record.aucs.values()):
+    if record.masks is None or record.detects:
         print_report(record)
 
 

@@ -164,7 +164,10 @@ def evaluate(
         notices.append(Notice(f"{against} has no published figures for {tested}"))
     masks = None
     if judge is not None:
-        masks, said = _masks(judge, opened, source, unseen, predictions, how, progress, baselines)
+        foils = None
+        if baselines:
+            foils = MaskBaselines(opened, source, judge, unseen.rows(), progress)
+        masks, said = _masks(judge, opened, predictions, how, foils, aside)
         notices += said
     beaten = None
     # Of fakes alone nothing tells which way a baseline points.
@@ -298,18 +301,14 @@ def _baselines(
 def _masks(
     judge: MaskJudge,
     run: Run,
-    store: FeatureStore,
-    unseen: UnseenRows,
     predictions: Predictions,
     how: Resampling,
-    progress: Progress | None,
-    baselines: bool,
+    beside: MaskBaselines | None,
+    aside: Sequence[str],
 ) -> tuple[MaskResults, list[Notice]]:
-    rows = unseen.rows()
-    beaten = MaskBaselines(run, store, judge, rows, progress) if baselines else None
     sets = evaluation_sets(predictions)
-    found = measure_masks(judge, run, predictions, sets, how, beaten)
-    notices = [*judge.notices, *(beaten.notices if beaten else ())]
+    found = measure_masks(judge, run, predictions, sets, how, beside, aside)
+    notices = [*judge.notices, *(beside.notices if beside else ())]
     for name, one in found.subsets.items():
         if one.without_mask:
             what = f"{name}: {counted(one.without_mask, 'fake')} without a mask, in no figure of it"

@@ -6,7 +6,7 @@ neighbours, which loses nothing where the stored one is as fine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -120,6 +120,7 @@ def measure_masks(
     sets: Mapping[str, NDArray[np.int64]],
     how: Resampling,
     baselines: MaskBaselines | None = None,
+    aside: Collection[str] = (),
 ) -> MaskResults:
     """The figures of every subset, and their means.
 
@@ -130,6 +131,7 @@ def measure_masks(
         sets: places of each subset's rows, reals beside included.
         how: the bootstrap.
         baselines: measured on the same rows, where they were asked for.
+        aside: subsets that are in no mean.
     """
     found = {}
     for name, places in sets.items():
@@ -147,7 +149,7 @@ def measure_masks(
         saw_reals=run.record.rows["train"]["real"] > 0,
         cuts={} if baselines is None else baselines.cuts,
         subsets=found,
-        mean=_mean([one.figures for one in found.values() if one.figures]),
+        mean=_mean([o.figures for n, o in found.items() if o.figures and n not in aside]),
     )
 
 

@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 
 from clare.bootstrap import Figures
 
+SCORES = {
+    "mean": "the mean of its probabilities",
+    "mean_logit": "the mean of its logits",
+    "max": "its largest probability",
+    "top": "the mean of its highest hundredth",
+}
+"""How an image's score comes from its map."""
+
 
 @dataclass(frozen=True)
 class MaskBaseline:

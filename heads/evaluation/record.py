@@ -40,6 +40,8 @@ Beaten = Literal["unknown", "no", "not clearly", "yes"]
 class Baselines:
     """What needs no training and tells fakes of the test rows, which a detector must beat.
 
+    Of a localiser, as `EvaluationRecord.mask_baselines` has them, the figure is the IoU.
+
     Args:
         pixels_from: where pixels were read: ``pixels`` or ``thumbnails``; None where nowhere.
         subsets: the AUC of each baseline by subset; None where it is not known of both labels.
@@ -51,8 +53,8 @@ class Baselines:
     subsets: Mapping[str, Mapping[str, Figure | None]]
     ahead: Mapping[str, Mapping[str, Figure | None]] = field(default_factory=dict)
 
-    def aucs(self, subset: str) -> dict[str, float]:
-        """The AUC of each baseline that is known on a subset."""
+    def known(self, subset: str) -> dict[str, float]:
+        """The figure of each baseline that has one on a subset."""
         found = self.subsets.get(subset, {})
         return {n: f.value for n, f in found.items() if f is not None and f.value is not None}
 
@@ -71,18 +73,18 @@ class Baselines:
 
     def measured(self, subset: str) -> int:
         """How many baselines a detector's lead was measured over, which is all it can beat."""
-        found = (self.lead(subset, name) for name in self.aucs(subset))
+        found = (self.lead(subset, name) for name in self.known(subset))
         return sum(lead is not None and lead.value is not None for lead in found)
 
     def hardest(self, subset: str) -> str | None:
-        """The baseline that the detector beats least clearly, of several that of the highest AUC.
+        """The baseline that is beaten least clearly, of several that of the highest figure.
 
         None where there is no baseline. It is chosen on the test rows themselves, which favours
         the baselines and never the detector.
         """
-        aucs, order = self.aucs(subset), get_args(Beaten)
+        known, order = self.known(subset), get_args(Beaten)
         ranks = {
-            name: (order.index(self.verdict(subset, name)), -auc) for name, auc in aucs.items()
+            name: (order.index(self.verdict(subset, name)), -value) for name, value in known.items()
         }
         return min(ranks, key=ranks.__getitem__) if ranks else None
 
@@ -154,6 +156,29 @@ class EvaluationRecord(FiguresBySubset):
     masks: MaskResults | None = None
     against: Against | None = None
     command: tuple[str, ...] = ()
+
+    @property
+    def detects(self) -> bool:
+        """Whether a subset has reals beside its fakes, so that there are figures of detection."""
+        return any(auc is not None for auc in self.aucs.values())
+
+    def iou(self, subset: str) -> Figure | None:
+        """A localiser's mean IoU on a subset; None where no fake of it has a mask."""
+        found = None if self.masks is None else self.masks.subsets.get(subset)
+        return found.figures.get("iou") if found else None
+
+    @property
+    def mask_baselines(self) -> Baselines | None:
+        """The IoU of what a localiser must beat, and its leads; None where it was not measured."""
+        found = {} if self.masks is None else self.masks.subsets
+        beside = {subset: one.baselines for subset, one in found.items() if one.baselines}
+        if not beside:
+            return None
+        return Baselines(
+            None,
+            {s: {n: one.figures["iou"] for n, one in all_.items()} for s, all_ in beside.items()},
+            {s: {n: one.ahead["iou"] for n, one in all_.items()} for s, all_ in beside.items()},
+        )
 
     @property
     def name(self) -> str:

@@ -65,7 +65,7 @@ def draw_curves(axes: Axes, history: Sequence[Mapping[str, Any]], names: Sequenc
     epochs = [float(record["epoch"]) for record in history]
     for number, name in enumerate(names):
         values = [_number(record.get(name)) for record in history]
-        label = name.replace("_", " ").replace("auc", "AUC")
+        label = name.replace("_", " ").replace("auc", "AUC").replace("iou", "IoU")
         axes.plot(epochs, values, marker="o", ms=3, color=COLOURS[number % 10], label=label)
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -24,13 +24,15 @@ class Cell:
         text: what is read.
         under: smaller lines below it, an interval say.
         value: the number behind the text with all its digits, for machines.
-        heat: how far an AUC is from chance, -1 to 1; tints the cell.
+        heat: how far an AUC is from chance, -1 to 1, or an IoU from 0; tints the cell.
+        quiet: whether it is set back, as what must not be taken for a result.
     """
 
     text: str
     under: str = ""
     value: Any = None
     heat: float | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,38 @@ class Gallery(Block):
         """How many stand side by side on a wide screen, and on a narrow one."""
         wide, narrow = {"small": (12, 4), "large": (8, 3), "pairs": (6, 2)}[self.look]
         return even(len(self.pictures), wide), even(len(self.pictures), narrow)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Several squares about one image, side by side.
+
+    Args:
+        pictures: from left to right; their captions say what each is.
+        caption: text under them.
+        under: a second line.
+    """
+
+    pictures: Sequence[Picture]
+    caption: str
+    under: str = ""
+
+
+@dataclass(frozen=True)
+class Strips(Block):
+    """Strips under one title, two side by side where there is room."""
+
+    kind = "strips"
+    title: str
+    strips: Sequence[Strip]
+
+
+@dataclass(frozen=True)
+class Legend(Block):
+    """What the colours of pictures mean: class of the swatch, text."""
+
+    kind = "legend"
+    keys: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from clare.bootstrap import Figure
 from clare.heads.report.blocks import MISSING, Cell
 
@@ -21,6 +23,18 @@ NAMES = {
     "accuracy_at_0.5": "accuracy at 0.5",
 }
 """Headings of the figures, in the order in which they are read."""
+
+MASK_NAMES = {
+    "iou": "IoU",
+    "f1": "F1",
+    "ap": "AP",
+    "area_error": "area error",
+    "f1_inner": "inner F1",
+    "false_area": "area on reals",
+    "f1_oracle": "F1",
+    "f1_inner_oracle": "inner F1",
+}
+"""Headings of a localiser's figures, an oracle's last; a column says below that it is one."""
 
 
 def images_of(subset: str, label: int) -> str:
@@ -54,13 +68,22 @@ def number_cell(value: float | None) -> Cell:
     return figure_cell(Figure(value, None, None, 0))
 
 
-def figure_cell(figure: Figure | None, *, tinted: bool = False) -> Cell:
-    """A figure above its interval."""
+def figure_cell(figure: Figure | None, heat: Callable[[float], float] | None = None) -> Cell:
+    """A figure above its interval, tinted by its heat if one is given."""
     if figure is None or figure.value is None:
         return Cell(MISSING)
     value = float(figure.value)
-    heat = max(-1.0, min(1.0, 2 * value - 1)) if tinted else None
-    return Cell(decimal(value), span(figure), value, heat)
+    return Cell(decimal(value), span(figure), value, None if heat is None else heat(value))
+
+
+def auc_heat(auc: float) -> float:
+    """How far an AUC is from chance, -1 to 1."""
+    return max(-1.0, min(1.0, 2 * auc - 1))
+
+
+def iou_heat(iou: float) -> float:
+    """An IoU, which has no chance in its middle: 0 to 1."""
+    return max(0.0, min(1.0, iou))
 
 
 def lead_cell(lead: Figure | None, rows: int | None = None) -> Cell:

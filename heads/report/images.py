@@ -16,6 +16,12 @@ from clare.store.index import Row
 SIDE = 128
 """Pixels of a picture's side: that of a thumbnail."""
 
+FOUND, EXTRA, MISSED = (244, 244, 244), (255, 154, 61), (61, 155, 255)
+"""Colours of pixels that are called fake rightly, or wrongly, or missed; as in the page's style."""
+
+COVER = 0.8
+"""Share of such a colour over the picture."""
+
 T = TypeVar("T")
 
 
@@ -54,6 +60,69 @@ def pair_uri(thumbnail: bytes, colours: NDArray[np.uint8]) -> str:
     packed = io.BytesIO()
     both.save(packed, "JPEG", quality=85)
     return data_uri(packed.getvalue(), "jpeg")
+
+
+def square_of(picture: bytes | NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """A thumbnail, or pixels (h, w, 3), squashed to (SIDE, SIDE, 3); grey where there is none."""
+    from PIL import Image
+
+    if picture is None:
+        return np.full((SIDE, SIDE, 3), 128, np.uint8)
+    image = decode_thumbnail(picture) if isinstance(picture, bytes) else Image.fromarray(picture)
+    squashed: NDArray[np.uint8] = np.asarray(image.resize((SIDE, SIDE)))
+    return squashed
+
+
+def photo_uri(pixels: NDArray[np.uint8]) -> str:
+    """Pixels (h, w, 3) as a JPEG that keeps the edges of what was drawn over them."""
+    from PIL import Image
+
+    packed = io.BytesIO()
+    Image.fromarray(pixels).save(packed, "JPEG", quality=88, subsampling=0)
+    return data_uri(packed.getvalue(), "jpeg")
+
+
+def mask_uri(fake: NDArray[np.bool_]) -> str:
+    """A mask (h, w), white where fake, as a PNG of at most SIDE pixels a side."""
+    from PIL import Image
+
+    packed = io.BytesIO()
+    Image.fromarray(_at_most(fake)).save(packed, "PNG", optimize=True)
+    return data_uri(packed.getvalue(), "png")
+
+
+def error_uri(
+    picture: NDArray[np.uint8], fake: NDArray[np.bool_], called: NDArray[np.bool_]
+) -> str:
+    """Where a call is right and wrong, in colours over the dimmed picture, as a JPEG.
+
+    Args:
+        picture: (SIDE, SIDE, 3).
+        fake: (h, w) which pixels are.
+        called: (h, w) which pixels are called so.
+    """
+    truth, call = (_nearest(one, (SIDE, SIDE)) for one in (fake, called))
+    grey = 0.45 * picture.mean(2, keepdims=True).repeat(3, 2)
+    for which, colour in (
+        (truth & call, FOUND),
+        (call & ~truth, EXTRA),
+        (truth & ~call, MISSED),
+    ):
+        grey[which] = (1 - COVER) * grey[which] + COVER * np.array(colour)
+    return photo_uri(grey.astype(np.uint8))
+
+
+def _at_most(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    height, width = (min(side, SIDE) for side in mask.shape)
+    return _nearest(mask, (height, width))
+
+
+def _nearest(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    down, across = (
+        ((np.arange(wanted) + 0.5) * side / wanted).astype(int)
+        for wanted, side in zip(shape, mask.shape, strict=True)
+    )
+    return mask[down][:, across]
 
 
 def spaced(items: Sequence[T], count: int) -> list[T]:

@@ -34,7 +34,13 @@ from clare.heads.runs.record import (
     read_record,
     read_validation,
 )
+from clare.heads.tokens import tokens_of
+from clare.plugins import part_name
 from clare.typed_json import read_json
+from clare.wording import listed
+
+_TOKENS = "clip_tokens"
+"""What a decoder reads where nothing is named."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,24 @@ class Finding:
         return self.called or self.path.absolute().name
 
     @property
+    def localises(self) -> bool:
+        """Whether it says which pixels are fake."""
+        return bool(self.record.config.detector.decoder)
+
+    @property
     def detector(self) -> str:
-        """Its parts."""
+        """Its parts; of a localiser the decoder and what that reads."""
         detector = self.record.config.detector
-        return f"{detector.fusion} + {detector.classifier}"
+        if not self.localises:
+            return f"{detector.fusion} + {detector.classifier}"
+        decoder = part_name(detector.decoder).replace("_", "-")
+        return f"{decoder} on {listed((tokens_of(detector) or _TOKENS).split('+'))}"
+
+    @property
+    def threshold(self) -> float | None:
+        """The margin from which on it calls an image fake; None where no reals chose it."""
+        validation = self.validation
+        return None if validation.auc.value is None else validation.threshold
 
     @property
     def trained_on(self) -> list[str]:

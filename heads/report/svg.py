@@ -56,6 +56,7 @@ ASIDE = 0.008
 LABEL = 24
 """Characters of an axis' label on one line."""
 
+_SPELT = {"iou": "IoU", **NAMES}
 _HATCH = ("", " dash", " dot", " dash")
 
 
@@ -219,7 +220,7 @@ def _adopt(svg: bytes, label: str) -> str:
 def _spelt(name: str) -> str:
     """A history's column in words: val_balanced_accuracy is validation balanced accuracy."""
     split, _, figure = name.partition("_")
-    return f"{'validation' if split == 'val' else split} {NAMES.get(figure, figure)}"
+    return f"{'validation' if split == 'val' else split} {_SPELT.get(figure, figure)}"
 
 
 def _swatch(number: int) -> str:

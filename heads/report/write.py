@@ -16,7 +16,7 @@ from clare.errors import InputError
 from clare.heads.metrics.plots import ABOVE, BELOW, COLOURS, TINT
 from clare.heads.report import answer
 from clare.heads.report import sweep_results as sweeps
-from clare.heads.report.blocks import Folded, Heading, Page, Section, Text
+from clare.heads.report.blocks import Block, Folded, Heading, Page, Section, Text
 from clare.heads.report.commands import commands
 from clare.heads.report.run_results import Finding, read_findings, used_parts
 from clare.heads.report.sections import cost, data, mistakes, results
@@ -24,6 +24,7 @@ from clare.heads.report.sections import lare_maps as maps
 from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
 from clare.heads.report.sections.overview import overview, pairs
+from clare.heads.report.sections.predicted_maps import predicted_maps
 from clare.heads.report.sections.settings import settings, settings_table, shared_settings
 from clare.heads.runs.record import is_run
 from clare.version import __version__
@@ -31,6 +32,7 @@ from clare.version import __version__
 _HERE = Path(__file__).parent
 
 RESULTS, MISTAKES, TRAINING = "Results on unseen rows", "Most wrong", "Training"
+MAPS, DETECTION = "Image, truth and prediction", "Fakes told from reals"
 
 SHORT = 32
 """Characters of code in a sentence that stay on one line."""
@@ -102,10 +104,11 @@ def _runs_page(findings: Sequence[Finding], command: Sequence[str]) -> Page:
     if one:
         first = [
             Section("results", RESULTS, results.results(one)),
+            *_of_masks(one),
             *as_df40(findings),
             data.audit(findings, parts),
             maps.lare_maps(findings, parts),
-            Section("mistakes", MISTAKES, mistakes.mistakes(one)),
+            *_mistakes_of(one),
             Section("training", TRAINING, cost.training(one), folded=True),
         ]
     else:
@@ -121,7 +124,7 @@ def _runs_page(findings: Sequence[Finding], command: Sequence[str]) -> Page:
         title=f"{one.name}: {one.detector}" if one else f"{len(findings)} runs compared",
         warnings=answer.warnings_of(findings),
         question=answer.question_of(findings),
-        answer=[answer.answer_of(one)] if one else [],
+        answer=answer.paragraphs_of(one) if one else [],
         facts=answer.facts_of(one) if one else [],
         sections=[
             *first,
@@ -136,14 +139,35 @@ def _runs_page(findings: Sequence[Finding], command: Sequence[str]) -> Page:
 def _run_section(one: Finding, number: int) -> Section:
     """All that is of one run among several."""
     blocks = [
-        Text(answer.answer_of(one)),
+        *map(Text, answer.paragraphs_of(one)),
         *(results.results(one, alone=False) if one.test else []),
-        Heading(MISTAKES),
-        *mistakes.mistakes(one),
+        *(block for part in (*_of_masks(one), *_mistakes_of(one)) for block in _inner(part)),
         Heading(TRAINING),
         *cost.training(one),
     ]
     return Section(f"run-{number}", f"{one.name}: {one.detector}", blocks, folded=True)
+
+
+def _of_masks(one: Finding) -> list[Section]:
+    """What a page has of a tested localiser besides its results: pictures, and its scores."""
+    if not one.localises or one.test is None:
+        return []
+    found = [Section("maps", MAPS, predicted_maps(one))]
+    if scores := results.detection(one):
+        found.append(Section("detection", DETECTION, scores))
+    return found
+
+
+def _mistakes_of(one: Finding) -> list[Section]:
+    """The images that are on the wrong side of the threshold, where there is one."""
+    if one.localises and (one.test is None or one.test.threshold is None):
+        return []
+    return [Section("mistakes", MISTAKES, mistakes.mistakes(one))]
+
+
+def _inner(section: Section) -> list[Block]:
+    """A section as a part of another."""
+    return [Heading(section.title), *section.blocks]
 
 
 def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str]) -> Page:
@@ -169,10 +193,11 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
             sweep_sections.spread(sweep),
             *([sweep_sections.by_subset(sweep, findings)] if tested else []),
             _of_leader(Section("results", RESULTS, results.results(leader)), leader),
+            *(_of_leader(part, leader) for part in _of_masks(leader)),
             _of_leader(data.audit([judged], used_parts([judged])), leader, judged),
             _of_leader(data.data([leader], parts), leader),
             _of_leader(maps.lare_maps([leader], parts), leader),
-            _of_leader(Section("mistakes", MISTAKES, mistakes.mistakes(leader)), leader),
+            *(_of_leader(part, leader) for part in _mistakes_of(leader)),
             _of_leader(Section("training", TRAINING, cost.training(leader)), leader),
             *map(_folded, as_df40(findings)),
             sweep_sections.runs(sweep),

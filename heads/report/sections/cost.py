@@ -27,9 +27,9 @@ from clare.wording import duration, size
 
 def training(finding: Finding) -> list[Block]:
     """Losses and validation figures over the epochs."""
-    epoch, auc = finding.validation.epoch, finding.validation.auc
+    epoch, (_, chief) = finding.validation.epoch, finding.validation.chief
     said = Text(
-        f"The checkpoint is of epoch {epoch} of {len(finding.history)}, chosen on {auc.n} "
+        f"The checkpoint is of epoch {epoch} of {len(finding.history)}, chosen on {chief.n} "
         "validation rows."
         if epoch
         else "There is nothing to learn; it was fitted once."

@@ -125,10 +125,7 @@ def _show(store: FeatureStore, groups: Sequence[_Group], finding: Finding) -> li
     ]
     if "lare" not in finding.record.fingerprints:
         blocks.append(Text("The detector does not read LaRE; the store has it.", "note"))
-    blocks.append(_numbers(groups))
-    blocks.append(
-        Text("That AUC is above 0.5 where fakes have more error, below where less.", "note")
-    )
+    blocks += _numbers(groups)
     blocks.append(
         Gallery(
             f"Mean maps, from {dark:.3g} (dark) to {bright:.3g} (bright)",
@@ -171,9 +168,10 @@ def _pair(store: FeatureStore, group: _Group, place: int, low: float, high: floa
     return Picture(pair_uri(thumbnail, colours), f"The image, and the {alt}", short, mean)
 
 
-def _numbers(groups: Sequence[_Group]) -> Table:
+def _numbers(groups: Sequence[_Group]) -> list[Block]:
     """Mean LaRE of each group, and how far that one number tells its fakes from the reals."""
     reals = [group for group in groups if group.label == 0]
+    both = bool(reals) and len(reals) < len(groups)
     rows = []
     for group in groups:
         means = group.means
@@ -185,11 +183,15 @@ def _numbers(groups: Sequence[_Group]) -> Table:
                 group.name,
                 len(means),
                 Cell(f"{means.mean():#.4g}", spread, float(means.mean())),
-                figure_cell(auc),
+                *([figure_cell(auc)] if both else []),
             )
         )
-    heads = ["images", "count", "mean LaRE", "AUC of the mean"]
-    return Table("LaRE in one number", heads, rows)
+    heads = ["images", "count", "mean LaRE", *(["AUC of the mean"] if both else [])]
+    blocks: list[Block] = [Table("LaRE in one number", heads, rows)]
+    if both:
+        told = "That AUC is above 0.5 where fakes have more error, below where less."
+        blocks.append(Text(told, "note"))
+    return blocks
 
 
 def _auc(reals: Sequence[_Group], fakes: _Group) -> Figure | None:

@@ -10,6 +10,7 @@ COLUMNS = 8
 """Columns of figures that stand side by side on a page."""
 
 COLOURS_SAID = "Blue is above chance, red below; the paler, the nearer to 0.5."
+IOU_COLOURS_SAID = "The deeper the blue, the higher the IoU."
 
 
 def matrix(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 from clare.advice import Notice, Run
-from clare.bootstrap import Figures, Resampling
+from clare.bootstrap import Figure, Figures, Resampling
 from clare.errors import InputError
 from clare.heads.evaluation.better import NAMED, has_interval, verdict
 from clare.heads.evaluation.comparison import Comparison, Pair
 from clare.heads.evaluation.record import EvaluationRecord
 from clare.heads.report.answer import beside_baselines
 from clare.heads.report.blocks import Block, Cell, Folded, Items, Section, Text
-from clare.heads.report.formatting import decimal, figure_cell, lead_cell
+from clare.heads.report.formatting import auc_heat, decimal, figure_cell, iou_heat, lead_cell
 from clare.heads.report.paired import Pairs
 from clare.heads.report.run_results import Finding
-from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
+from clare.heads.report.sections.matrix import COLOURS_SAID, IOU_COLOURS_SAID, matrix
 from clare.heads.report.sections.results import intervals_said
 from clare.wording import listed
 
@@ -26,13 +26,17 @@ PAIRED = 4
 
 
 def overview(findings: Sequence[Finding]) -> Section:
-    """AUC and accuracy, a line a run, on every subset that one of them was tested on."""
+    """A line a run, on every subset that one of them was tested on: AUC, and IoU of localisers."""
     tested = [one for one in findings if one.test is not None]
     blocks: list[Block] = []
-    if tested:
-        blocks += _tested(tested)
+    if localisers := [one for one in tested if one.localises]:
+        blocks += _ious(localisers)
+    if scored := [one for one in tested if not one.localises or (one.test and one.test.detects)]:
+        blocks += _aucs(scored, "" if localisers else f" {intervals_said(_tests(scored))}")
+    blocks += _beside_baselines(tested)
     if untested := [one for one in findings if one.test is None]:
-        cells = [[_cell(one.validation.metrics)] for one in untested]
+        metrics = [one.validation.metrics for one in untested]
+        cells = [[_iou_cell(one) if "iou" in one else _auc_cell(one)] for one in metrics]
         head = Cell("validation rows", "these chose its checkpoint")
         blocks.append(matrix("Not tested on unseen rows", _names(untested), [head], cells))
         what = f"Not tested yet: {listed(one.name for one in untested)}"
@@ -56,7 +60,7 @@ def pairs(findings: Sequence[Finding]) -> list[Section]:
             said.append(f"{one.name} and {other.name} were not compared: {error.what}.")
             continue
         said.append(_said(report, one, other))
-        differences[f"{other.name} less {one.name}"] = report.subsets
+        differences[f"{other.name} less {one.name}"] = report.masks or report.subsets
     how = _intervals_paired([pair for found in differences.values() for pair in found.values()])
     if not few:
         how = f"Each run is compared with {tested[0].name}, the first that was named. {how}"
@@ -64,24 +68,30 @@ def pairs(findings: Sequence[Finding]) -> list[Section]:
     subsets = list(dict.fromkeys(name for found in differences.values() for name in found))
     if len(subsets) > NAMED:
         cells = [
-            [lead_cell(found[n].difference["auc"] if n in found else None) for n in subsets]
+            [lead_cell(_chief(found[n]) if n in found else None) for n in subsets]
             for found in differences.values()
         ]
         rows, columns = [Cell(name) for name in differences], [Cell(name) for name in subsets]
-        table = matrix("Difference of the AUC, by subset", rows, columns, cells)
+        of = {
+            "IoU" if "iou" in p.difference else "AUC"
+            for f in differences.values()
+            for p in f.values()
+        }
+        caption = f"Difference of the {listed(sorted(of))}, by subset"
+        table = matrix(caption, rows, columns, cells)
         blocks.append(Folded("Every difference", [table]))
     return [Section("better", "Who is better", blocks)]
 
 
 def _compared(pairs: Pairs, one: Finding, other: Finding) -> Comparison:
-    tests = [finding.test for finding in (one, other) if finding.test is not None]
+    tests = _tests([one, other])
     count = min(test.resamples for test in tests)
     return pairs.compare(one, other, Resampling(count, tests[0].seed))
 
 
 def _intervals_paired(found: Sequence[Pair]) -> str:
     """What the differences are, and what follows where some have no interval."""
-    differences = [pair.difference["auc"] for pair in found]
+    differences = [_chief(pair) for pair in found]
     known = [difference for difference in differences if difference.value is not None]
     bare = sum(not has_interval(difference) for difference in known)
     why = (
@@ -107,36 +117,84 @@ def _said(report: Comparison, one: Finding, other: Finding) -> str:
     return f"{said} This is by an earlier test that both have, {report.tests[0]}."
 
 
-def _tested(findings: Sequence[Finding]) -> list[Block]:
-    tests = [one.test for one in findings if one.test is not None]
-    # First what the runs were trained on: then the diagonal is the easy part.
-    found = {name for test in tests for name in test.subsets}
-    own = dict.fromkeys(name for one in findings for name in one.trained_on)
-    subsets = [name for name in own if name in found] + sorted(found - set(own))
-    columns = []
-    for name in subsets:
-        columns.append(Cell(name, _rows_said(name, tests)))
+def _chief(pair: Pair) -> Figure:
+    """The difference that says most: of the IoU where both have masks, else of the AUC."""
+    return pair.difference["iou" if "iou" in pair.difference else "auc"]
+
+
+def _aucs(findings: Sequence[Finding], intervals: str) -> list[Block]:
+    """AUC and accuracy, and what is said of their intervals."""
+    tests = _tests(findings)
+    subsets = _subsets(findings)
+    columns = [Cell(name, _rows_said(name, tests)) for name in subsets]
     cells = [
-        [_cell(t.subsets[name].frame if name in t.subsets else None) for name in subsets]
+        [_auc_cell(t.subsets[name].frame if name in t.subsets else None) for name in subsets]
         for t in tests
     ]
     if means := {tuple(sorted(test.counted)) for test in tests if len(test.counted) > 1}:
-        alike = len(means) == 1
-        under = f"of {len(next(iter(means)))} subsets" if alike else "of each run's own subsets"
-        columns.append(Cell("mean", under))
+        columns.append(_mean_head(means))
         for test, line in zip(tests, cells, strict=True):
             macro = test.macro.subsets if len(test.counted) > 1 else None
-            line.append(_cell(macro.frame if macro else None))
-    caption = "AUC and accuracy: trained on (under a run), tested on"
+            line.append(_auc_cell(macro.frame if macro else None))
     return [
-        matrix(caption, _names(findings), columns, cells),
+        matrix(
+            "AUC and accuracy: trained on (under a run), tested on",
+            _names(findings),
+            columns,
+            cells,
+        ),
         Text(
-            f"AUC, and the accuracy at the threshold from validation. {COLOURS_SAID} "
-            f"{intervals_said(tests)}",
+            f"AUC, and the accuracy at the threshold from validation. {COLOURS_SAID}{intervals}",
             "note",
         ),
-        *_beside_baselines(findings),
     ]
+
+
+def _ious(findings: Sequence[Finding]) -> list[Block]:
+    """IoU and F1 of localisers."""
+    tests = _tests(findings)
+    subsets = [name for name in _subsets(findings) if any(test.iou(name) for test in tests)]
+    columns = [Cell(name, _fakes_said(name, tests)) for name in subsets]
+    masks = [test.masks.subsets if test.masks else {} for test in tests]
+    cells = [
+        [_iou_cell(found[name].figures if name in found else None) for name in subsets]
+        for found in masks
+    ]
+    counted = [
+        tuple(sorted(name for name in subsets if t.iou(name) and name not in t.aside))
+        for t in tests
+    ]
+    if means := {names for names in counted if len(names) > 1}:
+        columns.append(_mean_head(means))
+        for test, names, line in zip(tests, counted, cells, strict=True):
+            line.append(_iou_cell(test.masks.mean if test.masks and len(names) > 1 else None))
+    return [
+        matrix(
+            "IoU and F1 of fake pixels: trained on (under a run), tested on",
+            _names(findings),
+            columns,
+            cells,
+        ),
+        Text(f"At a threshold of 0.5. {IOU_COLOURS_SAID} {intervals_said(tests)}", "note"),
+    ]
+
+
+def _tests(findings: Sequence[Finding]) -> list[EvaluationRecord]:
+    return [one.test for one in findings if one.test is not None]
+
+
+def _subsets(findings: Sequence[Finding]) -> list[str]:
+    """What was tested; first what the runs were trained on: then the diagonal is the easy part."""
+    found = {name for one in findings if one.test is not None for name in one.test.subsets}
+    own = dict.fromkeys(name for one in findings for name in one.trained_on)
+    return [name for name in own if name in found] + sorted(found - set(own))
+
+
+def _mean_head(means: Collection[Sequence[str]]) -> Cell:
+    under = (
+        f"of {len(next(iter(means)))} subsets" if len(means) == 1 else "of each run's own subsets"
+    )
+    return Cell("mean", under)
 
 
 def _beside_baselines(findings: Sequence[Finding]) -> list[Block]:
@@ -165,14 +223,31 @@ def _rows_said(name: str, tests: Sequence[EvaluationRecord]) -> str:
     return f"{one.real:,} real\n{one.fake:,} fake" if len(asked) == 1 else "rows may differ"
 
 
+def _fakes_said(name: str, tests: Sequence[EvaluationRecord]) -> str:
+    """How many fakes of a subset have masks, or that these are not as many."""
+    counts = {iou.n for test in tests if (iou := test.iou(name)) is not None}
+    return f"{counts.pop():,} fake" if len(counts) == 1 else "images differ"
+
+
 def _names(findings: Sequence[Finding]) -> list[Cell]:
     return [Cell(one.name, f"on {', '.join(one.trained_on)}") for one in findings]
 
 
-def _cell(figures: Figures | None) -> Cell:
-    cell = figure_cell((figures or {}).get("auc"), tinted=True)
-    accuracy = (figures or {}).get("accuracy")
-    if accuracy is None or accuracy.value is None:
+def _auc_cell(figures: Figures | None) -> Cell:
+    return _above(figures, "auc", auc_heat, "accuracy")
+
+
+def _iou_cell(figures: Figures | None) -> Cell:
+    return _above(figures, "iou", iou_heat, "f1", "F1")
+
+
+def _above(
+    figures: Figures | None, name: str, heat: Callable[[float], float], below: str, title: str = ""
+) -> Cell:
+    """A figure above another."""
+    found = figures or {}
+    cell, other = figure_cell(found.get(name), heat), found.get(below)
+    if other is None or other.value is None:
         return cell
-    lines = [*filter(None, [cell.under]), f"accuracy {decimal(accuracy.value)}"]
+    lines = [*filter(None, [cell.under]), f"{title or below} {decimal(other.value)}"]
     return replace(cell, under="\n".join(lines))

@@ -11,7 +11,7 @@ from clare.heads.evaluation.baseline_names import in_order, title_of
 from clare.heads.evaluation.published import TABLES, published
 from clare.heads.evaluation.record import EARLIER, Baselines, EvaluationRecord
 from clare.heads.metrics.by_subset import SubsetFigures
-from clare.heads.report.answer import against_baselines
+from clare.heads.report.beaten import against_baselines
 from clare.heads.report.blocks import (
     MISSING,
     Block,
@@ -23,6 +23,7 @@ from clare.heads.report.blocks import (
 )
 from clare.heads.report.formatting import NAMES, figure_cell, lead_cell, number_cell
 from clare.heads.report.run_results import Finding
+from clare.heads.report.sections.localization import mask_baselines, mask_figures
 from clare.heads.report.svg import roc_plot, score_plots
 from clare.wording import listed
 
@@ -31,34 +32,69 @@ PANELS = 11
 
 
 def results(finding: Finding, *, alone: bool = True) -> list[Block]:
-    """Figures with intervals, and curves, of a run; alone, with what the intervals are."""
+    """Figures with intervals, and curves, of a run; alone, with what the intervals are.
+
+    Of a localiser those of its maps alone; see `detection`.
+    """
     test = finding.test
     if test is None:
         return [Text(Notice("Not tested on unseen rows yet", Run("evaluate", (finding.path,))))]
+    blocks = _tables(test) if test.masks is None else mask_figures(test)
+    said = [*([_threshold_said(test)] if test.masks is None else [])]
+    said += [intervals_said([test])] if alone else []
+    blocks += [Text(" ".join(said), "note")] if said else []
+    for name, count in test.skipped.items():
+        blocks.append(Text(f"{name}: {count} rows have no features and are left out.", "note"))
+    blocks += [Text(f"{name}: {why}.", "note") for name, why in test.absent.items()]
+    means = test.counted if test.masks is None else set(test.subsets) - set(test.aside)
+    if outside := [name for name in test.subsets if name not in means]:
+        blocks.append(Text(f"In no mean: {listed(outside)}.", "note"))
+    blocks += [Text(note, "note") for note in test.notes]
+    blocks += [] if test.masks is not None else _curves(finding, test)
+    return blocks + _other_tests(finding)
+
+
+def detection(finding: Finding) -> list[Block]:
+    """How far a localiser's scores tell fakes from reals; nothing without reals.
+
+    Args:
+        finding: a tested localiser's.
+    """
+    test = finding.test
+    if test is None or not test.detects:
+        return []
+    return [*_tables(test), Text(_threshold_said(test), "note"), *_curves(finding, test)]
+
+
+def _tables(test: EvaluationRecord) -> list[Block]:
     blocks: list[Block] = []
     for level, title in (("frame", "Each image"), ("video", "Each video: mean of its frames")):
         rows = _level_rows(test, level)
         if rows:
             columns = ["subset", "rows" if level == "frame" else "videos", *NAMES.values()]
             blocks.append(Table(title, columns, rows))
-    said = [_threshold_said(test), *([intervals_said([test])] if alone else [])]
-    blocks.append(Text(" ".join(said), "note"))
-    for name, count in test.skipped.items():
-        blocks.append(Text(f"{name}: {count} rows have no features and are left out.", "note"))
-    blocks += [Text(f"{name}: {why}.", "note") for name, why in test.absent.items()]
-    if outside := [name for name in test.subsets if name not in test.counted]:
-        blocks.append(Text(f"In no mean: {listed(outside)}.", "note"))
-    blocks += [Text(note, "note") for note in test.notes]
+    return blocks
+
+
+def _curves(finding: Finding, test: EvaluationRecord) -> list[Block]:
     sets = finding.sets()
     roc = roc_plot(sets, test.aucs)
     margins = score_plots(dict(list(sets.items())[:PANELS]), test.threshold)
-    if roc or margins:
-        blocks.append(Plots([*([roc] if roc else []), *margins]))
-    return blocks + _beside_published(test) + _other_tests(finding)
+    drawn: list[Block] = [Plots([*([roc] if roc else []), *margins])] if roc or margins else []
+    return drawn + _beside_published(test)
 
 
 def baselines(findings: Sequence[Finding]) -> list[Block]:
-    """What a detector must beat: AUC of each baseline beside each run's."""
+    """What runs must beat: the figures of each baseline beside each run's."""
+    localisers = [one for one in findings if one.localises]
+    blocks = mask_baselines(localisers) if localisers else []
+    # A localiser's scores are beside baselines where it was tested so on reals too.
+    scored = [one for one in findings if not one.localises or (one.test and one.test.baselines)]
+    return blocks + (_detection_baselines(scored) if scored else [])
+
+
+def _detection_baselines(findings: Sequence[Finding]) -> list[Block]:
+    """The AUC of each baseline beside each run's."""
     several = len(findings) > 1
     blocks: list[Block] = []
     rows: list[list[Cell]] = []
@@ -85,7 +121,7 @@ def baselines(findings: Sequence[Finding]) -> list[Block]:
                 figure_cell(test.subsets[name].frame["auc"]),
                 *(figure_cell(found.get(baseline)) for baseline in names),
                 *_lead(measured, name, test.subsets[name].frame["auc"].n),
-                _beaten(test, measured, name),
+                _beaten(measured, name),
             ]
             for name, found in measured.subsets.items()
         ]
@@ -127,18 +163,19 @@ def _lead(measured: Baselines, subset: str, rows: int) -> list[Cell]:
     return [Cell(title_of(hardest)), lead_cell(measured.lead(subset, hardest), rows)]
 
 
-def _beaten(test: EvaluationRecord, measured: Baselines, subset: str) -> Cell:
+def _beaten(measured: Baselines, subset: str) -> Cell:
     """Whether the detector beats each baseline, and of how many that is said."""
-    beaten = against_baselines(test, subset)
+    beaten = against_baselines(measured, subset)
     return Cell(beaten, "" if beaten == "unknown" else f"{measured.measured(subset)} measured")
 
 
 def _other_tests(finding: Finding) -> list[Block]:
-    """The AUC of a run's earlier tests, a line a subset."""
+    """The AUC, and a localiser's IoU, of a run's earlier tests, a line a subset."""
     rows = [
         [
             Cell(name, under=test.protocol or f"split {test.split}"),
             Cell(f"{found.real:,} real, {found.fake:,} fake"),
+            *([figure_cell(test.iou(name))] if finding.localises else []),
             figure_cell(found.frame["auc"]),
             Cell(test.name),
         ]
@@ -147,7 +184,7 @@ def _other_tests(finding: Finding) -> list[Block]:
     ]
     if not rows:
         return []
-    heads = ["subset", "rows", "AUC", "kept as"]
+    heads = ["subset", "rows", *(["IoU"] if finding.localises else []), "AUC", "kept as"]
     return [
         Table("Other tests of this run", heads, rows),
         Text(f"Their files are in {finding.path / EARLIER}.", "note"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clare.heads.config import TrainConfig
+from clare.heads.config import PARTS, TrainConfig
 from clare.heads.report.blocks import Block, Cell, Folded, Section, Table
 from clare.heads.report.run_results import Finding
 from clare.typed_json import to_json
@@ -54,8 +54,11 @@ def shared_settings(findings: Sequence[Finding]) -> dict[str, Any]:
 def settings_table(caption: str, values: Mapping[str, Any]) -> Table:
     """Training settings beside their defaults."""
     default = flatten(TrainConfig().to_json())
+    without = {kind for kind in PARTS if values.get(kind) == ""}
     rows = []
     for name, value in values.items():
+        if name.partition("_settings")[0] in without:
+            continue
         usual = default.get(name, default.get(name.rpartition(".")[0]))
         rows.append([Cell(name), Cell(_shown(value)), Cell("" if value == usual else "yes")])
     return Table(caption, ["setting", "value", "not the default"], rows, names=3)
@@ -90,7 +93,7 @@ def _versions(finding: Finding) -> Table:
         "store": record.store,
         "trained on": listed(record.subsets),
         "face crops": "; ".join(record.face_crops) or "as the files are",
-        "threshold": finding.validation.threshold,
+        "threshold": finding.threshold,
         "chosen epoch": finding.validation.epoch,
     }
     rows = [[Cell(name), Cell(_shown(value))] for name, value in values.items()]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from clare.heads.evaluation.baseline_names import title_of
 from clare.heads.evaluation.record import EvaluationRecord
-from clare.heads.report.answer import against_baselines, baselines_said
+from clare.heads.report.beaten import against_baselines, baselines_said
 from clare.heads.report.blocks import MISSING, Block, Cell, Items, Table, Text
 from clare.heads.report.formatting import number_cell
 from clare.heads.report.run_results import Finding
@@ -77,7 +77,7 @@ def _best(findings: Sequence[Finding]) -> dict[_Rows, tuple[str, float]]:
         if test is None or test.baselines is None:
             continue
         for subset in test.subsets:
-            known = [*test.baselines.aucs(subset).items()]
+            known = [*test.baselines.known(subset).items()]
             known += [found[rows]] if (rows := _rows(test, subset)) in found else []
             if known:
                 found[rows] = max(known, key=lambda one: one[1])
@@ -89,7 +89,7 @@ def _verdicts(sweep: Sweep, findings: Sequence[Finding], rows: _Rows) -> dict[st
     labels = {str(line["run"]): sweep.label(line) for line in sweep.finished}
     verdicts: dict[str, set[str]] = defaultdict(set)
     for one, test in _tests(findings, rows):
-        verdicts[labels[one.name]].add(against_baselines(test, rows[0]))
+        verdicts[labels[one.name]].add(against_baselines(test.baselines, rows[0]))
     return verdicts
 
 

@@ -1,0 +1,158 @@
+"""The page of localisers: their figures, what they must beat, and pictures that show why."""
+
+import csv
+import re
+import shutil
+from base64 import b64decode
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clare.heads.config import DetectorConfig, TrainConfig
+from clare.heads.evaluation.better import verdict
+from clare.heads.evaluation.compare import compare
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.evaluation.record import read_evaluation
+from clare.heads.report.blocks import Cell, Strips, Table
+from clare.heads.report.write import report
+from clare.heads.training.trainer import train_run
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from tests.cli.pages import read
+from tests.heads.masked_store import create_masked
+
+CONFIG = TrainConfig(
+    DetectorConfig(decoder="linear"), train=("local",), select="iou", lr=0.1, epochs=3, batch=8
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A store with pixels, a run that was tested on fakes alone, and one beside reals."""
+    place = tmp_path_factory.mktemp("page")
+    store = create_masked(place / "features.zarr")
+    red = FeatureSpec("pixels", (32, 32, 3), "uint8")
+    fingerprint = Fingerprint("pixels", 1, "", {})
+    store.declare(fingerprint, [red])
+    for subset in ("local", "pool"):
+        feature = store.feature(subset, "pixels", fingerprint.digest)
+        for shard in feature.pending():
+            assert feature.claim(shard)
+            values = np.zeros((SHARD_ROWS, *red.shape), np.uint8) + np.array([200, 0, 0], np.uint8)
+            feature.write_shard(shard, {"pixels": values}, {}, {})
+            feature.release(shard)
+    train_run(CONFIG, store.path, place / "run")
+    shutil.copytree(place / "run", place / "other")
+    evaluate(place / "run", subsets=["local"], baselines=True, resamples=50)
+    evaluate(place / "other", subsets=["local", "few"], reals=["pool"], resamples=50)
+    return place
+
+
+def table_of(run):
+    with (run / "test_predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def page_of(place, tmp_path, *runs, **more):
+    made = report([place / run for run in runs], tmp_path / "page.html", **more)
+    return made, read(tmp_path / "page.html")
+
+
+def strips_of(made):
+    found = {section.anchor: section for section in made.sections}
+    return [block for block in found["maps"].blocks if isinstance(block, Strips)]
+
+
+def picture_of(uri):
+    return np.asarray(Image.open(BytesIO(b64decode(uri.partition(",")[2]))).convert("RGB"))
+
+
+def test_the_answer_of_fakes_alone_is_of_masks(place, tmp_path):
+    made, page = page_of(place, tmp_path, "run")
+    record = read_evaluation(place / "run")
+    assert record.masks is not None
+    figures, beaten = record.masks.subsets["local"].figures, record.masks.subsets["local"].baselines
+    iou = figures["iou"]
+    (answer,) = made.answer
+    said = f"IoU {iou.value:.3f} (95 % interval {iou.low:.2f} to {iou.high:.2f}) on 8 fakes of loc"
+    assert said in answer and "baselines that were measured" in answer
+    assert "trained on no real images" in answer
+    assert "find the fake pixels in images of local" in made.question
+    assert made.title == "run: linear on clip_tokens"
+    assert not re.search("AUC|accuracy", page.text), "there are no reals"
+    wanted = [figures[name].value for name in ("iou", "f1", "ap", "f1_oracle", "area_error")]
+    wanted += [one.ahead["iou"].value for one in beaten.values()]
+    assert {*wanted} <= page.numbers and len(beaten) == 4
+    assert "Validation IoU" not in page.text and "validation IoU" in page.text
+
+
+def test_an_oracle_is_set_back_and_never_in_the_answer(place, tmp_path):
+    made, page = page_of(place, tmp_path, "run")
+    table = made.sections[0].blocks[0]
+    assert isinstance(table, Table)
+    heads = [head for head in table.columns if isinstance(head, Cell)]
+    assert [head.quiet for head in heads] == [head.under == "oracle" for head in heads]
+    assert any(head.quiet for head in heads) and not heads[0].quiet
+    quiet = [cell.text for cell in table.rows[0] if cell.quiet]
+    assert quiet and not any(text in str([made.answer, made.facts]) for text in quiet)
+    assert sum("quiet" in one.get("class", "") for one in page.all("td")) == len(quiet)
+
+
+def test_pictures_show_the_extremes_as_they_were_measured(place, tmp_path):
+    made, page = page_of(place, tmp_path, "run")
+    worst, best = strips_of(made)
+    ious = sorted(float(line["iou"]) for line in table_of(place / "run"))
+    shown = [float(one.caption.split()[1].rstrip(",")) for one in (*worst.strips, *best.strips)]
+    assert shown == pytest.approx([*ious[:2], *ious[:-3:-1]], abs=5e-4)
+    for one in (*worst.strips, *best.strips):
+        image, truth, prediction, error = one.pictures
+        assert picture_of(image.uri)[64, 64].tolist() == pytest.approx([200, 0, 0], abs=4)
+        assert (picture_of(truth.uri) == 255).mean() == pytest.approx(0.25)
+        assert picture_of(prediction.uri).shape == (128, 128, 3)
+        found, extra, missed = (int(n) / 100 for n in re.findall(r"(\d+)%", error.alt))
+        iou = float(one.caption.split()[1].rstrip(","))
+        assert found / (found + extra + missed) == pytest.approx(iou, abs=0.05)
+    assert all(attrs["alt"] for attrs in page.all("img"))
+
+
+def test_reals_beside_give_a_part_on_detection_and_the_worst_of_them(place, tmp_path):
+    made, _ = page_of(place, tmp_path, "other")
+    anchors = [section.anchor for section in made.sections]
+    assert anchors.index("results") < anchors.index("maps") < anchors.index("detection")
+    assert len(made.answer) == 2 and " on 2 fakes of few and IoU 0." in made.answer[0]
+    assert made.answer[1].startswith("Fakes told from reals by the map's score: Mean AUC ")
+    titles = [one.title for one in strips_of(made)]
+    assert titles[0] == "Fakes of few: the lowest IoU of 2" and len(titles) in (3, 4)
+    assert all("pool" in title for title in titles[3:])
+
+
+def test_several_localisers_stand_in_a_matrix_of_iou(place, tmp_path):
+    made, page = page_of(place, tmp_path, "run", "other")
+    table = made.sections[0].blocks[0]
+    assert isinstance(table, Table) and table.caption.startswith("IoU")
+    record = read_evaluation(place / "other")
+    assert record.masks is not None
+    heads = [head.text for head in table.columns if isinstance(head, Cell)]
+    row = dict(zip(heads, [cell.value for cell in table.rows[1][1:]], strict=True))
+    assert row["few"] == record.masks.subsets["few"].figures["iou"].value
+    assert row["mean"] == record.masks.mean["iou"].value
+    assert table.rows[0][1 + heads.index("few")].text == "–", "run was not tested on few"
+    assert all(cell.heat is None or cell.heat > 0 for line in table.rows for cell in line)
+    compared = compare(place / "run", place / "other", resamples=50)
+    assert verdict(compared, ("run", "other")) in page.text
+    assert page.text.count("resamples of whole videos") == 1
+
+
+def test_what_is_not_at_hand_is_said(place, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(place / "run", moved / "run")
+    detector = moved / "run" / "best.safetensors"
+    detector.write_bytes(detector.read_bytes()[:-1])
+    _, page = page_of(moved, tmp_path, "run")
+    assert "Predictions can't be shown" in page.text and "best.safetensors is damaged" in page.text
+    for name in ("test_metrics.json", "test_predictions.csv"):
+        (moved / "run" / name).unlink()
+    made, page = page_of(moved, tmp_path, "run")
+    assert "Not known yet" in made.answer[0] and ": IoU " in made.answer[0]
+    assert "on the 8 validation rows" in made.answer[0].lower() and "AUC" not in page.text
