@@ -38,10 +38,17 @@ class Job:
         return self.settings.store
 
     def but(self, manifests: Selection | None = None, **changes: Any) -> "Job":
-        return Job(replace(self.settings, **changes), manifests or self.manifests)
+        return Job(_quick(replace(self.settings, **changes)), manifests or self.manifests)
 
     def run(self, observer: Observer | None = None) -> ExtractReport:
         return run_job(self.settings, self.manifests, observer)
+
+
+def _quick(settings: ExtractSettings) -> ExtractSettings:
+    """The same with one draw of LaRE's noise in the place of four: a fourth of the work."""
+    others = {name: own for name, own in settings.settings.items() if name != "lare"}
+    draws = {"lare": {"draws": 1}} if "lare" in settings.features else {}
+    return replace(settings, settings={**others, **draws})
 
 
 def job_for(faces: Path, store: Path, **changes: Any) -> Job:

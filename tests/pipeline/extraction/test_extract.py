@@ -92,7 +92,7 @@ def test_a_damaged_list_of_commands_is_said_and_stops_nothing(faces, tmp_path):
 
 
 def test_running_again_does_nothing(faces, tmp_path, monkeypatch):
-    job = job_for(faces, tmp_path / "store")
+    job = job_for(faces, tmp_path / "store", features=("lare",))
     job.run()
     before = contents(job.store)
     monkeypatch.setattr(LareExtractor, "forward", lambda *_: pytest.fail("computed again"))
@@ -101,11 +101,11 @@ def test_running_again_does_nothing(faces, tmp_path, monkeypatch):
 
 
 def test_an_extractor_added_later_uses_the_same_rows(faces, tmp_path):
-    both = job_for(faces, tmp_path / "both")
+    both = job_for(faces, tmp_path / "both", features=("pixels", "clip"))
     both.run()
     one = job_for(faces, tmp_path / "one", features=("clip",))
     one.run()
-    one.but(features=("lare",)).run()
+    one.but(features=("pixels",)).run()
     assert contents(tmp_path / "one") == contents(tmp_path / "both")
 
 
@@ -124,11 +124,11 @@ def test_new_images_are_added_without_touching_the_old(faces, tmp_path):
     for file in late:
         file.rename(tmp_path / file.name)
     store = tmp_path / "store"
-    job_for(faces, store).run()
+    job_for(faces, store, features=("clip",)).run()
     before = read_all(store)
     for file in late:
         (tmp_path / file.name).rename(file)
-    assert job_for(faces, store).run().rows == 3
+    assert job_for(faces, store, features=("clip",)).run().rows == 3
     after = read_all(store)
     assert len(after) > len(before)
     assert all(np.array_equal(after[key], value) for key, value in before.items())
@@ -210,7 +210,7 @@ def test_the_plan_says_rows_disk_and_images(faces, tmp_path):
         def planned(self, plan):
             plans.append(plan)
 
-    job = job_for(faces, tmp_path / "store")
+    job = job_for(faces, tmp_path / "store", features=("pixels", "clip"))
     job.run(Watcher())
     files = [
         f
@@ -220,7 +220,7 @@ def test_the_plan_says_rows_disk_and_images(faces, tmp_path):
     written = sum(f.stat().st_size for f in files if f.is_file())
     assert plans[0].rows == plans[0].pending == 24
     assert 0.9 < plans[0].disk / written < 1.1
-    assert plans[0].images == {"lare": 24, "clip": 24}
+    assert plans[0].images == {"pixels": 24, "clip": 24}
     job.run(Watcher())
     assert (plans[1].pending, plans[1].disk, plans[1].images) == (0, 0, {})
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import diffusers
 import numpy as np
@@ -24,6 +25,15 @@ def make(folder, runtime=None, **settings):
     return create_extractor("lare", settings, ImageSettings(), runtime or Runtime())
 
 
+@cache
+def load(folder):
+    """The folder's parts in float64, as their library reads them."""
+    vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae").double()
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet").double()
+    encoder = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder").double()
+    return vae, unet, encoder, transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+
 def reading(
     folder, inputs, steps, *, prompt="a photo of a face", absolute=False, fault=None, shift=0
 ):
@@ -31,10 +41,7 @@ def reading(
     config = json.loads((folder / "scheduler/scheduler_config.json").read_text())
     roots = np.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, 1000)
     alpha_bar = np.cumprod(1 - roots**2)
-    vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae").double()
-    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet").double()
-    encoder = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder").double()
-    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    vae, unet, encoder, tokenizer = load(folder)
     tokens = tokenizer(prompt, padding="max_length", max_length=77, return_tensors="pt").input_ids
 
     scaling = 0.13025 if fault == "scaling" else 0.18215
@@ -262,14 +269,14 @@ def test_other_kinds_of_models_are_refused(diffusion_folders, tmp_path, file, ch
 
 def test_spec_and_fingerprint(diffusion_folders, tmp_path):
     folder = diffusion_folders["epsilon"]
-    extractor = make(folder, timesteps=(100, 200), draws=3)
-    (spec,) = extractor.fields
+    (spec,) = make(folder, timesteps=(100, 200), draws=3).fields
     assert (spec.field, spec.shape, spec.dtype) == ("lare", (2, 3, 4, 8, 8), "float16")
     assert spec.channel_axis == -3
+    plain = make(folder).fingerprint
     copy = shutil.copytree(folder, tmp_path / "elsewhere")
-    assert make(copy).fingerprint == make(folder).fingerprint
-    assert make(folder).fingerprint.settings["backbone"] == "tiny"
-    assert make(folder, seed=1).fingerprint != make(folder).fingerprint
+    assert make(copy).fingerprint == plain
+    assert plain.settings["backbone"] == "tiny"
+    assert make(folder, seed=1).fingerprint != plain
     velocity = make(diffusion_folders["v_prediction"]).fingerprint
-    assert velocity.weights == make(folder).fingerprint.weights
-    assert velocity != make(folder).fingerprint  # equal weights, other configuration
+    assert velocity.weights == plain.weights
+    assert velocity != plain  # equal weights, other configuration

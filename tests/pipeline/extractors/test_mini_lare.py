@@ -15,8 +15,8 @@ from clare.pipeline.models.mini import WEIGHTS, mini_overrides
 from clare.pipeline.synthetic.faces import list_faces
 from clare.pipeline.synthetic.fakes import draw_reals
 
-COUNT = 24
-DRAWS = 2
+COUNT = 12
+DRAWS = 1
 STEPS = (100, 200, 400)
 
 
