@@ -5,6 +5,7 @@ whose class token tells fakes.
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,14 @@ def make_row(subset, sample_id, label, split, view=0, content=None, **columns) -
     return Row(sample_id=sample_id, view=view, content=content, columns=known)
 
 
+@cache
+def _drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    seed = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng(list(seed[:8])).normal(size=shape)
+
+
 def value_of(row: Row, spec: FeatureSpec) -> np.ndarray:
-    seed = hashlib.sha256(f"{row.content}{row.view}{spec.field}".encode()).digest()
-    values = np.random.default_rng(list(seed[:8])).normal(size=spec.shape)
+    values = _drawn(f"{row.content}{row.view}{spec.field}", spec.shape).copy()
     if spec.field in ("clip_cls", "clip_cls_pre"):
         values[0] += 3.0 * row.columns["label"]
     elif spec.field == "clip_tokens":
@@ -202,7 +208,7 @@ def towers(tmp_path_factory):
     return create_towers(tmp_path_factory.mktemp("towers") / "features.zarr")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rows_of():
     """The makers of rows, for tests with a store of their own."""
     return {"row": make_row, "plain": plain_rows, "videos": video_rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,13 @@ def make_rows(count: int, start: int = 0) -> list[Row]:
 
 def values_of(row: Row, spec: FeatureSpec) -> np.ndarray:
     """What the pretended extractor gives for a row: decided by its identity alone."""
-    seed = int.from_bytes(repr((row.identity, spec.field)).encode(), "little")
-    drawn = np.random.default_rng(seed).integers(0, 200, spec.shape)
-    return drawn.astype(spec.dtype)
+    return _drawn(repr((row.identity, spec.field)), spec.shape).astype(spec.dtype)
+
+
+@cache
+def _drawn(seed: str, shape: tuple[int, ...]) -> np.ndarray:
+    chance = np.random.default_rng(int.from_bytes(seed.encode(), "little"))
+    return chance.integers(0, 200, shape)
 
 
 def shard_values(rows: list[Row], fields=FIELDS) -> dict[str, np.ndarray]:

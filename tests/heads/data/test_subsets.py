@@ -25,8 +25,8 @@ class Told(Observer):
         self.notes += map(str, plan.notes)
 
 
-@pytest.fixture
-def world(tmp_path, build_store, rows_of):
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, build_store, rows_of):
     """Fakes of two domains, the reals of each, and fakes with reals of their own."""
     domains = {"ff_reals": "ff", "cdf_reals": "cdf", "gan": "ff", "vq": "cdf", "late": "ff"}
     subsets = {}
@@ -36,7 +36,7 @@ def world(tmp_path, build_store, rows_of):
             row.columns["domain"] = domain
     own = rows_of["plain"]("own", 1, 32)
     own += [rows_of["row"]("own", f"r{n}", 0, "train", domain="ff") for n in range(4)]
-    return build_store(tmp_path / "s.zarr", {**subsets, "own": own})
+    return build_store(tmp_path_factory.mktemp("world") / "s.zarr", {**subsets, "own": own})
 
 
 def test_fakes_alone_are_trained_beside_the_reals_of_their_domain(world, tmp_path):

@@ -24,8 +24,6 @@ HOLD = """
 import sys
 from pathlib import Path
 from clare.heads.runs.lock import hold_runs
-from clare.heads.runs.run import open_run
-from clare.heads.training.train_head import train_head
 
 with hold_runs([Path(sys.argv[1])]):
     print("held", flush=True)
