@@ -203,7 +203,7 @@ class _Search:
         read = {keys[0] for keys in found.values() if len(keys) == 1}
         return {
             # Of those that are named beside each other every one is to be read.
-            name: keys[:1] if len(keys) == 1 else [k for k in keys if (k in read) != beside] or keys
+            name: keys if len(keys) == 1 else [k for k in keys if (k in read) != beside] or keys
             for name, keys in found.items()
         }
 
