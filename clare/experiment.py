@@ -132,7 +132,8 @@ class Experiment:
                 )
             wanted.update(owner)
         given = self.extraction.settings
-        if idle := [f"{part}.{name}" for part in set(given) - wanted for name in given[part]]:
+        unread = sorted(set(given) - wanted)
+        if idle := [f"{part}.{name}" for part in unread for name in given[part]]:
             raise InputError(f"{head} reads no {listed(idle)}", LeaveOut(*idle))
         published = {name: self.config.extracted.get(name, {}) for name in sorted(wanted)}
         if layers := tuple(name.removeprefix(_LAYER) for name in fields if name.startswith(_LAYER)):
