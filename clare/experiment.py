@@ -181,46 +181,54 @@ class Experiment:
             notice=observer.noticed,
             progress=observer.indexing,
         )
-        trained = {REAL_POOL, *self.trained_on}
-        there = {
-            (sample.label, sample.split)
-            for manifest, _ in selection
-            if manifest.name in trained
-            for sample in manifest.samples
-        }
-        for label, kind in enumerate(("real", "fake")):
-            for split in ("train", "val", "test"):
-                if (label, split) not in there:
-                    raise InputError(
-                        f"no {kind} images are left for split {split}",
-                        Name("folders with more images or videos", kind),
-                    )
+        manifests = [manifest for manifest, _ in selection]
+        for manifest in manifests:
+            self._require_splits(manifest)
         if settings.store.exists():
-            self._refuse_strangers([manifest for manifest, _ in selection])
+            self._refuse_other_rows(manifests)
         return run_job(settings, selection, observer, self.command)
 
-    def _refuse_strangers(self, manifests: Sequence[Manifest]) -> None:
-        """Refuse a store whose subsets hold images of other folders: they would join these."""
+    def _require_splits(self, manifest: Manifest) -> None:
+        """Refuse too few images: for a test of what is not trained on, for all splits of others."""
+        name, kind = manifest.name, "real" if manifest.name == REAL_POOL else "fake"
+        there = {sample.split for sample in manifest.samples}
+        needed = ("train", "val", "test") if name in (REAL_POOL, *self.trained_on) else ("test",)
+        for split in needed:
+            if split not in there:
+                raise InputError(
+                    f"no images of {name} are left for split {split}",
+                    Name("folders with more images or videos", kind),
+                )
+
+    def _refuse_other_rows(self, manifests: Sequence[Manifest]) -> None:
+        """Refuse a store of other images or splits: runs made from it would not be the same."""
         from clare.store.feature_store import open_store
 
         path = self.extraction.store
         store = open_store(path)
         for manifest in manifests:
-            if manifest.name not in store.subsets():
+            name = manifest.name
+            if name not in store.subsets():
                 continue
-            own = {sample.sample_id for sample in manifest.samples}
-            others = {row.sample_id for row in store.rows(manifest.name)} - own
-            if others:
+            own = {sample.sample_id: sample.split for sample in manifest.samples}
+            stored = {row.sample_id: row.columns.get("split") for row in store.rows(name)}
+            if others := sorted(stored.keys() - own.keys()):
                 raise InputError(
-                    f"{path} has {counted(len(others), 'image')} of {manifest.name} that "
-                    f"these folders don't hold: {name_rows(sorted(others))}",
+                    f"{path} has {counted(len(others), 'image')} of {name} that these folders "
+                    f"don't hold: {name_rows(others)}",
                     Name("another", "store"),
                     RunFirst(
                         "store.drop",
                         (path,),
-                        {"subset": manifest.name},
+                        {"subset": name},
                         effect="removes that subset",
                     ),
+                )
+            if moved := sorted(one for one, split in stored.items() if split != own[one]):
+                raise InputError(
+                    f"{path} has {counted(len(moved), 'image')} of {name} in another split than "
+                    f"now, and runs made from it count on that: {name_rows(moved)}",
+                    Name("another", "store"),
                 )
 
     def too_many_failed(self, made: ExtractReport) -> bool:

@@ -122,7 +122,8 @@ def test_again_it_does_only_what_is_missing(run):
     assert code == 0 and "nothing is missing" in out and "is trained already" in out
     assert states(*kept) == before
 
-    draw_faces(Path("FaceSwap"), 30, seed=5, kind="fake", size=48)
+    draw_faces(Path("more"), 21, seed=5, kind="fake", size=48)
+    shutil.copy("more/0020.jpg", "FaceSwap/new.jpg")  # for training: no other image moves
     code, _, said = run(*COMMAND)
     assert code == 1 and "other rows than the store has now" in said
     assert states(*kept) == before
@@ -184,11 +185,11 @@ def test_too_few_images_are_refused_before_models_are_loaded(run):
     Path("few").mkdir()
     draw_faces(Path("few"), 2, seed=3, kind="fake", size=48)
     code, _, said = run("run", "--real", "Real_youtube", "--fake", "fs=few", "--backbone", "tiny")
-    assert code == 1 and "no fake images are left for split" in said
+    assert code == 1 and "no images of fs are left for split" in said
     assert not Path("features.zarr").exists()
 
 
-def test_with_identities_nobody_is_both_trained_on_and_tested(clare):
+def draw_people():
     for number in range(0, 16, 2):
         one, other = f"{number:03d}", f"{number + 1:03d}"
         for seed, name in enumerate((f"real/{one}", f"real/{other}")):
@@ -196,8 +197,24 @@ def test_with_identities_nobody_is_both_trained_on_and_tested(clare):
         for seed, kind in enumerate(("fs", "nt")):
             place = Path(kind, f"{one}_{other}")
             draw_faces(place, 2, seed=999 * (seed + 1) + number, kind="fake", size=48)
-    words = ("run", "--real", "real", "--fake", "fs=fs", "--fake", "nt=nt", *COMMAND[7:])
-    code, _, err = clare(*words, "--identities")
+
+
+PEOPLE = ("run", "--real", "real", "--fake", "fs=fs", "--fake", "nt=nt", *COMMAND[7:])
+
+
+@pytest.mark.parametrize("trained", ["fs", "fs,nt"])
+def test_a_manipulation_without_its_people_in_a_split_is_told_first(clare, trained):
+    draw_people()
+    for folder in sorted(Path("nt").iterdir())[1:]:
+        shutil.rmtree(folder)
+    code, _, said = clare(*PEOPLE, "--train", trained, "--identities")
+    assert code == 1 and "no images of nt are left for split" in said
+    assert not Path("features.zarr").exists()
+
+
+def test_with_identities_nobody_is_both_trained_on_and_tested(clare):
+    draw_people()
+    code, _, err = clare(*PEOPLE, "--identities")
     assert code == 0, err
     people: dict[str, set[str]] = {"trained": set(), "tested": set()}
     tested = {row["path"] for row in rows_of(OUT / "test_predictions.csv")}
@@ -217,6 +234,18 @@ def test_images_of_other_folders_do_not_join(again):
     code, _, said = again("run", "--real", "NeuralTextures", "--fake", "fs=FaceSwap", *COMMAND[7:])
     assert code == 1 and "features.zarr has 20 images of real that these folders don't hold" in said
     assert "name another with --store" in said and "clare store drop features.zarr" in said
+
+
+def test_a_store_keeps_the_splits_that_its_runs_were_made_with(again):
+    def splits():
+        store = open_store("features.zarr")
+        names = store.subsets()
+        return {row.sample_id: row.columns["split"] for name in names for row in store.rows(name)}
+
+    before = splits()
+    code, _, said = again(*COMMAND, "--train", "nt")
+    assert code == 1 and "features.zarr has 17 images of fs in another split than now" in said
+    assert "name another with --store" in said and splits() == before
 
 
 def test_a_folder_keeps_its_run(again):
