@@ -30,7 +30,8 @@ def print_leaderboard(
         control: whether labels were shuffled, so that the mean AUC has to be 0.5.
     """
     ranked = ranked_by(lines)
-    columns = {head: name for head, name in _COLUMNS.items() if name in lines[0]}
+    known = {name for line in lines for name, value in line.items() if value is not None}
+    columns = {head: name for head, name in _COLUMNS.items() if name in known or name == ranked}
     chief = next(head for head, name in _COLUMNS.items() if name == ranked)
     console.print(
         table(

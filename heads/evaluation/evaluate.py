@@ -263,7 +263,7 @@ def write_matrix(results: Sequence[Evaluation], path: Path) -> None:
     own = dict.fromkeys(name for one in found for name in one.trained_on)
     columns = [name for name in own if name in tested] + sorted(tested - set(own))
     localisers = all(one.masks for one in found)
-    figures = [_ious(one) if localisers else one.aucs for one in found]
+    figures = [one.ious if localisers else one.aucs for one in found]
     values = [[one.get(name) for name in columns] for one in figures]
     trained = [", ".join(one.trained_on) + (" (control)" if one.control else "") for one in found]
     # Two runs on the same subsets are told apart by their names.
@@ -272,11 +272,6 @@ def write_matrix(results: Sequence[Evaluation], path: Path) -> None:
         for name, result in zip(trained, results, strict=True)
     ]
     plot_matrix(values, rows, columns, path, "IoU" if localisers else "AUC")
-
-
-def _ious(record: EvaluationRecord) -> dict[str, float | None]:
-    subsets = {} if record.masks is None else record.masks.subsets
-    return {n: one.figures["iou"].value for n, one in subsets.items() if "iou" in one.figures}
 
 
 def _baselines(

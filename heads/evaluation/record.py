@@ -168,6 +168,12 @@ class EvaluationRecord(FiguresBySubset):
         return found.figures.get("iou") if found else None
 
     @property
+    def ious(self) -> dict[str, float | None]:
+        """A localiser's mean IoU on each subset of which any fake has a mask."""
+        found = {name: self.iou(name) for name in self.subsets}
+        return {name: figure.value for name, figure in found.items() if figure is not None}
+
+    @property
     def mask_baselines(self) -> Baselines | None:
         """The IoU of what a localiser must beat, and its leads; None where it was not measured."""
         found = {} if self.masks is None else self.masks.subsets

@@ -203,7 +203,9 @@ def plot_matrix(
     table = np.array([[np.nan if v is None else v for v in row] for row in values], float)
     width = 2.6 + 0.62 * len(columns) + 0.07 * max(map(len, rows))
     figure, (axes,) = _figure(width, 1.9 + 0.42 * len(rows), 1, 1)
-    image = axes.imshow(table, cmap=auc_colours(), vmin=0, vmax=1, aspect="auto")
+    # An IoU has no chance in its middle: white is 0.
+    least = -1 if name == "IoU" else 0
+    image = axes.imshow(table, cmap=auc_colours(), vmin=least, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=8, length=0)
@@ -215,6 +217,7 @@ def plot_matrix(
     axes.set_ylabel("trained on", size=9)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_label(name, size=8)
+    bar.ax.set_ylim(0, 1)
     bar.ax.tick_params(labelsize=8)
     _save(figure, path)
 

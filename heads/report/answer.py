@@ -10,7 +10,7 @@ from clare.heads.evaluation.record import EvaluationRecord
 from clare.heads.metrics.by_subset import SubsetFigures
 from clare.heads.report.answer_masks import mask_answer, mask_facts, masks_beaten
 from clare.heads.report.beaten import beaten_said, few
-from clare.heads.report.formatting import decimal, said, span
+from clare.heads.report.formatting import CHANCE, decimal, said, span
 from clare.heads.report.run_results import Finding
 from clare.wording import listed
 
@@ -26,7 +26,6 @@ SHUFFLED = (
     "The labels were shuffled before training: this is the control, which has to find nothing on "
     "rows of its own labels."
 )
-CHANCE = 0.5
 
 
 def warnings_of(findings: Sequence[Finding]) -> list[str | Notice]:

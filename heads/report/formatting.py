@@ -7,6 +7,9 @@ from collections.abc import Callable
 from clare.bootstrap import Figure
 from clare.heads.report.blocks import MISSING, Cell
 
+CHANCE = 0.5
+"""An AUC of guessing."""
+
 LABELS = ("real", "fake")
 """What 0 and 1 stand for."""
 

@@ -30,6 +30,7 @@ from clare.heads.metrics.plots import (
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.report.blocks import Plot
 from clare.heads.report.formatting import NAMES
+from clare.heads.report.sweep_axes import LAYER, Axis
 
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _STYLE = {
@@ -46,7 +47,6 @@ _COLOURS = {colour: f"var(--s{n})" for n, colour in enumerate(COLOURS)} | {
     "#000000": "currentColor",
     GREY: "currentColor",
 }
-CHANCE = 0.5
 DECADE = 8
 """Ratio of an option's ends from which on its axis is logarithmic."""
 
@@ -113,12 +113,13 @@ def history_plots(history: Sequence[Mapping[str, Any]]) -> list[Plot]:
     return plots
 
 
-def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
+def spread_plot(groups: Mapping[str, Sequence[float]], figure: str, chance: float | None) -> Plot:
     """Every run of a sweep as a dot, a line a configuration, its mean as a stroke.
 
     Args:
         groups: the runs' figures by configuration.
         figure: what the figure is called.
+        chance: the figure of guessing, where it has one.
     """
     printable = ["".join(c if c.isprintable() else "?" for c in name) for name in groups]
     names = [textwrap.fill(name, LABEL) for name in printable]
@@ -129,7 +130,8 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
             axes.plot(values, [place] * len(values), "o", ms=5, alpha=0.7, color=COLOURS[0])
             mean = sum(values) / len(values)
             axes.plot([mean, mean], [place - 0.3, place + 0.3], color=COLOURS[1], lw=2.5)
-        axes.axvline(CHANCE, color=GREY, lw=0.8, ls=":")
+        if chance is not None:
+            axes.axvline(chance, color=GREY, lw=0.8, ls=":")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel=figure, ylim=(len(names) - 0.5, -0.5))
 
@@ -139,25 +141,31 @@ def spread_plot(groups: Mapping[str, Sequence[float]], figure: str) -> Plot:
             (4.2, 0.8 + 0.12 * len(names) + 0.18 * lines),
             f"{figure} of every run, by configuration",
         ),
-        f"{figure} of every run. The dotted line is chance.",
+        f"{figure} of every run.{_chance_said(chance)}",
         [("point", "a run"), ("k1", "mean of a configuration")],
     )
 
 
 def curve_plot(
-    curves: Mapping[str, Sequence[tuple[float, Interval]]], option: str, figure: str, said: str
+    curves: Mapping[str, Sequence[tuple[float, Interval]]],
+    axis: Axis,
+    figure: str,
+    said: str,
+    chance: float | None,
 ) -> Plot:
-    """A figure against a numeric option, a curve a configuration, intervals as bars.
+    """A figure against an option, a curve a configuration, intervals as bars.
 
     Args:
-        curves: by configuration, value of the option and figure there; the first ten are drawn.
-        option: what the option is called.
+        curves: by configuration, place of the option and figure there; the first ten are drawn.
+        axis: of the option.
         figure: what the figure is called.
         said: what points and bars are.
+        chance: the figure of guessing, where it has one.
     """
     shown = dict(list(curves.items())[: len(COLOURS)])
     values = sorted({value for points in shown.values() for value, _ in points})
-    ratio = values[0] > 0 and values[-1] / values[0] >= DECADE
+    ratio = axis.title != LAYER and values[0] > 0 and values[-1] / values[0] >= DECADE
+    option = axis.title
 
     def draw(axes: Any) -> None:
         apart = (values[-1] / values[0]) ** ASIDE if ratio else (values[-1] - values[0]) * ASIDE
@@ -168,17 +176,23 @@ def curve_plot(
             colour, style = stroke(number)
             axes.plot(where, ends[0], f"o{style}", ms=4, lw=1.5, color=colour)
             axes.vlines(where, ends[1], ends[2], color=colour, lw=1.5)
-        axes.axhline(CHANCE, color=GREY, lw=0.8, ls=":")
+        if chance is not None:
+            axes.axhline(chance, color=GREY, lw=0.8, ls=":")
         axes.set(xscale="log" if ratio else "linear", xlabel=option, ylabel=figure)
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.set_xticks(values, [axis.ticks.get(value, f"{value:g}") for value in values])
         axes.minorticks_off()
 
-    more = f" The best {len(shown)} of {len(curves)}." if len(shown) < len(curves) else ""
+    more = f" {axis.note}" if axis.note else ""
+    more += f" The best {len(shown)} of {len(curves)}." if len(shown) < len(curves) else ""
     return Plot(
         _draw(draw, (4.2, 3.0), f"{figure} against {option}"),
-        f"{figure} against {option}. {said} The dotted line is chance.{more}",
+        f"{figure} against {option}. {said}{_chance_said(chance)}{more}",
         [(_swatch(number), name) for number, name in enumerate(shown)],
     )
+
+
+def _chance_said(chance: float | None) -> str:
+    return "" if chance is None else " The dotted line is chance."
 
 
 def _draw(draw: Any, inches: tuple[float, float], label: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any
 from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.heads.config import PARTS
-from clare.heads.report.formatting import decimal
+from clare.heads.report.formatting import CHANCE, decimal
+from clare.heads.report.sweep_axes import Axis, axis_of, number_of
 from clare.heads.sweeps.table import (
     RESULTS,
     Result,
@@ -25,6 +24,9 @@ from clare.heads.sweeps.table import (
     read_results,
 )
 from clare.wording import counted, listed
+
+_ALL = "all runs"
+"""The configuration of a sweep in which nothing was varied."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class Sweep:
         return "IoU" if self.ranked == "val_iou" else "AUC"
 
     @property
+    def chance(self) -> float | None:
+        """The figure of guessing; an IoU has none."""
+        return None if self.figure == "IoU" else CHANCE
+
+    @property
     def tested(self) -> str:
         """The same figure on test rows, a column of the tables where runs were tested."""
         return self.ranked.replace("val_", "test_")
@@ -75,39 +82,45 @@ class Sweep:
         """The configuration of a line, but for one option."""
         varied = [n for n in self.options if len(self.axes[n]) > 1 and n != besides]
         said = [_said(name, line[name]) for name in varied]
-        return ", ".join(filter(None, said)) or "all runs"
+        return ", ".join(filter(None, said)) or _ALL
 
     @property
-    def swept(self) -> list[str]:
-        """The options of which several numbers were tried, and nothing else."""
-        return [
-            name
-            for name in self.options
-            if len(self.axes[name]) > 1 and None not in map(_number, self.axes[name])
-        ]
+    def swept(self) -> dict[str, Axis]:
+        """The options that a curve can be drawn over."""
+        found = {name: axis_of(name, self.axes[name]) for name in self.options}
+        return {name: axis for name, axis in found.items() if axis is not None}
 
     def curves(self, option: str, figure: str) -> dict[str, list[tuple[float, Figure]]]:
-        """A figure against a numeric option, a curve a configuration of the others.
+        """A figure against the places of an option, a curve a configuration of the others.
 
         Args:
             option: one of `swept`.
             figure: a column of the leaderboard.
 
         Returns:
-            By configuration, the best first, the option's values in their order, each with the
+            By configuration, the best first, the option's places in their order, each with the
             mean over seeds and the interval of that mean; with one seed, that of its own rows.
         """
         single = {self.label(line): line for line in self.finished}
         curves: dict[str, list[tuple[float, Figure]]] = defaultdict(list)
+        places = self.swept[option].places
         for line in self.board:
-            if line[figure] is None:
+            if line[figure] is None or (value := plain(line[option])) not in places:
                 continue
             of = line if line["seeds"] > 1 else single[self.label(line)]
             point = Figure(
                 line[figure], of.get(f"{figure}_low"), of.get(f"{figure}_high"), line["seeds"]
             )
-            curves[self.label(line, besides=option)].append((float(line[option]), point))
+            place, rest = places[value]
+            curves[self._curve(line, option, rest)].append((place, point))
         return {name: sorted(points, key=itemgetter(0)) for name, points in curves.items()}
+
+    def _curve(self, line: Result, option: str, rest: str) -> str:
+        """What the curve of a line is called: its other options, and what else the value says."""
+        others = self.label(line, besides=option)
+        if not rest:
+            return others
+        return f"with {rest}" if others == _ALL else f"{others}, with {rest}"
 
     def groups(self, figure: str) -> dict[str, list[float]]:
         """A figure of every run by configuration, in the leaderboard's order."""
@@ -145,19 +158,12 @@ def _typed(path: Path, line: Mapping[str, str], axes: Sequence[str]) -> Result:
     """A line whose figures are numbers; None where a cell is empty."""
     typed: Result = {name: cell or None for name, cell in line.items()}
     for name in set(line) - {"run", "failure", *axes}:
-        typed[name] = _number(line[name])
+        typed[name] = number_of(line[name])
         if line[name] and typed[name] is None:
             raise InputError(
                 f"{path / RESULTS}: {name} of {line['run']} is {line[name]!r}, not a number"
             )
     return typed
-
-
-def _number(cell: str) -> float | None:
-    """A finite number; None where a cell holds none."""
-    with suppress(ValueError):
-        return number if math.isfinite(number := float(cell)) else None
-    return None
 
 
 def question_of(sweep: Sweep) -> str:

@@ -174,8 +174,7 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
     findings = read_findings([sweep.path / str(line["run"]) for line in sweep.finished], store)
     best = max(sweep.finished, key=lambda line: line[sweep.ranked] or 0)
     (leader,) = (one for one in findings if one.name == best["run"])
-    measured = (one for one in (leader, *findings) if one.test and one.test.baselines)
-    judged = next(measured, leader)
+    judged = next((one for one in (leader, *findings) if _has_baselines(one)), leader)
     parts = used_parts([leader])
     shared = shared_settings(findings)
     common = settings_table("Settings that all runs share", shared)
@@ -206,6 +205,10 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
         ],
         made=_made(),
     )
+
+
+def _has_baselines(one: Finding) -> bool:
+    return one.test is not None and bool(one.test.baselines or one.test.mask_baselines)
 
 
 def _of_leader(section: Section, leader: Finding, run: Finding | None = None) -> Section:

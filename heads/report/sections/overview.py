@@ -13,6 +13,7 @@ from clare.heads.evaluation.better import NAMED, has_interval, verdict
 from clare.heads.evaluation.comparison import Comparison, Pair
 from clare.heads.evaluation.record import EvaluationRecord
 from clare.heads.report.answer import beside_baselines
+from clare.heads.report.answer_masks import counted_masks
 from clare.heads.report.blocks import Block, Cell, Folded, Items, Section, Text
 from clare.heads.report.formatting import auc_heat, decimal, figure_cell, iou_heat, lead_cell
 from clare.heads.report.paired import Pairs
@@ -160,14 +161,11 @@ def _ious(findings: Sequence[Finding]) -> list[Block]:
         [_iou_cell(found[name].figures if name in found else None) for name in subsets]
         for found in masks
     ]
-    counted = [
-        tuple(sorted(name for name in subsets if t.iou(name) and name not in t.aside))
-        for t in tests
-    ]
-    if means := {names for names in counted if len(names) > 1}:
+    several = [names if len(names := tuple(counted_masks(test))) > 1 else () for test in tests]
+    if means := {*several} - {()}:
         columns.append(_mean_head(means))
-        for test, names, line in zip(tests, counted, cells, strict=True):
-            line.append(_iou_cell(test.masks.mean if test.masks and len(names) > 1 else None))
+        for test, names, line in zip(tests, several, cells, strict=True):
+            line.append(_iou_cell(test.masks.mean if test.masks and names else None))
     return [
         matrix(
             "IoU and F1 of fake pixels: trained on (under a run), tested on",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from clare.bootstrap import Figure
 from clare.heads.report.blocks import Block, Cell, Plots, Section, Table, Text, row
-from clare.heads.report.formatting import NAMES, decimal, figure_cell
+from clare.heads.report.formatting import NAMES, auc_heat, decimal, figure_cell, iou_heat
 from clare.heads.report.run_results import Finding
-from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
+from clare.heads.report.sections.matrix import COLOURS_SAID, IOU_COLOURS_SAID, matrix
 from clare.heads.report.sections.sweep_baselines import beside_baselines
 from clare.heads.report.svg import curve_plot, spread_plot
 from clare.heads.report.sweep_results import Sweep, plain, spread_of
@@ -23,7 +23,9 @@ _NAMES = {"iou": "IoU", "pixel_f1": "F1 of pixels", "pixel_ap": "AP of pixels", 
 def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
     """Mean and spread over seeds of every configuration, and what their tests must beat."""
     lines = sweep.board
-    known = [key for key in lines[0] if f"{key}_spread" in lines[0]]
+    averaged = [key for key in lines[0] if f"{key}_spread" in lines[0]]
+    known = [key for key in averaged if any(line[key] is not None for line in lines)]
+    known.sort(key=_order)
     rows = [
         [
             *([Cell(plain(line[name])) for name in sweep.options] or [Cell("all runs")]),
@@ -50,10 +52,9 @@ def board(sweep: Sweep, findings: Sequence[Finding]) -> Section:
 
 def spread(sweep: Sweep) -> Section:
     """Every run as a dot, by configuration."""
-    plots = [spread_plot(sweep.groups(sweep.ranked), f"{sweep.figure} on validation")]
-    tested = sweep.groups(sweep.tested)
-    if tested:
-        plots.append(spread_plot(tested, f"{sweep.figure} on test rows"))
+    rows = {sweep.ranked: "validation", sweep.tested: "test rows"}
+    found = {f"{sweep.figure} on {what}": sweep.groups(key) for key, what in rows.items()}
+    plots = [spread_plot(one, what, sweep.chance) for what, one in found.items() if one]
     return Section("spread", "Spread over seeds", [Plots(plots)])
 
 
@@ -78,24 +79,30 @@ def options(sweep: Sweep) -> Section:
 
 
 def by_subset(sweep: Sweep, findings: Sequence[Finding]) -> Section:
-    """Mean test AUC over seeds of every configuration, on every tested subset."""
-    tested = {one.name: one for one in findings if one.test is not None}
-    columns = sorted({name for one in tested.values() if one.test for name in one.test.subsets})
+    """Mean test IoU or AUC over seeds of every configuration, on every tested subset."""
+    tests = {one.name: one.test for one in findings if one.test is not None}
+    columns = sorted({name for test in tests.values() for name in test.subsets})
     found: dict[str, dict[str, list[float]]] = {sweep.label(line): {} for line in sweep.board}
+    masks = sweep.figure == "IoU"
     for line in sweep.finished:
-        run = tested.get(line["run"])
-        for name, value in run.test.aucs.items() if run and run.test else ():
+        test = tests.get(line["run"])
+        known = {} if test is None else test.ious if masks else test.aucs
+        for name, value in known.items():
             if value is not None:
                 found[sweep.label(line)].setdefault(name, []).append(value)
-    cells = [[_mean_cell(values.get(name, [])) for name in columns] for values in found.values()]
+    heat = iou_heat if masks else auc_heat
+    cells = [
+        [_mean_cell(values.get(name, []), heat) for name in columns] for values in found.values()
+    ]
+    colours = IOU_COLOURS_SAID if masks else COLOURS_SAID
     blocks: list[Block] = [
         matrix(
-            "Mean AUC on test rows: configuration, tested on",
+            f"Mean {sweep.figure} on test rows: configuration, tested on",
             [Cell(label) for label in found],
             [Cell(name) for name in columns],
             cells,
         ),
-        Text(f"Mean over seeds, ± the sample standard deviation. {COLOURS_SAID}", "note"),
+        Text(f"Mean over seeds, ± the sample standard deviation. {colours}", "note"),
     ]
     return Section("matrix", "Configurations × test subsets", blocks)
 
@@ -104,7 +111,11 @@ def runs(sweep: Sweep) -> Section:
     """Every line of ``results.csv``."""
     blocks: list[Block] = []
     for split, what in (("val", "validation"), ("test", "test rows")):
-        figures = {n: head for n, head in _NAMES.items() if f"{split}_{n}" in sweep.finished[0]}
+        figures = {
+            name: head
+            for name, head in _NAMES.items()
+            if any(line.get(f"{split}_{name}") is not None for line in sweep.finished)
+        }
         rows = []
         for line in sweep.lines:
             epoch = f"epoch {int(line['epoch'])}" if line.get("epoch") else ""
@@ -122,7 +133,7 @@ def runs(sweep: Sweep) -> Section:
 
 
 def _curves(sweep: Sweep, option: str) -> Plots:
-    """IoU or AUC against a numeric option, on validation and on test rows."""
+    """IoU or AUC against an option, on validation and on test rows."""
     said = (
         "Mean over seeds. A bar is the 95 % interval of that mean (Student's t); of a single seed, "
         "that of its rows."
@@ -130,7 +141,8 @@ def _curves(sweep: Sweep, option: str) -> Plots:
     plots = []
     for figure, rows in ((sweep.ranked, "validation"), (sweep.tested, "test rows")):
         if figure in sweep.board[0] and (curves := sweep.curves(option, figure)):
-            plots.append(curve_plot(curves, option, f"{sweep.figure} on {rows}", said))
+            what = f"{sweep.figure} on {rows}"
+            plots.append(curve_plot(curves, sweep.swept[option], what, said, sweep.chance))
     return Plots(plots)
 
 
@@ -158,12 +170,12 @@ def _option(sweep: Sweep, name: str) -> Table:
     return Table(f"Option {name}, over all others", columns, rows)
 
 
-def _mean_cell(values: Sequence[float]) -> Cell:
+def _mean_cell(values: Sequence[float], heat: Callable[[float], float]) -> Cell:
     if not values:
         return Cell("–")
     mean = statistics.fmean(values)
     under = f"± {decimal(statistics.stdev(values))}" if len(values) > 1 else ""
-    return Cell(decimal(mean), under, mean, 2 * mean - 1)
+    return Cell(decimal(mean), under, mean, heat(mean))
 
 
 def _difference(pairs: Sequence[float]) -> Cell:
@@ -175,6 +187,12 @@ def _difference(pairs: Sequence[float]) -> Cell:
 
 def _figure(line: Result, key: str) -> Figure:
     return Figure(line.get(key), line.get(f"{key}_low"), line.get(f"{key}_high"), 0)
+
+
+def _order(key: str) -> tuple[bool, int]:
+    """Validation first, and of each split what says most."""
+    split, _, name = key.partition("_")
+    return split != "val", [*_NAMES].index(name)
 
 
 def _heading(key: str) -> str:

@@ -391,7 +391,7 @@ def test_seeds_are_counted_as_they_are(seeds, said):
 
 def test_a_curve_is_of_means_with_the_interval_of_seeds_or_of_a_lone_seeds_rows():
     sweep = sweep_of(("1", "12", "12"), fraction=["1.0", "0.25", "0.5"])
-    assert sweep.swept == ["fraction"]
+    assert list(sweep.swept) == ["fraction"]
     ((label, points),) = sweep.curves("fraction", "val_auc").items()
     assert label == "all runs" and [value for value, _ in points] == [0.25, 0.5, 1.0]
     means = [figure.value for _, figure in points]
@@ -402,9 +402,9 @@ def test_a_curve_is_of_means_with_the_interval_of_seeds_or_of_a_lone_seeds_rows(
 
 
 def test_only_numbers_make_a_curve():
-    assert sweep_of("11", fusion=["cls", "lare"]).swept == []
-    assert sweep_of("11", lr=["1e-3", "none"]).swept == []
-    assert sweep_of("1", lr=["1e-3"]).swept == [], "one value is no curve"
+    assert sweep_of("11", fusion=["cls", "lare"]).swept == {}
+    assert sweep_of("11", lr=["1e-3", "none"]).swept == {}
+    assert sweep_of("1", lr=["1e-3"]).swept == {}, "one value is no curve"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from base64 import b64decode
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -16,8 +17,13 @@ from clare.heads.evaluation.compare import compare
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import read_evaluation
 from clare.heads.report.blocks import Cell, Strips, Table
+from clare.heads.report.sweep_axes import axis_of
 from clare.heads.report.write import report
+from clare.heads.sweeps.axes import expand
+from clare.heads.sweeps.sweep import run_sweep
+from clare.heads.sweeps.tests import SweepTests
 from clare.heads.training.trainer import train_run
+from clare.store.feature_store import open_store
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from tests.cli.pages import read
 from tests.heads.masked_store import create_masked
@@ -142,6 +148,46 @@ def test_several_localisers_stand_in_a_matrix_of_iou(place, tmp_path):
     compared = compare(place / "run", place / "other", resamples=50)
     assert verdict(compared, ("run", "other")) in page.text
     assert page.text.count("resamples of whole videos") == 1
+
+
+def test_a_sweep_over_layers_has_a_curve_of_them(place, tmp_path):
+    axes = {"decoder": ["linear"], "tokens": ["clip_tokens_20", "clip_tokens", "lare"]}
+    store = open_store(place / "features.zarr")
+    tests = SweepTests(store, ["local"], baselines=True)
+    configs = expand(replace(CONFIG, epochs=1), {**axes, "seed": ["0"]})
+    run_sweep(configs, {**axes, "seed": ["0"]}, store, tmp_path / "sweep", evaluate=tests)
+    made = report([tmp_path / "sweep"], tmp_path / "page.html")
+    page = read(tmp_path / "page.html")
+    labels = [attrs["aria-label"] for attrs in page.all("svg")]
+    for rows in ("validation", "test rows"):
+        assert f"IoU on {rows} against layer of the tokens" in labels
+    assert "Of no layer: lare." in page.text
+    assert "AUC" not in page.text and "line is chance" not in page.text
+    board, matrix = made.sections[0].blocks, made.sections[3].blocks[0]
+    assert isinstance(matrix, Table) and matrix.caption.startswith("Mean IoU on test rows")
+    ious = {read_evaluation(tmp_path / "sweep" / name).ious["local"] for name in configs}
+    assert {line[1].value for line in matrix.rows} == ious
+    tables = [block for block in board if isinstance(block, Table)]
+    assert [one.caption for one in tables][1:] == ["What a test IoU must beat"]
+    assert all(cell.text != "–" for cell in tables[0].rows[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        (["clip_tokens_20", "clip_tokens_12"], [(20, ""), (12, "")]),
+        (["clip_tokens_4", "clip_tokens", "lare"], [(4, ""), (5, "")]),
+        (
+            ["clip_tokens_4+lare", "clip_tokens_12", "clip_tokens"],
+            [(4, "lare"), (12, ""), (20, "")],
+        ),
+        (["clip_tokens_4", "clip_tokens_4+lare"], None),
+        (["clip_tokens_layer3", "lare"], None),
+    ],
+)
+def test_layers_stand_where_their_numbers_say(values, places):
+    axis = axis_of("tokens", values)
+    assert (axis and list(axis.places.values())) == places
 
 
 def test_what_is_not_at_hand_is_said(place, tmp_path):
