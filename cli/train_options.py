@@ -54,6 +54,7 @@ TRAINING = Settings(
         "classifier": {"help": f"{names_of('classifiers')}.", "default": "the preset's"},
         "decoder": {"help": DECODER_HELP},
         "select": {"default": "auc; with a decoder iou"},
+        "score": {"default": "the preset's"},
     },
 )
 MACHINE = Settings(
