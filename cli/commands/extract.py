@@ -23,8 +23,6 @@ from clare.cli.options import (
     with_settings,
 )
 from clare.pipeline.extraction.presets import merge_settings
-from clare.pipeline.extraction.settings import ExtractSettings
-from clare.pipeline.images.settings import ImageSettings
 
 
 @with_settings
@@ -95,31 +93,30 @@ def extract(
 
     Exit code 3: it is done, but more images failed than --max-failures allows.
     """
-    from dataclasses import fields
-
-    from clare.advice import LeaveOut, Run
-    from clare.errors import InputError
-    from clare.pipeline.datasets.select import select_manifests, select_protocol
+    from clare.advice import Run
     from clare.pipeline.extraction.job import run_job
-    from clare.pipeline.manifests.mask_folders import mask_folders
+    from clare.pipeline.extraction.settings import build_extraction
+    from clare.pipeline.extraction.source import Source
     from clare.plugins import trust_named
-    from clare.settings import build_settings
 
-    folders = {"subset": subset, "manifest": manifest, "real": real, "fake": fake, "reals": reals}
-    folders |= {"masks": masks, "mask_fake": mask_fake}
-    if protocol is not None and (named := [name for name, value in folders.items() if value]):
-        raise InputError("a protocol names its subsets", LeaveOut(*named))
-    images = {one.name: settings.pop(one.name, None) for one in fields(ImageSettings)}
-    own = merge_settings({"lare": lare, "clip": clip}, parse_assignments(set_ or []))
-    job = build_settings(
-        "extraction",
-        ExtractSettings,
-        {
-            **settings,
-            "images": {name: value for name, value in images.items() if value is not None},
-            "settings": {name: values for name, values in own.items() if values},
-        },
+    source = Source(
+        subset=subset,
+        protocol=protocol,
+        manifest=manifest or [],
+        manifests=manifests,
+        root=root or [],
+        real=real or [],
+        fake=fake or [],
+        masks=masks or [],
+        mask_fake=mask_fake,
+        reals=reals,
+        follow_links=follow_links,
+        rules=folder_rules(video, identities, split),
+        test_only=split_names(test_only) or (),
     )
+    own = merge_settings({"lare": lare, "clip": clip}, parse_assignments(set_ or []))
+    named = {name: values for name, values in own.items() if values}
+    job = build_extraction({**settings, "settings": named})
     trust_named(job.features)
 
     # Not before all settings are checked: they bring torch.
@@ -128,27 +125,7 @@ def extract(
 
     when_stopped(lambda: AGAIN)
     with ExtractView() as view:
-        if protocol is not None:
-            selection, absent = select_protocol(
-                protocol, manifests, root or [], follow_links=follow_links, progress=view.indexing
-            )
-            view.absent(protocol, absent)
-        else:
-            selection = select_manifests(
-                subset,
-                manifest or [],
-                manifests,
-                root or [],
-                real or [],
-                fake or [],
-                masks=mask_folders(masks or [], mask_fake),
-                follow_links=follow_links,
-                rules=folder_rules(video, identities, split),
-                test_only=split_names(test_only) or (),
-                pools=reals,
-                notice=view.noticed,
-                progress=view.indexing,
-            )
+        selection = source.select(view)
         report = run_job(job, selection, view, typed())
     view.finished(report)
     if report.too_many_failed:

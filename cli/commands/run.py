@@ -13,7 +13,6 @@ from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.extract_options import CLIP, LARE, SETTINGS, Fake, Masks, Real, Split
 from clare.cli.options import Identities, MaskFakeOption, Video, folder_rules, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING
-from clare.pipeline.extraction.settings import ExtractSettings
 
 IMAGES = ("resize", "recode")
 EXTRACTION = ("store", "backbone", "dtype", "micro_batch", "max_failures")
@@ -61,19 +60,14 @@ def run(
     """
     from clare.experiment import PAGE, Experiment
     from clare.heads.config import create_config
+    from clare.pipeline.extraction.settings import build_extraction
     from clare.plugins import part_name, trust_named
-    from clare.settings import build_settings
 
     trust_named([*training.values(), *options.assigned(set_).values()])
     found = create_config(training, options.base_config(preset, config, training))
     found = options.refine(found, None, None, None, set_ or [])
-    images = {name: settings.pop(name) for name in IMAGES if name in settings}
     own = {name: values for name, values in (("lare", lare), ("clip", clip)) if values}
-    how: ExtractSettings = build_settings(
-        "extraction",
-        ExtractSettings,
-        {**settings, "images": images, "settings": own},
-    )
+    how = build_extraction({**settings, "settings": own})
     parts = map(part_name, found.detector.parts.values())
     named = "-".join(parts) + "".join(f"_{name}" for name in found.train)
     experiment = Experiment(

@@ -8,18 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from clare.advice import LeaveOut
 from clare.columns import MaskFake
-from clare.errors import InputError
-from clare.pipeline.datasets.select import select_manifests, select_protocol
 from clare.pipeline.extraction.job import Observer, run_job
 from clare.pipeline.extraction.loop import ExtractReport
-from clare.pipeline.extraction.settings import ExtractSettings
-from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.extraction.settings import build_extraction
+from clare.pipeline.extraction.source import Source
 from clare.pipeline.manifests.folder_rules import FolderRules
-from clare.pipeline.manifests.mask_folders import mask_folders
 from clare.plugins import trust_named
-from clare.settings import build_settings
 
 Place = str | PathLike[str]
 
@@ -79,42 +74,26 @@ def extract(
         WeightsError: model weights are not on disk and can't be fetched.
         DiskSpaceError: the store's disk is too small; said before any model runs.
     """
-    images = {f.name: settings.pop(f.name) for f in fields(ImageSettings) if f.name in settings}
     rules = {f.name: settings.pop(f.name) for f in fields(FolderRules) if f.name in settings}
-    how: ExtractSettings = build_settings(
-        "extraction", ExtractSettings, {**settings, "store": Path(store), "images": images}
-    )
+    how = build_extraction({**settings, "store": Path(store)})
     trust_named(how.features)
+    source = Source(
+        subset=(subset if isinstance(subset, str) else ",".join(subset)) or None,
+        protocol=protocol,
+        manifest=[Path(place) for _, place in _named(manifest)],
+        manifests=Path(manifests),
+        root=[] if root is None else _assigned(root),
+        real=[Path(place) for _, place in _named(real)],
+        fake=_assigned(fake),
+        masks=[] if masks is None else _assigned(masks),
+        mask_fake=mask_fake,
+        reals=reals,
+        follow_links=None if follow_links is None else Path(follow_links),
+        rules=rules,
+        test_only=[test_only] if isinstance(test_only, str) else test_only,
+    )
     watched = observer or Observer()
-    roots = _assigned(root) if root is not None else []
-    folder = Path(manifests)
-    links = None if follow_links is None else Path(follow_links)
-    if protocol is not None:
-        given = {"subset": subset, "manifest": manifest, "real": real, "fake": fake, "reals": reals}
-        given |= {"masks": masks, "mask_fake": mask_fake}
-        if named := [name for name, value in given.items() if value]:
-            raise InputError("a protocol names its subsets", LeaveOut(*named))
-        selection, absent = select_protocol(
-            protocol, folder, roots, follow_links=links, progress=watched.indexing
-        )
-        watched.absent(protocol, absent)
-    else:
-        selection = select_manifests(
-            (subset if isinstance(subset, str) else ",".join(subset)) or None,
-            [Path(place) for _, place in _named(manifest)],
-            folder,
-            roots,
-            [Path(place) for _, place in _named(real)],
-            _assigned(fake),
-            masks=mask_folders([] if masks is None else _assigned(masks), mask_fake),
-            follow_links=links,
-            rules=rules,
-            test_only=[test_only] if isinstance(test_only, str) else test_only,
-            pools=reals,
-            notice=watched.noticed,
-            progress=watched.indexing,
-        )
-    return run_job(how, selection, watched)
+    return run_job(how, source.select(watched), watched)
 
 
 def _named(places: Place | Sequence[Place] | Mapping[str, Place]) -> list[tuple[str, Place]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from clare.pipeline.extraction.presets import read_preset
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.models.backbones import Backbone
 from clare.plugins import resolve_part
+from clare.settings import build_settings
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,19 @@ class ExtractSettings:
         if not 0 <= share <= 1:
             raise InputError(f"max_failures {text} is not a share such as 1% or 0.01")
         return share
+
+
+def build_extraction(given: Mapping[str, Any]) -> ExtractSettings:
+    """Settings of an extraction from plain values, those of its images among them.
+
+    Args:
+        given: fields of `ExtractSettings` and of `ImageSettings`.
+
+    Raises:
+        InputError: a name or a value is not usable.
+    """
+    names = {one.name for one in fields(ImageSettings)}
+    images = {name: value for name, value in given.items() if name in names}
+    own = {name: value for name, value in given.items() if name not in names}
+    made: ExtractSettings = build_settings("extraction", ExtractSettings, {**own, "images": images})
+    return made
