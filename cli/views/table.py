@@ -67,9 +67,8 @@ class FittedTable:
         widths = self._widths(columns, width)
         return all(
             len(fold(line, widths[column])) <= MOST_LINES
-            for row in self._rows
             for column in columns
-            for line in row[column].split("\n")
+            for line in self._texts(column)
         )
 
     def _parts(self, width: int) -> list[list[int]] | None:
