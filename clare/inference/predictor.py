@@ -40,8 +40,8 @@ class Predictor:
 
     Attributes:
         run: the run.
-        notices: what a user should know before trusting a verdict; `predict` adds which files of
-            a folder it leaves out.
+        notices: what a user should know before trusting a verdict, and which files of a folder
+            the last `predict` left out.
 
     Raises:
         InputError: the run is not finished, or the weights are not those it was trained on.
@@ -85,6 +85,7 @@ class Predictor:
             if (fields := self._read_of(name, extractor))
         ]
         self.notices += notices_of(self.run, [recorded for _, recorded, _ in self.extractors])
+        self._always = tuple(self.notices)
 
     @property
     def timesteps(self) -> tuple[int, ...]:
@@ -117,6 +118,7 @@ class Predictor:
         Raises:
             InputError: a file is not there, a folder holds no image, or an array is none.
         """
+        self.notices = [*self._always]
         paths, contents = _collect(images, self.notices.append)
         return [verdict for verdict, _ in self.detect(paths, contents)]
 

@@ -197,8 +197,9 @@ def test_what_is_left_out_of_a_folder_is_said(clare, run, pictures, tmp_path):
     assert code == 0 and "a.png" in out
     assert f"6 files below {odd} left out: {why}" in " ".join(err.split())
     detector = load_detector(run, device="cpu")
-    assert len(detector.predict(odd)) == 1
-    assert why in str(detector.notices[-1])
+    for _ in range(2):
+        assert len(detector.predict(odd)) == 1
+        assert sum(why in str(notice) for notice in detector.notices) == 1
     code, _, err = clare("predict", run, odd / "pipe.png")
     assert code == 1 and "is no plain file" in err
     (odd / "a.png").unlink()
