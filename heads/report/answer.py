@@ -56,7 +56,7 @@ def question_of(findings: Sequence[Finding]) -> str:
             asked = f"localisers finds the fake pixels in {what} best"
         else:
             asked = f"detectors tell {what} from real ones"
-            asked += ", and finds their fake pixels" if True in where else ""
+            asked += ", and find their fake pixels" if True in where else ""
         return f"Which of {len(findings)} {asked}, all unseen?"
     (one,) = findings
     trained = f"Does {one.detector}, trained on {few(one.trained_on)},"

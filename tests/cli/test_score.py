@@ -241,6 +241,20 @@ def test_two_files_are_compared(clare, tmp_path):
     assert difference["low"] <= difference["value"] == -0.75 <= difference["high"]
 
 
+def test_two_localisers_are_compared_by_their_masks(clare, tmp_path):
+    files = []
+    for name, gain in (("one", 0.0), ("other", 0.1)):
+        rows = [f"{n}.png,1,{0.3 + n / 50 + gain},{0.5 + gain}" for n in range(10)]
+        files.append(tmp_path / f"{name}.csv")
+        files[-1].write_text("\n".join(["name,label,iou,f1_oracle", *rows]))
+    out = " ".join(clare("compare", *files, "--score", "iou", "--resamples", 50).split())
+    assert "difference │ +0.100 │ +0.100" in out and "oracle: the best threshold" in out
+    assert "By the IoU of other.csv less one.csv, other.csv is better on all (+0.100" in out
+    assert "AUC" not in out and "By the F1" not in out, "neither has them"
+    found = json.loads(clare("compare", *files, "--score", "iou", "--json"))
+    assert found["masks"]["all"]["difference"]["iou"]["value"] == pytest.approx(0.1)
+
+
 def test_all_rows_of_one_label_are_refused(clare, tmp_path):
     with pytest.raises(InputError, match="no fakes"):
         clare("score", write(tmp_path / "reals.csv", SCORES, [0] * 8), *COLUMNS)

@@ -105,9 +105,13 @@ def _cases(subsets: dict[str, MaskSubset]) -> list[Block]:
     return blocks
 
 
-def mask_baselines(findings: Sequence[Finding]) -> list[Block]:
-    """What localisers must beat: each baseline's figures, and the leads over it."""
-    several = len(findings) > 1
+def mask_baselines(findings: Sequence[Finding], several: bool) -> list[Block]:
+    """What localisers must beat: each baseline's figures, and the leads over it.
+
+    Args:
+        findings: the localisers.
+        several: whether the page is of several runs, so that each is named.
+    """
     rows: list[list[Cell]] = []
     blocks: list[Block] = []
     cuts: dict[str, None] = {}

@@ -155,6 +155,8 @@ def _ious(findings: Sequence[Finding]) -> list[Block]:
     """IoU and F1 of localisers."""
     tests = _tests(findings)
     subsets = [name for name in _subsets(findings) if any(test.iou(name) for test in tests)]
+    if not subsets:
+        return [Text("No tested fake has a mask, so there is no IoU.", "note")]
     columns = [Cell(name, _fakes_said(name, tests)) for name in subsets]
     masks = [test.masks.subsets if test.masks else {} for test in tests]
     cells = [

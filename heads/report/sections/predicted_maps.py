@@ -71,6 +71,8 @@ def predicted_maps(finding: Finding) -> list[Block]:
     if source is None:
         return [Text("The store is not at hand: no images are shown.")]
     chosen, left_out = _choose(rows)
+    if not chosen:
+        return [Text("No test image has a mask that a prediction could stand beside.")]
     try:
         maker = _Maker(open_run(finding.path, source.store), source, rows)
         strips = [Strips(one.title, list(maker.strips(one.places))) for one in chosen]

@@ -87,15 +87,15 @@ def _curves(finding: Finding, test: EvaluationRecord) -> list[Block]:
 def baselines(findings: Sequence[Finding]) -> list[Block]:
     """What runs must beat: the figures of each baseline beside each run's."""
     localisers = [one for one in findings if one.localises]
-    blocks = mask_baselines(localisers) if localisers else []
+    several = len(findings) > 1
+    blocks = mask_baselines(localisers, several) if localisers else []
     # A localiser's scores are beside baselines where it was tested so on reals too.
     scored = [one for one in findings if not one.localises or (one.test and one.test.baselines)]
-    return blocks + (_detection_baselines(scored) if scored else [])
+    return blocks + (_detection_baselines(scored, several) if scored else [])
 
 
-def _detection_baselines(findings: Sequence[Finding]) -> list[Block]:
+def _detection_baselines(findings: Sequence[Finding], several: bool) -> list[Block]:
     """The AUC of each baseline beside each run's."""
-    several = len(findings) > 1
     blocks: list[Block] = []
     rows: list[list[Cell]] = []
     sources: list[str] = []
@@ -171,12 +171,13 @@ def _beaten(measured: Baselines, subset: str) -> Cell:
 
 def _other_tests(finding: Finding) -> list[Block]:
     """The AUC, and a localiser's IoU, of a run's earlier tests, a line a subset."""
+    scored = not finding.localises or any(test.detects for test in finding.earlier)
     rows = [
         [
             Cell(name, under=test.protocol or f"split {test.split}"),
             Cell(f"{found.real:,} real, {found.fake:,} fake"),
             *([figure_cell(test.iou(name))] if finding.localises else []),
-            figure_cell(found.frame["auc"]),
+            *([figure_cell(found.frame["auc"])] if scored else []),
             Cell(test.name),
         ]
         for test in finding.earlier
@@ -184,9 +185,9 @@ def _other_tests(finding: Finding) -> list[Block]:
     ]
     if not rows:
         return []
-    heads = ["subset", "rows", *(["IoU"] if finding.localises else []), "AUC", "kept as"]
+    figures = [*(["IoU"] if finding.localises else []), *(["AUC"] if scored else [])]
     return [
-        Table("Other tests of this run", heads, rows),
+        Table("Other tests of this run", ["subset", "rows", *figures, "kept as"], rows),
         Text(f"Their files are in {finding.path / EARLIER}.", "note"),
     ]
 

@@ -93,6 +93,7 @@ def _versions(finding: Finding) -> Table:
         "store": record.store,
         "trained on": listed(record.subsets),
         "face crops": "; ".join(record.face_crops) or "as the files are",
+        **({"masks, sha256": record.masks} if record.masks else {}),
         "threshold": finding.threshold,
         "chosen epoch": finding.validation.epoch,
     }

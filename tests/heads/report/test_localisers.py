@@ -150,6 +150,18 @@ def test_several_localisers_stand_in_a_matrix_of_iou(place, tmp_path):
     assert page.text.count("resamples of whole videos") == 1
 
 
+def test_fakes_without_masks_crash_nothing_and_claim_nothing(place, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(place / "run", tmp_path / name)
+        evaluate(tmp_path / name, subsets=["bare"], baselines=True, resamples=0)
+    made, page = page_of(tmp_path, tmp_path, "a")
+    assert made.answer == ["Not known: no tested fake has a mask."]
+    assert [name for name, *_ in made.facts] == ["IoU on validation"]
+    assert "No test image has a mask" in page.text and "–" not in str(made.sections[0].blocks)
+    _, page = page_of(tmp_path, tmp_path, "a", "b")
+    assert "so there is no IoU" in page.text and "nothing says which ranks better" in page.text
+
+
 def test_a_sweep_over_layers_has_a_curve_of_them(place, tmp_path):
     axes = {"decoder": ["linear"], "tokens": ["clip_tokens_20", "clip_tokens", "lare"]}
     store = open_store(place / "features.zarr")
