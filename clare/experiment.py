@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from clare.pipeline.extractors import list_extractors
 from clare.pipeline.manifests.mask_folders import mask_folders
 from clare.pipeline.manifests.roots import split_option
 from clare.plugins import part_name
+from clare.progress import StepProgress
 from clare.settings import build_settings
 from clare.wording import counted, listed, name_rows
 
@@ -278,7 +279,7 @@ class Experiment:
         train_run(config, store, self.out, machine, observer, self.command)
         return True
 
-    def test(self, progress: Callable[[str, int, int], None]) -> EvaluationRecord:
+    def test(self, progress: StepProgress) -> EvaluationRecord:
         """Test it on every manipulation, beside what needs no training.
 
         Raises:

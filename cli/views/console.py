@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from rich.text import Text
 from clare.advice import Notice, Run
 from clare.cli.command import loudness
 from clare.cli.wording import command_line, worded
+from clare.progress import StepProgress
 from clare.wording import duration, printable
 
 WHOLE = 1 << 20
@@ -142,7 +143,7 @@ def progress_bar(*, remaining: bool = True) -> Progress:
 
 
 @contextmanager
-def show_progress(first: str) -> Iterator[Callable[[str, int, int], None]]:
+def show_progress(first: str) -> Iterator[StepProgress]:
     """A progress bar as a function of what is being done, how much is done, and of how much.
 
     Args:

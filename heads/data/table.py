@@ -18,6 +18,7 @@ from clare.errors import InputError
 from clare.heads.config import Memory
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.memory import free_bytes
+from clare.progress import Progress
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 
@@ -25,9 +26,6 @@ Split = Literal["train", "val"]
 """The splits that training may read."""
 
 Place = Literal["device", "host", "disk"]
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all)."""
 
 SCORED_TOGETHER = 128
 """Rows that a detector takes at once where it does not learn."""
@@ -248,7 +246,7 @@ def plan_memory(
 def load_fields(
     tables: Sequence[FeatureTable], plans: Sequence[FieldPlan], progress: Progress
 ) -> None:
-    """Read what belongs in memory, once."""
+    """Read what belongs in memory, once; ``progress`` hears of bytes."""
     total = sum(plan.bytes for plan in plans if plan.place != "disk")
     done = 0
 

@@ -28,10 +28,10 @@ from clare.heads.evaluation.baseline_names import BASELINES, CENTROID, MEAN_LARE
 from clare.heads.evaluation.field_rows import FieldRows, Rows
 from clare.heads.evaluation.record import Baselines
 from clare.heads.evaluation.shortcuts import Shortcuts
-from clare.heads.metrics.by_subset import Progress
 from clare.heads.metrics.measure import Measured, difference_of
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.run import Run
+from clare.progress import Progress, StepProgress
 from clare.shortcuts import Fact, auc_draws
 from clare.store.feature_store import FeatureStore, open_store
 from clare.wording import listed
@@ -50,7 +50,7 @@ _DETECTOR = "detector"
 
 
 def feature_scores(
-    run: Run, store: FeatureStore, rows: Rows, progress: Progress | None = None
+    run: Run, store: FeatureStore, rows: Rows, progress: StepProgress | None = None
 ) -> tuple[Scores, list[Notice]]:
     """What the store's features tell by themselves of the rows that a run is tested on.
 
@@ -186,7 +186,7 @@ def _score(
     config: DetectorConfig,
     before: FieldRows,
     tested: FieldRows,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Values:
     """(N,) the score of each tested row, higher for what fakes have more of in training, or NaN."""
     if name == MEAN_LARE:
@@ -232,7 +232,7 @@ def _unit(vectors: NDArray[Any]) -> Values:
 def _each(
     rows: FieldRows,
     of: Callable[[NDArray[Any]], Values],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Values:
     """(N,) a number of each row's value."""
     found = np.empty(len(rows.label))

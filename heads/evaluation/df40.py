@@ -17,9 +17,9 @@ from clare.heads.evaluation.evaluate import CONTROL, score_rows
 from clare.heads.evaluation.published import published_by
 from clare.heads.evaluation.test_rows import choose_rows
 from clare.heads.evaluation.wanted import Asked
-from clare.heads.metrics.by_subset import Progress
 from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import open_with_store
+from clare.progress import StepProgress
 from clare.protocol import Protocol, read_protocol, split_name
 from clare.store.index import Row
 from clare.typed_json import write_json
@@ -165,7 +165,7 @@ def measure_as_df40(
     *,
     elsewhere: Path | str | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     command: Sequence[str] = (),
 ) -> DF40Record:
     """Score a protocol's tests with DF40's frames, lists and grouping.

@@ -36,12 +36,13 @@ from clare.heads.evaluation.shortcuts import file_shortcuts, pixel_shortcuts
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.localizer import Localizer
-from clare.heads.metrics.by_subset import Progress, measure_subsets
+from clare.heads.metrics.by_subset import measure_subsets
 from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.model import Model
 from clare.heads.runs.run import Run, note_on_store, open_with_store
 from clare.models.runtime import choose_runtime
+from clare.progress import StepProgress
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.store.feature_store import FeatureStore
 from clare.typed_json import write_json
@@ -70,7 +71,7 @@ def evaluate(
     device: str = "auto",
     resamples: int = USUAL.count,
     seed: int = USUAL.seed,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     cache: BatchCache | None = None,
     command: Sequence[str] = (),
 ) -> Evaluation:
@@ -206,7 +207,7 @@ def score_rows(
     unseen: UnseenRows,
     *,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     take_maps: Callable[[int, torch.Tensor], None] | None = None,
 ) -> NDArray[np.float64]:
     """The margin of each row, in the order of `UnseenRows.rows`.
@@ -280,7 +281,7 @@ def _baselines(
     unseen: UnseenRows,
     predictions: Predictions,
     how: Resampling,
-    progress: Progress | None,
+    progress: StepProgress | None,
 ) -> tuple[Baselines, list[Notice]]:
     rows = unseen.rows()
     fingerprints = [store.extractor(key)[0] for key in run.record.fingerprints.values()]

@@ -21,7 +21,6 @@ from clare.heads.evaluation.field_rows import FieldRows, Rows
 from clare.heads.evaluation.mask_results import MaskBaseline, MaskResults, MaskSubset
 from clare.heads.localizer import mask_field
 from clare.heads.metrics import mask_baselines
-from clare.heads.metrics.by_subset import Progress
 from clare.heads.metrics.mask_baselines import best_cut
 from clare.heads.metrics.masks import (
     MaskFigures,
@@ -34,6 +33,7 @@ from clare.heads.metrics.masks import (
 )
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.run import Run, open_own_store
+from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
 from clare.wording import counted, name_rows
 
@@ -178,7 +178,7 @@ class MaskBaselines:
         store: FeatureStore,
         judge: MaskJudge,
         rows: Rows,
-        progress: Progress | None = None,
+        progress: StepProgress | None = None,
     ) -> None:
         self.cuts: dict[str, float] = {}
         self.notices: list[Notice] = []

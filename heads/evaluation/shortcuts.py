@@ -19,6 +19,7 @@ from clare.file_facts import BYTES, FORMAT, JPEG_SIZE, LAPLACIAN, PIXELS, FileFa
 from clare.foreign import decode_thumbnail
 from clare.heads.evaluation.field_rows import FieldRows
 from clare.image_statistics import jpeg_size, laplacian_energy
+from clare.progress import Progress
 from clare.shortcuts import Fact
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
@@ -61,7 +62,7 @@ def file_shortcuts(rows: Sequence[Row], images: Sequence[Mapping[str, Any]]) -> 
 def pixel_shortcuts(
     store: FeatureStore,
     rows: Sequence[tuple[str, Row]],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Shortcuts, str | None]:
     """Laplacian energy, and bytes after compression as JPEG, of every row's pixels.
 

@@ -15,10 +15,8 @@ from clare.bootstrap import USUAL, Figures, Resampling
 from clare.errors import InputError
 from clare.heads.metrics.measure import Measured, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, video_level
+from clare.progress import StepProgress
 from clare.wording import listed
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def measure_subsets(
     reals: Sequence[str] | None = None,
     oracle: bool = False,
     aside: Collection[str] = (),
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> FiguresBySubset:
     """Every figure of every subset, and their means over subsets and over categories.
 
@@ -213,7 +211,7 @@ _Measured = dict[str, Measured]
 """By level: ``frame``, and ``video`` where every row belongs to a video."""
 
 
-def _tell(progress: Progress, before: int, total: int, done: int) -> None:
+def _tell(progress: StepProgress, before: int, total: int, done: int) -> None:
     progress("resampling", before + done, total)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord
 from clare.heads.evaluation.wanted import Asked, Wanted, list_wanted
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.record import VAL_METRICS, read_record
+from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
 
 _AS_USUAL: Mapping[str, Any] = {
@@ -102,7 +103,7 @@ class SweepTests:
         subsets: Sequence[str],
         *,
         device: str = "cpu",
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: StepProgress | None = None,
         baselines: bool = False,
         command: Sequence[str] = (),
     ) -> None:
@@ -141,7 +142,7 @@ class SweepTests:
             figures |= {called: mean[name] for name, called in _OF_MAPS.items() if name in mean}
         return figures
 
-    def _named(self, run: Path) -> Callable[[str, int, int], None] | None:
+    def _named(self, run: Path) -> StepProgress | None:
         progress = self._progress
         if progress is None:
             return None

@@ -27,13 +27,12 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.headers import file_columns
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.progress import StepProgress
 from clare.shortcuts import Fact, free_aucs
 from clare.wording import name_rows
 
 SIDE = 256
 """Side that pictures are compared at, where nothing resizes them: about what extractors take."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def audit(
     limit: int = 1000,
     seed: int = 0,
     resamples: int = 1000,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> Audit:
     """Measure what separates the labels of some manifests, taken together.
 
@@ -112,7 +111,7 @@ def audit(
 
 
 def _readable(
-    selected: Sequence[tuple[Manifest, Roots]], unusable: Counter[str], tell: Progress
+    selected: Sequence[tuple[Manifest, Roots]], unusable: Counter[str], tell: StepProgress
 ) -> tuple[list[Sample], list[Path], list[dict[str, Any]]]:
     """The rows whose files have a header, with their sizes as they are now, and their columns."""
     rows = [(s, roots.resolve(s)) for manifest, roots in selected for s in manifest.samples]
@@ -146,7 +145,7 @@ def _file_facts(columns: Sequence[Mapping[str, Any]]) -> dict[str, Fact]:
 
 
 def _looks(
-    samples: Sequence[Sample], paths: Sequence[Path], settings: ImageSettings, tell: Progress
+    samples: Sequence[Sample], paths: Sequence[Path], settings: ImageSettings, tell: StepProgress
 ) -> list[Look | str]:
     def look(row: tuple[Sample, Path]) -> Look | str:
         sample, path = row
@@ -249,7 +248,7 @@ def _aucs(
 
 
 def _mapped(
-    work: Callable[[Any], Any], rows: Sequence[Any], title: str, tell: Progress
+    work: Callable[[Any], Any], rows: Sequence[Any], title: str, tell: StepProgress
 ) -> Iterator[Any]:
     with ThreadPoolExecutor() as pool:
         for done, result in enumerate(pool.map(work, rows), start=1):

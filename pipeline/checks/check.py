@@ -28,6 +28,7 @@ from clare.pipeline.manifests.file_shortcuts import Values, shortcuts_between, v
 from clare.pipeline.manifests.folder_rules import cut_videos, guess_videos
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.validation import broken_rules
+from clare.progress import Progress
 from clare.wording import counted
 
 
@@ -68,7 +69,7 @@ def check_manifests(
     names: Sequence[str] = (),
     *,
     look: Callable[[Manifest, Sequence[Sample]], Iterable[Finding]] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Finding]:
     """Check manifests, each by itself and all against each other.
 

@@ -25,12 +25,10 @@ from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.roots import Roots, split_option
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.scan import Folder, list_tree
+from clare.progress import Progress
 from clare.typed_json import to_json
 from clare.version import __version__
 from clare.wording import counted, natural_key
-
-Progress = Callable[[int, int], None]
-"""Called with (files done, files in all); 0 in all while they are still being listed."""
 
 
 @dataclass
@@ -106,7 +104,7 @@ def build_dataset(
         rules: split rule by domain where it is not the registry's, see `IdentitySplit`.
         hash: also record each file's sha256.
         follow_links: a folder that links may lead into, out of their root.
-        progress: see `Progress`.
+        progress: called with (files done, files in all); 0 in all while they are still listed.
 
     Raises:
         InputError: the dataset, a root, a domain or a rule is not known, a folder is missing, or

@@ -15,6 +15,7 @@ from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.mask_folders import MaskFolder, refuse_images_in
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
 from clare.pipeline.manifests.sample import Manifest
+from clare.progress import Progress
 from clare.wording import counted, name_rows
 
 REAL_POOL = "real"
@@ -30,7 +31,7 @@ def select_folders(
     test_only: Sequence[str],
     follow_links: Path | None,
     notice: Callable[[Notice], None],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> list[tuple[Manifest, Roots]]:
     """A manifest for each subset of plain folders; see `clare.pipeline.datasets.select`.
 

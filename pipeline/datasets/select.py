@@ -23,6 +23,7 @@ from clare.pipeline.manifests.folder_rules import FolderRules
 from clare.pipeline.manifests.mask_folders import MaskFolder
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
+from clare.progress import Progress
 from clare.protocol import read_protocol, split_name
 from clare.settings import build_settings
 from clare.wording import listed
@@ -45,7 +46,7 @@ def select_manifests(
     test_only: Sequence[str] = (),
     pools: str | Sequence[str] | None = (),
     notice: Callable[[Notice], None] = lambda notice: None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[tuple[Manifest, Roots]]:
     """Read the manifests that were named, or build them from folders.
 
@@ -204,7 +205,7 @@ def select_protocol(
     roots: Sequence[str],
     *,
     follow_links: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[tuple[Manifest, Roots]], dict[str, str]]:
     """The rows that a protocol trains and tests on, each subset and each pool of reals once.
 
@@ -253,7 +254,7 @@ def _pools_of(
     folder: Path,
     places: Roots,
     notice: Callable[[Notice], None],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> list[tuple[Manifest, Roots]]:
     """The reals that belong beside fakes, as far as they are there; it is said either way."""
     found = []
@@ -318,9 +319,7 @@ def _of_names(files: Sequence[Path], names: Sequence[str]) -> list[Path]:
     return [file for file in files if manifest_name(file) in names]
 
 
-def _find(
-    name: str, folder: Path, roots: Roots, progress: Callable[[int, int], None] | None
-) -> Path:
+def _find(name: str, folder: Path, roots: Roots, progress: Progress | None) -> Path:
     registry = load_registry(folder)
     path = find_subset(registry, folder, name)
     if path is None and (subset := registry.find(name)) is not None:
@@ -335,7 +334,7 @@ def _build(
     subset: Subset,
     folder: Path,
     roots: Roots,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Path:
     """Build the manifest of one registered subset and write it to the manifests' folder."""
     known = {root: found for root in subset.roots if (found := roots.folder(root)) is not None}

@@ -24,6 +24,7 @@ from clare.errors import ClareError
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError, Launched
 from clare.pipeline.extraction.claims import Work, claim_shards, not_tried, pending_shards
 from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
+from clare.progress import Progress
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import SHARD_ROWS
@@ -88,7 +89,7 @@ def extract_subset(
     loader: Loader,
     *,
     strict: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     computed: Callable[[str, int, float], None] | None = None,
     waiting: Callable[[int], None] | None = None,
 ) -> ExtractReport:
@@ -279,7 +280,7 @@ class _Writer:
         store: FeatureStore,
         subset: str,
         report: ExtractReport,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> None:
         self._store = store
         self._subset = subset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from clare.foreign import open_bytes
 from clare.pipeline.images.decode import open_regular, read_header
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.progress import Progress
 from clare.store.index import Row
 from clare.wording import counted, name_rows
 
@@ -29,7 +30,7 @@ def rows_of_samples(
     known: Iterable[Row],
     *,
     views: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Row]:
     """Make the rows that the samples ask for, each with the hash of its file's content.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from clare.pipeline.official_lists.json_list import (
 )
 from clare.pipeline.official_lists.paths import Finder
 from clare.pipeline.official_lists.rows import Files, Methods, rows_of, split_anew
+from clare.progress import Progress
 from clare.wording import counted, name_rows
 
 SIDES = ("real", "fake")
@@ -84,7 +85,7 @@ def import_list(
     with_reals: bool = False,
     folder: Path | None = None,
     labels: Labels = Labels(),  # noqa: B008 - it is frozen
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ImportedList:
     """Read a list, find its files, and make a manifest of them.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from clare.errors import CorruptStoreError
 from clare.files import make_folder, remove_durably, sync_folder, write_durably
+from clare.progress import Progress
 from clare.store.commands import StoreCommand
 from clare.store.extractor_records import (
     Assets,
@@ -51,7 +52,7 @@ def repair_store(
     store_path: Path | str,
     problems: Sequence[Problem] | None = None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Repair:
     """Mend what `verify_store` found, so that the next extraction redoes what can't be mended.
 

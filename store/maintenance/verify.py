@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import numpy as np
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import PARTIAL, storage_errors
 from clare.names import is_plain
+from clare.progress import Progress
 from clare.store.commands import read_commands
 from clare.store.extractor_records import (
     check_asset,
@@ -64,8 +65,6 @@ from clare.store.zarr_shards import (
 )
 
 Extractor = tuple[Fingerprint, dict[str, FeatureSpec]]
-Progress = Callable[[int, int], None]
-
 _SIGNS = (MARKER, ROWS, JOURNAL, EXTRACTORS)
 """Of which a store, however damaged, still has one."""
 _THREADS = 4

@@ -1,0 +1,1 @@
+../../clare/progress.py
