@@ -107,8 +107,9 @@ def find_moved(root: Path, listed: Iterable[tuple[str, int]], own: Mapping[str, 
                 continue
             places |= {(text, label): "/".join((*parts[best:], name)) for text in names[name]}
             dropped[parts[:best]] += len(names[name])
+    beginnings = [beginning for beginning, _ in dropped.most_common()]
     for label, parts, name, text in lost:
-        for beginning, _ in dropped.most_common():
+        for beginning in beginnings:
             start = len(beginning)
             if parts[:start] == beginning and start in (0, *later_starts(parts, label, shared)):
                 places[text, label] = "/".join((*parts[start:], name))
