@@ -27,6 +27,7 @@ from clare.heads.metrics.masks import (
     count_cases,
     mean_figures,
     measure_map,
+    nearest,
     paired_difference,
     probability_map,
     resize_map,
@@ -86,8 +87,8 @@ class MaskJudge:
         if self._masks is None or self._places[place] < 0:
             return np.zeros((MAP, MAP), np.uint8) if columns["label"] == 0 else None
         stored: NDArray[np.uint8] = self._masks.read([self._places[place]])[0]
-        own = (columns.get("mask_height"), columns.get("mask_width"))
-        return _nearest(stored, own) if self._whole and all(own) else stored
+        height, width = (int(columns.get(f"mask_{side}") or 0) for side in ("height", "width"))
+        return nearest(stored, (height, width)) if self._whole and height and width else stored
 
     def columns(self) -> dict[str, list[float | None]]:
         """The figures of every row by name, for a table; None where there is none."""
@@ -331,15 +332,6 @@ def _is_whole(store: FeatureStore, keys: set[str]) -> bool:
     """Whether stored masks are of whole images, squashed, so that they can be brought back."""
     images = [store.extractor(key)[0].settings.get("images", {}) for key in keys]
     return all(one.get("crop", "none") == "none" for one in images)
-
-
-def _nearest(mask: NDArray[np.uint8], shape: tuple[object, object]) -> NDArray[np.uint8]:
-    """A mask brought to another size by its nearest neighbours."""
-    down, across = (
-        ((np.arange(int(str(wanted))) + 0.5) * side / int(str(wanted))).astype(np.int64)
-        for wanted, side in zip(shape, mask.shape, strict=True)
-    )
-    return mask[down][:, across]
 
 
 def _mean(several: Sequence[Figures]) -> Figures:

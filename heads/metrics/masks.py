@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.uint8] | NDArray[np.bool_]
 """(H, W): 0 to 255, soft or not, fake above 127; or whether a pixel is fake."""
+
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.bool_])
 
 FIGURES = (
     *("iou", "f1", "f1_oracle", "f1_inner", "f1_inner_oracle", "ap"),
@@ -210,6 +212,16 @@ def resize_map(
     # The weights of a pixel add up to 1 but for the last bit.
     resized: NDArray[np.float32] = found[0, 0].clamp(0, 1).numpy()
     return resized
+
+
+def nearest(mask: Pixels, shape: tuple[int, int]) -> Pixels:
+    """A mask (h, w) at another size (H, W), by its nearest neighbours."""
+    down, across = (
+        ((np.arange(wanted) + 0.5) * side / wanted).astype(np.int64)
+        for wanted, side in zip(shape, mask.shape, strict=True)
+    )
+    found: Pixels = mask[down][:, across]
+    return found
 
 
 def columns_of(per_image: Sequence[MaskFigures]) -> dict[str, list[float | None]]:

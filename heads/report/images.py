@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.foreign import decode_thumbnail
+from clare.heads.metrics.masks import nearest
 from clare.store.index import Row
 
 SIDE = 128
@@ -87,7 +88,8 @@ def mask_uri(fake: NDArray[np.bool_]) -> str:
     from PIL import Image
 
     packed = io.BytesIO()
-    Image.fromarray(_at_most(fake)).save(packed, "PNG", optimize=True)
+    height, width = (min(side, SIDE) for side in fake.shape)
+    Image.fromarray(nearest(fake, (height, width))).save(packed, "PNG", optimize=True)
     return data_uri(packed.getvalue(), "png")
 
 
@@ -101,7 +103,7 @@ def error_uri(
         fake: (h, w) which pixels are.
         called: (h, w) which pixels are called so.
     """
-    truth, call = (_nearest(one, (SIDE, SIDE)) for one in (fake, called))
+    truth, call = (nearest(one, (SIDE, SIDE)) for one in (fake, called))
     grey = 0.45 * picture.mean(2, keepdims=True).repeat(3, 2)
     for which, colour in (
         (truth & call, FOUND),
@@ -110,19 +112,6 @@ def error_uri(
     ):
         grey[which] = (1 - COVER) * grey[which] + COVER * np.array(colour)
     return photo_uri(grey.astype(np.uint8))
-
-
-def _at_most(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    height, width = (min(side, SIDE) for side in mask.shape)
-    return _nearest(mask, (height, width))
-
-
-def _nearest(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    down, across = (
-        ((np.arange(wanted) + 0.5) * side / wanted).astype(int)
-        for wanted, side in zip(shape, mask.shape, strict=True)
-    )
-    return mask[down][:, across]
 
 
 def spaced(items: Sequence[T], count: int) -> list[T]:
