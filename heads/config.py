@@ -76,9 +76,10 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         if self.decoder:
-            nothing = {"fusion": "", "classifier": "", "decoder": _with_underscores(self.decoder)}
-            empty: dict[str, Any] = {"fusion_settings": {}, "classifier_settings": {}}
-            vars(self).update(nothing | empty)
+            object.__setattr__(self, "decoder", _with_underscores(self.decoder))
+            for part in PARTS[:2]:
+                object.__setattr__(self, part, "")
+                object.__setattr__(self, f"{part}_settings", {})
         for part in PARTS:
             object.__setattr__(self, part, _absolute(getattr(self, part)))
 
@@ -142,8 +143,8 @@ class TrainConfig:
         alignment: weight of the alignment loss (GenD).
         uniformity: weight of the uniformity loss (GenD).
         slerp: whether vectors are mixed within their class while training (GenD).
-        supervision: what a decoder learns from: masks, or the label of the image alone, which the
-            mean of its logits has to tell.
+        supervision: what a decoder learns from: masks, or the label of the image alone, which its
+            score has to tell.
         empty_masks: whether a decoder trains on real images too, as images with empty masks.
         select: the figure on validation that chooses the checkpoint. ``iou`` is a decoder's: the
             mean over fakes, at 0.5.
@@ -241,6 +242,11 @@ class TrainConfig:
     def takes_reals(self) -> bool:
         """Whether it trains on real images too."""
         return not self.detector.decoder or self.supervision == "image" or self.empty_masks
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The subsets of ``reals``, where real images are trained on at all."""
+        return self.reals if self.takes_reals else ()
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -59,6 +60,8 @@ class Localizer(Model):
     Raises:
         InputError: the decoder, a setting, a field, a timestep or a number of draws is not usable.
     """
+
+    scored_together: ClassVar[int] = 32  # a convolution at 256 x 256 takes 17 MB an image
 
     def __init__(self, config: DetectorConfig, specs: Specs) -> None:
         cls = find_decoder(config.decoder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -30,10 +30,13 @@ class Model(nn.Module, ABC):
         fields: the stored fields that it reads.
         specs: their shapes.
         shapes: of one row's inputs, by role.
+        scored_together: rows that it takes at once where it does not learn.
 
     Raises:
         InputError: a field, a timestep or a number of draws is not usable.
     """
+
+    scored_together: ClassVar[int] = 128
 
     def __init__(self, config: DetectorConfig, specs: Specs, roles: Sequence[Role]) -> None:
         super().__init__()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.advice import Name, Run
+from clare.advice import Name, Run, Set
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.frames import choose_frames
@@ -32,12 +32,14 @@ class Samples:
         views: the rows of all views, sample after sample.
         first: (n + 1,) where each sample's views begin in ``views``.
         labels: (n,) int64.
+        unmasked: fakes without a mask that are left out, by subset.
     """
 
     plain: NDArray[np.int64]
     views: NDArray[np.int64]
     first: NDArray[np.int64]
     labels: NDArray[np.int64]
+    unmasked: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.plain)
@@ -96,8 +98,9 @@ def choose_samples(
     chosen = [views for views in groups.values() if 0 in views]
     if not config.takes_reals:
         chosen = [views for views in chosen if table.rows[views[0]].columns["label"] == 1]
+    unmasked: Mapping[str, int] = {}
     if config.needs_masks(split):
-        chosen = _with_masks(chosen, table.rows, split)
+        chosen, unmasked = _with_masks(chosen, table, config, split)
     frames = choose_frames(
         [table.rows[views[0]] for views in chosen], config.frames, config.sampling
     )
@@ -109,30 +112,43 @@ def choose_samples(
         chosen = _take_fraction(chosen, table.rows, config.fraction, config.data_seed)
     samples = _pack(chosen, table.rows)
     _require_both(samples, table, config, split)
-    return samples
+    return replace(samples, unmasked=unmasked)
 
 
 def _with_masks(
-    chosen: list[dict[int, int]], rows: Sequence[Row], split: Split
-) -> list[dict[int, int]]:
-    """Those whose fakes name a mask.
+    chosen: list[dict[int, int]], table: FeatureTable, config: TrainConfig, split: Split
+) -> tuple[list[dict[int, int]], dict[str, int]]:
+    """Those that masks can teach or choose by, and the fakes left out, by subset.
+
+    Where labels teach, masks only choose: fakes without one stay, for the threshold.
 
     Raises:
-        InputError: no fake does.
+        InputError: no fake of a subset names a mask.
     """
-    columns = [rows[views[0]].columns for views in chosen]
-    fakes = {str(one["subset"]) for one in columns if one["label"] == 1}
-    masked = {str(one["subset"]) for one in columns if one["label"] == 1 and one.get("mask_path")}
-    if fakes and not masked:
+    fakes = [row for views in chosen if (row := table.rows[views[0]]).columns["label"] == 1]
+    masked = Counter(str(row.columns["subset"]) for row in fakes if row.columns.get("mask_path"))
+    all_of = Counter(str(row.columns["subset"]) for row in fakes)
+    named = set(config.train) if config.supervision == "mask" else set()
+    bare = sorted(named & set(all_of) - set(masked))
+    if bare or (fakes and not masked):
         raise InputError(
-            f"fakes of {listed(sorted(fakes))} have no masks in split {split}",
+            f"fakes of {listed(bare or sorted(all_of))} have no masks in split {split}",
             "name them in the manifest and extract again",
+            *(
+                [Set("select", "auc", effect="does without")]
+                if config.supervision != "mask"
+                else []
+            ),
         )
-    return [
+    if config.supervision == "image":
+        return chosen, {}
+    kept = [
         views
-        for views, one in zip(chosen, columns, strict=True)
-        if one["label"] == 0 or one.get("mask_path")
+        for views in chosen
+        if table.rows[views[0]].columns["label"] == 0
+        or table.rows[views[0]].columns.get("mask_path")
     ]
+    return kept, dict(all_of - masked)
 
 
 def _pack(chosen: Sequence[dict[int, int]], rows: Sequence[Row]) -> Samples:
@@ -192,7 +208,7 @@ def _require_all(
     columns = [rows[places[0]].columns for places in chosen]
     there = {(one["subset"], one["label"]) for one in columns}
     fakes = [name for name in config.train if (name, 1) not in there]
-    reals = [name for name in config.reals if (name, 0) not in there]
+    reals = [name for name in config.pools if (name, 0) not in there]
     if fakes or reals:
         domains = f" of domain {', '.join(config.domains)}" if config.domains else ""
         where = f"of which the store has no complete rows{domains} in split {split}"
@@ -218,6 +234,12 @@ def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, sp
         raise InputError(
             f"{where} has no fakes with these features in {name}",
             Name("a subset that has them", "train"),
+        )
+    if missing == ["real"] and config.needs_masks(split) and config.reals:
+        raise InputError(
+            f"reals of {listed(config.reals)} have no complete {name} rows for these features, the "
+            "field mask among them",
+            "extract it for them too, with the feature mask",
         )
     setting = "reals" if missing == ["real"] else "train"
     raise InputError(

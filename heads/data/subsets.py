@@ -20,7 +20,7 @@ def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
         InputError: the store is empty, or lacks a subset of the run's protocol.
     """
     there = store.subsets()
-    names = {*(config.train or there), *config.reals}
+    names = {*(config.train or there), *config.pools}
     if not names:
         raise InputError(f"{store.path} has no rows", Run("extract", effect="fills it"))
     absent = sorted(names.difference(there))
@@ -36,8 +36,8 @@ def require_protocol(config: TrainConfig, absent: Sequence[str], where: str) -> 
         InputError: the protocol is to be trained whole, or none of its fakes or reals are there.
     """
     fakes = [name for name in config.train if name not in absent]
-    reals = [name for name in config.reals if name not in absent]
-    can_do = bool(fakes) and (bool(reals) or not config.reals)
+    reals = [name for name in config.pools if name not in absent]
+    can_do = bool(fakes) and (bool(reals) or not config.pools)
     if config.partial and can_do:
         return absent
     add: Advice = Run("extract", settings={"protocol": config.protocol}, effect="adds it")

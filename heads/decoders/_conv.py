@@ -19,7 +19,8 @@ class ConvDecoder(GridDecoder):
 
     A doubling that would lead beyond 256 is left out, the first ones first, as DeCLIP does with the
     large maps of a ResNet's first layers; what does not end at 256 is scaled to it (bilinear).
-    The modules' names are DeCLIP's: its checkpoints fit.
+    The modules' names are DeCLIP's, so that its checkpoints fit; of a ViT and a ResNet together the
+    last convolution has the number before its own there.
 
     Attributes:
         depth: convolutions in all but the last, a multiple of four.

@@ -15,7 +15,6 @@ from clare.advice import LeaveOut, Notice
 from clare.bootstrap import USUAL, Resampling
 from clare.errors import InputError
 from clare.files import remove_durably
-from clare.heads.data.table import SCORED_TOGETHER
 from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.localization import MaskBaselines, MaskJudge, measure_masks
@@ -113,8 +112,8 @@ def evaluate(
     if against:
         require_table(against)
     aside: Sequence[str] = ()
+    alone = isinstance(opened.detector, Localizer)
     if protocol is None:
-        alone = isinstance(opened.detector, Localizer)
         asked = Asked(subsets, reals, split, domains, None, frames, sampling or "even", alone)
     else:
         given = {"subsets": subsets, "reals": reals, "domains": domains, "split": split != "test"}
@@ -125,7 +124,10 @@ def evaluate(
             )
         tests = read_protocol(split_name(protocol)[0])
         asked = Asked(
-            protocol=tests, frames=frames or tests.frames, sampling=sampling or tests.sampling
+            protocol=tests,
+            frames=frames or tests.frames,
+            sampling=sampling or tests.sampling,
+            alone=alone,
         )
         aside = tests.aside(opened.record.all_subsets)
     unseen = choose_rows(opened, source, asked)
@@ -222,10 +224,11 @@ def score_rows(
         take_maps: given each batch's first row and, of a localiser, its maps (B, 256, 256).
     """
     detector.to(device)
+    together = detector.scored_together
     reads = [
-        partial(unseen.datasets[subset].read, places[start : start + SCORED_TOGETHER])
+        partial(unseen.datasets[subset].read, places[start : start + together])
         for subset, places in unseen.places.items()
-        for start in range(0, len(places), SCORED_TOGETHER)
+        for start in range(0, len(places), together)
     ]
     total = sum(map(len, unseen.places.values()))
     margins = np.empty(total)

@@ -93,7 +93,7 @@ def choose_rows(run: Run, store: FeatureStore, asked: Asked = Asked()) -> Unseen
     wanted = list_wanted(store, asked, (run.record.reals, run.record.subsets))
     unseen = _gather(run, store, wanted, asked)
     if asked.protocol is not None:
-        return _leave_out_bare(unseen, asked.protocol)
+        return _leave_out_bare(unseen, asked.protocol, asked.alone)
     fakes = [name for name, (_, _, rows) in wanted.rows.items() if has_label(rows, 1)]
     bare = [name for name in fakes if not unseen.has_label(name, 1)]
     bare = bare if asked.subsets or len(bare) == len(fakes) else []
@@ -137,7 +137,7 @@ def _gather(run: Run, store: FeatureStore, wanted: Wanted, asked: Asked) -> Unse
     )
 
 
-def _leave_out_bare(unseen: UnseenRows, protocol: Protocol) -> UnseenRows:
+def _leave_out_bare(unseen: UnseenRows, protocol: Protocol, alone: bool) -> UnseenRows:
     """The sets whose fakes and reals have features; the others are absent."""
     absent = dict(unseen.absent)
     kept: dict[str, None] = {}
@@ -149,7 +149,7 @@ def _leave_out_bare(unseen: UnseenRows, protocol: Protocol) -> UnseenRows:
         bare += [
             unseen.datasets[group].subsets[0]
             for group in pools or [name]
-            if not unseen.has_label(group, 0)
+            if not (unseen.has_label(group, 0) or (alone and not pools))
         ]
         if bare:
             absent[name] = f"{', '.join(dict.fromkeys(bare))} {NO_FEATURES}"

@@ -82,7 +82,7 @@ def list_wanted(
         StoreError: the store has no such subset.
     """
     if asked.protocol is not None:
-        return _by_protocol(store, asked.protocol)
+        return _by_protocol(store, asked.protocol, asked.alone)
     return _by_name(store, asked, trained)
 
 
@@ -110,7 +110,7 @@ def _by_name(
     return wanted
 
 
-def _by_protocol(store: FeatureStore, protocol: Protocol) -> Wanted:
+def _by_protocol(store: FeatureStore, protocol: Protocol, alone: bool) -> Wanted:
     if not protocol.targets:
         raise InputError(f"protocol {protocol.name} has no tests", Name("another", "protocol"))
     there = set(store.subsets())
@@ -131,7 +131,7 @@ def _by_protocol(store: FeatureStore, protocol: Protocol) -> Wanted:
             name: with_label(listed(name, target.split, target.domain), 0) for name in target.reals
         }
         empty = [name for name, reals in pools.items() if not reals]
-        if not target.reals and not has_label(rows, 0):
+        if not (target.reals or has_label(rows, 0) or alone):
             empty = [target.fakes]
         if empty or not has_label(rows, 1):
             wanted.absent[target.name] = _lack(target, rows, empty)

@@ -211,12 +211,19 @@ def fit(state: RunState, train: FeatureTable, val: FeatureTable) -> None:
 
 
 def judge_all(stacks: Sequence[Stack], val: FeatureTable, batch: int) -> None:
-    """Score validation, each batch read once for the stacks that share it."""
+    """Score validation, each batch read once for the stacks that share it.
+
+    Args:
+        stacks: of runs.
+        val: the rows.
+        batch: of training; as many rows at least, or as many as a head scores together.
+    """
     together: dict[bytes, list[Stack]] = {}
     for stack in stacks:
         together.setdefault(_digest(stack.val), []).append(stack)
     for group in together.values():
-        order = pieces(group[0].val, batch)
+        size = max(batch, *(stack.detector.scored_together for stack in group))
+        order = pieces(group[0].val, size)
         fields = sorted({name for stack in group for name in stack.val_fields})
         for values in val.batches(order, fields):
             cache: Cache = {}

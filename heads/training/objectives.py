@@ -94,7 +94,9 @@ class DetectorObjective(Objective):
 
 
 class MaskObjective(Objective):
-    """Binary cross entropy of every pixel, or of the mean logit of each image (DeCLIP).
+    """Binary cross entropy of every pixel (DeCLIP), or of each image's score.
+
+    As DeCLIP trains from labels, the score is the mean logit.
 
     What is judged is the margin, the loss, and the IoU at 0.5 of the map and the mask, both at
     256 x 256; NaN where the batch has no masks, or the mask is empty.
@@ -115,9 +117,8 @@ class MaskObjective(Objective):
         maps = self.decoder(inputs)
         if self.by_mask:
             return functional.binary_cross_entropy_with_logits(maps, inputs["mask"])
-        return functional.binary_cross_entropy_with_logits(
-            maps.flatten(1).mean(1), labels.to(maps.dtype)
-        )
+        score = self._score(maps)
+        return functional.binary_cross_entropy_with_logits(score, labels.to(score.dtype)).float()
 
     def judge(self, inputs: Inputs) -> torch.Tensor:
         """Margin, loss and IoU, (B, 3)."""
@@ -160,7 +161,7 @@ def figures_of(model: Model, config: TrainConfig, judged: NDArray, labels: NDArr
     found: Epoch = {}
     margins = judged[:, 0]
     if isinstance(model, Localizer) and config.needs_masks("val"):
-        found["val_iou"] = float(np.nanmean(judged[:, 2]))
+        found["val_iou"] = float(np.nanmean(judged[:, 2]))  # `RunState.add` saw that one is known
     if isinstance(model, Localizer) and config.supervision == "mask":
         found["val_loss"] = float(judged[:, 1].mean())
     else:

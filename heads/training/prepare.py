@@ -6,7 +6,7 @@ import copy
 import hashlib
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import nn
 
 from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import CorruptStoreError, InputError, StoreError
-from clare.heads.base import INPUTS
+from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import TrainConfig
 from clare.heads.data.fingerprints import Chosen, choose_fingerprints
 from clare.heads.data.leakage import Seen, refuse_leaks
@@ -39,7 +39,7 @@ from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.typed_json import read_json
 from clare.version import __version__
-from clare.wording import listed
+from clare.wording import counted, listed
 
 ORIGIN = "origin.json"
 """The asset of an extractor that says where its weights came from."""
@@ -148,6 +148,11 @@ def prepare(
             text = load_text_tower(store, chosen.text).to(device)
         detector = create_detector(config, chosen.specs, text)
         notes, parent = [*chosen.notes, *_notices(detector, config)], None
+        notes += [
+            Notice(f"{name}: {counted(count, 'fake')} without a mask, left out of split {split}")
+            for split, some in (("train", train), ("val", val))
+            for name, count in some.unmasked.items()
+        ]
         if config.init_from is not None:
             # A run that was begun has its own record of its parent; new ones share the parent.
             known = folder if (folder / CONFIG).exists() else config.init_from
@@ -330,6 +335,9 @@ def _localizer_notices(model: Localizer, config: TrainConfig) -> list[Notice]:
         )
     size = kept_bytes(model) * config.batch
     notes = [] if size < 1e9 else [Notice(f"a step keeps about {size / 1e9:.1f} GB in memory")]
+    if config.reals and not config.takes_reals:
+        what = f"real images of {listed(config.reals)} are not trained on, where masks are learnt"
+        notes.append(Notice(what, Set("empty_masks", True, effect="trains on them too")))
     if not config.takes_reals:
         notes.append(Notice("it learns on fakes alone: what it finds on real images says little"))
     return notes
@@ -338,21 +346,30 @@ def _localizer_notices(model: Localizer, config: TrainConfig) -> list[Notice]:
 def kept_bytes(model: Localizer) -> int:
     """Bytes that a decoder keeps of one image between its forward and its backward pass.
 
-    Nothing is computed: the decoder runs on shapes alone.
+    Nothing is computed: the decoder runs on shapes alone, of one and of two images. 0 where it is
+    none that can.
     """
-    decoder = copy.deepcopy(model.decoder).to("meta")
-    inputs = {role: torch.empty((2, *shape), device="meta") for role, shape in model.shapes.items()}
-    kept: dict[int, int] = {}
+    try:
+        decoder = copy.deepcopy(model.decoder).to("meta")
+        one, two = (_kept(decoder, model.shapes, rows) for rows in (1, 2))
+    except (NotImplementedError, RuntimeError, TypeError):
+        return 0
+    return two - one
+
+
+def _kept(decoder: nn.Module, shapes: Shapes, rows: int) -> int:
+    """Bytes that autograd keeps of a pass over some rows."""
+    inputs = {role: torch.empty((rows, *shape), device="meta") for role, shape in shapes.items()}
+    kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, nn.Parameter) and len(tensor) == 2:
-            kept[id(tensor)] = tensor.numel() * tensor.element_size()
+        kept[id(tensor)] = tensor  # held, so that its id stays its own
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         maps = decoder(inputs)
     del maps
-    return sum(kept.values()) // 2
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
 
 
 def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
@@ -426,7 +443,12 @@ def _record(
             for name in config.detector.parts.values()
             if is_path(name)
         },
-        masks=_masks(_rows(rows, train)) if config.needs_masks("train") else "",
+        masks=_masks(
+            row
+            for split, some in (("train", _rows(rows, train)), ("val", _rows(val_rows, val)))
+            if config.needs_masks(split)
+            for row in some
+        ),
     )
 
 
@@ -434,12 +456,12 @@ def _lacking(config: TrainConfig, splits: Sequence[Sequence[Row]]) -> tuple[str,
     """Subsets of a protocol that a run goes without, in one of the splits at least."""
     if config.protocol is None:
         return ()
-    named = [*((name, 1) for name in config.train), *((name, 0) for name in config.reals)]
+    named = [*((name, 1) for name in config.train), *((name, 0) for name in config.pools)]
     there = [{(row.columns["subset"], row.columns["label"]) for row in rows} for rows in splits]
     return tuple(name for name, label in named if not all((name, label) in one for one in there))
 
 
-def _masks(rows: Sequence[Row]) -> str:
+def _masks(rows: Iterable[Row]) -> str:
     """One sha256 over the masks of rows, whatever their order."""
     lines = sorted(f"{row.sample_id}\t{row.mask}" for row in rows)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()

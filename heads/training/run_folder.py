@@ -158,7 +158,10 @@ class RunFolder:
                 history=known.history,
                 best_epoch=known.best_epoch,
                 best=tensors["best"],
-                judged=tensors["judged"].numpy(),
+                # Earlier versions kept the margins alone.
+                judged=(
+                    tensors["judged"] if "judged" in tensors else tensors["margins"][:, None]
+                ).numpy(),
                 steps=known.steps,
                 state={
                     name.removeprefix("state."): value

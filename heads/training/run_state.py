@@ -82,6 +82,13 @@ class RunState:
             )
             self.folder.log(self.failure)
             return
+        if self.run.config.needs_masks("val") and not np.isfinite(judged[:, -1]).any():
+            self.failure = (
+                f"{self.folder.path} can't be chosen by validation: no mask of its fakes marks "
+                "anything at 256 x 256"
+            )
+            self.folder.log(self.failure)
+            return
         progress, before = self.progress, _rank(self.progress, self.figures)
         run = self.run
         found = figures_of(run.detector, run.config, judged, run.val.labels)

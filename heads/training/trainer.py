@@ -13,7 +13,7 @@ from clare.advice import Notice
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.subsets import take_reals
-from clare.heads.data.table import SCORED_TOGETHER, FieldPlan, load_fields, pieces, plan_memory
+from clare.heads.data.table import FieldPlan, load_fields, pieces, plan_memory
 from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training.lockstep import Cache, SharedBatches, Stack, arrange, fit, judge_all
@@ -192,7 +192,7 @@ def _train_together(
         began = time.monotonic()
         _train_epoch(shared, stacks, tables, epoch, count)
         seconds = time.monotonic() - began
-        judge_all(stacks, tables.val, max(config.batch, SCORED_TOGETHER))
+        judge_all(stacks, tables.val, config.batch)
         for stack in stacks:
             stack.end_epoch(epoch, seconds)
             if machine.keep_every and epoch % machine.keep_every == 0:

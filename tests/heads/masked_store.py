@@ -34,7 +34,8 @@ def values_of(row: Row, spec: FeatureSpec) -> np.ndarray:
     field = spec.field
     rng = np.random.default_rng([fake_quarter(row), len(field)])
     marked = np.zeros((4, 4), bool)
-    if row.columns["label"] == 1:
+    marks = field != "mask" or "mask_path" in row.columns
+    if row.columns["label"] == 1 and marks and "blank" not in row.columns:
         top, left = divmod(fake_quarter(row), 2)
         marked[2 * top : 2 * top + 2, 2 * left : 2 * left + 2] = True
     if field == "mask":
@@ -72,9 +73,15 @@ def fill(
     subset: str,
     rows: list[Row],
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    without: Collection[str] = (),
 ) -> None:
-    """Rows with values in every field; ``settings`` are those of fingerprints, by extractor."""
+    """Rows with values in every field; ``settings`` are those of fingerprints, by extractor.
+
+    Rows of extractors in ``without`` have none.
+    """
     for extractor, specs in SPECS.items():
+        if extractor in without:
+            continue
         fingerprint = Fingerprint(extractor, 1, "aa", dict(settings.get(extractor, {})))
         fill_feature(store, subset, rows, fingerprint, specs)
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn import functional
 
 from clare.errors import InputError
@@ -15,10 +17,11 @@ from clare.heads.data.dataset import FeatureDataset
 from clare.heads.localizer import Localizer
 from clare.heads.runs.record import read_history, read_record, read_validation
 from clare.heads.runs.run import open_run
-from clare.heads.training.prepare import create_detector
+from clare.heads.training.prepare import create_detector, kept_bytes
 from clare.heads.training.schedule import exhausted, learning_rate
 from clare.heads.training.train_head import train_head
 from clare.heads.training.trainer import Observer, Plan, train_run, train_runs
+from clare.plugins import trust_here
 from clare.store.feature_store import create_store
 from tests.heads.masked_store import fill, make_rows
 
@@ -178,7 +181,7 @@ def test_labels_alone_teach_where_the_fake_is(masked, tmp_path):
     )
     run = train(masked, config, tmp_path / "run")
     found = read_validation(tmp_path / "run")
-    assert run.record.masks == "" and run.record.rows["train"] == {"real": 16, "fake": 32}
+    assert run.record.masks and run.record.rows["train"] == {"real": 16, "fake": 32}
     assert value_of(found.metrics["auc"]) > 0.9 and value_of(found.metrics["iou"]) > 0.2
     without = create_config({"train": ("bare",), "select": "auc"}, config)
     assert value_of(read_validation(train(masked, without, tmp_path / "bare").path).auc) > 0.9
@@ -333,3 +336,106 @@ def test_masks_of_another_crop_are_refused(masked, tmp_path):
     fill(store, "local", make_rows("local", 1, 12), {"mask": {"images": {"crop": "boxes"}}})
     with pytest.raises(InputError, match="were cut out of the images differently"):
         train_run(LINEAR, store.path, tmp_path / "run")
+
+
+def test_a_protocol_trains_masks_without_its_reals(masked, tmp_path):
+    """Its pools join only where real images are trained on."""
+    base = replace(LINEAR, protocol="own", reals=("elsewhere",))
+    run = train(masked, base, tmp_path / "run")
+    assert run.record.rows["train"] == {"real": 0, "fake": 32} and not run.record.lacking
+    with pytest.raises(InputError, match="trains on elsewhere"):
+        train_run(replace(base, empty_masks=True), masked.path, tmp_path / "other")
+
+
+def test_fakes_without_a_mask_are_left_out_aloud(masked, tmp_path):
+    everything = replace(LINEAR, train=())
+    train(masked, everything, tmp_path / "run")
+    log = (tmp_path / "run" / "run.log").read_text()
+    assert "bare: 16 fakes without a mask, left out of split train" in log
+    assert "bare: 4 fakes without a mask, left out of split val" in log
+    with pytest.raises(InputError, match="fakes of bare have no masks in split train"):
+        train_run(replace(LINEAR, train=("local", "bare")), masked.path, tmp_path / "other")
+
+
+def test_labels_choose_by_all_fakes_where_some_have_masks(masked, tmp_path):
+    config = replace(LINEAR, supervision="image", train=("local", "bare"), reals=("pool",))
+    found = read_validation(train(masked, config, tmp_path / "run").path)
+    assert found.metrics["iou"].n == 8 and found.metrics["auc"].n == 16
+
+
+def test_masks_that_mark_nothing_end_a_run_in_a_sentence(tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    rows = [
+        replace(row, columns={**row.columns, "blank": "yes"}) for row in make_rows("local", 1, 24)
+    ]
+    fill(store, "local", rows)
+    configs = [LINEAR, replace(LINEAR, select="loss")]
+    failures = train_runs(configs, store.path, [tmp_path / "one", tmp_path / "two"])
+    assert all(failure and "no mask of its fakes marks anything" in failure for failure in failures)
+
+
+def test_reals_without_the_field_are_named(masked, tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    fill(store, "local", make_rows("local", 1, 24))
+    fill(store, "pool", make_rows("pool", 0, 24), without=["mask"])
+    config = replace(LINEAR, empty_masks=True, reals=("pool",))
+    with pytest.raises(InputError, match="reals of pool have no complete training rows"):
+        train_run(config, store.path, tmp_path / "run")
+
+
+def test_a_run_that_an_earlier_version_left_goes_on(masked, tmp_path):
+    class Killed(Observer):
+        def epoch(self, run, record):
+            if record["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    detector = create_config({"fusion": "lare", "classifier": "linear", "select": "auc"}, LINEAR)
+    detector = replace(detector, reals=("pool",), lr=0.01)
+    folder, machine = tmp_path / "run", Machine(checkpoint_seconds=0)
+    undisturbed = train(masked, detector, tmp_path / "undisturbed", machine)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(detector, masked.path, folder, machine, Killed())
+    with safe_open(folder / "last.safetensors", "pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["margins"] = tensors.pop("judged")[:, 0].contiguous()
+    save_file(tensors, folder / "last.safetensors", header)
+    resumed = train(masked, detector, folder, machine)
+    for name, value in undisturbed.detector.state_dict().items():
+        assert torch.equal(value, resumed.detector.state_dict()[name]), name
+
+
+def test_a_decoder_with_a_temperature_of_its_own_trains(masked, tmp_path):
+    file = tmp_path / "warm.py"
+    file.write_text(WARM)
+    trust_here(file)
+    config = create_config({"decoder": str(file), "epochs": 1}, LINEAR)
+    assert train(masked, config, tmp_path / "run").detector.fields == ("clip_tokens",)
+
+
+WARM = """
+import torch
+from torch import nn
+from clare.heads.decoders._grid import GridDecoder, scale_up
+
+
+class Warm(GridDecoder):
+    \"\"\"A mean over channels, at a learnt temperature; no shapes alone: it looks at values.\"\"\"
+
+    def __init__(self, settings, shapes):
+        super().__init__(settings, shapes)
+        self.temperature = nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs):
+        grid = self.stack(inputs).mean(1)
+        assert grid.sum().item() == grid.sum().item()
+        return scale_up(grid * self.temperature.exp())
+"""
+
+
+def test_what_attention_keeps_is_counted_whole():
+    """Its tensors have heads, or positions, before the images."""
+    config = create_config({"decoder": "attention"}, LINEAR)
+    model = create_detector(config, {"clip_tokens": (256, 1024), "mask": (256, 256)}, None)
+    assert isinstance(model, Localizer)
+    assert 40e6 < kept_bytes(model) < 70e6  # 43 MB by storage, of which some are views
