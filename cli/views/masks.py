@@ -11,6 +11,7 @@ from clare.cli.views.table import table
 from clare.heads.evaluation.comparison import Pair
 from clare.heads.evaluation.mask_results import SCORES, MaskResults
 from clare.heads.evaluation.record import EvaluationRecord
+from clare.wording import counted
 
 FIGURES = {
     "iou": "IoU",
@@ -56,6 +57,8 @@ def print_masks(record: EvaluationRecord) -> None:
     console.print(f"an image's score is {SCORES[found.score]}", style="dim")
     for name, one in found.subsets.items():
         cases = [f"{count} {what}" for what, count in _cases(one.cases).items() if count]
+        if unmarked := one.cases.get("unmarked"):
+            cases.append(f"{counted(unmarked, 'fake')} whose mask marks nothing, in no figure")
         if cases:
             console.print(f"{name}: {', '.join(cases)}", style="dim")
     _print_baselines(found)

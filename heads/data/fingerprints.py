@@ -145,6 +145,25 @@ def choose_fingerprints(
     return Chosen(sources, tower, specs, tuple(notes))
 
 
+def frame_of(fingerprint: Fingerprint) -> dict[str, object]:
+    """What of an image its values are of: the settings that decide where each of them lies."""
+    images = fingerprint.settings.get("images", {})
+    crop = images.get("crop", "none")
+    return {"crop": crop} if crop == "none" else {"crop": crop, "margin": images.get("margin")}
+
+
+def begun_last(store: FeatureStore, keys: Iterable[str]) -> str:
+    """The key whose extraction was begun last; by its record where no command is noted."""
+    begun = [key for command in store.commands() for key in command.extractors]
+    return max(
+        keys,
+        key=lambda key: (
+            begun.index(key) if key in begun else -1,
+            store.layout.extractor_record(key).stat().st_mtime_ns,
+        ),
+    )
+
+
 class _Search:
     """The fingerprints of a store, from the point of view of a configuration.
 
@@ -199,7 +218,8 @@ class _Search:
             found = dict.fromkeys(found, of_all)
         for name, keys in found.items():
             left = [key for key in keys if self._is_published(extractor, key)] or keys
-            found[name] = [self._latest(left)] if self._asked(extractor, name) == [LATEST] else left
+            latest = self._asked(extractor, name) == [LATEST]
+            found[name] = [begun_last(self._store, left)] if latest else left
         read = {keys[0] for keys in found.values() if len(keys) == 1}
         return {
             # Of those that are named beside each other every one is to be read.
@@ -297,14 +317,3 @@ class _Search:
         settings = self.known[key][0].settings
         published = self._config.extracted.get(extractor, {})
         return all(settings.get(name) == value for name, value in published.items())
-
-    def _latest(self, keys: Sequence[str]) -> str:
-        """The key whose extraction was begun last; by its record where no command is noted."""
-        begun = [key for command in self._store.commands() for key in command.extractors]
-        return max(
-            keys,
-            key=lambda key: (
-                begun.index(key) if key in begun else -1,
-                self._store.layout.extractor_record(key).stat().st_mtime_ns,
-            ),
-        )

@@ -118,6 +118,10 @@ class Seen:
         """Whether an image was trained on, or chosen on, by the SHA-256 of its file."""
         return any(_hash(content) in ties.get("image", ()) for ties in (self.trained, self.chosen))
 
+    def chose_on_image(self, content: str) -> bool:
+        """Whether the checkpoint was chosen on an image, by the SHA-256 of its file."""
+        return _hash(content) in self.chosen.get("image", ())
+
     def trained_on_image(self, row: Row) -> bool:
         """Whether the very image was trained on, and not another of its video or identity."""
         return any(

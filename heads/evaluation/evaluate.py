@@ -17,7 +17,8 @@ from clare.errors import InputError
 from clare.files import remove_durably
 from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.batch_cache import BatchCache
-from clare.heads.evaluation.localization import MaskBaselines, MaskJudge, measure_masks
+from clare.heads.evaluation.localization import MaskBaselines, measure_masks
+from clare.heads.evaluation.mask_judge import MaskJudge
 from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
@@ -309,7 +310,7 @@ def _masks(
     found = measure_masks(judge, run, predictions, sets, how, beside, aside)
     notices = [*judge.notices, *(beside.notices if beside else ())]
     for name, one in found.subsets.items():
-        if one.without_mask:
+        if one.without_mask and not judge.unread:
             what = f"{name}: {counted(one.without_mask, 'fake')} without a mask, in no figure of it"
             notices.append(Notice(what))
     if not found.saw_reals and (predictions.label == 0).any():

@@ -1,8 +1,4 @@
-"""A localiser's maps on test rows beside their masks, and what it must beat there.
-
-Figures are at the size of each mask's own file: the stored mask is brought to it by its nearest
-neighbours, which loses nothing where the stored one is as fine.
-"""
+"""What a localiser's maps are worth on test rows, and what it must beat there."""
 
 from __future__ import annotations
 
@@ -13,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clare.advice import Name, Notice
+from clare.advice import Notice
 from clare.bootstrap import Figure, Figures, Resampling
 from clare.errors import CorruptStoreError, InputError, StoreError
-from clare.heads.base import INPUTS, MAP
-from clare.heads.evaluation.field_rows import FieldRows, Rows
+from clare.heads.base import INPUTS
+from clare.heads.evaluation.field_rows import Rows
+from clare.heads.evaluation.mask_judge import MaskJudge, read_rows
 from clare.heads.evaluation.mask_results import MaskBaseline, MaskResults, MaskSubset
-from clare.heads.localizer import mask_field
 from clare.heads.metrics import mask_baselines
 from clare.heads.metrics.mask_baselines import best_cut
 from clare.heads.metrics.masks import (
@@ -27,91 +23,19 @@ from clare.heads.metrics.masks import (
     count_cases,
     mean_figures,
     measure_map,
-    nearest,
     paired_difference,
-    probability_map,
     resize_map,
 )
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.run import Run, open_own_store
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
-from clare.wording import counted, name_rows
+from clare.wording import listed
 
 SHOWN = ("iou", "f1", "ap")
 """The figures in which a localiser is compared with baselines."""
 
 Map = NDArray[np.float32]
-
-
-class MaskJudge:
-    """Measures maps as a localiser makes them, so that none has to be kept.
-
-    Args:
-        run: the localiser's.
-        store: of the rows.
-        rows: that are tested, with the subset of each.
-
-    Attributes:
-        figures: of each row; None of a fake without a mask.
-        notices: what may surprise.
-    """
-
-    def __init__(self, run: Run, store: FeatureStore, rows: Rows) -> None:
-        self._rows = rows
-        self.figures: list[MaskFigures | None] = [None] * len(rows)
-        self.notices: list[Notice] = []
-        masked = [place for place, (_, row) in enumerate(rows) if row.columns.get("mask_path")]
-        self._masks, self._places = None, np.full(len(rows), -1)
-        if masked:
-            try:
-                held = _field_rows(run, store, [rows[place] for place in masked], "mask")
-                self._places[masked] = np.where(held.has, np.arange(len(masked)), -1)
-                self._masks = held
-                self._whole = _is_whole(store, held.keys)
-                self._note_size(held.shape[0])
-            except CorruptStoreError:
-                raise
-            except StoreError as error:
-                self.notices.append(Notice(f"masks are not looked at: {error.what}", *error.advice))
-
-    def add(self, first: int, maps: torch.Tensor) -> None:
-        """Measure the maps (B, 256, 256) of logits of the rows from a place on."""
-        for place, logits in enumerate(maps.float().cpu(), start=first):
-            if (mask := self.mask(place)) is not None:
-                self.figures[place] = measure_map(probability_map(logits, mask.shape), mask)
-
-    def mask(self, place: int) -> NDArray[np.uint8] | None:
-        """The mask of a row, at its file's own size; empty for a real, None where there is none."""
-        columns = self._rows[place][1].columns
-        if self._masks is None or self._places[place] < 0:
-            return np.zeros((MAP, MAP), np.uint8) if columns["label"] == 0 else None
-        stored: NDArray[np.uint8] = self._masks.read([self._places[place]])[0]
-        height, width = (int(columns.get(f"mask_{side}") or 0) for side in ("height", "width"))
-        return nearest(stored, (height, width)) if self._whole and height and width else stored
-
-    def columns(self) -> dict[str, list[float | None]]:
-        """The figures of every row by name, for a table; None where there is none."""
-        names = [name for name in MaskFigures.__dataclass_fields__ if name not in _FLAGS]
-        return {name: [getattr(one, name, None) for one in self.figures] for name in names}
-
-    def _note_size(self, side: int) -> None:
-        finer = [
-            row.sample_id
-            for _, row in self._rows
-            if max(int(row.columns.get(f"mask_{one}") or 0) for one in ("width", "height")) > side
-        ]
-        if finer and self._whole:
-            self.notices.append(
-                Notice(
-                    f"{counted(len(finer), 'mask')} are finer than the {side} x {side} pixels that "
-                    f"are stored ({name_rows(finer)}): they are measured from those",
-                    Name("larger ones, and extract masks again", "mask.size"),
-                )
-            )
-
-
-_FLAGS = ("constant", "thin")
 
 
 def measure_masks(
@@ -139,10 +63,11 @@ def measure_masks(
         known = [place for place in places if judge.figures[place] is not None]
         figures = [one for place in known if (one := judge.figures[place]) is not None]
         clusters = predictions.cluster[known]
+        unmarked = int(judge.unmarked[places].sum())
         found[name] = MaskSubset(
             figures=mean_figures(figures, clusters, how) if known else {},
-            cases=count_cases(figures),
-            without_mask=len(places) - len(known),
+            cases=count_cases(figures) | {"unmarked": unmarked},
+            without_mask=len(places) - len(known) - unmarked,
             baselines={} if baselines is None else baselines.beside(known, figures, clusters, how),
         )
     return MaskResults(
@@ -249,7 +174,7 @@ class _Ellipse(_Maker):
 
 
 class _Stored(_Maker):
-    """A map of a stored field, whose cut is chosen on the run's validation rows.
+    """A map of a stored field, whose cut is chosen on the rows that the run was chosen on.
 
     Attributes:
         field: its name.
@@ -262,7 +187,7 @@ class _Stored(_Maker):
 
     def __init__(self, run: Run, store: FeatureStore, rows: Rows) -> None:
         self._config = run.record.config.detector
-        self._held = _field_rows(run, store, rows, self.field)
+        self._held = read_rows(run, store, rows, self.field)
         home = open_own_store(run.path, run.record)
         val = [
             (name, row)
@@ -272,10 +197,17 @@ class _Stored(_Maker):
             and row.columns.get("split") == "val"
             and row.columns.get("label") == 1
             and row.columns.get("mask_path")
+            and run.seen.chose_on_image(row.content)
         ]
         masks, held = MaskJudge(run, home, val), None
         if val:
-            held = _field_rows(run, home, val, self.field)
+            held = read_rows(run, home, val, self.field)
+            if len(keys := held.keys | self._held.keys) > 1:
+                raise StoreError(
+                    f"validation and test have {self.field} of several fingerprints "
+                    f"({listed(sorted(keys))}), and one cut is of one",
+                    "extract them alike",
+                )
         chosen = [] if held is None else np.flatnonzero(held.has).tolist()
         pairs = [(place, mask) for place in chosen if (mask := masks.mask(place)) is not None]
         if held is None or not pairs:
@@ -312,26 +244,6 @@ class _Lare(_Stored):
         config = self._config
         maps = INPUTS["lare"].take(torch.from_numpy(stored[None]), config.timestep, config.draws)
         return mask_baselines.lare(maps[0].numpy(), shape, low_is_fake=self.low_is_fake)
-
-
-def _field_rows(run: Run, store: FeatureStore, rows: Rows, role: str) -> FieldRows:
-    """A field of rows; of the fingerprint that the run reads, where it reads one."""
-    name = mask_field(run.record.config.detector) if role == "mask" else role
-    owners = {
-        fingerprint.extractor
-        for fingerprint, specs in map(store.extractor, store.extractor_keys())
-        if name in specs
-    }
-    if len(owners) != 1:
-        raise StoreError(f"the store has no field {name}" if not owners else f"several have {name}")
-    (extractor,) = owners
-    return FieldRows(store, rows, extractor, name, run.record.digest_of(name, extractor))
-
-
-def _is_whole(store: FeatureStore, keys: set[str]) -> bool:
-    """Whether stored masks are of whole images, squashed, so that they can be brought back."""
-    images = [store.extractor(key)[0].settings.get("images", {}) for key in keys]
-    return all(one.get("crop", "none") == "none" for one in images)
 
 
 def _mean(several: Sequence[Figures]) -> Figures:

@@ -35,7 +35,8 @@ class MaskSubset:
 
     Args:
         figures: by name, see `MaskFigures`; ``n`` counts the images that have the figure.
-        cases: images that a figure treats by itself, see `count_cases`.
+        cases: images that a figure treats by itself, see `count_cases`; and ``unmarked``, fakes
+            whose mask marks nothing, in no figure.
         without_mask: fakes that have no mask, or one that can't be compared; in no figure.
         baselines: by name, where they were asked for.
     """

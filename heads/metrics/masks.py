@@ -224,10 +224,10 @@ def nearest(mask: Pixels, shape: tuple[int, int]) -> Pixels:
     return found
 
 
-def columns_of(per_image: Sequence[MaskFigures]) -> dict[str, list[float | None]]:
-    """A list of N by name, of everything in `MaskFigures`; None (an empty cell) where absent."""
-    names = [one.name for one in fields(MaskFigures)]
-    return {name: [getattr(one, name) for one in per_image] for name in names}
+def columns_of(per_image: Sequence[MaskFigures | None]) -> dict[str, list[float | None]]:
+    """A list of N by name, of every number in `MaskFigures`; None (an empty cell) where absent."""
+    names = [one.name for one in fields(MaskFigures) if one.name not in ("constant", "thin")]
+    return {name: [getattr(one, name, None) for one in per_image] for name in names}
 
 
 def count_cases(per_image: Sequence[MaskFigures]) -> dict[str, int]:

@@ -100,6 +100,8 @@ def _cases(subsets: dict[str, MaskSubset]) -> list[Block]:
             "wholly fake": one.cases.get("full", 0),
         }
         said = [f"{counted(count, 'image')} {what}" for what, count in cases.items() if count]
+        if unmarked := one.cases.get("unmarked"):
+            said.append(f"{counted(unmarked, 'fake')} whose mask marks nothing, in no figure")
         if said:
             blocks.append(Text(f"{name}: {listed(said)}.", "note"))
     return blocks

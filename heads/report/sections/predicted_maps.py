@@ -14,7 +14,7 @@ from clare.advice import Notice
 from clare.errors import ClareError, StoreError
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.field_rows import FieldRows
-from clare.heads.evaluation.localization import MaskJudge
+from clare.heads.evaluation.mask_judge import MaskJudge
 from clare.heads.localizer import Localizer
 from clare.heads.metrics.masks import fake_pixels, probability_map
 from clare.heads.metrics.predictions import Predictions

@@ -19,7 +19,8 @@ from clare.heads.localizer import Localizer
 from clare.heads.runs.run import open_run
 from clare.heads.training.trainer import train_run
 from clare.store.feature_store import create_store
-from tests.heads.masked_store import fill, make_rows
+from clare.store.spec import Fingerprint
+from tests.heads.masked_store import SPECS, fill, fill_feature, make_rows
 
 CONFIG = TrainConfig(
     DetectorConfig(decoder="linear"),
@@ -165,3 +166,110 @@ def test_the_matrix_of_localisers_is_of_iou(run, tmp_path, drawn):
 def test_rows_that_it_was_trained_on_are_refused(run, masked):
     with pytest.raises(InputError, match="share"):
         evaluate(run, subsets=["local"], split="train", resamples=0)
+
+
+BY_LABEL = create_config(
+    {"supervision": "image", "reals": ("pool",), "select": "auc", "epochs": 1}, CONFIG
+)
+CUT_OUT = {"images": {"crop": "boxes", "margin": 0.3}}
+
+
+def filled(path, local=None, **settings):
+    """A store of 24 fakes with masks (or some others) and 12 reals."""
+    store = create_store(path)
+    fill(store, "local", local or make_rows("local", 1, 24), settings)
+    fill(store, "pool", make_rows("pool", 0, 12), settings)
+    return store
+
+
+def notes_of(found):
+    return [str(note) for note in found.notices]
+
+
+def test_masks_of_another_crop_are_not_looked_at(tmp_path):
+    store = filled(tmp_path / "features.zarr", mask=CUT_OUT)
+    train_run(BY_LABEL, store.path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", subsets=["local"], baselines=True, resamples=0)
+    masks = found.record.masks
+    assert masks is not None and masks.subsets["local"].figures["iou"].value is None
+    (said,) = [note for note in notes_of(found) if "not looked at" in note]
+    assert "cut out of the images otherwise" in said and "boxes" in said
+    assert not any("without a mask" in note for note in notes_of(found))
+
+
+def test_a_baseline_of_another_crop_is_left_out(tmp_path):
+    store = filled(tmp_path / "features.zarr", lare=CUT_OUT)
+    train_run(CONFIG, store.path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", subsets=["local"], baselines=True, resamples=0)
+    assert found.record.masks is not None
+    assert set(found.record.masks.subsets["local"].baselines) == {"all fake", "centre ellipse"}
+    (said,) = [note for note in notes_of(found) if note.startswith("LaRE is not among")]
+    assert "cut out of the images otherwise" in said
+
+
+def test_cut_out_faces_are_measured_at_the_stored_size_which_is_said(tmp_path):
+    store = filled(tmp_path / "features.zarr", **dict.fromkeys(SPECS, CUT_OUT))
+    train_run(CONFIG, store.path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", subsets=["local"], resamples=0)
+    (said,) = [note for note in notes_of(found) if "stored" in note]
+    assert "32 x 32" in said and "not at the size of their files" in said
+
+
+def test_of_several_masks_those_begun_last_that_lie_as_the_features_are_taken(tmp_path):
+    rows = make_rows("local", 1, 24)
+    store = filled(tmp_path / "features.zarr", rows)
+    train_run(BY_LABEL, store.path, tmp_path / "run")
+    alone = evaluate(tmp_path / "run", subsets=["local"], resamples=0).record.masks
+    second = Fingerprint("mask", 2, "aa", {})
+    for fingerprint in (second, Fingerprint("mask", 2, "aa", CUT_OUT)):
+        fill_feature(store, "local", rows, fingerprint, SPECS["mask"])
+    found = evaluate(tmp_path / "run", subsets=["local"], resamples=0)
+    assert found.record.masks == alone
+    (said,) = [note for note in notes_of(found) if "several masks" in note]
+    assert second.key in said
+
+
+def test_a_fake_whose_mask_marks_nothing_is_in_no_figure(tmp_path, monkeypatch):
+    from tests.heads import masked_store
+
+    usual = masked_store.values_of
+
+    def values_of(row, spec):
+        empty = spec.field == "mask" and row.sample_id == "local/5"
+        return np.zeros(spec.shape, spec.dtype) if empty else usual(row, spec)
+
+    monkeypatch.setattr(masked_store, "values_of", values_of)
+    store = filled(tmp_path / "features.zarr")
+    train_run(CONFIG, store.path, tmp_path / "run")
+    found = evaluate(tmp_path / "run", subsets=["local"], reals=["pool"], resamples=0).record
+    assert found.masks is not None
+    local = found.masks.subsets["local"]
+    assert local.figures["iou"].n == 3 and local.figures["false_area"].n == 2
+    assert local.cases["unmarked"] == 1 and local.cases["real"] == 2 and not local.without_mask
+    (line,) = [one for one in table(tmp_path / "run") if one["path"] == "local/5"]
+    assert line["false_area"] == "" == line["iou"]
+
+
+def test_a_baselines_cut_is_of_the_rows_that_the_run_was_chosen_on(tmp_path):
+    cuts = []
+    for other in ("val", "train"):
+        beside = {"domain": "b", "split": other}
+        rows = [
+            replace(row, columns={**row.columns, **({"domain": "a"} if n < 12 else beside)})
+            for n, row in enumerate(make_rows("local", 1, 48))
+        ]
+        store = filled(tmp_path / f"{other}.zarr", rows)
+        train_run(replace(CONFIG, domains=("a",)), store.path, tmp_path / other)
+        found = evaluate(tmp_path / other, subsets=["local"], baselines=True, resamples=0).record
+        assert found.masks is not None
+        cuts.append(found.masks.cuts["LaRE"])
+    assert cuts[0] == cuts[1]
+
+
+def test_a_cut_is_not_taken_from_values_of_another_fingerprint(masked, run, tmp_path):
+    other = create_store(tmp_path / "features.zarr")
+    fill(other, "few", make_rows("few", 1, 12), {"lare": {"timestep": 1}})
+    found = evaluate(run, other, ["few"], baselines=True, resamples=0)
+    assert found.record.masks is not None and not found.record.masks.cuts
+    (said,) = [note for note in notes_of(found) if note.startswith("LaRE is not among")]
+    assert "several fingerprints" in said

@@ -289,7 +289,8 @@ def test_a_paired_difference_is_narrower_than_its_parts():
 
 def test_columns_make_a_csv_without_nan():
     columns = columns_of(several(5))
-    assert [*columns][:8] == [*FIGURES]
+    assert [*columns] == [*FIGURES, "truth_area", "called_area"]
+    assert columns_of([None])["iou"] == [None]
     file = io.StringIO()
     csv.writer(file).writerows([[*columns], *zip(*columns.values(), strict=True)])
     rows = [*csv.DictReader(io.StringIO(file.getvalue()))]
