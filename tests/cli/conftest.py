@@ -37,7 +37,8 @@ def features(tmp_path_factory, pictures):
     """A store of both extractors' tiny models."""
     path = tmp_path_factory.mktemp("train") / "features.zarr"
     command = ["extract", "--real", str(pictures / "real"), "--fake", f"toy={pictures / 'fake'}"]
-    result = CliRunner().invoke(app, [*command, "--backbone", "tiny", "--store", str(path)])
+    quick = ["--backbone", "tiny", "--draws", "1", "--store", str(path)]
+    result = CliRunner().invoke(app, [*command, *quick])
     assert result.exit_code == 0, result.output
     return path
 
@@ -66,7 +67,7 @@ def place(tmp_path_factory, pictures):
     store = place / "features.zarr"
     real, fake = pictures / "real", pictures / "fake"
     images = ("--real", real, "--fake", f"toy={fake}", "--resize", 64, "--recode", "jpeg:95")
-    run("extract", *images, "--backbone", "tiny", "--store", store)
+    run("extract", *images, "--backbone", "tiny", "--draws", 1, "--store", store)
     data = ("--store", store, "--train", "toy", "--reals", "real")
     run("train-head", *data, "--fusion", "lare", "--classifier", "linear", "--epochs", 2,
         "--out", place / "run")  # fmt: skip

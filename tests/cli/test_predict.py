@@ -31,6 +31,7 @@ def trained(tmp_path_factory, pictures):
         micro_batch=8,
         resize=64,
         recode="jpeg:95",
+        settings={"lare": {"draws": 1}},
     )
     train_head(store, folder, epochs=1, device="cpu")
     evaluate(folder, device="cpu")

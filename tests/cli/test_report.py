@@ -333,7 +333,7 @@ def test_test_rows_may_lie_in_another_store(place, pictures, tmp_path):
     folder = shutil.copytree(place / "run", tmp_path / "run")
     other = tmp_path / "other.zarr"
     images = ("--real", pictures / "fake", "--fake", f"swapped={pictures / 'real'}")
-    same = ("--resize", 64, "--recode", "jpeg:95", "--backbone", "tiny")
+    same = ("--resize", 64, "--recode", "jpeg:95", "--backbone", "tiny", "--draws", 1)
     run("extract", *images, *same, "--store", other)
     (folder / "seen.json").write_text('{"trained": {"image": ["0123456789abcdef"]}, "chosen": {}}')
     run("evaluate", folder, "--store", other, "--resamples", 50)

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,13 @@ def test_an_operation_is_a_command(run, typed):
     assert f"{typed}`" in words(("extract",), run)
 
 
+@cache
 def advised():
     """Every setting and operation that the library's advice names: file, operation, name."""
+    return list(_advised())
+
+
+def _advised():
     for folder in ("clare", "store", "pipeline", "heads"):
         for file in (ROOT / folder).rglob("*.py"):
             tree = ast.parse(file.read_text("utf-8"))

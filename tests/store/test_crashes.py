@@ -36,18 +36,11 @@ def run(path):
 """
 
 
-def start(script: str, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER % ROWS + script, *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def shards_of(writer: subprocess.Popen) -> list[str]:
-    said, _ = writer.communicate(timeout=120)
-    assert writer.returncode == 0
-    return said.split()
+def shards_of(script: str, *arguments: str) -> list[str]:
+    """What writers say that they wrote."""
+    command = [sys.executable, "-c", WRITER % ROWS + script, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
+    return done.stdout.split()
 
 
 # The libraries are imported once; each round forks, dies at a random moment, and is followed.
@@ -66,19 +59,31 @@ run(path)
 """
 
 
+TOGETHER = """
+children = []
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        run(sys.argv[1])
+        os._exit(0)
+    children.append(child)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     path = tmp_path_factory.mktemp("undisturbed") / "features.zarr"
     timed = "began = time.perf_counter(); run(sys.argv[1]); print(time.perf_counter() - began)"
-    writer = start(timed, str(path))
-    return path, float(shards_of(writer)[-1])
+    return path, float(shards_of(timed, str(path))[-1])
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_byte_equal(undisturbed, tmp_path):
     path, seconds = undisturbed
     killed = tmp_path / "features.zarr"
-    shards = shards_of(start(KILLED, str(killed), "40", str(seconds / 4)))
+    shards = shards_of(KILLED, str(killed), "40", str(seconds / 4))
     assert contents(killed) == contents(path)
     assert verify_store(killed) == []
     assert len(shards) == len(set(shards)), "what is journalled is not done again"
@@ -86,8 +91,7 @@ def test_killed_at_random_moments_it_ends_byte_equal(undisturbed, tmp_path):
 
 def test_writers_side_by_side_lose_nothing_and_do_nothing_twice(undisturbed, tmp_path):
     together = tmp_path / "features.zarr"
-    writers = [start("run(sys.argv[1])", str(together)) for _ in range(3)]
-    shards = [int(shard) for writer in writers for shard in shards_of(writer)]
+    shards = [int(shard) for shard in shards_of(TOGETHER, str(together))]
     assert sorted(shards) == list(range(2 * ROWS // 100))
     assert contents(together) == contents(undisturbed[0])
     assert open_store(together).feature("faces", "clip").counts()["failed"] == 2

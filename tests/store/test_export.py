@@ -142,7 +142,7 @@ def test_a_damaged_file_is_refused_or_gives_the_same_values(filled, exported, tm
     whole = exported.read_bytes()
     chance = np.random.default_rng(0)
     refused = 0
-    for n in range(12):
+    for n in range(8):
         raw = bytearray(whole)
         raw[chance.integers(len(raw))] ^= 1 << chance.integers(8)
         exported.write_bytes(raw)
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_refused_or_gives_the_same_values(filled, exported, tm
         else:
             assert everything(fresh) == everything(filled)
         assert verify_store(fresh.path) == []
-    assert refused > 3
+    assert refused > 2
     exported.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorruptStoreError, match="damaged"):
         import_hdf5(create_store(tmp_path / "cut.zarr"), exported)

@@ -84,6 +84,7 @@ class TestConv20(DecoderContract):
     part = "conv_20"
 
 
+@pytest.mark.slow
 class TestConv4AsPublished(DecoderContract):
     part, settings = "conv_4", {"start": "declip"}
 
