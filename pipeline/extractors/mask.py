@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class MaskExtractor(HostExtractor):
-    """Field ``mask``: uint8 ``(size, size)``, squashed, nearest neighbour; 255 is the strongest."""
+    """Field ``mask``: uint8 ``(size, size)``, squashed by area means; 255 is the strongest."""
 
-    VERSION = 2
+    VERSION = 3
     channels = ()
 
     def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:

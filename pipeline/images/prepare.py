@@ -78,19 +78,20 @@ class PreparedImage:
         return self._pixels[size]
 
     def mask(self, size: int) -> NDArray[np.uint8]:
-        """The mask squashed to a square, nearest neighbour, on the same grid as `pixels`.
+        """The mask squashed to a square on the same grid as `pixels`.
 
         Args:
             size: side in pixels.
 
         Returns:
             uint8 ``(size, size)``: 0 where nothing is marked, 255 where it is marked most,
-            whichever of the two the mask's file has in black. All zero where the sample names no
-            mask.
+            whichever of the two the mask's file has in black. Where it shrinks each value is the
+            mean of the area, so that nothing thin vanishes; where it grows, the nearest pixel. All
+            zero where the sample names no mask.
         """
         if self._mask is None:
             return np.zeros((size, size), np.uint8)
-        return np.array(self._mask.resize((size, size), Image.Resampling.NEAREST))
+        return np.array(_scale_mask(self._mask, (size, size)))
 
     @property
     def mask_is_empty(self) -> bool:
@@ -168,7 +169,7 @@ def load_views(
             sizes = f"{_pixels(plain_mask.size)}, and its image has {_pixels(plain.size)}"
             raise ImageError(f"mask other shape: it has {sizes}")
         if plain_mask.size != plain.size:
-            plain_mask = plain_mask.resize(plain.size, Image.Resampling.NEAREST)
+            plain_mask = _scale_mask(plain_mask, plain.size)
     if settings.crop == "boxes":
         crop = Geometry(crop_box(boxes, settings.margin, plain.size), flip=False)
         plain = crop.apply(plain)
@@ -176,7 +177,7 @@ def load_views(
     if settings.resize is not None:
         plain = _squash(plain, settings.resize)
         if plain_mask is not None:
-            plain_mask = plain_mask.resize(plain.size, Image.Resampling.NEAREST)
+            plain_mask = _scale_mask(plain_mask, plain.size)
     recoding = settings.recoding()
     try:
         if recoding is not None:
@@ -205,6 +206,10 @@ def _view(
 
 def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]} pixels"
+
+
+def _scale_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return mask.resize(size, Image.Resampling.BOX)
 
 
 def _squash(image: Image.Image, size: int) -> Image.Image:

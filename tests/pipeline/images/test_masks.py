@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.pipeline.images.prepare import mask_fits
+from clare.pipeline.images.settings import ImageSettings
 from tests.pipeline.images.pictures import LOSSLESS, SIZE, encoded, mask_of, prepared, reason
 
 MARKED = np.zeros((SIZE[1], SIZE[0]), np.uint8)
@@ -103,3 +104,24 @@ def test_a_mask_of_what_is_no_number_is_refused():
     for values in ([[-1, 4]], [[0, np.nan]], [[0, np.inf]]):
         data = encoded(Image.fromarray(np.array(values, np.float32)), "TIFF")
         assert reason(LOSSLESS["png"], mask=data) == "mask unsupported"
+
+
+@pytest.mark.parametrize("resize", [None, 32])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_thin_mask_that_shrinks_grows_faint_and_does_not_vanish(resize, scale):
+    """Each value is the mean of its area, whatever scales the mask."""
+    marks = np.zeros((64 * scale, 64 * scale), np.uint8)
+    marks[:, 8 * scale] = 255
+    data = encoded(Image.new("RGB", (64, 64)), "PNG")
+    (view,) = prepared(
+        data, ImageSettings(resize=resize), mask=encoded(Image.fromarray(marks), "PNG")
+    )
+    expected = np.zeros((16, 16))
+    expected[:, 2] = 255 / 4 / scale
+    assert np.abs(view.mask(16) - expected).max() <= 1
+
+
+def test_a_mask_that_grows_keeps_its_edges():
+    data = encoded(Image.new("RGB", SIZE), "PNG")
+    (view,) = prepared(data, mask=encoded(Image.fromarray(MARKED[::2, ::2] * 255), "PNG"))
+    assert np.array_equal(view.mask(96), MARKED[::2, ::2].repeat(6, 0).repeat(4, 1) * 255)
