@@ -308,10 +308,10 @@ def make_store(path: Path, tokens: NDArray, masks: NDArray[np.uint8]) -> Feature
 
 def show(report: Mapping[str, Any]) -> None:
     table = Table(
-        title=f"decoder step, {report['device']}, {report['precision']}, batch {report['batch']}, "
-        f"{report['rounds']} rounds"
+        title=f"seconds of a decoder's step, {report['device']}, {report['precision']}, "
+        f"batch {report['batch']}, {report['rounds']} rounds"
     )
-    heads = ("decoder", "published s", "ours s", "ratio", "quartiles", "aim", "reading", "apart")
+    heads = ("decoder", "published", "ours", "ratio", "quartiles", "aim", "reading", "apart")
     for column in heads:
         table.add_column(column, justify="left" if column == "decoder" else "right")
     for name, case in report["decoders"].items():
@@ -320,9 +320,9 @@ def show(report: Mapping[str, Any]) -> None:
             name,
             f"{case['seconds']['published']:.3g}",
             f"{case['seconds']['ours']:.3g}",
-            f"{middle:.1f}x",
-            f"{low:.1f}-{high:.1f}",
-            f">= {case['aim']:g}x",
+            f"{middle:.3g}x",
+            f"{low:.3g}-{high:.3g}",
+            f"{case['aim']:g}x",
             f"{100 * case['reading']:.1f} %",
             f"{case['losses_differ']:.0e}",
         )
