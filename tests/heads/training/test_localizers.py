@@ -39,6 +39,12 @@ CONV = create_config(
 )
 
 
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Convolutions of few channels: their own contract is tested at full width."""
+    monkeypatch.setattr("clare.heads.decoders._conv._WIDTHS", (16, 8, 8, 8))
+
+
 def train(store, config, folder, machine=Machine()):  # noqa: B008
     train_run(config, store.path, folder, machine)
     return open_run(folder)
