@@ -21,7 +21,7 @@ from clare.advice import LeaveOut, Name, Notice, Set
 from clare.errors import CorruptStoreError, InputError, StoreError
 from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import TrainConfig
-from clare.heads.data.fingerprints import Chosen, choose_fingerprints
+from clare.heads.data.fingerprints import Chosen, choose_fingerprints, frame_of
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples
 from clare.heads.data.subsets import subsets_of
@@ -135,13 +135,13 @@ def prepare(
     parents: dict[object, Parent] = {}
     text: TextTower | None = None
     made = []
-    if any(config.detector.decoder for config in configs):
-        _require_aligned(store, chosen)
     for config, folder in zip(configs, folders, strict=True):
         key = rows_key(config)
         if key not in samples:
             samples[key] = choose_splits(tables, config)
         train, val, seen = samples[key]
+        if config.detector.decoder:
+            _require_aligned(store, chosen, config, train)
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
         if text is None and needs_text(config.detector):
@@ -267,20 +267,29 @@ def measure_channels(
         detector.fit_statistics(table.batches(order, detector.fields))
 
 
-def _require_aligned(store: FeatureStore, chosen: Chosen) -> None:
-    """Refuse masks and features that were cut out of the image differently: they'd lie askew."""
-    frames = {
-        field: {
-            one: store.extractor(key)[0].settings.get("images", {}).get(one)
-            for one in ("crop", "margin")
-        }
-        for field, key in chosen.sources.items()
-    }
+def _require_aligned(
+    store: FeatureStore, chosen: Chosen, config: TrainConfig, train: Samples
+) -> None:
+    """Refuse fields that lie over each other askew: of other crops, or of other draws of views."""
+    fields = all_fields(config)
+    read = {field: store.extractor(chosen.sources[field])[0] for field in fields}
+    what = "masks and features" if mask_field(config.detector) in fields else "features"
+    frames = {field: frame_of(one) for field, one in read.items()}
     if len({repr(frame) for frame in frames.values()}) > 1:
         told = "; ".join(f"{field} {frame}" for field, frame in frames.items())
         raise InputError(
-            f"masks and features were cut out of the images differently ({told})",
+            f"{what} were cut out of the images differently ({told})",
             "extract them with one crop and margin",
+        )
+    seeds = {
+        field: one.settings.get("images", {}).get("view_seed", 0) for field, one in read.items()
+    }
+    if config.views and len(train.views) > len(train.plain) and len(set(seeds.values())) > 1:
+        told = "; ".join(f"{field} {seed}" for field, seed in seeds.items())
+        raise InputError(
+            f"{what} are of views that were drawn with different seeds ({told})",
+            "extract them with one view seed",
+            Set("views", False, effect="trains on the plain images alone"),
         )
 
 

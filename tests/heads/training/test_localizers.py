@@ -301,16 +301,20 @@ def test_declips_attention_trains_a_part_of_itself():
     assert sum(p.numel() for p in model.parameters_to_train().values()) == 8_397_825
 
 
-def test_a_view_learns_from_its_own_mask(tmp_path):
-    """Views are rows of their own: tokens and mask of one view stay together."""
-    store = create_store(tmp_path / "features.zarr")
+def rows_with_views():
+    """Fakes with masks; those of training in two views."""
     rows = make_rows("local", 1, 24)
-    views = [
-        replace(row, sample_id=row.sample_id, view=1, content=f"{n:064x}")
+    return rows + [
+        replace(row, view=1, content=f"{n:064x}")
         for n, row in enumerate(rows)
         if row.columns["split"] == "train"
     ]
-    fill(store, "local", [*rows, *views])
+
+
+def test_a_view_learns_from_its_own_mask(tmp_path):
+    """Views are rows of their own: tokens and mask of one view stay together."""
+    store = create_store(tmp_path / "features.zarr")
+    fill(store, "local", rows_with_views())
     train(store, replace(LINEAR, epochs=6), tmp_path / "run")
     assert value_of(read_validation(tmp_path / "run").metrics["iou"]) > 0.5
 
@@ -445,3 +449,25 @@ def test_what_attention_keeps_is_counted_whole():
     model = create_detector(config, {"clip_tokens": (256, 1024), "mask": (256, 256)}, None)
     assert isinstance(model, Localizer)
     assert 40e6 < kept_bytes(model) < 70e6  # 43 MB by storage, of which some are views
+
+
+def test_masks_of_other_views_are_refused_where_views_are_read(tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    fill(store, "local", rows_with_views(), {"mask": {"images": {"view_seed": 7}}})
+    with pytest.raises(InputError, match=r"masks and features are of views .* mask 7"):
+        train_run(LINEAR, store.path, tmp_path / "run")
+    train(store, replace(LINEAR, views=False), tmp_path / "plain")
+    alone = create_store(tmp_path / "alone.zarr")
+    fill(alone, "local", make_rows("local", 1, 12), {"mask": {"images": {"view_seed": 7}}})
+    train(alone, LINEAR, tmp_path / "alone")
+
+
+def test_features_of_other_views_are_refused_where_no_masks_are_read(tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    other = {"lare": {"images": {"view_seed": 7}}}
+    fill(store, "local", rows_with_views(), other)
+    fill(store, "pool", make_rows("pool", 0, 24), other)
+    by_label = {"supervision": "image", "reals": ("pool",), "select": "auc"}
+    both = create_config({**by_label, "fields": {"tokens": "clip_tokens", "lare": "lare"}}, LINEAR)
+    with pytest.raises(InputError, match=r"^features are of views .* lare 7"):
+        train_run(both, store.path, tmp_path / "run")
