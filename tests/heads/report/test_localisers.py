@@ -1,6 +1,7 @@
 """The page of localisers: their figures, what they must beat, and pictures that show why."""
 
 import csv
+import json
 import re
 import shutil
 from base64 import b64decode
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clare.cli.views.masks import print_masks
 from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.evaluation.better import verdict
 from clare.heads.evaluation.compare import compare
@@ -214,3 +216,16 @@ def test_what_is_not_at_hand_is_said(place, tmp_path):
     made, page = page_of(moved, tmp_path, "run")
     assert "Not known yet" in made.answer[0] and ": IoU " in made.answer[0]
     assert "on the 8 validation rows" in made.answer[0].lower() and "AUC" not in page.text
+
+
+def test_fakes_whose_mask_marks_nothing_are_counted_in_page_and_terminal(place, tmp_path, capsys):
+    shutil.copytree(place / "run", tmp_path / "run")
+    path = tmp_path / "run" / "test_metrics.json"
+    found = json.loads(path.read_text())
+    found["masks"]["subsets"]["local"]["cases"]["unmarked"] = 2
+    path.write_text(json.dumps(found))
+    _, page = page_of(tmp_path, tmp_path, "run")
+    said = "2 fakes whose mask marks nothing, in no figure"
+    assert said in page.text
+    print_masks(read_evaluation(tmp_path / "run"))
+    assert said in " ".join(capsys.readouterr().out.split())
