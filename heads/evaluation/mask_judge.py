@@ -78,8 +78,10 @@ class MaskJudge:
     def mask(self, place: int) -> NDArray[np.uint8] | None:
         """The mask of a row, at its file's own size; empty for a real, None where there is none."""
         columns = self._rows[place][1].columns
+        if columns["label"] == 0:  # whatever its mask says: nothing of a real is fake
+            return np.zeros((MAP, MAP), np.uint8)
         if self._masks is None or self._places[place] < 0:
-            return np.zeros((MAP, MAP), np.uint8) if columns["label"] == 0 else None
+            return None
         stored: NDArray[np.uint8] = self._masks.read([self._places[place]])[0]
         height, width = (int(columns.get(f"mask_{side}") or 0) for side in ("height", "width"))
         return nearest(stored, (height, width)) if self._whole and height and width else stored

@@ -34,8 +34,8 @@ def values_of(row: Row, spec: FeatureSpec) -> np.ndarray:
     field = spec.field
     rng = np.random.default_rng([fake_quarter(row), len(field)])
     marked = np.zeros((4, 4), bool)
-    marks = field != "mask" or "mask_path" in row.columns
-    if row.columns["label"] == 1 and marks and "blank" not in row.columns:
+    marks = "mask_path" in row.columns if field == "mask" else row.columns["label"] == 1
+    if marks and "blank" not in row.columns:
         top, left = divmod(fake_quarter(row), 2)
         marked[2 * top : 2 * top + 2, 2 * left : 2 * left + 2] = True
     if field == "mask":

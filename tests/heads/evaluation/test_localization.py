@@ -273,3 +273,23 @@ def test_a_cut_is_not_taken_from_values_of_another_fingerprint(masked, run, tmp_
     assert found.record.masks is not None and not found.record.masks.cuts
     (said,) = [note for note in notes_of(found) if note.startswith("LaRE is not among")]
     assert "several fingerprints" in said
+
+
+def test_a_reals_mask_marks_nothing(tmp_path):
+    """Whatever a manifest says of it."""
+    store = create_store(tmp_path / "features.zarr")
+    rows = [
+        replace(row, columns={**row.columns, "mask_path": "masks/odd.png"})
+        for row in make_rows("pool", 0, 24)
+    ]
+    fill(store, "local", make_rows("local", 1, 24))
+    fill(store, "pool", rows)
+    found = evaluate(run_on(store, tmp_path), store, ["local"], reals=["pool"], resamples=0).record
+    assert found.masks is not None
+    figures = found.masks.subsets["local"].figures
+    assert figures["iou"].n == 4 and figures["false_area"].n == 4
+
+
+def run_on(store, folder):
+    train_run(CONFIG, store.path, folder / "run")
+    return folder / "run"
