@@ -37,6 +37,8 @@ def print_figures(record: EvaluationRecord) -> None:
     """
     print_masks(record)
     if record.masks is None or record.detects:
+        if record.masks is not None:
+            console.print("\nFake images, by the scores of their maps")
         print_report(record)
 
 
