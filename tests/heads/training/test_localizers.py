@@ -85,12 +85,13 @@ def test_a_decoder_is_all_that_has_to_be_said(masked, tmp_path):
 
 @pytest.mark.parametrize("change", [{"mask_content": "f" * 64}, {"mask_fake": "black"}])
 def test_its_record_holds_the_masks(masked, tmp_path, change):
-    one = train(masked, LINEAR, tmp_path / "one").record
+    config = replace(LINEAR, train=("few",), epochs=1)
+    one = train(masked, config, tmp_path / "one").record
     other = create_store(tmp_path / "other.zarr")
-    rows = make_rows("local", 1, 48)
+    rows = make_rows("few", 1, 12)
     changed = {**rows[0].columns, **change}
-    fill(other, "local", [replace(rows[0], columns=changed), *rows[1:]])
-    two = train(other, LINEAR, tmp_path / "two").record
+    fill(other, "few", [replace(rows[0], columns=changed), *rows[1:]])
+    two = train(other, config, tmp_path / "two").record
     assert len(one.masks) == 64 and one.masks != two.masks
     assert one.rows == two.rows and one.fingerprints == two.fingerprints
     assert set(one.fingerprints) == {"clip", "mask"}
@@ -189,7 +190,7 @@ def test_labels_alone_teach_where_the_fake_is(masked, tmp_path):
     found = read_validation(tmp_path / "run")
     assert run.record.masks and run.record.rows["train"] == {"real": 16, "fake": 32}
     assert value_of(found.metrics["auc"]) > 0.9 and value_of(found.metrics["iou"]) > 0.2
-    without = create_config({"train": ("bare",), "select": "auc"}, config)
+    without = create_config({"train": ("bare",), "select": "auc", "epochs": 6}, config)
     assert value_of(read_validation(train(masked, without, tmp_path / "bare").path).auc) > 0.9
 
 
@@ -358,7 +359,7 @@ def test_a_protocol_trains_masks_without_its_reals(masked, tmp_path):
 
 
 def test_fakes_without_a_mask_are_left_out_aloud(masked, tmp_path):
-    everything = replace(LINEAR, train=())
+    everything = replace(LINEAR, train=(), epochs=1)
     train(masked, everything, tmp_path / "run")
     log = (tmp_path / "run" / "run.log").read_text()
     assert "bare: 16 fakes without a mask, left out of split train" in log
@@ -369,6 +370,7 @@ def test_fakes_without_a_mask_are_left_out_aloud(masked, tmp_path):
 
 def test_labels_choose_by_all_fakes_where_some_have_masks(masked, tmp_path):
     config = replace(LINEAR, supervision="image", train=("local", "bare"), reals=("pool",))
+    config = replace(config, epochs=1)
     found = read_validation(train(masked, config, tmp_path / "run").path)
     assert found.metrics["iou"].n == 8 and found.metrics["auc"].n == 16
 
