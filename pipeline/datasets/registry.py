@@ -41,12 +41,17 @@ def load_registry(folder: Path | None = None) -> Registry:
 
 @cache
 def _load(own: Path | None) -> Registry:
-    merged = _parse(_PACKAGED)
+    merged = dict(_packaged())
     if own is not None:
         for key, value in _parse(own).items():
             both = isinstance(value, dict) and isinstance(merged.get(key), dict)
             merged[key] = merged[key] | value if both else value
     return _read(FILE if own is None else str(own), merged)
+
+
+@cache  # its entries stand behind every registry of a user's own
+def _packaged() -> Mapping[str, Any]:
+    return _parse(_PACKAGED)
 
 
 def _parse(path: Path) -> dict[str, Any]:
