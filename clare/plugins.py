@@ -35,9 +35,9 @@ def list_parts(package: ModuleType) -> list[str]:
     """Names of the parts in a package and of those that others install for it; imports none.
 
     Args:
-        package: named after its parts, ``fusion`` or ``classifiers``. Files whose names start with
+        package: named after its parts, as ``fusion`` or ``decoders``. Files whose names start with
             an underscore help the others. An installed package lists parts of its own as entry
-            points of the group ``clare.fusions`` or ``clare.classifiers``.
+            points of the group ``clare.fusions``, ``clare.decoders`` and so on.
 
     Returns:
         Sorted.

@@ -23,7 +23,8 @@ FLOORS = {
         ["pipeline.checks", "pipeline.extraction", "pipeline.official_lists"],
     ],
     "heads": [
-        ["heads.base", "heads.config", "heads.layers", "heads.metrics"],
+        ["heads.base", "heads.config", "heads.metrics"],
+        ["heads.layers"],
         ["heads.data", "heads.decoders", "heads.fusion", "heads.model", "heads.text"],
         ["heads.classifiers", "heads.localizer"],
         ["heads.detector"],

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from clare.heads.base import MAP, Inputs, Shapes
-from clare.heads.decoders._grid import DecoderSettings, GridDecoder, begin_as
+from clare.heads.layers.grid import DecoderSettings, GridDecoder, begin_as
 
 _WIDTHS = (512, 256, 128, 64)
 """Channels after each stage."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from clare.errors import InputError
 from clare.heads.base import Inputs, Shapes
-from clare.heads.decoders._grid import Grid, GridDecoder, Start, begin_as, scale_up
+from clare.heads.layers.grid import Grid, GridDecoder, Start, begin_as, scale_up
 
 
 @dataclass(frozen=True)

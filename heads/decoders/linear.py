@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from clare.heads.base import Inputs, Shapes
-from clare.heads.decoders._grid import DecoderSettings, GridDecoder, begin_as, scale_up
+from clare.heads.layers.grid import DecoderSettings, GridDecoder, begin_as, scale_up
 
 
 class LinearDecoder(GridDecoder):

@@ -6,7 +6,12 @@ from typing import ClassVar
 
 import pytest
 
-from clare.testing import ClassifierContract, ExtractorContract, FusionContract
+from clare.testing import (
+    ClassifierContract,
+    DecoderContract,
+    ExtractorContract,
+    FusionContract,
+)
 
 PAGE = Path(__file__).parents[3] / "CONTRIBUTING.md"
 PARTS = dict(
@@ -32,9 +37,13 @@ class TestMargin(Documented, ClassifierContract):
     part = "margin.py"
 
 
+class TestRidge(Documented, DecoderContract):
+    part = "ridge.py"
+
+
 class TestColours(Documented, ExtractorContract):
     part, settings = "colours.py", {"size": 4}
 
 
 def test_every_part_of_the_page_is_tested():
-    assert set(PARTS) == {TestFilm.part, TestMargin.part, TestColours.part}
+    assert set(PARTS) == {TestFilm.part, TestMargin.part, TestRidge.part, TestColours.part}

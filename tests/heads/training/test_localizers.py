@@ -428,7 +428,7 @@ def test_a_decoder_with_a_temperature_of_its_own_trains(masked, tmp_path):
 WARM = """
 import torch
 from torch import nn
-from clare.heads.decoders._grid import GridDecoder, scale_up
+from clare.heads.layers.grid import GridDecoder, scale_up
 
 
 class Warm(GridDecoder):
