@@ -135,10 +135,12 @@ class Predictor:
         from clare.pipeline.extraction.rebuild import recorded_images
 
         # There is no manifest here, so nothing knows where the face is.
-        sources = [
-            Source(extractor, replace(recorded_images(recorded), crop="none"), fields)
-            for extractor, recorded, fields in self.extractors
-        ]
+        sources = []
+        for extractor, recorded, fields in self.extractors:
+            images = recorded_images(recorded)
+            if images.crop == "boxes":
+                images = replace(images, crop="none")
+            sources.append(Source(extractor, images, fields))
         for image in extract_images(paths, sources, self.runtime, contents=contents):
             yield self._judge(image), image
 

@@ -148,8 +148,8 @@ def choose_fingerprints(
 def frame_of(fingerprint: Fingerprint) -> dict[str, object]:
     """What of an image its values are of: the settings that decide where each of them lies."""
     images = fingerprint.settings.get("images", {})
-    crop = images.get("crop", "none")
-    return {"crop": crop} if crop == "none" else {"crop": crop, "margin": images.get("margin")}
+    found = {"crop": images.get("crop", "none")}
+    return found | {name: images[name] for name in ("margin", "crop_side") if name in images}
 
 
 def begun_last(store: FeatureStore, keys: Iterable[str]) -> str:

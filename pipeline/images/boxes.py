@@ -1,4 +1,4 @@
-"""Face boxes: the text of a manifest's column, and the part of an image that one cuts out."""
+"""The part of an image that a face box, or its centre, cuts out; the text of a face box."""
 
 from __future__ import annotations
 
@@ -50,3 +50,17 @@ def crop_box(boxes: str | None, margin: float, size: tuple[int, int]) -> tuple[i
     if x1 <= x0 or y1 <= y0 or box[2] <= box[0] or box[3] <= box[1]:
         raise ImageError(f"empty box: {boxes} leaves nothing of {width}x{height} pixels")
     return box
+
+
+def centre_box(size: tuple[int, int], side: int | None) -> tuple[int, int, int, int]:
+    """A square about the middle of an image, in whole pixels, where torchvision's has it.
+
+    Args:
+        size: width and height of the image.
+        side: of the square, which may reach beyond the image; the shorter side if None.
+    """
+    side = side or min(size)
+    left, top = (
+        round((length - side) / 2) if length >= side else -((side - length) // 2) for length in size
+    )
+    return left, top, left + side, top + side

@@ -1,7 +1,8 @@
 """One decode of a file feeds every extractor and every view.
 
-The order is fixed: decode and turn upright, RGB, crop to the face box, squash (``resize``), encode
-again (``recode``), augment (views above 0), squash to the size that an extractor asks for.
+The order is fixed: decode and turn upright, RGB, crop to the face box or the centre, squash
+(``resize``), encode again (``recode``), augment (views above 0), squash to the size that an
+extractor asks for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from PIL import Image
 from clare.columns import MaskFake
 from clare.errors import ImageError
 from clare.pipeline.images.augment import Geometry, draw_view, recode
-from clare.pipeline.images.boxes import crop_box
+from clare.pipeline.images.boxes import centre_box, crop_box
 from clare.pipeline.images.decode import decode_mask, decode_rgb
 from clare.pipeline.images.settings import ImageSettings
 
@@ -170,8 +171,13 @@ def load_views(
             raise ImageError(f"mask other shape: it has {sizes}")
         if plain_mask.size != plain.size:
             plain_mask = _scale_mask(plain_mask, plain.size)
-    if settings.crop == "boxes":
-        crop = Geometry(crop_box(boxes, settings.margin, plain.size), flip=False)
+    if settings.crop != "none":
+        box = (
+            crop_box(boxes, settings.margin, plain.size)
+            if settings.crop == "boxes"
+            else centre_box(plain.size, settings.crop_side)
+        )
+        crop = Geometry(box, flip=False)
         plain = crop.apply(plain)
         plain_mask = None if plain_mask is None else crop.apply(plain_mask)
     if settings.resize is not None:

@@ -12,7 +12,7 @@ VERSION = 1
 """Raised by hand when the same settings give other pixels."""
 MAX_RESIZE = 8192
 
-Crop = Literal["none", "boxes"]
+Crop = Literal["none", "boxes", "centre"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,10 @@ class ImageSettings:
             tells the label. None leaves the size.
         recode: encode each image again in memory, as jpeg:95 or webp:90, so that the file format no
             longer tells the label. Quality is 1 to 100; None leaves the pixels.
-        crop: boxes cuts out the manifest's face boxes; none leaves images whole.
+        crop: boxes cuts out the manifest's face boxes; centre the largest square in the middle, as
+            CLIP's own preparation has it; none leaves images whole.
+        crop_side: side of the square that centre cuts out, in pixels, black where the image is
+            smaller: 224 is UnivFD's test. None means the image's shorter side.
         margin: share of a face box's sides that is added to it, half on either side. 0.3 is the
             scale of 1.3 that DeepfakeBench crops with.
         view_seed: seed of the augmented views.
@@ -36,6 +39,7 @@ class ImageSettings:
     resize: int | None = None
     recode: str | None = None
     crop: Crop = "none"
+    crop_side: int | None = None
     margin: float = 0.3
     view_seed: int = 0
 
@@ -45,6 +49,8 @@ class ImageSettings:
         self.recoding()
         if self.crop not in get_args(Crop):
             raise InputError(f"crop {self.crop!r} is not one of {', '.join(get_args(Crop))}")
+        if self.crop_side is not None and not 1 <= self.crop_side <= MAX_RESIZE:
+            raise InputError(f"crop_side {self.crop_side} is not between 1 and {MAX_RESIZE} pixels")
         if not 0 <= self.margin <= 10:
             raise InputError(f"margin {self.margin} is not between 0 and 10 times the box")
 
@@ -65,12 +71,15 @@ class ImageSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The settings that decide a value, with the version of the preparation."""
-        margin = {"margin": self.margin} if self.crop == "boxes" else {}
+        cuts: dict[str, dict[str, Any]] = {
+            "boxes": {"margin": self.margin},
+            "centre": {"crop_side": self.crop_side},
+        }
         return {
             "version": VERSION,
             "resize": self.resize,
             "recode": self.recode,
             "crop": self.crop,
-            **margin,
+            **cuts.get(self.crop, {}),
             "view_seed": self.view_seed,
         }

@@ -23,6 +23,7 @@ class TestSettings:
             {"recode": "png:95"},
             {"recode": "jpeg:095"},
             {"crop": "face"},
+            {"crop_side": 0},
             {"margin": -0.1},
             {"margin": float("nan")},
         ],
@@ -41,6 +42,8 @@ class TestSettings:
             "view_seed": 0,
         }
         assert ImageSettings(crop="boxes", margin=0.5).to_json()["margin"] == 0.5
+        assert "crop_side" not in ImageSettings(crop="boxes").to_json()
+        assert ImageSettings(crop="centre", crop_side=224).to_json()["crop_side"] == 224
 
     def test_resize_and_recode_leave_no_size_and_no_container(self):
         chosen = ImageSettings(resize=64, recode="jpeg:95")
@@ -58,6 +61,16 @@ class TestSettings:
         wide = encoded(Image.new("RGB", (20_000, 2)), "PNG")
         with pytest.raises(ImageError, match="not encodable: 20000x2"):
             prepared(wide, ImageSettings(recode="webp:90"))
+
+    @given(width=st.integers(1, 40), height=st.integers(1, 40), side=st.none() | st.integers(1, 48))
+    def test_the_centre_is_torchvisions_even_beyond_the_image(self, width, height, side):
+        center_crop = pytest.importorskip("torchvision.transforms.v2.functional").center_crop
+        whole = Image.fromarray(
+            np.random.default_rng(0).integers(1, 256, (height, width, 3), np.uint8)
+        )
+        wanted = center_crop(whole, [side or min(whole.size)] * 2)
+        (image,) = prepared(encoded(whole, "PNG"), ImageSettings(crop="centre", crop_side=side))
+        assert np.array_equal(image.pixels(wanted.width), np.asarray(wanted))
 
     @pytest.mark.parametrize(
         ("boxes", "margin", "expected"),
