@@ -25,6 +25,24 @@ if TYPE_CHECKING:
     from clare.pipeline.images.settings import ImageSettings
 
 
+@dataclass(frozen=True)
+class PixelModel:
+    """An extractor as one torch module over pixels.
+
+    Args:
+        module: normalised images (B, 3, S, S), float32, to the extractor's fields, not yet in
+            their stored types.
+        size: S, the side in pixels.
+        mean: that is subtracted from pixels of 0 to 1; R, G, B.
+        std: that they are divided by then.
+    """
+
+    module: torch.nn.Module
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class Extractor(ABC):
     """Turns prepared images into one or more stored fields.
 
@@ -62,6 +80,13 @@ class Extractor(ABC):
 
         The tensors have the stored dtype and are on the device; nothing waits for them.
         """
+
+    def pixel_model(self) -> PixelModel | None:
+        """What it computes, as a module that can be taken elsewhere.
+
+        None where the values are no function of the pixels alone, as those of seeded noise.
+        """
+        return None
 
     def sign(
         self, weights: str, settings: Mapping[str, Any], images: ImageSettings, **derived: Any

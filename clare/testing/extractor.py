@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
+import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -62,6 +64,20 @@ class ExtractorContract(PartContract):
             self.build_settings(), images or ImageSettings(), runtime or Runtime()
         )
         return made
+
+    def test_its_model_over_pixels_gives_its_values(self) -> None:
+        extractor, images = self.make(), prepare_images(2)
+        if (model := extractor.pixel_model()) is None:
+            pytest.skip("its values are no function of the pixels alone")
+        pixels = torch.from_numpy(np.stack([image.pixels(model.size) for image in images]))
+        mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (model.mean, model.std))
+        with torch.inference_mode():
+            found = model.module((pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std)
+        values = run(extractor, images)
+        for spec in extractor.fields:
+            tolerance = 1e-2 if spec.dtype == "float16" else 1e-4
+            given = torch.from_numpy(values[spec.field]).float()
+            torch.testing.assert_close(found[spec.field], given, atol=tolerance, rtol=tolerance)
 
     def test_its_name_is_its_file(self) -> None:
         assert self.find().name == part_name(self.part)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from clare.errors import InputError
 from clare.models.runtime import Runtime
-from clare.pipeline.extractor import Extractor
+from clare.pipeline.extractor import Extractor, PixelModel
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from clare.pipeline.extractors._tower import Tower
     from clare.pipeline.images.prepare import PreparedImage
     from clare.pipeline.images.settings import ImageSettings
-
-Reading = Callable[["torch.Tensor"], dict[str, "torch.Tensor"]]
-"""From normalised images (B, 3, S, S) to field -> tensor."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,11 @@ class ClipExtractor(Extractor):
         self._tokenizer = clip.tokenizer
         half = ((0.5,) * 3, (0.5,) * 3)
         mean, std = half if settings.mean_std == "half" else (clip.mean, clip.std)
+        self._mean, self._std = tuple(mean), tuple(std)
         # uint8 * scale + shift is (uint8 / 255 - mean) / std
         self._scale = (1 / (255 * torch.tensor(std))).view(1, 3, 1, 1).to(runtime.device)
         self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1).to(runtime.device)
-        self._read, layers = _reading(visual, settings.layers, runtime)
+        self._tower, layers = _reading(visual, settings.layers, runtime)
 
         self.fields = self._measure()
         self.origin = clip.origin
@@ -99,11 +98,15 @@ class ClipExtractor(Extractor):
         with torch.inference_mode():
             pixels = runtime.tensor(inputs["pixels"]).permute(0, 3, 1, 2).float()
             images = pixels * self._scale + self._shift
-            read = self._read(images.to(runtime.torch_dtype, memory_format=runtime.memory_format))
+            read = self._tower(images.to(runtime.torch_dtype, memory_format=runtime.memory_format))
             return {
                 name: value.half() if name.startswith("clip_tokens") else value.float()
                 for name, value in read.items()
             }
+
+    def pixel_model(self) -> PixelModel:
+        """The tower."""
+        return PixelModel(self._tower, self._size, self._mean, self._std)
 
     def assets(self) -> dict[str, bytes]:
         """``text_tower.safetensors``, and ``tokenizer.json`` where the tower has one of its own.
@@ -134,7 +137,7 @@ class ClipExtractor(Extractor):
 
 def _reading(
     visual: Any, layers: tuple[int | str, ...], runtime: Runtime
-) -> tuple[Reading, list[int | str]]:
+) -> tuple[Tower, list[int | str]]:
     """How to read a tower, and the layers asked for, sorted, each once."""
     if hasattr(visual, "trunk"):
         return _read_timm(visual, layers, runtime)
@@ -145,100 +148,54 @@ def _reading(
 
 def _read_vit(
     visual: Any, layers: tuple[int | str, ...], runtime: Runtime
-) -> tuple[Reading, list[int | str]]:
+) -> tuple[Tower, list[int | str]]:
+    from clare.pipeline.extractors._tower import Tower
+
     last = len(visual.transformer.resblocks) - 1
     chosen = _blocks(layers, last)
-    indices = sorted({*chosen, last})
     # Without its projection the tower returns what comes before it; the projection is applied
-    # here, in float32. Blocks give the residual stream, before ln_post.
+    # by ours, in float32. Blocks give the residual stream, before ln_post.
     projection = visual.proj
     visual.proj = None
-    run = _ready(visual, runtime)
-    projection = None if projection is None else projection.detach().float().to(runtime.device)
-
-    def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
-        output = run(images, indices=indices, output_fmt="NLC")
-        blocks = dict(zip(indices, output["image_intermediates"], strict=True))
-        pre = output["image_features"].float()
-        vectors = _vectors(pre, projection)
-        tokens = {f"clip_tokens_{k}": blocks[k] for k in chosen}
-        return {**vectors, "clip_tokens": blocks[last], **tokens}
-
-    return read, list(chosen)
+    tokens = {"clip_tokens": last, **{f"clip_tokens_{k}": k for k in chosen}}
+    return Tower(visual, projection, tokens, runtime, output_fmt="NLC"), list(chosen)
 
 
 def _read_resnet(
     visual: Any, layers: tuple[int | str, ...], runtime: Runtime
-) -> tuple[Reading, list[int | str]]:
-    names = ("layer1", "layer2", "layer3", "layer4")
+) -> tuple[Tower, list[int | str]]:
+    from clare.pipeline.extractors._tower import Tower
+
+    numbers = {f"layer{k}": k for k in (1, 2, 3, 4)}  # 0 is the stem
     asked = {f"layer{layer}" if isinstance(layer, int) else layer for layer in layers}
-    if unknown := sorted(asked - set(names)):
-        raise InputError(f"clip's layers of a ResNet are {', '.join(names)}, not {unknown[0]}")
+    if unknown := sorted(asked - set(numbers)):
+        raise InputError(f"clip's layers of a ResNet are {', '.join(numbers)}, not {unknown[0]}")
     chosen = sorted(asked)
-    indices = [1, 2, 3, 4]  # 0 is the stem; the last one must be there for all blocks to run
-    run = _ready(visual, runtime)
-
-    def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
-        output = run(images, indices=indices)
-        maps = dict(zip(names, map(_flat, output["image_intermediates"]), strict=True))
-        tokens = {f"clip_tokens_{name}": maps[name] for name in chosen}
-        return {"clip_cls": output["image_features"], "clip_tokens": maps["layer3"], **tokens}
-
-    return read, list(chosen)
+    tokens = {"clip_tokens": 3, **{f"clip_tokens_{name}": numbers[name] for name in chosen}}
+    # The last one must be asked for: without it not all blocks run.
+    indices = list(numbers.values())
+    return Tower(visual, None, tokens, runtime, indices), list(chosen)
 
 
 def _read_timm(
     visual: Any, layers: tuple[int | str, ...], runtime: Runtime
-) -> tuple[Reading, list[int | str]]:
+) -> tuple[Tower, list[int | str]]:
     from torch import nn
+
+    from clare.pipeline.extractors._tower import Tower
 
     if not hasattr(visual.trunk, "forward_intermediates"):
         raise InputError("clip can't read this model's tower: timm gives none of its tokens")
     last = len(visual.trunk.feature_info) - 1
     chosen = _blocks(layers, last)
-    indices = sorted({*chosen, last})
     # As with the transformers above. A head that pools, or is more than a matrix, stays.
     head = getattr(visual.head, "proj", None)
     projection = None
     if isinstance(head, nn.Linear) and head.bias is None and not hasattr(visual.head, "pool"):
-        projection = head.weight.detach().float().T.to(runtime.device)
+        projection = head.weight.T
         visual.head = nn.Identity()
-    run = _ready(visual, runtime)
-
-    def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
-        output = run(images, indices=indices)
-        maps = [_flat(m) for m in output["image_intermediates"]]
-        blocks = dict(zip(indices, maps, strict=True))
-        pre = output["image_features"].float()
-        vectors = _vectors(pre, projection)
-        tokens = {f"clip_tokens_{k}": blocks[k] for k in chosen}
-        return {**vectors, "clip_tokens": blocks[last], **tokens}
-
-    return read, list(chosen)
-
-
-def _vectors(pre: torch.Tensor, projection: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """The class vectors (B, D), also times the projection (D, E) if there is one."""
-    import torch
-
-    if projection is None:
-        return {"clip_cls": pre}
-    # Row by row: in a product of few rows the last bits depend on the place in the batch.
-    rows = torch.bmm(pre[:, None], projection.expand(len(pre), -1, -1))
-    return {"clip_cls": rows[:, 0], "clip_cls_pre": pre}
-
-
-def _ready(visual: Any, runtime: Runtime) -> Any:
-    """The tower's public ``forward_intermediates``, on the device, compiled if asked for."""
-    import torch
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    runtime.place(visual)
-    for module in visual.modules():
-        if isinstance(module, _BatchNorm):
-            module.float()  # running variances do not fit half precision
-    run = visual.forward_intermediates
-    return torch.compile(run, dynamic=False) if runtime.compile else run
+    tokens = {"clip_tokens": last, **{f"clip_tokens_{k}": k for k in chosen}}
+    return Tower(visual, projection, tokens, runtime), list(chosen)
 
 
 def _blocks(layers: tuple[int | str, ...], last: int) -> list[int]:
@@ -247,8 +204,3 @@ def _blocks(layers: tuple[int | str, ...], last: int) -> list[int]:
         if not isinstance(layer, int) or not 0 <= layer <= last:
             raise InputError(f"clip's layers of this model are 0 to {last}, not {layer}")
     return sorted({int(layer) for layer in layers})
-
-
-def _flat(maps: torch.Tensor) -> torch.Tensor:
-    """(B, C, h, w) to (B, h * w, C)."""
-    return maps.flatten(2).transpose(1, 2)

@@ -1,0 +1,71 @@
+"""An image tower of open_clip, read as the clip extractor's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from clare.models.runtime import Runtime
+
+
+class Tower(nn.Module):
+    """Normalised images (B, 3, S, S) to field -> tensor, in one pass.
+
+    Args:
+        visual: the tower, without the projection of its class vector.
+        projection: (D, E), applied to the class vector in float32; None where there is none.
+        tokens: the layer that each field of tokens holds, by the tower's own numbers.
+        runtime: where and how it runs.
+        indices: the layers that are asked for; those of the tokens if left out.
+        how: further settings of the tower's ``forward_intermediates``.
+    """
+
+    projection: torch.Tensor | None
+
+    def __init__(
+        self,
+        visual: Any,
+        projection: torch.Tensor | None,
+        tokens: Mapping[str, int],
+        runtime: Runtime,
+        indices: list[int] | None = None,
+        **how: Any,
+    ) -> None:
+        super().__init__()
+        self.visual = runtime.place(visual)
+        for module in visual.modules():
+            if isinstance(module, _BatchNorm):
+                module.float()  # running variances do not fit half precision
+        projection = None if projection is None else projection.detach().float().to(runtime.device)
+        self.register_buffer("projection", projection)
+        self._tokens, self._how = dict(tokens), how
+        self._indices = indices or sorted(set(tokens.values()))
+        self._compiled = (
+            torch.compile(visual.forward_intermediates, dynamic=False) if runtime.compile else None
+        )
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``clip_cls``, ``clip_cls_pre`` where there is a projection, and the tokens."""
+        visual: Any = self.visual
+        run = self._compiled or visual.forward_intermediates
+        output = run(images, indices=self._indices, **self._how)
+        layers = dict(zip(self._indices, output["image_intermediates"], strict=True))
+        tokens = {name: _flat(layers[layer]) for name, layer in self._tokens.items()}
+        return {**self._vectors(output["image_features"].float()), **tokens}
+
+    def _vectors(self, pre: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The class vectors (B, D), also times the projection (D, E) if there is one."""
+        if self.projection is None:
+            return {"clip_cls": pre}
+        # Row by row: in a product of few rows the last bits depend on the place in the batch.
+        rows = torch.bmm(pre[:, None], self.projection.expand(len(pre), -1, -1))
+        return {"clip_cls": rows[:, 0], "clip_cls_pre": pre}
+
+
+def _flat(layer: torch.Tensor) -> torch.Tensor:
+    """(B, C, h, w) to (B, h * w, C); what is tokens already stays."""
+    return layer.flatten(2).transpose(1, 2) if layer.ndim == 4 else layer
