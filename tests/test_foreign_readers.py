@@ -53,6 +53,8 @@ ALLOWED = {
     "pipeline/official_lists/json_list.py": "ijson.basic_parse",
     # Weights: tensors alone, and the tokenizer of one class; nothing that they bring is run.
     "clare/models/weights.py": "safetensors.safe_open safetensors.torch.load_file torch.load",
+    "clare/models/checkpoint.py": "safetensors.safe_open torch.load",
+    "clare/models/inert.py": "zipfile.ZipFile",
     "clare/models/torchscript.py": "zipfile.ZipFile",
     "pipeline/models/diffusion_parts.py": "….from_pretrained",
     # A store's own files: links, pipes and folders are refused, sizes are compared first. An export

@@ -44,7 +44,7 @@ def weight_files(path: Path) -> list[Path]:
     """
     if path.suffix != ".json":
         return [path]
-    with _reading(path):
+    with reading_weights(path):
         names = sorted(set(parse_json(read_text(path, INDEX))["weight_map"].values()))
         if not names or any(Path(name).name != name for name in names):
             raise ValueError("it names no files beside it")
@@ -76,7 +76,7 @@ def read_header(path: Path) -> dict[str, str]:
     """
     import safetensors
 
-    with _reading(path), safetensors.safe_open(path, "pt") as opened:
+    with reading_weights(path), safetensors.safe_open(path, "pt") as opened:
         return dict(opened.metadata() or {})
 
 
@@ -160,7 +160,7 @@ def _kind(tensor: torch.Tensor) -> str:
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     _log.info("reading weights %s", path.absolute())
-    with _reading(path), enough_memory(f"the weights in {path}"):
+    with reading_weights(path), enough_memory(f"the weights in {path}"):
         if path.suffix == ".safetensors":
             import safetensors.torch
 
@@ -186,14 +186,22 @@ def _named_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError("it holds no named tensors")
     if odd := [name for name, value in found.items() if not isinstance(value, torch.Tensor)]:
         raise ValueError(f"{_printable(str(odd[0]))} is no tensor")
-    if all(str(name).startswith("module.") for name in found):
-        return {str(name).removeprefix("module."): value for name, value in found.items()}
-    return {str(name): value for name, value in found.items()}
+    return without_wrapper({str(name): value for name, value in found.items()})
+
+
+def without_wrapper(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors without the ``module.`` that training on several GPUs writes before every name."""
+    wrapped = all(name.startswith("module.") for name in tensors)
+    return {name.removeprefix("module.") if wrapped else name: v for name, v in tensors.items()}
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """One sentence for whatever is wrong with a file; the formats' readers raise all sorts."""
+def reading_weights(path: Path) -> Iterator[None]:
+    """One sentence for whatever is wrong with a file; the formats' readers raise all sorts.
+
+    Raises:
+        WeightsError: the work inside met a file that is missing, damaged or no weights.
+    """
     with reading(path, "weights", WeightsError):
         with open_bytes(path) as file:
             head = file.read(64).lstrip()

@@ -1,0 +1,105 @@
+"""A published checkpoint: a model's tensors by name, and the plain facts that lie beside them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clare.errors import WeightsError
+from clare.models.hub import file_sha256
+from clare.models.inert import is_tensor, open_archive
+from clare.models.runtime import enough_memory
+from clare.models.torchscript import is_torchscript, read_torchscript
+from clare.models.weights import reading_weights, without_wrapper
+
+if TYPE_CHECKING:
+    import torch
+
+NESTS = ("state_dict", "model")
+"""Under which of a training's entries its model lies."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds of a model.
+
+    Args:
+        path: the file.
+        sha256: of its bytes.
+        tensors: of the model, by name, on the CPU. The ``module.`` that training on several GPUs
+            writes before every name is taken away.
+        facts: the text, numbers and truth values beside it.
+    """
+
+    path: Path
+    sha256: str
+    tensors: Mapping[str, torch.Tensor]
+    facts: Mapping[str, str | int | float | bool]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file of PyTorch, safetensors or TorchScript; nothing in it is ever run.
+
+    Schedulers, optimisers and whatever else a training left beside its model are passed over.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds no tensors by name.
+    """
+    facts: dict[str, Any] = {}
+    with reading_weights(path), enough_memory(f"the checkpoint {path}"):
+        if path.suffix == ".safetensors":
+            import safetensors
+
+            with safetensors.safe_open(path, "pt") as opened:
+                facts = dict(opened.metadata() or {})
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        elif is_torchscript(path):
+            tensors = read_torchscript(path)
+        else:
+            tensors, facts = _split(_load(path))
+        if not tensors:
+            raise ValueError("it holds no tensors by name")
+    return Checkpoint(path, file_sha256(path), without_wrapper(tensors), facts)
+
+
+def _load(path: Path) -> Any:
+    """What a file of `torch.save` holds."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path):
+            raise WeightsError(
+                f"{path} names code, which is never run, or is damaged",
+                "write it again with a torch of today, its tensors alone",
+            ) from error
+    with open_archive(path) as archive:
+        return _with_tensors(archive.root, archive.tensor)
+
+
+def _with_tensors(value: Any, tensor_of: Any, depth: int = 4) -> Any:
+    """A value whose mappings have tensors in place of the shells that stand for them."""
+    if is_tensor(value):
+        return tensor_of(value)
+    if isinstance(value, Mapping) and depth:
+        return {key: _with_tensors(one, tensor_of, depth - 1) for key, one in value.items()}
+    return value
+
+
+def _split(found: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The model's tensors, and the plain values at the top."""
+    import torch
+
+    if not isinstance(found, Mapping):
+        raise ValueError("it holds no tensors by name")
+    facts = {str(k): v for k, v in found.items() if isinstance(v, str | int | float | bool)}
+    nests = [found[name] for name in NESTS if isinstance(found.get(name), Mapping)]
+    model = nests[0] if nests else {k: v for k, v in found.items() if str(k) not in facts}
+    if odd := [name for name, value in model.items() if not isinstance(value, torch.Tensor)]:
+        raise ValueError(f"{str(odd[0])[:200]!r} is no tensor")
+    return {str(name): value for name, value in model.items()}, facts
