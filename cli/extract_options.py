@@ -47,6 +47,7 @@ CLIP = Settings(
     part="clip",
     flags={"layers": "--layers", "mean_std": "--mean-std"},
 )
+TOWER = Settings(find_extractor("tower").Settings, {"model": "Tower"}, part="tower")
 Real = Annotated[
     list[Path] | None,
     typer.Option(help="Folder of real images: no manifest needed.", rich_help_panel=DATA),

@@ -25,7 +25,7 @@ from clare.heads.config import (
     list_presets,
     read_config,
 )
-from clare.heads.tokens import take_tokens
+from clare.heads.tokens import take_tokens, take_vector
 from clare.plugins import list_parts, part_name, resolve_part
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
@@ -88,6 +88,14 @@ Tokens = Annotated[
         rich_help_panel=HEAD,
     ),
 ]
+Vector = Annotated[
+    str | None,
+    typer.Option(
+        "--cls",
+        help="Field of the image vector, as clip_cls_pre or tower_cls.",
+        rich_help_panel=HEAD,
+    ),
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
@@ -137,6 +145,7 @@ def refine(
     config: TrainConfig,
     query: str | None,
     tokens: str | None,
+    cls: str | None,
     features: str | None,
     assignments: Sequence[str],
     others: Iterable[str] = (),
@@ -147,6 +156,7 @@ def refine(
         config: fusion and classifier are chosen.
         query: of cross_attn.
         tokens: the fields of the tokens, as `take_tokens` reads them.
+        cls: the field of the image vector.
         features: ``EXTRACTOR=FINGERPRINT,…``.
         assignments: texts ``PART.SETTING=VALUE``; they win over the others.
         others: further parts of a sweep, whose settings are left aside here.
@@ -166,6 +176,8 @@ def refine(
         config = assign_settings(config, {"cross_attn": {"query": query}}, known=known)
     if tokens is not None:
         config = take_tokens(config, tokens)
+    if cls is not None:
+        config = take_vector(config, cls)
     if features is not None:
         config = replace(config, features={**config.features, **parse_digests(features)})
     return assign_settings(config, parse_assignments(assignments), known=known)

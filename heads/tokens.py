@@ -1,4 +1,5 @@
-"""Which stored fields are a head's tokens, as one text: ``clip_tokens_20+lare``; no torch yet."""
+"""Which stored fields a head reads: its tokens as one text, ``clip_tokens_20+lare``, and its image
+vector; no torch yet."""
 
 from __future__ import annotations
 
@@ -42,17 +43,36 @@ def take_tokens(config: TrainConfig, text: str) -> TrainConfig:
     return create_config({"fields": {**detector.fields, "tokens": names[0]}}, config)
 
 
+def take_vector(config: TrainConfig, field: str) -> TrainConfig:
+    """A configuration that reads another field as the image vector, as ``tower_cls``.
+
+    Args:
+        config: its parts are chosen.
+        field: of one axis.
+
+    Raises:
+        InputError: the head takes no image vector.
+    """
+    detector = config.detector
+    if detector.decoder or "cls" not in _roles(detector):
+        head = part_name(detector.decoder or detector.fusion)
+        raise InputError(f"{head} reads no image vector", LeaveOut("cls"))
+    return create_config({"fields": {**detector.fields, "cls": field}}, config)
+
+
 def reads_tokens(detector: DetectorConfig) -> bool:
     """Whether tokens are among what a head reads, or may be.
 
     Raises:
         InputError: there is no such fusion.
     """
-    if detector.decoder:
-        return True
+    return bool(detector.decoder) or "tokens" in _roles(detector)
+
+
+def _roles(detector: DetectorConfig) -> tuple[str, ...]:
     from clare.heads.detector import find_fusion
 
-    return "tokens" in find_fusion(detector.fusion).roles
+    return find_fusion(detector.fusion).roles
 
 
 def _decoder_fields(text: str) -> dict[str, str]:

@@ -224,7 +224,7 @@ def test_bytes_of_a_field_are_those_of_its_shape_and_type():
     lines = re.findall(
         r"^\| `\w+.*` \| \((.+?),?\) \| float(\d+) \| ([\d,]+) \|", page, re.MULTILINE
     )
-    assert len(lines) == 6
+    assert len(lines) == 10
     for shape, bits, told in lines:
         plain = shape.replace("steps", "1").replace("draws", "4").replace("size", "256")
         sides = [one.partition("/") for one in plain.split(", ")]

@@ -32,7 +32,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SHELL = ("", "sh", "bash", "console", "shell")
-MODELS = ("--clip-model", "--sd-model")
+MODELS = ("--clip-model", "--sd-model", "--tower-model")
 COMMANDS = dict(commands_below(get_command(app)))
 
 

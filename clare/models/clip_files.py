@@ -11,7 +11,14 @@ from typing import Any
 
 from clare.advice import Name
 from clare.errors import InputError, WeightsError
-from clare.models.hub import TRIAL, fetch, list_files, own_backbone, read_json
+from clare.models.hub import (
+    TRIAL,
+    check_channels,
+    fetch,
+    list_files,
+    own_backbone,
+    read_json,
+)
 from clare.models.torchscript import is_torchscript
 from clare.models.transformers_clip import open_clip_config
 
@@ -147,11 +154,7 @@ def _source(
     backbone: str | None = None,
 ) -> ClipSource:
     known = preprocess if isinstance(preprocess, Mapping) else {}
-    for name in ("mean", "std"):
-        values = known.get(name, [0.5] * 3)
-        three = isinstance(values, list | tuple) and len(values) == 3
-        if not three or not all(type(v) in (int, float) and abs(v) < 1e3 for v in values):
-            raise InputError(f"the {name} of {file.parent.name}'s images can't be {values}")
+    check_channels(known, file.parent.name)
     tokenizer = _find_tokenizer(config["text_cfg"], file.parent)
     return ClipSource(config, known, file, origin, openai, backbone, tokenizer)
 

@@ -210,6 +210,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return record
 
 
+def check_channels(images: Mapping[str, Any], model: str) -> None:
+    """Refuse a record of a model's input whose ``mean`` or ``std`` is not three numbers.
+
+    Args:
+        images: the record; either may be missing.
+        model: whose it is, for the message.
+
+    Raises:
+        InputError: one is something else.
+    """
+    for name in ("mean", "std"):
+        values = images.get(name, [0.5] * 3)
+        three = isinstance(values, list | tuple) and len(values) == 3
+        if not three or not all(type(v) in (int, float) and abs(v) < 1e3 for v in values):
+            raise InputError(f"the {name} of {model}'s images can't be {values}")
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hold back the notices and bars that the model libraries print while they load."""

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.extract_options import CLIP, DATA, LARE, SETTINGS, Fake, Masks, Real, Split
+from clare.cli.extract_options import (
+    CLIP,
+    DATA,
+    LARE,
+    SETTINGS,
+    TOWER,
+    Fake,
+    Masks,
+    Real,
+    Split,
+)
 from clare.cli.options import (
     MANIFESTS,
     STORE,
@@ -30,6 +40,7 @@ def extract(
     settings: Annotated[dict[str, Any], SETTINGS],
     lare: Annotated[dict[str, Any], LARE],
     clip: Annotated[dict[str, Any], CLIP],
+    tower: Annotated[dict[str, Any], TOWER],
     subset: Annotated[
         str | None,
         typer.Option(
@@ -114,7 +125,9 @@ def extract(
         rules=folder_rules(video, identities, split),
         test_only=split_names(test_only) or (),
     )
-    own = merge_settings({"lare": lare, "clip": clip}, parse_assignments(set_ or []))
+    own = merge_settings(
+        {"lare": lare, "clip": clip, "tower": tower}, parse_assignments(set_ or [])
+    )
     named = {name: values for name, values in own.items() if values}
     job = build_extraction({**settings, "settings": named})
     trust_named(job.features)

@@ -65,7 +65,7 @@ def run(
 
     trust_named([*training.values(), *options.assigned(set_).values()])
     found = create_config(training, options.base_config(preset, config, training))
-    found = options.refine(found, None, None, None, set_ or [])
+    found = options.refine(found, None, None, None, None, set_ or [])
     own = {name: values for name, values in (("lare", lare), ("clip", clip)) if values}
     how = build_extraction({**settings, "settings": own})
     parts = map(part_name, found.detector.parts.values())

@@ -22,6 +22,7 @@ def train_head(
     config: options.Config = None,
     cross_attn_query: options.Query = None,
     tokens: options.Tokens = None,
+    cls: options.Vector = None,
     set_: options.Assignments = None,
     store: options.Store = STORE,
     features: options.Features = None,
@@ -49,7 +50,7 @@ def train_head(
     from clare.plugins import trust_named
 
     trust_named([*training.values(), *options.assigned(set_).values()])
-    refined = (cross_attn_query, tokens, features, set_ or [])
+    refined = (cross_attn_query, tokens, cls, features, set_ or [])
     if resume is not None:
         if any((preset, config, out, training, *refined)):
             raise InputError(

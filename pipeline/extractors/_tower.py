@@ -1,8 +1,8 @@
-"""An image tower of open_clip, read as the clip extractor's fields."""
+"""Image towers as torch modules, read as the fields of an extractor."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,15 +13,54 @@ from clare.models.runtime import Runtime
 
 
 class Tower(nn.Module):
-    """Normalised images (B, 3, S, S) to field -> tensor, in one pass.
+    """A tower in its place, whose ``forward_intermediates`` is run.
+
+    Args:
+        visual: the tower.
+        tokens: the layer that each field of tokens holds, by the tower's own numbers.
+        runtime: where and how it runs.
+        indices: the layers that are asked for; those of the tokens if left out.
+        how: further settings of ``forward_intermediates``.
+    """
+
+    def __init__(
+        self,
+        visual: Any,
+        tokens: Mapping[str, int],
+        runtime: Runtime,
+        indices: list[int] | None = None,
+        **how: Any,
+    ) -> None:
+        super().__init__()
+        self.visual = runtime.place(visual)
+        for module in visual.modules():
+            if isinstance(module, _BatchNorm):
+                module.float()  # running variances do not fit half precision
+        self._tokens, self._how = dict(tokens), how
+        self._indices = indices or sorted(set(tokens.values()))
+        self._compiled = (
+            torch.compile(visual.forward_intermediates, dynamic=False) if runtime.compile else None
+        )
+
+    def run(self, images: torch.Tensor) -> Any:
+        """What the tower makes of normalised images (B, 3, S, S)."""
+        visual: Any = self.visual
+        run = self._compiled or visual.forward_intermediates
+        return run(images, indices=self._indices, **self._how)
+
+    def tokens(self, layers: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The fields of tokens, (B, N, D), from the layers that were asked for."""
+        by_number = dict(zip(self._indices, layers, strict=True))
+        return {name: _flat(by_number[layer]) for name, layer in self._tokens.items()}
+
+
+class ClipTower(Tower):
+    """A tower of open_clip: normalised images (B, 3, S, S) to field -> tensor, in one pass.
 
     Args:
         visual: the tower, without the projection of its class vector.
         projection: (D, E), applied to the class vector in float32; None where there is none.
-        tokens: the layer that each field of tokens holds, by the tower's own numbers.
-        runtime: where and how it runs.
-        indices: the layers that are asked for; those of the tokens if left out.
-        how: further settings of the tower's ``forward_intermediates``.
+        tokens: as of `Tower`, like what follows.
     """
 
     projection: torch.Tensor | None
@@ -35,27 +74,15 @@ class Tower(nn.Module):
         indices: list[int] | None = None,
         **how: Any,
     ) -> None:
-        super().__init__()
-        self.visual = runtime.place(visual)
-        for module in visual.modules():
-            if isinstance(module, _BatchNorm):
-                module.float()  # running variances do not fit half precision
+        super().__init__(visual, tokens, runtime, indices, **how)
         projection = None if projection is None else projection.detach().float().to(runtime.device)
         self.register_buffer("projection", projection)
-        self._tokens, self._how = dict(tokens), how
-        self._indices = indices or sorted(set(tokens.values()))
-        self._compiled = (
-            torch.compile(visual.forward_intermediates, dynamic=False) if runtime.compile else None
-        )
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """``clip_cls``, ``clip_cls_pre`` where there is a projection, and the tokens."""
-        visual: Any = self.visual
-        run = self._compiled or visual.forward_intermediates
-        output = run(images, indices=self._indices, **self._how)
-        layers = dict(zip(self._indices, output["image_intermediates"], strict=True))
-        tokens = {name: _flat(layers[layer]) for name, layer in self._tokens.items()}
-        return {**self._vectors(output["image_features"].float()), **tokens}
+        output = self.run(images)
+        vectors = self._vectors(output["image_features"].float())
+        return {**vectors, **self.tokens(output["image_intermediates"])}
 
     def _vectors(self, pre: torch.Tensor) -> dict[str, torch.Tensor]:
         """The class vectors (B, D), also times the projection (D, E) if there is one."""
@@ -64,6 +91,19 @@ class Tower(nn.Module):
         # Row by row: in a product of few rows the last bits depend on the place in the batch.
         rows = torch.bmm(pre[:, None], self.projection.expand(len(pre), -1, -1))
         return {"clip_cls": rows[:, 0], "clip_cls_pre": pre}
+
+
+class TimmTower(Tower):
+    """A vision transformer of timm: normalised images to field -> tensor, in one pass."""
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``tower_pooled``, ``tower_cls`` where there is a class token, and the tokens."""
+        visual: Any = self.visual
+        output, layers = self.run(images)  # all tokens after the final norm; the patches of blocks
+        vectors = {"tower_pooled": visual.forward_head(output, pre_logits=True)}
+        if getattr(visual, "cls_token", None) is not None:
+            vectors["tower_cls"] = output[:, 0]
+        return {**vectors, **self.tokens(layers)}
 
 
 def _flat(layer: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
+from clare.pipeline.extractors._image_tower import NORMALISATIONS
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
     from clare.pipeline.images.prepare import PreparedImage
     from clare.pipeline.images.settings import ImageSettings
-
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
-"""CLIP's, which DeCLIP gives this tower too."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,9 @@ class XceptionExtractor(Extractor):
         weights = weights_digest(model)
         placed = runtime.place(model)
         self._model = torch.compile(placed, dynamic=False) if runtime.compile else placed
-        self._mean = torch.tensor(_MEAN).view(1, 3, 1, 1).to(runtime.device)
-        self._std = torch.tensor(_STD).view(1, 3, 1, 1).to(runtime.device)
+        mean, std = NORMALISATIONS["clip"]  # which DeCLIP gives this tower too
+        self._mean = torch.tensor(mean).view(1, 3, 1, 1).to(runtime.device)
+        self._std = torch.tensor(std).view(1, 3, 1, 1).to(runtime.device)
         shape = (map_side(settings.size) ** 2, WIDTH)
         self.fields = (FeatureSpec("xception", shape, "float16"),)
         self.fingerprint = self.sign(weights, asdict(settings), images, dtype=runtime.dtype)

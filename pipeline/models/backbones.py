@@ -49,9 +49,10 @@ def backbone_overrides(backbone: str) -> Iterator[Overrides]:
     except WeightsError as error:
         if backbone == "real" or TRIAL not in error.advice:
             raise
-        # A setting of the user's replaced a model of the backbone that was asked for.
+        # A setting of the user's replaced a model of the backbone, or that has none of this kind.
         others = [one for one in error.advice if one != TRIAL]
-        what = f"{error.what}; a setting names it in place of the {backbone} backbone's own"
+        why = f"the {backbone} backbone has none such, or a setting names it in its place"
+        what = f"{error.what}; {why}"
         raise WeightsError(what, *others, LeaveOut("lare.model", "clip.model")) from error
 
 

@@ -20,19 +20,21 @@ _MARK = {"_clare_tiny": True}
 
 
 def tiny_overrides(folder: Path) -> dict[str, dict[str, Any]]:
-    """Write a tiny diffusion model and a tiny CLIP; how to make the extractors use them.
+    """Write a tiny model of each kind; how to make the extractors use them.
 
     Args:
-        folder: an existing folder; the models stand in two folders below it.
+        folder: an existing folder; the models stand in folders below it.
 
     Returns:
         Extractor name to the settings that replace its defaults.
     """
     write_tiny_diffusion(folder / "tiny-diffusion")
     write_tiny_clip(folder / "tiny-clip")
+    write_tiny_tower(folder / "tiny-tower")
     return {
         "lare": {"model": str(folder / "tiny-diffusion"), "revision": None, "size": TINY_SIZE},
         "clip": {"model": str(folder / "tiny-clip"), "weights": None},
+        "tower": {"model": str(folder / "tiny-tower"), "weights": None},
     }
 
 
@@ -162,6 +164,54 @@ def write_tiny_clip(
 
 
 _WEIGHTS = "open_clip_model.safetensors"
+
+TowerKind = Literal["pe", "dinov3", "dinov2", "siglip", "clip"]
+
+_TOWERS: dict[TowerKind, tuple[str, dict[str, Any]]] = {
+    "pe": ("vit_pe_core_large_patch14_336", {"attn_pool_num_heads": 2, "ref_feat_shape": (4, 4)}),
+    "dinov3": ("vit_large_patch16_dinov3_qkvb", {"init_values": 1.0}),
+    "dinov2": ("vit_large_patch14_reg4_dinov2", {"init_values": 1.0}),
+    "siglip": ("vit_base_patch16_siglip_224", {}),
+    "clip": ("vit_large_patch14_clip_quickgelu_224", {}),
+}
+"""timm's architecture by kind, and what of it is not said by small sizes alone."""
+
+
+def write_tiny_tower(
+    folder: Path,
+    kind: TowerKind = "pe",
+    seed: int = 0,
+) -> None:
+    """Write a small vision transformer as a folder of timm's format.
+
+    Args:
+        folder: made if absent.
+        kind: a Perception Encoder, a DINOv3 or DINOv2 with registers, a SigLIP, or a CLIP's tower.
+        seed: of the weights.
+    """
+    import timm
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    architecture, own = _TOWERS[kind]
+    small = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 2, **own}
+    tower = _seeded(
+        seed,
+        lambda: timm.create_model(architecture, num_classes=0, img_size=TINY_SIZE, **small),
+    )
+    save_file({k: v.contiguous() for k, v in tower.state_dict().items()}, folder / _TOWER_WEIGHTS)
+    images = {"input_size": [3, TINY_SIZE, TINY_SIZE], "classifier": "head"}
+    known = tower.pretrained_cfg
+    record = {
+        "architecture": architecture,
+        "num_classes": 0,
+        "model_args": small,
+        "pretrained_cfg": {**images, "mean": known["mean"], "std": known["std"]},
+    }
+    _write_json(folder / "config.json", {**record, **_MARK})
+
+
+_TOWER_WEIGHTS = "model.safetensors"
 
 
 def _seeded(seed: int, make: Callable[[], Any]) -> Any:

@@ -121,7 +121,7 @@ def test_nobody_who_took_the_tiny_models_is_sent_to_them(clare, pictures):
     real = ("extract", "--real", pictures / "real", "--backbone", "tiny")
     for setting in (("--clip-model", "ViT-L-14"), ("--sd-model", "sd2.1-base")):
         code, _, err = clare(*real, *setting)
-        assert code == 1 and "in place of the tiny backbone's own" in err
+        assert code == 1 and "a setting names it in its place" in err
         assert "--backbone tiny" not in err and "leave --sd-model and --clip-model out" in err
 
 

@@ -120,6 +120,10 @@ class TestPixels(Tiny):
     part = "pixels"
 
 
+class TestTower(Tiny):
+    part = "tower"
+
+
 class TestXception(ExtractorContract):
     part, settings = "xception", {"size": 64}
 
