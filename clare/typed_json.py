@@ -76,7 +76,7 @@ def to_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def from_json(cls: type[T], data: Any, where: Path | str) -> T:
+def from_json(cls: type[T], data: Any, where: Path | str, *, texts: bool = False) -> T:
     """The dataclass that plain JSON stands for.
 
     Fields with a default may be missing. A dataclass that has a class method ``from_json(data)``
@@ -87,13 +87,14 @@ def from_json(cls: type[T], data: Any, where: Path | str) -> T:
             sets, mappings, `Path`, and further dataclasses.
         data: as `json.loads` gives it.
         where: it comes from, for the message.
+        texts: see `convert`.
 
     Raises:
         InputError: a key is missing or unknown, or a value is of another type; the message names
             where, and the place in it.
     """
     try:
-        found: T = convert(data, cls)
+        found: T = convert(data, cls, texts=texts)
     except MismatchError as error:
         raise InputError(f"{where} is damaged: {error}") from None
     except InputError as error:

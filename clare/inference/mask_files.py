@@ -144,6 +144,11 @@ class MaskFolder:
             for one in ended:
                 one.result()  # raises what went wrong
 
+    @property
+    def count(self) -> int:
+        """How many images there are files of, once it is left."""
+        return len(self._records)
+
     def write(self, verdict: Verdict) -> None:
         """Write the mask and the overlay of an image file, soon.
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from clare.advice import Notice
-from clare.errors import InputError
+from clare.inference.inputs import collect_images
 from clare.inference.notices import notices_of
 from clare.inference.verdict import PIXEL_CUT, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL.Image import Image
 
     from clare.heads.runs.run import Run
+    from clare.inference.inputs import Images
     from clare.models.runtime import Runtime
-    from clare.pipeline.extraction.direct import ExtractedImage
+    from clare.pipeline.extraction.direct import ExtractedImage, InputImage
     from clare.pipeline.extractor import Extractor
-
-    Picture = str | Path | NDArray[np.uint8] | Image
-    Images = Picture | Sequence[Picture]
 
 
 class Predictor:
@@ -119,59 +115,80 @@ class Predictor:
             InputError: a file is not there, a folder holds no image, or an array is none.
         """
         self.notices = [*self._always]
-        paths, contents = _collect(images, self.notices.append)
-        return [verdict for verdict, _ in self.detect(paths, contents)]
+        inputs = collect_images(images, self.notices.append)
+        return [verdict for verdict, _ in self.detect(inputs)]
 
-    def detect(
-        self, paths: Sequence[Path], contents: Mapping[Path, bytes] = MappingProxyType({})
-    ) -> Iterator[tuple[Verdict, ExtractedImage]]:
-        """Judge image files, in their order; with what the extractors made of each.
+    def detect(self, images: Sequence[InputImage]) -> Iterator[tuple[Verdict, ExtractedImage]]:
+        """Judge images as they come, in their order; with what the extractors made of each.
+
+        Memory does not grow with their number.
 
         Args:
-            paths: image files, or names of images that are in memory.
-            contents: encoded images in memory, by name.
+            images: see `collect_images`.
         """
+        from clare.pipeline.extraction.batching import largest_batch
         from clare.pipeline.extraction.direct import Source, extract_images
         from clare.pipeline.extraction.rebuild import recorded_images
 
         # There is no manifest here, so nothing knows where the face is.
         sources = []
         for extractor, recorded, fields in self.extractors:
-            images = recorded_images(recorded)
-            if images.crop == "boxes":
-                images = replace(images, crop="none")
-            sources.append(Source(extractor, images, fields))
-        for image in extract_images(paths, sources, self.runtime, contents=contents):
-            yield self._judge(image), image
+            settings = recorded_images(recorded)
+            if settings.crop == "boxes":
+                settings = replace(settings, crop="none")
+            sources.append(Source(extractor, settings, fields))
+        size = min(largest_batch(self.runtime.device), max(1, len(images)))
+        for batch in extract_images(images, sources, self.runtime, size):
+            yield from zip(self._judge(batch), batch, strict=True)
 
     def _read_of(self, name: str, extractor: Extractor) -> list[str]:
         """The fields that are read of an extractor; a second one may have others of their names."""
         own, sources = {one.field for one in extractor.fields}, self.run.record.sources
         return [f for f in self.run.detector.fields if f in own and sources.get(f, name) == name]
 
-    def _judge(self, image: ExtractedImage) -> Verdict:
+    def _judge(self, images: Sequence[ExtractedImage]) -> Iterator[Verdict]:
+        """A verdict on each image of a batch."""
+        import numpy as np
         import torch
 
         from clare.heads.localizer import Localizer
 
-        if image.failure:
-            return Verdict(image.path, failure=image.failure)
-        detector, squashed = self.run.detector, None
-        with torch.inference_mode():
-            batch = {
-                name: torch.from_numpy(image.features[name])[None].to(self.runtime.device)
-                for name in detector.fields
-            }
-            if isinstance(detector, Localizer):
-                maps = detector.maps(batch)
-                margin, squashed = detector.score(maps), maps[0].float().sigmoid().cpu().numpy()
+        detector = self.run.detector
+        good = [image for image in images if not image.failure]
+        scored: Iterator[tuple[float, NDArray[np.float32] | None]] = iter(())
+        if good:
+            with torch.inference_mode():
+                batch = {
+                    name: torch.from_numpy(np.stack([one.features[name] for one in good])).to(
+                        self.runtime.device
+                    )
+                    for name in detector.fields
+                }
+                if isinstance(detector, Localizer):
+                    maps = detector.maps(batch)
+                    margins, squashed = (
+                        detector.score(maps),
+                        [*maps.float().sigmoid().cpu().numpy()],
+                    )
+                else:
+                    margins, squashed = detector.margins(batch), [None] * len(good)
+            scored = zip(margins.tolist(), squashed, strict=True)
+        for image in images:
+            if image.failure:
+                yield Verdict(image.source.path, failure=image.failure)
             else:
-                margin = detector.margins(batch)
+                yield self._verdict(image, *next(scored))
+
+    def _verdict(
+        self, image: ExtractedImage, margin: float, squashed: NDArray[np.float32] | None
+    ) -> Verdict:
+        from clare.heads.metrics.predictions import p_fake
+
         found = Verdict(
-            path=image.path,
-            label="fake" if margin.item() >= self.run.threshold else "real",
-            p_fake=margin.sigmoid().item(),
-            margin=margin.item(),
+            path=image.source.path,
+            label="fake" if margin >= self.run.threshold else "real",
+            p_fake=float(p_fake(margin)),
+            margin=margin,
             seen=self.run.seen.holds_image(image.content),
             size=image.size,
             squashed=squashed,
@@ -240,37 +257,3 @@ def predict(
         WeightsError: weights are not on disk and can't be fetched.
     """
     return load_detector(run, device=device, settings=settings).predict(images)
-
-
-def _collect(
-    images: Images, notice: Callable[[Notice], None]
-) -> tuple[list[Path], dict[Path, bytes]]:
-    """Files to be read, and names of images in memory with their content as PNG."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    from clare.pipeline.manifests.scan import list_images
-
-    one = isinstance(images, str | Path | np.ndarray | Image.Image)
-    paths: list[Path] = []
-    contents: dict[Path, bytes] = {}
-    for number, image in enumerate(cast(Any, [images] if one else images), start=1):
-        if isinstance(image, str | Path):
-            paths += list_images([Path(image)], notice)
-            continue
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-                raise InputError(
-                    f"image {number} is {image.dtype} {image.shape}, not uint8 (H, W, 3)"
-                )
-            image = Image.fromarray(image)
-        # Turned upright, as a file is when it is decoded; PNG keeps no such flag.
-        image = ImageOps.exif_transpose(image)
-        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-            image = image.convert("RGB")
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        name = Path(f"<image {number}>")
-        paths.append(name)
-        contents[name] = file.getvalue()
-    return paths, contents

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Level = Literal["image", "frame", "video"]
+"""What a verdict is on."""
+
 PIXEL_CUT = 0.5
 """A pixel is called fake where its probability is above this."""
 
@@ -32,6 +35,7 @@ class Verdict:
             of a detector, which says nothing of pixels.
         squashed: of a localiser, the probabilities (256, 256) over the image squashed to a square,
             as its decoder gives them. `map` brings them to the image's own size.
+        level: what the verdict is on.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class Verdict:
     size: tuple[int, int] | None = None
     fake_area: float | None = None
     squashed: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    level: Level = "image"
 
     @property
     def map(self) -> NDArray[np.float32] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +21,12 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
     out: Annotated[
-        Path | None, typer.Option(help="Write a CSV here. [default: a table in the terminal]")
+        Path | None,
+        typer.Option(
+            help="Write all scores here as they come, by its ending: .csv, .jsonl or .parquet; "
+            "of a file that is there, only what it lacks is judged. [default: a table in the "
+            "terminal]"
+        ),
     ] = None,
     explain: Annotated[
         Path | None,
@@ -37,6 +42,9 @@ def predict(
             "mask over the image, and masks.json."
         ),
     ] = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the scores as they come, a JSON object a line.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     lare_model: Annotated[
         str | None,
@@ -66,24 +74,31 @@ def predict(
 
     Exit code 3: it is done, but some images could not be judged.
     """
-    from clare.advice import Name
+    from clare.advice import LeaveOut, Name
     from clare.cli.options import parse_assignments, prepare_file, prepare_folder
     from clare.cli.views.console import progress_bar, warn
-    from clare.cli.views.verdicts import remarks, show_masks, show_verdicts
+    from clare.cli.views.verdicts import VerdictTable, remarks, show_file, show_masks
     from clare.errors import InputError
     from clare.heads.runs.record import require_run
+    from clare.inference.inputs import collect_images
     from clare.inference.mask_files import MaskFolder, require_decoder
     from clare.inference.predictor import Predictor
+    from clare.inference.scores import Basis, ScoreFile, require_format
     from clare.pipeline.extraction.presets import merge_settings
-    from clare.pipeline.manifests.scan import list_images
+    from clare.typed_json import to_json
 
     require_run(run)
     if masks is not None:
         require_decoder(run)
-    paths = list_images(images, warn)
+    inputs = collect_images(images, warn)
     # Before the models run, which may take hours.
     if out is not None:
+        require_format(out)
         prepare_file(out, "out")
+        if json_:
+            raise InputError(
+                "scores go to a file or to the terminal", LeaveOut("out"), LeaveOut("json")
+            )
     if explain is not None:
         prepare_folder(explain, "explain")
     if masks is not None:
@@ -101,30 +116,48 @@ def predict(
     detector = Predictor(run, device, overrides)
     for notice in detector.notices:
         warn(notice)
-    verdicts = []
+    basis = Basis.of(detector, "; ".join(remarks(detector)))
+    shown, total, before, seen, failed = VerdictTable(detector), len(inputs), 0, 0, 0
     with ExitStack() as stack:
+        file = None
+        if out is not None:
+            file = stack.enter_context(ScoreFile(out, basis))
+            inputs = [one for one in inputs if not file.holds(one.path)]
+            before = file.verdicts.total()
         bar = stack.enter_context(progress_bar())
         written = None
         if masks is not None:
             written = stack.enter_context(MaskFolder(masks, detector, remarks(detector)))
-        task = bar.add_task("judging", total=len(paths))
-        for verdict, image in detector.detect(paths):
-            verdicts.append(replace(verdict, squashed=None))  # of many images maps fill memory
+        task = bar.add_task("judging", total=total, completed=total - len(inputs))
+        for verdict, image in detector.detect(inputs):
             bar.advance(task)
+            seen += verdict.seen
+            failed += verdict.margin is None
             if explain is not None and verdict.margin is not None:
                 _explain(detector, verdict, image, explain)
             if written is not None and verdict.margin is not None:
                 written.write(verdict)
-    show_verdicts(verdicts, detector, out)
-    if masks is not None:
-        show_masks(masks, sum(verdict.margin is not None for verdict in verdicts))
-    if seen := sum(verdict.seen for verdict in verdicts):
+            if file is not None:
+                file.add(verdict)
+            elif json_:
+                typer.echo(json.dumps(to_json(basis.row(verdict))))
+            else:
+                shown.add(verdict)
+    judged = len(inputs)
+    if file is not None:
+        failed, judged = file.verdicts[None], file.verdicts.total()
+        show_file(file.path, file.verdicts, before)
+    elif not json_:
+        shown.show()
+    if written is not None:
+        show_masks(written.folder, written.count)
+    if seen:
         warn(
-            f"the run was trained or chosen on {seen} of these {len(verdicts)} images: their "
+            f"the run was trained or chosen on {seen} of these {len(inputs)} images: their "
             "verdicts say nothing about new ones"
         )
-    if failed := sum(verdict.margin is None for verdict in verdicts):
-        warn(f"exit code 3: {failed} of {len(verdicts)} images could not be judged")
+    if failed:
+        warn(f"exit code 3: {failed} of {judged} images could not be judged")
         raise typer.Exit(3)
 
 

@@ -1,48 +1,86 @@
-"""Verdicts on images, as a table or a CSV, with what they hang on."""
+"""Verdicts on images as a table, with what they hang on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clare.advice import Name, Notice
 from clare.cli.views.console import console
 from clare.cli.views.table import table
 from clare.cli.wording import worded
 from clare.inference.mask_files import LIST, SMALLEST
-from clare.own_csv import csv_text
 from clare.wording import counted
 
 if TYPE_CHECKING:
     from clare.inference.predictor import Predictor
     from clare.inference.verdict import Verdict
 
-SEEN = "the run was trained or chosen on this very file"
+SHOWN, SHOWN_FAILURES = 50, 20
+"""Verdicts that the table has, and failures beside them."""
 
 
-def show_verdicts(verdicts: Sequence[Verdict], detector: Predictor, out: Path | None) -> None:
-    """Print verdicts with the threshold that they hang on, or write them to a file.
+class VerdictTable:
+    """The first verdicts as a table, the first failures, and how many there are of each kind.
 
     Args:
-        verdicts: one an image.
-        detector: that gave them.
-        out: a CSV to be written in the place of the table.
+        detector: that gives them.
     """
-    if out is not None:
-        _write(verdicts, detector, out)
-        console.print(f"{out}: {len(verdicts)} images")
-        return
-    columns = ["image", "verdict", "p(fake)", "margin"]
-    if detector.is_localizer:
-        columns.append("fake area")
-    rows = [
-        (v.path, _label(v), _number(v.p_fake), _number(v.margin), _percent(v.fake_area))
-        for v in verdicts
-    ]
-    console.print(table(None, columns, [row[: len(columns)] for row in rows], left=2))
-    console.print(_threshold(detector))
-    if detector.is_localizer:
-        console.print("fake area: of all pixels, those with p(fake) above 0.5")
+
+    def __init__(self, detector: Predictor) -> None:
+        self._detector = detector
+        self._shown: list[Verdict] = []
+        self._failures = 0
+        self._verdicts: Counter[str | None] = Counter()
+
+    def add(self, verdict: Verdict) -> None:
+        """Take a verdict; most are counted alone."""
+        self._verdicts[verdict.label] += 1
+        self._failures += verdict.label is None
+        if sum(self._verdicts.values()) <= SHOWN or (
+            verdict.label is None and self._failures <= SHOWN_FAILURES
+        ):
+            self._shown.append(replace(verdict, squashed=None))  # maps fill memory
+
+    def show(self) -> None:
+        """Print it, with the threshold that the verdicts hang on."""
+        columns = ["image", "verdict", "p(fake)", "margin"]
+        if self._detector.is_localizer:
+            columns.append("fake area")
+        rows = [
+            (v.path, _label(v), _number(v.p_fake), _number(v.margin), _percent(v.fake_area))
+            for v in self._shown
+        ]
+        console.print(table(None, columns, [row[: len(columns)] for row in rows], left=2))
+        total = sum(self._verdicts.values())
+        if more := total - len(rows):
+            console.print(worded(Notice(f"… and {more:,} more", Name("a file for all", "out"))))
+        if total > 1:
+            console.print(summary(self._verdicts))
+        console.print(_threshold(self._detector))
+        if self._detector.is_localizer:
+            console.print("fake area: of all pixels, those with p(fake) above 0.5")
+
+
+def show_file(out: Path, verdicts: Mapping[str | None, int], before: int) -> None:
+    """Say what a file of scores holds.
+
+    Args:
+        out: the file.
+        verdicts: how many rows it has by verdict.
+        before: how many of them were there before.
+    """
+    told = f"{out}: {counted(sum(verdicts.values()), 'image')}, {summary(verdicts)}"
+    console.print(f"{told}; {before:,} of them judged before" if before else told)
+
+
+def summary(verdicts: Mapping[str | None, int]) -> str:
+    """How many are fake, real and failed."""
+    names = {"fake": "fake", "real": "real", None: "failed"}
+    return ", ".join(f"{verdicts[key]:,} {name}" for key, name in names.items() if verdicts[key])
 
 
 def show_masks(folder: Path, count: int) -> None:
@@ -58,23 +96,6 @@ def remarks(detector: Predictor) -> list[str]:
     told = [*map(worded, detector.notices)]
     chosen = detector.run.chosen_threshold is not None
     return told if chosen else [*told, _threshold(detector)]
-
-
-def _write(verdicts: Sequence[Verdict], detector: Predictor, out: Path) -> None:
-    # A row alone says what its verdict hangs on, wherever the file goes.
-    notices = remarks(detector)
-    area = ("fake_area",) if detector.is_localizer else ()
-    rows = [
-        (
-            *(verdict.path, verdict.p_fake, verdict.margin, _label(verdict)),
-            *((verdict.fake_area,) if area else ()),
-            detector.run.threshold,
-            "; ".join([*notices, *([SEEN] if verdict.seen else [])]),
-        )
-        for verdict in verdicts
-    ]
-    columns = ("path", "score", "margin", "verdict", *area, "threshold", "remarks")
-    out.write_text(csv_text([columns, *rows]), "utf-8", newline="")
 
 
 def _threshold(detector: Predictor) -> str:

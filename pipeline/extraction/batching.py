@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 LARGEST_BATCH = {"cuda": 64, "mps": 16, "cpu": 8}
 """Images a micro-batch where memory allows: beyond these no device of its kind gets faster."""
 
+
+def largest_batch(device: str) -> int:
+    """Images a micro-batch on a torch device, where memory allows."""
+    return LARGEST_BATCH.get(device.partition(":")[0], LARGEST_BATCH["cpu"])
+
+
 _log = logging.getLogger("clare")
 
 
@@ -69,12 +75,11 @@ class BatchRunner:
     """
 
     def __init__(self, extractor: Extractor, device: str, micro_batch: int | None = None) -> None:
-        kind = device.partition(":")[0]
         self.extractor = extractor
-        self.micro_batch = micro_batch or LARGEST_BATCH.get(kind, LARGEST_BATCH["cpu"])
+        self.micro_batch = micro_batch or largest_batch(device)
         self.seconds = 0.0
         self._device = device
-        self.on_gpu = kind == "cuda"
+        self.on_gpu = device.partition(":")[0] == "cuda"
 
     def made_with(self) -> dict[str, Any]:
         """What beside the fingerprint touches the last bits, for the journal."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,9 @@ from clare.pipeline.images.settings import ImageSettings
 SHOWN_SIDE = 256
 """Side of the picture that is kept for looking at, in pixels."""
 
+AHEAD = 2
+"""Batches that are decoded, or wait, beside the one that the models work on."""
+
 
 class Source(NamedTuple):
     """An extractor, and what is taken of it.
@@ -42,12 +45,30 @@ class Source(NamedTuple):
     fields: Collection[str]
 
 
+@dataclass(frozen=True, eq=False)
+class InputImage:
+    """An image that is to be extracted.
+
+    Args:
+        path: its file, or a name where it comes from memory.
+        read: gives its encoded bytes, in any thread, or raises `ImageError`.
+    """
+
+    path: Path
+    read: Callable[[], bytes]
+
+    @classmethod
+    def of_file(cls, path: Path) -> InputImage:
+        """The image that a file holds."""
+        return cls(path, partial(read_content, path))
+
+
 @dataclass
 class ExtractedImage:
     """One image and what became of it.
 
     Args:
-        path: the file.
+        source: the image.
         failure: the reason why the image can't be used; empty if it can.
         content: SHA-256 of the file's bytes; empty where it can't be read.
         features: field to array ``(*shape)``, in the stored type.
@@ -55,7 +76,7 @@ class ExtractedImage:
         picture: uint8 (256, 256, 3), squashed as the extractors see it.
     """
 
-    path: Path
+    source: InputImage
     failure: str = ""
     content: str = ""
     features: dict[str, np.ndarray] = field(default_factory=dict)
@@ -64,55 +85,46 @@ class ExtractedImage:
 
 
 def extract_images(
-    paths: Sequence[Path],
+    images: Iterable[InputImage],
     sources: Sequence[Source],
     runtime: Runtime,
-    micro_batch: int | None = None,
-    *,
-    contents: Mapping[Path, bytes] = MappingProxyType({}),
-) -> Iterator[ExtractedImage]:
-    """Run extractors over image files; the next images are decoded meanwhile.
+    size: int,
+) -> Iterator[list[ExtractedImage]]:
+    """Run extractors over images; the next ones are decoded meanwhile.
+
+    The images themselves are taken one after the other, in a thread, a few batches ahead: so many
+    are in memory at once, however many there are.
 
     Args:
-        paths: image files, or names of images that are in memory.
+        images: in any number.
         sources: the extractors.
         runtime: that of the extractors.
-        micro_batch: images a batch; None finds what fits.
-        contents: encoded images in memory, by name.
+        size: images a batch; a model that it does not fit takes it in parts.
 
     Yields:
-        One image each, in the order of the paths.
+        Batches, in the order of the images.
     """
-    runners = [BatchRunner(one.extractor, runtime.device, micro_batch) for one in sources]
-    size = min([len(paths), *(runner.micro_batch for runner in runners)])
-    for runner in runners:
-        runner.micro_batch = size
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        coming: deque[Future[tuple[ExtractedImage, list[Inputs]]]] = deque()
-        waiting = iter(paths)
-        coming.extend(
-            pool.submit(_load, path, sources, contents.get(path))
-            for path in islice(waiting, 3 * size)
-        )
-        while coming:
-            part = [coming.popleft().result() for _ in range(min(size, len(coming)))]
-            coming.extend(
-                pool.submit(_load, path, sources, contents.get(path))
-                for path in islice(waiting, len(part))
-            )
+    runners = [BatchRunner(one.extractor, runtime.device, size) for one in sources]
+    waiting = iter(images)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as taker:
+
+        def take() -> list[Future[tuple[ExtractedImage, list[Inputs]]]]:
+            return [pool.submit(_load, image, sources) for image in islice(waiting, size)]
+
+        coming = deque(taker.submit(take) for _ in range(AHEAD))
+        while part := [one.result() for one in coming.popleft().result()]:
+            coming.append(taker.submit(take))
             for number, (runner, source) in enumerate(zip(runners, sources, strict=True)):
                 good = [(image, inputs[number]) for image, inputs in part if inputs]
                 _run(runner, good, source.fields)
-            yield from (image for image, _ in part)
+            yield [image for image, _ in part]
 
 
-def _load(
-    path: Path, sources: Sequence[Source], data: bytes | None
-) -> tuple[ExtractedImage, list[Inputs]]:
-    image = ExtractedImage(path)
+def _load(source: InputImage, sources: Sequence[Source]) -> tuple[ExtractedImage, list[Inputs]]:
+    image = ExtractedImage(source)
     inputs: list[Inputs] = []
     try:
-        data = read_content(path) if data is None else data
+        data = source.read()
         image.content = hashlib.sha256(data).hexdigest()
         prepared = {}
         for settings in dict.fromkeys(one.images for one in sources):

@@ -68,10 +68,8 @@ def test_a_verdict_needs_no_store_and_equals_the_evaluated_one(clare, run, pictu
         assert float(mine["margin"]) == pytest.approx(float(row["margin"]), abs=1e-4)
         assert float(mine["score"]) == pytest.approx(float(row["score"]), abs=1e-4)
         assert mine["verdict"] == ("fake" if float(mine["margin"]) >= threshold else "real")
-        assert "this very file" not in mine["remarks"], "test rows were never seen"
-    seen = [
-        row for row in found.values() if "trained or chosen on this very file" in row["remarks"]
-    ]
+        assert mine["seen"] == "false", "test rows were never seen"
+    seen = [row for row in found.values() if row["seen"] == "true"]
     assert len(seen) == len(found) - len(tested)
     assert f"the run was trained or chosen on {len(seen)} of these {len(found)} images" in err
 

@@ -150,8 +150,8 @@ def test_an_interrupted_call_leaves_whole_files_and_lists_them(
     (tmp_path / "out" / "masks.json").write_text("an older list")
     judge = Predictor.detect
 
-    def interrupted(self, paths):
-        for place, found in enumerate(judge(self, paths)):
+    def interrupted(self, images):
+        for place, found in enumerate(judge(self, images)):
             if place == 4:
                 raise KeyboardInterrupt
             yield found

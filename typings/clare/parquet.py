@@ -1,0 +1,1 @@
+../../clare/parquet.py

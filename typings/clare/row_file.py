@@ -1,0 +1,1 @@
+../../clare/row_file.py
