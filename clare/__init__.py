@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clare.errors import ClareError
+    from clare.heads.checkpoints import list_checkpoints
     from clare.heads.classifiers import list_classifiers
     from clare.heads.config import TrainConfig, list_presets
     from clare.heads.data.dataset import FeatureDataset
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from clare.heads.report.write import report
     from clare.heads.runs.run import Run, open_run
     from clare.heads.training.train_head import train_head
+    from clare.inference.import_head import import_head
     from clare.inference.predictor import load_detector, predict
     from clare.inference.verdict import Verdict
     from clare.pipeline.checks.audit import audit
@@ -54,6 +56,8 @@ _HOMES = {
     "check_manifests": "clare.pipeline.checks.check",
     "evaluate": "clare.heads.evaluation.evaluate",
     "extract": "clare.pipeline.extraction.extract",
+    "import_head": "clare.inference.import_head",
+    "list_checkpoints": "clare.heads.checkpoints",
     "list_classifiers": "clare.heads.classifiers",
     "list_decoders": "clare.heads.decoders",
     "list_extractors": "clare.pipeline.extractors",
@@ -87,6 +91,8 @@ __all__ = [
     "compare",
     "evaluate",
     "extract",
+    "import_head",
+    "list_checkpoints",
     "list_classifiers",
     "list_decoders",
     "list_extractors",

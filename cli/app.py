@@ -27,6 +27,9 @@ app = lazy_group(
         "extract": "Extract features, each image once; run again, it does only what is missing.",
         "train-head": "Train a head on a store's features; checkpoint and threshold come from "
         "validation.",
+        "import-head": "Make a run of published weights: tested, compared and judging as any "
+        "other.",
+        "models": "What published weights can be imported: source, licence, what they read.",
         "evaluate": "Test runs on rows that they have never seen, at the threshold from "
         "validation.",
         "predict": "Judge images with a run: extract their features as it was trained, and score "

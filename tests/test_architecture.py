@@ -24,12 +24,15 @@ FLOORS = {
     ],
     "heads": [
         ["heads.base", "heads.config", "heads.metrics"],
-        ["heads.layers"],
-        ["heads.data", "heads.decoders", "heads.fusion", "heads.model", "heads.text"],
+        ["heads.layers", "heads.published"],
+        [
+            *("heads.checkpoints", "heads.data", "heads.decoders", "heads.fusion"),
+            *("heads.model", "heads.text"),
+        ],
         ["heads.classifiers", "heads.localizer"],
         ["heads.detector"],
         ["heads.runs", "heads.tokens"],
-        ["heads.evaluation", "heads.training"],
+        ["heads.evaluation", "heads.importing", "heads.training"],
         ["heads.sweeps"],
         ["heads.report"],
     ],
@@ -58,7 +61,10 @@ ENTRIES = {
 }
 """Two files with leave of their own: the Python API, and the command."""
 
-PARTS = ("heads.classifiers", "heads.decoders", "heads.fusion", "pipeline.extractors")
+PARTS = (
+    *("heads.checkpoints", "heads.classifiers", "heads.decoders", "heads.fusion"),
+    "pipeline.extractors",
+)
 """Folders whose files are found by name, so that a new one needs no other change."""
 
 HEAVY = {

@@ -20,7 +20,8 @@ def notices_of(run: Run, extractors: Sequence[Fingerprint]) -> list[Notice]:
         run: a finished run.
         extractors: whose features it reads.
     """
-    return [*_of_training(run), *_of_crops(run, extractors)]
+    imported = map(Notice, run.caveats)
+    return [*imported, *_of_training(run), *_of_crops(run, extractors)]
 
 
 def _of_training(run: Run) -> Iterator[Notice]:
@@ -38,7 +39,7 @@ def _of_training(run: Run) -> Iterator[Notice]:
         )
     if not isinstance(detector, Localizer):
         return
-    if not run.record.rows["train"]["real"]:
+    if run.record.imported is None and not run.record.rows["train"]["real"]:
         yield Notice(
             "the run learned on fakes alone: of a real image its score and its area say little",
             Operation(
@@ -69,7 +70,7 @@ def _of_crops(run: Run, extractors: Sequence[Fingerprint]) -> Iterator[Notice]:
             f"the run was trained on faces cropped as {'; '.join(crops)}",
             "crop these images in the same way",
         )
-    elif not margins:
+    elif not margins and run.record.imported is None:
         yield Notice(
             "the run does not say how its faces were cropped; a verdict holds for images that are "
             "cropped as in training"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -51,27 +50,22 @@ class Predictor:
         overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         from clare.heads.runs.record import read_record
-        from clare.heads.runs.run import TEXT_TOWER, open_run
-        from clare.heads.text.tower import TOKENIZER, TextTower
+        from clare.heads.runs.run import open_run
+        from clare.heads.text.tower import TextTower
         from clare.models.runtime import choose_runtime
         from clare.pipeline.extraction.rebuild import rebuild_extractor
         from clare.store.spec import Fingerprint
 
         self.notices: list[Notice] = []
         extractors: dict[str, tuple[Extractor, Fingerprint]] = {}
-        text = None
+        text: TextTower | None = None
         for name, made in read_record(run).extractors.items():
             recorded = made.fingerprint
             self.runtime = self._runtime(choose_runtime(device), recorded)
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
             extractor = rebuild_extractor(recorded, made.origin, given, self.runtime, name)
             extractors[name] = extractor, recorded
-            assets = extractor.assets()
-            if TEXT_TOWER in assets and text is None:
-                with TemporaryDirectory(prefix="clare-") as folder:
-                    for file in {TEXT_TOWER, TOKENIZER} & set(assets):
-                        (Path(folder) / file).write_bytes(assets[file])
-                    text = TextTower.load(Path(folder) / TEXT_TOWER)
+            text = text or TextTower.of_assets(extractor.assets())
         self.run: Run = open_run(run, text=text)
         self.run.detector.to(self.runtime.device)
         # A localiser's masks are what it learned from, and a text tower needs no image.

@@ -75,8 +75,8 @@ def _load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if not zipfile.is_zipfile(path):
             raise WeightsError(
-                f"{path} names code, which is never run, or is damaged",
-                "write it again with a torch of today, its tensors alone",
+                f"{path} is no file of PyTorch, or an old one that names code, which is never run",
+                "write its tensors alone again, with a torch of today",
             ) from error
     with open_archive(path) as archive:
         return _with_tensors(archive.root, archive.tensor)

@@ -24,6 +24,21 @@ HASH_CACHE_BYTES = 1 << 24
 
 TRIAL = Set("backbone", "tiny", "for a trial, whose features mean nothing")
 
+
+@contextlib.contextmanager
+def real_models() -> Iterator[None]:
+    """Do not advise CLaRE's own small models where weights are missing: others are wanted.
+
+    Raises:
+        WeightsError: the work inside found weights missing.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        advice = [one for one in error.advice if one != TRIAL]
+        raise WeightsError(error.what, *advice) from error
+
+
 Choose = Callable[[Sequence[str]], list[str]]
 """From the file names of a repository to those needed; empty if it lacks what is needed."""
 

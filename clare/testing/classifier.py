@@ -15,8 +15,7 @@ import torch
 from clare.errors import InputError
 from clare.heads import classifiers
 from clare.heads.base import Classifier
-from clare.heads.runs.run import TEXT_TOWER
-from clare.heads.text.tower import TextTower
+from clare.heads.text.tower import TEXT_TOWER, TextTower
 from clare.testing.part import PartContract
 from clare.testing.steps import is_drawn, take_steps
 

@@ -101,7 +101,7 @@ def remarks(detector: Predictor) -> list[str]:
 def _threshold(detector: Predictor) -> str:
     told = f"fake from p(fake) {detector.even:.4f} on, a margin of {detector.run.threshold:.4f}"
     if detector.run.chosen_threshold is not None:
-        return f"{told}, which was chosen on validation"
+        return f"{told}, {detector.run.validation.threshold_source}"
     return f"{told}: even odds, since validation had no real images to choose a threshold on"
 
 

@@ -92,10 +92,12 @@ class Seen:
     Args:
         trained: by kind, of the rows that it was trained on.
         chosen: by kind, of the rows that its checkpoint and threshold were chosen on.
+        unknown: whether it was also trained on what nobody listed, as a published checkpoint is.
     """
 
     trained: Ties
     chosen: Ties
+    unknown: bool = False
 
     @classmethod
     def of(cls, trained: Iterable[Row], chosen: Iterable[Row] = ()) -> Seen:
@@ -104,7 +106,11 @@ class Seen:
 
     def join(self, other: Seen) -> Seen:
         """What either of the two has seen."""
-        return Seen(_join(self.trained, other.trained), _join(self.chosen, other.chosen))
+        return Seen(
+            _join(self.trained, other.trained),
+            _join(self.chosen, other.chosen),
+            self.unknown or other.unknown,
+        )
 
     def shared_with(self, row: Row) -> list[str]:
         """What of a row was seen, for example ``["video ff/003", "identity ff/17"]``."""

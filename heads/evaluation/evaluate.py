@@ -152,6 +152,7 @@ def evaluate(
         [row for _, row in unseen.rows()], margins, unseen.groups(), unseen.beside
     )
     notices = [*note_on_store(opened, source, store), *unseen.notices]
+    notices += map(Notice, opened.caveats)
     if remainder := opened.record.remainder:
         notices.append(Notice(f"{opened.path.name} was {remainder}"))
     measured = measure_subsets(

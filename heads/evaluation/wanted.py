@@ -229,6 +229,8 @@ def _pools(
     pure = [name for name, rows in listed.items() if rows and not has_label(rows, 1)]
     own, subsets = trained
     found = reals or [n for n in own or subsets if n in listed and (n in pure or n in own)]
+    if not (found or own or subsets) and len(pure) == 1:
+        found = pure  # an imported run was trained on no subset, and there is only one to borrow
     if not found and asked.alone:
         return ()
     if not found:

@@ -75,6 +75,8 @@ def paragraphs_of(finding: Finding) -> list[str]:
     test = finding.test
     if test is None:
         name, figure = finding.validation.chief
+        if finding.record.imported is not None:
+            return ["Not known yet: these published weights were not tested here."]
         return [
             f"Not known yet: it was not tested on unseen rows. On the {figure.n} validation rows "
             f"that chose its checkpoint: {said(figure, name)}."
@@ -105,10 +107,12 @@ def beside_baselines(test: EvaluationRecord) -> str | None:
 def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
     """The figures that a reader looks for first."""
     name, validation = finding.validation.chief
-    last = (f"{name} on validation", decimal(validation.value), span(validation))
+    last = [(f"{name} on validation", decimal(validation.value), span(validation))]
+    if finding.record.imported is not None:
+        last = []  # nothing was measured as it was imported
     test = finding.test
     if test is None or not test.counted:
-        return [last]
+        return last
     facts = [] if test.masks is None else mask_facts(test)
     counted, macro = test.counted, test.macro.subsets
     of = "unseen rows" if len(test.subsets) == 1 else f"unseen rows of {counted[0]}"
@@ -120,7 +124,7 @@ def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
         one = macro.frame.get(figure) if macro else None
         if one and one.value is not None:
             facts.append((f"{title}, {of}", decimal(one.value), span(one)))
-    return [*facts, last]
+    return [*facts, *last]
 
 
 def _beside_baselines(test: EvaluationRecord, known: Mapping[str, SubsetFigures]) -> str | None:

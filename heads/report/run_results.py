@@ -87,8 +87,10 @@ class Finding:
 
     @property
     def detector(self) -> str:
-        """Its parts; of a localiser the decoder and what that reads."""
-        detector = self.record.config.detector
+        """Its parts; of a localiser the decoder and what that reads; what published weights are."""
+        detector, imported = self.record.config.detector, self.record.imported
+        if imported is not None:
+            return imported.about.title
         if not self.localises:
             return f"{detector.fusion} + {detector.classifier}"
         decoder = part_name(detector.decoder).replace("_", "-")
@@ -97,8 +99,7 @@ class Finding:
     @property
     def threshold(self) -> float | None:
         """The margin from which on it calls an image fake; None where no reals chose it."""
-        validation = self.validation
-        return None if validation.auc.value is None else validation.threshold
+        return self.validation.chosen_threshold
 
     @property
     def trained_on(self) -> list[str]:

@@ -82,7 +82,7 @@ def score_plots(sets: Mapping[str, Predictions], threshold: float | None) -> lis
     bins = score_bins(list(sets.values())) if sets else []
     keys = [("k0", "real"), ("k1", "fake")]
     if threshold is not None:
-        keys.append(("dash ink", "threshold, from validation"))
+        keys.append(("dash ink", "the run's threshold"))
     plots = []
     for name, rows in sets.items():
 

@@ -9,13 +9,15 @@ from typing import Any, get_args
 
 from clare.advice import Run as Operation
 from clare.bootstrap import Figure
-from clare.errors import InputError
+from clare.errors import CorruptStoreError, InputError, StoreError
 from clare.files import PARTIAL
 from clare.foreign import read_table
 from clare.groups import Kind
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
+from clare.heads.published import ImportRecord
 from clare.own_csv import csv_text
+from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint
 from clare.typed_json import read_json, write_json
 from clare.wording import listed
@@ -29,6 +31,9 @@ BEST = "best.safetensors"
 LAST = "last.safetensors"
 VAL_METRICS = "val_metrics.json"
 VAL_PREDICTIONS = "val_predictions.csv"
+
+ORIGIN = "origin.json"
+"""The asset that says where an extractor's weights came from."""
 
 Epoch = dict[str, float]
 """One line of the history."""
@@ -45,6 +50,26 @@ class ExtractorRecord:
 
     fingerprint: Fingerprint
     origin: Mapping[str, Any]
+
+
+def extractor_record(store: FeatureStore, key: str) -> ExtractorRecord:
+    """The record of an extractor that a store has.
+
+    Args:
+        store: the store.
+        key: ``<extractor>-<digest>``.
+
+    Raises:
+        StoreError: the store lacks it, or a file of it is damaged.
+    """
+    fingerprint, _ = store.extractor(key)
+    try:
+        origin = read_json(store.asset(key, ORIGIN), dict[str, Any])
+    except CorruptStoreError:
+        raise
+    except StoreError:  # extractors without models have no weights to come from anywhere
+        origin = {}
+    return ExtractorRecord(fingerprint, origin)
 
 
 @dataclass(frozen=True)
@@ -86,6 +111,7 @@ class RunRecord:
         code: the files that its parts were in, where they were files, to their sha256.
         masks: sha256 over the masks that it was trained on; empty where it was on none.
         sources: the name of the fingerprint by field, of extractors with several.
+        imported: the published checkpoint that it is, where it was not trained here.
     """
 
     config: TrainConfig
@@ -103,6 +129,7 @@ class RunRecord:
     code: Mapping[str, str] = field(default_factory=dict)
     masks: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
+    imported: ImportRecord | None = None
 
     @property
     def remainder(self) -> str:
@@ -148,17 +175,29 @@ class Validation:
         threshold: the margin from which on a row is called fake.
         metrics: figures of the rows that epoch and threshold were chosen on.
         sha256: of the detector's file; empty where it was not recorded.
+        imported: whether the threshold is its authors', and nothing was measured here.
     """
 
     epoch: int
     threshold: float
     metrics: Mapping[str, Figure]
     sha256: str = ""
+    imported: bool = False
 
     @property
     def auc(self) -> Figure:
-        """The area under the ROC curve; of a localiser that saw no real images there is none."""
+        """The area under the ROC curve; there is none of a localiser that saw no real images."""
         return self.metrics.get("auc", Figure(None, None, None, 0))
+
+    @property
+    def chosen_threshold(self) -> float | None:
+        """The threshold; None where validation had no real images to choose it on."""
+        return self.threshold if self.imported or self.auc.value is not None else None
+
+    @property
+    def threshold_source(self) -> str:
+        """Where the threshold comes from, in words."""
+        return "as published" if self.imported else "chosen on validation"
 
     @property
     def chief(self) -> tuple[str, Figure]:
@@ -234,7 +273,7 @@ def read_validation(run: Path) -> Validation:
             Operation("train_head", settings={"resume": run}, effect="goes on with it"),
         )
     found = read_json(run / VAL_METRICS, Validation)
-    if not {"auc", "iou"} & set(found.metrics):
+    if not found.imported and not {"auc", "iou"} & set(found.metrics):
         raise InputError(f"{run / VAL_METRICS} is damaged: it has neither AUC nor IoU")
     return found
 
@@ -253,7 +292,7 @@ def read_seen(run: Path) -> Seen:
     """
     seen = read_json(run / SEEN, Seen)
     strange = {*seen.trained, *seen.chosen} - {*get_args(Kind)}
-    if strange or not any(seen.trained.values()):
+    if strange or not (seen.unknown or any(seen.trained.values())):
         what = f"has {listed(sorted(strange))}" if strange else "names nothing that was trained on"
         raise InputError(f"{run / SEEN} is damaged: it {what}", "train again")
     return seen

@@ -22,15 +22,12 @@ from clare.heads.runs.record import (
     read_seen,
     read_validation,
 )
-from clare.heads.text.tower import TOKENIZER, TextTower
+from clare.heads.text.tower import TEXT_TOWER, TOKENIZER, TextTower
 from clare.models.hub import file_sha256
 from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore, open_store
 
 _log = logging.getLogger("clare")
-
-TEXT_TOWER = "text_tower.safetensors"
-"""The asset of a clip extractor that holds its text side."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,20 @@ class Run:
     @property
     def chosen_threshold(self) -> float | None:
         """The same; None where validation had no real images to choose it on."""
-        return None if self.validation.auc.value is None else self.validation.threshold
+        return self.validation.chosen_threshold
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What stands beside the figures and verdicts of published weights and their heirs."""
+        imported = self.record.imported
+        unlisted = "no list is at hand: no leak of these images into their training can be found"
+        if imported is not None:
+            about = imported.about
+            told = f"published weights of {about.title}, trained on {about.trained_on}, of which"
+            return (f"{told} {unlisted}", *imported.remarks)
+        if self.seen.unknown:
+            return (f"it began from published weights, of whose training images {unlisted}",)
+        return ()
 
 
 def open_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import torch
@@ -20,6 +21,9 @@ from clare.typed_json import from_json
 
 METADATA = "text_tower"
 """The entry of the file's metadata that says what the tower is."""
+
+TEXT_TOWER = "text_tower.safetensors"
+"""The asset of a clip extractor that holds its text side."""
 
 TOKENIZER = "tokenizer.json"
 """The file beside it that holds the tower's own tokenizer."""
@@ -107,6 +111,20 @@ class TextTower(nn.Module):
         with reading(path, "a text tower"):
             facts = from_json(TowerFacts, parse_json(metadata[METADATA]), path)
         return cls(tensors, facts, path.with_name(TOKENIZER), str(path))
+
+    @classmethod
+    def of_assets(cls, assets: Mapping[str, bytes]) -> TextTower | None:
+        """The tower among an extractor's assets; None where it has none.
+
+        Raises:
+            InputError: the tower is of a kind that can't be run here.
+        """
+        if TEXT_TOWER not in assets:
+            return None
+        with TemporaryDirectory(prefix="clare-") as folder:
+            for file in {TEXT_TOWER, TOKENIZER} & set(assets):
+                (Path(folder) / file).write_bytes(assets[file])
+            return cls.load(Path(folder) / TEXT_TOWER)
 
     def tokenize(self, texts: Sequence[str]) -> torch.Tensor:
         """Token ids, (texts, context length) int64, padded after the end-of-text token."""

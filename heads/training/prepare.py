@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clare.advice import LeaveOut, Name, Notice, Set
-from clare.errors import CorruptStoreError, InputError, StoreError
+from clare.errors import InputError
 from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import TrainConfig
 from clare.heads.data.fingerprints import Chosen, choose_fingerprints, frame_of
@@ -29,7 +28,7 @@ from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import Detector, create_model, fields_of, needs_text
 from clare.heads.localizer import Localizer, mask_field
 from clare.heads.model import Model, fields_by_role
-from clare.heads.runs.record import CONFIG, ExtractorRecord, RunRecord
+from clare.heads.runs.record import CONFIG, RunRecord, extractor_record
 from clare.heads.runs.run import load_text_tower
 from clare.heads.text.tower import TextTower
 from clare.heads.training.warm_start import Parent, open_parent
@@ -37,12 +36,8 @@ from clare.models.hub import file_sha256
 from clare.plugins import is_path, part_name
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
-from clare.typed_json import read_json
 from clare.version import __version__
 from clare.wording import counted, listed
-
-ORIGIN = "origin.json"
-"""The asset of an extractor that says where its weights came from."""
 
 
 @dataclass(frozen=True)
@@ -432,7 +427,7 @@ def _record(
         store=str(store.path),
         subsets=subsets_of(store, config),
         fingerprints=read,
-        extractors={name: _extractor(store, key) for name, key in read.items()},
+        extractors={name: extractor_record(store, key) for name, key in read.items()},
         sources=sources,
         face_crops=tuple(
             sorted({row.columns.get("face_crop", "") for row in _rows(rows, train)} - {""})
@@ -478,14 +473,3 @@ def _masks(rows: Iterable[Row]) -> str:
 
 def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:
     return [rows[place] for place in samples.plain]
-
-
-def _extractor(store: FeatureStore, key: str) -> ExtractorRecord:
-    fingerprint, _ = store.extractor(key)
-    try:
-        origin = read_json(store.asset(key, ORIGIN), dict[str, Any])
-    except CorruptStoreError:
-        raise
-    except StoreError:  # extractors without models have no weights to come from anywhere
-        origin = {}
-    return ExtractorRecord(fingerprint, origin)

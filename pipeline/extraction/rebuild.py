@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from clare.advice import Name
-from clare.errors import InputError, WeightsError
-from clare.models.hub import TRIAL
+from clare.errors import InputError
+from clare.models.hub import real_models
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import PART, create_extractor, find_extractor
@@ -56,11 +56,8 @@ def rebuild_extractor(
             extractor = create_extractor(name, {**settings, **places, **overrides}, images, runtime)
     else:
         places = {key: value for key, value in origin.items() if key in own}
-        try:
+        with real_models():
             extractor = create_extractor(name, {**settings, **places, **overrides}, images, runtime)
-        except WeightsError as error:  # a feature that is there can't be made by other models
-            advice = [one for one in error.advice if one != TRIAL]
-            raise WeightsError(error.what, *advice) from error
     _compare(recorded, extractor.fingerprint, called or recorded.extractor)
     return extractor
 

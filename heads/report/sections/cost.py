@@ -32,6 +32,8 @@ def training(finding: Finding) -> list[Block]:
         f"The checkpoint is of epoch {epoch} of {len(finding.history)}, chosen on {chief.n} "
         "validation rows."
         if epoch
+        else "Published weights: nothing was trained here."
+        if finding.record.imported
         else "There is nothing to learn; it was fitted once."
     )
     return [said, *([Plots(history_plots(finding.history))] if finding.history else [])]

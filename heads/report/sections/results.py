@@ -40,7 +40,7 @@ def results(finding: Finding, *, alone: bool = True) -> list[Block]:
     if test is None:
         return [Text(Notice("Not tested on unseen rows yet", Run("evaluate", (finding.path,))))]
     blocks = _tables(test) if test.masks is None else mask_figures(test)
-    said = [*([_threshold_said(test)] if test.masks is None else [])]
+    said = [*([_threshold_said(finding, test)] if test.masks is None else [])]
     said += [intervals_said([test])] if alone else []
     blocks += [Text(" ".join(said), "note")] if said else []
     for name, count in test.skipped.items():
@@ -63,7 +63,7 @@ def detection(finding: Finding) -> list[Block]:
     test = finding.test
     if test is None or not test.detects:
         return []
-    return [*_tables(test), Text(_threshold_said(test), "note"), *_curves(finding, test)]
+    return [*_tables(test), Text(_threshold_said(finding, test), "note"), *_curves(finding, test)]
 
 
 def _tables(test: EvaluationRecord) -> list[Block]:
@@ -249,10 +249,10 @@ def intervals_said(tests: Sequence[EvaluationRecord]) -> str:
     return said
 
 
-def _threshold_said(test: EvaluationRecord) -> str:
+def _threshold_said(finding: Finding, test: EvaluationRecord) -> str:
     threshold = test.threshold
     at = "without a threshold" if threshold is None else f"at the margin {threshold:.4g}"
-    return f"Accuracy, balanced accuracy and F1 are {at}, chosen on validation."
+    return f"Accuracy, balanced accuracy and F1 are {at}, {finding.validation.threshold_source}."
 
 
 def _beside_published(test: EvaluationRecord) -> list[Block]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.heads.config import PARTS, TrainConfig
+from clare.heads.published import ImportRecord
 from clare.heads.report.blocks import Block, Cell, Folded, Section, Table
 from clare.heads.report.run_results import Finding
 from clare.typed_json import to_json
@@ -91,14 +92,27 @@ def _versions(finding: Finding) -> Table:
         **{f"version of {name}": version for name, version in record.versions.items()},
         "run": str(finding.path),
         "store": record.store,
-        "trained on": listed(record.subsets),
+        "trained on": listed(record.subsets or record.trained_on),
         "face crops": "; ".join(record.face_crops) or "as the files are",
         **({"masks, sha256": record.masks} if record.masks else {}),
         "threshold": finding.threshold,
         "chosen epoch": finding.validation.epoch,
+        **_origin(record.imported),
     }
     rows = [[Cell(name), Cell(_shown(value))] for name, value in values.items()]
     return Table("Versions and places", ["what", "value"], rows, names=2)
+
+
+def _origin(imported: ImportRecord | None) -> dict[str, str]:
+    """Where published weights come from."""
+    if imported is None:
+        return {}
+    about = imported.about
+    return {
+        "published weights": f"{imported.file}, sha256 {imported.sha256}",
+        "their source": about.url,
+        "their licence": about.licence,
+    }
 
 
 def _shown(value: Any) -> str:

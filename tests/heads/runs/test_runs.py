@@ -25,8 +25,9 @@ from clare.heads.config import (
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.report.run_results import read_findings
-from clare.heads.runs.run import TEXT_TOWER, load_text_tower, open_run
+from clare.heads.runs.run import load_text_tower, open_run
 from clare.heads.sweeps.table import result_line
+from clare.heads.text.tower import TEXT_TOWER
 from clare.heads.training.trainer import train_run
 from clare.store.feature_store import create_store
 from clare.store.spec import FeatureSpec, Fingerprint

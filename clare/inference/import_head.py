@@ -1,0 +1,141 @@
+"""A published checkpoint to a run that reads a store's features, or those that models will make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from clare.advice import LeaveOut, Name, Set
+from clare.errors import InputError
+
+if TYPE_CHECKING:
+    from clare.heads.importing import Features
+    from clare.heads.published import PublishedHead
+    from clare.heads.runs.run import Run
+    from clare.heads.text.tower import TextTower
+
+
+def import_head(
+    file: Path | str,
+    out: Path | str,
+    format: str | None = None,
+    *,
+    store: Path | str = "features.zarr",
+    features: Mapping[str, str] = MappingProxyType({}),
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    as_prepared: bool = False,
+    device: str = "auto",
+    command: Sequence[str] = (),
+) -> Run:
+    """Make a run of a published checkpoint: it is tested, compared and judges as any other.
+
+    Nothing of the file is ever run. The run reads features that its authors' models make: those of
+    a store, or those that the models named here will make.
+
+    Args:
+        file: the checkpoint.
+        out: the run's folder, which must not be there.
+        format: one of `list_checkpoints`; found by the tensors' names if left out.
+        store: whose features the run shall read.
+        features: the beginning of a fingerprint by extractor or field, where several fit.
+        settings: models that make the features, where no store has them yet: extractor to its
+            settings, as ``{"clip": {"model": "ViT-L-14"}}``. Images are prepared as published.
+        as_prepared: take a store's features of images that were prepared otherwise than published;
+            the run and each of its tests say so.
+        device: where models run that are loaded.
+        command: that asked for it, word by word; it is recorded.
+
+    Raises:
+        InputError: the file is of another format, the folder is taken, or no features fit.
+        StoreError: the store is not there.
+        WeightsError: the file is damaged, or a model's weights are not on disk.
+    """
+    from clare.heads.importing import (
+        features_of,
+        import_checkpoint,
+        open_checkpoint,
+        require_free,
+    )
+    from clare.heads.runs.run import open_run
+    from clare.store.feature_store import open_store
+
+    require_free(Path(out))
+    name, checkpoint, head = open_checkpoint(file, format)
+    if settings and (features or as_prepared):
+        raise InputError(
+            "fingerprints are of a store's features, and models make their own",
+            LeaveOut("features", "as_prepared"),
+        )
+    if settings:
+        available, text = _made_by(head, settings, Path(store), device)
+    elif Path(store).is_dir():
+        available, text = features_of(open_store(store)), None
+    else:
+        needs = {need.extractor: need for need in head.needs.values()}
+        raise InputError(
+            f"there is no store at {store}, and the head needs features to read",
+            Name("a store", "store"),
+            *(
+                Set(f"{one}.model", need.model[0], "reads what that model makes, store or not")
+                for one, need in needs.items()
+                if need.model
+            ),
+        )
+    import_checkpoint(
+        name,
+        checkpoint,
+        head,
+        available,
+        out,
+        named=features,
+        as_prepared=as_prepared,
+        command=command,
+    )
+    return open_run(out, text=text)
+
+
+def _made_by(
+    head: PublishedHead, settings: Mapping[str, Mapping[str, Any]], store: Path, device: str
+) -> tuple[Features, TextTower | None]:
+    """The features that models will make, and the text tower among them."""
+    from clare.heads.importing import Features
+    from clare.heads.runs.record import ExtractorRecord
+    from clare.heads.text.tower import TextTower
+    from clare.models.hub import real_models
+    from clare.models.runtime import choose_runtime
+    from clare.pipeline.extractors import create_extractor
+    from clare.pipeline.images.settings import ImageSettings
+
+    needs = {need.extractor: need for need in head.needs.values()}
+    if strange := sorted(set(settings) - set(needs)):
+        raise InputError(f"the head reads nothing of {strange[0]}", LeaveOut(f"{strange[0]}.model"))
+    runtime = replace(choose_runtime(device), dtype="float32")
+    records, specs = {}, {}
+    text: TextTower | None = None
+    for name, need in needs.items():
+        given = {"model": need.model[0], "weights": need.weights} if need.model else {}
+        layers = sorted(_layers(head, name))
+        wanted = {**given, **({"layers": layers} if layers else {}), **settings.get(name, {})}
+        with real_models():
+            extractor = create_extractor(name, wanted, ImageSettings(**need.images), runtime)
+        key = extractor.fingerprint.key
+        records[key] = ExtractorRecord(extractor.fingerprint, extractor.origin)
+        specs[key] = {spec.field: spec.shape for spec in extractor.fields}
+        text = text or TextTower.of_assets(extractor.assets())
+
+    def text_of(key: str) -> TextTower:
+        if text is None:
+            raise InputError(f"{key} has no text tower, which the head needs")
+        return text
+
+    return Features(str(store.absolute()), records, specs, text_of), text
+
+
+def _layers(head: PublishedHead, extractor: str) -> set[int | str]:
+    """The blocks whose tokens a head reads of an extractor."""
+    fields = [field for field, need in head.needs.items() if need.extractor == extractor]
+    layers = [field.partition("_tokens_")[2] for field in fields]
+    return {int(layer) if layer.isdigit() else layer for layer in layers if layer}

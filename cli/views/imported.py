@@ -1,0 +1,31 @@
+"""What `clare import-head` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clare.advice import Run as Operation
+from clare.cli.views.console import console, tell_next
+
+if TYPE_CHECKING:
+    from clare.heads.runs.run import Run
+
+
+def print_imported(run: Run) -> None:
+    """Print what a run was made of, what it reads, and what is to be known of it."""
+    from clare.heads.metrics.predictions import p_fake
+
+    record = run.record
+    assert record.imported is not None
+    about = record.imported.about
+    console.print(f"{run.path}: {about.title}, from {record.imported.file}")
+    console.print(f"licence {about.licence}; {about.url}", style="dim")
+    console.print(
+        f"reads {', '.join(run.detector.fields)} of {', '.join(record.fingerprints.values())}"
+    )
+    console.print(
+        f"calls an image fake from p(fake) {float(p_fake(run.threshold)):.2f} on, as published"
+    )
+    for caveat in run.caveats:
+        console.print(f"note: {caveat}")
+    tell_next(Operation("evaluate", (run.path,)))

@@ -1,0 +1,227 @@
+"""What a format of published checkpoints is: a file's tensors in, a head and what it reads out.
+
+`heads/checkpoints/` holds one format a file; the file's name is the format's public name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+
+from clare.errors import InputError
+from clare.heads.config import DetectorConfig
+from clare.models.checkpoint import Checkpoint
+from clare.models.weights import require_fit
+from clare.store.spec import Fingerprint
+
+CLIP_IMAGES: Mapping[str, Any] = {"crop": "centre"}
+"""CLIP's own preparation: the shorter side to the tower's size, then the square in the middle."""
+
+OPENAI: Mapping[str, Any] = {"mean_std": "clip", "quick_gelu": True}
+"""Settings of the extractor `clip` with OpenAI's weights as they were published."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Where a published head comes from.
+
+    Args:
+        title: its name and authors, short.
+        url: of its code.
+        weights: where the file is to be had.
+        licence: of weights and code.
+        trained_on: what its authors trained it on.
+        figure: what they say it reaches, on what; empty where no figure is known.
+        needs: the features that it reads and the images' preparation, in words.
+    """
+
+    title: str
+    url: str
+    weights: str
+    licence: str
+    trained_on: str
+    figure: str
+    needs: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """The features of one extractor that a head reads.
+
+    Args:
+        extractor: its name.
+        settings: of the extractor, that a fingerprint has to have.
+        model: the tower, under every name that the extractor's models have for it; the first one
+            is the name to extract with. Empty where the head brings its own tower.
+        weights: the tag of its weights.
+        images: settings of the image preparation, as published.
+    """
+
+    extractor: str
+    settings: Mapping[str, Any]
+    images: Mapping[str, Any]
+    model: tuple[str, ...] = ()
+    weights: str = ""
+
+    def problems(self, found: Fingerprint, origin: Mapping[str, Any]) -> list[str]:
+        """What keeps features from being those that the head was trained on.
+
+        Args:
+            found: the features' fingerprint.
+            origin: where their weights came from, by name.
+        """
+        differing = [
+            f"{name} is {found.settings.get(name)}, not {value}"
+            for name, value in self.settings.items()
+            if found.settings.get(name) != value
+        ]
+        if not self.model or _is_unnamed(origin):
+            return differing
+        model, weights = str(origin["model"]), str(origin["weights"])
+        if model in self.model and weights == self.weights:
+            return differing
+        wanted = f"{self.model[0]} ({self.weights})"
+        return [f"the model is {model} ({weights}), not {wanted}", *differing]
+
+    def doubts(self, found: Fingerprint, origin: Mapping[str, Any]) -> list[str]:
+        """What nothing says of features that may otherwise be those."""
+        if not self.model or not _is_unnamed(origin):
+            return []
+        named = ", ".join(f"{name} {value}" for name, value in origin.items()) or "not recorded"
+        wanted = f"{self.model[0]} ({self.weights})"
+        return [f"{found.key} is of weights of one's own ({named}): nothing proves them {wanted}"]
+
+    def unlike(self, found: Fingerprint) -> list[str]:
+        """In what the images were prepared otherwise than published."""
+        images = found.settings.get("images", {})
+        usual = {"crop": "none", "crop_side": None, "resize": None, "recode": None}
+        return [
+            f"{name} is {images.get(name, value)}, not {wanted}"
+            for name, value in usual.items()
+            if images.get(name, value) != (wanted := self.images.get(name, value))
+        ]
+
+
+@dataclass(frozen=True)
+class PublishedHead:
+    """A checkpoint as one of our heads.
+
+    Args:
+        config: its parts and what they read.
+        specs: shape of one row by stored field.
+        tensors: of the detector, by name, without the text tower.
+        needs: by stored field.
+        remarks: what a user should know of it, beside its `About`.
+        threshold: the margin from which on its authors call an image fake.
+    """
+
+    config: DetectorConfig
+    specs: Mapping[str, tuple[int, ...]]
+    tensors: Mapping[str, torch.Tensor]
+    needs: Mapping[str, Need]
+    remarks: tuple[str, ...] = ()
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class ImportRecord:
+    """What a run's record holds of the checkpoint that it was made of.
+
+    Args:
+        format: its name.
+        file: the checkpoint's name.
+        sha256: of the checkpoint.
+        about: where it comes from.
+        remarks: what a user should know: what nothing proves, and what is not as published.
+    """
+
+    format: str
+    file: str
+    sha256: str
+    about: About
+    remarks: tuple[str, ...] = field(default=())
+
+
+class CheckpointFormat(ABC):
+    """One layout of published checkpoints.
+
+    A subclass stands alone in its file.
+
+    Attributes:
+        name: public name: the name of the subclass's file.
+        about: where such checkpoints come from.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[About]
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def recognises(self, checkpoint: Checkpoint) -> bool:
+        """Whether the names of its tensors are this format's; shapes may still be wrong."""
+
+    @abstractmethod
+    def read(self, checkpoint: Checkpoint) -> PublishedHead:
+        """The head that a recognised checkpoint holds.
+
+        Raises:
+            InputError: a tensor is missing, has another shape, or is one too many.
+        """
+
+
+def require_tensors(
+    checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], *, beside: tuple[str, ...] = ()
+) -> dict[str, torch.Tensor]:
+    """The tensors of a head, all of them in float32.
+
+    Args:
+        checkpoint: the file.
+        shapes: that they must have, by name.
+        beside: beginnings of further names that may be there and are passed over, as a frozen
+            tower's.
+
+    Raises:
+        WeightsError: one is missing, has another shape, or is none of these.
+    """
+    wanted = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    given = {
+        name: value
+        for name, value in checkpoint.tensors.items()
+        if name in wanted or not name.startswith(beside or "\0")
+    }
+    require_fit(wanted, given, checkpoint.path, "head")
+    return {name: value.float() for name, value in given.items()}
+
+
+def width_of(checkpoint: Checkpoint, name: str, axis: int, known: Mapping[int, Any]) -> int:
+    """The width that a tensor is made for, which tells the tower.
+
+    Args:
+        checkpoint: the file.
+        name: of the tensor.
+        axis: of its shape.
+        known: the widths that were published.
+
+    Raises:
+        InputError: it is another.
+    """
+    shape = tuple(checkpoint.tensors[name].shape)
+    if len(shape) <= axis or shape[axis] not in known:
+        widths = " or ".join(map(str, known))
+        raise InputError(
+            f"{checkpoint.path} can't be read: {name} has the shape {shape}, and a width of "
+            f"{widths} was published"
+        )
+    return shape[axis]
+
+
+def _is_unnamed(origin: Mapping[str, Any]) -> bool:
+    """Whether weights were a file or a folder of the user's, or of a hub: no tag says which."""
+    weights = str(origin.get("weights", ""))
+    return not weights or "." in weights or ":" in str(origin.get("model", ""))

@@ -1,0 +1,123 @@
+"""Published weights by commands alone, of a format in a file of one's own."""
+
+import json
+
+import pytest
+import torch
+
+from clare.errors import InputError
+from clare.heads.runs.record import read_record
+from clare.inference.predictor import load_detector
+from tests.cli.pages import rows_of
+
+FORMAT = '''
+"""One layer over the class token of a small CLIP."""
+
+from clare.heads.config import DetectorConfig
+from clare.heads.published import About, CheckpointFormat, Need, PublishedHead, require_tensors
+
+
+class Mine(CheckpointFormat):
+    about = About(
+        title="Mine (2026)",
+        url="https://example.org/mine",
+        weights="on request",
+        licence="CC0",
+        trained_on="my own faces",
+        figure="",
+        needs="clip_cls of a small CLIP",
+    )
+
+    def recognises(self, checkpoint):
+        return set(checkpoint.tensors) == {"w", "b"}
+
+    def read(self, checkpoint):
+        width = checkpoint.tensors["w"].shape[1]
+        found = require_tensors(checkpoint, {"w": (2, width), "b": (2,)})
+        return PublishedHead(
+            config=DetectorConfig(fusion="cls", classifier="linear", standardize=False),
+            specs={"clip_cls": (width,)},
+            tensors={"classifier.layer.weight": found["w"], "classifier.layer.bias": found["b"]},
+            needs={"clip_cls": Need("clip", {"mean_std": "clip"}, {})},
+        )
+'''
+
+
+@pytest.fixture
+def published(tmp_path, features):
+    """A format, a checkpoint of it for the store's class token, and its tensors."""
+    from clare.store.feature_store import open_store
+
+    store = open_store(features)
+    specs = [store.extractor(key)[1] for key in store.extractor_keys()]
+    (width,) = next(one["clip_cls"].shape for one in specs if "clip_cls" in one)
+    torch.manual_seed(0)
+    state = {"w": torch.randn(2, width), "b": torch.randn(2)}
+    (tmp_path / "mine.py").write_text(FORMAT)
+    torch.save(state, tmp_path / "theirs.pth")
+    return state
+
+
+def test_it_is_tested_compared_shown_and_judges_as_any_run(head, published, pictures, tmp_path):
+    said = head("import-head", "theirs.pth", "--as", "./mine.py", "--out", "theirs")
+    assert (
+        "Mine (2026)" in said and "licence CC0" in said and "p(fake) 0.50 on, as published" in said
+    )
+    assert "no leak" in said and "clare evaluate theirs" in said
+
+    tested = head("evaluate", "theirs", "--baselines", "--resamples", "50")
+    assert "trained on my own faces" in tested and "no leak" in tested
+    record = json.loads((tmp_path / "theirs" / "test_metrics.json").read_text())
+    assert record["threshold"] == 0.0 and any("no leak" in note for note in record["notes"])
+
+    head("predict", "theirs", str(pictures / "real"), "--out", "found.csv")
+    told = head("predict", "theirs", str(pictures / "real" / "0004.jpg"))
+    assert "as published" in told and "chosen on validation" not in told
+    found = {row["path"].rpartition("/")[2]: row for row in rows_of(tmp_path / "found.csv")}
+    rows = rows_of(tmp_path / "theirs" / "test_predictions.csv")
+    mine = {
+        row["path"].rpartition("/")[2]: float(row["margin"]) for row in rows if row["label"] == "0"
+    }
+    assert mine
+    assert {name: float(found[name]["margin"]) for name in mine} == pytest.approx(mine, abs=1e-4)
+    tensors = load_detector(tmp_path / "theirs").run.detector.state_dict()
+    assert torch.equal(tensors["classifier.layer.weight"], published["w"])
+
+    head("train-head", "--train", "toy", "--fusion", "cls", "--classifier", "linear", "--epochs",
+         "1", "--out", "ours", "--evaluate", "toy")  # fmt: skip
+    assert "theirs" in head("compare", "ours", "theirs", "--resamples", "50")
+    head("report", "theirs", "ours", "--out", "page.html")
+    head("report", "theirs", "--out", "alone.html")
+    page = (tmp_path / "alone.html").read_text()
+    assert "my own faces" in page and "no leak" in page and "Mine (2026)" in page
+
+
+def test_what_begins_from_it_carries_what_nobody_can_check(head, published):
+    head("import-head", "theirs.pth", "--as", "./mine.py", "--out", "theirs")
+    head("train-head", "--train", "toy", "--fusion", "cls", "--classifier", "linear", "--epochs",
+         "1", "--init-from", "theirs", "--out", "tuned")  # fmt: skip
+    assert "began from published weights" in head("evaluate", "tuned", "--resamples", "0")
+
+
+def test_models_bind_it_where_no_store_has_their_features(head, published, tmp_path, clip_folders):
+    head("import-head", "theirs.pth", "--as", "./mine.py", "--out", "bound",
+         "--clip-model", str(clip_folders["vit"]))  # fmt: skip
+    record = read_record(tmp_path / "bound")
+    (made,) = record.extractors.values()
+    assert made.fingerprint.extractor == "clip" and record.imported is not None
+
+
+def test_what_it_cannot_be_bound_to_is_one_sentence(head, published, tmp_path):
+    with pytest.raises(InputError, match="there is no store at nowhere"):
+        head("import-head", "theirs.pth", "--as", "./mine.py", "--out", "a", "--store", "nowhere")
+    with pytest.raises(InputError, match="no checkpoint that is known"):
+        head("import-head", "theirs.pth", "--out", "a")
+    torch.save({"weight": torch.ones(1, 768), "bias": torch.ones(1)}, tmp_path / "fc.pth")
+    with pytest.raises(InputError, match="look like univfd"):
+        head("import-head", "fc.pth", "--as", "./mine.py", "--out", "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_models_lists_every_format(head):
+    assert "univfd" in head("models")
+    assert json.loads(head("models", "--json"))["univfd"]["licence"] == "MIT"

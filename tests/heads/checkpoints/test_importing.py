@@ -1,0 +1,133 @@
+"""A published checkpoint as a run: what it is bound to, what is refused, and what is said of it."""
+
+import pytest
+import torch
+
+from clare.errors import InputError, WeightsError
+from clare.heads.checkpoints import list_checkpoints
+from clare.heads.importing import find_format, open_checkpoint
+from clare.heads.runs.record import read_record, read_validation
+from tests.heads.checkpoints.published import OPENAI, imported, one_extraction, together
+
+CROP = {"crop": "centre", "crop_side": 224, "resize": None, "recode": None}
+SHAPE = {"clip_cls": (768,)}
+
+
+@pytest.fixture
+def file(tmp_path):
+    torch.manual_seed(0)
+    torch.save(torch.nn.Linear(768, 1).state_dict(), tmp_path / "fc_weights.pth")
+    return tmp_path / "fc_weights.pth"
+
+
+def test_a_run_says_where_it_comes_from_and_what_nobody_can_check(file, tmp_path):
+    run = imported(file, one_extraction(SHAPE, images=CROP), tmp_path / "run")
+    record = read_record(tmp_path / "run")
+    assert record.imported is not None
+    assert record.imported.format == "univfd" and record.imported.file == "fc_weights.pth"
+    assert record.imported.about.licence == "MIT"
+    assert len(record.imported.sha256) == 64
+    (caveat,) = run.caveats
+    assert "no leak" in caveat and "ProGAN" in caveat
+    assert run.seen.unknown and not run.seen.trained
+    assert read_validation(tmp_path / "run").metrics == {}
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        (one_extraction({"clip_cls": (512,)}, images=CROP), r"shape \(512,\), not \(768,\)"),
+        (one_extraction({"clip_tokens": (4, 768)}, images=CROP), "none that fits"),
+        (
+            one_extraction(SHAPE, {**OPENAI, "mean_std": "half"}, CROP),
+            "mean_std is half, not clip",
+        ),
+        (one_extraction(SHAPE, {**OPENAI, "quick_gelu": False}, CROP), "quick_gelu is False"),
+        (
+            one_extraction(
+                SHAPE, images=CROP, origin={"model": "ViT-L-14", "weights": "laion2b_s32b_b82k"}
+            ),
+            r"the model is ViT-L-14 \(laion2b_s32b_b82k\), not ViT-L-14 \(openai\)",
+        ),
+        (
+            one_extraction(SHAPE, images={**CROP, "crop_side": None}),
+            "crop_side is None, not 224",
+        ),
+        (one_extraction(SHAPE, images={**CROP, "recode": "jpeg:95"}), "recode is jpeg:95"),
+    ],
+)
+def test_other_features_are_refused_and_nothing_is_written(file, tmp_path, features, told):
+    with pytest.raises(InputError, match=told):
+        imported(file, features, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["fc_weights.pth"]
+
+
+def test_other_preparation_is_taken_when_asked_for_and_said(file, tmp_path):
+    run = imported(
+        file, one_extraction(SHAPE, images={"crop": "none"}), tmp_path / "run", as_prepared=True
+    )
+    assert "crop is none, not centre" in run.caveats[1]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [{}, {"model": "my-clip"}, {"model": "ViT-L-14", "weights": "ViT-L-14.pt"}],
+)
+def test_weights_of_ones_own_are_taken_and_not_vouched_for(file, tmp_path, origin):
+    run = imported(file, one_extraction(SHAPE, images=CROP, origin=origin), tmp_path / "run")
+    assert "nothing proves them ViT-L-14 (openai)" in run.caveats[1]
+
+
+def test_of_several_that_fit_one_is_named(file, tmp_path):
+    both = together(
+        one_extraction(SHAPE, images=CROP),
+        one_extraction(SHAPE, {**OPENAI, "dtype": "float16"}, CROP),
+    )
+    with pytest.raises(InputError, match="several clip_cls features fit"):
+        imported(file, both, tmp_path / "run")
+    _, second = both.extractors
+    run = imported(file, both, tmp_path / "run", named={"clip": second.rpartition("-")[2]})
+    assert run.record.fingerprints == {"clip": second}
+
+
+@pytest.mark.parametrize("holds", ["a run", "there already"])
+def test_a_taken_folder_is_refused(file, tmp_path, holds):
+    out = tmp_path / "run"
+    if holds == "a run":
+        imported(file, one_extraction(SHAPE, images=CROP), out)
+    else:
+        out.mkdir()
+        (out / "notes.txt").write_text("mine")
+    before = sorted(path.name for path in out.iterdir())
+    with pytest.raises(InputError, match=holds):
+        imported(file, one_extraction(SHAPE, images=CROP), out)
+    assert sorted(path.name for path in out.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"weight": torch.ones(1, 768)}, "no checkpoint that is known"),
+        ({"weight": torch.ones(1, 512), "bias": torch.ones(1)}, "a width of 768 or 1024"),
+        ({"weight": torch.ones(1, 768), "bias": torch.ones(2)}, "bias is float32"),
+        (
+            {"fc.weight": torch.ones(1, 768), "fc.bias": torch.ones(1), "gate": torch.ones(1)},
+            "known",
+        ),
+    ],
+)
+def test_missing_wrong_and_left_over_tensors_are_named(tmp_path, state, told):
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises((InputError, WeightsError), match=told):
+        open_checkpoint(tmp_path / "a.pth", None)
+
+
+def test_an_unknown_format_is_refused_before_the_file_is_read(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint 'nope'"):
+        open_checkpoint(tmp_path / "missing.pth", "nope")
+
+
+@pytest.mark.parametrize("name", list_checkpoints())
+def test_every_format_says_where_its_weights_come_from(name):
+    about = find_format(name).about
+    assert about.url.startswith("https://") and all((about.title, about.licence, about.needs))
