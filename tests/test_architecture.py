@@ -19,7 +19,7 @@ FLOORS = {
     "pipeline": [
         ["pipeline.images", "pipeline.models"],
         ["pipeline.manifests", "pipeline.extractor"],
-        ["pipeline.datasets", "pipeline.extractors", "pipeline.synthetic"],
+        ["pipeline.datasets", "pipeline.extractors", "pipeline.faces", "pipeline.synthetic"],
         ["pipeline.checks", "pipeline.extraction", "pipeline.official_lists"],
     ],
     "heads": [
@@ -69,7 +69,18 @@ PARTS = (
 
 HEAVY = {
     *("torch", "diffusers", "transformers", "open_clip", "zarr", "h5py", "dask", "numpy", "PIL"),
-    *("sklearn", "scipy", "pandas", "matplotlib", "jinja2", "rich", "markdown_it", "pydantic"),
+    *(
+        "cv2",
+        "onnxruntime",
+        "sklearn",
+        "scipy",
+        "pandas",
+        "matplotlib",
+        "jinja2",
+        "rich",
+        "markdown_it",
+        "pydantic",
+    ),
 }
 
 

@@ -1,0 +1,60 @@
+"""Faces that lie on their side or stand on their head.
+
+MTCNN finds many of them, and puts the points of an upright face on them with full confidence. So
+all four turns of a picture are looked at, and the one whose best face is the surest counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clare.pipeline.faces.face import Detector, Face
+
+UPRIGHT = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+"""What sets a face upright that is turned clockwise by so many degrees."""
+
+
+def find_turned(detector: Detector, image: Image.Image) -> list[Face]:
+    """The faces of a picture in whichever of four turns its most confident face is found.
+
+    Args:
+        detector: of upright faces.
+        image: mode RGB.
+
+    Returns:
+        Boxes and points in pixels of the image as it is given.
+    """
+    found = detector.find(image)
+    for turn, upright in UPRIGHT.items():
+        other = detector.find(image.transpose(upright))
+        if _surest(other) > _surest(found):
+            found = [_turned_back(face, turn, image.size) for face in other]
+    return found
+
+
+def _surest(faces: list[Face]) -> float:
+    return max((face.confidence for face in faces), default=float("-inf"))
+
+
+def _turned_back(face: Face, turn: int, size: tuple[int, int]) -> Face:
+    """A face of the picture that was set upright, in the picture as it was, of this size."""
+    corners = _place(face.box.reshape(2, 2), turn, size)
+    box = np.concatenate([corners.min(0), corners.max(0)])
+    # A box has edges; points are counted from the centre of the first pixel.
+    return replace(face, box=box, points=_place(face.points + 0.5, turn, size) - 0.5, turn=turn)
+
+
+def _place(places: NDArray[np.float64], turn: int, size: tuple[int, int]) -> NDArray[np.float64]:
+    """(N, 2) places of the upright picture in the other, both counted from the upper left edge."""
+    width, height = size
+    x, y = places.T
+    turned = {90: (width - y, x), 180: (width - x, height - y), 270: (y, height - x)}[turn]
+    return np.stack(turned, axis=1)

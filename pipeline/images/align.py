@@ -1,0 +1,119 @@
+"""Alignment: a similarity transform that brings the five points of a face onto a template.
+
+The transform has four degrees of freedom (scale, turn, two shifts), in closed form (Umeyama 1991,
+without a mirror image). Pixels are sampled as OpenCV's warpAffine does with bilinear weights, which
+is what the published tools crop with; what lies outside of the image is black.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clare.errors import ImageError
+
+Align = Literal["none", "deepfakebench", "arcface"]
+
+DLIB = "dlib"
+"""The detector whose points are those that DeepfakeBench's own code picks."""
+
+_ARCFACE = np.array(
+    [
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ]
+)
+"""Template of ArcFace and InsightFace, in a picture of 112 pixels."""
+_SCALE = 1.3
+"""By how much DeepfakeBench's picture is larger than ArcFace's about the same centre."""
+_FITTED = np.array([(95.8, 125.2), (156.3, 122.3), (128.4, 159.1), (102.1, 187.5), (156.7, 184.7)])
+"""Where eyes, nose and corners of the mouth lie on average in DeepfakeBench's crops, in 256 pixels.
+
+DeepfakeBench's five points are not those (see `clare.pipeline.faces.dlib_points`). On 60 FFHQ and
+60 StyleGAN3 faces the crops of MTCNN's points lie 2 pixels (centre) and 9 (corners) from its own.
+"""
+
+
+def template(align: Align, detector: str, side: int) -> NDArray[np.float64]:
+    """Where the five points go: (5, 2) x and y in pixels.
+
+    Args:
+        align: deepfakebench or arcface.
+        detector: whose points they are.
+        side: of the picture, in pixels.
+    """
+    arcface = _ARCFACE / 112
+    if align == "arcface":
+        return arcface * side
+    if detector == DLIB:
+        return (arcface + (_SCALE - 1) / 2) / _SCALE * side
+    return _FITTED / 256 * side
+
+
+def similarity(
+    points: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[float, float, float, float]:
+    """The least-squares similarity from points to a target, both (N, 2).
+
+    Returns:
+        a, b, x, y: a point (u, v) goes to (a u - b v + x, b u + a v + y).
+
+    Raises:
+        ImageError: the points lie in one place.
+    """
+    middle, aim = points.mean(0), target.mean(0)
+    (u, v), (p, q) = (points - middle).T, (target - aim).T
+    spread = float((u * u + v * v).sum())
+    a, b = float((u * p + v * q).sum()), float((u * q - v * p).sum())
+    if not spread or not math.hypot(a, b):
+        raise ImageError("no face: its five points lie in one place")
+    a, b = a / spread, b / spread
+    x = float(aim[0] - a * middle[0] + b * middle[1])
+    y = float(aim[1] - b * middle[0] - a * middle[1])
+    return a, b, x, y
+
+
+def warp(
+    image: Image.Image, transform: tuple[float, float, float, float], side: int
+) -> Image.Image:
+    """A square of the transformed image.
+
+    Args:
+        image: RGB, or L.
+        transform: of `similarity`, from pixels of the image to those of the square.
+        side: of the square, in pixels.
+    """
+    a, b, x, y = transform
+    # Pillow asks where a pixel of the square comes from, and counts from the edge.
+    size = a * a + b * b
+    c, s = a / size, b / size
+    middle = 0.5 - c * (x + 0.5) - s * (y + 0.5), 0.5 + s * (x + 0.5) - c * (y + 0.5)
+    inverse = (c, s, middle[0], -s, c, middle[1])
+    return image.transform((side, side), Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
+
+
+def warp_mask(
+    mask: Image.Image, transform: tuple[float, float, float, float], side: int
+) -> Image.Image:
+    """The same square of a mask, mode L: means of areas where it shrinks.
+
+    Args:
+        mask: of the image's size.
+        transform: as for `warp`.
+        side: as for `warp`.
+    """
+    finer = math.ceil(1 / math.hypot(*transform[:2]))
+    if finer <= 1:
+        return warp(mask, transform, side)
+    a, b, x, y = (finer * value for value in transform)
+    # Centres of pixels: the finer grid begins further left of them.
+    lag = (finer - 1) / 2
+    large = warp(mask, (a, b, x + lag, y + lag), side * finer)
+    return large.reduce(finer)
