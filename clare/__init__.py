@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clare.pipeline.extraction.extract import extract
     from clare.pipeline.extraction.loop import ExtractReport
     from clare.pipeline.extractors import list_extractors
+    from clare.pipeline.faces.faces import faces
     from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
     from clare.pipeline.manifests.folders import build_manifest
     from clare.pipeline.manifests.sample import Manifest
@@ -56,6 +57,7 @@ _HOMES = {
     "check_manifests": "clare.pipeline.checks.check",
     "evaluate": "clare.heads.evaluation.evaluate",
     "extract": "clare.pipeline.extraction.extract",
+    "faces": "clare.pipeline.faces.faces",
     "import_head": "clare.inference.import_head",
     "list_checkpoints": "clare.heads.checkpoints",
     "list_classifiers": "clare.heads.classifiers",
@@ -91,6 +93,7 @@ __all__ = [
     "compare",
     "evaluate",
     "extract",
+    "faces",
     "import_head",
     "list_checkpoints",
     "list_classifiers",

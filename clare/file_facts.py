@@ -65,6 +65,8 @@ class FileFact:
         """
         if self is EXIF:
             return True  # a decoded picture has no metadata
+        if self.advice in (CROP, RESIZE) and images.get("align", "none") != "none":
+            return True  # aligned faces are of one size, and fill as much of their picture
         given = images.get(self.advice.name) if isinstance(self.advice, Set) else None
         return given not in (None, "none")
 

@@ -18,6 +18,10 @@ Kind = Literal["video", "identity", "image"]
 Group = tuple[Kind, str]
 """Kind and name of what an image shares with others."""
 
+FURTHER_FACE = "#face"
+"""In a ``sample_id``, what comes behind that of the image, with a number from 2 on, where several
+faces of one image have a row each."""
+
 
 def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
     """Everything that an image may share with images of its own split alone.
@@ -51,4 +55,4 @@ def cluster_of(columns: Mapping[str, Any], sample_id: str) -> str:
     """What a bootstrap draws as a whole: the video, else the first identity, else the image."""
     for kind, name in groups_of(columns):
         return name if kind == "video" else f"identity {name}"
-    return f"{columns.get('subset', '')}/{sample_id}"
+    return f"{columns.get('subset', '')}/{sample_id.partition(FURTHER_FACE)[0]}"

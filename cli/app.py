@@ -25,6 +25,8 @@ app = lazy_group(
         "run": "Extract, train on --train, test on every --fake, and write the page; run again, "
         "go on.",
         "extract": "Extract features, each image once; run again, it does only what is missing.",
+        "faces": "Find the face in every image of a manifest, with its five points; run again, "
+        "go on.",
         "train-head": "Train a head on a store's features; checkpoint and threshold come from "
         "validation.",
         "import-head": "Make a run of published weights: tested, compared and judging as any "

@@ -203,7 +203,7 @@ class FeatureStore:
     def assign_rows(self, subset: str, rows: Sequence[Row]) -> list[Row]:
         """Give rows their slots, durably; rows that are known keep theirs.
 
-        A row with the same identity (sample, view, content, boxes, mask content) and other columns
+        A row with the same identity (sample, view, content, face, mask) and other columns
         has its metadata refreshed, and so have the views of its sample that are not listed. One
         with other content is a new row, which supersedes the older one of its (sample, view); if
         the old content comes back, so does its old slot.

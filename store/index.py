@@ -36,14 +36,14 @@ from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
 Identity = tuple[str, int, str, str, str]
 
-DECIDING = ("boxes", "mask_content", "mask_fake")
+DECIDING = ("boxes", "face_points", "face_detector", "mask_content", "mask_fake")
 """Columns that are part of a row's identity, because stored values follow from them."""
 
 ROWS_A_SEGMENT = 4096 * SHARD_ROWS
 """Most rows of a segment: it can be read again while they have 4 KiB each, and most have 0.4."""
 
 _PATHS = ("path", "mask_path", "landmark_path")
-_TEXTS = ("boxes", "mask_content", "mask_fake", "split", "subset", "domain", "video_id", *_PATHS)
+_TEXTS = (*DECIDING, "split", "subset", "domain", "video_id", *_PATHS)
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
@@ -69,8 +69,15 @@ class Row:
     @property
     def identity(self) -> Identity:
         """What decides the row's stored values: another identity is another slot."""
-        boxes = str(self.columns.get("boxes") or "")
-        return self.sample_id, self.view, self.content, boxes, self.mask
+        return self.sample_id, self.view, self.content, self.face, self.mask
+
+    @property
+    def face(self) -> str:
+        """What decides which part of the image is looked at: the face's box, and its points."""
+        boxes, points, detector = (
+            str(self.columns.get(name) or "") for name in ("boxes", "face_points", "face_detector")
+        )
+        return f"{boxes} {points} {detector}" if points else boxes
 
     @property
     def mask(self) -> str:
@@ -82,8 +89,8 @@ class Row:
     @property
     def identity_checksum(self) -> int:
         """CRC-32C of the identity, which binds a journal record to the rows it speaks of."""
-        sample_id, view, content, boxes, mask = self.identity
-        text = f"{sample_id}\0{view}\0{content}\0{boxes}\0{mask}"
+        sample_id, view, content, face, mask = self.identity
+        text = f"{sample_id}\0{view}\0{content}\0{face}\0{mask}"
         return checksum(text.encode(errors="surrogatepass"))
 
 

@@ -19,8 +19,8 @@ FLOORS = {
     "pipeline": [
         ["pipeline.images", "pipeline.models"],
         ["pipeline.manifests", "pipeline.extractor"],
-        ["pipeline.datasets", "pipeline.extractors", "pipeline.faces", "pipeline.synthetic"],
-        ["pipeline.checks", "pipeline.extraction", "pipeline.official_lists"],
+        ["pipeline.datasets", "pipeline.extractors", "pipeline.synthetic"],
+        ["pipeline.checks", "pipeline.extraction", "pipeline.faces", "pipeline.official_lists"],
     ],
     "heads": [
         ["heads.base", "heads.config", "heads.metrics"],
@@ -215,7 +215,7 @@ def test_type_checkers_see_the_same_folders():
 
 
 def test_help_answers_without_heavy_imports():
-    commands = ["", "extract", "train-head", "sweep", "score", "store info"]
+    commands = ["", "extract", "faces", "train-head", "sweep", "score", "store info"]
     script = (
         "import sys; from typer.testing import CliRunner; from clare.cli.app import app\n"
         f"for command in {commands}:\n"

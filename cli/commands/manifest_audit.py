@@ -69,7 +69,7 @@ def audit(
     from clare.pipeline.checks.audit import audit as measure
     from clare.pipeline.datasets.select import select_audited
 
-    asked = {"resize", "recode", "crop"} & set(images)
+    asked = {"resize", "recode", "crop", "align"} & set(images)
     settings = ImageSettings(**images) if asked else None
     selected = select_audited(
         subset,
@@ -106,6 +106,7 @@ def audit(
         "resize": report.prepared.resize,
         "recode": report.prepared.recode,
         "crop": None if report.prepared.crop == "none" else report.prepared.crop,
+        "align": None if report.prepared.align == "none" else report.prepared.align,
     }
     tell_next(Run("extract", settings={name: one for name, one in given.items() if one}))
 

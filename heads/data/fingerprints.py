@@ -145,11 +145,14 @@ def choose_fingerprints(
     return Chosen(sources, tower, specs, tuple(notes))
 
 
+_CUTS = ("margin", "crop_side", "align", "align_side")
+
+
 def frame_of(fingerprint: Fingerprint) -> dict[str, object]:
     """What of an image its values are of: the settings that decide where each of them lies."""
     images = fingerprint.settings.get("images", {})
     found = {"crop": images.get("crop", "none")}
-    return found | {name: images[name] for name in ("margin", "crop_side") if name in images}
+    return found | {name: images[name] for name in _CUTS if name in images}
 
 
 def begun_last(store: FeatureStore, keys: Iterable[str]) -> str:

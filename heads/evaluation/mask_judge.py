@@ -173,11 +173,11 @@ def read_rows(
                 raise StoreError(
                     f"{name} was cut out of the images otherwise than what the run reads "
                     f"({name} {own}; {reads} {frame_of(one.fingerprint)})",
-                    "extract both with one crop and margin",
+                    "extract both with one crop and one alignment",
                 )
     return found
 
 
 def _is_whole(store: FeatureStore, keys: set[str]) -> bool:
     """Whether stored masks are of whole images, squashed, so that they can be brought back."""
-    return all(frame_of(store.extractor(key)[0])["crop"] == "none" for key in keys)
+    return all(frame_of(store.extractor(key)[0]) == {"crop": "none"} for key in keys)

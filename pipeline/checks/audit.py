@@ -22,6 +22,7 @@ from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
 from clare.pipeline.checks.audit_report import Audit, Count, Shortcut, suggest
 from clare.pipeline.checks.duplicates import byte_doubles, near_doubles, picture_hash
 from clare.pipeline.images.decode import read_content
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.headers import file_columns
@@ -150,7 +151,7 @@ def _looks(
     def look(row: tuple[Sample, Path]) -> Look | str:
         sample, path = row
         try:
-            return _look(read_content(path), settings, sample.boxes)
+            return _look(read_content(path), settings, sample.face)
         except ImageError as error:
             return str(error).partition(":")[0]
 
@@ -158,10 +159,10 @@ def _looks(
     return list(_mapped(look, rows, "measuring pixels", tell))
 
 
-def _look(data: bytes, settings: ImageSettings, boxes: str) -> Look:
+def _look(data: bytes, settings: ImageSettings, face: FaceMarks) -> Look:
     side = settings.resize or SIDE
     (plain,) = load_views(data, ImageSettings(), [0], content="")
-    (prepared,) = load_views(data, settings, [0], boxes=boxes, content="")
+    (prepared,) = load_views(data, settings, [0], face=face, content="")
     before, after = plain.pixels(side), prepared.pixels(side)
     return Look(
         hash=picture_hash(before),

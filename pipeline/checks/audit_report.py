@@ -124,7 +124,7 @@ def suggest(files: Mapping[str, Figure]) -> ImageSettings:
 
 def describe_preparation(images: Mapping[str, Any]) -> str:
     """Settings of images in words; empty where nothing is prepared."""
-    named = {name: images[name] for name in ("crop", "resize", "recode")}
+    named = {name: images.get(name) for name in ("align", "crop", "resize", "recode")}
     done = [f"{name} {value}" for name, value in named.items() if value not in (None, "none")]
     return listed(done) if done else ""
 

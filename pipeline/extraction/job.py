@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from clare.advice import Name, Notice
+from clare.advice import Name, Notice, Run
 from clare.errors import CorruptStoreError, InputError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
@@ -27,7 +27,7 @@ from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.file_shortcuts import shortcuts_of
-from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.models.backbones import backbone_overrides
 from clare.plugins import part_name
@@ -131,6 +131,8 @@ def run_job(
     for notice in shortcuts_of(samples, vars(settings.images)):
         observer.noticed(notice)
     _refuse_wrong_roots(selection, store)
+    if settings.images.align != "none":
+        _require_points(selection)
     with_masks = any(s.mask_path for manifest, _ in selection for s in manifest.samples)
     if with_masks or "mask" in settings.features:
         for notice in _unmasked(selection):
@@ -211,6 +213,22 @@ def _refuse_wrong_roots(selection: Selection, store: FeatureStore) -> None:
                 f"first would be {roots.resolve(samples[0])}",
                 Name("the folder that their paths start at", "root"),
             )
+
+
+def _require_points(selection: Selection) -> None:
+    """Refuse to align where no row of a subset has the points of a face."""
+    for manifest, _ in selection:
+        samples = manifest.samples
+        if any(sample.face_points or sample.no_face for sample in samples):
+            continue
+        what = f"no row of {manifest.name} has the points of a face, and faces are to be aligned"
+        if samples[0].root.startswith(PLAIN_FOLDER):
+            folders = {"subset": "NAME", "real": ["DIR"], "fake": ["DIR"]}
+            make = Run("manifest.build", settings=folders, effect="makes one")
+            raise InputError(f"{what}; points stand in a manifest, which folders lack", make)
+        raise InputError(
+            what, Run("faces", settings={"subset": manifest.name}, effect="finds them")
+        )
 
 
 def _unmasked(selection: Selection) -> list[Notice]:
@@ -322,5 +340,5 @@ def _any_image(images: ImageSettings) -> PreparedImage:
 
     data = io.BytesIO()
     Image.new("RGB", (64, 64), "grey").save(data, "PNG")
-    plain = replace(images, crop="none")
+    plain = replace(images, crop="none", align="none")
     return load_views(data.getvalue(), plain, [0], content="0" * 64)[0]

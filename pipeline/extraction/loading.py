@@ -127,7 +127,7 @@ class Loader:
             data,
             self._images,
             [r.view for r in rows.values()],
-            boxes=sample.boxes or None,
+            face=sample.face,
             mask=mask,
             mask_fake=sample.fake_in_mask,
             content=row.content,

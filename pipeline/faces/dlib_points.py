@@ -17,7 +17,6 @@ from clare.advice import Name
 from clare.errors import InputError
 from clare.foreign import reading, require_file
 from clare.pipeline.faces.face import Face
-from clare.pipeline.images.align import DLIB
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,8 +37,6 @@ class DlibPoints:
     Raises:
         InputError: dlib is not installed, no file is named, or it is none of these.
     """
-
-    name = DLIB
 
     def __init__(self, landmarks: Path | None) -> None:
         try:

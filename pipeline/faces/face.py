@@ -38,13 +38,7 @@ class Face:
 
 
 class Detector(Protocol):
-    """What finds upright faces; `find` may be called by several threads.
-
-    Attributes:
-        name: what the column ``face_detector`` of a manifest holds; it says which points these are.
-    """
-
-    name: str
+    """What finds upright faces; `find` may be called by several threads."""
 
     def find(self, image: Image) -> list[Face]:
         """All faces of an image of mode RGB, in no particular order."""

@@ -52,8 +52,6 @@ class Mtcnn:
             than what they give (OpenCV 5 does: all points 3.6 pixels off at 256).
     """
 
-    name = "mtcnn"
-
     def __init__(self, smallest: int | None = None) -> None:
         self._p, self._r, self._o = load_networks()
         self._smallest: int | None = None  # as when the points of the check were noted

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import numpy as np
+from typing import Any, Literal, get_args
 
 from clare.errors import InputError
 from clare.foreign import open_bytes, reading
-from clare.pipeline.faces.face import Detector, Face
-from clare.pipeline.faces.turns import find_turned
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from clare.pipeline.images.settings import DLIB
 
 Pick = Literal["largest", "centre", "df40"]
 
-MTCNN, DLIB = "mtcnn", "dlib"
-"""Detectors that have a name; a file is one of YuNet."""
+MTCNN = "mtcnn"
 
 
 @dataclass(frozen=True)
@@ -57,6 +49,11 @@ class FaceSettings:
         if self.detector not in (MTCNN, DLIB) and not self.detector.endswith(".onnx"):
             raise InputError(f"detector {self.detector!r} is not mtcnn, dlib or a FILE.onnx")
 
+    @property
+    def points(self) -> str:
+        """Whose points they are, as the column ``face_detector`` says it."""
+        return self.detector if self.detector in (MTCNN, DLIB) else "yunet"
+
     def finding(self) -> dict[str, Any]:
         """What decides which faces are found, as plain values: files by their content.
 
@@ -75,63 +72,3 @@ class FaceSettings:
         if self.detector == DLIB:
             return {} if self.landmarks is None else {"landmarks": self.landmarks}
         return {} if self.detector == MTCNN else {"detector": Path(self.detector)}
-
-
-class FaceFinder:
-    """A detector as it was asked for, with turns looked at or not; safe in several threads.
-
-    Args:
-        settings: how faces are looked for.
-
-    Raises:
-        InputError: what the detector needs is not installed, or a file of it is not usable.
-        WeightsError: its weights are others, or the runtime computes something else from them.
-    """
-
-    def __init__(self, settings: FaceSettings) -> None:
-        self.settings = settings
-        self._detector = _create(settings)
-        self.name = self._detector.name
-
-    def find(self, image: Image) -> list[Face]:
-        """All faces of an RGB image, the one that is picked first, then by size."""
-        if self.settings.upright:
-            found = self._detector.find(image)
-        else:
-            found = find_turned(self._detector, image)
-        return ordered(found, image.size, self.settings.pick)
-
-
-def ordered(faces: Sequence[Face], size: tuple[int, int], pick: Pick) -> list[Face]:
-    """Faces with the one that is picked first, and the others by size.
-
-    Args:
-        faces: of one image.
-        size: width and height of the image.
-        pick: see `FaceSettings`.
-    """
-    by_size = sorted(faces, key=lambda face: -face.area)
-    if pick == "largest" or not faces:
-        return by_size
-    middle = np.array(size) / 2
-
-    def distance(face: Face) -> float:
-        return float(np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - middle))
-
-    choose = min if pick == "centre" else max
-    first = choose(by_size, key=distance)
-    return [first, *(face for face in by_size if face is not first)]
-
-
-def _create(settings: FaceSettings) -> Detector:
-    if settings.detector == MTCNN:
-        from clare.pipeline.faces.mtcnn import Mtcnn
-
-        return Mtcnn(settings.smallest_face)
-    if settings.detector == DLIB:
-        from clare.pipeline.faces.dlib_points import DlibPoints
-
-        return DlibPoints(settings.landmarks)
-    from clare.pipeline.faces.yunet import YuNet
-
-    return YuNet(Path(settings.detector))

@@ -36,8 +36,6 @@ class YuNet:
         InputError: OpenCV is not installed, or the file is missing or none of YuNet's.
     """
 
-    name = "yunet"
-
     def __init__(self, model: Path) -> None:
         try:
             import cv2

@@ -8,18 +8,17 @@ is what the published tools crop with; what lies outside of the image is black.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from clare.errors import ImageError
+from clare.pipeline.images.marks import FaceMarks, parse_points
+from clare.pipeline.images.settings import DLIB, Align
 
-Align = Literal["none", "deepfakebench", "arcface"]
-
-DLIB = "dlib"
-"""The detector whose points are those that DeepfakeBench's own code picks."""
+Similarity = tuple[float, float, float, float]
+"""a, b, x, y: a point (u, v) goes to (a u - b v + x, b u + a v + y)."""
 
 _ARCFACE = np.array(
     [
@@ -41,6 +40,27 @@ DeepfakeBench's five points are not those (see `clare.pipeline.faces.dlib_points
 """
 
 
+def find_transform(face: FaceMarks, align: Align, side: int) -> Similarity:
+    """What brings a face onto a template.
+
+    Args:
+        face: as the manifest has it.
+        align: deepfakebench or arcface.
+        side: of the square, in pixels.
+
+    Raises:
+        ImageError: there are no points, or no usable ones.
+    """
+    if not face.points:
+        reason = face.missing or "the manifest's column face_points is empty in this row"
+        raise ImageError(f"no face: {reason}")
+    try:
+        points = parse_points(face.points)
+    except ValueError as error:
+        raise ImageError(f"no face: {error}") from error
+    return similarity(points, template(align, face.detector, side))
+
+
 def template(align: Align, detector: str, side: int) -> NDArray[np.float64]:
     """Where the five points go: (5, 2) x and y in pixels.
 
@@ -57,13 +77,8 @@ def template(align: Align, detector: str, side: int) -> NDArray[np.float64]:
     return _FITTED / 256 * side
 
 
-def similarity(
-    points: NDArray[np.float64], target: NDArray[np.float64]
-) -> tuple[float, float, float, float]:
+def similarity(points: NDArray[np.float64], target: NDArray[np.float64]) -> Similarity:
     """The least-squares similarity from points to a target, both (N, 2).
-
-    Returns:
-        a, b, x, y: a point (u, v) goes to (a u - b v + x, b u + a v + y).
 
     Raises:
         ImageError: the points lie in one place.
@@ -80,9 +95,7 @@ def similarity(
     return a, b, x, y
 
 
-def warp(
-    image: Image.Image, transform: tuple[float, float, float, float], side: int
-) -> Image.Image:
+def warp(image: Image.Image, transform: Similarity, side: int) -> Image.Image:
     """A square of the transformed image.
 
     Args:
@@ -99,9 +112,7 @@ def warp(
     return image.transform((side, side), Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
 
 
-def warp_mask(
-    mask: Image.Image, transform: tuple[float, float, float, float], side: int
-) -> Image.Image:
+def warp_mask(mask: Image.Image, transform: Similarity, side: int) -> Image.Image:
     """The same square of a mask, mode L: means of areas where it shrinks.
 
     Args:

@@ -1,28 +1,14 @@
-"""The part of an image that a face box, or its centre, cuts out; the text of a face box."""
+"""The part of an image that a face box, or its centre, cuts out."""
 
 from __future__ import annotations
 
 import math
 
 from clare.errors import ImageError
+from clare.pipeline.images.marks import parse_boxes
 
 
-def parse_boxes(text: str) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a face box, in pixels of the upright image.
-
-    Raises:
-        ValueError: not four finite numbers.
-    """
-    try:
-        x0, y0, x1, y1 = (float(number) for number in text.split())
-    except ValueError:
-        raise ValueError(f"boxes {text!r} are not four numbers 'x0 y0 x1 y1'") from None
-    if not all(map(math.isfinite, (x0, y0, x1, y1))):
-        raise ValueError(f"boxes {text!r} are not four finite numbers")
-    return x0, y0, x1, y1
-
-
-def crop_box(boxes: str | None, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def crop_box(boxes: str, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """A face box grown by a margin, in whole pixels, inside the image.
 
     Args:

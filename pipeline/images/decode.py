@@ -61,6 +61,7 @@ REASONS = (
     "truncated",
     "corrupt",
     "unsupported",
+    "no face",
     "no box",
     "empty box",
     "other shape",

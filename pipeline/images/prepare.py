@@ -1,6 +1,6 @@
 """One decode of a file feeds every extractor and every view.
 
-The order is fixed: decode and turn upright, RGB, crop to the face box or the centre, squash
+The order is fixed: decode and turn upright, RGB, align, crop to the face box or the centre, squash
 (``resize``), encode again (``recode``), augment (views above 0), squash to the size that an
 extractor asks for.
 """
@@ -16,9 +16,11 @@ from PIL import Image
 
 from clare.columns import MaskFake
 from clare.errors import ImageError
+from clare.pipeline.images.align import find_transform, warp, warp_mask
 from clare.pipeline.images.augment import Geometry, draw_view, recode
 from clare.pipeline.images.boxes import centre_box, crop_box
 from clare.pipeline.images.decode import decode_mask, decode_rgb
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.settings import ImageSettings
 
 MARKED = 128
@@ -26,6 +28,9 @@ MARKED = 128
 
 SLACK = 4
 """Pixels by which a side of a mask may miss that of its image, whatever the shapes."""
+
+
+NOT_KNOWN = FaceMarks()
 
 
 class PreparedImage:
@@ -141,7 +146,7 @@ def load_views(
     settings: ImageSettings,
     views: Sequence[int],
     *,
-    boxes: str | None = None,
+    face: FaceMarks = NOT_KNOWN,
     mask: bytes | None = None,
     mask_fake: MaskFake = "white",
     content: str,
@@ -152,7 +157,7 @@ def load_views(
         data: bytes of the image file.
         settings: how to prepare it.
         views: numbers of the views; 0 is the plain image.
-        boxes: the sample's face box, in pixels of the upright image.
+        face: what the manifest says of the face.
         mask: bytes of the mask's file. A mask of another size is scaled to the image's first, if it
             has its shape; see `mask_fits`.
         mask_fake: what of the mask is fake.
@@ -171,9 +176,14 @@ def load_views(
             raise ImageError(f"mask other shape: it has {sizes}")
         if plain_mask.size != plain.size:
             plain_mask = _scale_mask(plain_mask, plain.size)
+    if settings.align != "none":
+        transform = find_transform(face, settings.align, settings.align_side)
+        plain = warp(plain, transform, settings.align_side)
+        if plain_mask is not None:
+            plain_mask = warp_mask(plain_mask, transform, settings.align_side)
     if settings.crop != "none":
         box = (
-            crop_box(boxes, settings.margin, plain.size)
+            crop_box(face.boxes, settings.margin, plain.size)
             if settings.crop == "boxes"
             else centre_box(plain.size, settings.crop_side)
         )

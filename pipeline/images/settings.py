@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from clare.advice import LeaveOut
 from clare.errors import InputError
 
 VERSION = 1
@@ -13,6 +14,10 @@ VERSION = 1
 MAX_RESIZE = 8192
 
 Crop = Literal["none", "boxes", "centre"]
+Align = Literal["none", "deepfakebench", "arcface"]
+
+DLIB = "dlib"
+"""The detector whose five points are those that DeepfakeBench's own code picks."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,10 @@ class ImageSettings:
             CLIP's own preparation has it; none leaves images whole.
         crop_side: side of the square that centre cuts out, in pixels, black where the image is
             smaller: 224 is UnivFD's test. None means the image's shorter side.
-        margin: share of a face box's sides that is added to it, half on either side. 0.3 is the
-            scale of 1.3 that DeepfakeBench crops with.
+        margin: share of a face box's sides that is added to it, half on either side.
+        align: bring each face's five points onto a template, that of deepfakebench or of arcface,
+            in a square; none leaves images as they are.
+        align_side: side of that square, in pixels.
         view_seed: seed of the augmented views.
 
     Raises:
@@ -41,6 +48,8 @@ class ImageSettings:
     crop: Crop = "none"
     crop_side: int | None = None
     margin: float = 0.3
+    align: Align = "none"
+    align_side: int = 256
     view_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,6 +62,13 @@ class ImageSettings:
             raise InputError(f"crop_side {self.crop_side} is not between 1 and {MAX_RESIZE} pixels")
         if not 0 <= self.margin <= 10:
             raise InputError(f"margin {self.margin} is not between 0 and 10 times the box")
+        if self.align not in get_args(Align):
+            raise InputError(f"align {self.align!r} is not one of {', '.join(get_args(Align))}")
+        if not 1 <= self.align_side <= MAX_RESIZE:
+            what = f"align_side {self.align_side} is not between 1 and {MAX_RESIZE} pixels"
+            raise InputError(what)
+        if self.align != "none" and self.crop == "boxes":
+            raise InputError("an aligned face has no box left", LeaveOut("crop"), LeaveOut("align"))
 
     def recoding(self) -> tuple[str, int] | None:
         """Container and quality of ``recode``; None where nothing is encoded again.
@@ -75,11 +91,13 @@ class ImageSettings:
             "boxes": {"margin": self.margin},
             "centre": {"crop_side": self.crop_side},
         }
+        aligned = {"align": self.align, "align_side": self.align_side}
         return {
             "version": VERSION,
             "resize": self.resize,
             "recode": self.recode,
             "crop": self.crop,
             **cuts.get(self.crop, {}),
+            **(aligned if self.align != "none" else {}),
             "view_seed": self.view_seed,
         }

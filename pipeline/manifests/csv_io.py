@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
 import socket
@@ -18,7 +19,7 @@ from clare.files import PARTIAL
 from clare.foreign import csv_rows, open_text, reading
 from clare.labels import read_label
 from clare.own_csv import csv_text, original
-from clare.pipeline.images.boxes import parse_boxes
+from clare.pipeline.images.marks import parse_boxes, parse_points
 from clare.pipeline.manifests.sample import COLUMNS, REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.validation import validate
 from clare.wording import name_rows, natural_key
@@ -223,7 +224,22 @@ def _parse_boxes_cell(column: str, text: str) -> str:
     return text
 
 
-_PARSERS: dict[str, Callable[[str, str], str | int]] = {
+def _parse_points_cell(column: str, text: str) -> str:
+    parse_points(text)
+    return text
+
+
+def _parse_confidence(column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{column} {text!r} is not a number")
+    return value
+
+
+_PARSERS: dict[str, Callable[[str, str], str | int | float]] = {
     "label": _parse_label,
     "frame_idx": _parse_count,
     "width": _parse_count,
@@ -231,4 +247,8 @@ _PARSERS: dict[str, Callable[[str, str], str | int]] = {
     "bytes": _parse_count,
     "sha256": _parse_sha256,
     "boxes": _parse_boxes_cell,
+    "face_points": _parse_points_cell,
+    "face_confidence": _parse_confidence,
+    "face_turn": _parse_count,
+    "face_count": _parse_count,
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from clare.columns import MaskFake
 from clare.groups import Group, cluster_of, groups_of
+from clare.pipeline.images.marks import FaceMarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,12 @@ class Sample:
         mask_fake: what of the mask is fake, white or black; white where it is empty.
         landmark_path: landmarks, below the same root.
         boxes: face box ``x0 y0 x1 y1`` in pixels of the upright image.
+        face_points: ``x y`` of both eyes, the nose and both corners of the mouth, likewise.
+        face_detector: that found box and points.
+        face_confidence: of the detector.
+        face_turn: degrees by which the face is turned clockwise: 0, 90, 180 or 270.
+        face_count: faces that were found in the image.
+        no_face: why no face was found.
         face_crop: how the face was cropped, free text.
         status: ok, missing, empty, corrupt or duplicate.
         extra: the columns that CLaRE does not know, passed on as they are.
@@ -65,6 +72,12 @@ class Sample:
     mask_fake: str = ""
     landmark_path: str = ""
     boxes: str = ""
+    face_points: str = ""
+    face_detector: str = ""
+    face_confidence: float | None = None
+    face_turn: int | None = None
+    face_count: int | None = None
+    no_face: str = ""
     face_crop: str = ""
     status: str = "ok"
     extra: dict[str, str] = field(default_factory=dict, hash=False)
@@ -73,6 +86,11 @@ class Sample:
     def fake_in_mask(self) -> MaskFake:
         """What of its mask is fake."""
         return "black" if self.mask_fake == "black" else "white"
+
+    @property
+    def face(self) -> FaceMarks:
+        """Where its face is."""
+        return FaceMarks(self.boxes, self.face_points, self.face_detector, self.no_face)
 
     @property
     def groups(self) -> list[Group]:

@@ -15,7 +15,7 @@ from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
 from clare.own_csv import original
-from clare.pipeline.images.boxes import parse_boxes
+from clare.pipeline.images.marks import parse_boxes
 from clare.pipeline.manifests.folder_rules import cut_videos, guess_videos
 from clare.pipeline.manifests.folders import BuiltManifest
 from clare.pipeline.manifests.headers import read_headers

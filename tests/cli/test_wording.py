@@ -18,6 +18,7 @@ from clare.heads import classifiers, decoders, fusion
 from clare.heads.config import Machine, TrainConfig
 from clare.pipeline import extractors
 from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.folder_rules import FolderRules
 from clare.plugins import list_parts
@@ -141,6 +142,7 @@ def called_with(function):
     own = set(inspect.signature(function).parameters)
     flat = {
         "extract": (ExtractSettings, ImageSettings, FolderRules),
+        "faces": (FaceSettings,),
         "train_head": (TrainConfig, Machine),
     }
     settings = flat.get(function.__name__, ())

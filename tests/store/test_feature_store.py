@@ -82,7 +82,13 @@ def test_changed_content_supersedes_and_old_content_takes_its_slot_back(store):
     (old,) = make_rows(1)
     new = dataclasses.replace(old, content="f" * 64)
     moved = dataclasses.replace(new, columns={**new.columns, "boxes": "1 2 3 4"})
-    for wanted, slot in ((old, 0), (new, 64), (moved, 128), (old, 0), (moved, 128), (new, 64)):
+    points = {"face_points": "1 1 2 1 1 2 1 3 2 3", "face_detector": "mtcnn"}
+    aligned = dataclasses.replace(moved, columns={**moved.columns, **points})
+    other = dataclasses.replace(moved, columns={**aligned.columns, "face_detector": "dlib"})
+    for wanted, slot in (
+        *((old, 0), (new, 64), (moved, 128), (old, 0), (moved, 128), (new, 64)),
+        *((aligned, 192), (other, 256), (aligned, 192), (moved, 128)),
+    ):
         (got,) = store.assign_rows("faces", [wanted])
         assert got.slot == slot
         (live,) = open_store(store.path).rows("faces")

@@ -6,7 +6,8 @@ from PIL import Image
 
 from clare.errors import InputError
 from clare.pipeline.faces.face import Face
-from clare.pipeline.faces.settings import FaceFinder, FaceSettings, ordered
+from clare.pipeline.faces.finder import FaceFinder, ordered
+from clare.pipeline.faces.settings import FaceSettings
 
 
 def face(x0, y0, x1, y1, confidence=0.9):
@@ -108,7 +109,7 @@ def test_yunet_is_read_from_a_file(tmp_path):
     picture = Image.new("RGB", (256, 192))
     picture.paste((255, 255, 255), (96, 64, 128, 96))
     (found,) = finder.find(picture)
-    assert finder.name == "yunet"
+    assert finder.settings.points == "yunet"
     assert found.confidence == pytest.approx(1, abs=0.01)
     assert found.box[2:] - found.box[:2] == pytest.approx((32, 32))
     assert (found.points == found.points[0]).all()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw
 
 from clare.pipeline.images.augment import JPEG_QUALITY, MAX_BLUR, draw_view
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
 
@@ -66,7 +67,7 @@ def test_masks_move_with_their_pixels(dice, width, height, content, chosen, mask
         encoded(picture),
         chosen,
         range(5),
-        boxes=boxes,
+        face=FaceMarks(boxes),
         mask=encoded(mask),
         content=content,
     ):

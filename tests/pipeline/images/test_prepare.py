@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.errors import ImageError, InputError
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.settings import ImageSettings
 from tests.pipeline.images.pictures import LOSSLESS, SIZE, encoded, gradient, prepared, reason
 
@@ -84,7 +85,7 @@ class TestSettings:
     )
     def test_boxes_grow_by_the_margin_and_stay_inside(self, boxes, margin, expected):
         (image,) = prepared(
-            LOSSLESS["png"], ImageSettings(crop="boxes", margin=margin), boxes=boxes
+            LOSSLESS["png"], ImageSettings(crop="boxes", margin=margin), face=FaceMarks(boxes)
         )
         wanted = gradient().crop(expected).resize((16, 16), Image.Resampling.BICUBIC)
         assert np.array_equal(image.pixels(16), np.asarray(wanted))
@@ -92,7 +93,6 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("boxes", "expected"),
         [
-            (None, "no box"),
             ("", "no box"),
             ("1 2 3", "no box"),
             ("5 5 5 9", "empty box"),
@@ -103,11 +103,12 @@ class TestSettings:
     )
     def test_a_row_without_a_usable_box_fails(self, boxes, expected):
         assert (
-            reason(LOSSLESS["png"], settings=ImageSettings(crop="boxes"), boxes=boxes) == expected
+            reason(LOSSLESS["png"], settings=ImageSettings(crop="boxes"), face=FaceMarks(boxes))
+            == expected
         )
 
     def test_boxes_are_ignored_unless_asked_for(self):
-        assert prepared(LOSSLESS["png"], boxes="9 9 5 5")
+        assert prepared(LOSSLESS["png"], face=FaceMarks("9 9 5 5"))
 
 
 def test_pixels_are_made_once_and_cannot_be_changed():
@@ -163,7 +164,7 @@ def test_any_image_under_any_settings_becomes_square_bytes(
     data = encoded(picture, "TIFF" if mode == "CMYK" else "PNG")
     mask = encoded(Image.new("L", (2 * width, 2 * height), 200), "PNG") if masked else None
     boxes = f"0 0 {max(1, width // 2)} {height}"
-    for image in prepared(data, chosen, (0, 1, 2), boxes=boxes, mask=mask):
+    for image in prepared(data, chosen, (0, 1, 2), face=FaceMarks(boxes), mask=mask):
         pixels, marked = image.pixels(size), image.mask(size)
         assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
         assert (marked.shape, marked.dtype) == ((size, size), np.uint8)

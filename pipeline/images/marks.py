@@ -1,0 +1,56 @@
+"""What a manifest says of the face in an image: the text of its columns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FaceMarks:
+    """Where the face is, in pixels of the upright image, as a manifest has it. Empty: not known.
+
+    Args:
+        boxes: ``x0 y0 x1 y1``, edges.
+        points: ``x y`` of both eyes, the nose and both corners of the mouth; see `parse_points`.
+        detector: that found the points.
+        missing: why there are none.
+    """
+
+    boxes: str = ""
+    points: str = ""
+    detector: str = ""
+    missing: str = ""
+
+
+def parse_boxes(text: str) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a face box, in pixels of the upright image.
+
+    Raises:
+        ValueError: not four finite numbers.
+    """
+    try:
+        x0, y0, x1, y1 = (float(number) for number in text.split())
+    except ValueError:
+        raise ValueError(f"boxes {text!r} are not four numbers 'x0 y0 x1 y1'") from None
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise ValueError(f"boxes {text!r} are not four finite numbers")
+    return x0, y0, x1, y1
+
+
+def parse_points(text: str) -> NDArray[np.float64]:
+    """The five points of a face, (5, 2) x and y in pixels; whole numbers are centres of pixels.
+
+    Raises:
+        ValueError: not ten finite numbers.
+    """
+    try:
+        numbers = [float(number) for number in text.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 10 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"face_points {text[:80]!r} are not ten numbers, x and y of five points")
+    return np.array(numbers).reshape(5, 2)

@@ -1,0 +1,175 @@
+"""Alignment brings five points onto a template, and the mask goes with the image."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from clare.errors import ImageError, InputError
+from clare.pipeline.images.align import similarity, template, warp, warp_mask
+from clare.pipeline.images.marks import FaceMarks, parse_points
+from clare.pipeline.images.settings import ImageSettings
+from tests.pipeline.images.pictures import encoded, gradient, prepared, reason
+
+DEEPFAKEBENCH = [
+    (96.87, 120.43), (158.83, 120.09), (128.04, 155.67), (102.59, 191.94), (153.90, 191.66)
+]  # fmt: skip
+"""What DeepfakeBench's preprocessing gives for 256 pixels and a scale of 1.3."""
+
+
+def marks(points, detector="mtcnn"):
+    return FaceMarks(points=" ".join(map(str, np.ravel(points))), detector=detector)
+
+
+def moved(points, transform):
+    a, b, x, y = transform
+    return points @ np.array([[a, b], [-b, a]]) + (x, y)
+
+
+def test_dlibs_points_get_deepfakebenchs_own_template():
+    assert template("deepfakebench", "dlib", 256) == pytest.approx(
+        np.array(DEEPFAKEBENCH), abs=0.01
+    )
+    others = template("deepfakebench", "mtcnn", 256)
+    assert not np.allclose(others, DEEPFAKEBENCH, atol=2)
+    assert np.allclose(template("deepfakebench", "yunet", 128) * 2, others)
+    assert template("arcface", "dlib", 112)[2] == pytest.approx((56.0252, 71.7366))
+    assert np.array_equal(template("arcface", "dlib", 112), template("arcface", "mtcnn", 112))
+
+
+@given(
+    scale=st.floats(0.05, 20),
+    turn=st.floats(-math.pi, math.pi),
+    x=st.floats(-2000, 2000),
+    y=st.floats(-2000, 2000),
+)
+def test_a_similarity_is_found_again(scale, turn, x, y):
+    true = scale * math.cos(turn), scale * math.sin(turn), x, y
+    points = template("arcface", "mtcnn", 112)
+    found = similarity(points, moved(points, true))
+    assert found == pytest.approx(true, abs=1e-6 * (scale + 1) * 2000)
+
+
+@given(noise=st.lists(st.floats(-20, 20), min_size=10, max_size=10), step=st.floats(-0.2, 0.2))
+def test_no_other_similarity_is_nearer(noise, step):
+    target = template("deepfakebench", "mtcnn", 256)
+    points = target + np.reshape(noise, (5, 2))
+    found = similarity(points, target)
+
+    def error(transform):
+        return ((moved(points, transform) - target) ** 2).sum()
+
+    for k in range(4):
+        other = list(found)
+        other[k] += step
+        assert error(found) <= error(other) + 1e-9
+
+
+def test_points_in_one_place_are_no_face():
+    with pytest.raises(ImageError, match="no face: its five points lie in one place"):
+        similarity(np.full((5, 2), 7.0), template("arcface", "mtcnn", 112))
+
+
+@pytest.mark.parametrize("turn", [0, 30, 90, 200])
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
+def test_a_dot_on_a_point_lands_on_the_template(turn, scale):
+    target = template("deepfakebench", "mtcnn", 256)
+    angle = math.radians(turn)
+    back = (math.cos(angle) / scale, math.sin(angle) / scale, 400.0, 300.0)
+    points = moved(target - 128, back)
+    rows, columns = np.mgrid[:700, :900]
+    for k in range(5):
+        near = np.hypot(columns - points[k, 0], rows - points[k, 1]) < 4 / scale + 2
+        image = Image.fromarray(np.where(near, 255, 0).astype(np.uint8)).convert("RGB")
+        aligned = np.asarray(warp(image, similarity(points, target), 256))[..., 0].astype(float)
+        assert aligned.sum() > 0
+        y, x = np.mgrid[:256, :256]
+        centre = (aligned * x).sum() / aligned.sum(), (aligned * y).sum() / aligned.sum()
+        assert centre == pytest.approx(target[k], abs=0.25 * max(1, scale))
+
+
+def test_nothing_moves_where_the_points_lie_on_the_template():
+    image = gradient((64, 64))
+    target = template("arcface", "mtcnn", 64)
+    same = np.asarray(warp(image, similarity(target, target), 64)).astype(int)
+    assert np.abs(same - np.asarray(image)).max() <= 1
+
+
+def test_what_lies_outside_is_black():
+    image = Image.new("RGB", (40, 40), "white")
+    points = template("arcface", "mtcnn", 40)
+    (aligned,) = prepared(
+        encoded(image, "PNG"), ImageSettings(align="deepfakebench"), face=marks(points, "dlib")
+    )
+    pixels = aligned.pixels(256)
+    assert (pixels[:10] == 0).all() and (pixels[120:136, 120:136] == 255).all()
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_a_mask_moves_with_its_image(side):
+    rng = np.random.default_rng(0)
+    spots = Image.fromarray((rng.random((9, 12)) > 0.6).astype(np.uint8) * 255)
+    picture = spots.resize((480, 360), Image.Resampling.NEAREST)
+    points = template("arcface", "mtcnn", 300) @ np.array([[0.9, 0.3], [-0.3, 0.9]]) + (120, 0)
+    (image,) = prepared(
+        encoded(picture.convert("RGB"), "PNG"),
+        ImageSettings(align="arcface", align_side=side),
+        face=marks(points),
+        mask=encoded(picture, "PNG"),
+    )
+    values, mask = image.pixels(side)[..., 0].astype(int), image.mask(side).astype(int)
+    assert (np.abs(values - mask) > 128).mean() < 0.02
+    assert 0.2 < (mask > 128).mean() < 0.8
+
+
+def test_a_thin_mark_grows_faint_and_does_not_vanish():
+    mask = np.zeros((1024, 1024), np.uint8)
+    mask[500] = 255
+    transform = similarity(template("arcface", "x", 1000), template("arcface", "x", 100))
+    small = np.asarray(warp_mask(Image.fromarray(mask), transform, 100))
+    assert (small.max(0) > 0).all()
+    assert small.sum() / 255 == pytest.approx(100 / 10, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("face", "said"),
+    [
+        (FaceMarks(), "no face: the manifest's column face_points is empty in this row"),
+        (FaceMarks(missing="none found"), "no face: none found"),
+        (FaceMarks(points="1 2 3"), "no face: face_points '1 2 3' are not ten numbers"),
+        (FaceMarks(points=" ".join(["5"] * 10)), "no face: its five points lie in one place"),
+    ],
+)
+def test_a_row_without_usable_points_fails(face, said):
+    data, settings = encoded(gradient(), "PNG"), ImageSettings(align="arcface")
+    with pytest.raises(ImageError, match=said):
+        prepared(data, settings, face=face)
+    assert reason(data, settings=settings, face=face) == "no face"
+
+
+@pytest.mark.parametrize("text", ["", "1 2 3", "a " * 10, "nan " * 10, "1 " * 11])
+def test_points_are_ten_numbers(text):
+    with pytest.raises(ValueError, match="are not ten numbers"):
+        parse_points(text)
+
+
+def test_the_alignment_is_recorded_only_where_there_is_one():
+    assert not {"align", "align_side"} & set(ImageSettings().to_json())
+    aligned = ImageSettings(align="arcface", align_side=112).to_json()
+    assert (aligned["align"], aligned["align_side"]) == ("arcface", 112)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"align": "ffhq"}, "align 'ffhq' is not one of none, deepfakebench, arcface"),
+        ({"align": "arcface", "align_side": 0}, "align_side 0 is not between 1 and"),
+        ({"align": "arcface", "crop": "boxes"}, "an aligned face has no box left"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        ImageSettings(**given)
