@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clare.errors import ClareError
+    from clare.exports.export import Exported, export
     from clare.heads.checkpoints import list_checkpoints
     from clare.heads.classifiers import list_classifiers
     from clare.heads.config import TrainConfig, list_presets
@@ -44,6 +45,7 @@ _HOMES = {
     "Evaluation": "clare.heads.evaluation.record",
     "compare": "clare.heads.evaluation.compare",
     "report": "clare.heads.report.write",
+    "Exported": "clare.exports.export",
     "ExtractReport": "clare.pipeline.extraction.loop",
     "FeatureDataset": "clare.heads.data.dataset",
     "FeatureStore": "clare.store.feature_store",
@@ -56,6 +58,7 @@ _HOMES = {
     "build_manifest": "clare.pipeline.manifests.folders",
     "check_manifests": "clare.pipeline.checks.check",
     "evaluate": "clare.heads.evaluation.evaluate",
+    "export": "clare.exports.export",
     "extract": "clare.pipeline.extraction.extract",
     "faces": "clare.pipeline.faces.faces",
     "import_head": "clare.inference.import_head",
@@ -79,6 +82,7 @@ __all__ = [
     "ClareError",
     "Comparison",
     "Evaluation",
+    "Exported",
     "ExtractReport",
     "FeatureDataset",
     "FeatureStore",
@@ -92,6 +96,7 @@ __all__ = [
     "check_manifests",
     "compare",
     "evaluate",
+    "export",
     "extract",
     "faces",
     "import_head",

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,35 @@ def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A place for a file, or a folder of files, that shall be there as a whole or not at all.
+
+    Args:
+        path: what shall be there; nothing is. Its folder is made if need be.
+
+    Yields:
+        A path beside it. What was written there takes the name ``path`` at the end; where anything
+        fails before that, it is removed.
+
+    Raises:
+        DiskSpaceError: the disk is full.
+        StoreError: the place can't be used.
+    """
+    make_folder(path.parent)
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    with storage_errors(path):
+        try:
+            yield partial
+            partial.rename(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # does nothing to a file
+            with suppress(OSError):
+                partial.unlink()
             raise
         sync_folder(path.parent)
 

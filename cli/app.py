@@ -36,6 +36,8 @@ app = lazy_group(
         "validation.",
         "predict": "Judge images with a run: extract their features as it was trained, and score "
         "them.",
+        "export": "Write a run as ONNX, TorchScript, torch.export, safetensors or a folder for a "
+        "model hub.",
         "sweep": "Train every combination; run again, it does only what is missing.",
         "report": "Write one self-contained page: answer, figures, images, cost and settings.",
         "score": "Measure any detector's scores, as `clare evaluate` measures a run's.",

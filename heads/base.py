@@ -183,6 +183,10 @@ class Classifier(nn.Module, ABC):
         """Whether it takes all training vectors at once (`fit`), so that nothing is stepped."""
         return type(self).fit is not Classifier.fit
 
+    def settled(self) -> nn.Module:
+        """The same decision without what only learning needs, for a detector that is done with."""
+        return self
+
     @abstractmethod
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """(B, D) to logits (B, 2), label 0 real and 1 fake."""

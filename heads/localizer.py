@@ -105,7 +105,7 @@ class Localizer(Model):
             return logits.amax(1)
         shares = logits.sigmoid()
         if kind == "top":
-            shares = shares.topk(max(1, round(_TOP * shares.shape[1])), 1).values
+            shares = shares.topk(max(1, round(_TOP * int(shares.shape[1]))), 1).values
         return shares.mean(1).logit(eps=1e-12)
 
     def attention(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:

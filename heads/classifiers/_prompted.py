@@ -34,6 +34,30 @@ class PromptClassifier(Classifier):
         texts = self.text.encode_prompts(self.prompts.tree, self.prompts(vectors))
         return self.text.logit_scale * cosines(vectors, self.text_proj(texts))
 
+    def settled(self) -> nn.Module:
+        """Where no image shifts the prompts, their texts as constants, without the tower."""
+        if self.prompts.meta_net is not None:
+            return self
+        with torch.no_grad():
+            contexts = self.prompts(torch.empty(0))
+            texts = self.text_proj(self.text.encode_prompts(self.prompts.tree, contexts))
+        return _SettledPrompts(texts, self.text.logit_scale)
+
+
+class _SettledPrompts(nn.Module):
+    """``logits = scale * cos(v, t)`` for two text vectors t, (1, 2, D)."""
+
+    texts: torch.Tensor
+
+    def __init__(self, texts: torch.Tensor, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("texts", texts)
+        self.scale = scale
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(B, D) to logits (B, 2)."""
+        return self.scale * cosines(vectors, self.texts)
+
 
 def require_text(text: TextTower | None) -> TextTower:
     """The text tower.

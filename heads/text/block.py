@@ -85,7 +85,7 @@ class Block(nn.Module):
         if asking is not None:
             x, normed, mask = x[:, asking], normed[:, asking], mask[asking]
         (query,) = self._heads(self.query.linear(normed), 1)
-        start = self.start.to(key.dtype).expand(-1, len(x), -1, -1, -1)
+        start = self.start.to(key.dtype).expand(-1, x.shape[0], -1, -1, -1)
         key, value = torch.cat([start[0], key], 2), torch.cat([start[1], value], 2)
         # As fast as the fused attention for so few positions, and torch.func can batch it.
         scores = query @ key.mT * query.shape[-1] ** -0.5 + mask

@@ -82,5 +82,5 @@ class PromptTree(nn.Module):
 
     def embeddings(self, vectors: torch.Tensor) -> torch.Tensor:
         """The nodes' embeddings, (B, T, width), for the learned vectors (B, slots, width)."""
-        fixed = self.fixed.expand(len(vectors), -1, -1)
+        fixed = self.fixed.expand(vectors.shape[0], -1, -1)
         return torch.cat([fixed, vectors], 1)[:, self.order] + self.positions

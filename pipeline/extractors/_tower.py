@@ -89,7 +89,7 @@ class ClipTower(Tower):
         if self.projection is None:
             return {"clip_cls": pre}
         # Row by row: in a product of few rows the last bits depend on the place in the batch.
-        rows = torch.bmm(pre[:, None], self.projection.expand(len(pre), -1, -1))
+        rows = torch.bmm(pre[:, None], self.projection.expand(pre.shape[0], -1, -1))
         return {"clip_cls": rows[:, 0], "clip_cls_pre": pre}
 
 

@@ -1,0 +1,52 @@
+"""Exported files, run in a process that knows no `clare`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+OUTSIDE = Path(__file__).with_name("outside.py")
+
+
+class Outside:
+    """A folder of exported files with inputs, all of which one process of its own runs."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.cases: list[dict] = []
+
+    def add(self, name, kind, model, inputs, result):
+        """Have an exported file run over some inputs.
+
+        Args:
+            name: of the file, which stands in the folder.
+            kind: its format.
+            model: that was exported.
+            inputs: tensors, in their order.
+            result: what the outputs are called.
+        """
+        for one, value in zip(model.inputs, inputs, strict=True):
+            np.save(self.place / f"{result}.{one}.npy", value.numpy())
+        case = {"name": name, "kind": kind, "inputs": result, "result": result}
+        self.cases.append({**case, "order": [*model.inputs], "outputs": [*model.outputs]})
+
+    def run(self) -> None:
+        """Run all of them."""
+        (self.place / "cases.json").write_text(json.dumps(self.cases))
+        plain = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "COVERAGE_PROCESS")}
+        subprocess.run([sys.executable, OUTSIDE, self.place], env=plain, check=True)
+
+    def outputs(self, result) -> list[torch.Tensor]:
+        """What a file gave, in the order of its outputs."""
+        with np.load(self.place / f"{result}.npz") as found:
+            return [torch.from_numpy(found[name]) for name in found.files]
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory) -> Outside:
+    return Outside(tmp_path_factory.mktemp("outside"))
