@@ -34,8 +34,8 @@ app = lazy_group(
         "models": "What published weights can be imported: source, licence, what they read.",
         "evaluate": "Test runs on rows that they have never seen, at the threshold from "
         "validation.",
-        "predict": "Judge images with a run: extract their features as it was trained, and score "
-        "them.",
+        "predict": "Judge images and videos with a run: extract their features as it was trained, "
+        "score them.",
         "export": "Write a run as ONNX, TorchScript, torch.export, safetensors or a folder for a "
         "model hub.",
         "sweep": "Train every combination; run again, it does only what is missing.",

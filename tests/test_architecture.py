@@ -19,7 +19,7 @@ FLOORS = {
     "pipeline": [
         ["pipeline.images", "pipeline.models"],
         ["pipeline.manifests", "pipeline.extractor"],
-        ["pipeline.datasets", "pipeline.extractors", "pipeline.synthetic"],
+        ["pipeline.datasets", "pipeline.extractors", "pipeline.synthetic", "pipeline.video"],
         ["pipeline.checks", "pipeline.extraction", "pipeline.faces", "pipeline.official_lists"],
     ],
     "heads": [

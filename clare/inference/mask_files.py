@@ -26,6 +26,7 @@ from clare.typed_json import write_json
 
 if TYPE_CHECKING:
     from clare.inference.predictor import Predictor
+    from clare.pipeline.extraction.direct import InputImage
 
 LIST = "masks.json"
 
@@ -64,6 +65,7 @@ class MaskRecord:
         margin: its logit.
         fake_area: share of the pixels above the cut, 0 to 1.
         seen: whether the run was trained or chosen on this very file.
+        frame: of a video's frame, its place in the video; None of an image.
         mask: file in the same folder: mode L, 255 times p(fake) of each pixel, rounded.
         overlay: file in the same folder: the map over the picture.
         regions: those of `SMALLEST` of the picture or more, the largest first.
@@ -82,6 +84,7 @@ class MaskRecord:
     overlay: str
     regions: tuple[Region, ...]
     small_regions: int
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,29 +152,30 @@ class MaskFolder:
         """How many images there are files of, once it is left."""
         return len(self._records)
 
-    def write(self, verdict: Verdict) -> None:
-        """Write the mask and the overlay of an image file, soon.
+    def write(self, verdict: Verdict, source: InputImage) -> None:
+        """Write the mask and the overlay of an image, soon.
 
         Args:
-            verdict: of a localiser, on a file that could be judged.
+            verdict: of a localiser, on an image that could be judged.
+            source: the image.
 
         Raises:
             ImageError: a file has gone meanwhile: this one, or one before it.
             StoreError: the files can't be written.
         """
-        self._writing.append(self._pool.submit(self._write, verdict))
+        self._writing.append(self._pool.submit(self._write, verdict, source))
         while len(self._writing) > 2 * self._workers:
             self._records.append(self._writing.popleft().result())
 
-    def _write(self, verdict: Verdict) -> MaskRecord:
+    def _write(self, verdict: Verdict, source: InputImage) -> MaskRecord:
         from clare.heads.evaluation.evaluate import CONTROL
-        from clare.pipeline.images.decode import decode_rgb, read_content
+        from clare.pipeline.images.decode import decode_rgb
 
         probability = verdict.map
         assert probability is not None and verdict.label is not None
         assert verdict.p_fake is not None and verdict.margin is not None
         assert verdict.fake_area is not None
-        name = unique_stem(verdict.path)
+        name = unique_stem(verdict.path, verdict.frame)
         mask, overlay = f"{name}.png", f"{name}-overlay.png"
         grey = np.rint(255 * probability).astype(np.uint8)
         write_durably(self.folder / mask, _png(Image.fromarray(grey)))
@@ -181,7 +185,7 @@ class MaskFolder:
         )
         if self._predictor.run.record.config.shuffle_labels:
             title += f"; {CONTROL}"
-        picture = draw_overlay(decode_rgb(read_content(verdict.path)), verdict, title)
+        picture = draw_overlay(decode_rgb(source.read()), verdict, title)
         write_durably(self.folder / overlay, _png(picture))
         regions, small = find_regions(probability > PIXEL_CUT)
         height, width = probability.shape
@@ -198,6 +202,7 @@ class MaskFolder:
             overlay=overlay,
             regions=tuple(regions),
             small_regions=small,
+            frame=verdict.frame,
         )
 
 
@@ -217,12 +222,18 @@ def require_decoder(run: Path) -> None:
         )
 
 
-def unique_stem(path: Path) -> str:
-    """A name for files made of an image: two folders may hold images of one name."""
+def unique_stem(path: Path, frame: int | None = None) -> str:
+    """A name for files made of an image: two folders may hold images of one name.
+
+    Args:
+        path: of the image, or of the video that it is a frame of.
+        frame: which frame.
+    """
     name = path.stem
     while len(os.fsencode(name)) > _NAME_BYTES:
         name = name[:-1]
-    return f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+    place = "" if frame is None else f"-{frame:03d}"
+    return f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}{place}"
 
 
 def find_regions(called: NDArray[np.bool_]) -> tuple[list[Region], int]:

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from clare.advice import Notice
-from clare.inference.inputs import collect_images
+from clare.inference.inputs import collect_inputs
 from clare.inference.notices import notices_of
 from clare.inference.verdict import PIXEL_CUT, Verdict
+from clare.pipeline.video import FRAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
     from clare.heads.runs.run import Run
     from clare.inference.inputs import Images
+    from clare.inference.videos import Judged
     from clare.models.runtime import Runtime
     from clare.pipeline.extraction.direct import ExtractedImage, InputImage
     from clare.pipeline.extractor import Extractor
+    from clare.pipeline.video.read import Video
 
 
 class Predictor:
@@ -98,31 +101,44 @@ class Predictor:
 
         return float(p_fake(self.run.threshold))
 
-    def predict(self, images: Images) -> list[Verdict]:
-        """Judge images, in their order.
+    def predict(self, images: Images, frames: int = FRAMES) -> list[Verdict]:
+        """Judge images and videos, in their order.
 
         Args:
-            images: files, folders (every image below them), arrays uint8 (H, W, 3) of RGB, or
-                Pillow's images; one or several.
+            images: files, folders (every image and video below them), arrays uint8 (H, W, 3) of
+                RGB, or Pillow's images; one or several.
+            frames: of each video at most, evenly spaced.
+
+        Returns:
+            One verdict each; that on a video holds those on its frames.
 
         Raises:
             InputError: a file is not there, a folder holds no image, or an array is none.
         """
         self.notices = [*self._always]
-        inputs = collect_images(images, self.notices.append)
-        return [verdict for verdict, _ in self.detect(inputs)]
+        inputs = collect_inputs(images, self.notices.append)
+        return [verdict for verdict, _ in self.detect(inputs, frames) if verdict.level != "frame"]
 
-    def detect(self, images: Sequence[InputImage]) -> Iterator[tuple[Verdict, ExtractedImage]]:
-        """Judge images as they come, in their order; with what the extractors made of each.
+    def detect(
+        self, inputs: Sequence[InputImage | Video], frames: int = FRAMES
+    ) -> Iterator[Judged]:
+        """Judge images and videos as they come, in their order.
 
         Memory does not grow with their number.
 
         Args:
-            images: see `collect_images`.
+            inputs: see `collect_inputs`.
+            frames: of each video at most, evenly spaced.
+
+        Yields:
+            Each image with what the extractors made of it; of a video each frame likewise, and
+            then the video itself.
         """
+        from clare.inference.videos import add_videos, images_of
         from clare.pipeline.extraction.batching import largest_batch
         from clare.pipeline.extraction.direct import Source, extract_images
         from clare.pipeline.extraction.rebuild import recorded_images
+        from clare.pipeline.video.read import Video
 
         # There is no manifest here, so nothing knows where the face is.
         sources = []
@@ -131,9 +147,11 @@ class Predictor:
             if settings.crop == "boxes":
                 settings = replace(settings, crop="none")
             sources.append(Source(extractor, settings, fields))
-        size = min(largest_batch(self.runtime.device), max(1, len(images)))
-        for batch in extract_images(images, sources, self.runtime, size):
-            yield from zip(self._judge(batch), batch, strict=True)
+        most = sum(frames if isinstance(one, Video) else 1 for one in inputs)
+        size = min(largest_batch(self.runtime.device), max(1, most))
+        batches = extract_images(images_of(inputs, frames), sources, self.runtime, size)
+        judged = (pair for batch in batches for pair in zip(self._judge(batch), batch, strict=True))
+        yield from add_videos(judged, self.run.threshold)
 
     def _read_of(self, name: str, extractor: Extractor) -> list[str]:
         """The fields that are read of an extractor; a second one may have others of their names."""
@@ -231,18 +249,20 @@ def predict(
     run: Path | str,
     images: Images,
     *,
+    frames: int = FRAMES,
     device: str = "auto",
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[Verdict]:
-    """Judge images with a run: extract their features as it was trained, and score them.
+    """Judge images and videos with a run: extract their features as it was trained, score them.
 
     LaRE's noise depends on the bytes of a file, so an array has a slightly other score than the
     file that it was read from. `load_detector` keeps the models for more than one call.
 
     Args:
         run: folder of a finished run.
-        images: files, folders (every image below them), arrays uint8 (H, W, 3) of RGB, or Pillow's
-            images; one or several.
+        images: files, folders (every image and video below them), arrays uint8 (H, W, 3) of RGB,
+            or Pillow's images; one or several.
+        frames: of each video at most, evenly spaced; its p(fake) is the mean of theirs.
         device: ``auto`` or a torch device.
         settings: as `load_detector` takes them.
 
@@ -250,4 +270,4 @@ def predict(
         InputError: an image or the run is not usable.
         WeightsError: weights are not on disk and can't be fetched.
     """
-    return load_detector(run, device=device, settings=settings).predict(images)
+    return load_detector(run, device=device, settings=settings).predict(images, frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from clare.files import remove_durably
 from clare.inference.verdict import Level, Verdict
 from clare.parquet import SUFFIX, read_rows, require_parquet, write_rows
 from clare.row_file import LINES, RowFile
+from clare.wording import counted
 
 if TYPE_CHECKING:
     from clare.inference.predictor import Predictor
@@ -31,8 +33,11 @@ class Score:
 
     Args:
         path: the file.
-        level: what it is of.
-        score: p(fake).
+        level: what it is of: an image, a frame of a video, or the whole video, below its frames.
+        frame: of a frame, its place in the video, from 0.
+        seconds: of a frame, since the first one.
+        frames: of a video, how many were judged.
+        score: p(fake); of a video the mean of its frames'.
         margin: logit of fake less logit of real; of a localiser the score of its map.
         verdict: fake from the threshold on; None where the image could not be judged.
         failure: why it could not; empty where it could.
@@ -47,6 +52,9 @@ class Score:
 
     path: str
     level: Level = "image"
+    frame: int | None = None
+    seconds: float | None = None
+    frames: int | None = None
     score: float | None = None
     margin: float | None = None
     verdict: Literal["real", "fake"] | None = None
@@ -69,38 +77,45 @@ class Basis:
         detector: beginning of the sha256 of its parameters.
         threshold: margin from which on a verdict is fake.
         settings: what else decides a score.
-        remarks: what there is to know of the run.
+        remarks: what there is to know of the run, a sentence each.
     """
 
     run: str
     detector: str
     threshold: float
     settings: str
-    remarks: str
+    remarks: tuple[str, ...]
 
     @classmethod
-    def of(cls, predictor: Predictor, remarks: str) -> Basis:
-        """That of a predictor."""
+    def of(cls, predictor: Predictor, remarks: Sequence[str], frames: int) -> Basis:
+        """That of a predictor that is given so many frames of a video."""
         from clare.heads.runs.record import BEST
         from clare.models.hub import file_sha256
 
         run = predictor.run
         sha256 = run.validation.sha256 or file_sha256(run.path / BEST)
-        settings = predictor.runtime.dtype
-        return cls(_text(run.path), sha256[:_DIGITS], run.threshold, settings, remarks)
+        settings = f"{predictor.runtime.dtype}, {counted(frames, 'frame')} a video"
+        return cls(_text(run.path), sha256[:_DIGITS], run.threshold, settings, tuple(remarks))
 
     def row(self, verdict: Verdict) -> Score:
         """A verdict with what it hangs on."""
         return Score(
             path=_text(verdict.path),
             level=verdict.level,
+            frame=verdict.frame,
+            seconds=verdict.seconds,
+            frames=_judged(verdict),
             score=verdict.p_fake,
             margin=verdict.margin,
             verdict=verdict.label,
             failure=verdict.failure,
             fake_area=verdict.fake_area,
             seen=verdict.seen,
-            **vars(self),
+            threshold=self.threshold,
+            run=self.run,
+            detector=self.detector,
+            settings=self.settings,
+            remarks="; ".join([*self.remarks, *verdict.remarks]),
         )
 
     def refuse_others(self, row: Score, path: Path) -> None:
@@ -185,6 +200,13 @@ class ScoreFile:
         if row.level != "frame":
             self._judged.add(row.path)
             self.verdicts[row.verdict] += 1
+
+
+def _judged(verdict: Verdict) -> int | None:
+    """How many frames a video's verdict is made of."""
+    if verdict.level != "video":
+        return None
+    return sum(one.margin is not None for one in verdict.frames)
 
 
 def require_format(path: Path) -> None:

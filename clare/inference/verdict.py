@@ -1,4 +1,4 @@
-"""What a run says of one image."""
+"""What a run says of one image or video."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PIXEL_CUT = 0.5
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run says of an image.
+    """What a run says of an image, a frame or a video.
 
     Args:
         path: the file; ``<image 2>`` for the second of the images where that came from memory.
@@ -35,7 +35,11 @@ class Verdict:
             of a detector, which says nothing of pixels.
         squashed: of a localiser, the probabilities (256, 256) over the image squashed to a square,
             as its decoder gives them. `map` brings them to the image's own size.
-        level: what the verdict is on.
+        level: what the verdict is on: one image, a frame of a video, or a whole video.
+        frame: of a frame, its place in the video, from 0.
+        seconds: of a frame, since the first one.
+        frames: of a video, the verdicts on its frames; its p(fake) is their mean.
+        remarks: of a video, what is not as it should be with its file.
     """
 
     path: Path
@@ -48,6 +52,10 @@ class Verdict:
     fake_area: float | None = None
     squashed: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     level: Level = "image"
+    frame: int | None = None
+    seconds: float | None = None
+    frames: tuple[Verdict, ...] = field(default=(), repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def map(self) -> NDArray[np.float32] | None:

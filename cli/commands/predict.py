@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clare.pipeline.video import FRAMES
+
 if TYPE_CHECKING:
     from clare.inference.predictor import Predictor
     from clare.inference.verdict import Verdict
@@ -19,7 +21,7 @@ WEIGHTS = "Where weights are, if not where they were"
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, videos, and folders of them.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -45,6 +47,9 @@ def predict(
     json_: Annotated[
         bool, typer.Option("--json", help="Print the scores as they come, a JSON object a line.")
     ] = False,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Of each video at most, evenly spaced.")
+    ] = FRAMES,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     lare_model: Annotated[
         str | None,
@@ -70,9 +75,10 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Judge images with a run: extract their features as it was trained, and score them.
+    """Judge images and videos with a run: extract their features as it was trained, score them.
 
-    Exit code 3: it is done, but some images could not be judged.
+    A video's p(fake) is the mean of its frames'. Exit code 3: it is done, but some images could not
+    be judged.
     """
     from clare.advice import LeaveOut, Name
     from clare.cli.options import parse_assignments, prepare_file, prepare_folder
@@ -80,7 +86,7 @@ def predict(
     from clare.cli.views.verdicts import VerdictTable, remarks, show_file, show_masks
     from clare.errors import InputError
     from clare.heads.runs.record import require_run
-    from clare.inference.inputs import collect_images
+    from clare.inference.inputs import collect_inputs
     from clare.inference.mask_files import MaskFolder, require_decoder
     from clare.inference.predictor import Predictor
     from clare.inference.scores import Basis, ScoreFile, require_format
@@ -90,7 +96,7 @@ def predict(
     require_run(run)
     if masks is not None:
         require_decoder(run)
-    inputs = collect_images(images, warn)
+    inputs = collect_inputs(images, warn)
     # Before the models run, which may take hours.
     if out is not None:
         require_format(out)
@@ -116,8 +122,9 @@ def predict(
     detector = Predictor(run, device, overrides)
     for notice in detector.notices:
         warn(notice)
-    basis = Basis.of(detector, "; ".join(remarks(detector)))
-    shown, total, before, seen, failed = VerdictTable(detector), len(inputs), 0, 0, 0
+    told = remarks(detector)
+    basis, shown = Basis.of(detector, told, frames), VerdictTable(detector)
+    total, before, seen, failed = len(inputs), 0, 0, 0
     with ExitStack() as stack:
         file = None
         if out is not None:
@@ -127,22 +134,26 @@ def predict(
         bar = stack.enter_context(progress_bar())
         written = None
         if masks is not None:
-            written = stack.enter_context(MaskFolder(masks, detector, remarks(detector)))
+            written = stack.enter_context(MaskFolder(masks, detector, told))
         task = bar.add_task("judging", total=total, completed=total - len(inputs))
-        for verdict, image in detector.detect(inputs):
-            bar.advance(task)
-            seen += verdict.seen
-            failed += verdict.margin is None
-            if explain is not None and verdict.margin is not None:
-                _explain(detector, verdict, image, explain)
-            if written is not None and verdict.margin is not None:
-                written.write(verdict)
+        for verdict, image in detector.detect(inputs, frames):
+            if image is not None and verdict.margin is not None:
+                if explain is not None:
+                    _explain(detector, verdict, image, explain)
+                if written is not None:
+                    written.write(verdict, image.source)
             if file is not None:
                 file.add(verdict)
             elif json_:
                 typer.echo(json.dumps(to_json(basis.row(verdict))))
-            else:
-                shown.add(verdict)
+            if verdict.level == "frame":
+                continue
+            bar.advance(task)
+            seen += verdict.seen
+            failed += verdict.margin is None
+            for remark in verdict.remarks:
+                warn(f"{verdict.path}: {remark}")
+            shown.add(verdict)
     judged = len(inputs)
     if file is not None:
         failed, judged = file.verdicts[None], file.verdicts.total()
@@ -167,8 +178,9 @@ def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folde
     from clare.inference.mask_files import unique_stem
 
     assert image.picture is not None
-    target = folder / f"{unique_stem(verdict.path)}.png"
-    title = f"{verdict.path.name}: {verdict.label}, p(fake) {verdict.p_fake:.3f}"
+    target = folder / f"{unique_stem(verdict.path, verdict.frame)}.png"
+    place = "" if verdict.frame is None else f", frame {verdict.frame}"
+    title = f"{verdict.path.name}{place}: {verdict.label}, p(fake) {verdict.p_fake:.3f}"
     if verdict.fake_area is not None:
         title += f", fake area {100 * verdict.fake_area:.1f} %"
     title += f"\nfake from {detector.even:.3f} on"

@@ -37,7 +37,7 @@ class VerdictTable:
         self._verdicts: Counter[str | None] = Counter()
 
     def add(self, verdict: Verdict) -> None:
-        """Take a verdict; most are counted alone."""
+        """Take a verdict on an image or a video; most are counted alone."""
         self._verdicts[verdict.label] += 1
         self._failures += verdict.label is None
         if sum(self._verdicts.values()) <= SHOWN or (
@@ -51,7 +51,7 @@ class VerdictTable:
         if self._detector.is_localizer:
             columns.append("fake area")
         rows = [
-            (v.path, _label(v), _number(v.p_fake), _number(v.margin), _percent(v.fake_area))
+            (_name(v), _label(v), _number(v.p_fake), _number(v.margin), _percent(v.fake_area))
             for v in self._shown
         ]
         console.print(table(None, columns, [row[: len(columns)] for row in rows], left=2))
@@ -73,7 +73,7 @@ def show_file(out: Path, verdicts: Mapping[str | None, int], before: int) -> Non
         verdicts: how many rows it has by verdict.
         before: how many of them were there before.
     """
-    told = f"{out}: {counted(sum(verdicts.values()), 'image')}, {summary(verdicts)}"
+    told = f"{out}: scores of {counted(sum(verdicts.values()), 'file')}, {summary(verdicts)}"
     console.print(f"{told}; {before:,} of them judged before" if before else told)
 
 
@@ -103,6 +103,13 @@ def _threshold(detector: Predictor) -> str:
     if detector.run.chosen_threshold is not None:
         return f"{told}, {detector.run.validation.threshold_source}"
     return f"{told}: even odds, since validation had no real images to choose a threshold on"
+
+
+def _name(verdict: Verdict) -> str:
+    if verdict.level == "image":
+        return str(verdict.path)
+    judged = sum(one.margin is not None for one in verdict.frames)
+    return f"{verdict.path} ({counted(judged, 'frame')})"
 
 
 def _label(verdict: Verdict) -> str:

@@ -176,10 +176,21 @@ def video_level(predictions: Predictions) -> Predictions | None:
     if predictions.scale != "margin":
         mean = np.bincount(video, predictions.margin) / frames
     else:
-        mean = _log_mean(video, frames, -np.logaddexp(0.0, -predictions.margin)) - _log_mean(
-            video, frames, -np.logaddexp(0.0, predictions.margin)
-        )
+        mean = mean_margins(video, predictions.margin)
     return replace(one, margin=mean, sample_id=one.video, cluster=one.video)
+
+
+def mean_margins(group: NDArray[np.int64], margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The margin of the mean p(fake) of each group, without rounding to 1.0 first.
+
+    Args:
+        group: (N,) numbers from 0, none of which is left out.
+        margins: (N,) of the frames.
+    """
+    frames = np.bincount(group)
+    return _log_mean(group, frames, -np.logaddexp(0.0, -margins)) - _log_mean(
+        group, frames, -np.logaddexp(0.0, margins)
+    )
 
 
 def evaluation_sets(

@@ -19,7 +19,9 @@ from clare.wording import counted, listed, natural_key
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib")
 ) | {".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".hif"}
-VIDEOS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm"))
+VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".ts", ".mpg", ".mpeg")) | {
+    *(".flv", ".wmv", ".ogv"),
+}
 IGNORED_SUFFIXES = frozenset((".npy", ".npz", ".pt", ".pth", ".pkl")) | VIDEOS
 IGNORED_FOLDERS = frozenset(("landmarks", "mask", "masks", "__macosx"))
 SIDE_FOLDERS = ("masks", "landmarks", "mask")
@@ -45,6 +47,7 @@ class Folder:
         left_out: whether it is hidden, or its name, or one above it, says that it holds no images.
         side: names of the files in it, sorted, where it is, or lies below, one of `SIDE_FOLDERS`.
         links: those of its images that are links; all of them where a link led to it.
+        videos: names of the videos among the ignored files, sorted.
     """
 
     path: str
@@ -55,6 +58,7 @@ class Folder:
     left_out: bool = False
     side: tuple[str, ...] = ()
     links: frozenset[str] = frozenset()
+    videos: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:
@@ -122,7 +126,11 @@ def list_tree(
 
 
 def list_images(
-    paths: Sequence[Path], notice: Callable[[Notice], None] = lambda told: None
+    paths: Sequence[Path],
+    notice: Callable[[Notice], None] = lambda told: None,
+    *,
+    images: bool = True,
+    videos: bool = False,
 ) -> list[Path]:
     """Files as they are, and the images below folders in natural order.
 
@@ -132,24 +140,28 @@ def list_images(
     Args:
         paths: files and folders.
         notice: called once for each folder in which files are left out, with how many and why.
+        images: whether images below folders are listed.
+        videos: whether videos are.
 
     Raises:
-        InputError: a path is not there or no plain file, or a folder can't be listed or holds no
-            image.
+        InputError: a path is not there or no plain file, or a folder can't be listed or holds none
+            of what is wanted.
     """
     found: list[Path] = []
+    wanted = " or ".join(["image"] * images + ["video"] * videos)
     for path in paths:
         if path.is_dir():
-            images, left_out = _images_below(path)
+            taken, left_out = _files_below(path, images, videos)
             files = counted(sum(left_out.values()), "file")
             kinds = listed(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
-            if not images:
+            if not taken:
                 raise InputError(
-                    f"there is no image below {path}" + (f" ({files}: {kinds})" if left_out else "")
+                    f"there is no {wanted} below {path}"
+                    + (f" ({files}: {kinds})" if left_out else "")
                 )
             if left_out:
                 notice(Notice(f"{files} below {path} left out: {kinds}"))
-            found += sorted(images, key=lambda file: natural_key(str(file)))
+            found += sorted(taken, key=lambda file: natural_key(str(file)))
         elif path.is_file():
             found.append(path)
         elif path.exists():
@@ -159,23 +171,27 @@ def list_images(
     return found
 
 
-def _images_below(path: Path) -> tuple[list[Path], Counter[str]]:
-    """The image files below a folder, and the number of other files by what they are."""
-    images: list[Path] = []
+def _files_below(path: Path, images: bool, videos: bool) -> tuple[list[Path], Counter[str]]:
+    """The images or videos below a folder, and the number of other files by what they are."""
+    taken: list[Path] = []
     left_out: Counter[str] = Counter()
     for folder in list_tree(path):
         left_out.update(folder.ignored)
-        for name, fault in (*((name, "") for name in folder.images), *folder.unmatched):
+        if videos:
+            left_out.subtract(map(suffix_of, folder.videos))
+        named = [(name, "" if images else NO_IMAGE) for name in folder.images]
+        named += [(name, "") for name in folder.videos if videos]
+        for name, fault in (*named, *folder.unmatched):
             file = path / folder.path / name
             if fault == NO_IMAGE:
                 left_out[suffix_of(name) or "without a suffix"] += 1
             elif file.is_file():
-                images.append(file)
+                taken.append(file)
             elif file.is_symlink():
                 left_out["linked folder" if file.is_dir() else "broken link"] += 1
             else:
                 left_out["pipe or device"] += 1
-    return images, left_out
+    return taken, +left_out
 
 
 def suffix_of(name: str) -> str:
@@ -228,9 +244,12 @@ def _list(
     links: set[str] = set()
     ignored: Counter[str] = Counter()
     unmatched: list[tuple[str, str]] = []
+    videos: list[str] = []
     for entry in files:
         if as_designed := _ignored(entry.name):
             ignored[as_designed] += 1
+            if as_designed in VIDEOS:
+                videos.append(entry.name)
         elif fault := _fault(home, disk, path, entry):
             unmatched.append((entry.name, fault))
         else:
@@ -238,7 +257,13 @@ def _list(
             if linked or entry.is_symlink():
                 links.add(entry.name)
     folder = Folder(
-        path, tuple(images), folders, dict(ignored), tuple(unmatched), links=frozenset(links)
+        path,
+        tuple(images),
+        folders,
+        dict(ignored),
+        tuple(unmatched),
+        links=frozenset(links),
+        videos=tuple(videos),
     )
     return folder, targets
 

@@ -14,6 +14,7 @@ from clare.errors import ImageError
 from clare.heads.localizer import Localizer
 from clare.inference.mask_files import MaskFolder, find_regions, unique_stem
 from clare.inference.predictor import Predictor, load_detector
+from clare.pipeline.extraction.direct import InputImage
 
 SIZE = (96, 64)
 
@@ -150,8 +151,8 @@ def test_an_interrupted_call_leaves_whole_files_and_lists_them(
     (tmp_path / "out" / "masks.json").write_text("an older list")
     judge = Predictor.detect
 
-    def interrupted(self, images):
-        for place, found in enumerate(judge(self, images)):
+    def interrupted(self, inputs, frames):
+        for place, found in enumerate(judge(self, inputs, frames)):
             if place == 4:
                 raise KeyboardInterrupt
             yield found
@@ -174,7 +175,7 @@ def test_a_file_that_is_gone_ends_the_call_and_the_others_are_listed(made, image
     out = tmp_path / "out"
     with pytest.raises(ImageError, match="missing"), MaskFolder(out, detector, []) as folder:
         for verdict in verdicts:
-            folder.write(verdict)
+            folder.write(verdict, InputImage.of_file(verdict.path))
     (listed,) = json.loads((out / "masks.json").read_text())["images"]
     assert listed["path"] == str(copies[1])
 

@@ -66,7 +66,7 @@ def test_every_format_says_the_same(clare, run, images, tmp_path):
     for ending in ("csv", "jsonl", "parquet"):
         code, out, err = clare(*command, "--out", f"scores.{ending}")
         assert code == 3 and "exit code 3: 1 of 4 images could not be judged" in err
-        assert f"scores.{ending}: 4 images" in out and "1 failed" in out
+        assert f"scores.{ending}: scores of 4 files" in out and "1 failed" in out
         found[ending] = rows_of(tmp_path / f"scores.{ending}")
     _, printed, _ = clare(*command, "--json")
     assert [json.loads(line) for line in printed.splitlines()] == found["jsonl"]
@@ -79,7 +79,10 @@ def test_every_format_says_the_same(clare, run, images, tmp_path):
     first, *_, last = found["jsonl"]
     validation = json.loads((run / "val_metrics.json").read_text())
     assert first["threshold"] == validation["threshold"] and first["run"] == str(run)
-    assert validation["sha256"].startswith(first["detector"]) and first["settings"] == "float32"
+    assert (
+        validation["sha256"].startswith(first["detector"])
+        and first["settings"] == "float32, 32 frames a video"
+    )
     assert first["verdict"] == ("fake" if first["margin"] >= first["threshold"] else "real")
     assert last["verdict"] is None and last["failure"].startswith("not an image")
     left = {path.name for path in tmp_path.iterdir()}
@@ -97,8 +100,8 @@ def test_a_stopped_command_goes_on_and_judges_nothing_twice(
     judged: list[Path] = []
     judge, stop = Predictor.detect, [6]
 
-    def detect(self, inputs):
-        for found in judge(self, inputs):
+    def detect(self, inputs, frames):
+        for found in judge(self, inputs, frames):
             if len(judged) in stop:
                 raise KeyboardInterrupt
             judged.append(found[0].path)
@@ -113,7 +116,7 @@ def test_a_stopped_command_goes_on_and_judges_nothing_twice(
         file.truncate(growing.stat().st_size - 9)  # half a line, as a kill leaves it
     stop.clear()
     code, said, _ = clare("predict", run, *images, *DEVICE, "--out", out)
-    assert code == 0 and "11 images" in said and "5 of them judged before" in said
+    assert code == 0 and "11 files" in said and "5 of them judged before" in said
     assert judged == [*images[:6], *images[5:]], "the half line is judged again, and no other"
     rows = rows_of(out)
     for row, other in zip(rows, rows_of(whole), strict=True):
@@ -125,7 +128,7 @@ def test_a_stopped_command_goes_on_and_judges_nothing_twice(
     # A finished file takes what is new.
     more = shutil.copy(images[0], tmp_path / "more.jpg")
     code, said, _ = clare("predict", run, *images, more, *DEVICE, "--out", out)
-    assert code == 0 and "12 images" in said and judged[-1] == more and len(judged) == 13
+    assert code == 0 and "12 files" in said and judged[-1] == more and len(judged) == 13
     assert rows_of(out)[:11] == rows and len(rows_of(out)) == 12
 
 
@@ -148,7 +151,7 @@ def test_a_killed_process_leaves_rows_that_are_gone_on_with(run, pictures, tmp_p
     there = len(file.read_bytes().splitlines())
     assert there < 80
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "80 images" in ended.stdout and f"{there} of them judged before" in ended.stdout
+    assert "80 files" in ended.stdout and f"{there} of them judged before" in ended.stdout
     rows = rows_of(file)
     assert len({row["path"] for row in rows}) == len(rows) == 80
 
@@ -162,7 +165,9 @@ def test_scores_of_another_run_or_of_other_settings_are_refused(clare, made, ima
     assert (tmp_path / "scores.csv").read_bytes() == ours
     (tmp_path / "scores.csv").write_bytes(ours.replace(b"float32", b"float16"))
     code, _, err = clare("predict", made / "run0", *again)
-    assert code == 1 and "scores of other settings: float16, not float32" in err
+    assert (
+        code == 1 and "scores of other settings: float16, 32 frames a video, not float32, 32" in err
+    )
     (tmp_path / "scores.csv").write_text("my,own,table\n1,2,3\n")
     code, _, err = clare("predict", made / "run0", *again)
     assert code == 1 and "holds another table" in err and "Traceback" not in err
