@@ -36,6 +36,8 @@ app = lazy_group(
         "validation.",
         "predict": "Judge images and videos with a run: extract their features as it was trained, "
         "score them.",
+        "frames": "Write evenly spaced frames of videos; run again, it reads only videos that are "
+        "new.",
         "export": "Write a run as ONNX, TorchScript, torch.export, safetensors or a folder for a "
         "model hub.",
         "sweep": "Train every combination; run again, it does only what is missing.",
