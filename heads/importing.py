@@ -23,6 +23,7 @@ from clare.heads.detector import create_model, fields_of, needs_text, save_detec
 from clare.heads.published import CheckpointFormat, ImportRecord, Need, PublishedHead
 from clare.heads.runs.record import (
     BEST,
+    CARRIED,
     ExtractorRecord,
     RunRecord,
     Validation,
@@ -202,6 +203,8 @@ def import_checkpoint(
     partial.mkdir(parents=True)
     try:
         save_detector(model, partial / BEST)
+        if head.carried is not None:
+            head.carried.write(partial / CARRIED)
         write_record(partial, record)
         write_seen(partial, Seen({}, {}, unknown=True))
         validation = Validation(0, head.threshold, {}, file_sha256(partial / BEST), imported=True)

@@ -14,6 +14,7 @@ import torch
 
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig
+from clare.models.carried import CarriedModel
 from clare.models.checkpoint import Checkpoint
 from clare.models.weights import require_fit
 from clare.store.spec import Fingerprint
@@ -59,6 +60,7 @@ class Need:
             is the name to extract with. Empty where the head brings its own tower.
         weights: the tag of its weights.
         images: settings of the image preparation, as published.
+        sha256: of its weights, where the head brings its own tower.
     """
 
     extractor: str
@@ -66,6 +68,7 @@ class Need:
     images: Mapping[str, Any]
     model: tuple[str, ...] = ()
     weights: str = ""
+    sha256: str = ""
 
     def problems(self, found: Fingerprint, origin: Mapping[str, Any]) -> list[str]:
         """What keeps features from being those that the head was trained on.
@@ -79,6 +82,8 @@ class Need:
             for name, value in self.settings.items()
             if found.settings.get(name) != value
         ]
+        if self.sha256 and found.weights != self.sha256:
+            return ["its weights are not those in the file", *differing]
         if not self.model or _is_unnamed(origin):
             return differing
         model, weights = str(origin["model"]), str(origin["weights"])
@@ -117,6 +122,7 @@ class PublishedHead:
         needs: by stored field.
         remarks: what a user should know of it, beside its `About`.
         threshold: the margin from which on its authors call an image fake.
+        carried: the tower that lies in the file too; None where a published one is read.
     """
 
     config: DetectorConfig
@@ -125,6 +131,7 @@ class PublishedHead:
     needs: Mapping[str, Need]
     remarks: tuple[str, ...] = ()
     threshold: float = 0.0
+    carried: CarriedModel | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def import_head(
     """Make a run of a published checkpoint: it is tested, compared and judges as any other.
 
     Nothing of the file is ever run. The run reads features that its authors' models make: those of
-    a store, or those that the models named here will make.
+    a store, or those that the models named here will make. A tower that lies in the file as well is
+    written into the run's folder, as ``tower``.
 
     Args:
         file: the checkpoint.
@@ -69,10 +71,11 @@ def import_head(
             "fingerprints are of a store's features, and models make their own",
             LeaveOut("features", "as_prepared"),
         )
-    if settings:
+    there = features_of(open_store(store)) if Path(store).is_dir() and not settings else None
+    if settings or (head.carried is not None and not _has_its_features(head, there)):
         available, text = _made_by(head, settings, Path(store), device)
-    elif Path(store).is_dir():
-        available, text = features_of(open_store(store)), None
+    elif there is not None:
+        available, text = there, None
     else:
         needs = {need.extractor: need for need in head.needs.values()}
         raise InputError(
@@ -97,12 +100,18 @@ def import_head(
     return open_run(out, text=text)
 
 
+def _has_its_features(head: PublishedHead, there: Features | None) -> bool:
+    """Whether a store has features of the tower that a head brings along."""
+    found = [] if there is None else [one.fingerprint.weights for one in there.extractors.values()]
+    return any(need.sha256 in found for need in head.needs.values())
+
+
 def _made_by(
     head: PublishedHead, settings: Mapping[str, Mapping[str, Any]], store: Path, device: str
 ) -> tuple[Features, TextTower | None]:
     """The features that models will make, and the text tower among them."""
     from clare.heads.importing import Features
-    from clare.heads.runs.record import ExtractorRecord
+    from clare.heads.runs.record import CARRIED, ExtractorRecord
     from clare.heads.text.tower import TextTower
     from clare.models.hub import real_models
     from clare.models.runtime import choose_runtime
@@ -119,7 +128,10 @@ def _made_by(
         given = {"model": need.model[0], "weights": need.weights} if need.model else {}
         layers = sorted(_layers(head, name))
         wanted = {**given, **({"layers": layers} if layers else {}), **settings.get(name, {})}
-        with real_models():
+        with real_models(), TemporaryDirectory(prefix="clare-") as folder:
+            if need.sha256 and head.carried is not None:
+                head.carried.write(Path(folder) / CARRIED)
+                wanted = {**need.settings, "model": str(Path(folder) / CARRIED), **wanted}
             extractor = create_extractor(name, wanted, ImageSettings(**need.images), runtime)
         key = extractor.fingerprint.key
         records[key] = ExtractorRecord(extractor.fingerprint, extractor.origin)

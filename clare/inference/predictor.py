@@ -52,7 +52,7 @@ class Predictor:
         device: str = "auto",
         overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        from clare.heads.runs.record import read_record
+        from clare.heads.runs.record import CARRIED, read_record
         from clare.heads.runs.run import open_run
         from clare.heads.text.tower import TextTower
         from clare.models.runtime import choose_runtime
@@ -66,6 +66,8 @@ class Predictor:
             recorded = made.fingerprint
             self.runtime = self._runtime(choose_runtime(device), recorded)
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
+            if (run / CARRIED).is_dir() and made.origin.get("model") == CARRIED:
+                given = {"model": str(run / CARRIED), **given}
             extractor = rebuild_extractor(recorded, made.origin, given, self.runtime, name)
             extractors[name] = extractor, recorded
             text = text or TextTower.of_assets(extractor.assets())

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 NESTS = ("state_dict", "model")
 """Under which of a training's entries its model lies."""
 
+SETTINGS = "hyper_parameters"
+"""Where a checkpoint of Lightning keeps the settings of its model."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -32,7 +35,8 @@ class Checkpoint:
         sha256: of its bytes.
         tensors: of the model, by name, on the CPU. The ``module.`` that training on several GPUs
             writes before every name is taken away.
-        facts: the text, numbers and truth values beside it.
+        facts: the text, numbers and truth values beside it; of Lightning's settings too, as
+            ``hyper_parameters.head``.
     """
 
     path: Path
@@ -92,14 +96,21 @@ def _with_tensors(value: Any, tensor_of: Any, depth: int = 4) -> Any:
 
 
 def _split(found: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The model's tensors, and the plain values at the top."""
+    """The model's tensors, and the plain values at the top and among the settings of Lightning."""
     import torch
 
     if not isinstance(found, Mapping):
         raise ValueError("it holds no tensors by name")
-    facts = {str(k): v for k, v in found.items() if isinstance(v, str | int | float | bool)}
+    settings = found.get(SETTINGS)
+    facts = _plain(found)
+    if isinstance(settings, Mapping):
+        facts |= {f"{SETTINGS}.{name}": value for name, value in _plain(settings).items()}
     nests = [found[name] for name in NESTS if isinstance(found.get(name), Mapping)]
     model = nests[0] if nests else {k: v for k, v in found.items() if str(k) not in facts}
     if odd := [name for name, value in model.items() if not isinstance(value, torch.Tensor)]:
         raise ValueError(f"{str(odd[0])[:200]!r} is no tensor")
     return {str(name): value for name, value in model.items()}, facts
+
+
+def _plain(found: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(k): v for k, v in found.items() if isinstance(v, str | int | float | bool)}

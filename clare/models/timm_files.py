@@ -58,6 +58,10 @@ def find_tower(model: str, weights: str | None) -> TowerSource:
     """Find a tower's files; for the arguments and errors see `clare.models.timm_tower`."""
     local = Path(model.removeprefix("local-dir:")).expanduser()
     path = None if weights is None else _local_weights(Path(weights).expanduser())
+    if weights is not None and path is None:
+        if local.is_dir() or ":" in model:
+            raise InputError(f"there is no weights file {weights}", Name("one", "tower.weights"))
+        model = f"{model.partition('.')[0]}.{weights}"
     if local.is_dir():
         return _described(local, path, local.resolve().name)
     if model.startswith("hf-hub:"):
@@ -68,12 +72,11 @@ def find_tower(model: str, weights: str | None) -> TowerSource:
     return _named(model, path)
 
 
-def _local_weights(path: Path) -> Path:
+def _local_weights(path: Path) -> Path | None:
+    """A weights file, or that of a folder; None where there is neither."""
     if path.is_dir():
         return path / _weights_name(path)
-    if not path.is_file():
-        raise InputError(f"there is no weights file {path}", Name("one", "tower.weights"))
-    return path
+    return path if path.is_file() else None
 
 
 def _described(folder: Path, weights: Path | None, name: str) -> TowerSource:
@@ -110,11 +113,14 @@ def _named(model: str, weights: Path | None) -> TowerSource:
     tags = timm.list_models(f"{architecture}.*", pretrained=True)
     if tag and model not in tags:
         known = ", ".join(tags) or "none"
-        raise InputError(f"timm has no weights {tag!r} for {architecture} (it has: {known})")
+        raise InputError(
+            f"timm has no weights {tag!r} for {architecture} (it has: {known}), and there is no "
+            "such file"
+        )
     known = timm.get_pretrained_cfg(model)
     images = {} if known is None else known.to_dict()
     if weights is not None:
-        origin = {"model": model, "weights": weights.name}
+        origin = {"model": architecture, "weights": weights.name}
         return TowerSource(architecture, {}, images, weights, origin)
     repo = images.get("hf_hub_id")
     if not repo:
@@ -125,7 +131,8 @@ def _named(model: str, weights: Path | None) -> TowerSource:
         return [file] if file in files else pick_weights(files, "model")
 
     folder, found = fetch(repo, None, (file, CONFIG), choose, [file], WAY)
-    return TowerSource(architecture, {}, images, folder / found[0], {"model": model})
+    origin = {"model": architecture, "weights": str(images["tag"])}
+    return TowerSource(architecture, {}, images, folder / found[0], origin)
 
 
 def _weights_name(folder: Path) -> str:

@@ -51,9 +51,9 @@ def load_tower(model: str, weights: str | None, size: int | None) -> TowerModel:
     Args:
         model: a name of timm, with or without a tag of weights, ``hf-hub:owner/name``, or a local
             folder with timm's ``config.json``.
-        weights: a local file or folder in place of the model's own. Names of timm, those of the
-            original publications that timm converts (OpenAI's CLIP, DINOv2, DINOv3, PE), and of
-            transformers' DINOv3.
+        weights: a tag of the named model, or a local file or folder in place of its own, with names
+            of timm, of the original publications that timm converts (OpenAI's CLIP, DINOv2, DINOv3,
+            PE), or of transformers' DINOv3.
         size: input side in pixels; None means the tower's own. Position embeddings are
             interpolated as timm does it.
 

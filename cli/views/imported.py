@@ -28,4 +28,27 @@ def print_imported(run: Run) -> None:
     )
     for caveat in run.caveats:
         console.print(f"note: {caveat}")
+    if extraction := _own_extraction(run):
+        tell_next(extraction)
     tell_next(Operation("evaluate", (run.path,)))
+
+
+def _own_extraction(run: Run) -> Operation | None:
+    """What makes features by the tower that a head brought along; None where it brought none."""
+    from clare.heads.runs.record import CARRIED
+
+    if not (run.path / CARRIED).is_dir():
+        return None
+    ((name, made),) = run.record.extractors.items()
+    found = made.fingerprint.settings
+    images = found["images"]
+    crop = {
+        key: images[key] for key in ("crop", "crop_side") if images.get(key) not in (None, "none")
+    }
+    own = {
+        f"{name}.{key}": value
+        for key, value in found.items()
+        if key == "size" or (key == "mean_std" and value != "own")
+    }
+    settings = {"features": name, f"{name}.model": run.path / CARRIED, **own, **crop}
+    return Operation("extract", settings={**settings, "dtype": found["dtype"]})

@@ -32,6 +32,9 @@ LAST = "last.safetensors"
 VAL_METRICS = "val_metrics.json"
 VAL_PREDICTIONS = "val_predictions.csv"
 
+CARRIED = "tower"
+"""Folder of the tower that an imported head brought along."""
+
 ORIGIN = "origin.json"
 """The asset that says where an extractor's weights came from."""
 

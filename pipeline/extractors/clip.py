@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from clare.errors import InputError
+from clare.models.normalisations import NORMALISATIONS
 from clare.models.runtime import Runtime
-from clare.pipeline.extractors._image_tower import NORMALISATIONS, ImageTower, choose_blocks
+from clare.pipeline.extractors._image_tower import ImageTower, choose_blocks
 
 if TYPE_CHECKING:
     from clare.pipeline.extractors._tower import ClipTower

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from clare.models.normalisations import NORMALISATIONS
 from clare.models.runtime import Runtime
-from clare.pipeline.extractors._image_tower import NORMALISATIONS, ImageTower, choose_blocks
+from clare.pipeline.extractors._image_tower import ImageTower, choose_blocks
 
 if TYPE_CHECKING:
     from clare.pipeline.images.settings import ImageSettings
@@ -18,7 +19,7 @@ class TowerSettings:
 
     Args:
         model: a name of timm, ``hf-hub:owner/name``, or a local folder.
-        weights: a local file or folder in place of the model's own weights.
+        weights: a tag of the named model, or a local file or folder in place of its own weights.
         layers: blocks to store beside the last, zero-based.
         mean_std: ``own`` normalises as the model was trained; ``clip``, ``imagenet`` and ``half``
             (0.5 and 0.5) as others were.

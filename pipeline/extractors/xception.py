@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from clare.errors import InputError
+from clare.models.normalisations import NORMALISATIONS
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.extractors._image_tower import NORMALISATIONS
 from clare.store.spec import FeatureSpec
 
 if TYPE_CHECKING:

@@ -190,16 +190,15 @@ def write_tiny_tower(
         seed: of the weights.
     """
     import timm
-    from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
+    from clare.models.carried import CarriedModel
+
     architecture, own = _TOWERS[kind]
     small = {"patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 2, **own}
     tower = _seeded(
         seed,
         lambda: timm.create_model(architecture, num_classes=0, img_size=TINY_SIZE, **small),
     )
-    save_file({k: v.contiguous() for k, v in tower.state_dict().items()}, folder / _TOWER_WEIGHTS)
     images = {"input_size": [3, TINY_SIZE, TINY_SIZE], "classifier": "head"}
     known = tower.pretrained_cfg
     record = {
@@ -208,7 +207,7 @@ def write_tiny_tower(
         "model_args": small,
         "pretrained_cfg": {**images, "mean": known["mean"], "std": known["std"]},
     }
-    _write_json(folder / "config.json", {**record, **_MARK})
+    CarriedModel("tower", {**record, **_MARK}, tower.state_dict()).write(folder)
 
 
 _TOWER_WEIGHTS = "model.safetensors"

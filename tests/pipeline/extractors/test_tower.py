@@ -4,6 +4,7 @@ import json
 import shutil
 from typing import Any, get_args
 
+import huggingface_hub.constants
 import numpy as np
 import open_clip
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from clare.errors import InputError, WeightsError
 from clare.models.runtime import Runtime
+from clare.models.timm_files import find_tower
 from clare.models.timm_tower import load_tower
 from clare.pipeline.extraction.rebuild import rebuild_extractor
 from clare.pipeline.extractors import create_extractor
@@ -214,6 +216,23 @@ def test_other_weights_are_another_feature_and_a_copy_is_the_same(towers, tmp_pa
     assert tuned.fingerprint == make(towers["pe"], weights=str(tmp_path / "tuned")).fingerprint
 
 
+def test_the_hubs_cache_serves_a_named_tower(towers, tmp_path, monkeypatch):
+    """By the name of its weights: origin and setting have them as the clip extractor does."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    for repo in ("me/tower", "timm/vit_large_patch14_clip_224.openai"):
+        place = tmp_path / f"models--{repo.replace('/', '--')}"
+        shutil.copytree(towers["clip"], place / "snapshots" / ("0" * 40))
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text("0" * 40)
+    found = make("hf-hub:me/tower")
+    assert found.fingerprint == make(towers["clip"]).fingerprint
+    assert found.origin == {"model": "hf-hub:me/tower"}
+    name = "vit_large_patch14_clip_quickgelu_224"
+    for source in (find_tower(name, "openai"), find_tower(f"{name}.openai", None)):
+        assert source.origin == {"model": name, "weights": "openai"} and source.size == 224
+        assert source.file.parent.name == "0" * 40
+
+
 def test_what_was_recorded_rebuilds_it_where_its_weights_are_named(towers, tmp_path):
     made = make(towers["dinov3"], layers=(0,), size=32)
     where = {"model": str(towers["dinov3"])}
@@ -245,6 +264,8 @@ def test_the_tiny_tower_carries_its_mark(towers):
         ({"size": 60}, "multiple of the patch, 8"),
         ({"size": 0}, "multiple of the patch"),
         ({"weights": "nowhere.pt"}, "there is no weights file"),
+        ({"model": "vit_large_patch16_dinov3", "weights": "webli"}, "no weights 'webli'"),
+        ({"model": "vit_large_patch16_dinov3", "weights": "sat493m"}, "hf download .*sat493m"),
     ],
 )
 def test_unusable_settings_are_one_sentence(towers, settings, words):
