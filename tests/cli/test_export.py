@@ -19,7 +19,7 @@ def test_it_says_what_the_file_takes_and_gives_and_how_far_it_is_off(clare, trai
     assert code == 0, err
     assert (tmp_path / "new" / "cls.pt").is_file()
     for told in ("takes pixels (batch, 3, 64, 64)", "gives margin (batch)", "1. decode",
-                 "chosen on validation", "largest difference to the run's own outputs"):  # fmt: skip
+                 "chosen on validation", "largest difference to the run's own"):  # fmt: skip
         assert told in out
     assert "features mean nothing" in err
     code, _, err = clare("export", trained / "cls", "--out", "new/cls.pt")
