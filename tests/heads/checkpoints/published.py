@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
+from torch import nn
 
 from clare.heads.importing import Features, import_checkpoint, open_checkpoint
 from clare.heads.runs.record import ExtractorRecord
 from clare.heads.runs.run import Run, open_run
 from clare.heads.text.tower import TextTower
+from clare.inference.predictor import load_detector
+from clare.models.normalisations import NORMALISATIONS
 from clare.store.spec import Fingerprint
 
 OPENAI = {"mean_std": "clip", "quick_gelu": True, "size": 224}
@@ -68,6 +73,38 @@ def margins(run: Run, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Logit of fake less logit of real."""
     with torch.inference_mode():
         return run.detector.margins(batch)
+
+
+def seeded(model: nn.Module, seed: int = 0) -> Any:
+    """A model with weights under which no part of it goes unseen."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.08)
+            if parameter.ndim == 1 and "bias" not in name:
+                parameter.add_(1)
+    return model.eval()
+
+
+def draw_photograph(path: Path, side: int) -> Path:
+    """Write a picture of the very size that a tower takes, so that no resizing is compared."""
+    colours = np.random.default_rng(0).integers(0, 256, (7, 7, 3), np.uint8)
+    Image.fromarray(colours).resize((side, side), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def normalised(image: Path, name: str) -> torch.Tensor:
+    """A picture (1, 3, S, S) as a tower takes it, computed in float64."""
+    pixels = torch.from_numpy(np.array(Image.open(image))).permute(2, 0, 1)[None].double() / 255
+    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in NORMALISATIONS[name])
+    return ((pixels - mean) / std).float()
+
+
+def judged(run: Path, image: Path) -> float:
+    """The margin that a run gives an image, its models and all."""
+    (verdict,) = load_detector(run, device="cpu").predict(image)
+    assert verdict.margin is not None
+    return verdict.margin
 
 
 def _no_text(key: str) -> TextTower:

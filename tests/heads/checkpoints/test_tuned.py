@@ -3,35 +3,21 @@ plain reading of the same tensors by transformers or timm does."""
 
 import json
 
-import numpy as np
 import pytest
 import timm
 import torch
 import transformers
-from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 from clare.errors import InputError, WeightsError
 from clare.heads.runs.record import read_record
 from clare.inference.import_head import import_head
-from clare.inference.predictor import load_detector
-from clare.models.normalisations import NORMALISATIONS
 from clare.models.timm_tower import load_tower
+from tests.heads.checkpoints.published import draw_photograph, judged, normalised, seeded
 
 SIDE, PATCH, WIDTH = 224, 56, 128
 SIZES = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
-
-
-def seeded(model, seed=0):
-    """The model with weights under which nothing is left out unseen."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.08)
-            if parameter.ndim == 1 and "bias" not in name:
-                parameter += 1
-    return model.eval()
 
 
 def clip():
@@ -88,32 +74,20 @@ def published(tower, head, prefix="feature_extractor."):
 
 @pytest.fixture
 def image(tmp_path):
-    """A photograph of the very size that the towers take, so that no resizing is compared."""
-    colours = np.random.default_rng(0).integers(0, 256, (7, 7, 3), np.uint8)
-    Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
-        tmp_path / "face.png"
-    )
-    return tmp_path / "face.png"
+    return draw_photograph(tmp_path / "face.png", SIDE)
 
 
-def plain_margin(image, tower, head, normalised, unit):
-    pixels = torch.from_numpy(np.array(Image.open(image))).permute(2, 0, 1)[None].double() / 255
-    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in NORMALISATIONS[normalised])
+def plain_margin(image, tower, head, name, unit):
     with torch.no_grad():
-        vectors = tower(((pixels - mean) / std).float())
+        vectors = tower(normalised(image, name))
         logits = head(nn.functional.normalize(vectors, dim=1) if unit else vectors)
     return float(logits[0, 1] - logits[0, 0])
-
-
-def judged(run, image):
-    (verdict,) = load_detector(run, device="cpu").predict(image)
-    return verdict.margin
 
 
 @pytest.mark.parametrize("unit", [True, False])
 @pytest.mark.parametrize("kind", TOWERS)
 def test_gend_judges_as_a_plain_reading(tmp_path, image, kind, unit):
-    make, normalised = TOWERS[kind]
+    make, name = TOWERS[kind]
     tower, read = make()
     head = layer()
     if kind == "clip":
@@ -124,7 +98,7 @@ def test_gend_judges_as_a_plain_reading(tmp_path, image, kind, unit):
     config = {"model_type": "GenD", "head": "LinearNorm" if unit else "linear"}
     (file.parent / "config.json").write_text(json.dumps(config))
     run = import_head(file, tmp_path / "run", store=tmp_path / "none.zarr", device="cpu")
-    expected = plain_margin(image, read, head, normalised, unit)
+    expected = plain_margin(image, read, head, name, unit)
     assert judged(tmp_path / "run", image) == pytest.approx(expected, abs=1e-5)
     assert run.record.imported is not None and run.record.imported.format == "gend"
     assert not run.record.imported.remarks and run.threshold == 0
