@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -194,8 +193,9 @@ def require_extras(given: Mapping[str, Any]) -> None:
     Raises:
         InputError: it is not.
     """
-    if given.get("tensorboard") and find_spec("tensorboard") is None:
-        raise InputError("TensorBoard is not installed: pip install 'clare-features[tensorboard]'")
+    from clare.heads.training.boards import require_boards
+
+    require_boards(given)
 
 
 def create_machine(given: Mapping[str, Any]) -> Machine:

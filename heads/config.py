@@ -452,6 +452,7 @@ class Machine:
         compile: pass a single run's step through ``torch.compile``.
         keep_every: keep the detector of every k-th epoch; 0 keeps none.
         tensorboard: write TensorBoard's files too.
+        wandb: show the training in Weights & Biases; offline with WANDB_MODE=offline.
         checkpoint_seconds: seconds after which what is needed to resume is written again; a kill
             costs no more than that and one epoch.
     """
@@ -461,4 +462,5 @@ class Machine:
     compile: bool = False
     keep_every: int = 0
     tensorboard: bool = False
+    wandb: bool = False
     checkpoint_seconds: float = 30.0

@@ -84,6 +84,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Where matrix.png of several runs goes. [default: beside the first]"),
     ] = None,
+    parquet: Annotated[
+        bool,
+        typer.Option("--parquet", help="Also write the predictions as Parquet."),
+    ] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="Print what test_metrics.json holds.")
     ] = False,
@@ -110,6 +114,7 @@ def evaluate(
             "baselines": baselines or None,
             "against": against,
             "resamples": resamples,
+            "parquet": parquet or None,
             "out": out,
         }
         if named := [name for name, value in idle.items() if value is not None]:
@@ -149,6 +154,7 @@ def evaluate(
                 resamples=RESAMPLES if resamples is None else resamples,
                 progress=show,
                 command=typed(),
+                parquet=parquet,
             )
             for run in runs
         ]

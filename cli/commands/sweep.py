@@ -65,7 +65,7 @@ def sweep(
         replace(TRAINING, without=_OWN_AXES),
     ],
     machine: Annotated[
-        dict[str, Any], replace(MACHINE, without=("compile", "keep_every", "tensorboard"))
+        dict[str, Any], replace(MACHINE, without=("compile", "keep_every", "tensorboard", "wandb"))
     ],
     preset: options.Preset = None,
     config: options.Config = None,

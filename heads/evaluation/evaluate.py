@@ -23,6 +23,7 @@ from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
     METRICS,
+    PARQUET,
     PREDICTIONS,
     ROC,
     SCORES,
@@ -42,6 +43,7 @@ from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_
 from clare.heads.model import Model
 from clare.heads.runs.run import Run, note_on_store, open_with_store
 from clare.models.runtime import choose_runtime
+from clare.parquet import require_parquet
 from clare.progress import StepProgress
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.store.feature_store import FeatureStore
@@ -74,6 +76,7 @@ def evaluate(
     progress: StepProgress | None = None,
     cache: BatchCache | None = None,
     command: Sequence[str] = (),
+    parquet: bool = False,
 ) -> Evaluation:
     """Score rows that a run has never seen, and write figures and pictures into its folder.
 
@@ -102,6 +105,7 @@ def evaluate(
         progress: called while rows are scored and figures resampled.
         cache: what was read for other runs, where several are tested on the same rows.
         command: that asked for it, word by word; it is recorded.
+        parquet: whether the predictions are written as Parquet too.
 
     Raises:
         InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
@@ -109,6 +113,8 @@ def evaluate(
         StoreError: the store has no such subset, or not the run's features.
     """
     how = Resampling(resamples, seed)
+    if parquet:
+        require_parquet()
     opened, source = open_with_store(run, store, elsewhere)
     if against:
         require_table(against)
@@ -201,7 +207,7 @@ def evaluate(
     )
     found = Evaluation(opened.path, record, predictions, tuple(notices))
     images = [str(row.columns.get("path", row.sample_id)) for _, row in unseen.rows()]
-    _write(found, images, opened.threshold, {} if judge is None else judge.columns())
+    _write(found, images, opened.threshold, {} if judge is None else judge.columns(), parquet)
     return found
 
 
@@ -325,11 +331,13 @@ def _write(
     images: Sequence[str],
     threshold: float,
     more: Mapping[str, Sequence[float | None]],
+    parquet: bool,
 ) -> None:
     folder, record, predictions = found.path, found.record, found.predictions
     set_aside(folder)
     remove_durably(folder / METRICS)  # figures never stand beside the scores of another test
-    write_predictions(predictions, folder / PREDICTIONS, images, threshold, more)
+    remove_durably(folder / PARQUET)
+    write_predictions(predictions, folder / PREDICTIONS, images, threshold, more, parquet=parquet)
     places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
     plot_roc(sets, record.aucs, folder / ROC, title=record.control or "")

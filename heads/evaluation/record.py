@@ -25,7 +25,9 @@ METRICS = "test_metrics.json"
 PREDICTIONS = "test_predictions.csv"
 ROC = "roc_curve.png"
 SCORES = "scores.png"
-FILES = (METRICS, PREDICTIONS, ROC, SCORES)
+PARQUET = "test_predictions.parquet"
+"""The predictions once more, where that was asked for."""
+FILES = (METRICS, PREDICTIONS, PARQUET, ROC, SCORES)
 EARLIER = "evaluations"
 """Folder of a run's evaluations before its last, each in a folder of its own name."""
 
@@ -222,7 +224,7 @@ class Evaluation:
     @property
     def files(self) -> tuple[Path, ...]:
         """What was written."""
-        return tuple(self.path / name for name in FILES)
+        return tuple(file for name in FILES if (file := self.path / name).is_file())
 
 
 def read_evaluation(run: Path) -> EvaluationRecord:

@@ -23,6 +23,7 @@ from clare.heads.metrics.masks import FIGURES
 from clare.heads.metrics.score_csv import Scale, ScoreColumns, read_columns
 from clare.labels import Labels
 from clare.own_csv import csv_text
+from clare.parquet import SUFFIX, write_columns
 
 if TYPE_CHECKING:
     from clare.store.index import Row
@@ -234,6 +235,8 @@ def write_predictions(
     images: Sequence[str],
     threshold: float,
     more: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    *,
+    parquet: bool = False,
 ) -> None:
     """Write a CSV with `LEADING`, `COLUMNS` and `BESIDE`, whole; numbers keep all their digits.
 
@@ -243,6 +246,7 @@ def write_predictions(
         images: N paths of images, as their manifest has them.
         threshold: the margin from which on ``predicted`` is 1, fake.
         more: further columns, each of N values.
+        parquet: whether the same table is written as Parquet too, beside it.
     """
     columns: dict[str, Sequence[Any]] = dict.fromkeys(LEADING, ())
     columns |= {name: getattr(predictions, name).tolist() for name in COLUMNS}
@@ -253,6 +257,8 @@ def write_predictions(
     columns |= more
     text = csv_text([columns, *zip(*columns.values(), strict=True)])
     write_durably(path, text.encode())
+    if parquet:
+        write_columns(path.with_suffix(SUFFIX), columns)
 
 
 def read_predictions(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -43,6 +42,7 @@ from clare.heads.runs.record import (
     write_seen,
     write_validation,
 )
+from clare.heads.training.boards import Board, open_board
 from clare.models.hub import file_sha256
 from clare.models.weights import read_header, read_tensors
 from clare.store.index import Row
@@ -88,14 +88,14 @@ class RunFolder:
     Args:
         path: made if it is not there.
         record: what its ``config.json`` holds.
-        tensorboard: whether figures go to TensorBoard's files too.
+        boards: where figures go too; see `open_board`.
 
     Raises:
         InputError: the folder is a file, or holds something else, or a run with another
-            configuration; or TensorBoard is not installed.
+            configuration.
     """
 
-    def __init__(self, path: Path, record: RunRecord, *, tensorboard: bool = False) -> None:
+    def __init__(self, path: Path, record: RunRecord, boards: Sequence[str] = ()) -> None:
         self.path = path
         self.record = record
         if path.exists() and not path.is_dir():
@@ -106,7 +106,8 @@ class RunFolder:
             self.record = replace(record, command=there.command or record.command)
         elif path.exists() and any(path.iterdir()):
             raise InputError(f"{path} is not empty and no run", ANOTHER_FOLDER)
-        self._board = _board(path) if tensorboard else None
+        self._named = boards
+        self._boards: list[Board] = []
 
     def begin(self, seen: Seen) -> None:
         """Write what is known before training; of a resumed run, where its store is now."""
@@ -114,6 +115,7 @@ class RunFolder:
             require_same_rows(self.path, seen)
         write_record(self.path, self.record)
         write_seen(self.path, seen)
+        self._boards = [open_board(name, self.path, self.record) for name in self._named]
 
     def log(self, line: str) -> None:
         """Add a line, with the time, to ``run.log``."""
@@ -127,10 +129,8 @@ class RunFolder:
         last = history[-1]
         write_history(self.path, history)
         self.log(", ".join(f"{name} {value:.6g}" for name, value in last.items()))
-        if self._board is not None:
-            for name, value in last.items():
-                self._board.add_scalar(name, value, int(last["epoch"]))
-            self._board.flush()
+        for board in self._boards:
+            board.add(history)
 
     def save(self, progress: Progress, best: Model) -> None:
         """Keep the best detector, and all that is needed to go on after a kill."""
@@ -197,8 +197,8 @@ class RunFolder:
             f"done: epoch {found.epoch} is the best, validation {name} {figure.value:.4f} on the "
             "rows that it and the threshold were chosen on"
         )
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
         write_validation(self.path, found)
         return found
 
@@ -227,13 +227,3 @@ def require_same_rows(path: Path, seen: Seen) -> None:
     """Refuse a run that was begun on other rows, which as many rows of another store are."""
     if read_seen(path) != seen:
         raise InputError(f"{path} was trained on other rows than the store has now", ANOTHER_FOLDER)
-
-
-def _board(path: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError(
-            "TensorBoard is not installed: pip install 'clare-features[tensorboard]'"
-        ) from error
-    return SummaryWriter(str(path))

@@ -16,6 +16,7 @@ from clare.heads.data.subsets import take_reals
 from clare.heads.data.table import FieldPlan, load_fields, pieces, plan_memory
 from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import Epoch, Validation
+from clare.heads.training.boards import require_boards
 from clare.heads.training.lockstep import Cache, SharedBatches, Stack, arrange, fit, judge_all
 from clare.heads.training.prepare import (
     Tables,
@@ -124,8 +125,9 @@ def _train(
     configs, notices = take_reals(opened, configs)
     tables, chosen = open_tables(opened, configs, device)
     runs = prepare(opened, configs, folders, tables, chosen, device)
+    boards = require_boards(vars(machine))
     states = [
-        RunState.open(run, RunFolder(folder, record, tensorboard=machine.tensorboard))
+        RunState.open(run, RunFolder(folder, record, boards))
         for run, folder in zip(runs, folders, strict=True)
         for record in (replace(run.record, command=tuple(command)),)
     ]

@@ -70,10 +70,11 @@ def test_it_is_one_sentence_and_torch_is_not_imported(refused, command):
     assert said.count("\n") == 1 and COMMANDS[command] in said
 
 
-def test_what_is_not_installed_is_said_before_torch_is_imported(tmp_path):
+@pytest.mark.parametrize("board", ["tensorboard", "wandb"])
+def test_what_is_not_installed_is_said_before_torch_is_imported(tmp_path, board):
     hidden = "import sys, importlib.util as u; f = u.find_spec\n"
-    hidden += "u.find_spec = lambda name, *a: None if name == 'tensorboard' else f(name, *a)\n"
-    command = "train-head --tensorboard"
+    hidden += f"u.find_spec = lambda name, *a: None if name == '{board}' else f(name, *a)\n"
+    command = f"train-head --{board}"
     code, out, said, torch = refuse(tmp_path, command, before=hidden)[command]
     assert (code, out, torch) == (1, "", False)
-    assert "pip install 'clare-features[tensorboard]'" in said
+    assert f"pip install 'clare-features[{board}]'" in said

@@ -439,13 +439,30 @@ def test_scores_that_could_not_be_written_leave_no_figures(store, tmp_path, monk
     run = make_run(tmp_path / "run", store)
     before = evaluate(run, None, ["swap"], resamples=0).record
 
-    def fails(*_):
+    def fails(*_, **__):
         raise OSError("killed")
 
     monkeypatch.setattr("clare.heads.evaluation.evaluate.write_predictions", fails)
     with pytest.raises(OSError, match="killed"):
         evaluate(run, None, ["swap"], frames=1, resamples=0)
     assert [read_evaluation(folder) for folder in list_evaluations(run)] == [before]
+
+
+def test_predictions_are_parquet_too_where_that_is_asked_for(store, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run = make_run(tmp_path / "run", store)
+    found = evaluate(run, None, ["swap"], resamples=0, parquet=True)
+    table = parquet.read_table(run / "test_predictions.parquet").to_pydict()
+    assert table["margin"] == found.predictions.margin.tolist()
+    assert table["label"] == found.predictions.label.tolist()
+    with (run / "test_predictions.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    assert list(table) == header
+    assert run / "test_predictions.parquet" in found.files
+    evaluate(run, None, ["swap"], frames=1, resamples=0)
+    assert not (run / "test_predictions.parquet").exists(), "that was of another test"
+    (earlier,) = (run / "evaluations").iterdir()
+    assert (earlier / "test_predictions.parquet").is_file()
 
 
 def test_runs_are_compared_on_the_test_that_both_have(store, tmp_path):

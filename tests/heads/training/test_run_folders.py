@@ -31,6 +31,31 @@ with hold_runs([Path(sys.argv[1])]):
 """
 
 
+@pytest.fixture
+def boards(tmp_path, monkeypatch):
+    """Weights & Biases without network, and what it wrote."""
+    wandb = pytest.importorskip("wandb")
+    for name, value in (("WANDB_MODE", "offline"), ("WANDB_DATA_DIR", "data")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    begin = wandb.init
+
+    def init(**settings):
+        run = begin(**settings)
+        log = run.log
+
+        def note(values, step):
+            shown.append((step, values))
+            log(values, step=step)
+
+        monkeypatch.setattr(run, "log", note)
+        return run
+
+    monkeypatch.setattr(wandb, "init", init)
+    return shown
+
+
 class Stop(Observer):
     """Interrupts after the second epoch."""
 
@@ -172,3 +197,27 @@ def test_a_file_is_no_folder_for_a_run(store, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="file is a file"):
         train_run(LINEAR, store.path, tmp_path / "file")
+
+
+def test_weights_and_biases_has_all_epochs_of_a_run_that_was_gone_on_with(store, tmp_path, boards):
+    folder, machine = tmp_path / "run", Machine(checkpoint_seconds=0, wandb=True)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(LINEAR, store.path, folder, machine, Stop())
+    assert [step for step, _ in boards] == [1, 2]
+    boards.clear()
+    train_run(LINEAR, store.path, folder, machine)
+    assert [step for step, _ in boards] == [1, 2, 3]
+    assert {"val_auc", "val_loss", "train_loss"} <= boards[-1][1].keys()
+    written = list((folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(written) == 2 and all(file.stat().st_size for file in written)
+
+
+def test_a_board_that_can_not_begin_is_said(store, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+
+    def fails(**_):
+        raise wandb.errors.UsageError("No API key configured.")
+
+    monkeypatch.setattr(wandb, "init", fails)
+    with pytest.raises(InputError, match=r"can't begin: No API key.*WANDB_MODE=offline"):
+        train_run(LINEAR, store.path, tmp_path / "run", Machine(wandb=True))
