@@ -24,7 +24,7 @@ class FaceSettings:
         detector: mtcnn; FILE.onnx, a model of YuNet; or dlib, whose points give DeepfakeBench's
             own crops.
         landmarks: dlib's file of 68 landmarks, or DeepfakeBench's of 81.
-        upright: look at images as they are. Else all four turns are looked at and the surest
+        upright: look at images as they are. Else all four turns are looked at and the likeliest
             counts, since a face on its side is often found with the points of an upright one.
         smallest_face: side in pixels of the smallest face that mtcnn looks for. None is 20, and in
             large images a twentieth of the shorter side.

@@ -1,11 +1,13 @@
 """Faces that lie on their side or stand on their head.
 
 MTCNN finds many of them, and puts the points of an upright face on them with full confidence. So
-all four turns of a picture are looked at, and the one whose best face is the surest counts.
+all four turns of a picture are looked at, and the one with the likeliest face counts. Confidence
+alone is wrong once in 200 times; points that were put where none are lie as in no face.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clare.pipeline.faces.face import Detector, Face
+from clare.pipeline.images.align import misfit
 
 UPRIGHT = {
     90: Image.Transpose.ROTATE_90,
@@ -21,9 +24,13 @@ UPRIGHT = {
 }
 """What sets a face upright that is turned clockwise by so many degrees."""
 
+MISFIT = 10.0
+"""What a misfit of one distance between the eyes costs in log odds. From 3 to 20 the result is the
+same: 180 of 180 upright faces, and 540 of 540 turned ones."""
+
 
 def find_turned(detector: Detector, image: Image.Image) -> list[Face]:
-    """The faces of a picture in whichever of four turns its most confident face is found.
+    """The faces of a picture in whichever of four turns its likeliest face is found.
 
     Args:
         detector: of upright faces.
@@ -35,13 +42,19 @@ def find_turned(detector: Detector, image: Image.Image) -> list[Face]:
     found = detector.find(image)
     for turn, upright in UPRIGHT.items():
         other = detector.find(image.transpose(upright))
-        if _surest(other) > _surest(found):
+        if _likeliest(other) > _likeliest(found):
             found = [_turned_back(face, turn, image.size) for face in other]
     return found
 
 
-def _surest(faces: list[Face]) -> float:
-    return max((face.confidence for face in faces), default=float("-inf"))
+def _likeliest(faces: list[Face]) -> float:
+    return max(map(_log_odds, faces), default=-math.inf)
+
+
+def _log_odds(face: Face) -> float:
+    """How likely this is a face that stands upright, as far as numbers of a detector tell."""
+    sure = min(max(face.confidence, 1e-7), 1 - 1e-7)
+    return math.log(sure / (1 - sure)) - MISFIT * misfit(face.points)
 
 
 def _turned_back(face: Face, turn: int, size: tuple[int, int]) -> Face:

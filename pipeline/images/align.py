@@ -95,6 +95,22 @@ def similarity(points: NDArray[np.float64], target: NDArray[np.float64]) -> Simi
     return a, b, x, y
 
 
+def misfit(points: NDArray[np.float64]) -> float:
+    """How unlike those of a face five points lie, wherever and however large it is.
+
+    Returns:
+        Root mean square of their distances from ArcFace's template once they are brought onto it,
+        in distances of its eyes; infinite where they lie in one place.
+    """
+    try:
+        a, b, x, y = similarity(points, _ARCFACE)
+    except ImageError:
+        return math.inf
+    off = points @ np.array([[a, b], [-b, a]]) + (x, y) - _ARCFACE
+    eyes = np.linalg.norm(_ARCFACE[1] - _ARCFACE[0])
+    return float(np.sqrt((off**2).sum(1).mean()) / eyes)
+
+
 def warp(image: Image.Image, transform: Similarity, side: int) -> Image.Image:
     """A square of the transformed image.
 

@@ -7,7 +7,9 @@ from PIL import Image
 from clare.errors import InputError, WeightsError
 from clare.pipeline.faces import mtcnn as cascade
 from clare.pipeline.faces import networks
+from clare.pipeline.faces.face import Face
 from clare.pipeline.faces.turns import find_turned
+from clare.pipeline.images.align import template
 
 TURNED = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180}
 TURNED[270] = Image.Transpose.ROTATE_90
@@ -63,6 +65,20 @@ def test_a_turned_face_has_the_points_of_the_upright_one(mtcnn, scene, turn):
         270: (top, width - right, bottom, width - left),
     }[turn]
     assert face.box == pytest.approx(edges, abs=1e-3)
+
+
+def test_a_surer_face_with_points_as_in_no_face_is_not_taken():
+    class Detector:
+        """Finds a face in an upright picture, and more surely another in one on its side."""
+
+        def find(self, image):
+            good = template("arcface", "mtcnn", 112)
+            upright = image.width > image.height
+            points, sure = (good, 0.998) if upright else (good * (1, 0.3), 0.999)
+            return [Face(np.array([20.0, 20, 90, 100]), points, sure)]
+
+    (face,) = find_turned(Detector(), Image.new("RGB", (120, 112)))
+    assert (face.turn, face.confidence) == (0, 0.998)
 
 
 def test_of_boxes_that_overlap_the_surer_one_stays():

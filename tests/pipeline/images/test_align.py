@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.errors import ImageError, InputError
-from clare.pipeline.images.align import similarity, template, warp, warp_mask
+from clare.pipeline.images.align import misfit, similarity, template, warp, warp_mask
 from clare.pipeline.images.marks import FaceMarks, parse_points
 from clare.pipeline.images.settings import ImageSettings
 from tests.pipeline.images.pictures import encoded, gradient, prepared, reason
@@ -66,6 +66,16 @@ def test_no_other_similarity_is_nearer(noise, step):
         other = list(found)
         other[k] += step
         assert error(found) <= error(other) + 1e-9
+
+
+def test_how_unlike_a_face_points_are_does_not_hang_on_their_place():
+    face = template("deepfakebench", "mtcnn", 256)
+    assert misfit(template("arcface", "mtcnn", 300)) == pytest.approx(0, abs=1e-9)
+    assert 0 < misfit(face) < 0.1
+    assert misfit(moved(face, (0.3, 2.0, 50, -900))) == pytest.approx(misfit(face))
+    assert misfit(face * (1, 0.4)) > 0.15  # as points that are put on a face on its side
+    assert misfit(face * (-1, 1)) > 0.3
+    assert misfit(np.zeros((5, 2))) == math.inf
 
 
 def test_points_in_one_place_are_no_face():
