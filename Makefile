@@ -65,6 +65,7 @@ bench: $(READY)  ## ratios, measured interleaved in one run
 	$(BIN)/python benchmarks/fusion.py
 	$(BIN)/python benchmarks/prompts.py
 	$(BIN)/python benchmarks/decoders.py
+	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/training.py
 
 bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 7 minutes, 3 GiB

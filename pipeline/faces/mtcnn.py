@@ -31,6 +31,8 @@ network stops growing: 4000 x 4000 pixels take one second and not five."""
 
 _CELL, _STRIDE = 12, 2
 """Pixels that a position of P-net sees, and from one position to the next."""
+_SEEN = 48
+"""Side of O-net's square, the largest that any of them sees, in pixels."""
 _STEP = 0.709
 """From one scale to the next: half the area."""
 _P, _R, _O = 0.6, 0.7, 0.7
@@ -60,23 +62,36 @@ class Mtcnn:
 
     def find(self, image: Image.Image) -> list[Face]:
         """All faces of an upright RGB image; none in one with a side of less than 20 pixels."""
-        return self._output(image, self._refine(image, self._propose(image)))
+        smallest = self._smallest or max(SMALLEST, min(image.size) / SHARE)
+        # No network sees more of a face than O-net's square: what is larger is shrunk once.
+        factor = max(1, int(smallest // _SEEN))
+        small = image.reduce(factor) if factor > 1 else image
+        boxes = self._refine(small, self._propose(small, smallest / factor))
+        ends = np.array([*image.size, *image.size], np.float64)
+        return [
+            Face(
+                box=np.clip(face.box * factor, 0, ends),
+                points=(face.points + 0.5) * factor - 0.5,
+                confidence=face.confidence,
+            )
+            for face in self._output(small, boxes)
+        ]
 
-    def _propose(self, image: Image.Image) -> Floats:
+    def _propose(self, image: Image.Image, smallest: float) -> Floats:
         """P-net at every position of every scale: (N, 4) squares."""
-        found = list(self._scales(image))
+        found = list(self._scales(image, smallest))
         if not found:
             return np.zeros((0, 4))
         boxes, scores, shifts = (np.concatenate(part) for part in zip(*found, strict=True))
         kept = keep_best(boxes, scores, _ACROSS)
         return _square(_shifted(boxes[kept], shifts[kept]))
 
-    def _scales(self, image: Image.Image) -> Iterator[tuple[Floats, Floats, Floats]]:
+    def _scales(
+        self, image: Image.Image, smallest: float
+    ) -> Iterator[tuple[Floats, Floats, Floats]]:
         """Boxes (N, 4), scores (N,) and corrections (N, 4) of each scale."""
-        shorter = min(image.size)
-        smallest = self._smallest or max(SMALLEST, shorter / SHARE)
         scale = _CELL / smallest
-        while shorter * scale >= _CELL:
+        while min(image.size) * scale >= _CELL:
             size = math.ceil(image.width * scale), math.ceil(image.height * scale)
             shifts, scores = self._p(_inputs([_resized(image, size)]))
             scores, shifts = scores[0, ..., 1], shifts[0]
@@ -101,16 +116,15 @@ class Mtcnn:
         """O-net: (N, 4) squares to faces with their points."""
         if not len(boxes):
             return []
-        shifts, points, scores = self._o(_crops(image, boxes, 48))
+        shifts, points, scores = self._o(_crops(image, boxes, _SEEN))
         passed = scores[:, 1] > _O
         boxes, scores, shifts = boxes[passed], scores[passed, 1], shifts[passed]
         # Five x, then five y, each a share of the square.
         shares = points[passed].reshape(-1, 2, 5).transpose(0, 2, 1)
         points = boxes[:, None, :2] + shares * (boxes[:, None, 2:] - boxes[:, None, :2])
         boxes = _shifted(boxes, shifts)
-        ends = np.array([*image.size, *image.size], np.float64)
         return [
-            Face(np.clip(boxes[k], 0, ends), points[k].astype(np.float64), float(scores[k]))
+            Face(boxes[k].astype(np.float64), points[k].astype(np.float64), float(scores[k]))
             for k in keep_best(boxes, scores, _ACROSS, of_smaller=True)
         ]
 
