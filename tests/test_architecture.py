@@ -25,11 +25,8 @@ FLOORS = {
     "heads": [
         ["heads.base", "heads.config", "heads.metrics"],
         ["heads.layers", "heads.published"],
-        [
-            *("heads.checkpoints", "heads.data", "heads.decoders", "heads.fusion"),
-            *("heads.model", "heads.text"),
-        ],
-        ["heads.classifiers", "heads.localizer"],
+        ["heads.data", "heads.decoders", "heads.fusion", "heads.model", "heads.text"],
+        ["heads.checkpoints", "heads.classifiers", "heads.localizer"],
         ["heads.detector"],
         ["heads.runs", "heads.tokens"],
         ["heads.evaluation", "heads.importing", "heads.training"],

@@ -78,11 +78,11 @@ def clip_image_tower(tensors: Tensors) -> CarriedModel:
         WeightsError: a tensor is missing that tells the sizes.
     """
     found = open_clip_names(tensors)
-    patches = _tensor(found, "visual.conv1.weight")
+    patches = require_tensor(found, "visual.conv1.weight")
     width, _, _, patch = patches.shape
-    side = _side(len(_tensor(found, "visual.positional_embedding")) - 1)
-    hidden = len(_tensor(found, "visual.transformer.resblocks.0.mlp.c_fc.weight"))
-    sizes = _sizes(width, patch, _depth(found, "visual.transformer.resblocks."), hidden)
+    side = _side(len(require_tensor(found, "visual.positional_embedding")) - 1)
+    hidden = len(require_tensor(found, "visual.transformer.resblocks.0.mlp.c_fc.weight"))
+    sizes = _sizes(width, patch, count_blocks(found, "visual.transformer.resblocks."), hidden)
     return _described("vit_large_patch14_clip_quickgelu_224", sizes, side * patch, "clip", found)
 
 
@@ -95,10 +95,10 @@ def pe_tower(tensors: Tensors) -> CarriedModel:
     Raises:
         WeightsError: a tensor is missing that tells the sizes.
     """
-    width, _, _, patch = _tensor(tensors, "patch_embed.proj.weight").shape
-    side = _side(_tensor(tensors, "pos_embed").shape[1] - 1)
-    hidden = len(_tensor(tensors, "blocks.0.mlp.fc1.weight"))
-    sizes = _sizes(width, patch, _depth(tensors, "blocks."), hidden)
+    width, _, _, patch = require_tensor(tensors, "patch_embed.proj.weight").shape
+    side = _side(require_tensor(tensors, "pos_embed").shape[1] - 1)
+    hidden = len(require_tensor(tensors, "blocks.0.mlp.fc1.weight"))
+    sizes = _sizes(width, patch, count_blocks(tensors, "blocks."), hidden)
     sizes["attn_pool_num_heads"] = max(1, width // (2 * HEAD_WIDTH))
     return _described("vit_pe_core_large_patch14_336", sizes, side * patch, "half", tensors)
 
@@ -113,9 +113,9 @@ def dinov3_tower(tensors: Tensors) -> CarriedModel:
         WeightsError: a tensor is missing that tells the sizes.
     """
     given = {name.removeprefix("model."): value for name, value in tensors.items()}
-    width, _, _, patch = _tensor(given, "embeddings.patch_embeddings.weight").shape
-    hidden = len(_tensor(given, "layer.0.mlp.up_proj.weight"))
-    sizes = _sizes(width, patch, _depth(given, "layer."), hidden)
+    width, _, _, patch = require_tensor(given, "embeddings.patch_embeddings.weight").shape
+    hidden = len(require_tensor(given, "layer.0.mlp.up_proj.weight"))
+    sizes = _sizes(width, patch, count_blocks(given, "layer."), hidden)
     return _described("vit_large_patch16_dinov3_qkvb", sizes, 14 * patch, "imagenet", given)
 
 
@@ -128,10 +128,10 @@ def dinov2_tower(tensors: Tensors) -> CarriedModel:
     Raises:
         WeightsError: a tensor is missing that tells the sizes.
     """
-    width, _, _, patch = _tensor(tensors, "patch_embed.proj.weight").shape
-    side = _side(_tensor(tensors, "pos_embed").shape[1] - 1)
-    hidden = len(_tensor(tensors, "blocks.0.mlp.fc1.weight"))
-    sizes = _sizes(width, patch, _depth(tensors, "blocks."), hidden)
+    width, _, _, patch = require_tensor(tensors, "patch_embed.proj.weight").shape
+    side = _side(require_tensor(tensors, "pos_embed").shape[1] - 1)
+    hidden = len(require_tensor(tensors, "blocks.0.mlp.fc1.weight"))
+    sizes = _sizes(width, patch, count_blocks(tensors, "blocks."), hidden)
     return _described("vit_large_patch14_dinov2", sizes, side * patch, "imagenet", tensors)
 
 
@@ -168,20 +168,25 @@ def merge_lora(tensors: Tensors, alpha: float) -> dict[str, torch.Tensor]:
         plain = name.replace(".original_layer.", ".")
         if name.endswith(".original_layer.weight"):
             layer = name.removesuffix(".original_layer.weight")
-            down = _tensor(tensors, f"{layer}.lora.lora_A").float()
-            up = _tensor(tensors, f"{layer}.lora.lora_B").float()
+            down = require_tensor(tensors, f"{layer}.lora.lora_A").float()
+            up = require_tensor(tensors, f"{layer}.lora.lora_B").float()
             value = value.float() + alpha / len(down) * (up @ down)
         found[plain] = value
     return found
 
 
-def _tensor(tensors: Tensors, name: str) -> torch.Tensor:
+def require_tensor(tensors: Tensors, name: str) -> torch.Tensor:
+    """One that sizes are told by.
+
+    Raises:
+        WeightsError: it is missing.
+    """
     if name not in tensors:
         raise WeightsError(f"the tower can't be built: {name} is missing")
     return tensors[name]
 
 
-def _depth(tensors: Tensors, prefix: str) -> int:
+def count_blocks(tensors: Tensors, prefix: str) -> int:
     """How many blocks there are, whose names begin so."""
     numbers = {n.removeprefix(prefix).partition(".")[0] for n in tensors if n.startswith(prefix)}
     return len(numbers)
