@@ -106,25 +106,33 @@ class PythonWording:
 
     def assignment(self, name: str, value: Any) -> str:
         """As a keyword argument: ``recode='jpeg:95'``, ``settings={'lare': {'draws': 8}}``."""
-        part, dot, setting = name.partition(".")
-        if not dot:
-            return f"{name}={_plain(value)!r}"
-        own = {setting: _plain(value)}
-        if part in HEAD_PARTS:
-            return f"{part}_settings={own}"
-        every = {part: own}
-        return f"settings={every}"
+        ((keyword, given),) = _keywords({name: value}).items()
+        return f"{keyword}={given!r}"
 
     def operation(self, run: Run) -> str:
         """As a call, ``clare.train_head(out='runs/a')``; a group has commands alone."""
         if "." in run.operation:
             return _command(run)
         given = [repr(_plain(value)) for value in run.arguments]
-        given += [self.assignment(name, value) for name, value in run.settings.items()]
+        given += [f"{keyword}={value!r}" for keyword, value in _keywords(run.settings).items()]
         return f"clare.{run.operation}({', '.join(given)})"
 
 
 PYTHON: Wording = PythonWording()
+
+
+def _keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name as keyword arguments; those of parts are joined to one mapping."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        part, dot, setting = name.partition(".")
+        if not dot:
+            found[name] = _plain(value)
+        elif part in HEAD_PARTS:
+            found.setdefault(f"{part}_settings", {})[setting] = _plain(value)
+        else:
+            found.setdefault("settings", {}).setdefault(part, {})[setting] = _plain(value)
+    return found
 
 
 def _command(run: Run) -> str:

@@ -244,7 +244,7 @@ def _choose(
         wrong = {key: _problems(features, key, field, shape, need, as_prepared) for key in having}
         fitting = [key for key, problems in wrong.items() if not problems]
         if not fitting:
-            raise _refusal(field, shape, need, wrong, features)
+            raise _refusal(field, shape, need, head.layers(need), wrong, features)
         if len(fitting) > 1:
             known = [features.extractors[key].fingerprint for key in fitting]
             example = {need.extractor: fitting[0].rpartition("-")[2]}
@@ -280,6 +280,7 @@ def _refusal(
     field: str,
     shape: tuple[int, ...],
     need: Need,
+    layers: Sequence[int | str],
     wrong: Mapping[str, Sequence[str]],
     features: Features,
 ) -> InputError:
@@ -287,6 +288,7 @@ def _refusal(
     ones."""
     settings: dict[str, Any] = {"features": need.extractor}
     settings |= {f"{need.extractor}.model": need.model[0]} if need.model else {}
+    settings |= {f"{need.extractor}.layers": layers} if layers else {}
     settings |= need.images
     advice: list[Advice] = [Run("extract", settings=settings, effect="makes them")]
     images_alone = any(

@@ -133,6 +133,22 @@ class PublishedHead:
     threshold: float = 0.0
     carried: CarriedModel | None = None
 
+    @property
+    def extractors(self) -> dict[str, Need]:
+        """Each tower that it reads, under the name that a run has for it: ``clip``, ``clip_2``."""
+        found: dict[str, Need] = {}
+        for need in self.needs.values():
+            same = sum(one.extractor == need.extractor for one in found.values())
+            if need not in found.values():
+                found[f"{need.extractor}_{same + 1}" if same else need.extractor] = need
+        return found
+
+    def layers(self, need: Need) -> list[int | str]:
+        """The blocks whose tokens it reads of a tower."""
+        fields = [field for field, one in self.needs.items() if one == need]
+        named = [field.partition("_tokens_")[2] for field in fields]
+        return [int(layer) if layer.isdigit() else layer for layer in named if layer]
+
 
 @dataclass(frozen=True)
 class ImportRecord:

@@ -77,13 +77,12 @@ def import_head(
     elif there is not None:
         available, text = there, None
     else:
-        needs = {need.extractor: need for need in head.needs.values()}
         raise InputError(
             f"there is no store at {store}, and the head needs features to read",
             Name("a store", "store"),
             *(
                 Set(f"{one}.model", need.model[0], "reads what that model makes, store or not")
-                for one, need in needs.items()
+                for one, need in head.extractors.items()
                 if need.model
             ),
         )
@@ -118,7 +117,7 @@ def _made_by(
     from clare.pipeline.extractors import create_extractor
     from clare.pipeline.images.settings import ImageSettings
 
-    needs = {need.extractor: need for need in head.needs.values()}
+    needs = head.extractors
     if strange := sorted(set(settings) - set(needs)):
         raise InputError(f"the head reads nothing of {strange[0]}", LeaveOut(f"{strange[0]}.model"))
     runtime = replace(choose_runtime(device), dtype="float32")
@@ -126,13 +125,15 @@ def _made_by(
     text: TextTower | None = None
     for name, need in needs.items():
         given = {"model": need.model[0], "weights": need.weights} if need.model else {}
-        layers = sorted(_layers(head, name))
+        layers = head.layers(need)
         wanted = {**given, **({"layers": layers} if layers else {}), **settings.get(name, {})}
         with real_models(), TemporaryDirectory(prefix="clare-") as folder:
             if need.sha256 and head.carried is not None:
                 head.carried.write(Path(folder) / CARRIED)
                 wanted = {**need.settings, "model": str(Path(folder) / CARRIED), **wanted}
-            extractor = create_extractor(name, wanted, ImageSettings(**need.images), runtime)
+            extractor = create_extractor(
+                need.extractor, wanted, ImageSettings(**need.images), runtime
+            )
         key = extractor.fingerprint.key
         records[key] = ExtractorRecord(extractor.fingerprint, extractor.origin)
         specs[key] = {spec.field: spec.shape for spec in extractor.fields}
@@ -144,10 +145,3 @@ def _made_by(
         return text
 
     return Features(str(store.absolute()), records, specs, text_of), text
-
-
-def _layers(head: PublishedHead, extractor: str) -> set[int | str]:
-    """The blocks whose tokens a head reads of an extractor."""
-    fields = [field for field, need in head.needs.items() if need.extractor == extractor]
-    layers = [field.partition("_tokens_")[2] for field in fields]
-    return {int(layer) if layer.isdigit() else layer for layer in layers if layer}

@@ -24,6 +24,10 @@ from clare.errors import InputError, StoreError
         (LeaveOut("train", "reals", "domains"), "leave train=, reals= and domains= out"),
         (Run("extract", effect="makes one"), "`clare.extract()` makes one"),
         (Run("evaluate", (Path("a"),), {"subset": "x"}), "clare.evaluate('a', subset='x')"),
+        (
+            Run("extract", settings={"clip.model": "RN50", "clip.layers": [1], "crop": "none"}),
+            "clare.extract(settings={'clip': {'model': 'RN50', 'layers': [1]}}, crop='none')",
+        ),
         (Run("store.verify", ("a b",), {"repair": True}), "clare store verify 'a b' --repair"),
         (Run("store.drop", (), {"features": {"a": 1, "b": 2}}), "drop --features a=1,b=2"),
         ("free some space", "free some space"),

@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 
+from clare.cli.wording import worded
 from clare.errors import InputError
 from clare.heads.runs.record import read_record
 from clare.inference.predictor import load_detector
+from clare.pipeline.models.tiny import write_tiny_clip
 from tests.cli.pages import rows_of
 
 FORMAT = '''
@@ -121,3 +123,52 @@ def test_what_it_cannot_be_bound_to_is_one_sentence(head, published, tmp_path):
 def test_models_lists_every_format(head):
     assert "univfd" in head("models")
     assert json.loads(head("models", "--json"))["univfd"]["licence"] == "MIT"
+
+
+TWO_TOWERS = '''
+"""A logit a patch of two small CLIPs together."""
+
+from clare.heads.config import DetectorConfig
+from clare.heads.published import About, CheckpointFormat, Need, PublishedHead, require_tensors
+
+SPECS = {"clip_tokens_1": (64, 64), "clip_tokens_layer3": (16, 128)}
+
+
+class Both(CheckpointFormat):
+    about = About("Both", "https://example.org/both", "none", "CC0", "faces", "", "two towers")
+
+    def recognises(self, checkpoint):
+        return "w" in checkpoint.tensors
+
+    def read(self, checkpoint):
+        found = require_tensors(checkpoint, {"w": (1, 192), "b": (1,)})
+        fields = dict(zip(("tokens", "tokens_2"), SPECS))
+        models = dict(zip(SPECS, (("ViT-B-32",), ("RN50",))))
+        return PublishedHead(
+            config=DetectorConfig(decoder="linear", fields=fields, standardize=False),
+            specs=SPECS,
+            tensors={"decoder.fc.0.weight": found["w"], "decoder.fc.0.bias": found["b"]},
+            needs={field: Need("clip", {}, {}, models[field], "openai") for field in SPECS},
+        )
+'''
+
+
+def test_a_localiser_of_two_towers_is_bound_to_both(head, pictures, tmp_path):
+    (tmp_path / "both.py").write_text(TWO_TOWERS)
+    write_tiny_clip(tmp_path / "vit", "vit", seed=3)
+    write_tiny_clip(tmp_path / "resnet", "rn50", seed=3)
+    torch.manual_seed(0)
+    torch.save({"w": torch.randn(1, 192), "b": torch.randn(1)}, tmp_path / "both.pth")
+    given = ("import-head", "both.pth", "--as", "./both.py")
+    towers = ("--clip-model", "./vit", "--set", "clip_2.model=./resnet")
+    with pytest.raises(InputError, match="the head reads clip_tokens_1") as refused:
+        head(*given, "--out", "a")
+    assert "--clip-model ViT-B-32 --layers 1" in worded(refused.value)
+    head(*given, "--out", "bound", *towers)
+    record = read_record(tmp_path / "bound")
+    assert record.sources == {"clip_tokens_1": "clip", "clip_tokens_layer3": "clip_2"}
+    photo = str(pictures / "real" / "0004.jpg")
+    assert "fake area" in head("predict", "bound", photo, "--masks", "maps", *towers)
+    assert (tmp_path / "maps" / "masks.json").is_file()
+    with pytest.raises(InputError, match="reads nothing of clip_3"):
+        head(*given, "--out", "b", "--set", "clip_3.model=x")
