@@ -23,6 +23,7 @@ from clare.cli.app import app
 from clare.cli.command import commands_below
 from clare.pipeline.synthetic.toys import draw_faces
 from tests.pipeline.df40_tree import make_tree
+from tests.pipeline.video.clips import write_clip
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -100,6 +101,10 @@ def world(tmp_path_factory) -> Path:
         video = f"data/lab/originals/p{number}"
         draw_faces(place / video, 2, seed=number, kind="real", size=48)
         draw_faces(place / video.replace("originals", "mine"), 2, 9 + number, "fake", size=48)
+    for number in range(3):
+        write_clip(place / "originals" / f"{number}.mp4", 8, first=10 * number)
+        write_clip(place / "deepfakes" / f"{number}.mp4", 8, first=30 + 10 * number)
+    write_clip(place / "clip.mp4", 40)
     mine = place / "data" / "mine"
     rows = [f"{file.relative_to(mine)},{int(file.parent.name == 'swaps')}"
             for file in sorted(mine.rglob("*.jpg"))]  # fmt: skip

@@ -23,6 +23,7 @@ def write_clip(
     path: Path,
     frames: int = 40,
     *,
+    first: int = 0,
     codec: str = "libx264",
     turn: int = 0,
     seconds: list[float] | None = None,
@@ -34,6 +35,7 @@ def write_clip(
     Args:
         path: the file, whose ending is its container.
         frames: how many, 25 a second.
+        first: number of the picture that it begins with; other numbers give other videos.
         codec: of FFmpeg.
         turn: degrees counter-clockwise by which a player shall turn it.
         seconds: when each frame is shown, where the rate varies.
@@ -56,7 +58,7 @@ def write_clip(
         if seconds:
             stream.codec_context.time_base = Fraction(1, 1000)
         for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture(first + index), format="rgb24")
             if seconds:
                 frame.pts, frame.time_base = round(1000 * seconds[index]), Fraction(1, 1000)
             file.mux(stream.encode(frame))
