@@ -124,7 +124,8 @@ def _made_by(
     records, specs = {}, {}
     text: TextTower | None = None
     for name, need in needs.items():
-        given = {"model": need.model[0], "weights": need.weights} if need.model else {}
+        given = {"model": need.model[0]} if need.model else {}
+        given |= {"weights": need.weights} if need.weights else {}
         layers = head.layers(need)
         wanted = {**given, **({"layers": layers} if layers else {}), **settings.get(name, {})}
         with real_models(), TemporaryDirectory(prefix="clare-") as folder:

@@ -36,19 +36,22 @@ def print_imported(run: Run) -> None:
 def _own_extraction(run: Run) -> Operation | None:
     """What makes features by the tower that a head brought along; None where it brought none."""
     from clare.heads.runs.record import CARRIED
+    from clare.pipeline.extractors import find_extractor
 
-    if not (run.path / CARRIED).is_dir():
+    brought = [
+        (name, made)
+        for name, made in run.record.extractors.items()
+        if made.origin.get("model") == CARRIED and (run.path / CARRIED).is_dir()
+    ]
+    if not brought:
         return None
-    ((name, made),) = run.record.extractors.items()
+    ((name, made),) = brought
     found = made.fingerprint.settings
     images = found["images"]
     crop = {
         key: images[key] for key in ("crop", "crop_side") if images.get(key) not in (None, "none")
     }
-    own = {
-        f"{name}.{key}": value
-        for key, value in found.items()
-        if key == "size" or (key == "mean_std" and value != "own")
-    }
+    usual = vars(find_extractor(made.fingerprint.extractor).Settings())
+    own = {f"{name}.{key}": found[key] for key in ("size", "mean_std") if found[key] != usual[key]}
     settings = {"features": name, f"{name}.model": run.path / CARRIED, **own, **crop}
     return Operation("extract", settings={**settings, "dtype": found["dtype"]})

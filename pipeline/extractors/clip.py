@@ -23,7 +23,8 @@ class ClipSettings:
         model: a name of open_clip, ``hf-hub:owner/name``, or a local folder.
         weights: a tag of the named model, or a local file or folder; None means ``openai``.
         layers: further blocks to store, zero-based; ``layer1`` to ``layer4`` for ResNets.
-        mean_std: ``clip`` normalises as the model was trained, ``half`` with 0.5 and 0.5.
+        mean_std: ``clip`` normalises as the model was trained, ``half`` with 0.5 and 0.5,
+            ``imagenet`` with ImageNet's mean and deviation.
         size: input side in pixels; None means the tower's own.
         quick_gelu: whether the towers use QuickGELU; ``auto`` knows it from the weights.
     """
@@ -31,7 +32,7 @@ class ClipSettings:
     model: str = "ViT-L-14"
     weights: str | None = None
     layers: tuple[int | str, ...] = ()
-    mean_std: Literal["clip", "half"] = "clip"
+    mean_std: Literal["clip", "half", "imagenet"] = "clip"
     size: int | None = None
     quick_gelu: bool | Literal["auto"] = "auto"
 
@@ -57,8 +58,8 @@ class ClipExtractor(ImageTower):
         self._text, self._text_metadata = clip.text, clip.text_metadata
         self._tokenizer = clip.tokenizer
         mean, std = clip.mean, clip.std
-        if settings.mean_std == "half":
-            mean, std = NORMALISATIONS["half"]
+        if settings.mean_std != "clip":
+            mean, std = NORMALISATIONS[settings.mean_std]
         tower, layers = _reading(visual, settings.layers, runtime)
         self.use(tower, size, mean, std, runtime)
         self.origin = clip.origin

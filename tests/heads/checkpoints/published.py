@@ -29,9 +29,10 @@ def one_extraction(
     images: Mapping[str, Any] = CENTRE,
     origin: Mapping[str, str] | None = None,
     extractor: str = "clip",
+    weights: str = "aa",
 ) -> Features:
     """Features of one extractor, as a store would have them."""
-    fingerprint = Fingerprint(extractor, 1, "aa", {**settings, "images": dict(images)})
+    fingerprint = Fingerprint(extractor, 1, weights, {**settings, "images": dict(images)})
     known = {"model": "ViT-L-14", "weights": "openai"} if origin is None else origin
     return Features(
         "store.zarr",

@@ -123,13 +123,17 @@ def test_timm_tower(clip_folders, prepare_images, run):
     assert found["clip_tokens_1"].shape == (2, 100, 64)
 
 
-def test_mean_and_std(clip_folders, prepare_images, run):
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [("half", 0.5, 0.5), ("imagenet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))],
+)
+def test_mean_and_std(clip_folders, prepare_images, run, name, mean, std):
     images, plain = prepare_images(2), plain_model(clip_folders["vit"])
-    half = make(clip_folders["vit"], mean_std="half")
+    other = make(clip_folders["vit"], mean_std=name)
     with torch.no_grad():
-        expected = plain.encode_image(normalised(images, 64, 0.5, 0.5)).numpy()
-    close(run(half, images)["clip_cls"], expected, 1e-4)
-    assert half.fingerprint != make(clip_folders["vit"]).fingerprint
+        expected = plain.encode_image(normalised(images, 64, mean, std)).numpy()
+    close(run(other, images)["clip_cls"], expected, 1e-4)
+    assert other.fingerprint != make(clip_folders["vit"]).fingerprint
 
 
 def test_the_models_own_mean_and_std_are_the_default(clip_folders, prepare_images, run, tmp_path):
@@ -285,7 +289,7 @@ def test_quickgelu_changes_the_values(small_zoo, prepare_images, run):
         ({"layers": (24,)}, "0 to 2"),
         ({"layers": ("layer3",)}, "0 to 2"),
         ({"layers": (1.5,)}, "whole number"),
-        ({"mean_std": "imagenet"}, "clip, half"),
+        ({"mean_std": "dino"}, "clip, half, imagenet"),
         ({"quick_gelu": "maybe"}, "true or false or one of auto"),
         ({"size": 63}, "multiple of the patch, 8"),
         ({"size": 0}, "multiple of the patch"),
