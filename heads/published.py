@@ -25,6 +25,10 @@ CLIP_IMAGES: Mapping[str, Any] = {"crop": "centre"}
 OPENAI: Mapping[str, Any] = {"mean_std": "clip", "quick_gelu": True}
 """Settings of the extractor `clip` with OpenAI's weights as they were published."""
 
+VIT_L14 = ("ViT-L-14", "ViT-L-14-quickgelu")
+RN50 = ("RN50", "RN50-quickgelu")
+"""OpenAI's towers, under every name that open_clip has for them."""
+
 
 @dataclass(frozen=True)
 class About:

@@ -13,6 +13,8 @@ from clare.errors import InputError
 from clare.heads.config import read_preset
 from clare.heads.published import (
     OPENAI,
+    RN50,
+    VIT_L14,
     About,
     CheckpointFormat,
     Need,
@@ -22,8 +24,6 @@ from clare.heads.published import (
 from clare.models.checkpoint import Checkpoint
 from clare.wording import listed
 
-VIT = ("ViT-L-14", "ViT-L-14-quickgelu")
-RN50 = ("RN50", "RN50-quickgelu")
 GRIDS = {"layer1": (56, 256), "layer2": (28, 512), "layer3": (14, 1024), "layer4": (7, 2048)}
 """Side and channels of RN50's layers at 224 pixels."""
 
@@ -163,7 +163,7 @@ def _backbone(checkpoint: Checkpoint, layer: str, kind: str) -> _Backbone:
     if not number.isdecimal() or int(number) > 23:
         raise _impossible(checkpoint, layer, kind, "ViT-L/14's layers are layer0 to layer23")
     field = f"clip_tokens_{int(number)}"
-    needs, specs = {field: _need(VIT)}, {field: (256, 1024)}
+    needs, specs = {field: _need(VIT_L14)}, {field: (256, 1024)}
     if clip or width != 2048:
         tensor = {"model.visual.proj": (1024, 768)} if clip else {}
         return _Backbone(needs, specs, 0, False, tensor)

@@ -11,6 +11,8 @@ import torch
 from clare.heads.config import DetectorConfig
 from clare.heads.published import (
     OPENAI,
+    RN50,
+    VIT_L14,
     About,
     CheckpointFormat,
     Need,
@@ -20,7 +22,7 @@ from clare.heads.published import (
 )
 from clare.models.checkpoint import Checkpoint
 
-TOWERS = {768: ("ViT-L-14", "ViT-L-14-quickgelu"), 1024: ("RN50", "RN50-quickgelu")}
+TOWERS = {768: VIT_L14, 1024: RN50}
 """By the width of the class token: the towers that its code trains on."""
 
 

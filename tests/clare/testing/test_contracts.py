@@ -58,6 +58,10 @@ class TestNormalizedLinear(ClassifierContract):
     part, settings = "linear", {"normalize": True}
 
 
+class TestAdapter(ClassifierContract):
+    part = "adapter"
+
+
 class TestTextSimilarity(ClassifierContract):
     part = "text_similarity"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,15 @@ def imported(
         name, checkpoint, head, features, out, named=named or {}, as_prepared=as_prepared
     )
     return open_run(out, text=text)
+
+
+def dassl_training(state: Mapping[str, torch.Tensor], epoch: int = 2) -> dict[str, Any]:
+    """What Dassl saves beside a model: its scheduler's successor is code, pickled whole."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-5)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
+    kept = {"successor": scheduler, "last_epoch": epoch}
+    told = {"epoch": epoch, "optimizer": optimizer.state_dict(), "scheduler": kept}
+    return {"state_dict": OrderedDict(state), **told, "val_result": None}
 
 
 def margins(run: Run, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

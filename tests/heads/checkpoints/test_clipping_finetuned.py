@@ -8,7 +8,13 @@ from clare.errors import InputError, WeightsError
 from clare.inference.import_head import import_head
 from clare.models.carried_clip import clip_model
 from clare.models.clip import load_clip
-from tests.heads.checkpoints.published import draw_photograph, judged, normalised, seeded
+from tests.heads.checkpoints.published import (
+    dassl_training,
+    draw_photograph,
+    judged,
+    normalised,
+    seeded,
+)
 
 VISION = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 64}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
@@ -23,14 +29,11 @@ def clip():
 
 
 def published(clip):
-    """What Dassl saves: the image tower twice, and a scheduler that is code."""
+    """What Dassl saves: the image tower twice."""
     state = {f"text_encoder.clip_model.{name}": value for name, value in clip.state_dict().items()}
     state |= {f"image_encoder.{name}": value for name, value in clip.visual.state_dict().items()}
     state["logit_scale"] = clip.logit_scale.detach()
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-5)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
-    kept = {"successor": scheduler, "last_epoch": 1}
-    return {"state_dict": state, "epoch": 1, "optimizer": {}, "scheduler": kept}
+    return dassl_training(state, epoch=1)
 
 
 def test_it_judges_as_a_plain_reading(tmp_path, clip):

@@ -49,8 +49,8 @@ def draw(rows=6, width=WIDTH):
     return torch.randn(rows, width, generator=torch.Generator().manual_seed(2))
 
 
-def test_the_five_are_there():
-    assert NAMES == ["cocoop", "coop", "knn", "linear", "text_similarity"]
+def test_all_are_there():
+    assert NAMES == ["adapter", "cocoop", "coop", "knn", "linear", "text_similarity"]
 
 
 def test_linear_is_one_layer():
@@ -116,6 +116,33 @@ def test_text_similarity_takes_prompts_of_the_users_own(tower):
     for wrong in ([], prompts[:1], ["real", " "]):
         with pytest.raises(InputError, match="as many of each"):
             make("text_similarity", tower, 24, prompts=wrong)
+
+
+def test_an_adapter_moves_vectors_and_reads_cosines(tower):
+    vectors, prompts = draw(6, 24), ["a real face", "a fake face"]
+    classifier = make("adapter", tower, 24, ratio=0.3, hidden=5, prompts=prompts)
+    first, second = (one.detach().double() for one in classifier.parameters())
+    assert (first.shape, second.shape) == ((5, 24), (24, 5))
+    images, texts = vectors.double(), tower.encode_text(prompts).double()
+    moved = 0.3 * ((images @ first.T).relu() @ second.T).relu() + 0.7 * images
+    expected = tower.logit_scale * torch.cosine_similarity(moved[:, None], texts[None], dim=-1)
+    torch.testing.assert_close(classifier(vectors).double(), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_the_adapter_has_the_published_size_and_prompts(make_text):
+    tower = TextTower.load(make_text(width=64, layers=1, embed_dim=768).file)
+    classifier = make("adapter", tower, 768)
+    assert sum(p.numel() for p in classifier.parameters()) == 589_824
+    assert torch.equal(classifier.texts[0], tower.encode_text(["a real photo.", "a fake photo."]))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [({"ratio": 0.0}, "ratio"), ({"hidden": 0}, "hidden"), ({"prompts": ["a"]}, "two texts")],
+)
+def test_an_adapter_that_can_not_be_is_refused(tower, chosen, told):
+    with pytest.raises(InputError, match=told):
+        make("adapter", tower, 24, **chosen)
 
 
 def test_a_part_without_settings_says_so():

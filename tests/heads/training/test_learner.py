@@ -61,6 +61,8 @@ def test_the_published_rates_are_met():
     assert rates == pytest.approx(published, abs=5e-6)
     clare = read_preset("clare-published")
     assert [learning_rate(clare, epoch, 0.9) for epoch in (1, 2)] == [1e-5, 0.002]
+    adapter = read_preset("clipping-adapter")
+    assert [learning_rate(adapter, epoch, 0.5) for epoch in (1, 2)] == [1e-5, 0.002]
     gend = read_preset("gend")
     assert learning_rate(gend, 1, 0.5) == pytest.approx((1e-5 + 3e-4) / 2)
     assert learning_rate(gend, 2, 0.0) == pytest.approx(3e-4)
