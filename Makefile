@@ -67,6 +67,7 @@ bench: $(READY)  ## ratios, measured interleaved in one run
 	$(BIN)/python benchmarks/decoders.py
 	$(BIN)/python benchmarks/faces.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/inference.py
 
 bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 7 minutes, 3 GiB
 	$(BIN)/python benchmarks/scale.py
