@@ -90,7 +90,7 @@ def _origin(facts: Facts) -> str:
 def _use(facts: Facts) -> Iterator[str]:
     names = [one.name for one in facts.outputs]
     yield from ("## Use", "", "torch and safetensors are enough:", "", "```python")
-    yield from ("import torch", "from safetensors.torch import load_file", "")
+    yield from _imports(facts.inputs)
     yield f'weights = dict(sorted(load_file("{WEIGHTS}").items()))'
     yield f'model = torch.export.load("{PROGRAM}").module()'
     yield from _example(facts.inputs)
@@ -106,6 +106,17 @@ def _use(facts: Facts) -> Iterator[str]:
     yield f"`{CONFIG}` holds all of this, and the settings and fingerprints of the features."
 
 
+def _imports(inputs: Sequence[Input]) -> Iterator[str]:
+    """What the lines of the example need, as `_example` makes its inputs."""
+    pictures = len(inputs) == 1 and inputs[0].pixels is not None
+    if pictures and inputs[0].pixels is not None and inputs[0].pixels.images.get("recode"):
+        yield from ("import io", "")
+    yield from (["import numpy as np"] if pictures else [])
+    yield "import torch"
+    yield from (["from PIL import Image, ImageOps"] if pictures else [])
+    yield from ("from safetensors.torch import load_file", "")
+
+
 def _example(inputs: Sequence[Input]) -> Iterator[str]:
     """Lines that make the inputs: of a picture where that needs no more than squashing it."""
     (one, *others) = inputs
@@ -116,8 +127,7 @@ def _example(inputs: Sequence[Input]) -> Iterator[str]:
             yield f"{each.name} = torch.randn(1, {sizes})  # {comment}"
         return
     made, images = one.pixels, one.pixels.images
-    yield from ("", *(["import io", ""] if images.get("recode") else []))
-    yield from ("import numpy as np", "from PIL import Image, ImageOps", "")
+    yield ""
     whole = images["crop"] == "none" and images.get("align", "none") == "none"
     cut = "" if whole else "  # cut out as below"
     yield f'image = ImageOps.exif_transpose(Image.open("face.jpg")).convert("RGB"){cut}'

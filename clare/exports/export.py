@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from clare.heads.runs.run import Run
     from clare.store.feature_store import FeatureStore
 
-TOLERANCE = 1e-4
-"""The most by which an output of a finished file may differ from the run's own."""
-
 COMPARED = (1, 3)
 """Images of the batches that are compared."""
 
@@ -110,10 +107,10 @@ def export(
         for name, data in contents.items():
             write_durably(partial / name if name else partial, data)
         difference = largest_difference(model, find_format(kind).load(partial, model))
-        if not difference <= TOLERANCE:
+        if not difference <= model.tolerance:
             raise ClareError(
                 f"what {kind} computes of random inputs differs from the run by {difference:.2g}, "
-                f"more than {TOLERANCE:g}: nothing was written",
+                f"more than {model.tolerance:g}: nothing was written",
                 Name("another format", "to"),
             )
     return Exported(out, kind, facts, difference, sum(map(len, contents.values())))

@@ -111,6 +111,7 @@ class Facts:
         detector: fusion and classifier, or decoder, with their settings.
         extractors: by name.
         remarks: what there is to know before trusting a verdict.
+        architecture: the module as torch prints it: each layer by the name that its weights have.
     """
 
     clare: str
@@ -125,6 +126,7 @@ class Facts:
     detector: DetectorConfig
     extractors: Mapping[str, Extracted]
     remarks: tuple[str, ...]
+    architecture: str
 
 
 def gather_facts(
@@ -159,6 +161,7 @@ def gather_facts(
         detector=_placeless(config),
         extractors={name: _extracted(one) for name, one in run.record.extractors.items()},
         remarks=(*filter(None, trials), *remarks),
+        architecture=str(model),
     )
 
 

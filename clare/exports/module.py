@@ -25,6 +25,14 @@ MAP_OUTPUT = "map"
 """Of a localiser alone."""
 
 
+TOLERANCE = 1e-4
+"""The most by which an output of a finished file may differ from the run's own."""
+
+HALF_TOLERANCE = 1e-3
+"""The same where fields pass through float16: a last bit of float32 may round one to its neighbour,
+a thousandth away (seen: 1.2e-4 in a map over ViT-B/32)."""
+
+
 @dataclass(frozen=True)
 class TowerInput:
     """Pixels that one extractor turns into fields.
@@ -47,9 +55,11 @@ class ExportedModel(nn.Module):
         inputs: the shape of one image's input, by name.
         outputs: their names, in order: ``margin`` and ``p_fake`` (B,), of a localiser also ``map``
             (B, 256, 256), the probability of each pixel of the squashed image.
+        tolerance: the most by which an output of a finished file may differ from its own.
     """
 
     inputs: dict[str, tuple[int, ...]]
+    tolerance: float = TOLERANCE
 
     def __init__(self, head: Model) -> None:
         super().__init__()
@@ -89,6 +99,8 @@ class PixelDetector(ExportedModel):
         self._stored = [
             {name: getattr(torch, dtype) for name, dtype in one.stored.items()} for one in towers
         ]
+        if any("float16" in one.stored.values() for one in towers):
+            self.tolerance = HALF_TOLERANCE
         self.requires_grad_(False).eval()
 
     def forward(self, *pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -13,6 +13,15 @@ import torch
 OUTSIDE = Path(__file__).with_name("outside.py")
 
 
+def run_outside(*words, **how) -> str:
+    """What Python prints where no checkout of `clare` is on the path."""
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(
+        command, env=plain, check=True, stdout=subprocess.PIPE, text=True, **how
+    ).stdout
+
+
 class Outside:
     """A folder of exported files with inputs, all of which one process of its own runs."""
 
@@ -38,8 +47,7 @@ class Outside:
     def run(self) -> None:
         """Run all of them."""
         (self.place / "cases.json").write_text(json.dumps(self.cases))
-        plain = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "COVERAGE_PROCESS")}
-        subprocess.run([sys.executable, OUTSIDE, self.place], env=plain, check=True)
+        run_outside(OUTSIDE, self.place)
 
     def outputs(self, result) -> list[torch.Tensor]:
         """What a file gave, in the order of its outputs."""
