@@ -67,11 +67,14 @@ class Objective(nn.Module, ABC):
 class DetectorObjective(Objective):
     """Cross entropy of real and fake, with the losses that a configuration adds."""
 
+    weights: torch.Tensor | None
+
     def __init__(self, detector: Detector, config: TrainConfig, labels: torch.Tensor) -> None:
         super().__init__()
         self.fusion, self.classifier = detector.fusion, detector.classifier
         self.config = config
-        self.weights = class_weights(labels) if config.balance else None
+        # A buffer follows the objective to its device.
+        self.register_buffer("weights", class_weights(labels) if config.balance else None)
 
     def loss(
         self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None

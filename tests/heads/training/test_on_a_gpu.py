@@ -1,0 +1,114 @@
+"""Stage two rehearsed for a GPU: steps and judgements of every head, their tensors on one device.
+
+The gradient alone is not computed: that needs a device. Of `knn`, which rows it keeps hangs on
+values, so that it is left out.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clare.heads import classifiers, decoders, fusion
+from clare.heads.config import create_config
+from clare.heads.detector import create_model, needs_text
+from clare.heads.text.tower import TextTower
+from clare.heads.training.learner import Learner
+from clare.plugins import list_parts
+from tests.fake_gpu import DEVICE, fake_gpu, move
+
+SPECS = {
+    "clip_cls": (24,),
+    "clip_tokens": (16, 20),
+    "lare": (2, 3, 4, 8, 8),
+    "mask": (32, 32),
+}
+STORED_AS = {"clip_cls": torch.float32, "mask": torch.uint8}
+ROWS = 24
+FUSIONS, CLASSIFIERS = list_parts(fusion), list_parts(classifiers)
+HEADS = [
+    *({"fusion": name, "classifier": "linear"} for name in FUSIONS),
+    *({"fusion": "cross_attn", "classifier": name} for name in CLASSIFIERS if name != "knn"),
+    {"fusion": "cls", "classifier": "coop"},
+    {"fusion": "esa", "classifier": "linear", "standardize": False},
+    {"fusion": "esa", "classifier": "linear", "precision": "bfloat16"},
+    {"fusion": "cross_attn", "classifier": "cocoop", "precision": "bfloat16"},
+    {"fusion": "lare", "classifier": "linear", "timestep": 1, "draws": 2, "optimizer": "sgd"},
+    {"fusion": "concat", "classifier": "linear", "alignment": 0.1, "uniformity": 0.5},
+    {"fusion": "cls", "classifier": "coop", "slerp": True, "label_smoothing": 0.1},
+]
+DECODERS = [
+    *({"decoder": name} for name in list_parts(decoders) if name not in ("conv_12", "conv_20")),
+    {"decoder": "conv_4", "precision": "bfloat16", "empty_masks": True},
+    {"decoder": "linear", "fields": {"tokens": "clip_tokens", "lare": "lare"}, "score": "top"},
+    {"decoder": "linear", "supervision": "image", "select": "auc"},
+]
+
+
+def rehearse(settings, plain_text, runs=1, masks=False):
+    """One step and one judgement of runs side by side, as (losses, judged)."""
+    config = create_config(settings)
+    text = TextTower.load(plain_text.file) if needs_text(config.detector) else None
+    models = [create_model(config.detector, SPECS, text) for _ in range(runs)]
+    with fake_gpu() as mode:
+        for model in [*models, *([] if text is None else [text])]:
+            move(model, mode)
+        fields = [*models[0].fields, *(["mask"] if masks else [])]
+        batch = {
+            name: torch.zeros(
+                ROWS, *SPECS[name], dtype=STORED_AS.get(name, torch.float16), device=DEVICE
+            )
+            for name in fields
+        }
+        models[0].fit_statistics([batch])
+        labels = torch.zeros(ROWS, dtype=torch.int64)
+        # As training has them: labels of all rows on the device, one row a run.
+        learner = Learner(models, [config] * runs, labels)
+        inputs = models[0].inputs(batch)
+        taken = labels.to(DEVICE).expand(runs, -1)
+        losses = learner.step(inputs, taken, [1e-3] * runs) if learner.values.numel() else None
+        judged = learner.judge(inputs)
+        assert judged.device.type == DEVICE and judged.shape[:2] == (runs, ROWS)
+        if losses is not None:
+            assert losses.device.type == DEVICE and losses.shape == (runs,)
+        margins = models[0].margins(batch)
+        assert margins.device.type == DEVICE and margins.shape == (ROWS,)
+
+
+@pytest.mark.parametrize("settings", HEADS, ids=str)
+def test_detectors(plain_text, settings):
+    rehearse(settings, plain_text)
+
+
+@pytest.mark.parametrize("settings", DECODERS, ids=str)
+def test_localisers(plain_text, settings):
+    by_mask = settings.get("supervision") != "image"
+    rehearse({"select": "iou", **settings}, plain_text, masks=by_mask)
+
+
+@pytest.mark.parametrize("classifier", ["linear", "coop"])
+def test_runs_side_by_side(plain_text, classifier):
+    rehearse({"fusion": "cls", "classifier": classifier}, plain_text, runs=3)
+
+
+def test_a_tensor_left_on_the_cpu_is_found(plain_text):
+    config = create_config({"fusion": "esa", "classifier": "linear"})
+    model = create_model(config.detector, SPECS)
+    with fake_gpu() as mode:
+        move(model, mode)
+        batch = {name: torch.zeros(ROWS, *SPECS[name], device=DEVICE) for name in model.fields}
+        model.fit_statistics([batch])
+        next(iter(model.standardizations.values())).cpu()
+        with pytest.raises(RuntimeError, match="device"):
+            model.margins(batch)
+
+
+@pytest.mark.parametrize("classifier", [name for name in CLASSIFIERS if name != "knn"])
+def test_a_finished_run_is_brought_there_with_its_text_tower(plain_text, classifier):
+    config = create_config({"fusion": "cross_attn", "classifier": classifier})
+    text = TextTower.load(plain_text.file) if needs_text(config.detector) else None
+    model = create_model(config.detector, SPECS, text).eval()
+    with fake_gpu() as mode:
+        move(model, mode)
+        batch = {name: torch.zeros(ROWS, *SPECS[name], device=DEVICE) for name in model.fields}
+        assert model.margins(batch).device.type == DEVICE
