@@ -289,6 +289,9 @@ def _refusal(
     settings: dict[str, Any] = {"features": need.extractor}
     settings |= {f"{need.extractor}.model": need.model[0]} if need.model else {}
     settings |= {f"{need.extractor}.layers": layers} if layers else {}
+    settings |= {f"{need.extractor}.weights": need.weights} if need.weights else {}
+    sized = "size" in need.settings
+    settings |= {f"{need.extractor}.size": need.settings["size"]} if sized else {}
     settings |= need.images
     advice: list[Advice] = [Run("extract", settings=settings, effect="makes them")]
     images_alone = any(

@@ -19,7 +19,7 @@ from clare.models.weights import reading_weights, without_wrapper
 if TYPE_CHECKING:
     import torch
 
-NESTS = ("state_dict", "model")
+NESTS = ("state_dict", "model", "model_state_dict")
 """Under which of a training's entries its model lies."""
 
 SETTINGS = "hyper_parameters"
