@@ -159,7 +159,8 @@ def _whole(
     from clare.exports.module import PixelDetector, TowerInput
     from clare.inference.predictor import load_detector
 
-    predictor = load_detector(folder, device="cpu", settings=settings)
+    # What is exported takes pixels: whoever uses it aligns the faces.
+    predictor = load_detector(folder, align="none", device="cpu", settings=settings)
     names = {made.fingerprint.key: name for name, made in predictor.run.record.extractors.items()}
     towers = []
     for extractor, recorded, fields in predictor.extractors:

@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from clare.advice import Notice
+from clare.advice import LeaveOut, Name, Notice, Set
 from clare.advice import Run as Operation
+from clare.wording import listed
 
 if TYPE_CHECKING:
     from clare.heads.runs.run import Run
+    from clare.pipeline.images.settings import Align
     from clare.store.spec import Fingerprint
 
 
-def notices_of(run: Run, extractors: Sequence[Fingerprint]) -> list[Notice]:
+def notices_of(
+    run: Run,
+    extractors: Sequence[Fingerprint],
+    align: Align = "none",
+    detector: str | None = None,
+) -> list[Notice]:
     """What there is to say of a run whose verdicts are about to be read.
 
     Args:
         run: a finished run.
         extractors: whose features it reads.
+        align: how faces are found and aligned.
+        detector: that finds them; None where none are looked for.
     """
     imported = map(Notice, run.caveats)
-    return [*imported, *_of_training(run), *_of_crops(run, extractors)]
+    return [*imported, *_of_training(run), *_of_crops(run, extractors, align, detector)]
 
 
 def _of_training(run: Run) -> Iterator[Notice]:
@@ -53,25 +62,54 @@ def _of_training(run: Run) -> Iterator[Notice]:
         )
 
 
-def _of_crops(run: Run, extractors: Sequence[Fingerprint]) -> Iterator[Notice]:
-    margins = {
-        recorded.settings["images"]["margin"]
-        for recorded in extractors
-        if recorded.settings["images"]["crop"] == "boxes"
-    }
+def _of_crops(
+    run: Run, extractors: Sequence[Fingerprint], align: Align, detector: str | None
+) -> Iterator[Notice]:
+    images = [recorded.settings["images"] for recorded in extractors]
+    aligned = {one["align"] for one in images if one.get("align", "none") != "none"}
+    margins = {one["margin"] for one in images if one["crop"] == "boxes"}
+    if aligned:
+        yield from _of_alignment(run, aligned.pop(), align, detector)
+        return
     if margins:
         yield Notice(
             f"the run was trained on faces cut out with a margin of {margins.pop()}, and images "
             "are judged as they are",
             "cut the faces out in the same way",
         )
-    if crops := run.record.face_crops:
+    crops = "; ".join(run.record.face_crops)
+    if align != "none":
+        told = f"faces cropped as {crops}" if crops else "images as they were"
+        yield Notice(f"the run was trained on {told}, and these are aligned as {align}")
+    elif crops:
         yield Notice(
-            f"the run was trained on faces cropped as {'; '.join(crops)}",
+            f"the run was trained on faces cropped as {crops}",
             "crop these images in the same way",
+            Set("align", "deepfakebench", effect="finds faces and crops them as DeepfakeBench"),
         )
     elif not margins and run.record.imported is None:
         yield Notice(
             "the run does not say how its faces were cropped; a verdict holds for images that are "
             "cropped as in training"
+        )
+
+
+def _of_alignment(run: Run, trained: Align, align: Align, detector: str | None) -> Iterator[Notice]:
+    """What there is to say of a run that was trained on aligned faces."""
+    if align == "none":
+        yield Notice(
+            f"the run was trained on faces aligned as {trained}, and images are judged as they are",
+            Set("align", trained, effect="finds faces and aligns them"),
+        )
+    elif align != trained:
+        yield Notice(
+            f"the run was trained on faces aligned as {trained}, and these are aligned as {align}",
+            LeaveOut("align"),
+        )
+    others = [name for name in run.record.face_detectors if name != detector]
+    if detector is not None and others:
+        yield Notice(
+            f"the run was trained on faces that {listed(run.record.face_detectors)} found, and "
+            f"{detector} finds these: the crops differ",
+            Name("that", "detector"),
         )

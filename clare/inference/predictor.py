@@ -8,11 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from clare.advice import Notice
+from clare.advice import LeaveOut, Name, Notice
+from clare.errors import InputError
 from clare.inference.inputs import collect_inputs
 from clare.inference.notices import notices_of
 from clare.inference.verdict import PIXEL_CUT, Verdict
 from clare.pipeline.video import FRAMES
+from clare.settings import build_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from clare.models.runtime import Runtime
     from clare.pipeline.extraction.direct import ExtractedImage, InputImage
     from clare.pipeline.extractor import Extractor
+    from clare.pipeline.faces.settings import FaceSettings
+    from clare.pipeline.images.settings import Align, ImageSettings
     from clare.pipeline.video.read import Video
+    from clare.store.spec import Fingerprint
 
 
 class Predictor:
@@ -35,6 +40,9 @@ class Predictor:
         device: ``auto`` or a torch device.
         overrides: extractor to settings that say where its weights are now; where the run reads
             two fingerprints of one extractor, ``clip_2`` is the second.
+        align: how faces are found and aligned: deepfakebench, arcface, or none for images that are
+            aligned already. None does what was done in training.
+        faces: how they are looked for: fields of `FaceSettings`.
 
     Attributes:
         run: the run.
@@ -51,13 +59,15 @@ class Predictor:
         run: Path,
         device: str = "auto",
         overrides: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        align: Align | None = None,
+        faces: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         from clare.heads.runs.record import CARRIED, read_record
         from clare.heads.runs.run import open_run
         from clare.heads.text.tower import TextTower
         from clare.models.runtime import choose_runtime
+        from clare.pipeline.extraction.direct import Source
         from clare.pipeline.extraction.rebuild import rebuild_extractor
-        from clare.store.spec import Fingerprint
 
         self.notices: list[Notice] = []
         extractors: dict[str, tuple[Extractor, Fingerprint]] = {}
@@ -79,7 +89,17 @@ class Predictor:
             for name, (extractor, recorded) in extractors.items()
             if (fields := self._read_of(name, extractor))
         ]
-        self.notices += notices_of(self.run, [recorded for _, recorded, _ in self.extractors])
+        self._sources = [
+            Source(extractor, _images(recorded, align), fields)
+            for extractor, recorded, fields in self.extractors
+        ]
+        self._faces = self._choose_faces(faces)
+        self.notices += notices_of(
+            self.run,
+            [recorded for _, recorded, _ in self.extractors],
+            self.align,
+            None if self._faces is None else self._faces.points,
+        )
         self._always = tuple(self.notices)
 
     @property
@@ -95,6 +115,21 @@ class Predictor:
         from clare.heads.localizer import Localizer
 
         return isinstance(self.run.detector, Localizer)
+
+    @property
+    def align(self) -> Align:
+        """How faces are found and aligned before they are judged."""
+        aligned: set[Align] = {one.images.align for one in self._sources} - {"none"}
+        return next(iter(aligned), "none")
+
+    @property
+    def preparation(self) -> str:
+        """How a face is found and aligned, in words; empty where images are judged as they are."""
+        if self._faces is None:
+            return ""
+        turned = " upright" if self._faces.upright else ""
+        found = f"the {self._faces.pick}{turned} face that {self._faces.points} finds"
+        return f"{found}, aligned as {self.align}"
 
     @property
     def even(self) -> float:
@@ -138,22 +173,35 @@ class Predictor:
         """
         from clare.inference.videos import add_videos, images_of
         from clare.pipeline.extraction.batching import largest_batch
-        from clare.pipeline.extraction.direct import Source, extract_images
-        from clare.pipeline.extraction.rebuild import recorded_images
+        from clare.pipeline.extraction.direct import extract_images
         from clare.pipeline.video.read import Video
 
-        # There is no manifest here, so nothing knows where the face is.
-        sources = []
-        for extractor, recorded, fields in self.extractors:
-            settings = recorded_images(recorded)
-            if settings.crop == "boxes":
-                settings = replace(settings, crop="none")
-            sources.append(Source(extractor, settings, fields))
+        locate = None
+        if self._faces is not None:
+            from clare.pipeline.faces.finder import FaceFinder
+
+            locate = FaceFinder(self._faces).mark
         most = sum(frames if isinstance(one, Video) else 1 for one in inputs)
         size = min(largest_batch(self.runtime.device), max(1, most))
-        batches = extract_images(images_of(inputs, frames), sources, self.runtime, size)
+        images = images_of(inputs, frames)
+        batches = extract_images(images, self._sources, self.runtime, size, locate)
         judged = (pair for batch in batches for pair in zip(self._judge(batch), batch, strict=True))
         yield from add_videos(judged, self.run.threshold)
+
+    def _choose_faces(self, given: Mapping[str, Any]) -> FaceSettings | None:
+        """How faces are looked for; None where none are."""
+        from clare.pipeline.faces.settings import FaceSettings
+
+        if self.align != "none":
+            chosen: FaceSettings = build_settings("faces", FaceSettings, given)
+            return chosen
+        if given:
+            raise InputError(
+                "no face is looked for: images are judged as they are",
+                Name("how faces are aligned", "align", "deepfakebench"),
+                LeaveOut(*given),
+            )
+        return None
 
     def _read_of(self, name: str, extractor: Extractor) -> list[str]:
         """The fields that are read of an extractor; a second one may have others of their names."""
@@ -189,7 +237,7 @@ class Predictor:
             scored = zip(margins.tolist(), squashed, strict=True)
         for image in images:
             if image.failure:
-                yield Verdict(image.source.path, failure=image.failure)
+                yield Verdict(image.source.path, failure=image.failure, faces=image.faces)
             else:
                 yield self._verdict(image, *next(scored))
 
@@ -206,6 +254,8 @@ class Predictor:
             seen=self.run.seen.holds_image(image.content),
             size=image.size,
             squashed=squashed,
+            faces=image.faces,
+            alignment=image.alignment,
         )
         whole = found.map
         return (
@@ -226,25 +276,40 @@ class Predictor:
         return replace(runtime, dtype=dtype)
 
 
+def _images(recorded: Fingerprint, align: Align | None) -> ImageSettings:
+    """How images are prepared: as in training, but that no manifest says where a face's box is."""
+    from clare.pipeline.extraction.rebuild import recorded_images
+
+    settings = recorded_images(recorded)
+    if settings.crop == "boxes":
+        settings = replace(settings, crop="none")
+    return settings if align is None else replace(settings, align=align)
+
+
 def load_detector(
     run: Path | str,
     *,
+    align: Align | None = None,
     device: str = "auto",
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    **faces: Any,
 ) -> Predictor:
     """A finished run with the models that made its features, to judge images with.
 
     Args:
         run: its folder.
+        align: how faces are found and aligned: deepfakebench, arcface, or none for images that are
+            aligned already. None does what was done in training.
         device: ``auto`` or a torch device.
         settings: where weights are, if not where they were: extractor to its settings, as
             ``{"lare": {"model": "models/sd21"}}``.
+        faces: how faces are looked for: fields of `FaceSettings`, as ``pick`` or ``detector``.
 
     Raises:
         InputError: the run is not finished, or the weights are not those it was trained on.
         WeightsError: weights are not on disk and can't be fetched.
     """
-    return Predictor(Path(run), device, settings)
+    return Predictor(Path(run), device, settings, align, faces)
 
 
 def predict(
@@ -252,8 +317,10 @@ def predict(
     images: Images,
     *,
     frames: int = FRAMES,
+    align: Align | None = None,
     device: str = "auto",
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    **faces: Any,
 ) -> list[Verdict]:
     """Judge images and videos with a run: extract their features as it was trained, score them.
 
@@ -265,11 +332,14 @@ def predict(
         images: files, folders (every image and video below them), arrays uint8 (H, W, 3) of RGB,
             or Pillow's images; one or several.
         frames: of each video at most, evenly spaced; its p(fake) is the mean of theirs.
+        align: as `load_detector` takes it.
         device: ``auto`` or a torch device.
         settings: as `load_detector` takes them.
+        faces: as `load_detector` takes them.
 
     Raises:
         InputError: an image or the run is not usable.
         WeightsError: weights are not on disk and can't be fetched.
     """
-    return load_detector(run, device=device, settings=settings).predict(images, frames)
+    detector = load_detector(run, align=align, device=device, settings=settings, **faces)
+    return detector.predict(images, frames)

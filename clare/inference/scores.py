@@ -43,6 +43,7 @@ class Score:
         failure: why it could not; empty where it could.
         fake_area: of a localiser, the share of the pixels above 0.5.
         seen: whether the run was trained or chosen on this very file.
+        faces: how many faces the image has; None where none was looked for.
         threshold: margin from which on the verdict is fake.
         run: folder of the run.
         detector: beginning of the sha256 of its parameters.
@@ -61,6 +62,7 @@ class Score:
     failure: str = ""
     fake_area: float | None = None
     seen: bool = False
+    faces: int | None = None
     threshold: float = 0.0
     run: str = ""
     detector: str = ""
@@ -95,6 +97,8 @@ class Basis:
         run = predictor.run
         sha256 = run.validation.sha256 or file_sha256(run.path / BEST)
         settings = f"{predictor.runtime.dtype}, {counted(frames, 'frame')} a video"
+        if predictor.preparation:
+            settings = f"{settings}, {predictor.preparation}"
         return cls(_text(run.path), sha256[:_DIGITS], run.threshold, settings, tuple(remarks))
 
     def row(self, verdict: Verdict) -> Score:
@@ -111,6 +115,7 @@ class Basis:
             failure=verdict.failure,
             fake_area=verdict.fake_area,
             seen=verdict.seen,
+            faces=verdict.faces,
             threshold=self.threshold,
             run=self.run,
             detector=self.detector,

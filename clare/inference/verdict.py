@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clare.pipeline.images.align import Similarity
+
 Level = Literal["image", "frame", "video"]
 """What a verdict is on."""
 
@@ -40,6 +42,8 @@ class Verdict:
         seconds: of a frame, since the first one.
         frames: of a video, the verdicts on its frames; its p(fake) is their mean.
         remarks: of a video, what is not as it should be with its file.
+        faces: how many faces the image has, of which one is judged; None where none was looked for.
+        alignment: what brought that face into a square of so many pixels, which is what was judged.
     """
 
     path: Path
@@ -56,10 +60,14 @@ class Verdict:
     seconds: float | None = None
     frames: tuple[Verdict, ...] = field(default=(), repr=False)
     remarks: tuple[str, ...] = ()
+    faces: int | None = None
+    alignment: tuple[Similarity, int] | None = field(default=None, repr=False, compare=False)
 
     @property
     def map(self) -> NDArray[np.float32] | None:
         """p(fake) of each pixel of the upright image, float32 (H, W), 0 to 1; None of a detector.
+
+        Where a face was brought into a square, it is 0 outside of that.
 
         Made anew by each call: of many images, the small maps alone are kept.
         """
@@ -67,4 +75,9 @@ class Verdict:
 
         if self.squashed is None or self.size is None:
             return None
-        return resize_map(self.squashed, self.size[::-1])
+        if self.alignment is None:
+            return resize_map(self.squashed, self.size[::-1])
+        from clare.pipeline.images.align import unwarp
+
+        transform, side = self.alignment
+        return unwarp(resize_map(self.squashed, (side, side)), transform, self.size)

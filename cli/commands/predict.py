@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clare.cli.options import Settings, with_settings
+from clare.pipeline.faces.settings import FaceSettings
+from clare.pipeline.images.settings import Align
 from clare.pipeline.video import FRAMES
 
 if TYPE_CHECKING:
@@ -16,9 +19,11 @@ if TYPE_CHECKING:
     from clare.inference.verdict import Verdict
     from clare.pipeline.extraction.direct import ExtractedImage
 
+FACES = "Faces"
 WEIGHTS = "Where weights are, if not where they were"
 
 
+@with_settings
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     images: Annotated[list[Path], typer.Argument(help="Images, videos, and folders of them.")],
@@ -51,6 +56,16 @@ def predict(
         int, typer.Option(min=1, help="Of each video at most, evenly spaced.")
     ] = FRAMES,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    *,
+    align: Annotated[
+        Align | None,
+        typer.Option(
+            help="Find faces and align them so before they are judged; none for images that are "
+            "aligned already. [default: as in training]",
+            rich_help_panel=FACES,
+        ),
+    ] = None,
+    faces: Annotated[dict[str, Any], Settings(FaceSettings, {"detector": FACES})],
     lare_model: Annotated[
         str | None,
         typer.Option("--sd-model", help="A hub id or a local folder.", rich_help_panel=WEIGHTS),
@@ -80,7 +95,7 @@ def predict(
     A video's p(fake) is the mean of its frames'. Exit code 3: it is done, but some images could not
     be judged.
     """
-    from clare.advice import LeaveOut, Name
+    from clare.advice import LeaveOut, Name, Notice
     from clare.cli.options import parse_assignments, prepare_file, prepare_folder
     from clare.cli.views.console import progress_bar, warn
     from clare.cli.views.verdicts import VerdictTable, remarks, show_file, show_masks
@@ -92,6 +107,7 @@ def predict(
     from clare.inference.scores import Basis, ScoreFile, require_format
     from clare.pipeline.extraction.presets import merge_settings
     from clare.typed_json import to_json
+    from clare.wording import counted
 
     require_run(run)
     if masks is not None:
@@ -119,12 +135,12 @@ def predict(
         "clip": {"model": clip_model, "weights": clip_weights},
     }
     overrides = merge_settings(overrides, parse_assignments(set_ or []))
-    detector = Predictor(run, device, overrides)
+    detector = Predictor(run, device, overrides, align, faces)
     for notice in detector.notices:
         warn(notice)
     told = remarks(detector)
     basis, shown = Basis.of(detector, told, frames), VerdictTable(detector)
-    total, before, seen, failed = len(inputs), 0, 0, 0
+    total, before, seen, failed, crowded = len(inputs), 0, 0, 0, 0
     with ExitStack() as stack:
         file = None
         if out is not None:
@@ -151,6 +167,7 @@ def predict(
             bar.advance(task)
             seen += verdict.seen
             failed += verdict.margin is None
+            crowded += (verdict.faces or 0) > 1
             for remark in verdict.remarks:
                 warn(f"{verdict.path}: {remark}")
             shown.add(verdict)
@@ -162,6 +179,9 @@ def predict(
         shown.show()
     if written is not None:
         show_masks(written.folder, written.count)
+    if crowded:
+        several = f"{counted(crowded, 'image')} with several faces: one of each is judged"
+        warn(Notice(several, Name("which", "pick")))
     if seen:
         warn(
             f"the run was trained or chosen on {seen} of these {len(inputs)} images: their "

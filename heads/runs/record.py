@@ -115,6 +115,7 @@ class RunRecord:
         masks: sha256 over the masks that it was trained on; empty where it was on none.
         sources: the name of the fingerprint by field, of extractors with several.
         imported: the published checkpoint that it is, where it was not trained here.
+        face_detectors: that found the faces of the training rows, as their manifests say.
     """
 
     config: TrainConfig
@@ -133,6 +134,7 @@ class RunRecord:
     masks: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
     imported: ImportRecord | None = None
+    face_detectors: tuple[str, ...] = ()
 
     @property
     def remainder(self) -> str:

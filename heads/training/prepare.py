@@ -274,7 +274,7 @@ def _require_aligned(
         told = "; ".join(f"{field} {frame}" for field, frame in frames.items())
         raise InputError(
             f"{what} were cut out of the images differently ({told})",
-            "extract them with one crop and margin",
+            "extract them with one crop and one alignment",
         )
     seeds = {
         field: one.settings.get("images", {}).get("view_seed", 0) for field, one in read.items()
@@ -429,9 +429,8 @@ def _record(
         fingerprints=read,
         extractors={name: extractor_record(store, key) for name, key in read.items()},
         sources=sources,
-        face_crops=tuple(
-            sorted({row.columns.get("face_crop", "") for row in _rows(rows, train)} - {""})
-        ),
+        face_crops=_told(_rows(rows, train), "face_crop"),
+        face_detectors=_told(_rows(rows, train), "face_detector"),
         rows={"train": train.counts(), "val": val.counts()},
         fakes=tuple(
             sorted({row.columns["subset"] for row in _rows(rows, train) if row.columns["label"]})
@@ -463,6 +462,11 @@ def _lacking(config: TrainConfig, splits: Sequence[Sequence[Row]]) -> tuple[str,
     named = [*((name, 1) for name in config.train), *((name, 0) for name in config.pools)]
     there = [{(row.columns["subset"], row.columns["label"]) for row in rows} for rows in splits]
     return tuple(name for name, label in named if not all((name, label) in one for one in there))
+
+
+def _told(rows: Sequence[Row], column: str) -> tuple[str, ...]:
+    """What rows say in a column, each once."""
+    return tuple(sorted({row.columns.get(column, "") for row in rows} - {""}))
 
 
 def _masks(rows: Iterable[Row]) -> str:

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL.Image import Image
 
 from clare.errors import ImageError
 from clare.models.runtime import Runtime
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError
 from clare.pipeline.extraction.loading import Inputs
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.images.decode import read_content
-from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.align import Similarity
+from clare.pipeline.images.decode import decode_rgb, read_content
+from clare.pipeline.images.marks import FaceMarks
+from clare.pipeline.images.prepare import NOT_KNOWN, load_views
 from clare.pipeline.images.settings import ImageSettings
 
 SHOWN_SIDE = 256
@@ -29,6 +32,10 @@ SHOWN_SIDE = 256
 
 AHEAD = 2
 """Batches that are decoded, or wait, beside the one that the models work on."""
+
+
+Locate = Callable[[Image], tuple[FaceMarks, int]]
+"""Where the face of an upright RGB image lies, and how many it has; called in several threads."""
 
 
 class Source(NamedTuple):
@@ -74,6 +81,8 @@ class ExtractedImage:
         features: field to array ``(*shape)``, in the stored type.
         size: width and height in pixels, upright; None if it can't be decoded.
         picture: uint8 (256, 256, 3), squashed as the extractors see it.
+        faces: how many were found; None where none was looked for.
+        alignment: what brought its face into a square of so many pixels; None where nothing did.
     """
 
     source: InputImage
@@ -82,6 +91,8 @@ class ExtractedImage:
     features: dict[str, np.ndarray] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     picture: np.ndarray | None = None
+    faces: int | None = None
+    alignment: tuple[Similarity, int] | None = None
 
 
 def extract_images(
@@ -89,6 +100,7 @@ def extract_images(
     sources: Sequence[Source],
     runtime: Runtime,
     size: int,
+    locate: Locate | None = None,
 ) -> Iterator[list[ExtractedImage]]:
     """Run extractors over images; the next ones are decoded meanwhile.
 
@@ -100,6 +112,7 @@ def extract_images(
         sources: the extractors.
         runtime: that of the extractors.
         size: images a batch; a model that it does not fit takes it in parts.
+        locate: finds the face of each image; None where that is not asked for.
 
     Yields:
         Batches, in the order of the images.
@@ -109,7 +122,7 @@ def extract_images(
     with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as taker:
 
         def take() -> list[Future[tuple[ExtractedImage, list[Inputs]]]]:
-            return [pool.submit(_load, image, sources) for image in islice(waiting, size)]
+            return [pool.submit(_load, image, sources, locate) for image in islice(waiting, size)]
 
         coming = deque(taker.submit(take) for _ in range(AHEAD))
         while part := [one.result() for one in coming.popleft().result()]:
@@ -120,17 +133,24 @@ def extract_images(
             yield [image for image, _ in part]
 
 
-def _load(source: InputImage, sources: Sequence[Source]) -> tuple[ExtractedImage, list[Inputs]]:
+def _load(
+    source: InputImage, sources: Sequence[Source], locate: Locate | None
+) -> tuple[ExtractedImage, list[Inputs]]:
     image = ExtractedImage(source)
     inputs: list[Inputs] = []
     try:
         data = source.read()
         image.content = hashlib.sha256(data).hexdigest()
+        face = NOT_KNOWN
+        if locate is not None:
+            face, image.faces = locate(decode_rgb(data))
         prepared = {}
         for settings in dict.fromkeys(one.images for one in sources):
-            (prepared[settings],) = load_views(data, settings, [0], content=image.content)
-            one = prepared[settings]
+            (one,) = load_views(data, settings, [0], face=face, content=image.content)
+            prepared[settings] = one
             image.size, image.picture = one.size, one.pixels(SHOWN_SIDE)
+            if one.alignment is not None:
+                image.alignment = one.alignment, settings.align_side
         inputs = [one.extractor.prepare(prepared[one.images]) for one in sources]
     except ImageError as error:
         image.failure = str(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,14 @@ import numpy as np
 from clare.pipeline.faces.face import Detector, Face
 from clare.pipeline.faces.settings import MTCNN, FaceSettings, Pick
 from clare.pipeline.faces.turns import find_turned
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.settings import DLIB
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+NONE_FOUND = "none found"
 
 
 class FaceFinder:
@@ -32,6 +36,13 @@ class FaceFinder:
         self.settings = settings
         self._detector = _create(settings)
 
+    def mark(self, image: Image) -> tuple[FaceMarks, int]:
+        """Where the face that is picked lies, and how many there are."""
+        faces = self.find(image)
+        if not faces:
+            return FaceMarks(missing=NONE_FOUND), 0
+        return marks_of(faces[0], self.settings.points), len(faces)
+
     def find(self, image: Image) -> list[Face]:
         """All faces of an RGB image, the one that is picked first, then by size."""
         if self.settings.upright:
@@ -39,6 +50,15 @@ class FaceFinder:
         else:
             found = find_turned(self._detector, image)
         return ordered(found, image.size, self.settings.pick)
+
+
+def marks_of(face: Face, detector: str) -> FaceMarks:
+    """A face as the columns of a manifest have it, to hundredths of a pixel."""
+    return FaceMarks(_text(face.box), _text(face.points.ravel()), detector)
+
+
+def _text(numbers: Iterable[float]) -> str:
+    return " ".join(f"{number:.2f}" for number in numbers)
 
 
 def ordered(faces: Sequence[Face], size: tuple[int, int], pick: Pick) -> list[Face]:

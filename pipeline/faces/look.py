@@ -13,7 +13,7 @@ from clare.advice import Set
 from clare.errors import ImageError, ManifestError
 from clare.groups import FURTHER_FACE
 from clare.pipeline.faces.face import Face
-from clare.pipeline.faces.finder import FaceFinder, ordered
+from clare.pipeline.faces.finder import NONE_FOUND, FaceFinder, marks_of, ordered
 from clare.pipeline.faces.memory import Finding, Key, Memory
 from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.decode import MissingDecoderError, decode_rgb, read_content
@@ -23,7 +23,6 @@ from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.progress import Progress
 from clare.wording import name_rows
 
-NONE_FOUND = "none found"
 MEMORY = ".faces.jsonl"
 """Ending of the file beside a manifest that holds what was found."""
 
@@ -187,21 +186,18 @@ def _rows_of(
         )
     for number, face in enumerate(faces if all_faces else faces[:1], start=1):
         further = "" if number == 1 else f"{FURTHER_FACE}{number}"
+        marks = marks_of(face, settings.points)
         yield replace(
             sample,
             sample_id=f"{sample.sample_id}{further}",
-            boxes=_text(face.box),
-            face_points=_text(face.points.ravel()),
-            face_detector=settings.points,
+            boxes=marks.boxes,
+            face_points=marks.points,
+            face_detector=marks.detector,
             face_confidence=round(face.confidence, 4),
             face_turn=face.turn,
             face_count=len(faces),
             no_face="",
         )
-
-
-def _text(numbers: Iterable[float]) -> str:
-    return " ".join(f"{number:.2f}" for number in numbers)
 
 
 def _count(report: FaceReport, sample: Sample, found: Finding, settings: FaceSettings) -> None:

@@ -128,6 +128,28 @@ def warp(image: Image.Image, transform: Similarity, side: int) -> Image.Image:
     return image.transform((side, side), Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
 
 
+def unwarp(
+    values: NDArray[np.float32], transform: Similarity, size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """A map over the square as one over the whole image: 0 where the square does not reach.
+
+    Args:
+        values: float32 (side, side).
+        transform: of `similarity`, from pixels of the image to those of the square.
+        size: width and height of the image.
+
+    Returns:
+        float32 (H, W).
+    """
+    a, b, x, y = transform
+    lag = 0.5 * (1 - a + b) + x, 0.5 * (1 - a - b) + y
+    there = (a, -b, lag[0], b, a, lag[1])
+    whole = Image.fromarray(values).transform(
+        size, Image.Transform.AFFINE, there, Image.Resampling.BILINEAR
+    )
+    return np.asarray(whole)
+
+
 def warp_mask(mask: Image.Image, transform: Similarity, side: int) -> Image.Image:
     """The same square of a mask, mode L: means of areas where it shrinks.
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clare.columns import MaskFake
 from clare.errors import ImageError
-from clare.pipeline.images.align import find_transform, warp, warp_mask
+from clare.pipeline.images.align import Similarity, find_transform, warp, warp_mask
 from clare.pipeline.images.augment import Geometry, draw_view, recode
 from clare.pipeline.images.boxes import centre_box, crop_box
 from clare.pipeline.images.decode import decode_mask, decode_rgb
@@ -43,6 +43,9 @@ class PreparedImage:
         plain: the prepared image before augmentation, RGB.
         image: this view of it, RGB.
         mask: this view of the mask, mode L, of the same size; None where there is none.
+
+    Attributes:
+        alignment: what brought the whole image into its square; None where nothing did.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class PreparedImage:
         mask: Image.Image | None,
     ) -> None:
         self.view = view
+        self.alignment: Similarity | None = None
         self.content = content
         self.size = size
         self._plain = plain
@@ -176,11 +180,12 @@ def load_views(
             raise ImageError(f"mask other shape: it has {sizes}")
         if plain_mask.size != plain.size:
             plain_mask = _scale_mask(plain_mask, plain.size)
+    alignment = None
     if settings.align != "none":
-        transform = find_transform(face, settings.align, settings.align_side)
-        plain = warp(plain, transform, settings.align_side)
+        alignment = find_transform(face, settings.align, settings.align_side)
+        plain = warp(plain, alignment, settings.align_side)
         if plain_mask is not None:
-            plain_mask = warp_mask(plain_mask, transform, settings.align_side)
+            plain_mask = warp_mask(plain_mask, alignment, settings.align_side)
     if settings.crop != "none":
         box = (
             crop_box(face.boxes, settings.margin, plain.size)
@@ -198,9 +203,12 @@ def load_views(
     try:
         if recoding is not None:
             plain = recode(plain, *recoding)
-        return [_view(plain, plain_mask, settings.view_seed, content, size, view) for view in views]
+        made = [_view(plain, plain_mask, settings.view_seed, content, size, view) for view in views]
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
+    for image in made:
+        image.alignment = alignment
+    return made
 
 
 def _view(

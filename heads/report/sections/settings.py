@@ -94,6 +94,7 @@ def _versions(finding: Finding) -> Table:
         "store": record.store,
         "trained on": listed(record.subsets or record.trained_on),
         "face crops": "; ".join(record.face_crops) or "as the files are",
+        **({"faces found by": listed(record.face_detectors)} if record.face_detectors else {}),
         **({"masks, sha256": record.masks} if record.masks else {}),
         "threshold": finding.threshold,
         "chosen epoch": finding.validation.epoch,

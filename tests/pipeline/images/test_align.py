@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.errors import ImageError, InputError
-from clare.pipeline.images.align import misfit, similarity, template, warp, warp_mask
+from clare.pipeline.images.align import misfit, similarity, template, unwarp, warp, warp_mask
 from clare.pipeline.images.marks import FaceMarks, parse_points
 from clare.pipeline.images.settings import ImageSettings
 from tests.pipeline.images.pictures import encoded, gradient, prepared, reason
@@ -133,6 +133,19 @@ def test_a_mask_moves_with_its_image(side):
     values, mask = image.pixels(side)[..., 0].astype(int), image.mask(side).astype(int)
     assert (np.abs(values - mask) > 128).mean() < 0.02
     assert 0.2 < (mask > 128).mean() < 0.8
+
+
+def test_a_map_of_the_face_goes_back_to_its_place():
+    y, x = np.mgrid[:200, :320].astype(np.float32)
+    image = np.hypot(x - 150, y - 90) < 30
+    points = template("arcface", "x", 120) @ np.array([[0.8, 0.5], [-0.5, 0.8]]) + (120, 10)
+    transform = similarity(points, template("arcface", "x", 96))
+    square = warp(Image.fromarray(image.astype(np.uint8) * 255), transform, 96)
+    probabilities = (np.asarray(square) / 255).astype(np.float32)
+    back = unwarp(probabilities, transform, (320, 200))
+    assert back.shape == image.shape and back.dtype == np.float32
+    assert np.abs((back > 0.5) ^ image).mean() < 0.002
+    assert back[:, 300].max() == 0
 
 
 def test_a_thin_mark_grows_faint_and_does_not_vanish():
