@@ -266,14 +266,14 @@ def draw_overlay(picture: Image.Image, verdict: Verdict, title: str) -> Image.Im
         title: one line of ASCII.
     """
     from clare.heads.evaluation.overlay import lay_over
-    from clare.heads.metrics.masks import resize_map
 
-    assert verdict.squashed is not None
     longer = max(picture.size)
     scale = min(max(longer, _SIDES[0]), _SIDES[1]) / longer
     width, height = (max(1, round(scale * side)) for side in picture.size)
     small = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
-    shown = Image.fromarray(lay_over(small, resize_map(verdict.squashed, (height, width))))
+    marked = verdict.map_at((width, height))
+    assert marked is not None
+    shown = Image.fromarray(lay_over(small, marked))
     font = ImageFont.load_default(max(15, width // 42))
     right, bottom = map(round, font.getbbox(title)[2:])
     space = bottom // 2

@@ -67,17 +67,21 @@ class Verdict:
     def map(self) -> NDArray[np.float32] | None:
         """p(fake) of each pixel of the upright image, float32 (H, W), 0 to 1; None of a detector.
 
-        Where a face was brought into a square, it is 0 outside of that.
-
-        Made anew by each call: of many images, the small maps alone are kept.
+        Where a face was brought into a square, it is 0 outside of that. Made anew by each call: of
+        many images, the small maps alone are kept.
         """
+        return None if self.size is None else self.map_at(self.size)
+
+    def map_at(self, size: tuple[int, int]) -> NDArray[np.float32] | None:
+        """The same for the image scaled to another width and height."""
         from clare.heads.metrics.masks import resize_map
 
         if self.squashed is None or self.size is None:
             return None
         if self.alignment is None:
-            return resize_map(self.squashed, self.size[::-1])
+            return resize_map(self.squashed, size[::-1])
         from clare.pipeline.images.align import unwarp
 
         transform, side = self.alignment
-        return unwarp(resize_map(self.squashed, (side, side)), transform, self.size)
+        whole = unwarp(resize_map(self.squashed, (side, side)), transform, self.size)
+        return whole if size == self.size else resize_map(whole, size[::-1])

@@ -147,7 +147,7 @@ def unwarp(
     whole = Image.fromarray(values).transform(
         size, Image.Transform.AFFINE, there, Image.Resampling.BILINEAR
     )
-    return np.asarray(whole)
+    return np.array(whole)
 
 
 def warp_mask(mask: Image.Image, transform: Similarity, side: int) -> Image.Image:

@@ -1,6 +1,7 @@
 """Alignment brings five points onto a template, and the mask goes with the image."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.errors import ImageError, InputError
+from clare.inference.verdict import Verdict
 from clare.pipeline.images.align import misfit, similarity, template, unwarp, warp, warp_mask
 from clare.pipeline.images.marks import FaceMarks, parse_points
 from clare.pipeline.images.settings import ImageSettings
@@ -146,6 +148,19 @@ def test_a_map_of_the_face_goes_back_to_its_place():
     assert back.shape == image.shape and back.dtype == np.float32
     assert np.abs((back > 0.5) ^ image).mean() < 0.002
     assert back[:, 300].max() == 0
+
+
+def test_a_verdict_on_an_aligned_face_marks_the_face_in_its_image():
+    points = template("arcface", "x", 100) + np.array((150, 60))
+    alignment = similarity(points, template("arcface", "x", 64)), 64
+    whole = np.ones((256, 256), np.float32)
+    found = Verdict(Path("a.png"), squashed=whole, size=(300, 200), alignment=alignment)
+    expected = np.zeros((200, 300))
+    expected[60:160, 150:250] = 1
+    marked, half = found.map, found.map_at((150, 100))
+    assert marked is not None and np.abs(marked - expected).mean() < 0.01
+    assert half is not None and half.shape == (100, 150)
+    assert np.abs(half - expected[::2, ::2]).mean() < 0.02
 
 
 def test_a_thin_mark_grows_faint_and_does_not_vanish():
