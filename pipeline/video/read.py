@@ -89,7 +89,7 @@ class Video:
                 the form ``reason: detail``.
         """
         with _opened(self.path) as (container, stream):
-            self.count = sum(packet.pts is not None for packet in container.demux(stream))
+            self.count = sum(one.pts is not None for one in _packets(container, stream))
         wanted = set(np.linspace(0, self.count - 1, most, dtype=int).tolist())
         given, index, ends = 0, -1, _Ends()
         with _opened(self.path) as (container, stream):
@@ -98,9 +98,11 @@ class Video:
                 if index in wanted and not frame.is_corrupt:
                     given += 1
                     yield Frame(index, seconds, _upright(frame))
+            missing = _missing(container, stream, self.count, ends.seconds)
             if not given:
-                raise ImageError(f"no frames: none of {self.count} decodes")
-            remarks = [_missing(container, stream, self.count, ends.seconds)]
+                why = f"; {missing}" if missing else ""
+                raise ImageError(f"no frames: of {len(wanted)} to be taken none decodes{why}")
+            remarks = [missing]
         if index + 1 < self.count:
             remarks.append(f"{self.count - index - 1} of {self.count} frames don't decode")
         if ends.hdr:
@@ -198,12 +200,7 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
     """
     import av
 
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
-            return
+    for packet in _packets(container, stream):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -212,6 +209,16 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
             if frame.width * frame.height > MAX_PIXELS:
                 raise ImageError(f"too large: {frame.width}x{frame.height} pixels")
             yield frame
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
+    """What is in the file of a stream, up to where it can't be read; the last packet is empty."""
+    import av
+
+    try:
+        yield from container.demux(stream)
+    except av.error.FFmpegError:
+        return
 
 
 def _upright(frame: Any) -> NDArray[np.uint8]:

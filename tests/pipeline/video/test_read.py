@@ -130,6 +130,10 @@ def test_what_is_no_video_is_said_in_a_sentence(tmp_path):
         ("text.mp4", "not a video: "),
         ("picture.mp4", "not a video: "),
         (cut(write_clip(tmp_path / "a.mp4"), 0.2).name, "not a video: .* its index is cut off"),
+        (
+            cut(write_clip(tmp_path / "b.mp4", 20, movflags="faststart"), 0.5).name,
+            "no frames: of 1 to be taken none decodes; it breaks off: 1 of 20 frames are there",
+        ),
         ("sound.mp4", "no frames: it has no video stream"),
     ):
         with pytest.raises(ImageError, match=why):
