@@ -14,6 +14,7 @@ from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.select import find_subset, no_manifest
 from clare.pipeline.faces.look import FaceReport, look_for_faces
 from clare.pipeline.faces.settings import FaceSettings
+from clare.pipeline.manifests.csv_io import manifest_name
 from clare.pipeline.manifests.roots import Roots
 from clare.progress import StepProgress
 from clare.settings import build_settings
@@ -72,7 +73,7 @@ def faces(
     roots = Roots.from_options(options, os.environ, links)
     reports = []
     for path in paths:
-        title = path.name.partition(".")[0]
+        title = manifest_name(path)
         report = look_for_faces(
             path,
             roots,
