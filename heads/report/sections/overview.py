@@ -137,6 +137,7 @@ def _aucs(findings: Sequence[Finding], intervals: str) -> list[Block]:
         for test, line in zip(tests, cells, strict=True):
             macro = test.macro.subsets if len(test.counted) > 1 else None
             line.append(_auc_cell(macro.frame if macro else None))
+    sources = listed(dict.fromkeys(one.validation.threshold_source for one in findings))
     return [
         matrix(
             "AUC and accuracy: trained on (under a run), tested on",
@@ -145,7 +146,7 @@ def _aucs(findings: Sequence[Finding], intervals: str) -> list[Block]:
             cells,
         ),
         Text(
-            f"AUC, and the accuracy at the threshold from validation. {COLOURS_SAID}{intervals}",
+            f"AUC, and the accuracy at the run's threshold ({sources}). {COLOURS_SAID}{intervals}",
             "note",
         ),
     ]

@@ -75,6 +75,13 @@ def table_of(findings):
     return heads, str(note.text)
 
 
+def test_the_accuracy_says_where_each_threshold_comes_from(tested):
+    ours, theirs = tested("a", ["x"]), tested("b", ["x"])
+    theirs = replace(theirs, validation=replace(theirs.validation, imported=True))
+    assert "the run's threshold (chosen on validation)" in table_of([ours])[1]
+    assert "(chosen on validation and as published)" in table_of([ours, theirs])[1]
+
+
 def test_differences_are_those_of_compare_and_each_run_is_measured_once(tested, monkeypatch):
     counted = []
 
