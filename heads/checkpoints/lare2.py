@@ -6,7 +6,7 @@ Detection" (CVPR 2024); facts of luo3300612/LaRE at f8b2966, class ``CLipClassif
 
 from __future__ import annotations
 
-from clare.errors import WeightsError
+from clare.heads.checkpoints._guided import LARE, NAMES, UNUSED, grid_sizes, guided_shapes
 from clare.heads.config import DetectorConfig
 from clare.heads.published import About, CheckpointFormat, Need, PublishedHead, require_tensors
 from clare.models.carried_clip import clip_model
@@ -14,29 +14,16 @@ from clare.models.checkpoint import Checkpoint
 
 TOWER = "clip_model."
 
-UNUSED = "conv_align."
-"""A layer that no value passes through."""
+POSITIONS = "attn_pool.positional_embedding"
 
-HEADS, INNER, HIDDEN, MAPS = 8, 512, 128, 4
-"""Heads of attention, their channels together, the channel branch's hidden ones, LaRE's."""
-
-NAMES = {
+OWN = {
     "fc.weight": "classifier.layer.weight",
     "fc.bias": "classifier.layer.bias",
     "conv.weight": "fusion.spread.weight",
     "conv.bias": "fusion.spread.bias",
-    "channel_align.fc.0.weight": "fusion.channel.hidden.weight",
-    "channel_align.fc.2.weight": "fusion.channel.weights.weight",
-    "attn_pool.positional_embedding": "fusion.attend.position",
-    **{
-        f"attn_pool.attention.fc_{old}.{kind}": f"fusion.attend.{new}.{kind}"
-        for old, new in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out"))
-        for kind in ("weight", "bias")
-    },
-    "attn_pool.layer_norm.weight": "fusion.attend.norm.weight",
-    "attn_pool.layer_norm.bias": "fusion.attend.norm.bias",
+    POSITIONS: "fusion.attend.position",
 }
-"""Its names, and those of the fusion `esa` with a linear layer."""
+"""Further names, and those of the fusion `esa` with a linear layer."""
 
 
 class Lare2(CheckpointFormat):
@@ -60,21 +47,12 @@ class Lare2(CheckpointFormat):
 
     def read(self, checkpoint: Checkpoint) -> PublishedHead:
         """The head, and the CLIP that it was trained with."""
-        positions, width = self._sizes(checkpoint)
+        positions, width = grid_sizes(checkpoint, POSITIONS)
         shapes = {
             "fc.weight": (2, 3 * width),
             "fc.bias": (2,),
-            "conv.weight": (HEADS, MAPS, 1, 1),
-            "conv.bias": (HEADS,),
-            "channel_align.fc.0.weight": (HIDDEN, MAPS),
-            "channel_align.fc.2.weight": (width, HIDDEN),
-            "attn_pool.positional_embedding": (positions + 1, width),
-            **{f"attn_pool.attention.fc_{k}.weight": (INNER, width) for k in "qkv"},
-            **{f"attn_pool.attention.fc_{k}.bias": (INNER,) for k in "qkv"},
-            "attn_pool.attention.fc_o.weight": (width, INNER),
-            "attn_pool.attention.fc_o.bias": (width,),
-            "attn_pool.layer_norm.weight": (width,),
-            "attn_pool.layer_norm.bias": (width,),
+            POSITIONS: (positions + 1, width),
+            **guided_shapes(width),
         }
         found = require_tensors(checkpoint, shapes, beside=(TOWER, UNUSED))
         found["conv.weight"] = found["conv.weight"].flatten(1)
@@ -97,9 +75,9 @@ class Lare2(CheckpointFormat):
             specs={
                 "clip_cls": (width,),
                 "clip_tokens": (positions, width),
-                "lare": (1, 4, MAPS, 32, 32),
+                "lare": LARE,
             },
-            tensors={NAMES[name]: value for name, value in found.items()},
+            tensors={{**NAMES, **OWN}[name]: value for name, value in found.items()},
             needs={"clip_cls": tower, "clip_tokens": tower, "lare": lare},
             remarks=(
                 "its own maps of LaRE had each image's class in the prompt, and those of a store "
@@ -107,11 +85,3 @@ class Lare2(CheckpointFormat):
             ),
             carried=carried,
         )
-
-    def _sizes(self, checkpoint: Checkpoint) -> tuple[int, int]:
-        """Positions of the tower's third layer, and their channels."""
-        name = "attn_pool.positional_embedding"
-        if name not in checkpoint.tensors or checkpoint.tensors[name].ndim != 2:
-            raise WeightsError(f"{checkpoint.path} has no {name} of two axes")
-        tokens, width = checkpoint.tensors[name].shape
-        return tokens - 1, width

@@ -6,9 +6,7 @@ CVPR 2023; facts of WisconsinAIVision/UniversalFakeDetect at 76a0e3e.
 
 from __future__ import annotations
 
-import torch
-
-from clare.heads.config import DetectorConfig
+from clare.heads.checkpoints._linear import linear_head
 from clare.heads.published import (
     OPENAI,
     RN50,
@@ -62,21 +60,6 @@ class UnivFD(CheckpointFormat):
             if len(checkpoint.tensors) > 2
             else []
         )
-        return PublishedHead(
-            config=DetectorConfig(fusion="cls", classifier="linear", standardize=False),
-            specs={"clip_cls": (width,)},
-            tensors={
-                "classifier.layer.weight": torch.cat([torch.zeros_like(weight), weight]),
-                "classifier.layer.bias": torch.cat([torch.zeros_like(bias), bias]),
-            },
-            needs={
-                "clip_cls": Need(
-                    "clip",
-                    {**OPENAI, "size": 224},
-                    {"crop": "centre", "crop_side": 224},
-                    TOWERS[width],
-                    "openai",
-                )
-            },
-            remarks=tuple(remarks),
-        )
+        images = {"crop": "centre", "crop_side": 224}
+        need = Need("clip", {**OPENAI, "size": 224}, images, TOWERS[width], "openai")
+        return linear_head((weight, bias), "clip_cls", need, remarks=remarks)
