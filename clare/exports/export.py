@@ -167,7 +167,7 @@ def _whole(
         model, name = extractor.pixel_model(), names[recorded.key]
         if model is None:
             raise InputError(
-                f"{folder} reads {name}, which is no function of normalised pixels",
+                f"{folder} reads {name}, and that extractor gives no model over pixels",
                 Set("head_only", True, "exports the head, which takes features"),
             )
         stored = {one.field: one.dtype for one in extractor.fields if one.field in fields}

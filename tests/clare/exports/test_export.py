@@ -214,6 +214,32 @@ def test_a_card_holds_the_runs_own_figures_and_no_others(place, exported, tmp_pa
     assert "None: nothing is known of how it does" in untested and "random models" in untested
 
 
+def test_the_card_of_published_weights_says_whose_they_are(place, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(place / "runs" / "linear", run, ignore=shutil.ignore_patterns("test_*"))
+    about = {
+        "title": "A detector (Somebody et al.)",
+        "url": "https://example.org/code",
+        "weights": "https://example.org/weights",
+        "licence": "MIT",
+        "trained_on": "their own fakes",
+        "figure": "AP 0.9 on theirs",
+        "needs": "clip_cls",
+    }
+    record = json.loads((run / "config.json").read_text())
+    imported = {"format": "univfd", "file": "fc.pth", "sha256": "ab" * 32, "about": about}
+    changed = {"imported": imported, "rows": {}, "fakes": [], "subsets": []}
+    (run / "config.json").write_text(json.dumps({**record, **changed}))
+    found = {"epoch": 0, "threshold": 0.25, "metrics": {}, "imported": True}
+    (run / "val_metrics.json").write_text(json.dumps(found))
+    made = clare.export(run, tmp_path / "out", head_only=True)
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert (made.facts.threshold, made.facts.threshold_from) == (0.25, "as published")
+    for told in about.values():
+        assert told in card or told in (about["weights"], about["needs"])
+    assert "## Validation" not in card and "| train |" not in card and "ab" * 32 in card
+
+
 def test_the_code_of_a_card_runs_where_it_stands(exported, place, monkeypatch, capsys):
     folder = exported("linear", "folder").path
     image = sorted((place / "real").iterdir())[0]
