@@ -29,6 +29,9 @@ VIT_L14 = ("ViT-L-14", "ViT-L-14-quickgelu")
 RN50 = ("RN50", "RN50-quickgelu")
 """OpenAI's towers, under every name that open_clip has for them."""
 
+BILINEAR = "its code resizes images bilinearly, here it is bicubic, so features of images differ"
+"""The remark on a head whose images were not resized as an extractor resizes them."""
+
 
 @dataclass(frozen=True)
 class About:

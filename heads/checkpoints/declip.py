@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from clare.errors import InputError
 from clare.heads.config import read_preset
 from clare.heads.published import (
+    BILINEAR,
     OPENAI,
     RN50,
     VIT_L14,
@@ -95,7 +96,7 @@ class DeCLIP(CheckpointFormat):
         shapes = found.tensor | _shapes(found, kind)
         values = {n: v for n, v in checkpoint.tensors.items() if not n.endswith(COUNTER)}
         tensors = require_tensors(replace(checkpoint, tensors=values), shapes, beside=("model.",))
-        remarks = []
+        remarks = [BILINEAR]
         if found.tensor:
             remarks += [
                 "CLIP's copy in the file is not read: a training that moved CLIP does not fit"

@@ -12,6 +12,7 @@ import torch
 from clare.errors import InputError
 from clare.heads.config import read_preset
 from clare.heads.published import (
+    BILINEAR,
     OPENAI,
     About,
     CheckpointFormat,
@@ -85,6 +86,7 @@ class TextSimilarity(CheckpointFormat):
                     "openai",
                 )
             },
+            remarks=(BILINEAR,),
         )
 
 

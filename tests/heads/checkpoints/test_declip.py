@@ -99,6 +99,7 @@ def test_a_vits_decoder_makes_its_codes_maps(tmp_path):
     tokens = draw((256, 1024))
     check(run, {"clip_tokens_20": tokens}, decoder(as_grid(tokens))[:, 0])
     assert any("CLIP's copy" in one for one in run.caveats)
+    assert any("bilinearly" in one for one in run.caveats)
 
 
 def test_vit_and_resnet_are_two_fingerprints_stacked_over_the_vits_grid(tmp_path):

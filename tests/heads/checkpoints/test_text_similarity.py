@@ -55,6 +55,7 @@ def test_margins_are_those_of_a_plain_reading(tmp_path, make_text, prompts):
         tmp_path / "final_model.pth", together(stored, text=tower), tmp_path / "run", text=tower
     )
     assert run.record.imported is not None and run.record.imported.format == "text_similarity"
+    assert any("bilinearly" in one for one in run.caveats)
     vectors = torch.randn(5, 512, generator=torch.Generator().manual_seed(1)) * 0.4
     with torch.no_grad():
         texts = normalize(text.model(open_clip.tokenize(prompts)).float(), dim=-1)
