@@ -61,7 +61,7 @@ class RowFile(Generic[T]):
             raise InputError(
                 f"{self.path} is being written by another process",
                 "wait until that ends",
-                Name("another file", "out"),
+                Name("another place", "out"),
             ) from error
         return self
 
@@ -80,7 +80,7 @@ class RowFile(Generic[T]):
         if os.pread(self._descriptor, len(BOM_UTF8), 0) == BOM_UTF8:
             raise InputError(
                 f"{self.path} was saved anew by another program, and can't be gone on with",
-                Name("another file", "out"),
+                Name("another place", "out"),
             )
         with reading(self.path, "a table of rows"), open_text(self.path) as file:
             for end, row in self._read(file):
@@ -139,7 +139,7 @@ class RowFile(Generic[T]):
         if head != self._names and (whole or not ",".join(self._names).startswith(",".join(head))):
             raise InputError(
                 f"{self.path} holds another table: its first line is not {','.join(self._names)}",
-                Name("another file", "out"),
+                Name("another place", "out"),
             )
         if not whole:
             return

@@ -157,7 +157,11 @@ class Predictor:
         return [verdict for verdict, _ in self.detect(inputs, frames) if verdict.level != "frame"]
 
     def detect(
-        self, inputs: Sequence[InputImage | Video], frames: int = FRAMES
+        self,
+        inputs: Sequence[InputImage | Video],
+        frames: int = FRAMES,
+        *,
+        pictures: bool = False,
     ) -> Iterator[Judged]:
         """Judge images and videos as they come, in their order.
 
@@ -166,6 +170,7 @@ class Predictor:
         Args:
             inputs: see `collect_inputs`.
             frames: of each video at most, evenly spaced.
+            pictures: whether pictures for looking at are made too.
 
         Yields:
             Each image with what the extractors made of it; of a video each frame likewise, and
@@ -184,7 +189,9 @@ class Predictor:
         most = sum(frames if isinstance(one, Video) else 1 for one in inputs)
         size = min(largest_batch(self.runtime.device), max(1, most))
         images = images_of(inputs, frames)
-        batches = extract_images(images, self._sources, self.runtime, size, locate)
+        batches = extract_images(
+            images, self._sources, self.runtime, size, locate, pictures=pictures
+        )
         judged = (pair for batch in batches for pair in zip(self._judge(batch), batch, strict=True))
         yield from add_videos(judged, self.run.threshold)
 
@@ -228,12 +235,11 @@ class Predictor:
                 }
                 if isinstance(detector, Localizer):
                     maps = detector.maps(batch)
-                    margins, squashed = (
-                        detector.score(maps),
-                        [*maps.float().sigmoid().cpu().numpy()],
-                    )
+                    margins = detector.score(maps)
+                    squashed = [*maps.float().sigmoid().cpu().numpy()]
                 else:
-                    margins, squashed = detector.margins(batch), [None] * len(good)
+                    margins = detector.margins(batch)
+                    squashed = [None] * len(good)
             scored = zip(margins.tolist(), squashed, strict=True)
         for image in images:
             if image.failure:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clare.cli.command import AGAIN, when_stopped
 from clare.pipeline.video import FRAMES
 
 LABELLED = "Videos with a label: a manifest is written too"
@@ -51,6 +52,7 @@ def frames(
     from clare.pipeline.video.read import require_video
     from clare.wording import counted
 
+    when_stopped(lambda: AGAIN)
     reals, fakes = real or [], fake or []
     places = [*(videos or []), *reals, *fakes]
     if not places:

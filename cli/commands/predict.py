@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clare.cli.command import AGAIN, when_stopped
 from clare.cli.options import Settings, with_settings
 from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.settings import Align
@@ -109,6 +110,8 @@ def predict(
     from clare.typed_json import to_json
     from clare.wording import counted
 
+    if out is not None:
+        when_stopped(lambda: AGAIN)
     require_run(run)
     if masks is not None:
         require_decoder(run)
@@ -152,7 +155,8 @@ def predict(
         if masks is not None:
             written = stack.enter_context(MaskFolder(masks, detector, told))
         task = bar.add_task("judging", total=total, completed=total - len(inputs))
-        for verdict, image in detector.detect(inputs, frames):
+        judged = detector.detect(inputs, frames, pictures=explain is not None)
+        for verdict, image in judged:
             if image is not None and verdict.margin is not None:
                 if explain is not None:
                     _explain(detector, verdict, image, explain)
@@ -171,9 +175,9 @@ def predict(
             for remark in verdict.remarks:
                 warn(f"{verdict.path}: {remark}")
             shown.add(verdict)
-    judged = len(inputs)
+    of = len(inputs)
     if file is not None:
-        failed, judged = file.verdicts[None], file.verdicts.total()
+        failed, of = file.verdicts[None], file.verdicts.total()
         show_file(file.path, file.verdicts, before)
     elif not json_:
         shown.show()
@@ -188,7 +192,7 @@ def predict(
             "verdicts say nothing about new ones"
         )
     if failed:
-        warn(f"exit code 3: {failed} of {judged} images could not be judged")
+        warn(f"exit code 3: {failed} of {of} images could not be judged")
         raise typer.Exit(3)
 
 

@@ -18,7 +18,7 @@ from PIL.Image import Image
 
 from clare.errors import ImageError
 from clare.models.runtime import Runtime
-from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError
+from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError, Launched
 from clare.pipeline.extraction.loading import Inputs
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.align import Similarity
@@ -80,7 +80,7 @@ class ExtractedImage:
         content: SHA-256 of the file's bytes; empty where it can't be read.
         features: field to array ``(*shape)``, in the stored type.
         size: width and height in pixels, upright; None if it can't be decoded.
-        picture: uint8 (256, 256, 3), squashed as the extractors see it.
+        picture: uint8 (256, 256, 3), squashed as the extractors see it, where it was asked for.
         faces: how many were found; None where none was looked for.
         alignment: what brought its face into a square of so many pixels; None where nothing did.
     """
@@ -101,8 +101,12 @@ def extract_images(
     runtime: Runtime,
     size: int,
     locate: Locate | None = None,
+    *,
+    pictures: bool = False,
 ) -> Iterator[list[ExtractedImage]]:
     """Run extractors over images; the next ones are decoded meanwhile.
+
+    On a GPU a batch is computed while whoever takes the batches looks at the one before.
 
     The images themselves are taken one after the other, in a thread, a few batches ahead: so many
     are in memory at once, however many there are.
@@ -113,6 +117,7 @@ def extract_images(
         runtime: that of the extractors.
         size: images a batch; a model that it does not fit takes it in parts.
         locate: finds the face of each image; None where that is not asked for.
+        pictures: whether pictures for looking at are kept.
 
     Yields:
         Batches, in the order of the images.
@@ -122,19 +127,28 @@ def extract_images(
     with ThreadPoolExecutor(os.cpu_count()) as pool, ThreadPoolExecutor(1) as taker:
 
         def take() -> list[Future[tuple[ExtractedImage, list[Inputs]]]]:
-            return [pool.submit(_load, image, sources, locate) for image in islice(waiting, size)]
+            return [
+                pool.submit(_load, image, sources, locate, pictures)
+                for image in islice(waiting, size)
+            ]
 
         coming = deque(taker.submit(take) for _ in range(AHEAD))
+        under_way: deque[tuple[list[ExtractedImage], list[_Part]]] = deque()
         while part := [one.result() for one in coming.popleft().result()]:
             coming.append(taker.submit(take))
+            parts: list[_Part] = []
             for number, (runner, source) in enumerate(zip(runners, sources, strict=True)):
                 good = [(image, inputs[number]) for image, inputs in part if inputs]
-                _run(runner, good, source.fields)
-            yield [image for image, _ in part]
+                parts += _launch(runner, good, source.fields)
+            under_way.append(([image for image, _ in part], parts))
+            if len(under_way) > 1:
+                yield _fetch(*under_way.popleft())
+        for batch in under_way:
+            yield _fetch(*batch)
 
 
 def _load(
-    source: InputImage, sources: Sequence[Source], locate: Locate | None
+    source: InputImage, sources: Sequence[Source], locate: Locate | None, pictures: bool
 ) -> tuple[ExtractedImage, list[Inputs]]:
     image = ExtractedImage(source)
     inputs: list[Inputs] = []
@@ -148,7 +162,9 @@ def _load(
         for settings in dict.fromkeys(one.images for one in sources):
             (one,) = load_views(data, settings, [0], face=face, content=image.content)
             prepared[settings] = one
-            image.size, image.picture = one.size, one.pixels(SHOWN_SIDE)
+            image.size = one.size
+            if pictures:
+                image.picture = one.pixels(SHOWN_SIDE)
             if one.alignment is not None:
                 image.alignment = one.alignment, settings.align_side
         inputs = [one.extractor.prepare(prepared[one.images]) for one in sources]
@@ -157,20 +173,35 @@ def _load(
     return image, inputs
 
 
-def _run(
+class _Part(NamedTuple):
+    """Images that an extractor works on, and the fields that are kept of it."""
+
+    images: Sequence[ExtractedImage]
+    launched: Launched
+    fields: Collection[str]
+
+
+def _launch(
     runner: BatchRunner,
     rows: Sequence[tuple[ExtractedImage, Inputs]],
     fields: Collection[str],
-) -> None:
+) -> Iterator[_Part]:
     while rows:
-        part = rows[: runner.micro_batch]
+        some = rows[: runner.micro_batch]
         try:
-            values, finite = runner.launch([inputs for _, inputs in part]).fetch()
+            launched = runner.launch([inputs for _, inputs in some])
         except BatchTooLargeError:
             continue
-        for place, (image, _) in enumerate(part):
+        yield _Part([image for image, _ in some], launched, fields)
+        rows = rows[len(some) :]
+
+
+def _fetch(images: list[ExtractedImage], parts: Iterable[_Part]) -> list[ExtractedImage]:
+    for part in parts:
+        values, finite = part.launched.fetch()
+        for place, image in enumerate(part.images):
             if finite[place]:
-                image.features |= {name: values[name][place].copy() for name in fields}
+                image.features |= {name: values[name][place].copy() for name in part.fields}
             else:
                 image.failure = "values overflow the stored type, or are not numbers"
-        rows = rows[len(part) :]
+    return images

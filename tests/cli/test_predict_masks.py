@@ -15,6 +15,7 @@ from clare.heads.localizer import Localizer
 from clare.inference.mask_files import MaskFolder, find_regions, unique_stem
 from clare.inference.predictor import Predictor, load_detector
 from clare.pipeline.extraction.direct import InputImage
+from tests.pipeline.video.clips import write_clip
 
 SIZE = (96, 64)
 
@@ -151,8 +152,8 @@ def test_an_interrupted_call_leaves_whole_files_and_lists_them(
     (tmp_path / "out" / "masks.json").write_text("an older list")
     judge = Predictor.detect
 
-    def interrupted(self, inputs, frames):
-        for place, found in enumerate(judge(self, inputs, frames)):
+    def interrupted(self, inputs, frames, **how):
+        for place, found in enumerate(judge(self, inputs, frames, **how)):
             if place == 4:
                 raise KeyboardInterrupt
             yield found
@@ -178,6 +179,24 @@ def test_a_file_that_is_gone_ends_the_call_and_the_others_are_listed(made, image
             folder.write(verdict, InputImage.of_file(verdict.path))
     (listed,) = json.loads((out / "masks.json").read_text())["images"]
     assert listed["path"] == str(copies[1])
+
+
+def test_frames_of_a_video_have_masks_in_its_upright_size(clare, run, tmp_path):
+    pytest.importorskip("av")
+    clip = write_clip(tmp_path / "clip.mp4", 5, turn=90)
+    command = ("predict", run, clip, "--frames", 2, "--device", "cpu", "--masks", "out")
+    assert clare(*command, "--out", "scores.jsonl")[0] == 0
+    listed = json.loads((tmp_path / "out" / "masks.json").read_text())["images"]
+    assert [(one["frame"], one["width"], one["height"]) for one in listed] == [
+        (0, 96, 128),
+        (4, 96, 128),
+    ]
+    for one in listed:
+        with Image.open(tmp_path / "out" / one["mask"]) as mask:
+            assert mask.size == (96, 128)
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    areas = [row["fake_area"] for row in rows]
+    assert areas[2] == pytest.approx(sum(areas[:2]) / 2), "a video's area is that of its frames"
 
 
 def test_what_a_localiser_has_not_seen_is_said(clare, run, images, tmp_path):

@@ -100,16 +100,16 @@ def test_a_stopped_command_goes_on_and_judges_nothing_twice(
     judged: list[Path] = []
     judge, stop = Predictor.detect, [6]
 
-    def detect(self, inputs, frames):
-        for found in judge(self, inputs, frames):
+    def detect(self, inputs, frames, **how):
+        for found in judge(self, inputs, frames, **how):
             if len(judged) in stop:
                 raise KeyboardInterrupt
             judged.append(found[0].path)
             yield found
 
     monkeypatch.setattr(Predictor, "detect", detect)
-    code, _, _ = clare("predict", run, *images, *DEVICE, "--out", out)
-    assert code == 130
+    code, _, err = clare("predict", run, *images, *DEVICE, "--out", out)
+    assert code == 130 and "goes on where this one stopped" in err
     growing = tmp_path / "scores.parquet.rows.jsonl" if ending == "parquet" else out
     assert len(rows_of(growing)) == 6
     with growing.open("r+b") as file:
