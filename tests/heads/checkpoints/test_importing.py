@@ -1,12 +1,18 @@
 """A published checkpoint as a run: what it is bound to, what is refused, and what is said of it."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from clare.errors import InputError, WeightsError
 from clare.heads.checkpoints import list_checkpoints
-from clare.heads.importing import find_format, open_checkpoint
+from clare.heads.config import DetectorConfig
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.importing import features_of, find_format, import_checkpoint, open_checkpoint
+from clare.heads.published import Need, PublishedHead
 from clare.heads.runs.record import read_record, read_validation
+from clare.models.checkpoint import Checkpoint
 from tests.heads.checkpoints.published import OPENAI, imported, one_extraction, together
 
 CROP = {"crop": "centre", "crop_side": 224, "resize": None, "recode": None}
@@ -88,6 +94,31 @@ def test_of_several_that_fit_one_is_named(file, tmp_path):
     _, second = both.extractors
     run = imported(file, both, tmp_path / "run", named={"clip": second.rpartition("-")[2]})
     assert run.record.fingerprints == {"clip": second}
+
+
+def test_a_published_localiser_is_tested_with_the_stores_masks(masked, tmp_path):
+    """Its one channel tells the fake quarter of the store's images: it finds that untrained."""
+    head = PublishedHead(
+        config=DetectorConfig(decoder="linear", standardize=False),
+        specs={"clip_tokens": (16, 8)},
+        tensors={
+            "decoder.fc.0.weight": torch.eye(8)[:1],
+            "decoder.fc.0.bias": torch.tensor([-1.5]),
+        },
+        needs={"clip_tokens": Need("clip", {}, {})},
+    )
+    checkpoint = Checkpoint(Path("a.pth"), "", head.tensors, {})
+    import_checkpoint("declip", checkpoint, head, features_of(masked), tmp_path / "run", named={})
+    found = evaluate(
+        tmp_path / "run", masked, ["local"], reals=["pool"], baselines=True, resamples=20
+    )
+    masks = found.record.masks
+    assert masks is not None and not masks.saw_reals
+    figures = masks.subsets["local"]
+    iou, everything = figures.figures["iou"].value, figures.baselines["all fake"].figures["iou"]
+    assert iou is not None and iou > 0.6 and everything.value == pytest.approx(0.25, abs=0.02)
+    assert any("LaRE is not among the baselines" in note for note in found.record.notes)
+    assert found.record.threshold == 0.0 and found.record.aucs["local"] is not None
 
 
 @pytest.mark.parametrize("holds", ["a run", "there already"])
