@@ -45,7 +45,7 @@ class ClippingCoOp(CheckpointFormat):
         count = len(context) if context.dim() == 2 else 1
         fixed = {
             "token_prefix": (2, 1, WIDTH),
-            "token_suffix": (2, POSITIONS - 1 - count, WIDTH),
+            "token_suffix": (2, max(0, POSITIONS - 1 - count), WIDTH),
         }
         there = {name: shape for name, shape in fixed.items() if name in checkpoint.tensors}
         found = require_tensors(checkpoint, {"ctx": (count, WIDTH), **there})

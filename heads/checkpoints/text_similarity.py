@@ -104,7 +104,7 @@ def _prompts(checkpoint: Checkpoint) -> list[str]:
     from open_clip.tokenizer import SimpleTokenizer
 
     tokens, tokenizer = checkpoint.tensors[TOKENS], SimpleTokenizer()
-    rows = tokens.tolist() if tokens.dim() == 2 else []
+    rows = tokens.tolist() if tokens.dim() == 2 and tokens.numel() else []
     known = all(isinstance(n, int) and n in tokenizer.decoder for row in rows for n in row)
     if rows and known:
         texts = [tokenizer.decode(row[1 : row.index(max(row))]).strip() for row in rows]

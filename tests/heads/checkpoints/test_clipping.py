@@ -136,6 +136,7 @@ LINEAR = {"fc.linear.weight": torch.zeros(2, WIDTH), "fc.linear.bias": torch.zer
         ({**COOP, "ctx": torch.zeros(16, 512)}, r"ctx is float32 \(16, 512\)"),
         ({**COOP, "ctx": torch.zeros(2, 16, WIDTH)}, r"ctx is float32 \(2, 16, 768\)"),
         ({**COOP, "token_suffix": torch.zeros(2, 61, WIDTH)}, "token_suffix"),
+        ({**COOP, "ctx": torch.zeros(90, WIDTH)}, "token_suffix"),
         ({**COOP, "gate": torch.zeros(1)}, "it has gate"),
         ({**ADAPTER, "fc.4.weight": torch.zeros(1)}, r"it has fc\.4\.weight"),
         ({"fc.0.weight": ADAPTER["fc.0.weight"]}, r"it lacks fc\.2\.weight"),

@@ -77,6 +77,7 @@ def test_margins_are_those_of_a_plain_reading(tmp_path, make_text, prompts):
         ({"classification_head.8.bias": torch.zeros(2)}, r"it has classification_head\.8\.bias"),
         ({"projection_adapter.0.weight": torch.zeros(256, 768)}, r"adapter\.0\.weight is float32"),
         ({"prompt_tokens": torch.zeros(6, 77)}, "its prompt_tokens are no texts"),
+        ({"prompt_tokens": torch.zeros(6, 0, dtype=torch.int32)}, "its prompt_tokens are no texts"),
         ({"prompt_tokens": torch.full((6, 77), 60_000)}, "its prompt_tokens are no texts"),
     ],
 )
