@@ -3,7 +3,7 @@
     python benchmarks/faces.py [--rounds N] [--json]
 
 MTCNN on one core, on pictures with one drawn face of 60 % of their shorter side. ``upright`` looks
-at a picture as it is, ``turned`` at all four turns, as `clare faces` does unless it is told not to,
+at a picture as it is, ``turned`` at its other turns too, as `clare faces` does where doubt is left,
 and ``small`` at it as it is for faces from 20 pixels on, whatever its size. Every round each way
 has one turn, in a new order; ratios are of one round, their quartiles are over the rounds.
 """

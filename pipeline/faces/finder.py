@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 NONE_FOUND = "none found"
+SURE = 0.9
+"""Confidence of a face that may be picked before others."""
 
 
 class FaceFinder:
@@ -49,7 +51,7 @@ class FaceFinder:
             found = self._detector.find(image)
         else:
             found = find_turned(self._detector, image)
-        return ordered(found, image.size, self.settings.pick)
+        return ordered(found, image.size, self.settings)
 
 
 def marks_of(face: Face, detector: str) -> FaceMarks:
@@ -61,24 +63,32 @@ def _text(numbers: Iterable[float]) -> str:
     return " ".join(f"{number:.2f}" for number in numbers)
 
 
-def ordered(faces: Sequence[Face], size: tuple[int, int], pick: Pick) -> list[Face]:
+def ordered(faces: Sequence[Face], size: tuple[int, int], settings: FaceSettings) -> list[Face]:
     """Faces with the one that is picked first, and the others by size.
 
     Args:
         faces: of one image.
         size: width and height of the image.
-        pick: see `FaceSettings`.
+        settings: say which is picked. Of networks' faces it is one that they are sure of, if there
+            is one: of others the points are often wrong.
     """
     by_size = sorted(faces, key=lambda face: -face.area)
-    if pick == "largest" or not faces:
-        return by_size
+    # dlib's score is no probability, and DeepfakeBench takes the largest whatever it is.
+    least = -np.inf if settings.points == DLIB else SURE
+    candidates = [face for face in by_size if face.confidence >= least] or by_size
+    if not candidates:
+        return []
     middle = np.array(size) / 2
 
     def distance(face: Face) -> float:
         return float(np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - middle))
 
-    choose = min if pick == "centre" else max
-    first = choose(by_size, key=distance)
+    choices: dict[Pick, Face] = {
+        "largest": candidates[0],
+        "centre": min(candidates, key=distance),
+        "df40": max(candidates, key=distance),
+    }
+    first = choices[settings.pick]
     return [first, *(face for face in by_size if face is not first)]
 
 

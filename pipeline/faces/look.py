@@ -172,7 +172,7 @@ def _find(finder: FaceFinder, file: Path) -> tuple[Finding, bool]:
 def _rows_of(
     sample: Sample, found: Finding, settings: FaceSettings, all_faces: bool
 ) -> Iterator[Sample]:
-    faces = ordered(found.faces, found.size, settings.pick)
+    faces = ordered(found.faces, found.size, settings)
     if not faces:
         yield replace(
             sample,
@@ -208,6 +208,6 @@ def _count(report: FaceReport, sample: Sample, found: Finding, settings: FaceSet
         return
     report.one += len(faces) == 1
     report.several += len(faces) > 1
-    turn = ordered(faces, found.size, settings.pick)[0].turn
+    turn = ordered(faces, found.size, settings)[0].turn
     if turn:
         report.turned[turn] += 1

@@ -27,6 +27,9 @@ UPRIGHT = {
 MISFIT = 10.0
 """What a misfit of one distance between the eyes costs in log odds. From 3 to 20 the result is the
 same: 180 of 180 upright faces, and 540 of 540 turned ones."""
+SURE = 8.0
+"""Log odds from which on no other turn is looked at: of 540 wrong turns none came to more than 5.8,
+and of 180 upright faces 106 lie above."""
 
 
 def find_turned(detector: Detector, image: Image.Image) -> list[Face]:
@@ -40,9 +43,13 @@ def find_turned(detector: Detector, image: Image.Image) -> list[Face]:
         Boxes and points in pixels of the image as it is given.
     """
     found = detector.find(image)
+    best = _likeliest(found)
     for turn, upright in UPRIGHT.items():
+        if best >= SURE:
+            break
         other = detector.find(image.transpose(upright))
-        if _likeliest(other) > _likeliest(found):
+        if _likeliest(other) > best:
+            best = _likeliest(other)
             found = [_turned_back(face, turn, image.size) for face in other]
     return found
 

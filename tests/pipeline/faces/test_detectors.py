@@ -17,14 +17,25 @@ def face(x0, y0, x1, y1, confidence=0.9):
 @pytest.mark.parametrize(("pick", "first"), [("largest", 0), ("centre", 1), ("df40", 2)])
 def test_of_several_faces_one_is_picked(pick, first):
     faces = [face(0, 0, 40, 40), face(45, 45, 55, 55), face(80, 80, 100, 100)]
-    found = ordered(faces[::-1], (100, 100), pick)
+    found = ordered(faces[::-1], (100, 100), FaceSettings(pick=pick))
     assert found[0] is faces[first]
     rest = [one for one in faces if one is not faces[first]]
     assert found[1:] == sorted(rest, key=lambda one: -one.area)
 
 
+@pytest.mark.parametrize("pick", ["largest", "centre", "df40"])
+def test_a_face_that_the_detector_is_not_sure_of_is_picked_if_there_is_no_other(pick):
+    sure, unsure = face(45, 0, 60, 15), face(20, 20, 80, 80, 0.8)
+    faces = [unsure, sure]
+    settings = FaceSettings(pick=pick)
+    assert ordered(faces, (100, 100), settings) == [sure, unsure]
+    assert ordered([unsure], (100, 100), settings) == [unsure]
+    found = ordered(faces, (100, 100), FaceSettings(detector="dlib", pick="largest"))
+    assert found == [unsure, sure]  # whose score is no probability
+
+
 def test_no_face_is_no_face():
-    assert ordered([], (10, 10), "df40") == []
+    assert ordered([], (10, 10), FaceSettings(pick="df40")) == []
 
 
 @pytest.mark.parametrize(

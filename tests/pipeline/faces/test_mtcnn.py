@@ -81,6 +81,23 @@ def test_a_surer_face_with_points_as_in_no_face_is_not_taken():
     assert (face.turn, face.confidence) == (0, 0.998)
 
 
+def test_where_an_upright_face_is_beyond_doubt_no_other_turn_is_looked_at():
+    class Detector:
+        """Finds a face as it should be, and counts how often it is asked to."""
+
+        def __init__(self, sure):
+            self.sure, self.asked = sure, 0
+
+        def find(self, image):
+            self.asked += 1
+            points = template("arcface", "mtcnn", 112)
+            return [Face(np.array([20.0, 20, 90, 100]), points, self.sure)]
+
+    for detector, looks in ((Detector(0.99), 4), (Detector(0.9999), 1)):
+        (face,) = find_turned(detector, Image.new("RGB", (120, 112)))
+        assert face.turn == 0 and detector.asked == looks
+
+
 def test_of_boxes_that_overlap_the_surer_one_stays():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [22, 2, 26, 6.0]])
     scores = np.array([0.7, 0.9, 0.8, 0.6])
