@@ -108,7 +108,8 @@ def _named(model: str, weights: Path | None) -> TowerSource:
         near = difflib.get_close_matches(architecture, timm.list_models(), 3, 0.3)
         raise InputError(
             f"timm has no model {model!r} (near it: {', '.join(near) or 'none'}), and there is no "
-            "such folder"
+            "such folder",
+            Name("the model's name or folder", "tower.model"),
         )
     tags = timm.list_models(f"{architecture}.*", pretrained=True)
     if tag and model not in tags:

@@ -1,13 +1,25 @@
 """Towers by their own tensors: sizes from shapes, tuned norms, merged LoRA."""
 
+import open_clip
 import pytest
+import timm
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from clare.errors import WeightsError
-from clare.models.carried import CarriedModel, merge_lora, without_peft
+from clare.models.carried import (
+    CarriedModel,
+    clip_image_tower,
+    dinov2_tower,
+    dinov3_tower,
+    merge_lora,
+    pe_tower,
+    without_peft,
+)
+from clare.models.carried_clip import clip_model
 from clare.models.hub import file_sha256
 
 
@@ -56,3 +68,85 @@ def test_of_a_norm_that_peft_tuned_the_tuned_copy_is_taken():
     found = without_peft(held)
     assert set(found) == {"norm.weight", "fc.weight"}
     assert found["norm.weight"].eq(1).all() and found["fc.weight"].eq(3).all()
+
+
+def on_meta(make):
+    with torch.device("meta"):
+        return make()
+
+
+def clip_state():
+    config = transformers.CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=14,
+    )
+    state = transformers.CLIPVisionModel(config).state_dict()
+    return {f"vision_model.{n.removeprefix('vision_model.')}": v for n, v in state.items()}
+
+
+def dinov3_state():
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=16,
+        num_register_tokens=4,
+    )
+    return transformers.DINOv3ViTModel(config).state_dict()
+
+
+def timm_state(name):
+    return timm.create_model(name, num_classes=0).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "state", "tower"),
+    [
+        ("vit_large_patch14_clip_quickgelu_224", clip_state, clip_image_tower),
+        (
+            "vit_pe_core_large_patch14_336",
+            lambda: timm_state("vit_pe_core_large_patch14_336"),
+            pe_tower,
+        ),
+        ("vit_large_patch16_dinov3_qkvb", dinov3_state, dinov3_tower),
+        (
+            "vit_large_patch14_dinov2",
+            lambda: timm_state("vit_large_patch14_dinov2"),
+            dinov2_tower,
+        ),
+    ],
+)
+def test_the_published_sizes_give_the_published_architecture(architecture, state, tower):
+    """Heads of attention, which no shape tells, among them."""
+    config = tower(on_meta(state)).config
+    assert config["architecture"] == architecture
+    size = config["pretrained_cfg"]["input_size"][-1]
+    own = {"num_classes": 0, "img_size": size}
+    found = on_meta(lambda: timm.create_model(architecture, **own, **config["model_args"]))
+    plain = on_meta(lambda: timm.create_model(architecture, **own))
+    assert shapes(found) == shapes(plain)
+    assert heads(found) == heads(plain)
+
+
+def shapes(model):
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def heads(model):
+    return [part.num_heads for part in model.modules() if hasattr(part, "num_heads")]
+
+
+@pytest.mark.parametrize("name", ["ViT-L-14", "ViT-B-32", "RN50"])
+def test_a_whole_clip_of_openais_sizes_has_its_configuration(name):
+    known = open_clip.get_model_config(name)
+    state = on_meta(lambda: open_clip.CLIP(**{**known, "quick_gelu": True}).state_dict())
+    found = clip_model(state).config["model_cfg"]
+    again = on_meta(lambda: open_clip.CLIP(**found))
+    assert {n: tuple(v.shape) for n, v in state.items()} == shapes(again)
+    for key in ("image_size", "layers", "width"):
+        assert found["vision_cfg"][key] == known["vision_cfg"][key]
+    assert found["text_cfg"]["heads"] == known["text_cfg"]["heads"]
