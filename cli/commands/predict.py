@@ -31,9 +31,11 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "--csv",
             help="Write all scores here as they come, by its ending: .csv, .jsonl or .parquet; "
             "of a file that is there, only what it lacks is judged. [default: a table in the "
-            "terminal]"
+            "terminal]",
         ),
     ] = None,
     explain: Annotated[
