@@ -13,6 +13,7 @@ import pytest
 
 from clare.heads.training.train_head import train_head
 from clare.inference.predictor import Predictor
+from clare.pipeline.extraction.direct import InputImage
 from clare.pipeline.extraction.extract import extract
 
 DEVICE = ("--device", "cpu")
@@ -186,6 +187,22 @@ def test_formats_that_are_none_are_refused_before_the_models_run(
     code, _, err = clare("predict", run, images[0], "--out", "scores.parquet")
     assert code == 1 and "pip install 'clare-features[parquet]'" in err
     assert not any(tmp_path.iterdir())
+
+
+def test_images_are_read_a_few_batches_ahead_of_their_verdicts(run, images):
+    predictor = Predictor(run, "cpu")
+    read: list[bytes] = []
+
+    def content():
+        read.append(images[0].read_bytes())
+        return read[-1]
+
+    inputs = [InputImage(Path(f"{number}.jpg"), content) for number in range(200)]
+    ahead = []
+    for number, (verdict, _) in enumerate(predictor.detect(inputs)):
+        assert str(verdict.path) == f"{number}.jpg"
+        ahead.append(len(read) - number)
+    assert len(ahead) == len(read) == 200 and max(ahead) <= 6 * 8, "batches of eight on a CPU"
 
 
 def test_of_many_images_the_table_has_the_first_and_the_first_failures(
