@@ -30,13 +30,15 @@ HEADS = {
         "cross_attn", "cocoop", fusion_settings=ATTENTION, classifier_settings={"n_ctx": 2}
     ),
     "decoder-linear": DetectorConfig(decoder="linear"),
+    "decoder-conv_4": DetectorConfig(decoder="conv_4"),
     "decoder-attention": DetectorConfig(
         decoder="attention", fields={"tokens": "clip_tokens", "lare": "lare"}, score="top"
     ),
 }
 SLOW = [
     *((name, "onnx") for name in HEADS if name not in ("cls-linear", "cls-coop", "lare-linear")),
-    *((name, "folder") for name in ("cross_attn-cocoop", "decoder-attention")),
+    # Counters of BatchNorm are whole numbers, which safetensors puts before all others.
+    *((name, "folder") for name in ("cross_attn-cocoop", "decoder-conv_4")),
 ]
 """They take seconds each; a whole detector goes through every format in any case."""
 
