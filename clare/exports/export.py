@@ -53,7 +53,7 @@ def export(
     *,
     to: Kind | None = None,
     head_only: bool = False,
-    store: FeatureStore | Path | None = None,
+    store: FeatureStore | Path | str | None = None,
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Exported:
     """Write a finished run in a format that runs without CLaRE, and compare it with the run.
@@ -87,6 +87,7 @@ def export(
     from clare.typed_json import to_json
 
     folder, out = Path(run), Path(out)
+    store = Path(store) if isinstance(store, str) else store
     kind = choose_kind(to, out)
     if os.path.lexists(out):
         raise InputError(f"something stands at {out} already", Name("another place", "out"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ class Facts:
 
     Args:
         clare: the version that made it.
+        torch: the version of torch below it.
         run: name of the run's folder.
         kind: ``detector``, or ``localizer``, which says which pixels are fake.
         inputs: in their order.
@@ -115,6 +117,7 @@ class Facts:
     """
 
     clare: str
+    torch: str
     run: str
     kind: str
     inputs: tuple[Input, ...]
@@ -146,6 +149,7 @@ def gather_facts(
     trials = [remark_on(str(name)) for name in sorted(filter(None, backbones))]
     return Facts(
         clare=__version__,
+        torch=version("torch"),
         run=run.path.resolve().name,
         kind="localizer" if localizes else "detector",
         inputs=tuple(inputs),

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 import clare
 from clare.errors import ClareError, DiskSpaceError, InputError, StoreError, WeightsError
 from clare.exports import export as exporting
-from clare.exports import kinds
+from clare.exports import kinds, programs
 from clare.pipeline.models.tiny import write_tiny_clip
 from tests.clare.exports.conftest import run_outside
 
@@ -306,6 +306,14 @@ def test_a_missing_package_names_its_extra(place, tmp_path, monkeypatch):
     monkeypatch.setattr(kinds, "find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(InputError, match=r"onnxscript is not installed.*clare-features\[onnx\]"):
         export(place, "linear", tmp_path / "a.onnx")
+
+
+def test_more_weights_than_one_onnx_file_holds_are_refused(place, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr(programs, "_ONNX_MOST", 1000)
+    with pytest.raises(InputError, match=r"KiB of weights, and one ONNX file.*to='pt2'"):
+        export(place, "linear", tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_towers_that_are_gone_are_named(place, tmp_path):
