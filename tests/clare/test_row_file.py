@@ -1,5 +1,7 @@
 """A table that is killed at any byte goes on from its last whole row, and ends the same."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,3 +112,38 @@ def test_one_at_a_time_and_nothing_where_nothing_was_added(tmp_path):
             pass
         assert path.exists()
     assert not path.exists()
+
+
+WRITER = """
+import sys
+from dataclasses import make_dataclass
+from pathlib import Path
+from clare.row_file import RowFile
+
+kinds = {"name": str, "kind": str, "number": int, "value": float | None, "good": bool}
+Line = make_dataclass("Line", kinds.items())
+with RowFile(Path(sys.argv[1]), Line, lambda row: row.kind == "whole") as file:
+    list(file.rows())
+    for number in range(10**9):
+        pair = (Line(name, name, number, None, True) for name in ("part", "whole"))
+        file.add(list(pair))
+"""
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_a_killed_writer_leaves_pairs_of_rows_and_no_lock(tmp_path, ending):
+    path = tmp_path / f"table{ending}"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)])
+    try:
+        while not path.exists() or path.stat().st_size < 100_000:
+            assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+    with RowFile(path, Line, lambda row: row.kind == "whole") as file:
+        rows = list(file.rows())
+        file.add([Line("c")])
+    numbers = [row.number for row in rows]
+    assert numbers == [number for number in range(len(rows) // 2) for _ in range(2)]
+    with RowFile(path, Line) as file:
+        assert list(file.rows()) == [*rows, Line("c")]

@@ -2,11 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -131,30 +127,6 @@ def test_a_stopped_command_goes_on_and_judges_nothing_twice(
     code, said, _ = clare("predict", run, *images, more, *DEVICE, "--out", out)
     assert code == 0 and "12 files" in said and judged[-1] == more and len(judged) == 13
     assert rows_of(out)[:11] == rows and len(rows_of(out)) == 12
-
-
-def test_a_killed_process_leaves_rows_that_are_gone_on_with(run, pictures, tmp_path):
-    command = [sys.executable, "-m", "clare", "predict", str(run), str(pictures), *DEVICE]
-    command += ["--out", "scores.jsonl"]
-    slow = tmp_path / "sitecustomize.py"
-    slow.write_text(
-        "import clare.inference.scores as s, time\n"
-        "add = s.ScoreFile.add\n"
-        "s.ScoreFile.add = lambda *a: (add(*a), time.sleep(0.05))\n"
-    )
-    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    file = tmp_path / "scores.jsonl"
-    began = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
-    while not (file.exists() and len(file.read_bytes().splitlines()) > 4):
-        assert began.poll() is None
-    os.kill(began.pid, signal.SIGKILL)
-    assert began.wait() == -signal.SIGKILL
-    there = len(file.read_bytes().splitlines())
-    assert there < 80
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "80 files" in ended.stdout and f"{there} of them judged before" in ended.stdout
-    rows = rows_of(file)
-    assert len({row["path"] for row in rows}) == len(rows) == 80
 
 
 def test_scores_of_another_run_or_of_other_settings_are_refused(clare, made, images, tmp_path):
