@@ -43,7 +43,7 @@ class Verdict:
         frames: of a video, the verdicts on its frames; its p(fake) is their mean.
         remarks: of a video, what is not as it should be with its file.
         faces: how many faces the image has, of which one is judged; None where none was looked for.
-        alignment: what brought that face into a square of so many pixels, which is what was judged.
+        alignment: what brought a part of it into a square of so many pixels: what was judged.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class Verdict:
     def map(self) -> NDArray[np.float32] | None:
         """p(fake) of each pixel of the upright image, float32 (H, W), 0 to 1; None of a detector.
 
-        Where a face was brought into a square, it is 0 outside of that. Made anew by each call: of
+        Where a face or the centre was cut out, it is 0 outside of that. Made anew by each call: of
         many images, the small maps alone are kept.
         """
         return None if self.size is None else self.map_at(self.size)

@@ -82,7 +82,7 @@ class ExtractedImage:
         size: width and height in pixels, upright; None if it can't be decoded.
         picture: uint8 (256, 256, 3), squashed as the extractors see it, where it was asked for.
         faces: how many were found; None where none was looked for.
-        alignment: what brought its face into a square of so many pixels; None where nothing did.
+        alignment: what brought a part of it into a square of so many pixels; None where none was.
     """
 
     source: InputImage
@@ -165,8 +165,7 @@ def _load(
             image.size = one.size
             if pictures:
                 image.picture = one.pixels(SHOWN_SIDE)
-            if one.alignment is not None:
-                image.alignment = one.alignment, settings.align_side
+            image.alignment = one.alignment
         inputs = [one.extractor.prepare(prepared[one.images]) for one in sources]
     except ImageError as error:
         image.failure = str(error)

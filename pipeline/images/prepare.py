@@ -45,7 +45,8 @@ class PreparedImage:
         mask: this view of the mask, mode L, of the same size; None where there is none.
 
     Attributes:
-        alignment: what brought the whole image into its square; None where nothing did.
+        alignment: what brought a part of the whole image into a square, and that one's side in
+            pixels; None where none was cut out.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class PreparedImage:
         mask: Image.Image | None,
     ) -> None:
         self.view = view
-        self.alignment: Similarity | None = None
+        self.alignment: tuple[Similarity, int] | None = None
         self.content = content
         self.size = size
         self._plain = plain
@@ -180,18 +181,22 @@ def load_views(
             raise ImageError(f"mask other shape: it has {sizes}")
         if plain_mask.size != plain.size:
             plain_mask = _scale_mask(plain_mask, plain.size)
-    alignment = None
+    alignment: tuple[Similarity, int] | None = None
     if settings.align != "none":
-        alignment = find_transform(face, settings.align, settings.align_side)
-        plain = warp(plain, alignment, settings.align_side)
+        transform = find_transform(face, settings.align, settings.align_side)
+        alignment = transform, settings.align_side
+        plain = warp(plain, *alignment)
         if plain_mask is not None:
-            plain_mask = warp_mask(plain_mask, alignment, settings.align_side)
+            plain_mask = warp_mask(plain_mask, *alignment)
     if settings.crop != "none":
         box = (
             crop_box(face.boxes, settings.margin, plain.size)
             if settings.crop == "boxes"
             else centre_box(plain.size, settings.crop_side)
         )
+        if settings.crop == "centre":
+            (a, b, x, y), _ = alignment or ((1.0, 0.0, 0.0, 0.0), 0)
+            alignment = (a, b, x - box[0], y - box[1]), box[2] - box[0]
         crop = Geometry(box, flip=False)
         plain = crop.apply(plain)
         plain_mask = None if plain_mask is None else crop.apply(plain_mask)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clare.errors import ImageError, InputError
+from clare.pipeline.images.align import unwarp
 from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.settings import ImageSettings
 from tests.pipeline.images.pictures import LOSSLESS, SIZE, encoded, gradient, prepared, reason
@@ -72,6 +73,12 @@ class TestSettings:
         wanted = center_crop(whole, [side or min(whole.size)] * 2)
         (image,) = prepared(encoded(whole, "PNG"), ImageSettings(crop="centre", crop_side=side))
         assert np.array_equal(image.pixels(wanted.width), np.asarray(wanted))
+        # A map over the square goes back to its place.
+        assert image.alignment is not None
+        values = image.pixels(wanted.width)[..., 0].astype(np.float32)
+        back = unwarp(values, image.alignment[0], whole.size)
+        assert np.array_equal(back, np.where(back > 0, np.asarray(whole)[..., 0], 0))
+        assert (back > 0).sum() == min(width, wanted.width) * min(height, wanted.width)
 
     @pytest.mark.parametrize(
         ("boxes", "margin", "expected"),
