@@ -95,9 +95,10 @@ class _WeightsAndBiases:
                 settings=silent,
             )
         except wandb.Error as error:
+            why = str(error).partition(". ")[0].rstrip(".")
             raise InputError(
-                f"{TITLES['wandb']} can't begin: {error}",
-                "`wandb login`",
+                f"{TITLES['wandb']} can't begin ({why})",
+                "log in with `wandb login`",
                 "WANDB_MODE=offline in the environment keeps its files here",
             ) from error
         self._shown = 0

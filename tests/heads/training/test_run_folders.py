@@ -216,8 +216,10 @@ def test_a_board_that_can_not_begin_is_said(store, tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
 
     def fails(**_):
-        raise wandb.errors.UsageError("No API key configured.")
+        raise wandb.errors.UsageError("No API key configured. Log in.")
 
     monkeypatch.setattr(wandb, "init", fails)
-    with pytest.raises(InputError, match=r"can't begin: No API key.*WANDB_MODE=offline"):
+    with pytest.raises(
+        InputError, match=r"can't begin \(No API key configured\): .*WANDB_MODE=offline"
+    ):
         train_run(LINEAR, store.path, tmp_path / "run", Machine(wandb=True))
