@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clare.errors import WeightsError
 from clare.models import clip_files, timm_files
 from clare.models.normalisations import NORMALISATIONS
+from clare.models.runtime import is_out_of_memory
 from clare.models.transformers_clip import open_clip_names
 
 if TYPE_CHECKING:
@@ -68,6 +70,24 @@ class CarriedModel:
         (folder / weights).write_bytes(self.weights)
 
 
+@contextlib.contextmanager
+def sound_shapes() -> Iterator[None]:
+    """One sentence where tensors of a stranger's file have shapes that lead nowhere.
+
+    Raises:
+        WeightsError: they have.
+    """
+    try:
+        yield
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise WeightsError(
+            "the tower can't be built: its tensors are of shapes that do not fit together"
+        ) from error
+
+
+@sound_shapes()
 def clip_image_tower(tensors: Tensors) -> CarriedModel:
     """The image tower of a CLIP alone, a vision transformer.
 
@@ -75,7 +95,7 @@ def clip_image_tower(tensors: Tensors) -> CarriedModel:
         tensors: under transformers' names, ``vision_model.…``.
 
     Raises:
-        WeightsError: a tensor is missing that tells the sizes.
+        WeightsError: a tensor is missing that tells the sizes, or shapes do not fit together.
     """
     found = open_clip_names(tensors)
     patches = require_tensor(found, "visual.conv1.weight")
@@ -86,6 +106,7 @@ def clip_image_tower(tensors: Tensors) -> CarriedModel:
     return _described("vit_large_patch14_clip_quickgelu_224", sizes, side * patch, "clip", found)
 
 
+@sound_shapes()
 def pe_tower(tensors: Tensors) -> CarriedModel:
     """A Perception Encoder with attention pooling.
 
@@ -93,7 +114,7 @@ def pe_tower(tensors: Tensors) -> CarriedModel:
         tensors: under timm's names.
 
     Raises:
-        WeightsError: a tensor is missing that tells the sizes.
+        WeightsError: a tensor is missing that tells the sizes, or shapes do not fit together.
     """
     width, _, _, patch = require_tensor(tensors, "patch_embed.proj.weight").shape
     side = _side(require_tensor(tensors, "pos_embed").shape[1] - 1)
@@ -103,6 +124,7 @@ def pe_tower(tensors: Tensors) -> CarriedModel:
     return _described("vit_pe_core_large_patch14_336", sizes, side * patch, "half", tensors)
 
 
+@sound_shapes()
 def dinov3_tower(tensors: Tensors) -> CarriedModel:
     """A DINOv3 with four register tokens.
 
@@ -110,7 +132,7 @@ def dinov3_tower(tensors: Tensors) -> CarriedModel:
         tensors: under transformers' names.
 
     Raises:
-        WeightsError: a tensor is missing that tells the sizes.
+        WeightsError: a tensor is missing that tells the sizes, or shapes do not fit together.
     """
     given = {name.removeprefix("model."): value for name, value in tensors.items()}
     width, _, _, patch = require_tensor(given, "embeddings.patch_embeddings.weight").shape
@@ -119,6 +141,7 @@ def dinov3_tower(tensors: Tensors) -> CarriedModel:
     return _described("vit_large_patch16_dinov3_qkvb", sizes, 14 * patch, "imagenet", given)
 
 
+@sound_shapes()
 def dinov2_tower(tensors: Tensors) -> CarriedModel:
     """A DINOv2 without register tokens, of the size that its position embedding has.
 
@@ -126,7 +149,7 @@ def dinov2_tower(tensors: Tensors) -> CarriedModel:
         tensors: under the names of its own repository.
 
     Raises:
-        WeightsError: a tensor is missing that tells the sizes.
+        WeightsError: a tensor is missing that tells the sizes, or shapes do not fit together.
     """
     width, _, _, patch = require_tensor(tensors, "patch_embed.proj.weight").shape
     side = _side(require_tensor(tensors, "pos_embed").shape[1] - 1)
@@ -148,6 +171,7 @@ def without_peft(tensors: Tensors) -> dict[str, torch.Tensor]:
     }
 
 
+@sound_shapes()
 def merge_lora(tensors: Tensors, alpha: float) -> dict[str, torch.Tensor]:
     """Linear layers with what LoRA learnt added to their weights: ``W + alpha / r · B A``.
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from clare.models.carried import HEAD_WIDTH, CarriedModel, count_blocks, require_tensor
+from clare.models.carried import (
+    HEAD_WIDTH,
+    CarriedModel,
+    count_blocks,
+    require_tensor,
+    sound_shapes,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +20,7 @@ RESNET_REDUCTION = 32
 """Of an image's side to that of a ResNet's last layer."""
 
 
+@sound_shapes()
 def clip_model(tensors: Mapping[str, torch.Tensor]) -> CarriedModel:
     """A CLIP of OpenAI's, a vision transformer or a ResNet, by its own tensors.
 
@@ -21,7 +28,7 @@ def clip_model(tensors: Mapping[str, torch.Tensor]) -> CarriedModel:
         tensors: under OpenAI's names, which are open_clip's too.
 
     Raises:
-        WeightsError: a tensor is missing that tells the sizes.
+        WeightsError: a tensor is missing that tells the sizes, or shapes do not fit together.
     """
     words, width = require_tensor(tensors, "token_embedding.weight").shape
     config = {

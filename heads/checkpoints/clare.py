@@ -131,8 +131,8 @@ def _prompt_shapes(
     tensors = checkpoint.tensors
     context = tensors["prompt_learner.ctx"]
     count, channels = context.shape[-2:] if context.ndim == 2 else (1, 1)
-    text = tensors.get("text_proj.weight", torch.empty(1, 1))
-    embedding = text.shape[-1]
+    text = tensors.get("text_proj.weight")
+    embedding = 1 if text is None or text.ndim != 2 else text.shape[1]
     shapes: dict[str, tuple[int, ...]] = {
         "prompt_learner.ctx": (count, channels),
         "text_proj.weight": (3 * width, embedding),

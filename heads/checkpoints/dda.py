@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from clare.heads.checkpoints._linear import linear_head
 from clare.heads.published import About, CheckpointFormat, Need, PublishedHead, require_tensors
-from clare.models.carried import dinov2_tower, merge_lora
+from clare.models.carried import dinov2_tower, merge_lora, sound_shapes
 from clare.models.checkpoint import Checkpoint
 
 LAYER = ("base_model.fc.weight", "base_model.fc.bias")
@@ -73,6 +73,7 @@ class DDA(CheckpointFormat):
         )
 
 
+@sound_shapes()
 def _at_size(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tower with position embeddings for its images' size, interpolated as DINOv2's code does.
 
