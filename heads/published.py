@@ -8,16 +8,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig
-from clare.models.carried import CarriedModel
-from clare.models.checkpoint import Checkpoint
 from clare.models.weights import require_fit
 from clare.store.spec import Fingerprint
+
+if TYPE_CHECKING:
+    import torch
+
+    from clare.models.carried import CarriedModel
+    from clare.models.checkpoint import Checkpoint
 
 CLIP_IMAGES: Mapping[str, Any] = {"crop": "centre"}
 """CLIP's own preparation: the shorter side to the tower's size, then the square in the middle."""
@@ -219,6 +221,8 @@ def require_tensors(
     Raises:
         WeightsError: one is missing, has another shape, or is none of these.
     """
+    import torch
+
     wanted = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     given = {
         name: value
