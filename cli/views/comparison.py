@@ -25,6 +25,9 @@ def print_comparison(report: Comparison, names: tuple[str, str]) -> None:
         style="dim",
     )
     _print_tests(report, names)
+    for name, caveats in zip(names, report.caveats, strict=True):
+        for caveat in caveats:
+            console.print(f"note: {name}: {caveat}", soft_wrap=True, highlight=False)
     console.print(f"\n{verdict(report, names)}\n", highlight=False)
     if report.localisers[0] != report.localisers[1]:
         one = names[report.localisers.index(True)]

@@ -24,6 +24,7 @@ from clare.heads.metrics.by_subset import counted_subsets, fakes_alone
 from clare.heads.metrics.measure import Measured, difference_of, mean_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.metrics.score_csv import ScoreColumns
+from clare.heads.runs.record import is_run, read_record
 from clare.labels import Labels
 from clare.typed_json import read_json
 from clare.wording import listed
@@ -154,7 +155,8 @@ def compare(
         how=Resampling(resamples, seed),
     )
     one, other = (read_evaluation(path).name if path.is_dir() else "" for path in met)
-    return replace(found, tests=(one, other), also=also)
+    caveats = (_caveats(met[0]), _caveats(met[1]))
+    return replace(found, tests=(one, other), also=also, caveats=caveats)
 
 
 def compare_predictions(
@@ -254,6 +256,16 @@ def _meeting(first: Path, second: Path) -> tuple[tuple[Path, Path], tuple[str, .
             "evaluate both on the same subsets",
         )
     return (first, second), ()
+
+
+def _caveats(path: Path) -> tuple[str, ...]:
+    """Those of the run that an evaluation's folder, or its file of scores, is of."""
+    folder = path if path.is_dir() else path.parent
+    if not (path.is_dir() or path.name == PREDICTIONS):
+        return ()
+    # Earlier evaluations lie two folders below their run.
+    run = next((one for one in (folder, folder.parent.parent) if is_run(one)), None)
+    return () if run is None else read_record(run).caveats
 
 
 _Names = dict[tuple[str, str], int]

@@ -50,6 +50,7 @@ class Comparison:
         tests: names of the evaluations that were compared, empty for a CSV.
         also: names of the other evaluations that both runs have.
         localisers: whether either says which pixels are fake.
+        caveats: of either run, what its published weights' training leaves open; see `RunRecord`.
         masks: by subset the figures of masks, on the images that both have them of; empty where
             not both are localisers.
     """
@@ -67,6 +68,7 @@ class Comparison:
     tests: tuple[str, str] = ("", "")
     also: tuple[str, ...] = ()
     localisers: tuple[bool, bool] = (False, False)
+    caveats: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     masks: Mapping[str, Pair] = field(default_factory=dict)
 
     @property

@@ -84,12 +84,14 @@ class ParentRecord:
         sha256: of its detector.
         subsets: what it, and all runs before it, were trained on, pools of reals included.
         fakes: the subsets of their fakes.
+        imported: the published checkpoint that it was, or that the runs before it began from.
     """
 
     run: str
     sha256: str
     subsets: tuple[str, ...]
     fakes: tuple[str, ...]
+    imported: ImportRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,26 @@ class RunRecord:
         return (
             f"trained on a part of protocol {self.config.protocol}, without {listed(self.lacking)}"
         )
+
+    @property
+    def published(self) -> ImportRecord | None:
+        """The published checkpoint that it is, or that it and the runs before it began from."""
+        return self.imported or (self.parent.imported if self.parent else None)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What stands beside the figures and verdicts of published weights and their heirs."""
+        if (origin := self.published) is None:
+            return ()
+        about = origin.about
+        told = (
+            f"published weights of {about.title} (licence {about.licence}), trained on "
+            f"{about.trained_on}, of which no list is at hand: no leak of these images into their "
+            "training can be found"
+        )
+        if self.imported is not None:
+            return (told, *origin.remarks)
+        return (f"it began from {told}", *(f"of those weights: {one}" for one in origin.remarks))
 
     @property
     def trained_on(self) -> tuple[str, ...]:

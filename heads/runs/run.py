@@ -64,15 +64,7 @@ class Run:
     @property
     def caveats(self) -> tuple[str, ...]:
         """What stands beside the figures and verdicts of published weights and their heirs."""
-        imported = self.record.imported
-        unlisted = "no list is at hand: no leak of these images into their training can be found"
-        if imported is not None:
-            about = imported.about
-            told = f"published weights of {about.title}, trained on {about.trained_on}, of which"
-            return (f"{told} {unlisted}", *imported.remarks)
-        if self.seen.unknown:
-            return (f"it began from published weights, of whose training images {unlisted}",)
-        return ()
+        return self.record.caveats
 
 
 def open_run(

@@ -107,7 +107,9 @@ def open_parent(init_from: str, folder: Path) -> Parent:
         )
     values, digest = _read_values(path / BEST)
     before = read_record(path)
-    record = ParentRecord(str(path), digest, before.all_subsets, before.trained_on)
+    record = ParentRecord(
+        str(path), digest, before.all_subsets, before.trained_on, before.published
+    )
     return Parent(init_from, record, values, read_seen(path))
 
 

@@ -41,6 +41,7 @@ class Mine(CheckpointFormat):
             specs={"clip_cls": (width,)},
             tensors={"classifier.layer.weight": found["w"], "classifier.layer.bias": found["b"]},
             needs={"clip_cls": Need("clip", {"mean_std": "clip"}, {})},
+            remarks=("the preparation is a guess",),
         )
 '''
 
@@ -87,18 +88,29 @@ def test_it_is_tested_compared_shown_and_judges_as_any_run(head, published, pict
 
     head("train-head", "--train", "toy", "--fusion", "cls", "--classifier", "linear", "--epochs",
          "1", "--out", "ours", "--evaluate", "toy")  # fmt: skip
-    assert "theirs" in head("compare", "ours", "theirs", "--resamples", "50")
+    compared = head("compare", "ours", "theirs", "--resamples", "50")
+    assert compared.count("no leak") == 1 and "theirs: published weights of Mine" in compared
+    file = "theirs/test_predictions.csv"
+    for second in ("theirs", file):
+        found = json.loads(head("compare", "ours", second, "--resamples", "0", "--json"))
+        ours, theirs = found["caveats"]
+        assert not ours and "licence CC0" in theirs[0] and "preparation is a guess" in theirs[1]
     head("report", "theirs", "ours", "--out", "page.html")
     head("report", "theirs", "--out", "alone.html")
     page = (tmp_path / "alone.html").read_text()
     assert "my own faces" in page and "no leak" in page and "Mine (2026)" in page
 
 
-def test_what_begins_from_it_carries_what_nobody_can_check(head, published):
+def test_what_begins_from_it_carries_what_nobody_can_check(head, published, tmp_path):
     head("import-head", "theirs.pth", "--as", "./mine.py", "--out", "theirs")
-    head("train-head", "--train", "toy", "--fusion", "cls", "--classifier", "linear", "--epochs",
-         "1", "--init-from", "theirs", "--out", "tuned")  # fmt: skip
-    assert "began from published weights" in head("evaluate", "tuned", "--resamples", "0")
+    for parent, heir in (("theirs", "tuned"), ("tuned", "again")):
+        head("train-head", "--train", "toy", "--fusion", "cls", "--classifier", "linear",
+             "--epochs", "1", "--init-from", parent, "--out", heir)  # fmt: skip
+        said = head("evaluate", heir, "--resamples", "0")
+        assert "began from published weights of Mine (2026) (licence CC0)" in said
+        assert "trained on my own faces" in said and "preparation is a guess" in said
+        head("report", heir, "--out", f"{heir}.html")
+        assert "https://example.org/mine" in (tmp_path / f"{heir}.html").read_text()
 
 
 def test_models_bind_it_where_no_store_has_their_features(head, published, tmp_path, clip_folders):

@@ -98,7 +98,7 @@ def _versions(finding: Finding) -> Table:
         **({"masks, sha256": record.masks} if record.masks else {}),
         "threshold": finding.threshold,
         "chosen epoch": finding.validation.epoch,
-        **_origin(record.imported),
+        **_origin(record.published),
     }
     rows = [[Cell(name), Cell(_shown(value))] for name, value in values.items()]
     return Table("Versions and places", ["what", "value"], rows, names=2)

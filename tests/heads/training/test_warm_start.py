@@ -152,6 +152,7 @@ def test_the_parent_is_known_by_its_place_and_its_hash(store, tmp_path, monkeypa
         "sha256": hashlib.sha256(weights).hexdigest(),
         "subsets": ["gan", "pool", "swap"],
         "fakes": ["gan", "swap"],
+        "imported": None,
     }
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
