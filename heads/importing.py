@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from clare.heads.runs.run import load_text_tower
 from clare.heads.text.tower import TextTower
 from clare.models.checkpoint import Checkpoint, read_checkpoint
 from clare.models.hub import file_sha256
-from clare.models.weights import fill
+from clare.models.weights import fill, shown_name
 from clare.plugins import find_part
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import describe_differences
@@ -109,7 +111,7 @@ def open_checkpoint(file: Path | str, format: str | None) -> tuple[str, Checkpoi
         return fitting[0], checkpoint, find_format(fitting[0]).read(checkpoint)
     if fitting:
         raise InputError(f"{file} may be {listed(fitting)}", Name("the one that it is", "format"))
-    names = sorted(checkpoint.tensors)
+    names = sorted(map(shown_name, checkpoint.tensors))
     some = f"{listed(names[:3])}{' …' if len(names) > 3 else ''}"
     if format and like:
         raise InputError(
@@ -126,8 +128,11 @@ def require_free(out: Path) -> None:
     Raises:
         InputError: a file, a run or anything else is there.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        what = "a run" if is_run(out) else "there already"
+    if not os.path.lexists(out):
+        return
+    here = out.is_dir() and out.samefile(Path.cwd())
+    if here or out.is_symlink() or not out.is_dir() or any(out.iterdir()):
+        what = "a run" if is_run(out) else "the working folder" if here else "there already"
         raise InputError(f"{out} is {what}", Name("another folder", "out"))
 
 
@@ -162,7 +167,7 @@ def import_checkpoint(
         InputError: the folder is taken, or no features fit the head.
         StoreError: a text tower is needed and not there.
     """
-    folder = Path(out)
+    folder = Path(out).absolute()
     require_free(folder)
     wants_text = needs_text(head.config)
     fields = fields_of(head.config)
@@ -198,8 +203,7 @@ def import_checkpoint(
         ),
     )
     # Made beside its place and moved there whole: half a run is none.
-    partial = folder.with_name(f"{folder.name}{PARTIAL}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{PARTIAL}")
     partial.mkdir(parents=True)
     try:
         save_detector(model, partial / BEST)
@@ -209,9 +213,7 @@ def import_checkpoint(
         write_seen(partial, Seen({}, {}, unknown=True))
         validation = Validation(0, head.threshold, {}, file_sha256(partial / BEST), imported=True)
         write_validation(partial, validation)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        partial.rename(folder)  # in the place of an empty folder too
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

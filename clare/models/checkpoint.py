@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from clare.errors import WeightsError
 from clare.models.hub import file_sha256
-from clare.models.inert import is_tensor, open_archive
-from clare.models.runtime import enough_memory
+from clare.models.inert import TensorArchive, is_tensor, open_archive
+from clare.models.runtime import enough_memory, is_out_of_memory
 from clare.models.torchscript import is_torchscript, read_torchscript
 from clare.models.weights import reading_weights, without_wrapper
 
@@ -64,39 +64,41 @@ def read_checkpoint(path: Path) -> Checkpoint:
         elif is_torchscript(path):
             tensors = read_torchscript(path)
         else:
-            tensors, facts = _split(_load(path))
+            tensors, facts = _load(path)
         if not tensors:
             raise ValueError("it holds no tensors by name")
     return Checkpoint(path, file_sha256(path), without_wrapper(tensors), facts)
 
 
-def _load(path: Path) -> Any:
-    """What a file of `torch.save` holds."""
+def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The model and the facts in a file of `torch.save`."""
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _split(torch.load(path, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         if not zipfile.is_zipfile(path):
             raise WeightsError(
                 f"{path} is no file of PyTorch, or an old one that names code, which is never run",
                 "write its tensors alone again, with a torch of today",
             ) from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise ValueError("it is cut off, or damaged") from error
     with open_archive(path) as archive:
-        return _with_tensors(archive.root, archive.tensor)
+        return _split(archive.root, archive)
 
 
-def _with_tensors(value: Any, tensor_of: Any, depth: int = 4) -> Any:
-    """A value whose mappings have tensors in place of the shells that stand for them."""
-    if is_tensor(value):
-        return tensor_of(value)
-    if isinstance(value, Mapping) and depth:
-        return {key: _with_tensors(one, tensor_of, depth - 1) for key, one in value.items()}
-    return value
+def _split(
+    found: Any, archive: TensorArchive | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The model's tensors, and the plain values at the top and among the settings of Lightning.
 
-
-def _split(found: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The model's tensors, and the plain values at the top and among the settings of Lightning."""
+    Args:
+        found: what a file holds.
+        archive: where its tensors lie; None where they are tensors already.
+    """
     import torch
 
     if not isinstance(found, Mapping):
@@ -107,9 +109,13 @@ def _split(found: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         facts |= {f"{SETTINGS}.{name}": value for name, value in _plain(settings).items()}
     nests = [found[name] for name in NESTS if isinstance(found.get(name), Mapping)]
     model = nests[0] if nests else {k: v for k, v in found.items() if str(k) not in facts}
-    if odd := [name for name, value in model.items() if not isinstance(value, torch.Tensor)]:
-        raise ValueError(f"{str(odd[0])[:200]!r} is no tensor")
-    return {str(name): value for name, value in model.items()}, facts
+    tensors: dict[str, torch.Tensor] = {}
+    for name, value in model.items():
+        made = archive.tensor(value) if archive is not None and is_tensor(value) else value
+        if not isinstance(made, torch.Tensor):
+            raise ValueError(f"{str(name)[:200]!r} is no tensor")
+        tensors[str(name)] = made
+    return tensors, facts
 
 
 def _plain(found: Mapping[Any, Any]) -> dict[str, Any]:

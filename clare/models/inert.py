@@ -62,8 +62,12 @@ class Shell:
         """Likewise of a list."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Every name is a shell, so that no opcode has anything to call; but for ordered mappings."""
+class _Unpickler(pickle._Unpickler):
+    """Every name is a shell, so that no opcode has anything to call; but for ordered mappings.
+
+    Python's own unpickler, since the one in C makes room for any place in its memory that a file
+    names.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):

@@ -126,7 +126,7 @@ def require_fit(
         WeightsError: a name is missing or unknown, or a shape or a type is another.
     """
     absent = sorted(set(wanted) - set(tensors))
-    unknown = sorted(map(_printable, set(tensors) - set(wanted)))
+    unknown = sorted(map(shown_name, set(tensors) - set(wanted)))
     other = [
         f"{name} is {_kind(tensors[name])} instead of {_kind(value)}"
         for name, value in wanted.items()
@@ -140,22 +140,27 @@ def require_fit(
 
 
 def _same_kind(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    return _is_plain(found) and found.is_floating_point() == wanted.is_floating_point()
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
     import torch
 
-    plain = found.layout == torch.strided and not found.is_meta
-    return plain and found.is_floating_point() == wanted.is_floating_point()
+    return tensor.layout == torch.strided and not tensor.is_meta
 
 
 def _fits(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     return found.shape == wanted.shape and _same_kind(found, wanted)
 
 
-def _printable(name: str) -> str:
+def shown_name(name: str) -> str:
+    """A tensor's name as a message has it: on one line, of bounded length."""
     return name if name.isprintable() and len(name) < 200 else repr(name)[:200]
 
 
 def _kind(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+    layout = "" if _is_plain(tensor) or tensor.is_meta else "sparse "
+    return f"{layout}{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -185,7 +190,7 @@ def _named_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(found, Mapping) or not found:
         raise ValueError("it holds no named tensors")
     if odd := [name for name, value in found.items() if not isinstance(value, torch.Tensor)]:
-        raise ValueError(f"{_printable(str(odd[0]))} is no tensor")
+        raise ValueError(f"{shown_name(str(odd[0]))} is no tensor")
     return without_wrapper({str(name): value for name, value in found.items()})
 
 

@@ -23,7 +23,7 @@ for line in sys.stdin:
 
 COMMANDS = {
     "train-head --fusion cross_att": "did you mean cross_attn?",
-    "train-head --classifier foo": "no classifier 'foo': there are cocoop",
+    "train-head --classifier foo": "no classifier 'foo': there are adapter, cocoop",
     "train-head --preset foo": "preset 'foo' is not one of clare",
     "train-head --lr -1": "lr can't be -1.0: it is above 0",
     "train-head --seed -1": "seed can't be -1: it is 0 or more",

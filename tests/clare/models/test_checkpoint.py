@@ -2,7 +2,11 @@
 
 import os
 import pickle
+import resource
+import zipfile
 from collections import OrderedDict, defaultdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +26,12 @@ def same(found, expected):
     assert set(found) == set(expected)
     for name, value in expected.items():
         assert found[name].dtype == value.dtype and torch.equal(found[name], value), name
+
+
+def mapped() -> int:
+    """Bytes of addresses that this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
 
 
 class Trap:
@@ -102,3 +112,28 @@ def test_a_truncated_file_is_one_sentence(tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(WeightsError, match=r"a\.pth"):
         read_checkpoint(path)
+
+
+def test_mappings_that_name_each_other_many_times_cost_no_time(tmp_path):
+    # Each level names the one below a thousand times: copied out it would be 10^12 entries.
+    level: Any = {"bottom": 1}
+    for _ in range(4):
+        level = dict.fromkeys(map(str, range(1000)), level)
+    torch.save({"state_dict": head(), "rest": level, "trap": Trap(tmp_path / "no")}, tmp_path / "a")
+    same(read_checkpoint(tmp_path / "a").tensors, head())
+
+
+def test_a_far_place_in_the_unpicklers_memory_takes_no_room(tmp_path):
+    # LONG_BINPUT of place 2^31: an array of so many entries would take 16 GiB.
+    data = pickle.PROTO + b"\x02" + pickle.EMPTY_DICT + pickle.LONG_BINPUT + b"\x00\x00\x00\x80"
+    data += pickle.GLOBAL + b"os\nsystem\n" + pickle.STOP
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("a/data.pkl", data)
+        archive.writestr("a/version", "3")
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (mapped() + (2 << 30), limit[1]))
+    try:
+        with pytest.raises(WeightsError):
+            read_checkpoint(tmp_path / "a.pth")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)

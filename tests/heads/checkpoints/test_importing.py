@@ -121,6 +121,32 @@ def test_a_published_localiser_is_tested_with_the_stores_masks(masked, tmp_path)
     assert found.record.threshold == 0.0 and found.record.aucs["local"] is not None
 
 
+def test_places_that_can_hold_no_run_are_refused(file, tmp_path, monkeypatch):
+    features = one_extraction(SHAPE, images=CROP)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path / "empty")
+    for place in (Path(), tmp_path / "gone"):
+        with pytest.raises(InputError, match=r"the working folder|there already"):
+            imported(file, features, place)
+
+
+def test_nothing_beside_the_run_is_touched(file, tmp_path):
+    (tmp_path / "run.partial").mkdir()
+    (tmp_path / "run.partial" / "notes.txt").write_text("mine")
+    (tmp_path / "run").mkdir()
+    imported(file, one_extraction(SHAPE, images=CROP), tmp_path / "run")
+    assert (tmp_path / "run.partial" / "notes.txt").read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fc_weights.pth", "run", "run.partial"]
+
+
+def test_names_of_tensors_reach_the_terminal_as_plain_text(tmp_path):
+    torch.save({"\x1b[31mred\nline": torch.ones(2)}, tmp_path / "a.pth")
+    with pytest.raises(InputError) as told:
+        open_checkpoint(tmp_path / "a.pth", None)
+    assert str(told.value).isprintable()
+
+
 @pytest.mark.parametrize("holds", ["a run", "there already"])
 def test_a_taken_folder_is_refused(file, tmp_path, holds):
     out = tmp_path / "run"
