@@ -125,7 +125,7 @@ def _look(
     found: dict[tuple[str, str], Finding] = {}
     new: dict[tuple[str, str], Key | None] = {}
     for place, file in files.items():
-        key = _key(place, file)
+        key = _key(file)
         if key is not None and (known := memory.get(key)) is not None:
             found[place] = known
         else:
@@ -148,12 +148,12 @@ def _look(
     return found
 
 
-def _key(place: tuple[str, str], file: Path) -> Key | None:
+def _key(file: Path) -> Key | None:
     try:
         status = file.stat()
     except OSError:
         return None  # reading names the reason
-    return *place, status.st_size, status.st_mtime_ns
+    return str(file), status.st_size, status.st_mtime_ns
 
 
 def _find(finder: FaceFinder, file: Path) -> tuple[Finding, bool]:

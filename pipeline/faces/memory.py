@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from clare.foreign import RECORD, read_bytes, reading
 from clare.pipeline.faces.face import Face
 from clare.store.records import seal, unseal
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when the same settings find other faces."""
 
-Key = tuple[str, str, int, int]
-"""A file as it was: root and path of its row, bytes, and time of modification in nanoseconds."""
+Key = tuple[str, int, int]
+"""A file as it was: its absolute path, bytes, and time of modification in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Finding:
 class Memory:
     """Findings by file, in a text that grows by a line each.
 
-    A line that a crash cut off is dropped, and so is everything that other settings found.
+    Each line says which settings found it, so that those of others stay for whoever goes back to
+    them. The file is not touched before something is found; a line that a crash cut off goes then.
 
     Args:
         path: of the file; beside the manifest.
@@ -48,27 +50,26 @@ class Memory:
 
     Raises:
         InputError: the file can't be read.
-        StoreError: or can't be written.
     """
 
     def __init__(self, path: Path, finding: Mapping[str, Any]) -> None:
         self.path = path
+        self._settings = {"version": VERSION, **finding}
         self._known: dict[Key, Finding] = {}
-        header = seal({"version": VERSION, **finding})
-        lines = self._lines()
-        good = [header]
-        if lines[:1] == [header]:
-            for line in lines[1:]:
-                try:
-                    key, found = _read(unseal(line))
-                except (ValueError, KeyError, TypeError):
+        self._file: FileIO | None = None
+        lines, good = self._lines(), []
+        for line in lines:
+            try:
+                record = unseal(line)
+                if record["by"]["version"] != VERSION:
                     continue
+                key, found = _read(record)
+            except (ValueError, KeyError, TypeError):
+                continue
+            good.append(line)
+            if record["by"] == self._settings:
                 self._known[key] = found
-                good.append(line)
-        if good != lines:
-            write_durably(path, b"".join(good))
-        with storage_errors(path):
-            self._file = path.open("ab", buffering=0)
+        self._mended = None if good == lines else b"".join(good)
 
     def __len__(self) -> int:
         """How many files are known."""
@@ -79,14 +80,24 @@ class Memory:
         return self._known.get(key)
 
     def add(self, key: Key, found: Finding) -> None:
-        """Keep what was found in a file; it outlives this process at once."""
+        """Keep what was found in a file; it outlives this process at once.
+
+        Raises:
+            StoreError: the file can't be written.
+        """
         self._known[key] = found
-        with storage_errors(self.path):
-            self._file.write(seal(_written(key, found)))
+        path = self.path
+        with storage_errors(path):
+            if self._file is None:
+                if self._mended is not None:
+                    write_durably(path, self._mended)
+                self._file = path.open("ab", buffering=0)
+            self._file.write(seal({"by": self._settings, **_written(key, found)}))
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _lines(self) -> list[bytes]:
         if not self.path.exists():
@@ -109,7 +120,7 @@ def _written(key: Key, found: Finding) -> dict[str, Any]:
 
 
 def _read(record: Mapping[str, Any]) -> tuple[Key, Finding]:
-    root, path, size, time = record["file"]
+    path, size, time = record["file"]
     faces = tuple(
         Face(
             np.array(one["box"], np.float64).reshape(4),
@@ -120,5 +131,5 @@ def _read(record: Mapping[str, Any]) -> tuple[Key, Finding]:
         for one in record["faces"]
     )
     width, height = map(int, record["size"])
-    key = str(root), str(path), int(size), int(time)
+    key = str(path), int(size), int(time)
     return key, Finding(faces, (width, height), str(record["reason"]))

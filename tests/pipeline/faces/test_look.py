@@ -1,6 +1,7 @@
 """A manifest learns where its faces are, whatever happens on the way."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_a_run_that_was_killed_goes_on(folder, monkeypatch):
     whole = rows_after(folder)
     memory = folder / f"mine{look.MEMORY}"
     lines = memory.read_bytes().splitlines(keepends=True)
-    memory.write_bytes(b"".join(lines[:2]) + lines[2][:40])
+    memory.write_bytes(lines[0] + lines[1][:40])
     seen = []
     find_as_ever = FaceFinder.find
 
@@ -112,12 +113,50 @@ def rows_after(folder, **settings):
     return rows(folder)
 
 
-def test_a_changed_file_and_other_settings_are_looked_at_anew(folder, scene):
+def test_a_changed_file_is_looked_at_anew(folder, scene):
     find(folder)
     scene((200, 200)).save(folder / "one.png")
     report = find(folder)
     assert report.known == 3 and "one" in report.missing
+
+
+def test_a_trial_with_other_settings_costs_nothing_of_what_was_found(folder):
+    find(folder)
+    before = rows(folder)
     assert find(folder, upright=True).known == 0
+    assert find(folder, smallest_face=30).known == 0
+    assert find(folder).known == 4
+    assert rows(folder) == before
+    assert find(folder, upright=True).known == 4
+
+
+def test_a_detector_that_fails_leaves_everything_as_it_was(folder):
+    find(folder)
+    before = {file: file.read_bytes() for file in folder.glob("mine*")}
+    (folder / "model.onnx").write_bytes(b"no network")
+    with pytest.raises(InputError):
+        find(folder, detector=str(folder / "model.onnx"))
+    with pytest.raises(InputError):
+        find(folder, detector="dlib", landmarks=folder / "model.onnx")
+    assert {file: file.read_bytes() for file in folder.glob("mine*")} == before
+
+
+def test_a_file_of_one_name_below_another_root_is_another(folder, tmp_path_factory, scene):
+    other = tmp_path_factory.mktemp("other")
+    find(folder)
+    scene((200, 200), (60, 50, 120)).save(other / "one.png")
+    data = (folder / "one.png").read_bytes()
+    size = max(len(data), (other / "one.png").stat().st_size)
+    for place in (folder, other):  # to the byte and to the nanosecond as old and as large
+        file = place / "one.png"
+        file.write_bytes(file.read_bytes().ljust(size, b"\0"))
+        os.utime(file, ns=(10**18, 10**18))
+    find(folder)
+    first = rows(folder)["one"].face_points
+    (report,) = faces(manifest=folder / "mine.csv", root=other)
+    assert report.known == 0
+    assert parse_points(rows(folder)["one"].face_points)[0, 0] > parse_points(first)[0, 0] + 20
+    assert find(folder).known == 4
 
 
 def test_turned_pictures_are_found_by_their_pixels_and_by_their_exif(tmp_path, scene):
