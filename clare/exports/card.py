@@ -16,6 +16,7 @@ from clare.heads.evaluation.record import (
     list_evaluations,
     read_evaluation,
 )
+from clare.heads.published import ImportRecord
 from clare.heads.report.formatting import MASK_NAMES, NAMES, decimal, sentence, span
 from clare.heads.runs.run import Run
 from clare.wording import counted, listed
@@ -165,17 +166,16 @@ def _data(run: Run) -> Iterator[str]:
     record = run.record
     yield from ("## Training data", "")
     if record.imported is not None:
-        about = record.imported.about
-        yield f"Not trained here: published weights of {about.title} ({about.url}), which their"
-        yield f"authors trained on {about.trained_on}. The file was `{record.imported.file}`,"
-        yield f"sha256 {record.imported.sha256}."
-        if about.figure:
-            yield f"What they say of it: {about.figure}."
+        yield "Not trained here."
+        yield from _whence(record.imported)
         return
     yield from ("| split | real images | fake images |", "|---|---|---|")
     for split, rows in record.rows.items():
         yield f"| {split} | {rows['real']:,} | {rows['fake']:,} |"
-    yield from ("", f"Fakes of {listed(f'`{name}`' for name in record.trained_on)}.")
+    origin = record.published
+    theirs = {origin.about.trained_on} if origin else set()
+    fakes = [name for name in record.trained_on if name not in theirs]
+    yield from ("", f"Fakes of {listed(f'`{name}`' for name in fakes)}.")
     others = [name for name in record.all_subsets if name not in record.trained_on]
     if others:
         yield f"Reals beside them of {listed(f'`{name}`' for name in others)}."
@@ -184,8 +184,21 @@ def _data(run: Run) -> Iterator[str]:
     crops = "; ".join(record.face_crops)
     yield f"How faces were cropped: {crops or 'not recorded'}."
     if record.parent:
-        yield f"It began from the run {Path(record.parent.run).name}, whose data are among these."
+        but = ", but for those of published weights" if origin else ""
+        began = f"It began from the run {Path(record.parent.run).name}"
+        yield f"{began}, whose data are among these{but}."
+    if origin is not None:
+        yield from _whence(origin)
     yield f"What these sets are, who is in them, and under which terms: {TO_FILL_IN}."
+
+
+def _whence(origin: ImportRecord) -> Iterator[str]:
+    """Where published weights come from, and what their authors say of them."""
+    about = origin.about
+    yield f"Published weights of {about.title} ({about.url}), which their authors trained on"
+    yield f"{about.trained_on}. The file was `{origin.file}`, sha256 {origin.sha256}."
+    if about.figure:
+        yield f"What they say of it: {about.figure}."
 
 
 def _validation(run: Run) -> Iterator[str]:
@@ -203,14 +216,17 @@ def _validation(run: Run) -> Iterator[str]:
 
 
 def _tests(run: Run) -> Iterator[str]:
-    yield from ("## Tests on images that it has never seen", "")
+    unlisted = run.record.published is not None
+    yield from ("## Tests" if unlisted else "## Tests on images that it has never seen", "")
     folders = list_evaluations(run.path)
     if not folders:
         yield "None: nothing is known of how it does on other images than validation's."
+    elif unlisted:
+        yield "Whether published weights were trained on some of these images is not known."
     for folder in folders:
         record = read_evaluation(folder)
         asked = f"Protocol {Path(record.protocol).stem}, split" if record.protocol else "Split"
-        yield f"{asked} {record.split}, at the threshold from validation:"
+        yield f"{asked} {record.split}, at the threshold {run.validation.threshold_source}:"
         if record.detects:
             yield from _table(
                 ("subset", "real", "fake", *(NAMES[name] for name in TEST), "hardest baseline"),
@@ -301,8 +317,9 @@ def _licence(run: Run, facts: Facts) -> Iterator[str]:
     yield from ("## Licence", "")
     whole = any(one.pixels for one in facts.inputs)
     bound = "the towers inside and the training data" if whole else "the training data"
-    if run.record.imported is not None:
-        yield f"The head's weights and code, as published: {run.record.imported.about.licence}."
+    if (origin := run.record.published) is not None:
+        began = "The head's weights" if run.record.imported else "The weights that it began from"
+        yield f"{began} and their code, {origin.about.title}, as published: {origin.about.licence}."
         yield ""
     yield f"Licence of these weights: {TO_FILL_IN}, here and in the first lines. It is bound by the"
     yield f"terms of {bound}, which the run does not record."

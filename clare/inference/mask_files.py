@@ -64,7 +64,7 @@ class MaskRecord:
         score: p(fake) of the image.
         margin: its logit.
         fake_area: share of the pixels above the cut, 0 to 1.
-        seen: whether the run was trained or chosen on this very file.
+        seen: whether the run was trained or chosen on this very file; None where nobody can tell.
         frame: of a video's frame, its place in the video; None of an image.
         mask: file in the same folder: mode L, 255 times p(fake) of each pixel, rounded.
         overlay: file in the same folder: the map over the picture.
@@ -79,7 +79,7 @@ class MaskRecord:
     score: float
     margin: float
     fake_area: float
-    seen: bool
+    seen: bool | None
     mask: str
     overlay: str
     regions: tuple[Region, ...]

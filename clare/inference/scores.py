@@ -42,7 +42,7 @@ class Score:
         verdict: fake from the threshold on; None where the image could not be judged.
         failure: why it could not; empty where it could.
         fake_area: of a localiser, the share of the pixels above 0.5.
-        seen: whether the run was trained or chosen on this very file.
+        seen: whether the run was trained or chosen on this very file; None where nobody can tell.
         faces: how many faces the image has; None where none was looked for.
         threshold: margin from which on the verdict is fake.
         run: folder of the run.
@@ -61,7 +61,7 @@ class Score:
     verdict: Literal["real", "fake"] | None = None
     failure: str = ""
     fake_area: float | None = None
-    seen: bool = False
+    seen: bool | None = None
     faces: int | None = None
     threshold: float = 0.0
     run: str = ""

@@ -31,7 +31,8 @@ class Verdict:
         margin: logit of fake less logit of real; of a localiser the score of its map.
         failure: why the image can't be used; empty where it can.
         seen: whether the run was trained, or its checkpoint chosen, on this very file: then the
-            verdict says nothing about new images.
+            verdict says nothing about new images. None where nobody can tell, as of published
+            weights and their heirs, or where the image can't be used.
         size: width and height in pixels, upright; None where the image can't be used.
         fake_area: share of the pixels whose probability of being fake is above 0.5, 0 to 1; None
             of a detector, which says nothing of pixels.
@@ -51,7 +52,7 @@ class Verdict:
     p_fake: float | None = None
     margin: float | None = None
     failure: str = ""
-    seen: bool = False
+    seen: bool | None = None
     size: tuple[int, int] | None = None
     fake_area: float | None = None
     squashed: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)

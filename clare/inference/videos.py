@@ -97,13 +97,19 @@ def _of_video(video: Video, found: Sequence[Verdict], threshold: float) -> Verdi
         label="fake" if margin >= threshold else "real",
         p_fake=float(p_fake(margin)),
         margin=margin,
-        seen=any(one.seen for one in good),
+        seen=_any_seen(good),
         size=good[0].size,
         fake_area=float(np.mean(areas)) if areas else None,
         level="video",
         frames=frames,
         remarks=(*video.remarks, *failed),
     )
+
+
+def _any_seen(frames: Sequence[Verdict]) -> bool | None:
+    """Whether a frame of them was seen; None where nobody can tell."""
+    found = {one.seen for one in frames}
+    return True if True in found else None if None in found else False
 
 
 def _fail(error: ImageError) -> NoReturn:

@@ -171,7 +171,7 @@ def predict(
             if verdict.level == "frame":
                 continue
             bar.advance(task)
-            seen += verdict.seen
+            seen += verdict.seen is True
             failed += verdict.margin is None
             crowded += (verdict.faces or 0) > 1
             for remark in verdict.remarks:

@@ -120,9 +120,15 @@ class Seen:
         """What of a row was trained on, as `shared_with`."""
         return _shared(row, self.trained)
 
-    def holds_image(self, content: str) -> bool:
-        """Whether an image was trained on, or chosen on, by the SHA-256 of its file."""
-        return any(_hash(content) in ties.get("image", ()) for ties in (self.trained, self.chosen))
+    def holds_image(self, content: str) -> bool | None:
+        """Whether an image was trained on, or chosen on, by the SHA-256 of its file.
+
+        None where nobody can tell: it is in no list, and was also trained on what is in none.
+        """
+        listed = (self.trained, self.chosen)
+        if any(_hash(content) in ties.get("image", ()) for ties in listed):
+            return True
+        return None if self.unknown else False
 
     def chose_on_image(self, content: str) -> bool:
         """Whether the checkpoint was chosen on an image, by the SHA-256 of its file."""

@@ -57,12 +57,15 @@ def question_of(findings: Sequence[Finding]) -> str:
         else:
             asked = f"detectors tell {what} from real ones"
             asked += ", and find their fake pixels" if True in where else ""
-        return f"Which of {len(findings)} {asked}, all unseen?"
+        unseen = all(one.record.published is None for one in findings)
+        return f"Which of {len(findings)} {asked}{', all unseen' if unseen else ''}?"
     (one,) = findings
+    if one.record.published is None:
+        what += " that it has never seen"
     trained = f"Does {one.detector}, trained on {few(one.trained_on)},"
     if one.localises:
-        return f"{trained} find the fake pixels in {what} that it has never seen?"
-    return f"{trained} tell {what} that it has never seen from real ones?"
+        return f"{trained} find the fake pixels in {what}?"
+    return f"{trained} tell {what} from real ones?"
 
 
 def answer_of(finding: Finding) -> str:
@@ -78,8 +81,8 @@ def paragraphs_of(finding: Finding) -> list[str]:
         if finding.record.imported is not None:
             return ["Not known yet: these published weights were not tested here."]
         return [
-            f"Not known yet: it was not tested on unseen rows. On the {figure.n} validation rows "
-            f"that chose its checkpoint: {said(figure, name)}."
+            f"Not known yet: it was not tested on {finding.rows_said}. On the {figure.n} "
+            f"validation rows that chose its checkpoint: {said(figure, name)}."
         ]
     if not test.counted:
         are = "are" if len(test.subsets) > 1 else "is"
@@ -113,9 +116,10 @@ def facts_of(finding: Finding) -> list[tuple[str, str, str]]:
     test = finding.test
     if test is None or not test.counted:
         return last
-    facts = [] if test.masks is None else mask_facts(test)
+    facts = [] if test.masks is None else mask_facts(test, finding.rows_said)
     counted, macro = test.counted, test.macro.subsets
-    of = "unseen rows" if len(test.subsets) == 1 else f"unseen rows of {counted[0]}"
+    of = finding.rows_said
+    of = of if len(test.subsets) == 1 else f"{of} of {counted[0]}"
     of = f"mean of {len(counted)} subsets" if len(counted) > 1 else of
     names = {"auc": "AUC"}
     if test.masks is None:

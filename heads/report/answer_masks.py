@@ -46,14 +46,14 @@ def masks_beaten(test: EvaluationRecord) -> str | None:
     return beaten_said(test.mask_baselines, rows, "IoU")
 
 
-def mask_facts(test: EvaluationRecord) -> list[tuple[str, str, str]]:
+def mask_facts(test: EvaluationRecord, rows: str) -> list[tuple[str, str, str]]:
     """The figures of masks that a reader looks for first: of a subset, or the mean of several."""
     known = counted_masks(test)
     if not known or test.masks is None:
         return []
     several = len(known) > 1
     figures = test.masks.mean if several else next(iter(known.values()))
-    of = f"mean of {len(known)} subsets" if several else "unseen images"
+    of = f"mean of {len(known)} subsets" if several else rows
     shown = {name: title for name, title in FACTS.items() if _is_known(figures.get(name))}
     return [
         (f"{title}, {of}" if name == "iou" else title, decimal(one.value), span(one))

@@ -102,6 +102,11 @@ class Finding:
         return self.validation.chosen_threshold
 
     @property
+    def rows_said(self) -> str:
+        """What its tests' rows are called: whether published weights saw them, nobody can tell."""
+        return "unseen rows" if self.record.published is None else "test rows"
+
+    @property
     def trained_on(self) -> list[str]:
         """The subsets of its fakes, pools of reals left out."""
         return list(self.record.trained_on)

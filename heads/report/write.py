@@ -31,7 +31,7 @@ from clare.version import __version__
 
 _HERE = Path(__file__).parent
 
-RESULTS, MISTAKES, TRAINING = "Results on unseen rows", "Most wrong", "Training"
+MISTAKES, TRAINING = "Most wrong", "Training"
 MAPS, DETECTION = "Image, truth and prediction", "Fakes told from reals"
 
 SHORT = 32
@@ -103,7 +103,7 @@ def _runs_page(findings: Sequence[Finding], command: Sequence[str]) -> Page:
     one = findings[0] if len(findings) == 1 else None
     if one:
         first = [
-            Section("results", RESULTS, results.results(one)),
+            Section("results", f"Results on {one.rows_said}", results.results(one)),
             *_of_masks(one),
             *as_df40(findings),
             data.audit(findings, parts),
@@ -191,7 +191,10 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
             sweep_sections.options(sweep),
             sweep_sections.spread(sweep),
             *([sweep_sections.by_subset(sweep, findings)] if tested else []),
-            _of_leader(Section("results", RESULTS, results.results(leader)), leader),
+            _of_leader(
+                Section("results", f"Results on {leader.rows_said}", results.results(leader)),
+                leader,
+            ),
             *(_of_leader(part, leader) for part in _of_masks(leader)),
             _of_leader(data.audit([judged], used_parts([judged])), leader, judged),
             _of_leader(data.data([leader], parts), leader),

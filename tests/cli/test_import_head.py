@@ -74,6 +74,10 @@ def test_it_is_tested_compared_shown_and_judges_as_any_run(head, published, pict
     assert record["threshold"] == 0.0 and any("no leak" in note for note in record["notes"])
 
     head("predict", "theirs", str(pictures / "real"), "--out", "found.csv")
+    assert {row["seen"] for row in rows_of(tmp_path / "found.csv")} == {""}
+    said = head("predict", "theirs", str(pictures / "real" / "0004.jpg"), "--json").splitlines()
+    (row,) = (json.loads(line) for line in said if line.startswith("{"))
+    assert row["seen"] is None
     told = head("predict", "theirs", str(pictures / "real" / "0004.jpg"))
     assert "as published" in told and "chosen on validation" not in told
     found = {row["path"].rpartition("/")[2]: row for row in rows_of(tmp_path / "found.csv")}
@@ -99,6 +103,10 @@ def test_it_is_tested_compared_shown_and_judges_as_any_run(head, published, pict
     head("report", "theirs", "--out", "alone.html")
     page = (tmp_path / "alone.html").read_text()
     assert "my own faces" in page and "no leak" in page and "Mine (2026)" in page
+    assert "Results on test rows" in page and "AUC, test rows" in page
+    both = (tmp_path / "page.html").read_text()
+    assert "from real ones?" in page and "from real ones" in both
+    assert not any(claim in text for claim in ("unseen", "never seen") for text in (page, both))
 
 
 def test_what_begins_from_it_carries_what_nobody_can_check(head, published, tmp_path):

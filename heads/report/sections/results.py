@@ -38,7 +38,8 @@ def results(finding: Finding, *, alone: bool = True) -> list[Block]:
     """
     test = finding.test
     if test is None:
-        return [Text(Notice("Not tested on unseen rows yet", Run("evaluate", (finding.path,))))]
+        told = f"Not tested on {finding.rows_said} yet"
+        return [Text(Notice(told, Run("evaluate", (finding.path,))))]
     blocks = _tables(test) if test.masks is None else mask_figures(test)
     said = [*([_threshold_said(finding, test)] if test.masks is None else [])]
     said += [intervals_said([test])] if alone else []

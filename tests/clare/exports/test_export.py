@@ -216,7 +216,7 @@ def test_a_card_holds_the_runs_own_figures_and_no_others(place, exported, tmp_pa
 
 def test_the_card_of_published_weights_says_whose_they_are(place, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(place / "runs" / "linear", run, ignore=shutil.ignore_patterns("test_*"))
+    shutil.copytree(place / "runs" / "linear", run)
     about = {
         "title": "A detector (Somebody et al.)",
         "url": "https://example.org/code",
@@ -238,6 +238,19 @@ def test_the_card_of_published_weights_says_whose_they_are(place, tmp_path):
     for told in about.values():
         assert told in card or told in (about["weights"], about["needs"])
     assert "## Validation" not in card and "| train |" not in card and "ab" * 32 in card
+    assert "## Tests\n" in card and "split test, at the threshold as published:" in card.lower()
+    assert "never seen" not in card and "validation" not in card
+
+    parent = {"run": "theirs", "sha256": "", "subsets": [], "fakes": ["their own fakes"]}
+    heir = {**record, "parent": {**parent, "imported": imported}}
+    (run / "config.json").write_text(json.dumps(heir))
+    shutil.copy(place / "runs" / "linear" / "val_metrics.json", run)
+    clare.export(run, tmp_path / "heir", head_only=True)
+    card = (tmp_path / "heir" / "README.md").read_text("utf-8")
+    assert "which their authors trained on" in card and "Fakes of `toy`." in card
+    licence = card.partition("## Licence")[2]
+    assert "A detector (Somebody et al.), as published: MIT" in licence
+    assert "never seen" not in card and "at the threshold chosen on validation:" in card
 
 
 def test_the_code_of_a_card_runs_where_it_stands(exported, place, monkeypatch, capsys):
