@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from clare.bootstrap import Figure
-from clare.exports.facts import Facts, Input
+from clare.exports.facts import Alignment, Facts, Input
 from clare.exports.weights import CONFIG, PROGRAM, WEIGHTS
 from clare.heads.evaluation.baseline_names import title_of
 from clare.heads.evaluation.record import (
@@ -129,9 +129,12 @@ def _example(inputs: Sequence[Input]) -> Iterator[str]:
         return
     made, images = one.pixels, one.pixels.images
     yield ""
-    whole = images["crop"] == "none" and images.get("align", "none") == "none"
-    cut = "" if whole else "  # cut out as below"
-    yield f'image = ImageOps.exif_transpose(Image.open("face.jpg")).convert("RGB"){cut}'
+    cut = "" if images["crop"] == "none" else "  # cut out as below"
+    yield 'image = ImageOps.exif_transpose(Image.open("face.jpg")).convert("RGB")' + (
+        "" if made.alignment else cut
+    )
+    if made.alignment is not None:
+        yield from _aligned(made.alignment, cut)
     if images.get("resize"):
         yield _resized(images["resize"])
     if images.get("recode"):
@@ -143,6 +146,23 @@ def _example(inputs: Sequence[Input]) -> Iterator[str]:
     yield _resized(made.size)
     yield f"values = (np.asarray(image) / 255 - {list(made.mean)}) / {list(made.std)}"
     yield f"{one.name} = torch.from_numpy(values).float().permute(2, 0, 1)[None]"
+
+
+def _aligned(alignment: Alignment, cut: str) -> Iterator[str]:
+    """Lines that bring the face of an image into a square, points being complex numbers x + iy."""
+    detector, template = next(iter(alignment.templates.items()))
+    yield f"# x and y of each point of the face, as {detector} finds them: {alignment.points}"
+    yield 'points = np.loadtxt("points.txt").reshape(5, 2) @ [1, 1j]'
+    onto = ", ".join(f"[{x:.4f}, {y:.4f}]" for x, y in template)
+    yield f"template = np.array([{onto}]) @ [1, 1j]"
+    yield "off = points - points.mean()"
+    yield "turn = np.vdot(off, template - template.mean()) / np.vdot(off, off).real"
+    # Pillow counts from the edge of a pixel, and asks where one of the square comes from.
+    yield "shift = template.mean() - turn * points.mean() + 0.5 + 0.5j"
+    yield "back, start = 1 / turn, 0.5 + 0.5j - shift / turn"
+    yield "inverse = (back.real, -back.imag, start.real, back.imag, back.real, start.imag)"
+    yield f"square, bilinear = ({alignment.side}, {alignment.side}), Image.Resampling.BILINEAR"
+    yield f"image = image.transform(square, Image.Transform.AFFINE, inverse, bilinear){cut}"
 
 
 def _resized(side: int) -> str:
@@ -181,8 +201,7 @@ def _data(run: Run) -> Iterator[str]:
         yield f"Reals beside them of {listed(f'`{name}`' for name in others)}."
     if record.config.protocol:
         yield f"Protocol: {Path(record.config.protocol).stem}."
-    crops = "; ".join(record.face_crops)
-    yield f"How faces were cropped: {crops or 'not recorded'}."
+    yield f"How faces were cropped: {record.cropping or 'not recorded'}."
     if record.parent:
         but = ", but for those of published weights" if origin else ""
         began = f"It began from the run {Path(record.parent.run).name}"

@@ -158,6 +158,7 @@ def _whole(
     """The detector with the towers that it reads."""
     from clare.exports.facts import gather_facts, pixel_inputs
     from clare.exports.module import PixelDetector, TowerInput
+    from clare.inference.notices import remarks_of
     from clare.inference.predictor import load_detector
 
     # What is exported takes pixels: whoever uses it aligns the faces.
@@ -175,12 +176,11 @@ def _whole(
         called = "pixels" if len(predictor.extractors) == 1 else f"pixels_{name}"
         towers.append((TowerInput(called, model, stored), name, recorded))
     detector = PixelDetector(predictor.run.detector, [tower for tower, *_ in towers])
-    remarks = [notice.what for notice in predictor.notices]
-    return (
-        predictor.run,
-        detector,
-        gather_facts(predictor.run, detector, pixel_inputs(towers), remarks),
-    )
+    run = predictor.run
+    made_by = [recorded for _, recorded, _ in predictor.extractors]
+    remarks = [one.what for one in (*predictor.of_precision, *remarks_of(run, made_by))]
+    inputs = pixel_inputs(towers, run.record.face_detectors)
+    return run, detector, gather_facts(run, detector, inputs, remarks)
 
 
 def _head_alone(
@@ -190,11 +190,11 @@ def _head_alone(
     from clare.exports.facts import feature_inputs, gather_facts
     from clare.exports.module import HeadAlone
     from clare.heads.runs.run import open_run
-    from clare.inference.notices import notices_of
+    from clare.inference.notices import remarks_of
 
     run = open_run(folder, store)
     made_by = [made.fingerprint for made in run.record.extractors.values()]
-    remarks = [notice.what for notice in notices_of(run, made_by)]
+    remarks = [notice.what for notice in remarks_of(run, made_by)]
     head = HeadAlone(run.detector)
     return run, head, gather_facts(run, head, feature_inputs(head), remarks)
 

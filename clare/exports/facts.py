@@ -12,19 +12,47 @@ from clare.exports.module import BATCH, MAP_OUTPUT, ExportedModel, HeadAlone, To
 from clare.heads.base import MAP
 from clare.heads.config import PARTS, DetectorConfig
 from clare.inference.verdict import PIXEL_CUT
+from clare.pipeline.faces.dlib_points import FIVE
+from clare.pipeline.images.align import template
+from clare.pipeline.images.settings import DLIB
 from clare.pipeline.models.backbones import remark_on
 from clare.plugins import part_name
 from clare.version import __version__
+from clare.wording import listed
 
 if TYPE_CHECKING:
     from clare.heads.runs.record import ExtractorRecord
     from clare.heads.runs.run import Run
+    from clare.pipeline.images.settings import Align
     from clare.store.spec import Fingerprint
 
 LABELS = ("real", "fake")
 """By label."""
 
+UNNAMED = "a detector that is not recorded"
+"""In the place of a detector's name, where the manifests of a run name none."""
+
 Shape = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The similarity transform, by least squares, that brings a face into a square.
+
+    Args:
+        side: of the square in pixels.
+        templates: where the five points go, x and y in pixels of the square, by the detector whose
+            points they are. Whole numbers are centres of pixels, in the image too.
+        points: which five they are, in their order.
+        sampling: of pixels.
+        outside: what lies beyond the image.
+    """
+
+    side: int
+    templates: Mapping[str, tuple[tuple[float, ...], ...]]
+    points: str
+    sampling: str = "bilinear"
+    outside: str = "black"
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,7 @@ class Pixels:
         std: that they are divided by then.
         images: the settings of the image preparation: crop, align, resize, recode and others.
         steps: all of it in words, in its order.
+        alignment: of the face, which comes before all else; None where it is not aligned.
     """
 
     size: int
@@ -44,6 +73,7 @@ class Pixels:
     std: tuple[float, ...]
     images: Mapping[str, Any]
     steps: tuple[str, ...]
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True)
@@ -170,22 +200,25 @@ def gather_facts(
 
 
 def pixel_inputs(
-    towers: Sequence[tuple[TowerInput, str, Fingerprint]],
+    towers: Sequence[tuple[TowerInput, str, Fingerprint]], detectors: Sequence[str]
 ) -> list[Input]:
     """The inputs of a whole detector.
 
     Args:
         towers: each with the extractor's name in the run, and its fingerprint.
+        detectors: that found the faces it learned from.
     """
     found = []
     for tower, extractor, recorded in towers:
         size, images = tower.model.size, recorded.settings["images"]
+        alignment = _alignment(images, detectors)
         pixels = Pixels(
             size=size,
             mean=tuple(tower.model.mean),
             std=tuple(tower.model.std),
             images=images,
-            steps=preparation(images, size),
+            steps=preparation(images, size, alignment),
+            alignment=alignment,
         )
         shape = (BATCH, 3, size, size)
         meaning = "normalised pixels, R, G, B; see pixels.steps"
@@ -201,12 +234,15 @@ def feature_inputs(model: HeadAlone) -> list[Input]:
     ]
 
 
-def preparation(images: Mapping[str, Any], size: int) -> tuple[str, ...]:
+def preparation(
+    images: Mapping[str, Any], size: int, alignment: Alignment | None
+) -> tuple[str, ...]:
     """How pixels are prepared, in words; settings that have no words here are named as they are.
 
     Args:
         images: the recorded settings.
         size: side of the tower's input in pixels.
+        alignment: of the face, if it is aligned.
     """
     given = dict(images)
     steps = [
@@ -214,10 +250,15 @@ def preparation(images: Mapping[str, Any], size: int) -> tuple[str, ...]:
         "orientation, lay transparency over white, and bring it to 8-bit RGB"
     ]
     align, side = given.pop("align", "none"), given.pop("align_side", None)
-    if align != "none":
+    if alignment is not None:
+        onto = "; ".join(
+            f"as {detector} finds them, onto {' '.join(f'({x:.2f}, {y:.2f})' for x, y in points)}"
+            for detector, points in alignment.templates.items()
+        )
         steps.append(
-            f"bring the face's five points onto the template of {align} (similarity transform), "
-            f"in a square of {side} pixels"
+            f"bring the face's five points ({alignment.points}), {onto}: the template of {align} "
+            f"in a square of {side} pixels, by the similarity transform of least squares; "
+            f"{alignment.sampling}, {alignment.outside} beyond the image"
         )
     crop = given.pop("crop")
     if crop == "boxes":
@@ -247,6 +288,19 @@ def preparation(images: Mapping[str, Any], size: int) -> tuple[str, ...]:
         "divide by 255, subtract mean, divide by std, a channel at a time: float32 (3, size, size)",
     ]
     return tuple(steps)
+
+
+def _alignment(images: Mapping[str, Any], detectors: Sequence[str]) -> Alignment | None:
+    align: Align = images.get("align", "none")
+    if align == "none":
+        return None
+    side = images["align_side"]
+    templates = {name: template(align, name, side) for name in detectors or (UNNAMED,)}
+    told = "eye on the left as seen, other eye, nose, corners of the mouth likewise; face upright"
+    if DLIB in templates:
+        told = f"{told}; of dlib's landmarks, from 0, {listed(map(str, FIVE))}"
+    plain = {name: tuple(map(tuple, one.tolist())) for name, one in templates.items()}
+    return Alignment(side, plain, told)
 
 
 def _output(name: str, localizes: bool) -> Output:

@@ -33,6 +33,20 @@ def notices_of(
     return [*imported, *_of_training(run), *_of_crops(run, extractors, align, detector)]
 
 
+def remarks_of(run: Run, extractors: Sequence[Fingerprint]) -> list[Notice]:
+    """What there is to say of a run to whoever prepares its inputs, as they do of an export.
+
+    Args:
+        run: a finished run.
+        extractors: whose features it reads.
+    """
+    said = [*map(Notice, run.caveats), *_of_training(run)]
+    images = [recorded.settings["images"] for recorded in extractors]
+    if any(one.get("align", "none") != "none" or one["crop"] == "boxes" for one in images):
+        return [*said, Notice(f"it is to be given faces as in training: {run.record.cropping}")]
+    return [*said, *_of_crops(run, extractors, "none", None)]
+
+
 def _of_training(run: Run) -> Iterator[Notice]:
     from clare.heads.detector import Detector
     from clare.heads.evaluation.evaluate import CONTROL

@@ -48,6 +48,7 @@ class Predictor:
         run: the run.
         notices: what a user should know before trusting a verdict, and which files of a folder
             the last `predict` left out.
+        of_precision: those of them that say where values are of another precision than recorded.
 
     Raises:
         InputError: the run is not finished, or the weights are not those it was trained on.
@@ -94,6 +95,7 @@ class Predictor:
             for extractor, recorded, fields in self.extractors
         ]
         self._faces = self._choose_faces(faces)
+        self.of_precision = tuple(self.notices)
         self.notices += notices_of(
             self.run,
             [recorded for _, recorded, _ in self.extractors],

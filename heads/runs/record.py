@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -178,6 +178,17 @@ class RunRecord:
         return tuple(dict.fromkeys([*self.subsets, *(self.parent.subsets if self.parent else ())]))
 
     @property
+    def cropping(self) -> str:
+        """How the faces that it learned from were cut out, in words; empty where nothing says it.
+
+        First as their files came, then what was done to them.
+        """
+        images = [made.fingerprint.settings.get("images", {}) for made in self.extractors.values()]
+        points = f", points by {listed(self.face_detectors)}" if self.face_detectors else ""
+        cuts = [cut + (points if "aligned" in cut else "") for one in images for cut in _cuts(one)]
+        return "; ".join([*self.face_crops, *dict.fromkeys(cuts)])
+
+    @property
     def reals(self) -> tuple[str, ...]:
         """The subsets whose real rows joined, if any."""
         return tuple(name for name in self.config.reals if name not in self.lacking)
@@ -191,6 +202,18 @@ class RunRecord:
     def digest_of(self, field: str, extractor: str) -> str | None:
         """The digest whose values of a field go with what it reads; None where it reads none."""
         return self.digests.get(field, self.digests.get(extractor))
+
+
+def _cuts(images: Mapping[str, Any]) -> Iterator[str]:
+    """How settings of images cut faces out, in words."""
+    if images.get("align", "none") != "none":
+        yield f"aligned as {images['align']}, {images['align_side']} px"
+    crop = images.get("crop", "none")
+    if crop == "boxes":
+        yield f"the face's box, grown by {images['margin']:g} of its sides"
+    elif crop == "centre":
+        side = images.get("crop_side")
+        yield f"the middle square, {side} px" if side else "the middle square"
 
 
 @dataclass(frozen=True)

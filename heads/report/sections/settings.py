@@ -93,7 +93,7 @@ def _versions(finding: Finding) -> Table:
         "run": str(finding.path),
         "store": record.store,
         "trained on": listed(record.subsets or record.trained_on),
-        "face crops": "; ".join(record.face_crops) or "as the files are",
+        "face crops": record.cropping or "as the files are",
         **({"faces found by": listed(record.face_detectors)} if record.face_detectors else {}),
         **({"masks, sha256": record.masks} if record.masks else {}),
         "threshold": finding.threshold,
