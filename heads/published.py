@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from clare.errors import InputError
+from clare.errors import InputError, WeightsError
 from clare.heads.config import DetectorConfig
+from clare.models.hub import LOCAL
 from clare.models.weights import require_fit
 from clare.store.spec import Fingerprint
 
@@ -30,6 +31,16 @@ OPENAI: Mapping[str, Any] = {"mean_std": "clip", "quick_gelu": True}
 VIT_L14 = ("ViT-L-14", "ViT-L-14-quickgelu")
 RN50 = ("RN50", "RN50-quickgelu")
 """OpenAI's towers, under every name that open_clip has for them."""
+
+SD15 = (
+    "sd1.5",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-v1-5",
+)
+"""Stable Diffusion 1.5: its short name, and where it is and was on the hub."""
+
+UNSAID: Mapping[str, Any] = {"noise": "image"}
+"""Values of settings that a fingerprint leaves out."""
 
 BILINEAR = "its code resizes images bilinearly, here it is bicubic, so features of images differ"
 """The remark on a head whose images were not resized as an extractor resizes them."""
@@ -87,32 +98,40 @@ class Need:
             origin: where their weights came from, by name.
         """
         differing = [
-            f"{name} is {found.settings.get(name)}, not {value}"
+            f"{name} is {found.settings.get(name, UNSAID.get(name))}, not {value}"
             for name, value in self.settings.items()
-            if found.settings.get(name) != value
+            if found.settings.get(name, UNSAID.get(name)) != value
         ]
         if self.sha256 and found.weights != self.sha256:
             return ["its weights are not those in the file", *differing]
-        if not self.model or _is_unnamed(origin):
+        if not self.model:
             return differing
-        model, weights = str(origin["model"]), str(origin["weights"])
-        if model in self.model and weights == self.weights:
+        named = _named_model(origin)
+        is_tag = bool(named) and not _is_own(origin)
+        tag = str(origin.get("weights", ""))
+        if (not named or named in self.model) and (not is_tag or tag == self.weights):
             return differing
-        wanted = f"{self.model[0]} ({self.weights})"
-        return [f"the model is {model} ({weights}), not {wanted}", *differing]
+        weights = f" ({tag})" if tag else ""
+        return [f"the model is {named}{weights}, not {self._wanted}", *differing]
 
     def doubts(self, found: Fingerprint, origin: Mapping[str, Any]) -> list[str]:
         """What nothing says of features that may otherwise be those."""
-        if not self.model or not _is_unnamed(origin):
+        if not self.model or not _is_own(origin):
             return []
         named = ", ".join(f"{name} {value}" for name, value in origin.items()) or "not recorded"
-        wanted = f"{self.model[0]} ({self.weights})"
-        return [f"{found.key} is of weights of one's own ({named}): nothing proves them {wanted}"]
+        return [
+            f"{found.key} is of weights of one's own ({named}): nothing proves them {self._wanted}"
+        ]
+
+    @property
+    def _wanted(self) -> str:
+        """The tower and its weights."""
+        return f"{self.model[0]} ({self.weights})" if self.weights else self.model[0]
 
     def unlike(self, found: Fingerprint) -> list[str]:
         """In what the images were prepared otherwise than published."""
         images = found.settings.get("images", {})
-        usual = {"crop": "none", "crop_side": None, "resize": None, "recode": None}
+        usual = {"crop": "none", "crop_side": None, "resize": None, "recode": None, "align": "none"}
         return [
             f"{name} is {images.get(name, value)}, not {wanted}"
             for name, value in usual.items()
@@ -219,7 +238,7 @@ def require_tensors(
             tower's.
 
     Raises:
-        WeightsError: one is missing, has another shape, or is none of these.
+        WeightsError: one is missing, has another shape, is none of these, or is not finite.
     """
     import torch
 
@@ -230,6 +249,12 @@ def require_tensors(
         if name in wanted or not name.startswith(beside or "\0")
     }
     require_fit(wanted, given, checkpoint.path, "head")
+    for name, value in given.items():
+        if not value.isfinite().all():
+            raise WeightsError(
+                f"{checkpoint.path} can't be read: {name} has values that are no finite numbers, "
+                "as a training that diverged leaves them"
+            )
     return {name: value.float() for name, value in given.items()}
 
 
@@ -255,7 +280,20 @@ def width_of(checkpoint: Checkpoint, name: str, axis: int, known: Mapping[int, A
     return shape[axis]
 
 
-def _is_unnamed(origin: Mapping[str, Any]) -> bool:
-    """Whether weights were a file or a folder of the user's, or of a hub: no tag says which."""
-    weights = str(origin.get("weights", ""))
-    return not weights or "." in weights or ":" in str(origin.get("model", ""))
+def _named_model(origin: Mapping[str, Any]) -> str:
+    """The model whose build is told by name; empty of a folder, and of a hub's unless LaRE's."""
+    if "model_config" in origin:  # a single file, and what it is like
+        return str(origin["model_config"])
+    is_named = "weights" in origin or "revision" in origin
+    described = origin.get(LOCAL) == "folder" or ":" in str(origin.get("model"))
+    return str(origin["model"]) if is_named and not described else ""
+
+
+def _is_own(origin: Mapping[str, Any]) -> bool:
+    """Whether weights were a file or folder of the user's, or of a hub: no tag says which.
+
+    Stores made before `LOCAL` was recorded tell a file by its ending alone.
+    """
+    if LOCAL in origin or "model_config" in origin or not _named_model(origin):
+        return True
+    return "revision" not in origin and "." in str(origin["weights"])

@@ -127,11 +127,16 @@ def _made_by(
         given = {"model": need.model[0]} if need.model else {}
         given |= {"weights": need.weights} if need.weights else {}
         layers = head.layers(need)
-        wanted = {**given, **({"layers": layers} if layers else {}), **settings.get(name, {})}
+        wanted = {
+            **need.settings,
+            **given,
+            **({"layers": layers} if layers else {}),
+            **settings.get(name, {}),
+        }
         with real_models(), TemporaryDirectory(prefix="clare-") as folder:
             if need.sha256 and head.carried is not None:
                 head.carried.write(Path(folder) / CARRIED)
-                wanted = {**need.settings, "model": str(Path(folder) / CARRIED), **wanted}
+                wanted = {"model": str(Path(folder) / CARRIED), **wanted}
             extractor = create_extractor(
                 need.extractor, wanted, ImageSettings(**need.images), runtime
             )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from clare.advice import Set
 from clare.errors import InputError, WeightsError
 from clare.foreign import read_bytes
-from clare.models.clip_files import ClipSource, find_clip
-from clare.models.hub import config_digest, quiet, weights_sha256
+from clare.models.clip_files import ClipSource, find_clip, known_normalisations
+from clare.models.hub import LOCAL, config_digest, quiet, weights_sha256
 from clare.models.runtime import enough_memory, is_out_of_memory
 from clare.models.transformers_clip import SIGN, open_clip_names
 from clare.models.weights import fill, read_tensors, weight_files
@@ -44,6 +44,8 @@ class ClipModel:
         config: digest of the model's configuration.
         origin: model and weights by name.
         backbone: ``tiny`` or ``mini`` if the model is CLaRE's own, else None.
+        is_normalisation_known: False where a file's weights may be of trainings with several means
+            and deviations: then these are OpenAI's.
         tokenizer: the text tower's ``tokenizer.json``, where it has one of its own and that is at
             hand.
     """
@@ -58,6 +60,7 @@ class ClipModel:
     config: str
     origin: dict[str, str]
     backbone: str | None
+    is_normalisation_known: bool = True
     tokenizer: bytes | None = None
 
 
@@ -93,11 +96,7 @@ def load_clip(
         fill(clip, tensors, source.file)
         if size is not None and hasattr(clip.visual, "set_input_size"):
             clip.visual.set_input_size(size)  # timm towers load their own size first
-    preprocess = {
-        "mean": open_clip.OPENAI_DATASET_MEAN,
-        "std": open_clip.OPENAI_DATASET_STD,
-        **source.preprocess,
-    }
+    preprocess, is_sure = _normalisation(source, gelu)
     return ClipModel(
         visual=clip.visual,
         text=_text_tensors(clip),
@@ -109,6 +108,7 @@ def load_clip(
         config=config_digest({**config, "mean": preprocess["mean"], "std": preprocess["std"]}),
         origin=source.origin,
         backbone=source.backbone,
+        is_normalisation_known=is_sure,
         tokenizer=None if source.tokenizer is None else read_bytes(source.tokenizer),
     )
 
@@ -144,6 +144,20 @@ def _quick_gelu(source: ClipSource, setting: bool | str, model: str) -> bool:
             Set("clip.quick_gelu", False, "for others"),
         )
     return False
+
+
+def _normalisation(source: ClipSource, gelu: bool) -> tuple[Mapping[str, Any], bool]:
+    """Mean and deviation of a model's own images, and whether nothing else can be meant.
+
+    A weights file alone says nothing: its model's known weights do, where they agree.
+    """
+    import open_clip
+
+    usual = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    if source.origin.get(LOCAL) != "file" or source.openai:
+        return {**usual, **source.preprocess}, True
+    known = known_normalisations(source.origin["model"], gelu)
+    return (known[0], True) if len(known) == 1 else (usual, False)
 
 
 def _has_openai_twin(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from clare.advice import Name
 from clare.errors import InputError, WeightsError
 from clare.models.hub import (
+    LOCAL,
     TRIAL,
     check_channels,
     fetch,
@@ -80,7 +81,7 @@ def find_clip(model: str, weights: str | None) -> ClipSource:
 
     local = Path(model.removeprefix("local-dir:")).expanduser()
     if local.is_dir():
-        return _from_folder(local, {"model": local.resolve().name})
+        return _from_folder(local, {"model": local.resolve().name, LOCAL: "folder"})
     if model.startswith("hf-hub:"):
         repo = model.removeprefix("hf-hub:")
         anchors = (CONFIG, TRANSFORMERS)
@@ -95,24 +96,43 @@ def find_clip(model: str, weights: str | None) -> ClipSource:
             "and there is no such folder"
         )
     tag = weights or "openai"
+    # A tag is no path, whatever lies in the working directory: ./openai is one.
+    if known := open_clip.get_pretrained_cfg(name, tag):
+        file = _fetch_tag(name, tag, known)
+        origin = {"model": name, "weights": tag}
+        return _source(config, known, file, origin, bool(known.get("quick_gelu")))
     path = Path(tag).expanduser()
     if path.is_dir():
         if any((path / one).is_file() for one in (CONFIG, TRANSFORMERS)):
-            return _from_folder(path, {"model": name, "weights": path.resolve().name})
+            own = {"model": name, "weights": path.resolve().name, LOCAL: "folder"}
+            return _from_folder(path, own)
         path = path / _weights_name(path)
     if path.is_file():
-        origin = {"model": name, "weights": path.name}
+        origin = {"model": name, "weights": path.name, LOCAL: "file"}
         return _source(config, {}, path, origin, _looks_openai(path))
-    known = open_clip.get_pretrained_cfg(name, tag)
-    if not known:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise InputError(
-            f"open_clip has no weights {tag!r} for {name} (it has: {tags}), and there is no such "
-            "file"
-        )
-    file = _fetch_tag(name, tag, known)
-    origin = {"model": name, "weights": tag}
-    return _source(config, known, file, origin, bool(known.get("quick_gelu")))
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+    raise InputError(
+        f"open_clip has no weights {tag!r} for {name} (it has: {tags}), and there is no such file"
+    )
+
+
+def known_normalisations(model: str, quick_gelu: bool) -> list[dict[str, tuple[float, ...]]]:
+    """What images are normalised with for a named model's weights of open_clip, each once.
+
+    Args:
+        model: a name that open_clip knows.
+        quick_gelu: of the weights; those of the other activation are left out where both are known.
+    """
+    import open_clip
+
+    own = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    found: dict[bool, list[dict[str, tuple[float, ...]]]] = {}
+    for tag in open_clip.list_pretrained_tags_by_model(model):
+        known = open_clip.get_pretrained_cfg(model, tag)
+        one = {name: tuple(known.get(name) or value) for name, value in own.items()}
+        like = found.setdefault(bool(known.get("quick_gelu")), [])
+        like += [one] * (one not in like)
+    return found.get(quick_gelu) or found.get(not quick_gelu) or [own]
 
 
 def _from_folder(folder: Path, origin: dict[str, str]) -> ClipSource:

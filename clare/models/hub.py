@@ -16,6 +16,9 @@ from clare.advice import Advice, Set
 from clare.errors import InputError, WeightsError
 from clare.foreign import open_bytes, parse_json, read_text, read_value
 
+LOCAL = "local"
+"""Of an origin: weights were a ``file`` of the user's, or a ``folder`` that describes itself."""
+
 NET_SECONDS = 5.0
 """How long the hub may take to answer whether it is there."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from clare.advice import Name
 from clare.errors import InputError, WeightsError
 from clare.models.hub import (
+    LOCAL,
     check_channels,
     fetch,
     list_files,
@@ -95,7 +96,8 @@ def _described(folder: Path, weights: Path | None, name: str) -> TowerSource:
     if not isinstance(size, list | tuple) or not all(type(n) is int and n > 0 for n in size):
         raise InputError(f"the input size of {folder.name} can't be {size}")
     file = weights or folder / _weights_name(folder)
-    origin = {"model": name} | ({} if weights is None else {"weights": weights.name})
+    origin = {"model": name} | ({} if name.startswith("hf-hub:") else {LOCAL: "folder"})
+    origin |= {} if weights is None else {"weights": weights.name}
     return TowerSource(architecture, arguments, images, file, origin, own_backbone(record))
 
 
@@ -121,7 +123,7 @@ def _named(model: str, weights: Path | None) -> TowerSource:
     known = timm.get_pretrained_cfg(model)
     images = {} if known is None else known.to_dict()
     if weights is not None:
-        origin = {"model": architecture, "weights": weights.name}
+        origin = {"model": architecture, "weights": weights.name, LOCAL: "file"}
         return TowerSource(architecture, {}, images, weights, origin)
     repo = images.get("hf_hub_id")
     if not repo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clare.errors import WeightsError
+from clare.heads.published import SD15, Need
 from clare.models.checkpoint import Checkpoint
 
 HEADS, INNER, HIDDEN, MAPS = 8, 512, 128, 4
@@ -13,6 +14,14 @@ UNUSED = "conv_align."
 
 LARE = (1, MAPS, MAPS, 32, 32)
 """A row of LaRE: one step, four draws."""
+
+LARE_NEED = Need(
+    "lare",
+    {"size": 256, "timesteps": [200], "latent": "sample", "error": "squared", "noise": "image"},
+    {},
+    SD15,
+)
+"""As LaRE²'s own script makes it: four draws, each of its own noise."""
 
 NAMES = {
     "channel_align.fc.0.weight": "fusion.channel.hidden.weight",

@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 
-from clare.heads.checkpoints._guided import LARE, NAMES, UNUSED, grid_sizes, guided_shapes
+from clare.heads.checkpoints._guided import (
+    LARE,
+    LARE_NEED,
+    NAMES,
+    UNUSED,
+    grid_sizes,
+    guided_shapes,
+)
 from clare.heads.config import DetectorConfig
 from clare.heads.published import (
     VIT_L14,
@@ -100,7 +107,6 @@ class Clare(CheckpointFormat):
         need = Need(
             "clip", {"mean_std": "half", "quick_gelu": True, "size": 224}, {}, VIT_L14, "openai"
         )
-        lare = Need("lare", {"size": 256, "error": "squared"}, {}, ("sd1.5",))
         is_shifted = any(name.startswith("prompt_learner.meta_net.") for name in found)
         return PublishedHead(
             config=DetectorConfig(
@@ -116,9 +122,11 @@ class Clare(CheckpointFormat):
                 "lare": LARE,
             },
             tensors={names[name]: _as_linear(value) for name, value in found.items()},
-            needs={"clip_cls": need, "clip_tokens": need, "lare": lare},
+            needs={"clip_cls": need, "clip_tokens": need, "lare": LARE_NEED},
             remarks=(
                 "its code encodes PNG images as JPEG 95 first, which is not done here",
+                "its last published extraction of LaRE had a word for real or fake in the prompt, "
+                "by the image's path; a store has one prompt for all",
                 "its published training moves the prompts alone: the fusion keeps its random start",
             ),
         )

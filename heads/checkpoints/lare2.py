@@ -6,7 +6,14 @@ Detection" (CVPR 2024); facts of luo3300612/LaRE at f8b2966, class ``CLipClassif
 
 from __future__ import annotations
 
-from clare.heads.checkpoints._guided import LARE, NAMES, UNUSED, grid_sizes, guided_shapes
+from clare.heads.checkpoints._guided import (
+    LARE,
+    LARE_NEED,
+    NAMES,
+    UNUSED,
+    grid_sizes,
+    guided_shapes,
+)
 from clare.heads.config import DetectorConfig
 from clare.heads.published import About, CheckpointFormat, Need, PublishedHead, require_tensors
 from clare.models.carried_clip import clip_model
@@ -69,7 +76,6 @@ class Lare2(CheckpointFormat):
             {"crop": "centre", "crop_side": size},
             sha256=carried.sha256,
         )
-        lare = Need("lare", {"size": 256, "error": "squared"}, {}, ("sd1.5",))
         return PublishedHead(
             config=DetectorConfig(fusion="esa", classifier="linear", standardize=False),
             specs={
@@ -78,7 +84,7 @@ class Lare2(CheckpointFormat):
                 "lare": LARE,
             },
             tensors={{**NAMES, **OWN}[name]: value for name, value in found.items()},
-            needs={"clip_cls": tower, "clip_tokens": tower, "lare": lare},
+            needs={"clip_cls": tower, "clip_tokens": tower, "lare": LARE_NEED},
             remarks=(
                 "its own maps of LaRE had each image's class in the prompt, and those of a store "
                 "one prompt for all",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from clare.advice import Name, Set
 from clare.errors import InputError
 from clare.models.normalisations import NORMALISATIONS
 from clare.models.runtime import Runtime
@@ -58,6 +59,13 @@ class ClipExtractor(ImageTower):
         self._text, self._text_metadata = clip.text, clip.text_metadata
         self._tokenizer = clip.tokenizer
         mean, std = clip.mean, clip.std
+        if settings.mean_std == "clip" and not clip.is_normalisation_known:
+            raise InputError(
+                f"{clip.origin['weights']} does not say what its images are normalised with, and "
+                f"weights of {clip.origin['model']} are known of several kinds",
+                Set("clip.mean_std", "half", "for weights of LAION-2B"),
+                Name("a folder whose open_clip_config.json says it", "clip.weights"),
+            )
         if settings.mean_std != "clip":
             mean, std = NORMALISATIONS[settings.mean_std]
         tower, layers = _reading(visual, settings.layers, runtime)

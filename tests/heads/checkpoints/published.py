@@ -24,6 +24,10 @@ OPENAI = {"mean_std": "clip", "quick_gelu": True, "size": 224}
 CENTRE = {"crop": "centre", "crop_side": None, "resize": None, "recode": None}
 
 
+LARE = {"size": 256, "timesteps": [200], "latent": "sample", "error": "squared"}
+"""How the published heads' maps are made."""
+
+
 def one_extraction(
     specs: Mapping[str, tuple[int, ...]],
     settings: Mapping[str, Any] = OPENAI,
@@ -41,6 +45,15 @@ def one_extraction(
         {fingerprint.key: dict(specs)},
         _no_text,
     )
+
+
+def lare_maps(
+    origin: Mapping[str, str] | None = None, settings: Mapping[str, Any] = LARE
+) -> Features:
+    """Maps of Stable Diffusion 1.5, or of another model."""
+    hub = {"model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "revision": "main"}
+    known = hub if origin is None else origin
+    return one_extraction({"lare": (1, 4, 4, 32, 32)}, settings, {}, known, "lare")
 
 
 def together(*several: Features, text: TextTower | None = None) -> Features:

@@ -12,7 +12,14 @@ from clare.errors import InputError, WeightsError
 from clare.heads.importing import open_checkpoint
 from clare.heads.text.facts import TowerFacts
 from clare.heads.text.tower import TextTower
-from tests.heads.checkpoints.published import imported, margins, one_extraction, seeded, together
+from tests.heads.checkpoints.published import (
+    imported,
+    lare_maps,
+    margins,
+    one_extraction,
+    seeded,
+    together,
+)
 
 WIDTH, SIDE, HEADS, EMBED, TEXT, CONTEXTS = 64, 4, 8, 48, 32, 4
 SCALE = torch.tensor(2.0)
@@ -143,10 +150,9 @@ def read(model, context):
 def features(tower):
     settings = {"mean_std": "half", "quick_gelu": True, "size": 224}
     clip = {"clip_cls": (EMBED,), "clip_tokens": (SIDE**2, WIDTH)}
-    lare = {"lare": (1, 4, 4, 32, 32)}
     return together(
         one_extraction(clip, settings, {"crop": "none"}),
-        one_extraction(lare, {"size": 256, "error": "squared"}, {}, {"model": "sd"}, "lare"),
+        lare_maps(),
         text=tower,
     )
 

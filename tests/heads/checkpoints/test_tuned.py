@@ -171,7 +171,7 @@ def test_the_towers_features_are_told_by_its_sha256(tmp_path):
     assert (
         own.fingerprint.weights == load_tower(str(tmp_path / "run" / "tower"), None, None).weights
     )
-    assert own.origin == {"model": "tower"}
+    assert own.origin["model"] == "tower"
     assert own.fingerprint.settings["images"]["crop"] == "centre"
 
 

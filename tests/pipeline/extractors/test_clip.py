@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 
+import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
@@ -203,7 +204,7 @@ def named_weights(tmp_path_factory):
         "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1},
         "text_cfg": {"width": 32, "heads": 2, "layers": 1},
     }
-    for name in ("ViT-B-32", "ViT-B-32-quickgelu", "ViT-S-16"):
+    for name in ("ViT-B-32", "ViT-B-32-quickgelu", "ViT-S-16", "ViT-L-14", "PE-Core-L-14-336"):
         gelu = {"quick_gelu": True} if name.endswith("quickgelu") else {}
         (folder / f"{name}.json").write_text(json.dumps({**config, **gelu}))
     with torch.random.fork_rng():
@@ -269,6 +270,37 @@ def test_openais_own_torchscript_file(small_zoo, prepare_images, run, tmp_path):
     assert activation(script) is True
     images = prepare_images(1)
     assert np.array_equal(run(script, images)["clip_cls"], run(plain, images)["clip_cls"])
+
+
+def test_a_weights_file_is_normalised_as_its_models_known_weights(small_zoo, prepare_images, run):
+    """PE's are all trained with 0.5; of ViT-L-14 some are, and nothing says which are these."""
+    images, file = prepare_images(1), str(small_zoo)
+    own, half = (
+        run(make("PE-Core-L-14-336", weights=file, **given), images)["clip_cls"]
+        for given in ({}, {"mean_std": "half"})
+    )
+    openai = run(make("ViT-B-32", weights=file, quick_gelu="false"), images)["clip_cls"]
+    assert np.array_equal(own, half) and np.abs(own - openai).max() > 1e-3
+    with pytest.raises(InputError, match=r"mine\.safetensors does not say what its images"):
+        make("ViT-L-14", weights=file, quick_gelu="false")
+    made = make("ViT-L-14", weights=file, quick_gelu="false", mean_std="half")
+    assert np.array_equal(run(made, images)["clip_cls"], half)
+    assert np.array_equal(
+        run(make("ViT-L-14", weights=file, quick_gelu="true"), images)["clip_cls"],
+        run(make("ViT-B-32", weights=file, quick_gelu="true"), images)["clip_cls"],
+    )
+
+
+def test_a_file_named_like_a_tag_is_never_the_tag(small_zoo, tmp_path, monkeypatch):
+    (tmp_path / "openai").mkdir()
+    shutil.copy(small_zoo, tmp_path / "openai" / "open_clip_model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    for weights in ("openai", None):
+        with pytest.raises(WeightsError, match="not on this machine"):
+            make("ViT-B-32", weights=weights)
+    with_path = make("ViT-B-32", weights="./openai", quick_gelu="true")
+    assert with_path.origin["local"] == "file"
 
 
 def test_quickgelu_changes_the_values(small_zoo, prepare_images, run):

@@ -212,7 +212,7 @@ def test_other_weights_are_another_feature_and_a_copy_is_the_same(towers, tmp_pa
     own = make(towers["pe"]).fingerprint
     tuned = make(towers["pe"], weights=str(tmp_path / "tuned" / "model.safetensors"))
     assert tuned.fingerprint == make(tmp_path / "tuned").fingerprint != own
-    assert tuned.origin == {"model": "pe", "weights": "model.safetensors"}
+    assert tuned.origin == {"model": "pe", "weights": "model.safetensors", "local": "folder"}
     assert tuned.fingerprint == make(towers["pe"], weights=str(tmp_path / "tuned")).fingerprint
 
 
