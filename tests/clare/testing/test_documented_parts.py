@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 
+from clare.plugins import trust
 from clare.testing import (
     ClassifierContract,
     DecoderContract,
     ExtractorContract,
     FusionContract,
 )
+from tests.heads.checkpoints.published import imported, margins, one_extraction
 
 PAGE = Path(__file__).parents[3] / "CONTRIBUTING.md"
 PARTS = dict(
@@ -45,5 +48,21 @@ class TestColours(Documented, ExtractorContract):
     part, settings = "colours.py", {"size": 4}
 
 
+class TestMine(Documented):
+    part = "mine.py"
+
+    def test_it_reads_the_checkpoint_that_it_describes(self, tmp_path):
+        trust(self.part)
+        torch.save({"w": torch.ones(2, 768), "b": torch.zeros(2)}, tmp_path / "theirs.pth")
+        run = imported(
+            tmp_path / "theirs.pth",
+            one_extraction({"clip_cls": (768,)}),
+            tmp_path / "run",
+            format=self.part,
+        )
+        assert margins(run, {"clip_cls": torch.ones(1, 768)}).tolist() == [0.0]
+
+
 def test_every_part_of_the_page_is_tested():
-    assert set(PARTS) == {TestFilm.part, TestMargin.part, TestRidge.part, TestColours.part}
+    parts = (TestFilm, TestMargin, TestRidge, TestColours, TestMine)
+    assert set(PARTS) == {one.part for one in parts}

@@ -39,7 +39,7 @@ def extractors(make):
 
 def test_the_files_are_the_list():
     folder = Path(sys.modules[find_extractor("clip").__module__].__file__ or "").parent
-    assert sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__") == NAMES
+    assert sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")) == NAMES
     assert {"clip", "lare", "mask", "pixels"} <= set(NAMES)
 
 
@@ -66,7 +66,7 @@ def test_fingerprint_tells_apart_what_decides_a_value(extractors, make, name):
     low = make(name, Runtime(dtype="bfloat16")).fingerprint
     without_model = isinstance(extractors[name], HostExtractor)
     assert (low == own) == without_model
-    assert own.settings.get("backbone") == ("tiny" if name in ("clip", "lare") else None)
+    assert own.settings.get("backbone") == ("tiny" if name in ("clip", "lare", "tower") else None)
 
 
 @pytest.mark.parametrize("name", NAMES)
