@@ -25,7 +25,7 @@ from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples
 from clare.heads.data.subsets import subsets_of
 from clare.heads.data.table import FeatureTable, pieces
-from clare.heads.detector import Detector, create_model, fields_of, needs_text
+from clare.heads.detector import Detector, create_model, fields_of, find_fusion, needs_text
 from clare.heads.localizer import Localizer, mask_field
 from clare.heads.model import Model, fields_by_role
 from clare.heads.runs.record import CONFIG, RunRecord, extractor_record
@@ -38,6 +38,9 @@ from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
 from clare.version import __version__
 from clare.wording import counted, listed
+
+_SPATIAL = {"tokens", "lare"}
+"""Inputs that a fusion lays over each other, place by place."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def prepare(
         if key not in samples:
             samples[key] = choose_splits(tables, config)
         train, val, seen = samples[key]
-        if config.detector.decoder:
+        if config.detector.decoder or set(find_fusion(config.detector.fusion).roles) >= _SPATIAL:
             _require_aligned(store, chosen, config, train)
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])

@@ -120,11 +120,11 @@ def value_of(row: Row, spec: FeatureSpec) -> np.ndarray:
     return values.astype(spec.dtype)
 
 
-def fill(store, subset, rows, failed=()) -> None:
+def fill(store, subset, rows, failed=(), fingerprints=FINGERPRINTS) -> None:
     """Rows with values in every field; ``failed`` sample ids have none for lare."""
     assigned = store.assign_rows(subset, rows)
     for extractor, specs in SPECS.items():
-        fingerprint = FINGERPRINTS[extractor]
+        fingerprint = fingerprints[extractor]
         store.declare(fingerprint, specs)
         feature = store.feature(subset, extractor, fingerprint.digest)
         for shard in feature.pending():
@@ -174,12 +174,12 @@ def video_rows(subset, videos) -> list[Row]:
 def build_store(plain_text):
     """Make a store: ``build(path, {subset: rows}, failed)``; with a text tower."""
 
-    def build(path, subsets, failed=()):
+    def build(path, subsets, failed=(), fingerprints=FINGERPRINTS):
         store = create_store(path)
         for subset, rows in subsets.items():
-            fill(store, subset, rows, failed)
+            fill(store, subset, rows, failed, fingerprints)
         tower = {"text_tower.safetensors": plain_text.file.read_bytes()}
-        store.write_assets(FINGERPRINTS["clip"].key, tower)
+        store.write_assets(fingerprints["clip"].key, tower)
         return store
 
     return build

@@ -23,6 +23,7 @@ from clare.heads.training.train_head import train_head
 from clare.heads.training.trainer import Observer, Plan, train_run, train_runs
 from clare.plugins import trust_here
 from clare.store.feature_store import create_store
+from clare.store.spec import Fingerprint
 from tests.heads.masked_store import fill, make_rows
 
 LINEAR = TrainConfig(
@@ -347,6 +348,26 @@ def test_masks_of_another_crop_are_refused(masked, tmp_path):
     fill(store, "local", make_rows("local", 1, 12), {"mask": {"images": {"crop": "boxes"}}})
     with pytest.raises(InputError, match="were cut out of the images differently"):
         train_run(LINEAR, store.path, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "images", [{"crop": "boxes"}, {"crop": "none", "align": "arcface", "align_side": 64}]
+)
+def test_tokens_and_lare_of_other_parts_of_an_image_are_refused(
+    tmp_path, build_store, rows_of, images
+):
+    made = {
+        "clip": Fingerprint("clip", 1, "aa"),
+        "lare": Fingerprint("lare", 1, "bb", {"images": images}),
+    }
+    store = build_store(
+        tmp_path / "features.zarr", {"swap": rows_of["videos"]("swap", 8)}, fingerprints=made
+    )
+    config = create_config({"fusion": "esa", "classifier": "linear", "epochs": 1})
+    with pytest.raises(InputError, match="were cut out of the images differently"):
+        train_run(config, store.path, tmp_path / "run")
+    # Each of them alone says nothing of a place that the other would have.
+    train_run(replace(config, detector=DetectorConfig("cls", "linear")), store.path, tmp_path / "b")
 
 
 def test_a_protocol_trains_masks_without_its_reals(masked, tmp_path):
