@@ -179,15 +179,35 @@ def load_views(
         if not mask_fits(plain_mask.size, plain.size):
             sizes = f"{_pixels(plain_mask.size)}, and its image has {_pixels(plain.size)}"
             raise ImageError(f"mask other shape: it has {sizes}")
-        if plain_mask.size != plain.size:
-            plain_mask = _scale_mask(plain_mask, plain.size)
+    try:
+        plain, plain_mask, alignment = _cut_out(plain, plain_mask, face, settings)
+    except MemoryError as error:
+        raise ImageError("too large: its alignment or crop does not fit in memory") from error
+    recoding = settings.recoding()
+    try:
+        if recoding is not None:
+            plain = recode(plain, *recoding)
+        made = [_view(plain, plain_mask, settings.view_seed, content, size, view) for view in views]
+    except (OSError, ValueError, MemoryError) as error:
+        raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
+    for image in made:
+        image.alignment = alignment
+    return made
+
+
+def _cut_out(
+    plain: Image.Image, mask: Image.Image | None, face: FaceMarks, settings: ImageSettings
+) -> tuple[Image.Image, Image.Image | None, tuple[Similarity, int] | None]:
+    """Align, crop and squash an image with its mask; what brought it into a square, if one was."""
+    if mask is not None and mask.size != plain.size:
+        mask = _scale_mask(mask, plain.size)
     alignment: tuple[Similarity, int] | None = None
     if settings.align != "none":
-        transform = find_transform(face, settings.align, settings.align_side)
+        transform = find_transform(face, settings.align, settings.align_side, plain.size)
         alignment = transform, settings.align_side
         plain = warp(plain, *alignment)
-        if plain_mask is not None:
-            plain_mask = warp_mask(plain_mask, *alignment)
+        if mask is not None:
+            mask = warp_mask(mask, *alignment)
     if settings.crop != "none":
         box = (
             crop_box(face.boxes, settings.margin, plain.size)
@@ -199,21 +219,12 @@ def load_views(
             alignment = (a, b, x - box[0], y - box[1]), box[2] - box[0]
         crop = Geometry(box, flip=False)
         plain = crop.apply(plain)
-        plain_mask = None if plain_mask is None else crop.apply(plain_mask)
+        mask = None if mask is None else crop.apply(mask)
     if settings.resize is not None:
         plain = _squash(plain, settings.resize)
-        if plain_mask is not None:
-            plain_mask = _scale_mask(plain_mask, plain.size)
-    recoding = settings.recoding()
-    try:
-        if recoding is not None:
-            plain = recode(plain, *recoding)
-        made = [_view(plain, plain_mask, settings.view_seed, content, size, view) for view in views]
-    except (OSError, ValueError, MemoryError) as error:
-        raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
-    for image in made:
-        image.alignment = alignment
-    return made
+        if mask is not None:
+            mask = _scale_mask(mask, plain.size)
+    return plain, mask, alignment
 
 
 def _view(

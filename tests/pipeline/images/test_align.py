@@ -11,7 +11,16 @@ from PIL import Image
 
 from clare.errors import ImageError, InputError
 from clare.inference.verdict import Verdict
-from clare.pipeline.images.align import misfit, similarity, template, unwarp, warp, warp_mask
+from clare.pipeline.images import align, prepare
+from clare.pipeline.images.align import (
+    find_transform,
+    misfit,
+    similarity,
+    template,
+    unwarp,
+    warp,
+    warp_mask,
+)
 from clare.pipeline.images.marks import FaceMarks, parse_points
 from clare.pipeline.images.settings import ImageSettings
 from tests.pipeline.images.pictures import encoded, gradient, prepared, reason
@@ -170,6 +179,90 @@ def test_a_thin_mark_grows_faint_and_does_not_vanish():
     small = np.asarray(warp_mask(Image.fromarray(mask), transform, 100))
     assert (small.max(0) > 0).all()
     assert small.sum() / 255 == pytest.approx(100 / 10, rel=0.2)
+
+
+def test_a_mask_of_many_pixels_is_reduced_on_a_small_grid(monkeypatch):
+    grids = []
+    warp_as_ever = align.warp
+
+    def watched(image, transform, side):
+        grids.append(side)
+        return warp_as_ever(image, transform, side)
+
+    monkeypatch.setattr(align, "warp", watched)
+    mask = np.zeros((6000, 6000), np.uint8)
+    mask[2999:3002] = 255
+    mask[:, 1500:4500] |= np.uint8(128)
+    transform = 0.002, 0.0005, 2.0, 3.0  # the square is far larger than the image
+    small = np.asarray(warp_mask(Image.fromarray(mask), transform, 32)).astype(float)
+    assert max(grids) <= 1 << 13
+    area = 0.002**2 + 0.0005**2
+    assert small.sum() == pytest.approx(mask.sum(dtype=float) * area, rel=0.02)
+    y, x = np.mgrid[:32, :32]
+    centre = (small * x).sum() / small.sum(), (small * y).sum() / small.sum()
+    assert centre == pytest.approx(moved(np.array((2999.5, 3000)), transform), abs=0.05)
+
+
+FACE = template("arcface", "mtcnn", 112)
+
+
+def on_a_head(yaw, pitch):
+    """The template in depth, turned by so many degrees and seen from the front."""
+    y, p = np.radians((yaw, pitch))
+    depth = np.array([0, 0, 22, 6, 6])  # of nose and mouth before the eyes
+    x = (FACE[:, 0] - FACE[:, 0].mean()) * np.cos(y) + depth * np.sin(y)
+    z = depth * np.cos(y) - (FACE[:, 0] - FACE[:, 0].mean()) * np.sin(y)
+    up = FACE[:, 1] - FACE[:, 1].mean()
+    return np.stack([x, up * np.cos(p) - z * np.sin(p)], axis=1) + 56
+
+
+@pytest.mark.parametrize("yaw", [-90, -60, 0, 45, 75, 90])
+@pytest.mark.parametrize("pitch", [-20, 0, 20])
+@pytest.mark.parametrize("turn", [0, 90])
+def test_a_face_in_profile_is_a_face(yaw, pitch, turn):
+    points = on_a_head(yaw, pitch)
+    if turn:
+        points = points[:, ::-1] * (1, -1) + (0, 112)
+    find_transform(marks(points), "arcface", 112, (112, 112))
+
+
+@pytest.mark.parametrize("yaw", [0, 30, 45])
+def test_points_with_left_and_right_exchanged_are_refused(yaw):
+    exchanged = on_a_head(yaw, 0)[[1, 0, 2, 4, 3]]
+    with pytest.raises(ImageError, match=r"no face: .* are left and right exchanged\?$"):
+        find_transform(marks(exchanged), "deepfakebench", 256, (112, 112))
+
+
+@pytest.mark.parametrize("place", range(10))
+@pytest.mark.parametrize("factor", [100, 1e6, 1e200])
+def test_a_lost_decimal_point_makes_no_face(place, factor):
+    numbers = FACE.ravel().copy()
+    numbers[place] *= factor
+    picture = encoded(gradient((112, 112)), "PNG")
+    with pytest.raises(ImageError, match=r"no face: .* lie far outside of its 112x112 pixels"):
+        prepared(picture, ImageSettings(align="arcface"), face=marks(numbers), mask=picture)
+
+
+def test_points_that_lie_as_in_no_face_are_refused():
+    with pytest.raises(ImageError, match=r"no face: .* do not lie as in a face$"):
+        find_transform(marks(FACE[[0, 3, 1, 4, 2]]), "arcface", 112, (112, 112))
+    with pytest.raises(ImageError, match="less than 4 pixels wide"):
+        find_transform(marks(FACE / 50), "arcface", 112, (112, 112))
+
+
+def test_a_face_that_the_image_cuts_is_a_face():
+    find_transform(marks(FACE - (60, 0)), "arcface", 112, (112, 112))
+
+
+def test_memory_that_does_not_suffice_for_a_face_is_said(monkeypatch):
+    def full(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(prepare, "warp", full)
+    with pytest.raises(ImageError, match="too large: "):
+        prepared(
+            encoded(gradient((112, 112)), "PNG"), ImageSettings(align="arcface"), face=marks(FACE)
+        )
 
 
 @pytest.mark.parametrize(
