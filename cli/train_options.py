@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -120,7 +120,7 @@ Evaluate = Annotated[
 ]
 
 
-def base_config(preset: str | None, file: Path | None, named: Collection[str]) -> TrainConfig:
+def base_config(preset: str | None, file: Path | None, named: Mapping[str, Any]) -> TrainConfig:
     """What holds where no option is given.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,9 @@ from clare.plugins import is_path, part_name
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.settings import check_settings
 from clare.typed_json import from_json, to_json
+
+RUN_RECORD = "config.json"
+"""Of a run, in its folder: its configuration is in there."""
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT_PRESET = "clare"
@@ -119,7 +122,8 @@ class TrainConfig:
         seed: of everything but the order of the data.
         data_seed: of the order of rows and views, and of the fraction.
         scope: what learns: every part, or the prompt learner alone.
-        init_from: folder of a run whose parameters of the same name and shape are taken over.
+        init_from: folder of a run whose parameters of the same name and shape are taken over; and
+            its detector, where no preset, configuration or part is named.
         optimizer: AdamW, or SGD with momentum. With SGD, weight decay joins the gradient.
         lr: learning rate after the warm-up.
         momentum: of SGD.
@@ -356,18 +360,24 @@ def follow_protocol(config: TrainConfig, name: str) -> TrainConfig:
     )
 
 
-def begin_from(preset: str | None, named: Collection[str]) -> TrainConfig:
+def begin_from(preset: str | None, named: Mapping[str, Any]) -> TrainConfig:
     """The preset that a training begins from.
 
     Args:
-        preset: its name; if left out the usual one, with a decoder or without.
+        preset: its name; if left out the usual one, with a decoder or without, and of the run in
+            ``init_from`` the detector, unless a part of another is named.
         named: settings that are given beside it.
 
     Raises:
         InputError: there is no such preset, or it is one of a decoder and a fusion or classifier is
-            named beside it, or the other way round.
+            named beside it, or the other way round; or the run's record is damaged.
     """
     if preset is None:
+        parent = Path(str(named.get("init_from", ""))) / RUN_RECORD
+        if parent.is_file() and not any(part in named for part in PARTS):
+            detector = read_config(parent).detector
+            usual = DEFAULT_DECODER_PRESET if detector.decoder else DEFAULT_PRESET
+            return replace(read_preset(usual), detector=detector)
         return read_preset(DEFAULT_DECODER_PRESET if "decoder" in named else DEFAULT_PRESET)
     found = read_preset(preset)
     own = ("decoder",) if found.detector.decoder else PARTS[:2]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clare.heads.runs.record import RunRecord
     from clare.heads.runs.run import Run
     from clare.inference.inputs import Images
     from clare.inference.videos import Judged
@@ -63,7 +64,7 @@ class Predictor:
         align: Align | None = None,
         faces: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        from clare.heads.runs.record import CARRIED, read_record
+        from clare.heads.runs.record import read_record
         from clare.heads.runs.run import open_run
         from clare.heads.text.tower import TextTower
         from clare.models.runtime import choose_runtime
@@ -73,12 +74,13 @@ class Predictor:
         self.notices: list[Notice] = []
         extractors: dict[str, tuple[Extractor, Fingerprint]] = {}
         text: TextTower | None = None
-        for name, made in read_record(run).extractors.items():
+        record = read_record(run)
+        for name, made in record.extractors.items():
             recorded = made.fingerprint
             self.runtime = self._runtime(choose_runtime(device), recorded)
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
-            if (run / CARRIED).is_dir() and made.origin.get("model") == CARRIED:
-                given = {"model": str(run / CARRIED), **given}
+            if "model" not in given:
+                given |= _carried(run, record, name)
             extractor = rebuild_extractor(recorded, made.origin, given, self.runtime, name)
             extractors[name] = extractor, recorded
             text = text or TextTower.of_assets(extractor.assets())
@@ -282,6 +284,27 @@ class Predictor:
             )
             dtype = "float32"
         return replace(runtime, dtype=dtype)
+
+
+def _carried(run: Path, record: RunRecord, name: str) -> dict[str, str]:
+    """Where the weights of an extractor are that may have come along with published ones.
+
+    Raises:
+        InputError: they did, and neither the run nor one that it began from has them any more.
+    """
+    from clare.heads.runs.record import CARRIED, tower_folder
+
+    if record.extractors[name].origin.get("model") != CARRIED:
+        return {}
+    tower = tower_folder(run)
+    if tower.is_dir():
+        return {"model": str(tower)}
+    if record.published is None:
+        return {}  # a folder of the user's own that has this name
+    raise InputError(
+        f"{run} reads {name} of the folder {CARRIED}, which is not at {tower}",
+        Name("where it is", f"{name}.model"),
+    )
 
 
 def _images(recorded: Fingerprint, align: Align | None) -> ImageSettings:

@@ -88,7 +88,7 @@ def sweep(
 
     texts = (fusion, classifier, decoder, tokens, fraction, lr, protocol, seeds)
     axes = read_axes(dict(zip(_OWN_AXES, texts, strict=True)), vary or [], training, set_ or [])
-    base = create_config(training, options.base_config(preset, config, axes))
+    base = create_config(training, options.base_config(preset, config, training | axes))
     refined = (cross_attn_query, None, None, features, set_ or [])
     axis_values = (value for values in axes.values() for value in values)
     trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])

@@ -13,7 +13,7 @@ from clare.errors import CorruptStoreError, InputError, StoreError
 from clare.files import PARTIAL
 from clare.foreign import read_table
 from clare.groups import Kind
-from clare.heads.config import TrainConfig
+from clare.heads.config import RUN_RECORD, TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.published import ImportRecord
 from clare.own_csv import csv_text
@@ -22,7 +22,7 @@ from clare.store.spec import Fingerprint
 from clare.typed_json import read_json, write_json
 from clare.wording import listed
 
-CONFIG = "config.json"
+CONFIG = RUN_RECORD
 SEEN = "seen.json"
 LOG = "run.log"
 HISTORY = "history.csv"
@@ -304,6 +304,17 @@ def write_record(run: Path, record: RunRecord) -> None:
 def is_run(path: Path) -> bool:
     """Whether a folder holds a run, finished or not."""
     return (path / CONFIG).is_file()
+
+
+def tower_folder(run: Path) -> Path:
+    """Where the tower is that a run, or one that it began from, brought along; it may be gone.
+
+    Raises:
+        InputError: the record of one of them is damaged.
+    """
+    own = run / CARRIED
+    parent = read_record(run).parent if is_run(run) and not own.is_dir() else None
+    return own if parent is None else tower_folder(Path(parent.run))
 
 
 def is_finished(run: Path) -> bool:

@@ -42,7 +42,7 @@ def train_head(
         resume: a run that was interrupted, to go on with as it was begun, on its own store where
             that is still there. Beside it only the machine's settings count.
         preset: the configuration to start from: ``clare``, or ``localize`` with a decoder, if left
-            out.
+            out; with ``init_from`` and no part named, that run's detector in its place.
         config: a configuration to start from instead.
         observer: is told how it goes.
         settings: fields of `TrainConfig`, of its `DetectorConfig` and of `Machine` that differ:

@@ -4,13 +4,17 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from clare.cli.wording import worded
 from clare.errors import InputError
+from clare.heads.config import read_preset
 from clare.heads.runs.record import read_record
 from clare.inference.predictor import load_detector
 from clare.pipeline.models.tiny import write_tiny_clip
 from tests.cli.pages import rows_of
+from tests.heads.checkpoints.test_tuned import clip, layer
+from tests.heads.checkpoints.test_tuned import published as gend
 
 FORMAT = '''
 """One layer over the class token of a small CLIP."""
@@ -119,6 +123,29 @@ def test_what_begins_from_it_carries_what_nobody_can_check(head, published, tmp_
         assert "trained on my own faces" in said and "preparation is a guess" in said
         head("report", heir, "--out", f"{heir}.html")
         assert "https://example.org/mine" in (tmp_path / f"{heir}.html").read_text()
+
+
+def test_heirs_keep_its_detector_and_find_the_tower_that_it_brought(head, pictures, tmp_path):
+    save_file(gend(clip()[0], layer()), tmp_path / "model.safetensors")
+    head("import-head", "model.safetensors", "--out", "theirs", "--store", "own.zarr")
+    head("extract", "--real", str(pictures / "real"), "--fake", f"toy={pictures / 'fake'}",
+         "--features", "tower", "--tower-model", "theirs/tower", "--crop", "centre",
+         "--dtype", "float32", "--store", "own.zarr")  # fmt: skip
+    for parent, heir in (("theirs", "tuned"), ("tuned", "again")):
+        head("train-head", "--train", "toy", "--epochs", "1", "--init-from", parent,
+             "--out", heir, "--store", "own.zarr")  # fmt: skip
+    theirs, again = (read_record(tmp_path / name).config for name in ("theirs", "again"))
+    usual = read_preset("clare")
+    assert again.detector == theirs.detector and again.detector != usual.detector
+    assert (again.lr, again.batch) == (usual.lr, usual.batch)
+    photo = str(pictures / "real" / "0004.jpg")
+    assert "p(fake)" in head("predict", "again", photo)
+    head("export", "again", "--out", "again.pt2")
+    (tmp_path / "theirs" / "tower").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"which is not at .*theirs/tower") as refused:
+        head("predict", "again", photo)
+    assert "--set tower.model" in worded(refused.value), worded(refused.value)
+    assert "p(fake)" in head("predict", "again", photo, "--set", "tower.model=moved")
 
 
 def test_models_bind_it_where_no_store_has_their_features(head, published, tmp_path, clip_folders):
