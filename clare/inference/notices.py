@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def notices_of(
     run: Run,
     extractors: Sequence[Fingerprint],
-    align: Align = "none",
+    templates: Sequence[Align] = (),
     detector: str | None = None,
 ) -> list[Notice]:
     """What there is to say of a run whose verdicts are about to be read.
@@ -26,11 +26,11 @@ def notices_of(
     Args:
         run: a finished run.
         extractors: whose features it reads.
-        align: how faces are found and aligned.
+        templates: that faces are aligned to, one after the other; none where they are as they are.
         detector: that finds them; None where none are looked for.
     """
     imported = map(Notice, run.caveats)
-    return [*imported, *_of_training(run), *_of_crops(run, extractors, align, detector)]
+    return [*imported, *_of_training(run), *_of_crops(run, extractors, templates, detector)]
 
 
 def remarks_of(run: Run, extractors: Sequence[Fingerprint]) -> list[Notice]:
@@ -44,7 +44,7 @@ def remarks_of(run: Run, extractors: Sequence[Fingerprint]) -> list[Notice]:
     images = [recorded.settings["images"] for recorded in extractors]
     if any(one.get("align", "none") != "none" or one["crop"] == "boxes" for one in images):
         return [*said, Notice(f"it is to be given faces as in training: {run.record.cropping}")]
-    return [*said, *_of_crops(run, extractors, "none", None)]
+    return [*said, *_of_crops(run, extractors, (), None)]
 
 
 def _of_training(run: Run) -> Iterator[Notice]:
@@ -77,13 +77,13 @@ def _of_training(run: Run) -> Iterator[Notice]:
 
 
 def _of_crops(
-    run: Run, extractors: Sequence[Fingerprint], align: Align, detector: str | None
+    run: Run, extractors: Sequence[Fingerprint], templates: Sequence[Align], detector: str | None
 ) -> Iterator[Notice]:
     images = [recorded.settings["images"] for recorded in extractors]
-    aligned = {one["align"] for one in images if one.get("align", "none") != "none"}
+    aligned = tuple(dict.fromkeys(one.get("align", "none") for one in images))
     margins = {one["margin"] for one in images if one["crop"] == "boxes"}
-    if aligned:
-        yield from _of_alignment(run, aligned.pop(), align, detector)
+    if trained := tuple(one for one in aligned if one != "none"):
+        yield from _of_alignment(run, trained, tuple(templates), detector)
         return
     if margins:
         yield Notice(
@@ -92,9 +92,9 @@ def _of_crops(
             "cut the faces out in the same way",
         )
     crops = "; ".join(run.record.face_crops)
-    if align != "none":
+    if templates:
         told = f"faces cropped as {crops}" if crops else "images as they were"
-        yield Notice(f"the run was trained on {told}, and these are aligned as {align}")
+        yield Notice(f"the run was trained on {told}, and these are aligned as {listed(templates)}")
     elif crops:
         yield Notice(
             f"the run was trained on faces cropped as {crops}",
@@ -108,16 +108,18 @@ def _of_crops(
         )
 
 
-def _of_alignment(run: Run, trained: Align, align: Align, detector: str | None) -> Iterator[Notice]:
+def _of_alignment(
+    run: Run, trained: tuple[Align, ...], templates: tuple[Align, ...], detector: str | None
+) -> Iterator[Notice]:
     """What there is to say of a run that was trained on aligned faces."""
-    if align == "none":
-        yield Notice(
-            f"the run was trained on faces aligned as {trained}, and images are judged as they are",
-            Set("align", trained, effect="finds faces and aligns them"),
+    if templates != trained:
+        done = (
+            f"these are aligned as {listed(templates)}"
+            if templates
+            else "images are judged as they are"
         )
-    elif align != trained:
         yield Notice(
-            f"the run was trained on faces aligned as {trained}, and these are aligned as {align}",
+            f"the run was trained on faces aligned as {listed(trained)}, and {done}",
             LeaveOut("align"),
         )
     others = [name for name in run.record.face_detectors if name != detector]

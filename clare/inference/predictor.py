@@ -15,6 +15,7 @@ from clare.inference.notices import notices_of
 from clare.inference.verdict import PIXEL_CUT, Verdict
 from clare.pipeline.video import FRAMES
 from clare.settings import build_settings
+from clare.wording import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +102,7 @@ class Predictor:
         self.notices += notices_of(
             self.run,
             [recorded for _, recorded, _ in self.extractors],
-            self.align,
+            self.templates,
             None if self._faces is None else self._faces.points,
         )
         self._always = tuple(self.notices)
@@ -121,19 +122,25 @@ class Predictor:
         return isinstance(self.run.detector, Localizer)
 
     @property
-    def align(self) -> Align:
-        """How faces are found and aligned before they are judged."""
-        aligned: set[Align] = {one.images.align for one in self._sources} - {"none"}
-        return next(iter(aligned), "none")
+    def templates(self) -> tuple[Align, ...]:
+        """Those that faces are found and aligned to, in the order of the extractors."""
+        aligned = dict.fromkeys(one.images.align for one in self._sources)
+        return tuple(one for one in aligned if one != "none")
 
     @property
     def preparation(self) -> str:
-        """How a face is found and aligned, in words; empty where images are judged as they are."""
+        """How a face is found and aligned, in words; empty where images are judged as they are.
+
+        With the beginning of a digest of all that decides which faces are found.
+
+        Raises:
+            InputError: a file of the face detector is missing.
+        """
         if self._faces is None:
             return ""
         turned = " upright" if self._faces.upright else ""
         found = f"the {self._faces.pick}{turned} face that {self._faces.points} finds"
-        return f"{found}, aligned as {self.align}"
+        return f"{found} ({self._faces.digest}), aligned as {listed(self.templates)}"
 
     @property
     def even(self) -> float:
@@ -203,7 +210,7 @@ class Predictor:
         """How faces are looked for; None where none are."""
         from clare.pipeline.faces.settings import FaceSettings
 
-        if self.align != "none":
+        if self.templates:
             chosen: FaceSettings = build_settings("faces", FaceSettings, given)
             return chosen
         if given:

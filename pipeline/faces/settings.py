@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +15,8 @@ from clare.pipeline.images.settings import DLIB
 Pick = Literal["largest", "centre", "df40"]
 
 MTCNN = "mtcnn"
+
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,16 @@ class FaceSettings:
             with reading(file, "a detector's file"), open_bytes(file) as opened:
                 given[name] = hashlib.file_digest(opened, "sha256").hexdigest()
         return given
+
+    @property
+    def digest(self) -> str:
+        """Beginning of the sha256 of `finding`.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        text = json.dumps(self.finding(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
     def _files(self) -> dict[str, Path]:
         if self.detector == DLIB:

@@ -83,6 +83,10 @@ def test_a_verdict_is_the_one_that_the_stored_features_give(clare, trained, tmp_
     assert "the largest upright face that mtcnn finds" in next(iter(found.values()))["settings"]
     code, _, error = judge(clare, trained, trained / "photos", "--out", "s.csv", "--pick", "centre")
     assert code == 1 and "s.csv holds scores of other settings" in error
+    code, _, error = judge(
+        clare, trained, trained / "photos", "--out", "s.csv", "--upright", "--smallest-face", "40"
+    )
+    assert code == 1 and "s.csv holds scores of other settings" in error
 
 
 def test_an_image_without_a_face_has_no_score(clare, trained, tmp_path):
@@ -114,7 +118,7 @@ def test_what_is_otherwise_than_in_training_is_said(clare, trained, tmp_path):
     photo = next((trained / "photos" / "real").iterdir())
     code, _, error = judge(clare, trained, photo, "--align", "none")
     assert code == 0 and "aligned as deepfakebench, and images are judged as they are" in error
-    assert "--align deepfakebench finds faces and aligns them" in error
+    assert "leave --align out" in error
     code, _, error = judge(clare, trained, photo, "--align", "arcface")
     assert code == 0 and "and these are aligned as arcface: leave --align out" in error
     code, _, error = judge(clare, trained, photo, "--align", "none", "--pick", "df40")

@@ -9,6 +9,7 @@ import torch
 
 import clare
 from clare.heads.runs.record import read_record
+from clare.inference.notices import notices_of
 from clare.pipeline.images.align import template
 from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.prepare import load_views
@@ -112,6 +113,21 @@ def test_an_export_asks_for_aligned_faces(run, folder, tmp_path):
 def test_the_report_says_how_faces_were_cut_out(run, tmp_path):
     clare.report([run], tmp_path / "report.html")
     assert CUT in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_two_templates_are_named_in_the_order_of_what_reads_them(run):
+    opened = clare.open_run(run)
+    read = opened.record.extractors["clip"].fingerprint
+    images = read.settings["images"]
+    other = replace(read, settings={**read.settings, "images": {**images, "align": "arcface"}})
+    for pair, told in (
+        ((read, other), "deepfakebench and arcface"),
+        ((other, read), "arcface and deepfakebench"),
+    ):
+        (said,) = (one.what for one in notices_of(opened, pair) if "aligned" in one.what)
+        assert f"aligned as {told}, and images are judged as they are" in said
+    assert clare.load_detector(run, device="cpu").templates == ("deepfakebench",)
+    assert clare.load_detector(run, device="cpu", align="arcface").templates == ("arcface",)
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,21 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     for name, said in (("model.onnx", "is not a model of YuNet"), ("other.onnx", "is missing")):
         with pytest.raises(InputError, match=said):
             FaceFinder(FaceSettings(detector=str(tmp_path / name)))
+
+
+def test_a_digest_tells_apart_all_that_finds_other_faces(tmp_path):
+    files = []
+    for number in range(2):
+        files.append(tmp_path / f"{number}.onnx")
+        files[-1].write_bytes(bytes([number]))
+    several = [FaceSettings(), FaceSettings(smallest_face=40), FaceSettings(upright=True)]
+    several += [FaceSettings(detector="dlib", landmarks=one) for one in files]
+    several += [FaceSettings(detector=str(one)) for one in files]
+    found = [one.digest for one in several]
+    assert len(set(found)) == len(several)
+    files[1].write_bytes(files[0].read_bytes())
+    same = FaceSettings(detector=str(files[1]))
+    assert same.digest == FaceSettings(detector=str(files[0])).digest
+    files[1].unlink()
+    with pytest.raises(InputError, match=r"1\.onnx"):
+        same.digest  # noqa: B018
