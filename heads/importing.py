@@ -295,7 +295,7 @@ def _refusal(
     told_by_weights = ("quick_gelu",)
     own = {n: value for n, value in need.settings.items() if n not in told_by_weights}
     settings |= {f"{need.extractor}.{name}": value for name, value in own.items()}
-    settings |= need.images
+    settings |= {**need.images, **need.aligned}
     advice: list[Advice] = [Run("extract", settings=settings, effect="makes them")]
     images_alone = any(
         set(problems) == set(need.unlike(features.extractors[key].fingerprint))

@@ -58,6 +58,8 @@ class About:
         trained_on: what its authors trained it on.
         figure: what they say it reaches, on what; empty where no figure is known.
         needs: the features that it reads and the images' preparation, in words.
+        aligned: settings of the image preparation that align faces as those that it was trained on
+            were, or nearest to that; empty where they were not.
     """
 
     title: str
@@ -67,6 +69,7 @@ class About:
     trained_on: str
     figure: str
     needs: str
+    aligned: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Need:
         weights: the tag of its weights.
         images: settings of the image preparation, as published.
         sha256: of its weights, where the head brings its own tower.
+        aligned: further settings of these, for images that are not aligned faces already: features
+            with and without them are taken.
     """
 
     extractor: str
@@ -89,6 +94,7 @@ class Need:
     model: tuple[str, ...] = ()
     weights: str = ""
     sha256: str = ""
+    aligned: Mapping[str, Any] = field(default_factory=dict)
 
     def problems(self, found: Fingerprint, origin: Mapping[str, Any]) -> list[str]:
         """What keeps features from being those that the head was trained on.
@@ -131,11 +137,14 @@ class Need:
     def unlike(self, found: Fingerprint) -> list[str]:
         """In what the images were prepared otherwise than published."""
         images = found.settings.get("images", {})
-        usual = {"crop": "none", "crop_side": None, "resize": None, "recode": None, "align": "none"}
+        usual = {"crop": "none", "crop_side": None, "resize": None, "recode": None}
+        wanted = {name: self.images.get(name, value) for name, value in usual.items()}
+        if images.get("align", "none") != "none":
+            wanted |= {"align": "none", **self.aligned}
         return [
-            f"{name} is {images.get(name, value)}, not {wanted}"
-            for name, value in usual.items()
-            if images.get(name, value) != (wanted := self.images.get(name, value))
+            f"{name} is {images.get(name, usual.get(name))}, not {value}"
+            for name, value in wanted.items()
+            if images.get(name, usual.get(name)) != value
         ]
 
 

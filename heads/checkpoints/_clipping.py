@@ -9,12 +9,13 @@ from __future__ import annotations
 from clare.heads.published import About
 
 
-def about(kind: str, file: str, accuracy: float, precision: float, needs: str) -> About:
+def about(kind: str, file: str, run: str, accuracy: float, precision: float, needs: str) -> About:
     """Where a checkpoint comes from.
 
     Args:
         kind: how CLIP was adapted.
         file: the checkpoint's place in the archive of weights.
+        run: the training that the figures are of.
         accuracy: in percent, the mean over the 25 sets of the repository's own results.
         precision: the average precision, likewise.
         needs: what it reads, in words.
@@ -25,6 +26,7 @@ def about(kind: str, file: str, accuracy: float, precision: float, needs: str) -
         weights=f"{file} in its weights.zip (Google Drive)",
         licence="MIT",
         trained_on="ProGAN and LSUN (20 classes)",
-        figure=f"accuracy {accuracy} %, AP {precision} % (means of 25 sets in its own JSON files)",
+        figure=f"of {run}: accuracy {accuracy} %, AP {precision} % (means of 25 sets in its own "
+        "JSON files)",
         needs=needs,
     )

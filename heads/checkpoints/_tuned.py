@@ -3,7 +3,7 @@ whose LayerNorms were tuned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.heads.checkpoints._linear import linear_head
@@ -22,7 +22,12 @@ SIDE = 224
 
 
 def tuned_head(
-    checkpoint: Checkpoint, carried: CarriedModel, field: str, images: Mapping[str, Any]
+    checkpoint: Checkpoint,
+    carried: CarriedModel,
+    field: str,
+    images: Mapping[str, Any],
+    aligned: Mapping[str, Any],
+    remarks: Sequence[str],
 ) -> PublishedHead:
     """The linear layer on a tower that the file holds.
 
@@ -31,6 +36,8 @@ def tuned_head(
         carried: the tower.
         field: that the layer reads.
         images: settings of their preparation.
+        aligned: further ones, for images that are not aligned faces already.
+        remarks: what a user should know.
 
     Raises:
         WeightsError: the layer does not fit the tower, or other tensors are left over.
@@ -51,10 +58,11 @@ def tuned_head(
             {"size": SIDE, "mean_std": "own"},
             images,
             sha256=carried.sha256,
+            aligned=aligned,
         ),
         normalize=normalize is not False,
         carried=carried,
-        remarks=[remark] if normalize is None else [],
+        remarks=[*remarks, *([remark] if normalize is None else [])],
     )
 
 

@@ -27,6 +27,7 @@ class ClippingAdapter(CheckpointFormat):
         "adapter network",
         "clip_adapter/model.pth.tar-2 of clipadapter_100k_real_fake_04_best or "
         "clipadapter_…_real_fake_04",
+        "100k images of either kind",
         84.2,
         93.2,
         "clip_cls and the text side of OpenAI's ViT-L/14; the square in the middle",

@@ -43,6 +43,7 @@ class ClippingFinetuned(CheckpointFormat):
     about = about(
         "fine-tuned",
         "finetuned_1_epoch_…",
+        "100k images of either kind, one epoch",
         89.4,
         96.6,
         "the CLIP in the file, at 224 pixels; the square in the middle",

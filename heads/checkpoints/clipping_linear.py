@@ -24,6 +24,7 @@ class ClippingLinear(CheckpointFormat):
     about = about(
         "linear probe",
         "CLIP_linear_prob_2_epoch_100k_vit_large_with_augs.pth",
+        "200k images in all, two epochs",
         84.6,
         93.6,
         "clip_cls of OpenAI's ViT-L/14; the middle 224 pixels, never resized",

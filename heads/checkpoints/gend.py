@@ -6,12 +6,13 @@ arXiv:2508.06248); facts of yermandy/GenD at e03532d.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from clare.heads.checkpoints._tuned import LAYER, TOWER, tuned_head
-from clare.heads.published import CLIP_IMAGES, About, CheckpointFormat, PublishedHead
-from clare.models.carried import clip_image_tower, dinov3_tower, pe_tower
-from clare.models.checkpoint import Checkpoint
+from clare.heads.published import BILINEAR, CLIP_IMAGES, About, CheckpointFormat, PublishedHead
+from clare.models.carried import CarriedModel, clip_image_tower, dinov3_tower, pe_tower
+from clare.models.checkpoint import SETTINGS, Checkpoint
 
 SIGNS = {
     "clip": "vision_model.pre_layrnorm.weight",
@@ -19,6 +20,16 @@ SIGNS = {
     "dinov3": "backbone.embeddings.register_tokens",
 }
 """A name of each tower that no other has."""
+
+ALIGNED = (
+    "it was trained on faces that were aligned by five points on a template of its own: images "
+    "have to be such crops, or be aligned nearly so, as deepfakebench does"
+)
+UNMERGED = (
+    "a training may merge DINOv3's class token with the mean of the patches, which its settings "
+    "hold and which is not read: the layer is taken for one of the class token alone"
+)
+"""Remarks on its images and on a training's checkpoint."""
 
 
 class GenD(CheckpointFormat):
@@ -37,6 +48,8 @@ class GenD(CheckpointFormat):
         trained_on="FaceForensics++ (c23)",
         figure="",
         needs="the tower in the file, at 224 pixels; faces aligned by five points, scale 1.3",
+        # Its own template is ArcFace's with a margin of 1.3, as DeepfakeBench's is too.
+        aligned={"align": "deepfakebench"},
     )
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
@@ -52,12 +65,26 @@ class GenD(CheckpointFormat):
         if kind == "clip":
             # Its projection lies there too, and is not used.
             vision = {n: v for n, v in below.items() if n != "visual_projection.weight"}
-            return tuned_head(checkpoint, clip_image_tower(vision), "tower_cls", CLIP_IMAGES)
+            return self._head(checkpoint, clip_image_tower(vision), "tower_cls", CLIP_IMAGES)
         backbone = {n.removeprefix("backbone."): value for n, value in below.items()}
         if kind == "pe":
-            return tuned_head(checkpoint, pe_tower(backbone), "tower_pooled", CLIP_IMAGES)
+            return self._head(checkpoint, pe_tower(backbone), "tower_pooled", CLIP_IMAGES)
         # DINOv3's images are squashed, as CLaRE's are.
-        return tuned_head(checkpoint, dinov3_tower(backbone), "tower_cls", {})
+        remarks = [BILINEAR]
+        if any(fact.startswith(f"{SETTINGS}.") for fact in checkpoint.facts):
+            remarks.append(UNMERGED)
+        return self._head(checkpoint, dinov3_tower(backbone), "tower_cls", {}, remarks)
+
+    def _head(
+        self,
+        checkpoint: Checkpoint,
+        tower: CarriedModel,
+        field: str,
+        images: Mapping[str, Any],
+        remarks: Sequence[str] = (),
+    ) -> PublishedHead:
+        aligned = self.about.aligned
+        return tuned_head(checkpoint, tower, field, images, aligned, (ALIGNED, *remarks))
 
 
 def _kind_of(names: Collection[str]) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from clare.errors import InputError
 from clare.heads.checkpoints._linear import linear_head
 from clare.heads.published import (
+    BILINEAR,
     CLIP_IMAGES,
     OPENAI,
     About,
@@ -27,6 +28,11 @@ LAYER = ("head.weight", "head.bias")
 
 SEVEN_EIGHTHS = (
     "its authors cut the middle 7/8 of the square of an image; here the whole square is taken"
+)
+
+ANTIALIASED = (
+    "its code interpolates DINOv2's position embeddings without antialiasing, here it is with it, "
+    "so features differ a little"
 )
 
 
@@ -74,14 +80,18 @@ TOWERS: Mapping[str, Tower] = {
     "siglip2lin": Tower(
         "tower_pooled", 1536, _timm("vit_giantopt_patch16_siglip_384", "v2_webli", 384)
     ),
-    # Its images are squashed.
+    # Its images are squashed, as PE's own code does.
     "pelin": Tower(
         "clip_cls",
         1024,
         Need("clip", {"mean_std": "clip", "size": 336}, {}, ("PE-Core-L-14-336",), "meta"),
+        (BILINEAR,),
     ),
     "dinov2lin": Tower(
-        "tower_cls", 1024, _timm("vit_large_patch14_dinov2", "lvd142m", 224), (SEVEN_EIGHTHS,)
+        "tower_cls",
+        1024,
+        _timm("vit_large_patch14_dinov2", "lvd142m", 224),
+        (SEVEN_EIGHTHS, ANTIALIASED),
     ),
     "dinov3lin": Tower(
         "tower_cls", 4096, _timm("vit_7b_patch16_dinov3", "lvd1689m", 224), (SEVEN_EIGHTHS,)
@@ -99,7 +109,7 @@ class SimplicityPrevails(CheckpointFormat):
         url="https://huggingface.co/Lunahera/simplicityprevails",
         weights="weights/ there: metacliplin0.pth, sigliplin0.pth, pelin0.pth and others",
         licence="Apache-2.0",
-        trained_on="GenImage",
+        trained_on="what its release does not state",
         figure="",
         needs="the frozen tower that the file's name tells, of MetaCLIP, MetaCLIP 2, SigLIP, "
         "SigLIP 2, PE, DINOv2 or DINOv3",

@@ -14,6 +14,12 @@ from clare.models.checkpoint import Checkpoint
 PEFT = f"{TOWER}base_model.model."
 """How PEFT's names of the tower begin."""
 
+ALIGNED = (
+    "it was trained on DeepfakeBench's crops of aligned faces: images have to be such crops, or be "
+    "aligned like them"
+)
+"""The remark on its images."""
+
 
 class Yermandy(CheckpointFormat):
     """Lightning's checkpoint, or the TorchScript file of the same names.
@@ -30,6 +36,7 @@ class Yermandy(CheckpointFormat):
         trained_on="FaceForensics++ (c23)",
         figure="",
         needs="the tower in the file, at 224 pixels; DeepfakeBench's crops of faces",
+        aligned={"align": "deepfakebench", "align_side": 256},
     )
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
@@ -45,4 +52,5 @@ class Yermandy(CheckpointFormat):
             if name.startswith(TOWER)
         }
         carried = clip_image_tower(without_peft(tower))
-        return tuned_head(checkpoint, carried, "tower_cls", CLIP_IMAGES)
+        aligned = self.about.aligned
+        return tuned_head(checkpoint, carried, "tower_cls", CLIP_IMAGES, aligned, (ALIGNED,))

@@ -207,6 +207,12 @@ def test_an_unknown_format_is_refused_before_the_file_is_read(tmp_path):
         open_checkpoint(tmp_path / "missing.pth", "nope")
 
 
+def test_a_figure_of_one_of_several_files_names_its_training():
+    kinds = {"adapter": "100k", "coop": "16 contexts", "finetuned": "one epoch", "linear": "200k"}
+    for kind, run in kinds.items():
+        assert run in find_format(f"clipping_{kind}").about.figure
+
+
 @pytest.mark.parametrize("name", list_checkpoints())
 def test_every_format_says_where_its_weights_come_from(name):
     about = find_format(name).about

@@ -37,6 +37,8 @@ def test_margins_are_the_published_logits(tmp_path, kind, nest):
     assert torch.allclose(found, logits[:, 1] - logits[:, 0], atol=1e-5)
     assert any("copy in the file" in remark for remark in run.caveats)
     assert any("7/8" in remark for remark in run.caveats) == kind.startswith("dino")
+    assert any("antialiasing" in remark for remark in run.caveats) == (kind == "dinov2lin")
+    assert any("bilinearly" in remark for remark in run.caveats) == (kind == "pelin")
 
 
 @pytest.mark.parametrize("tower", TOWERS.values(), ids=list(TOWERS))

@@ -10,11 +10,21 @@ import transformers
 from safetensors.torch import save_file
 from torch import nn
 
+from clare.advice import Run
 from clare.errors import InputError, WeightsError
+from clare.heads.importing import open_checkpoint
+from clare.heads.published import BILINEAR
 from clare.heads.runs.record import read_record
 from clare.inference.import_head import import_head
 from clare.models.timm_tower import load_tower
-from tests.heads.checkpoints.published import draw_photograph, judged, normalised, seeded
+from tests.heads.checkpoints.published import (
+    draw_photograph,
+    imported,
+    judged,
+    normalised,
+    one_extraction,
+    seeded,
+)
 
 SIDE, PATCH, WIDTH = 224, 56, 128
 SIZES = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -101,7 +111,9 @@ def test_gend_judges_as_a_plain_reading(tmp_path, image, kind, unit):
     expected = plain_margin(image, read, head, name, unit)
     assert judged(tmp_path / "run", image) == pytest.approx(expected, abs=1e-5)
     assert run.record.imported is not None and run.record.imported.format == "gend"
-    assert not run.record.imported.remarks and run.threshold == 0
+    remarks = run.record.imported.remarks
+    assert "template of its own" in remarks[0] and run.threshold == 0
+    assert list(remarks[1:]) == [BILINEAR] * kind.startswith("dinov3")
 
 
 def peft(tower):
@@ -129,7 +141,8 @@ def test_yermandys_checkpoint_judges_with_the_tuned_norms(tmp_path, image, said)
     expected = plain_margin(image, read, head, "clip", said != "linear")
     assert judged(tmp_path / "run", image) == pytest.approx(expected, abs=1e-5)
     assert run.record.imported is not None and run.record.imported.format == "yermandy"
-    assert bool(run.record.imported.remarks) == (said is None)
+    remarks = run.record.imported.remarks
+    assert "DeepfakeBench" in remarks[0] and (len(remarks) > 1) == (said is None)
 
 
 class Tree(nn.Module):
@@ -173,6 +186,45 @@ def test_the_towers_features_are_told_by_its_sha256(tmp_path):
     )
     assert own.origin["model"] == "tower"
     assert own.fingerprint.settings["images"]["crop"] == "centre"
+
+
+@pytest.mark.parametrize(
+    ("align", "told"),
+    [
+        ({}, None),
+        ({"align": "deepfakebench", "align_side": 256}, None),
+        ({"align": "arcface", "align_side": 256}, "align is arcface, not deepfakebench"),
+        ({"align": "deepfakebench", "align_side": 128}, "align_side is 128, not 256"),
+    ],
+)
+def test_faces_are_aligned_as_in_training_or_were_so_before(tmp_path, align, told):
+    state = published(peft(clip()[0]), layer())
+    torch.save({"state_dict": state}, tmp_path / "model.ckpt")
+    _, _, head = open_checkpoint(tmp_path / "model.ckpt", None)
+    assert head.carried is not None
+    there = one_extraction(
+        {"tower_cls": (WIDTH,)},
+        {"size": SIDE, "mean_std": "own"},
+        {"crop": "centre", "crop_side": None, **align},
+        {"model": "tower", "local": "folder"},
+        "tower",
+        head.carried.sha256,
+    )
+    if told is None:
+        imported(tmp_path / "model.ckpt", there, tmp_path / "run")
+        return
+    with pytest.raises(InputError, match=told) as refused:
+        imported(tmp_path / "model.ckpt", there, tmp_path / "run")
+    remedy, _ = refused.value.advice
+    assert isinstance(remedy, Run) and remedy.settings["align"] == "deepfakebench"
+
+
+def test_a_trainings_class_token_may_be_merged_which_is_said(tmp_path):
+    merged = {"head": "linear", "backbone_args": {"merge_cls_token_with_patches": "mean"}}
+    found = {"state_dict": published(dinov3()[0], layer()), "hyper_parameters": merged}
+    torch.save(found, tmp_path / "last.ckpt")
+    _, _, head = open_checkpoint(tmp_path / "last.ckpt", None)
+    assert any("merge DINOv3's class token" in one for one in head.remarks)
 
 
 def test_the_run_moves_with_its_tower(tmp_path, image):
