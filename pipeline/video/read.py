@@ -89,8 +89,10 @@ class Video:
                 the form ``reason: detail``.
         """
         with _opened(self.path) as (container, stream):
-            self.count = sum(one.pts is not None for one in _packets(container, stream))
-        wanted = set(np.linspace(0, self.count - 1, most, dtype=int).tolist())
+            # Not those with a time: some containers give none.
+            self.count = sum(one.size > 0 for one in _packets(container, stream))
+        last = max(self.count - 1, 0)
+        wanted = set(np.linspace(0, last, most, dtype=int).tolist())
         given, index, ends = 0, -1, _Ends()
         with _opened(self.path) as (container, stream):
             for index, frame in enumerate(_decoded(container, stream)):
@@ -101,7 +103,10 @@ class Video:
             missing = _missing(container, stream, self.count, ends.seconds)
             if not given:
                 why = f"; {missing}" if missing else ""
-                raise ImageError(f"no frames: of {len(wanted)} to be taken none decodes{why}")
+                none = (
+                    f"of {len(wanted)} to be taken none decodes" if self.count else "it holds none"
+                )
+                raise ImageError(f"no frames: {none}{why}")
             remarks = [missing]
         if index + 1 < self.count:
             remarks.append(f"{self.count - index - 1} of {self.count} frames don't decode")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from clare.errors import ImageError
+from clare.pipeline.video import read as reading
 from clare.pipeline.video.read import Video
 from tests.pipeline.video.clips import SIZE, corner_colours, cut, picture, write_clip, write_sound
 
@@ -134,10 +135,28 @@ def test_what_is_no_video_is_said_in_a_sentence(tmp_path):
             cut(write_clip(tmp_path / "b.mp4", 20, movflags="faststart"), 0.5).name,
             "no frames: of 1 to be taken none decodes; it breaks off: 1 of 20 frames are there",
         ),
+        (
+            cut(write_clip(tmp_path / "c.mkv", 60), 0.25).name,
+            r"no frames: it holds none; it ends after 0.00 of 2.40 s: it breaks off",
+        ),
         ("sound.mp4", "no frames: it has no video stream"),
     ):
         with pytest.raises(ImageError, match=why):
             read(tmp_path / name)
+
+
+def test_packets_without_a_time_are_counted(tmp_path, monkeypatch):
+    packets = reading._packets
+
+    def timeless(*opened):
+        for packet in packets(*opened):
+            packet.pts = packet.dts = None
+            yield packet
+
+    monkeypatch.setattr(reading, "_packets", timeless)
+    frames, video = read(write_clip(tmp_path / "a.mp4", 40), 8)
+    assert video.count == 40
+    assert [frame.index for frame in frames] == np.linspace(0, 39, 8, dtype=int).tolist()
 
 
 def test_a_playlist_opens_no_other_file(tmp_path):
