@@ -109,7 +109,7 @@ class SimplicityPrevails(CheckpointFormat):
         url="https://huggingface.co/Lunahera/simplicityprevails",
         weights="weights/ there: metacliplin0.pth, sigliplin0.pth, pelin0.pth and others",
         licence="Apache-2.0",
-        trained_on="what its release does not state",
+        trained_on="data that its release does not name",
         figure="",
         needs="the frozen tower that the file's name tells, of MetaCLIP, MetaCLIP 2, SigLIP, "
         "SigLIP 2, PE, DINOv2 or DINOv3",
