@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from clare.errors import ClareError, DiskSpaceError, StoreError
+from clare.wording import size
 
 _ADVICE = {
     errno.EACCES: "check its permissions",
@@ -110,15 +112,22 @@ def _refusal(number: int, place: str) -> StoreError:
 
 
 def require_free_space(folder: Path, needed: int) -> None:
-    """Refuse work that the disk of a folder has no room for.
+    """Refuse work that the disk of a folder has no room for, or where nothing can be written.
 
     Raises:
         DiskSpaceError: fewer bytes than needed are free.
+        StoreError: the folder takes no file.
     """
+    # A disk that can't be written to, and /proc, have no free space either.
+    with storage_errors(folder):
+        try:
+            TemporaryFile(dir=folder).close()
+        except FileNotFoundError as error:
+            raise StoreError(f"no file can be made in {folder}; name another place.") from error
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskSpaceError(
-            f"{needed / 1e9:.1f} GB are needed at {folder} and {free / 1e9:.1f} GB are free; "
+            f"{size(needed)} are needed at {folder} and {size(free)} are free; "
             "make room or choose another disk."
         )
 

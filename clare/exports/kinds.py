@@ -59,9 +59,12 @@ def choose_kind(to: str | None, out: Path) -> Kind:
     if to is not None and to not in KINDS:
         raise InputError(f"format {to!r} is not one of {', '.join(KINDS)}")
     if to is None and told is None:
+        known = [f"{ending} ({one})" for ending, one in ENDINGS.items()]
         raise InputError(
-            f"the ending of {out.name} tells no format: there are {', '.join(KINDS)}",
-            Name("one", "to"),
+            f"the ending of {out.name} tells no format: there are {', '.join(known)}, and no "
+            "ending for a folder",
+            Name("one of these", "out"),
+            Name("the format", "to"),
         )
     kind = next(one for one in KINDS if one == (to or told))
     if told not in (None, "folder", kind):

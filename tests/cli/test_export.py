@@ -41,7 +41,7 @@ def test_a_run_of_lare_is_exported_without_its_models(clare, trained, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--out", "a.bin"), "name one with --to"),
+        (("--out", "a.bin"), "or the format with --to"),
         (("--out", "a.pt2", "--to", "onnx"), "named as pt2, and onnx is asked for"),
     ],
 )

@@ -290,7 +290,7 @@ def test_a_head_alone_needs_no_tower_and_its_text_from_a_store(place, tmp_path):
 @pytest.mark.parametrize(
     ("run", "out", "how", "told"),
     [
-        ("linear", "a.bin", {}, "ending of a.bin"),
+        ("linear", "a.bin", {}, r"ending of a.bin .*\.onnx \(onnx\), \.pt \(torchscript\)"),
         ("linear", "a.onnx", {"to": "pt2"}, "named as onnx"),
         ("linear", "a", {"to": "tflite"}, "'tflite' is not one of"),
         ("linear", "taken.pt", {}, "something stands at"),
@@ -299,6 +299,7 @@ def test_a_head_alone_needs_no_tower_and_its_text_from_a_store(place, tmp_path):
         ("unfinished", "a.pt", {}, "is not finished"),
         ("lare", "a.pt", {}, "its noise is drawn from the bytes.*head_only=True"),
         ("linear", "/proc/a/b.pt", {}, "can't be made|can't be used"),
+        ("linear", "/proc/b.pt", {}, "no file can be made in /proc|/proc can't be used"),
     ],
 )
 def test_what_can_not_be_exported_is_said_and_nothing_is_written(
