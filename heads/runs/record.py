@@ -159,7 +159,7 @@ class RunRecord:
             return ()
         about = origin.about
         told = (
-            f"published weights of {about.title} (licence {about.licence}), trained on "
+            f"published weights of {about.title}, licence {about.licence}, trained on "
             f"{about.trained_on}, of which no list is at hand: no leak of these images into their "
             "training can be found"
         )

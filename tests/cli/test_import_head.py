@@ -119,7 +119,7 @@ def test_what_begins_from_it_carries_what_nobody_can_check(head, published, tmp_
         head("train-head", "--train", "toy", "--fusion", "cls", "--classifier", "linear",
              "--epochs", "1", "--init-from", parent, "--out", heir)  # fmt: skip
         said = head("evaluate", heir, "--resamples", "0")
-        assert "began from published weights of Mine (2026) (licence CC0)" in said
+        assert "began from published weights of Mine (2026), licence CC0" in said
         assert "trained on my own faces" in said and "preparation is a guess" in said
         head("report", heir, "--out", f"{heir}.html")
         assert "https://example.org/mine" in (tmp_path / f"{heir}.html").read_text()
