@@ -292,9 +292,7 @@ def _refusal(
     settings |= {f"{need.extractor}.model": need.model[0]} if need.model else {}
     settings |= {f"{need.extractor}.layers": layers} if layers else {}
     settings |= {f"{need.extractor}.weights": need.weights} if need.weights else {}
-    told_by_weights = ("quick_gelu",)
-    own = {n: value for n, value in need.settings.items() if n not in told_by_weights}
-    settings |= {f"{need.extractor}.{name}": value for name, value in own.items()}
+    settings |= {f"{need.extractor}.{name}": value for name, value in need.asked.items()}
     settings |= {**need.images, **need.aligned}
     advice: list[Advice] = [Run("extract", settings=settings, effect="makes them")]
     images_alone = any(

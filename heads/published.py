@@ -130,6 +130,11 @@ class Need:
         ]
 
     @property
+    def asked(self) -> dict[str, Any]:
+        """The settings to extract with: weights tell QuickGELU, and None is no setting."""
+        return {n: v for n, v in self.settings.items() if n != "quick_gelu" and v is not None}
+
+    @property
     def _wanted(self) -> str:
         """The tower and its weights."""
         return f"{self.model[0]} ({self.weights})" if self.weights else self.model[0]

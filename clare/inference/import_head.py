@@ -128,7 +128,7 @@ def _made_by(
         given |= {"weights": need.weights} if need.weights else {}
         layers = head.layers(need)
         wanted = {
-            **need.settings,
+            **need.asked,
             **given,
             **({"layers": layers} if layers else {}),
             **settings.get(name, {}),

@@ -17,11 +17,18 @@ LARE = (1, MAPS, MAPS, 32, 32)
 
 LARE_NEED = Need(
     "lare",
-    {"size": 256, "timesteps": [200], "latent": "sample", "error": "squared", "noise": "image"},
+    {
+        "size": 256,
+        "timesteps": [200],
+        "latent": "sample",
+        "error": "squared",
+        "noise": "image",
+        "backbone": None,
+    },
     {},
     SD15,
 )
-"""As LaRE²'s own script makes it: four draws, each of its own noise."""
+"""As LaRE²'s own script makes it: four draws, each of its own noise; of no small random model."""
 
 NAMES = {
     "channel_align.fc.0.weight": "fusion.channel.hidden.weight",

