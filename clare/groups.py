@@ -10,6 +10,7 @@ both. Where no domain is known, the name alone counts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ Group = tuple[Kind, str]
 FURTHER_FACE = "#face"
 """In a ``sample_id``, what comes behind that of the image, with a number from 2 on, where several
 faces of one image have a row each."""
+_FURTHER = re.compile(rf"(?<=.){FURTHER_FACE}([2-9]|[1-9][0-9]+)\Z", re.ASCII | re.DOTALL)
 
 
 def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
@@ -55,4 +57,9 @@ def cluster_of(columns: Mapping[str, Any], sample_id: str) -> str:
     """What a bootstrap draws as a whole: the video, else the first identity, else the image."""
     for kind, name in groups_of(columns):
         return name if kind == "video" else f"identity {name}"
-    return f"{columns.get('subset', '')}/{sample_id.partition(FURTHER_FACE)[0]}"
+    return f"{columns.get('subset', '')}/{image_of(sample_id)}"
+
+
+def image_of(sample_id: str) -> str:
+    """The ``sample_id`` of the row that one of a further face belongs to; else its own."""
+    return _FURTHER.sub("", sample_id)

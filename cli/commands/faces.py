@@ -36,7 +36,8 @@ def faces(
     ] = None,
     follow_links: FollowLinks = None,
     all_faces: Annotated[
-        bool, typer.Option("--all-faces", help="A row for each face of an image.")
+        bool,
+        typer.Option("--all-faces", help="A row for each sure face of an image, with its label."),
     ] = False,
     replace_boxes: Annotated[
         bool,
@@ -69,6 +70,10 @@ def faces(
             **settings,
         )
     show_faces(reports)
+    if gone := sum(report.gone for report in reports):
+        warn(f"{gone} rows of further faces are gone; --all-faces makes them again")
+    if fakes := sum(report.further_fakes for report in reports):
+        warn(f"{fakes} rows of further faces are fake as their images are, altered or not")
     if unreadable := sum(report.unreadable for report in reports):
         warn(f"exit code 3: {unreadable} images could not be read")
         raise typer.Exit(3)

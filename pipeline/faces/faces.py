@@ -45,7 +45,8 @@ def faces(
         manifests: folder that holds ``NAME.csv`` for a subset NAME.
         root: folder that the paths of manifests start at, or those by name.
         follow_links: folder that links may lead into, out of their root.
-        all_faces: give each further face of an image a row of its own.
+        all_faces: give each further face that the detector is sure of a row of its own, with the
+            label of its image.
         replace_boxes: write over boxes that a manifest has from elsewhere.
         finished: told of each manifest as it is done.
         progress: called with (subset, files done, files in all).

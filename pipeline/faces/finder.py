@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NONE_FOUND = "none found"
 SURE = 0.9
-"""Confidence of a face that may be picked before others."""
+"""Confidence of a face that may be picked before others, and that has a row of its own."""
 
 
 class FaceFinder:
@@ -73,9 +73,7 @@ def ordered(faces: Sequence[Face], size: tuple[int, int], settings: FaceSettings
             is one: of others the points are often wrong.
     """
     by_size = sorted(faces, key=lambda face: -face.area)
-    # dlib's score is no probability, and DeepfakeBench takes the largest whatever it is.
-    least = -np.inf if settings.points == DLIB else SURE
-    candidates = [face for face in by_size if face.confidence >= least] or by_size
+    candidates = [face for face in by_size if is_sure(face, settings)] or by_size
     if not candidates:
         return []
     middle = np.array(size) / 2
@@ -90,6 +88,12 @@ def ordered(faces: Sequence[Face], size: tuple[int, int], settings: FaceSettings
     }
     first = choices[settings.pick]
     return [first, *(face for face in by_size if face is not first)]
+
+
+def is_sure(face: Face, settings: FaceSettings) -> bool:
+    """Whether the detector of these settings is sure of a face that it found."""
+    # dlib's score is no probability, and DeepfakeBench takes the largest whatever it is.
+    return settings.points == DLIB or face.confidence >= SURE
 
 
 def _create(settings: FaceSettings) -> Detector:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from clare.advice import Set
 from clare.errors import ImageError, ManifestError
-from clare.groups import FURTHER_FACE
+from clare.groups import FURTHER_FACE, image_of
 from clare.pipeline.faces.face import Face
-from clare.pipeline.faces.finder import NONE_FOUND, FaceFinder, marks_of, ordered
+from clare.pipeline.faces.finder import NONE_FOUND, FaceFinder, is_sure, marks_of, ordered
 from clare.pipeline.faces.memory import Finding, Key, Memory
 from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.decode import MissingDecoderError, decode_rgb, read_content
@@ -41,6 +41,9 @@ class FaceReport:
         unreadable: rows of them whose file could not be decoded.
         turned: images by how many degrees their face is turned, those that are.
         rows: that the manifest has now.
+        further: of them, those of further faces.
+        further_fakes: of these, those that are fake because their image is.
+        gone: rows of further faces that an earlier run made and this one does not.
     """
 
     manifest: Path
@@ -52,6 +55,9 @@ class FaceReport:
     unreadable: int = 0
     turned: Counter[int] = field(default_factory=Counter)
     rows: int = 0
+    further: int = 0
+    further_fakes: int = 0
+    gone: int = 0
 
 
 def look_for_faces(
@@ -65,14 +71,16 @@ def look_for_faces(
 ) -> FaceReport:
     """Fill the columns of a manifest that say where faces are.
 
-    No row is dropped: one without a face says why in ``no_face``. What was found is kept beside the
-    manifest as it goes, so that a second run looks at new and changed files alone.
+    No row of an image is dropped: one without a face says why in ``no_face``. Rows of further faces
+    are made anew from it, and are there only where they are asked for. What was found is kept
+    beside the manifest as it goes, so that a second run looks at new and changed files alone.
 
     Args:
         path: of the manifest.
         roots: where its paths start.
         settings: how faces are looked for, and which of several is taken.
-        all_faces: give each further face of an image a row of its own.
+        all_faces: give each further face that the detector is sure of a row of its own, with the
+            label of its image.
         replace_boxes: write over boxes that the manifest has from elsewhere.
         progress: called with (files done, files in all).
 
@@ -83,7 +91,7 @@ def look_for_faces(
         StoreError: the manifest's folder can't be written to.
     """
     manifest = read_manifest(path)
-    samples = [one for one in manifest.samples if FURTHER_FACE not in one.sample_id]
+    samples = _images(manifest.samples)
     if not replace_boxes:
         _refuse_foreign(manifest.name, samples)
     report = FaceReport(path)
@@ -95,11 +103,34 @@ def look_for_faces(
     rows: list[Sample] = []
     for sample in samples:
         one = found[sample.root, sample.path]
-        rows += _rows_of(sample, one, settings, all_faces)
+        its = list(_rows_of(sample, one, settings, all_faces))
+        report.further += len(its) - 1
+        report.further_fakes += (len(its) - 1) * sample.label
+        rows += its
         _count(report, sample, one, settings)
     report.rows = len(rows)
+    before = {sample.sample_id for sample in manifest.samples}
+    report.gone = len(before - {row.sample_id for row in rows})
     write_manifest(Manifest(manifest.name, tuple(rows)), path)
     return report
+
+
+def _images(samples: Sequence[Sample]) -> list[Sample]:
+    """All rows but those that an earlier run made of further faces.
+
+    A name alone tells nothing: such a row has a detector, and its image's row names the same file.
+    """
+    files = {sample.sample_id: (sample.root, sample.path) for sample in samples}
+
+    def is_further(one: Sample) -> bool:
+        image = image_of(one.sample_id)
+        return (
+            image != one.sample_id
+            and bool(one.face_detector)
+            and files.get(image) == (one.root, one.path)
+        )
+
+    return [one for one in samples if not is_further(one)]
 
 
 def _refuse_foreign(name: str, samples: Iterable[Sample]) -> None:
@@ -184,12 +215,13 @@ def _rows_of(
             face_count=None if found.reason else 0,
             no_face=found.reason or NONE_FOUND,
         )
-    for number, face in enumerate(faces if all_faces else faces[:1], start=1):
-        further = "" if number == 1 else f"{FURTHER_FACE}{number}"
+    further = [face for face in faces[1:] if all_faces and is_sure(face, settings)]
+    for number, face in enumerate([*faces[:1], *further], start=1):
+        ending = "" if number == 1 else f"{FURTHER_FACE}{number}"
         marks = marks_of(face, settings.points)
         yield replace(
             sample,
-            sample_id=f"{sample.sample_id}{further}",
+            sample_id=f"{sample.sample_id}{ending}",
             boxes=marks.boxes,
             face_points=marks.points,
             face_detector=marks.detector,

@@ -117,8 +117,10 @@ def test_all_faces_give_rows_of_one_image(clare, photos):
     scene.paste(face, (20, 20))
     scene.paste(face.resize((150, 150)), (300, 40))
     scene.save(photos / "real" / "two.png")
+    scene.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "fake" / "swap.png")
     build(clare)
-    clare("faces", "--subset", "mine", "--root", ".", "--all-faces")
+    found = clare("faces", "--subset", "mine", "--root", ".", "--all-faces")
+    assert "1 rows of further faces are fake as their images are" in found[2]
     code, _, error = extract(clare, "--align", "arcface", "--max-failures", "50%")
     assert code == 0, error
     store = open_store("s.zarr")

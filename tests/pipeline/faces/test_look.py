@@ -76,8 +76,45 @@ def test_all_faces_have_a_row_each_and_one_split(folder, points_at):
     moved = [dataclasses.replace(first, split="train"), second]
     with pytest.raises(ManifestError, match="one image in two splits"):
         write_manifest(Manifest("mine", tuple(moved)), folder / "mine.csv")
-    find(folder)  # again, and one face an image
-    assert "two#face2" not in rows(folder)
+    report = find(folder)  # again, and one face an image
+    assert "two#face2" not in rows(folder) and report.gone == 1
+
+
+def test_a_name_alone_makes_no_further_face(folder):
+    names = {"two": "one#face2", "none": "one#faces", "broken": "#face2"}
+    renamed = [
+        dataclasses.replace(row, sample_id=names.get(name, name))
+        for name, row in rows(folder).items()
+    ]
+    write_manifest(Manifest("mine", tuple(renamed)), folder / "mine.csv")
+    for _ in range(2):
+        report = find(folder)
+        assert set(rows(folder)) == {"one", "one#face2", "one#faces", "#face2", "gone"}
+        assert report.gone == 0
+    assert rows(folder)["one#face2"].path == "two.png"
+    assert rows(folder)["one#faces"].cluster == "mine/one#faces"
+    assert rows(folder)["#face2"].cluster == "mine/#face2"
+
+
+def test_a_further_face_that_is_unsure_has_no_row(folder, monkeypatch):
+    find_as_ever = FaceFinder.find
+
+    def unsure(*given):
+        found = find_as_ever(*given)
+        return found[:1] + [dataclasses.replace(face, confidence=0.89) for face in found[1:]]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FaceFinder, "find", unsure)
+        report = find(folder, all_faces=True)
+    assert "two#face2" not in rows(folder) and rows(folder)["two"].face_count == 2
+    assert (report.further, report.further_fakes) == (0, 0)
+
+
+def test_how_many_further_faces_pass_for_fake_is_told(folder):
+    swapped = [dataclasses.replace(row, label=1) for row in rows(folder).values()]
+    write_manifest(Manifest("mine", tuple(swapped)), folder / "mine.csv")
+    report = find(folder, all_faces=True)
+    assert (report.further, report.further_fakes) == (1, 1)
 
 
 def test_another_pick_needs_no_other_look(folder, points_at, monkeypatch):
