@@ -53,7 +53,5 @@ def _own_extraction(run: Run) -> Operation | None:
     }
     usual = vars(find_extractor(made.fingerprint.extractor).Settings())
     own = {f"{name}.{key}": found[key] for key in ("size", "mean_std") if found[key] != usual[key]}
-    assert run.record.imported is not None
-    aligned = run.record.imported.about.aligned
-    settings = {"features": name, f"{name}.model": run.path / CARRIED, **own, **crop, **aligned}
+    settings = {"features": name, f"{name}.model": run.path / CARRIED, **own, **crop}
     return Operation("extract", settings={**settings, "dtype": found["dtype"]})

@@ -36,6 +36,7 @@ def test_the_printed_extraction_makes_the_features_that_it_is_tested_on(place):
     said = run("import-head", place / "model.safetensors", "--out", place / "gend")
     (printed,) = re.findall(r"next: clare (extract .*)", said)
     assert "--tower-size 224 --crop centre" in printed
+    assert "--align" not in printed  # which would be other features than the run is bound to
     images = ("--real", place / "real", "--fake", f"toy={place / 'fake'}")
     store = ("--store", place / "features.zarr", "--device", "cpu")
     run(*shlex.split(printed), *images, *store)
