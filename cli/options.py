@@ -61,6 +61,23 @@ Manifests = Annotated[
 MANIFESTS = Path("data_manifests")
 Store = Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The feature store.")]
 STORE = Path("features.zarr")
+
+WEIGHTS = "Where weights are, if not where they were"
+ClipModel = Annotated[
+    str | None,
+    typer.Option(help="A name of open_clip or a local folder.", rich_help_panel=WEIGHTS),
+]
+ClipWeights = Annotated[
+    str | None, typer.Option(help="A tag or a local file.", rich_help_panel=WEIGHTS)
+]
+ModelSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="EXTRACTOR.SETTING=VALUE, as clip_2.model=RN50 of a run's second CLIP.",
+        rich_help_panel=WEIGHTS,
+    ),
+]
 FollowLinks = Annotated[
     Path | None,
     typer.Option(help="DIR that links of images and folders may lead into, as a data disk."),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-WEIGHTS = "Where weights are, if not where they were"
+from clare.cli.options import ClipModel, ClipWeights, ModelSettings
 
 
 def export(
@@ -30,21 +30,9 @@ def export(
             help="With --head-only: where the text tower is. [default: the run's own store]"
         ),
     ] = None,
-    clip_model: Annotated[
-        str | None,
-        typer.Option(help="A name of open_clip or a local folder.", rich_help_panel=WEIGHTS),
-    ] = None,
-    clip_weights: Annotated[
-        str | None, typer.Option(help="A tag or a local file.", rich_help_panel=WEIGHTS)
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="EXTRACTOR.SETTING=VALUE, as clip_2.model=RN50 of a run's second CLIP.",
-            rich_help_panel=WEIGHTS,
-        ),
-    ] = None,
+    clip_model: ClipModel = None,
+    clip_weights: ClipWeights = None,
+    set_: ModelSettings = None,
 ) -> None:
     """Write a run as ONNX, TorchScript, torch.export, safetensors or a folder for a model hub.
 

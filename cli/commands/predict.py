@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clare.cli.command import AGAIN, when_stopped
-from clare.cli.options import Settings, with_settings
+from clare.cli.options import (
+    WEIGHTS,
+    ClipModel,
+    ClipWeights,
+    ModelSettings,
+    Settings,
+    with_settings,
+)
 from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.settings import Align
 from clare.pipeline.video import FRAMES
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
     from clare.pipeline.extraction.direct import ExtractedImage
 
 FACES = "Faces"
-WEIGHTS = "Where weights are, if not where they were"
 
 
 @with_settings
@@ -77,21 +83,9 @@ def predict(
         str | None,
         typer.Option("--sd-revision", help="Revision on the hub.", rich_help_panel=WEIGHTS),
     ] = None,
-    clip_model: Annotated[
-        str | None,
-        typer.Option(help="A name of open_clip or a local folder.", rich_help_panel=WEIGHTS),
-    ] = None,
-    clip_weights: Annotated[
-        str | None, typer.Option(help="A tag or a local file.", rich_help_panel=WEIGHTS)
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="EXTRACTOR.SETTING=VALUE, as clip_2.model=RN50 of a run's second CLIP.",
-            rich_help_panel=WEIGHTS,
-        ),
-    ] = None,
+    clip_model: ClipModel = None,
+    clip_weights: ClipWeights = None,
+    set_: ModelSettings = None,
 ) -> None:
     """Judge images and videos with a run: extract their features as it was trained, score them.
 

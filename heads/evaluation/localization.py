@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
@@ -153,14 +154,14 @@ class MaskBaselines:
         return measured
 
 
-class _Maker:
+class _Maker(ABC):
     """Makes a baseline's map of a row."""
 
     cut: float | None = None
 
+    @abstractmethod
     def make(self, place: int, shape: tuple[int, int]) -> Map | None:
         """(H, W), 0 to 1; None where the row has not what it needs."""
-        raise NotImplementedError
 
 
 class _AllFake(_Maker):
@@ -225,8 +226,9 @@ class _Stored(_Maker):
             return None
         return self._map(self._held.read([place])[0], shape)
 
+    @abstractmethod
     def _map(self, stored: NDArray, shape: tuple[int, int]) -> Map:
-        raise NotImplementedError
+        """The map of a stored row, (H, W), 0 to 1."""
 
 
 class _Laplacian(_Stored):
