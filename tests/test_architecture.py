@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("clare", "cli", "data_manifests", "heads", "pipeline", "store")
-SHARED = ("clare", "clare.models", "data_manifests", "store")
+SHARED = ("clare", "clare.augmentation", "clare.models", "data_manifests", "store")
 FLOORS = {
     "store": [["store"], ["store.maintenance"]],
     "pipeline": [
@@ -40,6 +40,7 @@ beside it in the same room, never a neighbour of its floor."""
 
 OUTSIDE = {
     "clare": {"data_manifests"},
+    "clare.augmentation": {"clare"},
     "clare.models": {"clare"},
     "clare.experiment": {*SHARED, "pipeline", "heads"},
     "clare.exports": {*SHARED, "clare.inference", "pipeline", "heads"},
@@ -61,7 +62,7 @@ ENTRIES = {
 
 PARTS = (
     *("heads.checkpoints", "heads.classifiers", "heads.decoders", "heads.fusion"),
-    "pipeline.extractors",
+    *("clare.augmentation.recipes", "pipeline.extractors"),
 )
 """Folders whose files are found by name, so that a new one needs no other change."""
 

@@ -34,7 +34,7 @@ ALLOWED = {
     "heads/training/run_folder.py": "….open",
     "pipeline/faces/memory.py": "path.open",
     "pipeline/synthetic/camera.py": "Image.open",
-    "pipeline/images/augment.py": "Image.open",
+    "clare/augmentation/photometry.py": "Image.open",
     "clare/exports/programs.py": "torch.jit.load zipfile.ZipFile",
     "clare/exports/weights.py": "json.loads safetensors.torch.load_file",
     # Values of this process, as JSON would give them back.

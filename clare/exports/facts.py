@@ -270,7 +270,8 @@ def preparation(
     elif crop != "none":
         steps.append(f"crop: {crop}")
     resize, recode = given.pop("resize", None), given.pop("recode", None)
-    for known in ("version", "view_seed", "margin", "crop_side"):
+    views = ("view_seed", "view_recipe", "view_recipe_version")
+    for known in ("version", *views, "margin", "crop_side"):
         given.pop(known, None)
     steps += [f"{name}: {value}" for name, value in given.items() if value is not None]
     squash = "squash to {0} x {0} pixels, bicubic, antialiased where it shrinks (Pillow's BICUBIC)"

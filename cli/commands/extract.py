@@ -130,7 +130,7 @@ def extract(
     )
     named = {name: values for name, values in own.items() if values}
     job = build_extraction({**settings, "settings": named})
-    trust_named(job.features)
+    trust_named([*job.features, job.images.view_recipe])
 
     # Not before all settings are checked: they bring torch.
     from clare.cli.views.console import tell_next, warn

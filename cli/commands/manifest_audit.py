@@ -56,7 +56,11 @@ def audit(
     json_: Json = False,
     images: Annotated[
         dict[str, Any],
-        Settings(ImageSettings, {"resize": "Measure again as prepared"}, without=("view_seed",)),
+        Settings(
+            ImageSettings,
+            {"resize": "Measure again as prepared"},
+            without=("view_seed", "view_recipe"),
+        ),
     ],
 ) -> None:
     """Measure what gives the label away besides the face, and what preparation leaves of it.

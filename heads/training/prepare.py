@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clare.advice import LeaveOut, Name, Notice, Set
+from clare.augmentation import USUAL
 from clare.errors import InputError
 from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import TrainConfig
@@ -36,6 +37,7 @@ from clare.models.hub import file_sha256
 from clare.plugins import is_path, part_name
 from clare.store.feature_store import FeatureStore
 from clare.store.index import Row
+from clare.store.spec import Fingerprint
 from clare.version import __version__
 from clare.wording import counted, listed
 
@@ -279,16 +281,22 @@ def _require_aligned(
             f"{what} were cut out of the images differently ({told})",
             "extract them with one crop and one alignment",
         )
-    seeds = {
-        field: one.settings.get("images", {}).get("view_seed", 0) for field, one in read.items()
-    }
-    if config.views and len(train.views) > len(train.plain) and len(set(seeds.values())) > 1:
-        told = "; ".join(f"{field} {seed}" for field, seed in seeds.items())
+    drawn = {field: _drawn_by(one) for field, one in read.items()}
+    if config.views and len(train.views) > len(train.plain) and len(set(drawn.values())) > 1:
+        told = "; ".join(f"{field} {how}" for field, how in drawn.items())
         raise InputError(
-            f"{what} are of views that were drawn with different seeds ({told})",
-            "extract them with one view seed",
+            f"{what} are of views that were drawn with different seeds or recipes ({told})",
+            "extract them with one view seed and one recipe",
             Set("views", False, effect="trains on the plain images alone"),
         )
+
+
+def _drawn_by(fingerprint: Fingerprint) -> str:
+    """Seed and recipe of a feature's views, in words."""
+    images = fingerprint.settings.get("images", {})
+    recipe, version = images.get("view_recipe", USUAL), images.get("view_recipe_version", 1)
+    told = f"{part_name(recipe)} with seed {images.get('view_seed', 0)}"
+    return told if version == 1 else f"{told}, version {version}"
 
 
 def _notices(model: Model, config: TrainConfig) -> list[Notice]:

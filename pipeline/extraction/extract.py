@@ -76,7 +76,7 @@ def extract(
     """
     rules = {f.name: settings.pop(f.name) for f in fields(FolderRules) if f.name in settings}
     how = build_extraction({**settings, "store": Path(store)})
-    trust_named(how.features)
+    trust_named([*how.features, how.images.view_recipe])
     source = Source(
         subset=(subset if isinstance(subset, str) else ",".join(subset)) or None,
         protocol=protocol,

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clare.augmentation.geometry import Crop
+from clare.augmentation.photometry import recode
+from clare.augmentation.recipe import draw_view
 from clare.columns import MaskFake
 from clare.errors import ImageError
 from clare.pipeline.images.align import Similarity, find_transform, warp, warp_mask
-from clare.pipeline.images.augment import Geometry, draw_view, recode
 from clare.pipeline.images.boxes import centre_box, crop_box
 from clare.pipeline.images.decode import decode_mask, decode_rgb
 from clare.pipeline.images.marks import FaceMarks
@@ -187,7 +189,7 @@ def load_views(
     try:
         if recoding is not None:
             plain = recode(plain, *recoding)
-        made = [_view(plain, plain_mask, settings.view_seed, content, size, view) for view in views]
+        made = [_view(plain, plain_mask, settings, content, size, view) for view in views]
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
     for image in made:
@@ -217,9 +219,9 @@ def _cut_out(
         if settings.crop == "centre":
             (a, b, x, y), _ = alignment or ((1.0, 0.0, 0.0, 0.0), 0)
             alignment = (a, b, x - box[0], y - box[1]), box[2] - box[0]
-        crop = Geometry(box, flip=False)
+        crop = Crop(box)
         plain = crop.apply(plain)
-        mask = None if mask is None else crop.apply(mask)
+        mask = None if mask is None else crop.apply_to_mask(mask)
     if settings.resize is not None:
         plain = _squash(plain, settings.resize)
         if mask is not None:
@@ -230,18 +232,18 @@ def _cut_out(
 def _view(
     plain: Image.Image,
     mask: Image.Image | None,
-    view_seed: int,
+    settings: ImageSettings,
     content: str,
     size: tuple[int, int],
     view: int,
 ) -> PreparedImage:
     if view == 0:
         return PreparedImage(view, content, size, plain, plain, mask)
-    geometry, photometry = draw_view(plain.size, view_seed=view_seed, content=content, view=view)
-    image = photometry.apply(geometry.apply(plain))
-    return PreparedImage(
-        view, content, size, plain, image, None if mask is None else geometry.apply(mask)
+    drawn = draw_view(
+        settings.recipe, plain.size, view_seed=settings.view_seed, content=content, view=view
     )
+    mask = None if mask is None else drawn.apply_to_mask(mask)
+    return PreparedImage(view, content, size, plain, drawn.apply(plain), mask)
 
 
 def _pixels(size: tuple[int, int]) -> str:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from clare.advice import LeaveOut
+from clare.augmentation import USUAL, recipes
 from clare.errors import InputError
+from clare.plugins import resolve_part
+
+if TYPE_CHECKING:
+    from clare.augmentation.recipe import ViewRecipe
 
 VERSION = 1
 """Raised by hand when the same settings give other pixels."""
@@ -38,6 +44,9 @@ class ImageSettings:
             in a square; none leaves images as they are.
         align_side: side of that square, in pixels.
         view_seed: seed of the augmented views.
+        view_recipe: how they are augmented: clare, or as published by gend, yermandy, univfd,
+            declip (declip_blur, declip_jitter, declip_jpeg) or lare2; or a Python file with a
+            `clare.augmentation.recipe.ViewRecipe`.
 
     Raises:
         InputError: a value is out of range or of another form.
@@ -51,6 +60,7 @@ class ImageSettings:
     align: Align = "none"
     align_side: int = 256
     view_seed: int = 0
+    view_recipe: str = USUAL
 
     def __post_init__(self) -> None:
         if self.resize is not None and not 1 <= self.resize <= MAX_RESIZE:
@@ -69,6 +79,18 @@ class ImageSettings:
             raise InputError(what)
         if self.align != "none" and self.crop == "boxes":
             raise InputError("an aligned face has no box left", LeaveOut("crop"), LeaveOut("align"))
+        object.__setattr__(self, "view_recipe", resolve_part(recipes, self.view_recipe))
+
+    @cached_property
+    def recipe(self) -> ViewRecipe:
+        """The recipe of its views.
+
+        Raises:
+            InputError: it is a file that the user never named.
+        """
+        from clare.augmentation.recipe import find_recipe
+
+        return find_recipe(self.view_recipe)
 
     def recoding(self) -> tuple[str, int] | None:
         """Container and quality of ``recode``; None where nothing is encoded again.
@@ -91,6 +113,7 @@ class ImageSettings:
             "boxes": {"margin": self.margin},
             "centre": {"crop_side": self.crop_side},
         }
+        recipe = {"view_recipe": self.view_recipe, "view_recipe_version": self.recipe.VERSION}
         aligned = {"align": self.align, "align_side": self.align_side}
         return {
             "version": VERSION,
@@ -100,4 +123,5 @@ class ImageSettings:
             **cuts.get(self.crop, {}),
             **(aligned if self.align != "none" else {}),
             "view_seed": self.view_seed,
+            **(recipe if self.view_recipe != USUAL else {}),
         }

@@ -7,6 +7,8 @@ from typing import ClassVar
 import pytest
 import torch
 
+from clare.augmentation.dice import Dice
+from clare.augmentation.recipe import find_recipe
 from clare.plugins import trust
 from clare.testing import (
     ClassifierContract,
@@ -48,6 +50,16 @@ class TestColours(Documented, ExtractorContract):
     part, settings = "colours.py", {"size": 4}
 
 
+class TestMirrored(Documented):
+    part = "mirrored.py"
+
+    def test_it_draws_views(self):
+        trust(self.part)
+        recipe = find_recipe(self.part)
+        views = [recipe.draw(Dice(bytes([seed])), (20, 20)) for seed in range(20)]
+        assert {len(steps) for steps in views} == {1, 2}
+
+
 class TestMine(Documented):
     part = "mine.py"
 
@@ -64,5 +76,5 @@ class TestMine(Documented):
 
 
 def test_every_part_of_the_page_is_tested():
-    parts = (TestFilm, TestMargin, TestRidge, TestColours, TestMine)
+    parts = (TestFilm, TestMargin, TestRidge, TestColours, TestMirrored, TestMine)
     assert set(PARTS) == {one.part for one in parts}

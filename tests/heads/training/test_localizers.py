@@ -477,7 +477,9 @@ def test_what_attention_keeps_is_counted_whole():
 def test_masks_of_other_views_are_refused_where_views_are_read(tmp_path):
     store = create_store(tmp_path / "features.zarr")
     fill(store, "local", rows_with_views(), {"mask": {"images": {"view_seed": 7}}})
-    with pytest.raises(InputError, match=r"masks and features are of views .* mask 7"):
+    with pytest.raises(
+        InputError, match=r"masks and features are of views .* mask clare with seed 7"
+    ):
         train_run(LINEAR, store.path, tmp_path / "run")
     train(store, replace(LINEAR, views=False), tmp_path / "plain")
     alone = create_store(tmp_path / "alone.zarr")
@@ -492,5 +494,5 @@ def test_features_of_other_views_are_refused_where_no_masks_are_read(tmp_path):
     fill(store, "pool", make_rows("pool", 0, 24), other)
     by_label = {"supervision": "image", "reals": ("pool",), "select": "auc"}
     both = create_config({**by_label, "fields": {"tokens": "clip_tokens", "lare": "lare"}}, LINEAR)
-    with pytest.raises(InputError, match=r"^features are of views .* lare 7"):
+    with pytest.raises(InputError, match=r"^features are of views .* lare clare with seed 7"):
         train_run(both, store.path, tmp_path / "run")

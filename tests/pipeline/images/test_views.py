@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageDraw
 
-from clare.pipeline.images.augment import JPEG_QUALITY, MAX_BLUR, draw_view
+from clare.augmentation import recipes
+from clare.errors import InputError
 from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
+from clare.plugins import list_parts, trust_here
 
 
 def encoded(image, container="PNG", **options):
@@ -56,6 +58,7 @@ def eroded(marked, by):
         recode=st.none() | st.just("jpeg:95"),
         crop=st.sampled_from(["none", "boxes"]),
         view_seed=st.integers(0, 9),
+        view_recipe=st.sampled_from(list_parts(recipes)),
     ),
     mask_scale=st.sampled_from([1, 2]),
 )
@@ -83,8 +86,8 @@ def test_view_zero_is_the_plain_image_and_others_depend_on_nothing_else():
     noise = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     data = encoded(Image.fromarray(noise))
 
-    def views(numbers, content="a", seed=0):
-        chosen = ImageSettings(view_seed=seed)
+    def views(numbers, content="a", seed=0, recipe="clare"):
+        chosen = ImageSettings(view_seed=seed, view_recipe=recipe)
         return {
             i.view: i.pixels(32).tobytes()
             for i in load_views(data, chosen, numbers, content=content)
@@ -98,6 +101,8 @@ def test_view_zero_is_the_plain_image_and_others_depend_on_nothing_else():
     assert views([0], content="b")[0] == four[0]
     assert views([1], content="b")[1] != four[1]
     assert views([1], seed=1)[1] != four[1]
+    assert views([1], recipe="gend")[1] != four[1]
+    assert views([0], recipe="gend")[0] == four[0]
 
 
 def test_noise_is_keyed_by_content_and_view():
@@ -121,50 +126,47 @@ def test_every_size_sees_the_same_geometry():
         assert np.abs(small - pooled).mean() < 0.01
 
 
-@given(
-    st.integers(1, 2000),
-    st.integers(1, 2000),
-    st.text("0123456789abcdef", max_size=64),
-    st.integers(1, 10**6),
-)
-def test_draws_stay_within_their_limits(width, height, content, view):
-    geometry, photometry = draw_view((width, height), view_seed=0, content=content, view=view)
-    left, top, right, bottom = geometry.box
-    assert 0 <= left < right <= width
-    assert 0 <= top < bottom <= height
-    if min(width, height) >= 100:
-        assert 0.79 < (right - left) * (bottom - top) / (width * height) <= 1
-    assert 0 <= photometry.blur <= MAX_BLUR * max(width, height)
-    low, high = JPEG_QUALITY
-    assert photometry.quality is None or low <= photometry.quality <= high
+OWN = """
+from clare.augmentation.geometry import MIRROR
+from clare.augmentation.recipe import ViewRecipe
 
 
-def test_each_augmentation_happens_about_half_the_time():
-    drawn = [draw_view((256, 256), view_seed=0, content="", view=v) for v in range(1, 1001)]
-    for share in (
-        sum(geometry.flip for geometry, _ in drawn),
-        sum(photometry.blur > 0 for _, photometry in drawn),
-        sum(photometry.quality is not None for _, photometry in drawn),
-    ):
-        assert 420 < share < 580
-    assert {p.quality for _, p in drawn} - {None} == set(range(40, 101))
+class Mirrored(ViewRecipe):
+    \"\"\"Every view is the mirror image.\"\"\"
+
+    VERSION = 4
+
+    def draw(self, dice, size):
+        return [MIRROR]
+"""
 
 
-def test_a_known_view_stays_what_it_is():
-    """Stored features depend on these draws: another result needs another version."""
-    geometry, photometry = draw_view((256, 200), view_seed=3, content="ab", view=1)
-    assert geometry.box == (12, 15, 252, 199)
-    assert not geometry.flip
-    assert photometry.quality == 52
-    assert photometry.blur == pytest.approx(1.741961444006976)
+def test_a_recipe_of_one_s_own_is_used_once_it_is_named(tmp_path):
+    file = tmp_path / "mirrored.py"
+    file.write_text(OWN, "utf-8")
+    chosen = ImageSettings(view_recipe=str(file))
+    with pytest.raises(InputError, match=r"mirrored\.py is code that you never named"):
+        chosen.to_json()
+    trust_here(file)
+    noise = Image.effect_noise((32, 32), 90).convert("RGB")
+    _, mirrored = load_views(encoded(noise), chosen, range(2), content="a")
+    assert (mirrored.pixels(32) == np.asarray(noise)[:, ::-1]).all()
+    assert chosen.to_json()["view_recipe"] == str(file)
+    assert chosen.to_json()["view_recipe_version"] == 4
 
 
-def test_a_flip_is_a_mirror_image():
-    picture = Image.effect_noise((64, 64), 90)
-    flipped = next(
-        geometry
-        for view in range(1, 99)
-        if (geometry := draw_view((64, 64), view_seed=0, content="", view=view)[0]).flip
-    )
-    mirror = picture.crop(flipped.box).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    assert ImageChops.difference(flipped.apply(picture), mirror).getbbox() is None
+def test_the_usual_recipe_leaves_fingerprints_as_they_were():
+    assert ImageSettings(view_recipe="clare").to_json() == {
+        "version": 1,
+        "resize": None,
+        "recode": None,
+        "crop": "none",
+        "view_seed": 0,
+    }
+    told = ImageSettings(view_recipe="gend").to_json()
+    assert (told["view_recipe"], told["view_recipe_version"]) == ("gend", 1)
+
+
+def test_a_recipe_that_is_none_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match="did you mean gend"):
+        ImageSettings(view_recipe="gendd")

@@ -1,0 +1,86 @@
+"""A recipe of views: which steps an augmented image takes, and how they are drawn."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from PIL import Image
+
+from clare.augmentation import recipes
+from clare.augmentation.dice import Dice
+from clare.augmentation.geometry import Step
+from clare.plugins import find_part
+
+
+class ViewRecipe(ABC):
+    """How augmented views of training images are drawn; a recipe is one class of one file.
+
+    Attributes:
+        VERSION: raised by hand when the recipe gives other pixels.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    @abstractmethod
+    def draw(self, dice: Dice, size: tuple[int, int]) -> Sequence[Step]:
+        """The steps of one view, in their order.
+
+        Geometry is drawn for the whole image, before anything knows an extractor, and so what two
+        extractors say of one place stays about one place.
+
+        Args:
+            dice: all that is random comes from them.
+            size: width and height of the image, in pixels.
+        """
+
+
+@dataclass(frozen=True)
+class View:
+    """What becomes of an image in one view.
+
+    Args:
+        steps: in their order.
+    """
+
+    steps: tuple[Step, ...]
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """The view of an RGB image of the size that it was drawn for."""
+        for step in self.steps:
+            image = step.apply(image)
+        return image
+
+    def apply_to_mask(self, mask: Image.Image) -> Image.Image:
+        """The view of that image's mask, mode L and of the same size: geometry alone."""
+        for step in self.steps:
+            mask = step.apply_to_mask(mask)
+        return mask
+
+
+def find_recipe(name: str) -> ViewRecipe:
+    """A recipe by its name, or by the path of its file.
+
+    Raises:
+        InputError: there is no such recipe, or it is a file that the user never named.
+    """
+    return find_part(recipes, name, ViewRecipe)()  # type: ignore[type-abstract]
+
+
+def draw_view(
+    recipe: ViewRecipe, size: tuple[int, int], *, view_seed: int, content: str, view: int
+) -> View:
+    """Draw the augmentation of one view.
+
+    Args:
+        recipe: how.
+        size: width and height of the image, in pixels.
+        view_seed: seed of all views.
+        content: hash of the image's bytes.
+        view: number of the view, at least 1.
+    """
+    seed = hashlib.sha256(f"clare view\n{view_seed}\n{content}\n{view}".encode()).digest()
+    return View(tuple(recipe.draw(Dice(seed), size)))
