@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -175,7 +174,7 @@ def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
         DiskSpaceError: the disk is full; the file that was there before is untouched.
     """
     make_folder(path.parent)
-    unique = f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
+    unique = f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}"
     temporary = owned_partial(path) if owned else path.with_name(unique)
     how = os.O_TRUNC if owned else os.O_EXCL
     with storage_errors(path):
@@ -211,7 +210,7 @@ def appearing(path: Path) -> Iterator[Path]:
         StoreError: the place can't be used.
     """
     make_folder(path.parent)
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}")
     with storage_errors(path):
         try:
             yield partial

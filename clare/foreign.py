@@ -8,19 +8,15 @@ size, its lines, depth and numbers are bounded too, and what is wrong is one sen
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import os
 import stat
-import tomllib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
-
-import yaml
 
 from clare.errors import ClareError, CorruptStoreError, InputError
 from clare.own_csv import original
@@ -109,6 +105,8 @@ def open_text(path: Path, most: int = LIST) -> Iterator[TextIO]:
         InputError: it is no regular file, or is too large.
         OSError: it is missing or can't be read.
     """
+    import gzip
+
     with open_bytes(path, most) as opened:
         plain = gzip.GzipFile(fileobj=opened) if path.name.endswith(".gz") else opened
         with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as file:
@@ -232,6 +230,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is not TOML, or has what no honest file has.
     """
+    import tomllib
+
     found: dict[str, Any] = _bounded(_parsed(tomllib.loads, text))
     return found
 
@@ -242,36 +242,9 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: it is not YAML, or has what no honest file has.
     """
-    try:
-        return _bounded(_parsed(lambda one: yaml.load(one, _Loader), text))
-    # A tag on a value that it does not fit trips PyYAML's constructors in any of these ways.
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(str(error).replace(' in "<unicode string>",', ",")) from error
+    from clare.bounded_yaml import load
 
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with an end to depth and to what aliases of aliases repeat."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = self._nodes = 0
-        self._sizes: dict[int, int] = {}
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        alias = self.check_event(yaml.AliasEvent)
-        before = self._nodes
-        self._depth += 1
-        if self._depth > _DEPTH:
-            raise ValueError(f"it is nested more than {_DEPTH} deep")
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if alias and id(node) not in self._sizes:
-            raise ValueError("a part of it holds itself")
-        self._nodes += self._sizes[id(node)] if alias else 1
-        self._sizes[id(node)] = self._nodes - before
-        if self._nodes > _NODES:
-            raise ValueError(f"it stands for more than {_NODES} values")
-        return node
+    return _bounded(_parsed(lambda one: load(one, depth=_DEPTH, nodes=_NODES), text))
 
 
 def _parsed(parse: Any, text: Any) -> Any:

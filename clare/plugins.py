@@ -17,16 +17,18 @@ import json
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from clare.advice import Run
 from clare.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Part = TypeVar("Part")
 
@@ -211,12 +213,17 @@ def _own(package: ModuleType) -> list[str]:
 
 
 def _installed(package: ModuleType) -> Sequence[EntryPoint]:
-    return _entry_points(f"clare.{_kind(package)}s", tuple(sys.path))
+    return _entry_points(tuple(sys.path)).get(f"clare.{_kind(package)}s", ())
 
 
 @cache  # every installed package's folder is read for it
-def _entry_points(group: str, _path: Sequence[str]) -> Sequence[EntryPoint]:
-    return tuple(entry_points(group=group))
+def _entry_points(_path: Sequence[str]) -> Mapping[str, Sequence[EntryPoint]]:
+    """The entry points of all groups of ours, by group."""
+    from importlib.metadata import entry_points
+
+    points = entry_points()
+    ours = [group for group in points.groups if group.startswith("clare.")]
+    return {group: tuple(points.select(group=group)) for group in ours}
 
 
 def _kind(package: ModuleType) -> str:

@@ -61,8 +61,17 @@ class StoppedError(Exception):
         self.notice = Notice("stopped") if advice is None else Notice("stopped", advice)
 
 
-class _Helped:
-    """Help by panels of options, as plain text: drawn boxes take longer than all else."""
+class _Quick:
+    """A command whose defaults are taken as they are, and whose help is panels of plain text.
+
+    Typer would load pydantic to look at a default, and build a reader for each; drawn boxes take
+    longer than all else of a help.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        for one in self.params:  # type: ignore[attr-defined]
+            one.process_value = _only_given(one, one.process_value)
 
     def get_params(self, ctx: Any) -> Any:
         """Its parameters; a switch is shown without a type, for it takes no value."""
@@ -71,6 +80,8 @@ class _Helped:
         for one in parameters:
             if getattr(one, "is_flag", False):
                 one.metavar = ""
+                if one.callback is not None:  # of no setting, whose None may mean something
+                    one.default = one.default or False
         return parameters
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -95,7 +106,21 @@ class _Helped:
                     formatter.write_dl(records)
 
 
-class Command(_Helped, TyperCommand):
+def _only_given(parameter: Any, read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """How a parameter's value is read, once a default stays what it is."""
+    if parameter.required or parameter.callback is not None:
+        return read
+    several = parameter.multiple or parameter.nargs == -1
+
+    def process(ctx: Any, value: Any) -> Any:
+        if value is None and several:
+            return ()
+        return value if value is parameter.default else read(ctx, value)
+
+    return process
+
+
+class Command(_Quick, TyperCommand):
     """A command that is known as the running one, even after it has failed."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -134,16 +159,8 @@ def _telling() -> Iterator[None]:
         log.removeHandler(handler)
 
 
-class Group(_Helped, TyperGroup):
+class Group(_Quick, TyperGroup):
     """A group of commands."""
-
-    def get_params(self, ctx: Any) -> Any:
-        """Its parameters; a switch has a default, for typer loads pydantic to read a None."""
-        parameters = super().get_params(ctx)
-        for one in parameters:
-            if getattr(one, "is_flag", False):
-                one.default = one.default or False
-        return parameters
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands with the first sentence of their help, then the group's options."""

@@ -79,6 +79,7 @@ HEAVY = {
         "rich",
         "markdown_it",
         "pydantic",
+        "yaml",
     ),
 }
 
@@ -213,16 +214,46 @@ def test_type_checkers_see_the_same_folders():
     assert links == own | set(FOLDERS) - {"clare"}
 
 
-def test_help_answers_without_heavy_imports():
-    commands = ["", "extract", "faces", "train-head", "sweep", "score", "store info"]
+def modules_after(*lines: str) -> set[str]:
+    """What a fresh Python has imported once it has run some lines after the command's import."""
     script = (
-        "import sys; from typer.testing import CliRunner; from clare.cli.app import app\n"
-        f"for command in {commands}:\n"
-        "    out = CliRunner().invoke(app, [*command.split(), '--help'])\n"
+        "import sys\n"
+        "from typer.main import get_command\n"
+        "from typer.testing import CliRunner\n"
+        "from clare.cli.app import app\n"
+        "from clare.cli.command import commands_below\n"
+        "def say(*words, **environment):\n"
+        "    out = CliRunner(env=environment).invoke(app, words, prog_name='clare')\n"
         "    assert out.exit_code == 0, out\n"
-        "print(' '.join(sys.modules))"
+        "    return out.output\n"
     )
-    modules = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert not HEAVY & set(modules)
+    lines = (*lines, "print(' '.join(sys.modules))")
+    done = subprocess.run(
+        [sys.executable, "-c", script + "\n".join(lines)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_the_list_of_commands_imports_none_of_them():
+    own = {name for name in modules_after("say('--help')") if name.partition(".")[0] == "clare"}
+    assert not {name for name in own if name.startswith("clare.cli.commands.")}
+    assert len(own) < 15
+
+
+def test_help_and_completion_answer_without_heavy_imports():
+    found = modules_after(
+        "say('--version')",
+        "for path, _ in commands_below(get_command(app)):",
+        "    say(*path, '--help')",
+        "typed = dict(COMP_WORDS='clare extract --res', COMP_CWORD='2')",
+        "assert say(_CLARE_COMPLETE='complete_bash', **typed).split() == ['--resize']",
+    )
+    assert "clare.cli.commands.extract" in found
+    assert not HEAVY & found
+
+
+def test_a_command_takes_its_defaults_without_a_reader():
+    found = modules_after("CliRunner().invoke(app, ['store', 'info'])")
+    assert "clare.store.spec" in found
+    assert "pydantic" not in found

@@ -24,7 +24,8 @@ CALLS = {
 
 ALLOWED = {
     # This is the place.
-    "clare/foreign.py": "os.open Image.open csv.DictReader csv.reader yaml.load",
+    "clare/foreign.py": "os.open Image.open csv.DictReader csv.reader",
+    "clare/bounded_yaml.py": "yaml.load",
     # The text that is run is empty.
     "clare/__main__.py": "exec os.open",
     # What is written here, or was a moment ago by this very process.

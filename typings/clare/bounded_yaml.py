@@ -1,0 +1,1 @@
+../../clare/bounded_yaml.py
