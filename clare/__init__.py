@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
     from clare.pipeline.manifests.folders import build_manifest
     from clare.pipeline.manifests.sample import Manifest
+    from clare.pipeline.pairing.pairs import pairs
     from clare.plugins import trust
     from clare.store.feature_store import FeatureStore, open_store
     from clare.version import __version__
@@ -71,6 +72,7 @@ _HOMES = {
     "load_detector": "clare.inference.predictor",
     "open_run": "clare.heads.runs.run",
     "open_store": "clare.store.feature_store",
+    "pairs": "clare.pipeline.pairing.pairs",
     "predict": "clare.inference.predictor",
     "read_manifest": "clare.pipeline.manifests.csv_io",
     "train_head": "clare.heads.training.train_head",
@@ -109,6 +111,7 @@ __all__ = [
     "load_detector",
     "open_run",
     "open_store",
+    "pairs",
     "predict",
     "read_manifest",
     "report",

@@ -27,6 +27,8 @@ app = lazy_group(
         "extract": "Extract features, each image once; run again, it does only what is missing.",
         "faces": "Find the face in every image of a manifest, with its five points; run again, "
         "go on.",
+        "pairs": "Make a fake of each real image that lies on it, pixel by pixel; run again, "
+        "go on.",
         "train-head": "Train a head on a store's features; checkpoint and threshold come from "
         "validation.",
         "import-head": "Make a run of published weights: tested, compared and judging as any "

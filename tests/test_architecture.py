@@ -18,9 +18,15 @@ FLOORS = {
     "store": [["store"], ["store.maintenance"]],
     "pipeline": [
         ["pipeline.images", "pipeline.models"],
-        ["pipeline.manifests", "pipeline.extractor"],
-        ["pipeline.datasets", "pipeline.extractors", "pipeline.synthetic", "pipeline.video"],
-        ["pipeline.checks", "pipeline.extraction", "pipeline.faces", "pipeline.official_lists"],
+        ["pipeline.manifests", "pipeline.extractor", "pipeline.pair"],
+        [
+            *("pipeline.datasets", "pipeline.extractors", "pipeline.pairs"),
+            *("pipeline.synthetic", "pipeline.video"),
+        ],
+        [
+            *("pipeline.checks", "pipeline.extraction", "pipeline.faces"),
+            *("pipeline.official_lists", "pipeline.pairing"),
+        ],
     ],
     "heads": [
         ["heads.base", "heads.config", "heads.metrics"],
@@ -62,7 +68,7 @@ ENTRIES = {
 
 PARTS = (
     *("heads.checkpoints", "heads.classifiers", "heads.decoders", "heads.fusion"),
-    *("clare.augmentation.recipes", "pipeline.extractors"),
+    *("clare.augmentation.recipes", "pipeline.extractors", "pipeline.pairs"),
 )
 """Folders whose files are found by name, so that a new one needs no other change."""
 

@@ -23,8 +23,10 @@ from clare.heads import classifiers, decoders, fusion
 from clare.heads.base import Classifier, Decoder, Fusion
 from clare.heads.config import PRESETS, TrainConfig
 from clare.pipeline import extractors
+from clare.pipeline import pairs as pair_kinds
 from clare.pipeline.datasets.schema import Dataset, Domain, Layout, Subset
 from clare.pipeline.extractor import Extractor
+from clare.pipeline.pair import PairKind
 from clare.plugins import find_part, list_parts
 from clare.protocol import list_protocols, read_protocol
 from clare.settings import describe
@@ -56,11 +58,13 @@ KINDS: dict[ModuleType, Any] = {
     fusion: Fusion,
     classifiers: Classifier,
     decoders: Decoder,
+    pair_kinds: PairKind,
 }
 NAMES = {
     "--fusion": list_parts(fusion),
     "--classifier": list_parts(classifiers),
     "--decoder": [name.replace("_", "-") for name in list_parts(decoders)],
+    "--kind": list_parts(pair_kinds),
     "--preset": [file.stem for file in PRESETS.glob("*.yaml")],
     "--backbone": ["real", "mini", "tiny"],
 }

@@ -27,7 +27,10 @@ class Sample:
         video_id: the video that a frame belongs to.
         frame_idx: number of the frame in its video.
         source_ids: identities in the image, several joined by ``|``.
-        pair_id: the real clip that a fake was made from.
+        pair_id: the real image or clip that a fake was made from; of that real itself, if it says
+            so, the same.
+        pair_kind: how the members of a pair were made to lie on each other, pixel by pixel: vae,
+            inpaint, sbi, blend, or a word of one's own.
         compression: for example c23.
         width: pixels, as the file's header states, before any EXIF rotation.
         height: pixels, likewise.
@@ -62,6 +65,7 @@ class Sample:
     frame_idx: int | None = None
     source_ids: str = ""
     pair_id: str = ""
+    pair_kind: str = ""
     compression: str = ""
     width: int | None = None
     height: int | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clare.advice import Set
 from clare.errors import InputError
 from clare.models.hub import config_digest, quiet, weights_sha256
 from clare.models.runtime import enough_memory
@@ -13,6 +14,7 @@ from clare.pipeline.models.diffusion_files import DiffusionFiles, find_diffusion
 from clare.pipeline.models.diffusion_parts import build_part, build_scheduler
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from clare.models.runtime import Runtime
@@ -81,12 +83,85 @@ def load_diffusion(
         unet=unet,
         scheduler=scheduler,
         text=text.to(runtime.device, runtime.torch_dtype),
-        factor=2 ** (len(configs["vae"]["block_out_channels"]) - 1),
+        factor=_factor(configs["vae"]),
         weights=weights_sha256(files.weights),
         config=config_digest({**configs, "tokens": tokens}),
         origin=files.origin,
         backbone=files.backbone,
     )
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """A VAE with both halves, on the device, and what identifies it.
+
+    Args:
+        vae: the ``AutoencoderKL``.
+        runtime: where and how it runs.
+        factor: pixels a latent position, along one side.
+        weights: sha256 over the files that hold it.
+        origin: hub id and revision, or the local name.
+        backbone: ``tiny`` or ``mini`` if it is CLaRE's own, else None.
+    """
+
+    vae: Any
+    runtime: Runtime
+    factor: int
+    weights: str
+    origin: dict[str, str]
+    backbone: str | None
+
+    def encode(self, pixels: np.ndarray, noise: np.ndarray | None = None) -> torch.Tensor:
+        """Latents (B, C, h, w) in float32, not scaled.
+
+        Args:
+            pixels: (B, H, W, 3) uint8, sides multiples of ``factor``.
+            noise: standard normal, like the result, to sample with; None takes the mean.
+        """
+        runtime = self.runtime
+        values = runtime.tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        images = values.to(runtime.torch_dtype, memory_format=runtime.memory_format)
+        found = self.vae.encode(images).latent_dist
+        latents: torch.Tensor = found.mean.float()
+        return latents if noise is None else latents + found.std.float() * runtime.tensor(noise)
+
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """Pictures (B, H, W, 3) uint8, rounded and clipped, of latents as `encode` gives them.
+
+        Raises:
+            InputError: a value is no number, as where half precision overflows.
+        """
+        values = self.vae.decode(latents.to(self.runtime.torch_dtype)).sample.float()
+        if not values.isfinite().all():
+            raise InputError(
+                f"the VAE's values overflow in {self.runtime.dtype}", Set("dtype", "float32")
+            )
+        pixels = ((values + 1) * 127.5).clamp(0, 255).round().byte().permute(0, 2, 3, 1)
+        found: np.ndarray = pixels.contiguous().cpu().numpy()
+        return found
+
+
+def load_autoencoder(
+    model: str, revision: str | None, runtime: Runtime, model_config: str | None = None
+) -> Autoencoder:
+    """Load a model's VAE alone, with its decoder; arguments and errors as of `load_diffusion`."""
+    files = find_diffusion(model, revision, model_config)
+    with quiet(), enough_memory(model):
+        vae = runtime.place(_build(files, "vae"))
+    own = [file for file in files.weights if file.parent.name == "vae"]
+    return Autoencoder(
+        vae=vae,
+        runtime=runtime,
+        factor=_factor(files.configs["vae"]),
+        weights=weights_sha256(own or files.weights),
+        origin=files.origin,
+        backbone=files.backbone,
+    )
+
+
+def _factor(vae: Mapping[str, Any]) -> int:
+    """Pixels a latent position of a VAE, along one side."""
+    return int(2 ** (len(vae["block_out_channels"]) - 1))
 
 
 def _check(

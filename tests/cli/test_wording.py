@@ -17,10 +17,12 @@ from clare.cli.wording import OptionWording, find_parameter
 from clare.heads import classifiers, decoders, fusion
 from clare.heads.config import Machine, TrainConfig
 from clare.pipeline import extractors
+from clare.pipeline import pairs as pair_kinds
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.folder_rules import FolderRules
+from clare.pipeline.pairing.settings import PairSettings
 from clare.plugins import list_parts
 from clare.settings import describe
 
@@ -31,7 +33,8 @@ COMMANDS = dict(commands_below(TREE))
 IN_A_TERMINAL = {"resplit", "with_reals", "compression", "evaluate"} | {
     *("real_label", "fake_label", "tokens", "cls", "video")
 }
-PARTS = [name for kind in (extractors, fusion, classifiers, decoders) for name in list_parts(kind)]
+KINDS = (extractors, fusion, classifiers, decoders, pair_kinds)
+PARTS = [name for kind in KINDS for name in list_parts(kind)]
 
 
 def words(command, *advice):
@@ -143,6 +146,7 @@ def called_with(function):
     flat = {
         "extract": (ExtractSettings, ImageSettings, FolderRules),
         "faces": (FaceSettings,),
+        "pairs": (PairSettings,),
         "train_head": (TrainConfig, Machine),
     }
     settings = flat.get(function.__name__, ())

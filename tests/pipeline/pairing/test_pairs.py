@@ -1,0 +1,269 @@
+"""Pairs: fakes that lie on their reals, alike in everything but what was done to them."""
+
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clare.errors import InputError
+from clare.pipeline.checks.audit import audit
+from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
+from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
+from clare.pipeline.manifests.folders import build_manifest
+from clare.pipeline.manifests.roots import Roots
+from clare.pipeline.manifests.sample import Manifest
+from clare.pipeline.pairing.pairs import pairs
+from clare.pipeline.synthetic.dataset import write_miniature
+from clare.pipeline.synthetic.toys import draw_faces
+
+KINDS = ("sbi", "vae")
+BACKBONES = {"vae": "tiny"}
+COUNT, SIDE = 24, 84
+FACE = "20 18 62 72"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Toy faces as JPEG whose sides are no multiples of 8, with a box each, in a manifest."""
+    folder = tmp_path_factory.mktemp("photos")
+    draw_faces(folder / "real", COUNT, seed=4, size=SIDE)
+    built = build_manifest("toys", [folder / "real"], []).manifest
+    samples = tuple(replace(s, boxes=FACE) for s in built.samples)
+    write_manifest(Manifest("toys", samples), folder / "toys.csv")
+    return folder
+
+
+def with_rows(photos, tmp_path, *ids, **columns):
+    """A manifest of some of these rows, with other columns."""
+    samples = read_manifest(photos / "toys.csv").samples
+    kept = [s for n, s in enumerate(samples) if not ids or n in ids]
+    path = tmp_path / "toys.csv"
+    write_manifest(Manifest("toys", tuple(replace(s, **columns) for s in kept)), path)
+    return path
+
+
+def members(folder, manifest=None):
+    """Real and fake rows by ``pair_id``."""
+    rows = read_manifest(next(folder.glob("*.csv"))).samples
+    found: dict[str, Any] = {row.pair_id: {} for row in rows}
+    for row in rows:
+        found[row.pair_id][row.label] = row
+    return {name: (both[0], both[1]) for name, both in found.items()}
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*.*")
+        if path.suffix in (".png", ".jpg", ".csv")
+    }
+
+
+def pixels(folder, path):
+    return np.asarray(decode_rgb(read_content(folder / path))).astype(int)
+
+
+@pytest.fixture(scope="module")
+def made(photos, tmp_path_factory):
+    """Pairs of each kind."""
+    folder = tmp_path_factory.mktemp("made")
+    for kind in KINDS:
+        how: dict[str, Any] = {"backbone": BACKBONES.get(kind, "real")}
+        pairs(kind, None, folder / kind, manifest=photos / "toys.csv", root=photos, **how)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_differ_in_nothing_but_their_pixels(made, photos, kind):
+    sources = {s.sample_id: s for s in read_manifest(photos / "toys.csv").samples}
+    found = members(made / kind)
+    assert found.keys() == sources.keys()
+    for name, (real, fake) in found.items():
+        assert real.split == fake.split == sources[name].split != ""
+        assert real.pair_kind == fake.pair_kind == kind
+        for fact in ("width", "height", "format", "bytes", "boxes"):
+            assert getattr(real, fact) == getattr(fake, fact), fact
+        for row in (real, fake):
+            assert (made / kind / row.path).stat().st_size == row.bytes
+            with Image.open(made / kind / row.path) as image:
+                assert image.size == (row.width, row.height)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_mask_leaves_is_the_real_member(made, kind):
+    for real, fake in members(made / kind).values():
+        folder = made / kind
+        mask = np.asarray(decode_mask(read_content(folder / fake.mask_path)))
+        change = np.abs(pixels(folder, real.path) - pixels(folder, fake.path)).max(-1)
+        assert mask.shape == change.shape and not change[mask == 0].any()
+        assert change[mask > 128].mean() > 0.5
+
+
+def test_a_round_trip_keeps_the_photograph_as_it_is_but_for_what_no_block_holds(made, photos):
+    for name, (real, _) in members(made / "vae").items():
+        source = pixels(photos, f"real/{name.rpartition('/')[2]}")
+        assert (real.width, real.height) == (80, 80)
+        assert (pixels(made / "vae", real.path) == source[:80, :80]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_gives_the_same_pair_whatever_stands_beside_it(made, photos, tmp_path, kind):
+    alone = with_rows(photos, tmp_path, 5)
+    how: dict[str, Any] = {"backbone": BACKBONES.get(kind, "real")}
+    pairs(kind, None, tmp_path / "out", manifest=alone, root=photos, **how)
+    one, all_of = content(tmp_path / "out"), content(made / kind)
+    pictures = [name for name in one if not name.endswith(".csv")]
+    assert len(pictures) == 3
+    assert all(one[name] == all_of[name] for name in pictures)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_was_stopped_goes_on_and_gives_what_an_undisturbed_one_gives(
+    made, photos, tmp_path, kind
+):
+    how = {"manifest": photos / "toys.csv", "root": photos}
+    how["backbone"] = BACKBONES.get(kind, "real")
+
+    def stop(what, done, total):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pairs(kind, None, tmp_path, **how, progress=stop)
+    assert not list(tmp_path.glob("*.csv"))
+    report = pairs(kind, None, tmp_path, **how)
+    assert report.known == 7 and report.pairs == COUNT
+    assert content(tmp_path) == content(made / kind)
+    next((tmp_path / "fake").rglob("*.png")).unlink()
+    assert pairs(kind, None, tmp_path, **how).known == COUNT - 1
+    assert content(tmp_path) == content(made / kind)
+
+
+def test_another_file_in_a_photographs_place_is_another_pair(photos, tmp_path):
+    other = tmp_path / "photos"
+    draw_faces(other / "real", 2, seed=9, size=SIDE)
+    path = with_rows(photos, tmp_path, 0, 1)
+    pairs("sbi", None, tmp_path / "out", manifest=path, root=photos)
+    before = content(tmp_path / "out")
+    assert pairs("sbi", None, tmp_path / "out", manifest=path, root=other).known == 0
+    after = content(tmp_path / "out")
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Round trips of what the autoencoder of the mini models was trained for."""
+    folder = tmp_path_factory.mktemp("drawn")
+    write_miniature(folder, 60, kinds=[])
+    reals = folder / "manifests" / "reals.csv"
+    pairs("vae", None, folder / "vae", manifest=reals, root=folder, backbone="mini")
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_audit_finds_no_shortcut(made, drawn, kind):
+    folder = (drawn if kind == "vae" else made) / kind
+    manifest = read_manifest(next(folder.glob("*.csv")))
+    found = audit([(manifest, Roots(folder, {}))], resamples=200)
+    for name, shortcut in found.shortcuts.items():
+        value, low, high = attrgetter("value", "low", "high")(shortcut.before)
+        assert low <= 0.5 <= high and abs(value - 0.5) < 0.15, name
+
+
+def test_both_members_are_coded_as_the_photographs_own_file(photos, tmp_path):
+    how = {"manifest": photos / "toys.csv", "root": photos, "coding": "jpeg"}
+    pairs("vae", None, tmp_path, **how, backbone="tiny")
+    for name, rows in members(tmp_path).items():
+        with Image.open(photos / "real" / name.rpartition("/")[2]) as source:
+            for row in rows:
+                assert row.format == "jpeg"
+                with Image.open(tmp_path / row.path) as image:
+                    assert vars(image)["quantization"] == vars(source)["quantization"]
+        assert rows[0].bytes == rows[1].bytes
+
+
+def test_a_part_of_the_image_is_replaced(photos, tmp_path):
+    for region in ("face", "rectangle"):
+        folder, how = tmp_path / region, {"vae": {"region": region, "latent": "sample"}}
+        where: Any = {"manifest": photos / "toys.csv", "root": photos, "backbone": "tiny"}
+        pairs("vae", None, folder, **where, settings=how)
+        for real, fake in members(folder).values():
+            mask = np.asarray(decode_mask(read_content(folder / fake.mask_path)))
+            assert 0.03 < (mask > 128).mean() < 0.6
+            change = np.abs(pixels(folder, real.path) - pixels(folder, fake.path))
+            assert not change[mask == 0].any() and change[mask > 128].any()
+
+
+def test_large_photographs_are_scaled_down_with_their_faces(tmp_path):
+    draw_faces(tmp_path / "real", 2, seed=1, size=200)
+    built = build_manifest("toys", [tmp_path / "real"], []).manifest
+    samples = tuple(replace(s, boxes="40 40 160 180") for s in built.samples)
+    write_manifest(Manifest("toys", samples), tmp_path / "toys.csv")
+    out = tmp_path / "out"
+    pairs("sbi", None, out, manifest=tmp_path / "toys.csv", root=tmp_path, side=100)
+    for real, fake in members(out).values():
+        assert (real.width, real.boxes, fake.boxes) == (100, *["20.00 20.00 80.00 90.00"] * 2)
+
+
+def refused(match, kind, out, **how: Any):
+    with pytest.raises(InputError, match=match):
+        pairs(kind, None, out, **how)
+    assert not out.exists()
+
+
+def test_what_can_give_no_pair_is_refused_before_anything_is_written(photos, tmp_path):
+    out, toys = tmp_path / "out", photos / "toys.csv"
+    tiny = {"backbone": "tiny", "root": photos}
+    bare = with_rows(photos, tmp_path, boxes="")
+    refused("no real image of toys has landmarks", "sbi", out, manifest=bare, root=photos)
+    mask = {"settings": {"vae": {"region": "mask"}}}
+    refused("names a mask", "vae", out, manifest=toys, **mask, **tiny)
+    refused("no pair 'vea'", "vea", out, manifest=toys, root=photos)
+    refused("no settings of vae", "sbi", out, manifest=toys, root=photos, settings={"vae": {}})
+    fakes = with_rows(photos, tmp_path, label=1)
+    refused("no usable real images", "sbi", out, manifest=fakes, root=photos)
+    draw_faces(tmp_path / "png", 2, seed=1, size=48, format="png")
+    built = build_manifest("lossless", [tmp_path / "png"], []).manifest
+    write_manifest(built, tmp_path / "lossless.csv")
+    how = {"manifest": tmp_path / "lossless.csv", "root": tmp_path, "coding": "jpeg"}
+    refused("record no JPEG quality", "vae", out, **how, backbone="tiny")
+
+
+def test_images_that_give_no_pair_are_named_with_the_reason(photos, tmp_path):
+    draw_faces(tmp_path / "real", 3, seed=1, size=64)
+    Image.new("RGB", (40, 6)).save(tmp_path / "real" / "0001.jpg")
+    Image.new("L", (64, 64)).save(tmp_path / "empty.png")
+    built = build_manifest("toys", [tmp_path / "real"], []).manifest
+    rows = [replace(s, mask_path="empty.png") for s in built.samples]
+    write_manifest(Manifest("toys", tuple(rows)), tmp_path / "toys.csv")
+    how = {"manifest": tmp_path / "toys.csv", "root": tmp_path, "backbone": "tiny"}
+    bare = Manifest("toys", tuple(replace(s, mask_path="") for s in rows))
+    masks = {"settings": {"vae": {"region": "mask"}}}
+    refused("gave a pair: .*empty mask: it marks no pixel", "vae", tmp_path / "out", **how, **masks)
+    write_manifest(bare, tmp_path / "toys.csv")
+    report = pairs("vae", None, tmp_path / "out", **how)
+    assert report.pairs == 2
+    (reason,) = report.failures.values()
+    assert reason == "too small: 40x6 pixels, and the model works on blocks of 8"
+
+
+def test_a_folder_of_other_pairs_is_left_alone(made, photos, tmp_path):
+    before = content(made / "sbi")
+    for how in ({"seed": 1}, {"name": "others"}, {"settings": {"sbi": {"shift": False}}}):
+        with pytest.raises(InputError, match="holds pairs of another"):
+            pairs("sbi", None, made / "sbi", manifest=photos / "toys.csv", root=photos, **how)
+    assert content(made / "sbi") == before
+
+
+def test_frames_keep_their_video_and_people_their_names(photos, tmp_path):
+    path = with_rows(photos, tmp_path, video_id="v1", source_ids="ada", domain="d", split="train")
+    pairs("sbi", None, tmp_path / "out", manifest=path, root=photos)
+    rows = read_manifest(tmp_path / "out" / "toys_sbi.csv").samples
+    assert {(s.label, s.video_id, s.source_ids) for s in rows} == {
+        (0, "v1", "ada"),
+        (1, "v1~sbi", "ada"),
+    }
