@@ -48,6 +48,7 @@ TRAINING = Settings(
     TrainConfig,
     {"fusion": HEAD, "train": DATA, "seed": LEARNING},
     flags={"scope": "--train-scope"},
+    without=("preset",),
     extra={
         "fusion": {"help": f"{names_of('fusion')}.", "default": "the preset's"},
         "classifier": {"help": f"{names_of('classifiers')}.", "default": "the preset's"},
@@ -62,14 +63,11 @@ MACHINE = Settings(
     flags={"keep_every": "--every-k"},
     extra={"device": {"default": "auto"}},
 )
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        help=f"{', '.join(list_presets())}. [default: {DEFAULT_PRESET}; with a decoder "
-        f"{DEFAULT_DECODER_PRESET}]",
-        rich_help_panel=HEAD,
-    ),
-]
+PRESET_HELP = (
+    f"{', '.join(list_presets())}. [default: {DEFAULT_PRESET}; with a decoder "
+    f"{DEFAULT_DECODER_PRESET}]"
+)
+Preset = Annotated[str | None, typer.Option(help=PRESET_HELP, rich_help_panel=HEAD)]
 Config = Annotated[
     Path | None,
     typer.Option(help="YAML of the presets' form, or a run's config.json.", rich_help_panel=HEAD),

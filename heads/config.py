@@ -157,6 +157,8 @@ class TrainConfig:
         plateau_forgets: whether after a fall of the rate the next epoch's figure is the one to
             beat, by twice min_gain, as in DeCLIP.
         precision: of the steps. Validation runs in float32.
+        preset: the preset that this configuration began from. It decides nothing: two that differ
+            in it alone are equal.
 
     Raises:
         InputError: a number is out of its range.
@@ -207,6 +209,7 @@ class TrainConfig:
     min_gain: float = 0.0
     plateau_forgets: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    preset: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         least = {
@@ -403,7 +406,7 @@ def read_preset(name: str) -> TrainConfig:
     """
     if name not in list_presets():
         raise InputError(f"preset {name!r} is not one of {', '.join(list_presets())}")
-    return read_config(PRESETS / f"{name}.yaml")
+    return replace(read_config(PRESETS / f"{name}.yaml"), preset=name)
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -15,12 +15,26 @@ from clare.cli.options import STORE, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
 AXES = "Axes (comma lists; 0-4 is a range)"
-_OWN_AXES = ("fusion", "classifier", "decoder", "tokens", "fraction", "lr", "protocol", "seed")
+_OWN_AXES = (
+    "preset",
+    "fusion",
+    "classifier",
+    "decoder",
+    "tokens",
+    "fraction",
+    "lr",
+    "protocol",
+    "seed",
+)
 
 
 @with_settings
 def sweep(
     *,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=options.PRESET_HELP, rich_help_panel=AXES),
+    ] = None,
     fusion: Annotated[
         str | None, typer.Option(help=f"{names_of('fusion')}.", rich_help_panel=AXES)
     ] = None,
@@ -67,7 +81,6 @@ def sweep(
     machine: Annotated[
         dict[str, Any], replace(MACHINE, without=("compile", "keep_every", "tensorboard", "wandb"))
     ],
-    preset: options.Preset = None,
     config: options.Config = None,
     cross_attn_query: options.Query = None,
     set_: options.Assignments = None,
@@ -77,6 +90,13 @@ def sweep(
         Path, typer.Option(help="Folder that gets a folder a run.", rich_help_panel=RUN)
     ] = Path("runs/sweep"),
     evaluate: options.Evaluate = None,
+    train_figures: Annotated[
+        bool,
+        typer.Option(
+            help="With --evaluate, score the rows that runs were trained on too.",
+            rich_help_panel=RUN,
+        ),
+    ] = True,
 ) -> None:
     """Train every combination; run again, it does only what is missing.
 
@@ -86,9 +106,13 @@ def sweep(
     from clare.heads.sweeps.axes import expand
     from clare.plugins import trust_named
 
-    texts = (fusion, classifier, decoder, tokens, fraction, lr, protocol, seeds)
+    texts = (preset, fusion, classifier, decoder, tokens, fraction, lr, protocol, seeds)
     axes = read_axes(dict(zip(_OWN_AXES, texts, strict=True)), vary or [], training, set_ or [])
-    base = create_config(training, options.base_config(preset, config, training | axes))
+    presets: Sequence[str | None] = axes.get("preset") or [None]
+    starts = [options.base_config(one, config, training | axes) for one in presets]
+    if len(presets) == 1:
+        axes.pop("preset", None)  # of one nothing is compared
+    base = training if "preset" in axes else create_config(training, starts[0])
     refined = (cross_attn_query, None, None, features, set_ or [])
     axis_values = (value for values in axes.values() for value in values)
     trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])
@@ -99,8 +123,9 @@ def sweep(
     from clare.advice import Run
     from clare.cli.views.console import console, tell_next, warn
     from clare.cli.views.progress import TrainView
-    from clare.cli.views.sweep import print_leaderboard
+    from clare.cli.views.sweep import print_figures, print_leaderboard
     from clare.cli.wording import worded
+    from clare.heads.sweeps.figures import figure_lines
     from clare.heads.sweeps.sweep import run_sweep
     from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
     from clare.heads.sweeps.tests import SweepTests, require_tests
@@ -112,12 +137,19 @@ def sweep(
         require_tests(opened, subsets, configs.values())
     when_stopped(lambda: AGAIN)
     with TrainView(epochs=False) as view:
-        tests = SweepTests(opened, subsets, device=chosen.device, progress=view.testing)
+        tests = SweepTests(
+            opened,
+            subsets,
+            device=chosen.device,
+            progress=view.testing,
+            training=train_figures,
+        )
         results = run_sweep(
             configs, axes, opened, out, chosen, view, tests if subsets else None, typed()
         )
     control = all(one.shuffle_labels for one in configs.values())
     print_leaderboard(leaderboard(results, axes), options_of(axes), control=control)
+    print_figures(figure_lines(out, results, axes), options_of(axes))
     failed = [line["failure"] for line in results if line["failure"]]
     for reason in failed:
         console.print(reason)

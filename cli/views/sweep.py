@@ -56,6 +56,50 @@ def print_leaderboard(
         console.print(f"control{where and f' ({where})'}: {_verdict(line)}")
 
 
+def print_figures(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Print what `figure_lines` tells of a sweep: a table a figure, a line a configuration.
+
+    Args:
+        lines: of `clare.heads.sweeps.figures.figure_lines`; nothing is printed of none.
+        names: the axes that tell configurations apart.
+    """
+    if not lines:
+        return
+    columns = {_set_of(line): "" for line in lines}
+    for where in columns:
+        columns[where] = _heading([line for line in lines if _set_of(line) == where])
+    order = list(dict.fromkeys(tuple(line[name] for name in names) for line in lines))
+    found = {(tuple(line[name] for name in names), _set_of(line)): line for line in lines}
+    for figure, called in (("auc", "AUC"), ("balanced_accuracy", "balanced accuracy")):
+        rows = []
+        for values in order:
+            cells = (found.get((values, where)) for where in columns)
+            rows.append(
+                (
+                    *("-" if value in (None, "") else value for value in values),
+                    *(
+                        "-" if one is None else _mean(one[figure], one[f"{figure}_spread"])
+                        for one in cells
+                    ),
+                )
+            )
+        title = (
+            f"{called} by rows: mean over seeds ± standard deviation, below the rows their number"
+        )
+        console.print(table(title, (*names, *columns.values()), rows, left=len(names)))
+
+
+def _set_of(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    return line["rows"], line["subset"], line["level"]
+
+
+def _heading(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of a column, and how many frames or videos: of fractions of the data they differ."""
+    first, counts = lines[0], [line["n"] for line in lines]
+    many = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    return f"{first['subset']} {first['rows']}".strip() + f"\n{many} {first['level']}s"
+
+
 def _verdict(line: Mapping[str, Any]) -> str:
     """Whether the mean of a control is that of guessing, as far as its seeds tell."""
     low, high = line["val_auc_low"], line["val_auc_high"]

@@ -191,6 +191,35 @@ def curve_plot(
     )
 
 
+def epoch_plot(
+    curves: Mapping[str, Sequence[tuple[float, float]]], figure: str, chance: float | None
+) -> Plot:
+    """A figure over the epochs, a curve a configuration.
+
+    Args:
+        curves: by configuration, epochs and the figure after each; the first ten are drawn.
+        figure: what the figure is called.
+        chance: the figure of guessing, where it has one.
+    """
+    shown = dict(list(curves.items())[: len(COLOURS)])
+
+    def draw(axes: Any) -> None:
+        for number, points in enumerate(shown.values()):
+            colour, style = stroke(number)
+            marks = "." if len(points) < 2 else ""
+            axes.plot(*zip(*points, strict=True), f"{marks}{style}", lw=1.5, color=colour)
+        if chance is not None:
+            axes.axhline(chance, color=GREY, lw=0.8, ls=":")
+        axes.set(xlabel="epoch", ylabel=figure)
+
+    more = f" The best {len(shown)} of {len(curves)}." if len(shown) < len(curves) else ""
+    return Plot(
+        _draw(draw, (4.2, 3.0), f"{figure} over the epochs"),
+        f"{figure} over the epochs, mean over the seeds.{_chance_said(chance)}{more}",
+        [(_swatch(number), name) for number, name in enumerate(shown)],
+    )
+
+
 def _chance_said(chance: float | None) -> str:
     return "" if chance is None else " The dotted line is chance."
 

@@ -226,7 +226,7 @@ def spread_of(line: Result, key: str) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    if name in (*PARTS, "tokens"):
+    if name in (*PARTS, "preset", "tokens"):
         return "" if value is None else plain(value)
     return f"{name} {plain(value)}"
 

@@ -25,6 +25,7 @@ from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
 from clare.heads.report.sections.overview import overview, pairs
 from clare.heads.report.sections.predicted_maps import predicted_maps
+from clare.heads.report.sections.rows_and_epochs import by_rows, over_epochs
 from clare.heads.report.sections.settings import settings, settings_table, shared_settings
 from clare.heads.runs.record import is_run
 from clare.version import __version__
@@ -191,6 +192,8 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
             sweep_sections.options(sweep),
             sweep_sections.spread(sweep),
             *([sweep_sections.by_subset(sweep, findings)] if tested else []),
+            *by_rows(sweep),
+            *over_epochs(sweep, findings),
             _of_leader(
                 Section("results", f"Results on {leader.rows_said}", results.results(leader)),
                 leader,

@@ -9,7 +9,13 @@ from typing import Any
 
 from clare.advice import LeaveOut
 from clare.errors import InputError
-from clare.heads.config import PARTS, TrainConfig, create_config, refuse_beside_protocol
+from clare.heads.config import (
+    PARTS,
+    TrainConfig,
+    begin_from,
+    create_config,
+    refuse_beside_protocol,
+)
 from clare.heads.sweeps.table import Axes, value_of
 from clare.heads.tokens import reads_tokens, take_tokens, tokens_of
 from clare.plugins import part_name
@@ -45,7 +51,8 @@ def expand(
     tried.
 
     Args:
-        base: what all runs have in common.
+        base: what all runs have in common; where presets are an axis, values that differ from
+            each.
         axes: values by setting; of ``tokens``, which is none, texts as `take_tokens` reads them.
         refine: further changes, for example settings of the parts that a run has.
 
@@ -61,11 +68,11 @@ def expand(
         )
     if "protocol" in axes:
         refuse_beside_protocol([*axes, *({} if isinstance(base, TrainConfig) else base)])
-    start = base if isinstance(base, TrainConfig) else create_config(base)
+    starts = _starts(base, axes)
     found: dict[str, TrainConfig] = {}
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
-        config = _at(point, start)
+        config = _at(point, starts[point.get("preset")])
         labels = (_label(setting, value_of(config, setting)) for setting in axes)
         name = "_".join(filter(None, labels)) or "run"
         again = "tokens" in axes and not tokens_of(config.detector)
@@ -78,9 +85,20 @@ def expand(
     return found
 
 
+def _starts(base: Mapping[str, Any] | TrainConfig, axes: Axes) -> dict[Any, TrainConfig]:
+    """What runs begin from, by preset; by None where presets are no axis."""
+    if "preset" not in axes:
+        return {None: base if isinstance(base, TrainConfig) else create_config(base)}
+    if isinstance(base, TrainConfig):
+        raise InputError("each preset is a configuration", LeaveOut("preset"), LeaveOut("config"))
+    named = {**base, **axes}
+    return {name: create_config(base, begin_from(name, named)) for name in axes["preset"]}
+
+
 def _at(point: Mapping[str, Any], start: TrainConfig) -> TrainConfig:
     """The configuration of a point on the axes."""
-    config = create_config({n: value for n, value in point.items() if n != "tokens"}, start)
+    values = {name: value for name, value in point.items() if name not in ("tokens", "preset")}
+    config = create_config(values, start)
     if "tokens" not in point:
         return config
     if reads_tokens(config.detector):
@@ -93,4 +111,4 @@ def _at(point: Mapping[str, Any], start: TrainConfig) -> TrainConfig:
 def _label(setting: str, value: Any) -> str:
     plain = f"{value:g}" if isinstance(value, float) else str(value)
     text = re.sub(r"[^A-Za-z0-9._+-]+", "-", plain).strip("-")
-    return text if setting in (*PARTS, "tokens") else f"{setting}-{text}"
+    return text if setting in (*PARTS, "preset", "tokens") else f"{setting}-{text}"

@@ -11,6 +11,7 @@ from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.subsets import take_reals
 from clare.heads.runs.record import CONFIG, is_finished, read_record
+from clare.heads.sweeps.figures import figure_lines, write_figures
 from clare.heads.sweeps.preflight import check_rows
 from clare.heads.sweeps.table import (
     RESULTS,
@@ -29,6 +30,11 @@ from clare.store.feature_store import FeatureStore, open_store
 Evaluate = Callable[[Path], Figures]
 """The figures of a finished run on test rows; none where it could not be tested."""
 
+_OF_DATA: tuple[str, ...] = (
+    *("train", "reals", "domains", "frames", "sampling", "protocol", "partial", "features"),
+    *("fraction", "shuffle_labels", "data_seed"),
+)
+"""Settings that runs of other presets have in common too."""
 _OF_PROTOCOL = ("train", "reals", "domains", "frames", "sampling")
 _OF_PARTS = {
     "fusion_settings": ("fusion",),
@@ -50,6 +56,9 @@ def run_sweep(
     command: Sequence[str] = (),
 ) -> list[Result]:
     """Train what is not finished yet, then write ``results.csv`` and ``leaderboard.csv``.
+
+    Where runs were tested, ``figures.csv`` has AUC and balanced accuracy by set of rows; see
+    `clare.heads.sweeps.figures.figure_lines`.
 
     Runs of the same sweep that the folder already has, of other seeds for example, keep their
     lines.
@@ -97,6 +106,7 @@ def run_sweep(
                 figures = test(folder) if test is not None and not failure else {}
                 line = result_line(folder, config, axes, failure, figures)
                 lines.append(line | (tested.get(name, {}) if test is None else {}))
+        write_figures(out, figure_lines(out, lines, axes))
         return write_tables(out, lines, axes)
 
     # As they were asked for, so that training says which reals it takes.
@@ -163,8 +173,15 @@ def _others(
 
 def _differing(config: TrainConfig, others: Mapping[str, TrainConfig], axes: Axes) -> str | None:
     """A setting, none of the axes, that a run has not in common with any of another sweep."""
-    hidden = {*axes, *_OF_PARTS, *(_OF_PROTOCOL if "protocol" in axes else ())}
+    hidden = {*axes, "preset", *_OF_PARTS, *(_OF_PROTOCOL if "protocol" in axes else ())}
     own = config.to_json()
+    if "preset" in axes:
+        kin = {name: one for name, one in others.items() if one.preset == config.preset}
+        if not kin:
+            shared = next(iter(others.values())).to_json()
+            data = (name for name in _OF_DATA if name not in hidden)
+            return next((name for name in data if own[name] != shared[name]), None)
+        others = kin
     shared = next(iter(others.values())).to_json()
     differing = [name for name in own if name not in hidden and own[name] != shared[name]]
     for name, parts in _OF_PARTS.items():

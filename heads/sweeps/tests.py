@@ -17,6 +17,7 @@ from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord
 from clare.heads.evaluation.wanted import Asked, Wanted, list_wanted
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.record import VAL_METRICS, read_record
+from clare.heads.sweeps.training_rows import measure_training, read_training
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
 
@@ -91,6 +92,7 @@ class SweepTests:
         device: a torch device.
         progress: called with what is being done, rows done and rows in all.
         baselines: whether what needs no training is measured too.
+        training: whether the rows that a run was trained on are scored too.
         command: that asked for it, word by word; it is recorded.
 
     Attributes:
@@ -105,10 +107,11 @@ class SweepTests:
         device: str = "cpu",
         progress: StepProgress | None = None,
         baselines: bool = False,
+        training: bool = False,
         command: Sequence[str] = (),
     ) -> None:
         self._store, self._device = store, device
-        self._baselines, self._command = baselines, command
+        self._baselines, self._command, self._training = baselines, command, training
         self._subsets = tuple(dict.fromkeys(subsets))
         self._progress, self._cache = progress, BatchCache()
         self._wanted: dict[object, Wanted] = {}
@@ -135,12 +138,27 @@ class SweepTests:
             except ClareError as error:
                 self.failures[run] = error
                 return {}
+        if self._training:
+            self._score_training(run)
         means = report.macro.subsets
         figures = dict(means.frame) if means is not None else {}
         if report.masks is not None:
             mean = report.masks.mean
             figures |= {called: mean[name] for name, called in _OF_MAPS.items() if name in mean}
         return figures
+
+    def _score_training(self, run: Path) -> None:
+        try:
+            if read_training(run) is None:
+                measure_training(
+                    run,
+                    self._store,
+                    device=self._device,
+                    progress=self._named(run),
+                    cache=self._cache,
+                )
+        except ClareError as error:
+            self.failures[run] = error
 
     def _named(self, run: Path) -> StepProgress | None:
         progress = self._progress
