@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from clare.pipeline.pair import PairKind
 from clare.plugins import find_part, list_parts
+
+if TYPE_CHECKING:
+    from clare.pipeline.pair import PairKind
 
 
 def list_kinds() -> list[str]:
@@ -19,4 +22,6 @@ def find_kind(name: str) -> type[PairKind]:
     Raises:
         InputError: there is no such kind.
     """
+    from clare.pipeline.pair import PairKind  # which brings numpy
+
     return find_part(sys.modules[__name__], name, PairKind)  # type: ignore[type-abstract]
