@@ -14,7 +14,6 @@ from rich.progress import TaskID
 from clare.advice import Notice
 from clare.cli.command import loudness
 from clare.cli.views.console import console, messages, progress_bar, warn
-from clare.cli.views.pace import Pace
 from clare.cli.views.table import table
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training import trainer
@@ -66,8 +65,7 @@ class ExtractView(_View, job.Observer):
         self._pending = 0
         self._before: dict[str, int] = {}
         self._detail = ""
-        self._pace = Pace({})
-        self._told = False
+        self._left: tuple[float, float] | None = None
 
     def indexing(self, done: int, total: int) -> None:
         """Image headers were read."""
@@ -105,7 +103,6 @@ class ExtractView(_View, job.Observer):
             f"{plan.pending} of {plan.rows} rows to do: {size(plan.disk)} of disk "
             f"({size(plan.free)} free)"
         )
-        self._pace = Pace(plan.images)
 
     def extracting(self, subset: str, rows: int, failures: int) -> None:
         """Show the rows that are on disk."""
@@ -113,18 +110,15 @@ class ExtractView(_View, job.Observer):
         self._detail = f", {subset}" + (f", {failures} failed" if failures else "")
         self._show_rows()
 
-    def computed(self, extractor: str, images: int, seconds: float) -> None:
+    def time_left(self, least: float, most: float) -> None:
         """Say how long it will take as soon as that is known, and mend it from then on."""
-        self._pace.add(extractor, images, seconds)
-        left = self._pace.left()
-        if left is not None and not self._told:
-            self._told = True
-            messages.print(f"{time_range(*left)} to go")
+        if self._left is None:
+            messages.print(f"{time_range(least, most)} to go")
+        self._left = (least, most)
         self._show_rows()
 
     def _show_rows(self) -> None:
-        left = self._pace.left()
-        time = f", {time_range(*left)} left" if left is not None else ""
+        time = f", {time_range(*self._left)} left" if self._left is not None else ""
         self._show("extracting", sum(self._before.values()), self._pending, f"{self._detail}{time}")
 
     def waiting(self, subset: str, shards: int) -> None:

@@ -39,13 +39,19 @@ class BatchTooLargeError(Exception):
 
 @dataclass
 class Launched:
-    """A micro-batch on its way: `fetch` waits for it, and ``seconds`` grow by what it took."""
+    """A micro-batch on its way: `fetch` waits for it.
+
+    Attributes:
+        seconds: that the models' thread spent on it, so far.
+        cpu: seconds of that thread's core.
+    """
 
     values: dict[str, torch.Tensor]
     finite: torch.Tensor
     rows: int
     ready: torch.cuda.Event | None
     seconds: float = 0.0
+    cpu: float = 0.0
 
     def fetch(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Wait for the device.
@@ -54,10 +60,11 @@ class Launched:
             Field to array ``(rows, *shape)``, and a mask ``(rows,)`` of the rows whose values
             are all finite in the stored type.
         """
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         if self.ready is not None:
             self.ready.synchronize()
         self.seconds += time.perf_counter() - began
+        self.cpu += time.thread_time() - cpu
         values = {f: v[: self.rows].numpy() for f, v in self.values.items()}
         return values, self.finite[: self.rows].numpy()
 
@@ -99,7 +106,7 @@ class BatchRunner:
             BatchTooLargeError: it does not fit; split it by the new `micro_batch` and go on.
             InputError: not even one image fits, or the extractor breaks the promise of its fields.
         """
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         padded = [*inputs, *[inputs[-1]] * (self.micro_batch - len(inputs))]
         stacked = {k: np.stack([row[k] for row in padded]) for k in padded[0]}
         try:
@@ -110,8 +117,21 @@ class BatchRunner:
             self._halve()
             raise BatchTooLargeError from error
         launched.seconds = time.perf_counter() - began
+        launched.cpu = time.thread_time() - cpu
         self.seconds += launched.seconds
         return launched
+
+    def cost(self, launched: Launched) -> tuple[float, float]:
+        """What a fetched batch took: seconds of the models' lane, and of all cores.
+
+        On a CPU others take cores from the models, which makes them no dearer: time of the core
+        counts, and every thread of torch has as much.
+        """
+        import torch
+
+        if self._device != "cpu":
+            return launched.seconds, launched.cpu
+        return launched.cpu, launched.cpu * torch.get_num_threads()
 
     def fit(self, inputs: Inputs) -> None:
         """Find the micro-batch that fits a GPU, before it is told; a CPU finds it as it works.

@@ -28,6 +28,7 @@ class Work:
         lacking: extractor to the offsets that it lacks, of the features claimed.
         runners: of these extractors.
         loading: its images.
+        written: how many of its extractors are written.
     """
 
     shard: int
@@ -35,6 +36,7 @@ class Work:
     lacking: dict[str, list[int]]
     runners: list[BatchRunner]
     loading: list[Future[LoadedShard]]
+    written: int = 0
 
 
 def require_own_fields(store: FeatureStore, extractors: Sequence[Extractor]) -> None:

@@ -17,9 +17,11 @@ from clare.errors import CorruptStoreError, InputError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features, pending_shards, require_own_fields
-from clare.pipeline.extraction.loading import Loader
+from clare.pipeline.extraction.loading import Loader, cores
 from clare.pipeline.extraction.loop import ExtractReport, extract_subset
+from clare.pipeline.extraction.pace import DECODE, Pace
 from clare.pipeline.extraction.presets import merge_settings, read_preset
+from clare.pipeline.extraction.probe import decoding_weights
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extraction.store_rows import refuse_two_labels, rows_of_samples
 from clare.pipeline.extractor import Extractor
@@ -56,6 +58,7 @@ class Plan:
         pending: rows whose shards still lack a feature.
         disk: bytes that will be written.
         free: bytes free on the store's disk.
+        subsets: subset to the rows that it lacks.
         images: extractor name to the images that it lacks.
         micro_batches: extractor name to images a batch.
         fingerprints: extractor name to its folder in the store.
@@ -66,6 +69,7 @@ class Plan:
     pending: int
     disk: int
     free: int
+    subsets: Mapping[str, int]
     images: Mapping[str, int]
     micro_batches: Mapping[str, int]
     fingerprints: Mapping[str, str]
@@ -96,8 +100,8 @@ class Observer:
     def extracting(self, subset: str, rows: int, failures: int) -> None:
         """Rows of a subset are on disk."""
 
-    def computed(self, extractor: str, images: int, seconds: float) -> None:
-        """A micro-batch of an extractor was computed, in so many seconds."""
+    def time_left(self, least: float, most: float) -> None:
+        """A micro-batch was computed; all that is left will take so many seconds."""
 
     def waiting(self, subset: str, shards: int) -> None:
         """Another run holds the last shards of a subset."""
@@ -165,6 +169,8 @@ def run_job(
         _keep_micro_batches(runners, next(iter(features.values())), runtime)
     plan = _plan(settings, store, slots, todo, runners, assets)
     observer.planned(plan)
+    weights = _weigh(settings, selection, todo, features, extractors)
+    pace = Pace(plan.images, sum(weights[s] * n for s, n in plan.subsets.items()), cores())
     subsets = [manifest.name for manifest, _ in selection]
     try:
         store.record_command(command, subsets, list(plan.fingerprints.values()))
@@ -182,7 +188,8 @@ def run_job(
         subset = manifest.name
         if settings.micro_batch is None:
             _keep_micro_batches(runners, features[subset], runtime)
-        loader = _loader(settings, roots)
+        loader = create_loader(settings, roots)
+        loader.decoded = partial(_count_decoded, pace, weights[subset])
         try:
             part = extract_subset(
                 store,
@@ -193,7 +200,8 @@ def run_job(
                 loader,
                 strict=settings.strict,
                 progress=partial(observer.extracting, subset),
-                computed=observer.computed,
+                pace=pace,
+                computed=partial(_tell_time, pace, observer),
                 waiting=partial(observer.waiting, subset),
             )
         finally:
@@ -278,8 +286,41 @@ def create_extractors(
         ]
 
 
-def _loader(settings: ExtractSettings, roots: Roots) -> Loader:
+def create_loader(settings: ExtractSettings, roots: Roots) -> Loader:
+    """What decodes for an extraction; the caller closes it."""
     return Loader(roots, settings.images, threads=settings.loaders, thumbnails=settings.thumbnails)
+
+
+def _weigh(
+    settings: ExtractSettings,
+    selection: Selection,
+    todo: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
+    features: Mapping[str, Mapping[str, Feature]],
+    extractors: Sequence[Extractor],
+) -> dict[str, float]:
+    """What decoding costs in each subset: photographs of a camera take longer than small crops."""
+    folders = {manifest.name: roots for manifest, roots in selection}
+    return decoding_weights(
+        {s: {shard: _rows_of(lacking) for shard, lacking in todo[s].items()} for s in todo},
+        {subset: next(iter(several.values())) for subset, several in features.items()},
+        lambda subset: create_loader(settings, folders[subset]),
+        extractors,
+    )
+
+
+def _rows_of(lacking: Mapping[str, list[int]]) -> int:
+    """Rows of a shard that some extractor lacks."""
+    return len({offset for offsets in lacking.values() for offset in offsets})
+
+
+def _count_decoded(pace: Pace, weight: float, images: int, seconds: float, cpu: float) -> None:
+    pace.add(DECODE, weight * images, seconds, cpu)
+
+
+def _tell_time(pace: Pace, observer: Observer) -> None:
+    left = pace.left()
+    if left is not None:
+        observer.time_left(*left)
 
 
 def _assets(store: FeatureStore, extractor: Extractor) -> Mapping[str, bytes]:
@@ -307,11 +348,11 @@ def _plan(
 ) -> Plan:
     images: Counter[str] = Counter()
     disk = sum(len(content) for files in assets.values() for content in files.values())
-    pending = 0
-    for shards in todo.values():
+    subsets: Counter[str] = Counter()
+    for subset, shards in todo.items():
         for lacking in shards.values():
-            rows = len({offset for offsets in lacking.values() for offset in offsets})
-            pending += rows
+            rows = _rows_of(lacking)
+            subsets[subset] += rows
             disk += rows * THUMBNAIL_BYTES if settings.thumbnails else 0
             for name, offsets in lacking.items():
                 images[name] += len(offsets)
@@ -324,9 +365,10 @@ def _plan(
             runners[name].fit(runners[name].extractor.prepare(sample))
     return Plan(
         rows=sum(map(len, slots.values())),
-        pending=pending,
+        pending=subsets.total(),
         disk=disk,
         free=shutil.disk_usage(store.path).free,
+        subsets=subsets,
         images=images,
         micro_batches={n: r.micro_batch for n, r in runners.items()},
         fingerprints={n: r.extractor.fingerprint.key for n, r in runners.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -43,6 +43,7 @@ class LoadedShard:
         thumbnails: offset to a small JPEG of the plain image, where asked for.
         unmarked: offsets of plain views of fakes whose mask marks nothing.
         seconds: time spent decoding and preparing, summed over threads.
+        cpu: seconds of cores of it.
     """
 
     inputs: dict[int, dict[str, Inputs]] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class LoadedShard:
     thumbnails: dict[int, bytes] = field(default_factory=dict)
     unmarked: set[int] = field(default_factory=set)
     seconds: float = 0.0
+    cpu: float = 0.0
 
 
 class Loader:
@@ -61,6 +63,11 @@ class Loader:
         images: how images are prepared.
         threads: decoding threads; None takes the cores of this process.
         thumbnails: also make a small JPEG of each plain image.
+
+    Attributes:
+        threads: decoding threads.
+        decoded: called in them with a number of images, and the seconds that they took of all these
+            threads together and of cores.
     """
 
     def __init__(
@@ -74,7 +81,9 @@ class Loader:
         self._roots = roots
         self._images = images
         self._thumbnails = thumbnails
-        self._pool = ThreadPoolExecutor(threads or _cores(), "clare-load")
+        self.decoded: Callable[[int, float, float], None] | None = None
+        self.threads = threads or cores()
+        self._pool = ThreadPoolExecutor(self.threads, "clare-load")
 
     def close(self) -> None:
         """Stop the threads; what was not begun is dropped."""
@@ -95,7 +104,7 @@ class Loader:
         return [self._pool.submit(self._load, group, extractors) for group in groups.values()]
 
     def _load(self, rows: Mapping[int, Row], extractors: Sequence[Extractor]) -> LoadedShard:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         loaded = LoadedShard()
         try:
             for (offset, row), image in zip(rows.items(), self._decode(rows), strict=True):
@@ -110,6 +119,10 @@ class Loader:
             loaded.inputs.clear()
             loaded.failed = dict.fromkeys(rows, str(error))
         loaded.seconds = time.perf_counter() - began
+        loaded.cpu = time.thread_time() - cpu
+        if self.decoded is not None:
+            lane = loaded.cpu / min(self.threads, cores())
+            self.decoded(len(rows), lane, loaded.cpu)
         return loaded
 
     def _decode(self, rows: Mapping[int, Row]) -> list[PreparedImage]:
@@ -147,7 +160,7 @@ def _read_known(path: Path, content: str) -> bytes:
     return data
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use: a scheduler often grants fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -165,6 +178,7 @@ def gather(parts: Sequence[Future[LoadedShard]]) -> LoadedShard:
         shard.thumbnails |= loaded.thumbnails
         shard.unmarked |= loaded.unmarked
         shard.seconds += loaded.seconds
+        shard.cpu += loaded.cpu
     return shard
 
 

@@ -24,6 +24,7 @@ from clare.errors import ClareError
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError, Launched
 from clare.pipeline.extraction.claims import Work, claim_shards, not_tried, pending_shards
 from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
+from clare.pipeline.extraction.pace import FORWARD, WRITE, Pace
 from clare.progress import Progress
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
@@ -90,7 +91,8 @@ def extract_subset(
     *,
     strict: bool = False,
     progress: Progress | None = None,
-    computed: Callable[[str, int, float], None] | None = None,
+    pace: Pace | None = None,
+    computed: Callable[[], None] | None = None,
     waiting: Callable[[int], None] | None = None,
 ) -> ExtractReport:
     """Bring rows of a subset into the store, for each extractor that lacks them.
@@ -104,7 +106,8 @@ def extract_subset(
         loader: decodes; the caller closes it.
         strict: stop at the first row that fails.
         progress: called with (rows journalled, rows that failed) after each shard.
-        computed: called with an extractor, the images of a micro-batch, and the seconds it took.
+        pace: is told what every micro-batch and every shard took.
+        computed: called after each micro-batch.
         waiting: called with the number of shards that another run holds, while waiting for them.
 
     Raises:
@@ -113,12 +116,14 @@ def extract_subset(
     """
     report = ExtractReport(store.path)
     began = time.perf_counter()
-    writer = _Writer(store, subset, report, progress)
+    pace = pace or Pace({}, 0, 1)
+    most = LOOKAHEAD * len(runners)
+    writer = _Writer(store, subset, report, progress, pace, most)
     tried: set[tuple[int, str]] = set()
     wanted = np.unique(np.fromiter(slots, np.int64))
     try:
         with _interrupts() as stop_if_asked:
-            computer = _Computer(features, writer, report, strict, stop_if_asked, computed)
+            computer = _Computer(features, writer, report, strict, stop_if_asked, pace, computed)
             while pending := not_tried(pending_shards(features, wanted), tried):
                 queue: deque[Work] = deque()
                 claimed = False
@@ -216,8 +221,10 @@ class _Computer:
         report: ExtractReport,
         strict: bool,
         stop_if_asked: Callable[[], None],
-        computed: Callable[[str, int, float], None] | None,
+        pace: Pace,
+        computed: Callable[[], None] | None,
     ) -> None:
+        self._pace = pace
         self._computed = computed
         self._stop_if_asked = stop_if_asked
         self._features = features
@@ -227,7 +234,10 @@ class _Computer:
         self._in_flight: deque[tuple[Launched, list[int], _Shard]] = deque()
 
     def compute(self, work: Work) -> None:
-        """Launch every micro-batch of a shard; it is written once the last one is fetched."""
+        """Launch every micro-batch of a shard; it is written once the last one is fetched.
+
+        The extractors take turns, so that what each of them costs is soon known.
+        """
         loaded = gather(work.loading)
         seconds = self._report.stage_seconds
         seconds["decode"] = seconds.get("decode", 0.0) + loaded.seconds
@@ -236,25 +246,39 @@ class _Computer:
             offset, reason = next(iter(unusable.items()))
             raise StrictFailureError(f"{work.rows[offset].sample_id}: {reason}")
         self._writer.note_unmarked(work.rows[offset].sample_id for offset in loaded.unmarked)
-        for runner in work.runners:
-            name = runner.extractor.name
-            shard = _Shard(work, runner, self._features[name], loaded)
-            waiting = shard.offsets
-            if not waiting:
-                self._writer.submit(shard)
-            while waiting:
-                self._stop_if_asked()
-                offsets = waiting[: runner.micro_batch]
-                try:
-                    launched = runner.launch([loaded.inputs[o][name] for o in offsets])
-                except BatchTooLargeError:
-                    self._fetch(keep=0)
-                    # From its start: a shard is made with one size of micro-batch.
-                    waiting, shard.missing = shard.offsets, len(shard.offsets)
-                    continue
-                waiting = waiting[len(offsets) :]
-                self._in_flight.append((launched, offsets, shard))
-                self._fetch(keep=1)
+        turns = deque(
+            self._launch(
+                _Shard(work, runner, self._features[runner.extractor.name], loaded), loaded
+            )
+            for runner in work.runners
+        )
+        while turns:
+            turn = turns.popleft()
+            for _ in turn:
+                turns.append(turn)
+                break
+
+    def _launch(self, shard: _Shard, loaded: LoadedShard) -> Iterator[None]:
+        """Launch the micro-batches of one extractor, one a step."""
+        runner, name = shard.runner, shard.runner.extractor.name
+        waiting = shard.offsets
+        self._pace.skip(FORWARD + name, len(shard.work.lacking[name]) - len(waiting))
+        if not waiting:
+            self._writer.submit(shard)
+        while waiting:
+            self._stop_if_asked()
+            offsets = waiting[: runner.micro_batch]
+            try:
+                launched = runner.launch([loaded.inputs[o][name] for o in offsets])
+            except BatchTooLargeError:
+                self._fetch(keep=0)
+                # From its start: a shard is made with one size of micro-batch.
+                waiting, shard.missing = shard.offsets, len(shard.offsets)
+                continue
+            waiting = waiting[len(offsets) :]
+            self._in_flight.append((launched, offsets, shard))
+            self._fetch(keep=1)
+            yield
 
     def finish(self) -> None:
         """Fetch what is still on the device."""
@@ -266,14 +290,16 @@ class _Computer:
             began = time.perf_counter()
             shard.take(offsets, launched)
             shard.runner.seconds += time.perf_counter() - began
+            name = shard.runner.extractor.name
+            self._pace.add(FORWARD + name, len(offsets), *shard.runner.cost(launched))
             if self._computed is not None:
-                self._computed(shard.runner.extractor.name, len(offsets), launched.seconds)
+                self._computed()
             if not shard.missing:
                 self._writer.submit(shard)
 
 
 class _Writer:
-    """One thread that makes shards durable, at most `LOOKAHEAD` behind the models."""
+    """One thread that makes shards durable, at most ``most`` arrays of them behind the models."""
 
     def __init__(
         self,
@@ -281,7 +307,11 @@ class _Writer:
         subset: str,
         report: ExtractReport,
         progress: Progress | None,
+        pace: Pace,
+        most: int,
     ) -> None:
+        self._pace = pace
+        self._most = most
         self._store = store
         self._subset = subset
         self._report = report
@@ -292,7 +322,7 @@ class _Writer:
     def submit(self, shard: _Shard) -> None:
         """Hand over a finished shard; raises what went wrong with an earlier one."""
         self._pending.append(self._pool.submit(self._write, shard))
-        while len(self._pending) > LOOKAHEAD:
+        while len(self._pending) > self._most:
             self._pending.popleft().result()
 
     def note_unmarked(self, samples: Iterable[str]) -> None:
@@ -309,7 +339,7 @@ class _Writer:
         self._pool.shutdown()
 
     def _write(self, shard: _Shard) -> None:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         work, report = shard.work, self._report
         if shard.thumbnails:
             self._store.write_thumbnails(self._subset, work.shard, shard.thumbnails)
@@ -325,12 +355,15 @@ class _Writer:
                 thumbnails=bool(shard.thumbnails),
             )
         shard.feature.release(work.shard)
-        seconds = report.stage_seconds
-        seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - began
+        spent, seconds = time.perf_counter() - began, report.stage_seconds
+        seconds["write"] = seconds.get("write", 0.0) + spent
+        name = shard.runner.extractor.name
+        self._pace.add(WRITE + name, len(work.lacking[name]), spent, time.thread_time() - cpu)
         for offset, reason in (shard.failed | shard.changed).items():
             row = work.rows[offset]
             report.failures.setdefault((self._subset, row.sample_id, row.view), reason)
-        if shard.runner is work.runners[-1]:  # shards are written in the order of their runners
+        work.written += 1
+        if work.written == len(work.runners):
             report.rows += len(work.rows)
         if self._progress is not None:
             self._progress(report.rows, len(report.failures))

@@ -1,0 +1,181 @@
+"""What an extraction takes, from what an image costs in each stage.
+
+Decoding, the models and writing run side by side, so the slowest of the three lanes decides; but
+all of them take time of the same cores, so the cores decide where there are few. Either way only
+the ratio of what is to be done to what was done is taken from this model: how fast the machine
+really is, beside whatever else runs on it, the clock tells.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+DECODE, FORWARD, WRITE = "decode", "forward:", "write:"
+"""Stages: ``decode``, and ``forward:NAME`` and ``write:NAME`` of each extractor."""
+
+WARM = 3
+"""Micro-batches after the first ones that there is an estimate after."""
+
+SHORTEST, LONGEST = 2.0, 30.0
+"""Seconds that pass before the first estimate; after the longer time also with fewer batches."""
+
+WINDOW = 120.0
+"""Seconds back that the pace is taken from."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a stage took so far, or takes for an image.
+
+    Args:
+        images: how many.
+        seconds: of its lane, in which one image follows the other.
+        cpu: seconds of cores, all threads together.
+    """
+
+    images: float = 0.0
+    seconds: float = 0.0
+    cpu: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.images + other.images, self.seconds + other.seconds, self.cpu + other.cpu)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.images - other.images, self.seconds - other.seconds, self.cpu - other.cpu)
+
+    def scaled(self, images: float) -> Spent:
+        """As much, for another number of images."""
+        scale = images / self.images if self.images else 0.0
+        return Spent(images, scale * self.seconds, scale * self.cpu)
+
+
+def lanes(spent: Mapping[str, Spent], cores: int) -> dict[str, float]:
+    """Seconds that each thing which stages wait for is busy; the longest is the extraction's time.
+
+    Args:
+        spent: by stage.
+        cores: that all stages share.
+
+    Returns:
+        ``decode``, ``models``, ``write`` and ``cores``, to seconds.
+    """
+    busy = {"decode": 0.0, "models": 0.0, "write": 0.0}
+    for stage, one in spent.items():
+        lane = "models" if stage.startswith(FORWARD) else stage.partition(":")[0]
+        busy[lane] += one.seconds
+    return {**busy, "cores": sum(one.cpu for one in spent.values()) / cores}
+
+
+class Pace:
+    """The time that is left, as a range that narrows; told by several threads.
+
+    The first micro-batch of an extractor warms up and is left out.
+
+    Args:
+        images: that each extractor has to do.
+        rows: that are to be decoded, in whatever unit `add` counts them.
+        cores: that all stages share.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self,
+        images: Mapping[str, int],
+        rows: float,
+        cores: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._cores = clock, cores
+        self._left: dict[str, float] = {DECODE: rows}
+        for name, count in images.items():
+            self._left |= {FORWARD + name: count, WRITE + name: count}
+        self._batches: dict[str, int] = {}
+        self._spent: dict[str, Spent] = {}
+        self._marks: deque[tuple[float, int, dict[str, Spent]]] = deque()
+        self._lock = Lock()
+
+    def add(self, stage: str, images: float, seconds: float, cpu: float) -> None:
+        """Count what a stage did.
+
+        Args:
+            stage: `DECODE`, or `FORWARD` or `WRITE` with an extractor's name.
+            images: how many.
+            seconds: of the stage's lane.
+            cpu: seconds of cores.
+        """
+        with self._lock:
+            self._left[stage] = self._left.get(stage, 0) - images
+            is_forward = stage.startswith(FORWARD)
+            is_first = is_forward and stage not in self._batches
+            if not is_first:
+                before = self._spent.get(stage, Spent())
+                self._spent[stage] = before + Spent(images, seconds, cpu)
+            if is_forward:
+                self._batches[stage] = self._batches.get(stage, 0) + 1
+                self._mark(anew=is_first)
+
+    def skip(self, stage: str, images: int) -> None:
+        """Leave images out that a stage will not get."""
+        with self._lock:
+            self._left[stage] = self._left.get(stage, 0) - images
+
+    def left(self) -> tuple[float, float] | None:
+        """The least and the most seconds that it may still take; None as long as nobody knows."""
+        with self._lock:
+            known = self._recent()
+            if known is None:
+                return None
+            costs, scale, batches = known
+            todo = {stage: max(count, 0) for stage, count in self._left.items()}
+            sure = {stage: cost.scaled(todo.get(stage, 0)) for stage, cost in costs.items()}
+            least = scale * max(lanes(sure, self._cores).values())
+            # An extractor that has not begun takes nothing, or as long as the slowest.
+            forward = [one for stage, one in costs.items() if stage.startswith(FORWARD)]
+            slowest = max(forward, key=lambda one: one.seconds / one.images)
+            unsure = {
+                stage: slowest.scaled(count)
+                for stage, count in todo.items()
+                if stage.startswith(FORWARD) and stage not in costs
+            }
+            most = scale * max(lanes({**sure, **unsure}, self._cores).values())
+            doubt = 1 + max(0.1, min(0.5, 1 / math.sqrt(batches)))
+            return least / doubt, most * doubt
+
+    def an_image(self) -> float | None:
+        """Seconds an image of which every stage does its part; None as long as nobody knows."""
+        with self._lock:
+            known = self._recent()
+            if known is None:
+                return None
+            costs, scale, _ = known
+            each = {stage: cost.scaled(1) for stage, cost in costs.items()}
+            return scale * max(lanes(each, self._cores).values())
+
+    def _mark(self, *, anew: bool) -> None:
+        """Note how far it is; from the beginning where a model has just warmed up."""
+        if anew:
+            self._marks.clear()
+        now = self._clock()
+        self._marks.append((now, sum(self._batches.values()), dict(self._spent)))
+        while len(self._marks) > WARM + 1 and self._marks[1][0] < now - WINDOW:
+            self._marks.popleft()
+
+    def _recent(self) -> tuple[dict[str, Spent], float, int] | None:
+        """What stages cost of late, by how much slower they were together, in how many batches."""
+        if not self._marks:
+            return None
+        (began, first, before), (now, last, after) = self._marks[0], self._marks[-1]
+        passed, batches = now - began, last - first
+        if not batches or passed < SHORTEST or (batches < WARM and passed < LONGEST):
+            return None
+        done = {stage: one - before.get(stage, Spent()) for stage, one in after.items()}
+        expected = max(lanes(done, self._cores).values())
+        if not any(done[stage].images for stage in done if stage.startswith(FORWARD)):
+            return None
+        costs = {stage: done[stage] if done[stage].images else after[stage] for stage in after}
+        return costs, passed / expected if expected else 1.0, batches
