@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clare.inference.verdict import Verdict
     from clare.pipeline.checks.audit import audit
     from clare.pipeline.checks.check import check_manifests
+    from clare.pipeline.extraction.bench import Cost, bench
     from clare.pipeline.extraction.extract import extract
     from clare.pipeline.extraction.loop import ExtractReport
     from clare.pipeline.extractors import list_extractors
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ClareError": "clare.errors",
     "Comparison": "clare.heads.evaluation.comparison",
+    "Cost": "clare.pipeline.extraction.bench",
     "Evaluation": "clare.heads.evaluation.record",
     "compare": "clare.heads.evaluation.compare",
     "report": "clare.heads.report.write",
@@ -56,6 +58,7 @@ _HOMES = {
     "Verdict": "clare.inference.verdict",
     "__version__": "clare.version",
     "audit": "clare.pipeline.checks.audit",
+    "bench": "clare.pipeline.extraction.bench",
     "build_manifest": "clare.pipeline.manifests.folders",
     "check_manifests": "clare.pipeline.checks.check",
     "evaluate": "clare.heads.evaluation.evaluate",
@@ -83,6 +86,7 @@ _HOMES = {
 __all__ = [
     "ClareError",
     "Comparison",
+    "Cost",
     "Evaluation",
     "Exported",
     "ExtractReport",
@@ -94,6 +98,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "audit",
+    "bench",
     "build_manifest",
     "check_manifests",
     "compare",

@@ -25,6 +25,8 @@ app = lazy_group(
         "run": "Extract, train on --train, test on every --fake, and write the page; run again, "
         "go on.",
         "extract": "Extract features, each image once; run again, it does only what is missing.",
+        "bench": "Measure what an extraction will cost here: rates, bottleneck, memory, time and "
+        "disk.",
         "faces": "Find the face in every image of a manifest, with its five points; run again, "
         "go on.",
         "pairs": "Make a fake of each real image that lies on it, pixel by pixel; run again, "

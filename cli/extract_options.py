@@ -1,15 +1,16 @@
-"""Options that `clare extract` and `clare run` have in common."""
+"""Options that `clare extract`, `clare bench` and `clare run` have in common."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from clare.cli.options import SPLIT_HELP, Settings
-from clare.pipeline.extraction.presets import list_presets
-from clare.pipeline.extraction.settings import ExtractSettings
+from clare.cli.options import SPLIT_HELP, Settings, parse_assignments
+from clare.pipeline.extraction.presets import list_presets, merge_settings
+from clare.pipeline.extraction.settings import ExtractSettings, build_extraction
 from clare.pipeline.extractors import find_extractor, list_extractors
 
 DATA = "Data"
@@ -48,6 +49,52 @@ CLIP = Settings(
     flags={"layers": "--layers", "mean_std": "--mean-std"},
 )
 TOWER = Settings(find_extractor("tower").Settings, {"model": "Tower"}, part="tower")
+Subset = Annotated[
+    str | None,
+    typer.Option("--subset", "-s", help="Subsets by name, comma-separated.", rich_help_panel=DATA),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        help="All that a protocol trains and tests on, NAME or NAME/KEY; "
+        "`clare manifest protocols` lists them.",
+        rich_help_panel=DATA,
+    ),
+]
+ManifestFiles = Annotated[
+    list[Path] | None, typer.Option(help="A manifest file.", rich_help_panel=DATA)
+]
+ManifestsFolder = Annotated[
+    Path,
+    typer.Option(
+        envvar="CLARE_MANIFESTS",
+        help="Folder that holds NAME.csv for --subset NAME.",
+        rich_help_panel=DATA,
+    ),
+]
+Root = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="DIR or NAME=DIR: where a manifest's paths start. Else CLARE_ROOT, CLARE_ROOT_NAME.",
+        rich_help_panel=DATA,
+    ),
+]
+Reals = Annotated[
+    str | None,
+    typer.Option(
+        help="Subsets of reals to extract beside a --subset of fakes alone, comma-separated, "
+        "or none. [default: the registry's pools for its domains]",
+        rich_help_panel=DATA,
+    ),
+]
+TestOnly = Annotated[
+    str | None,
+    typer.Option(
+        help="Subsets of --fake NAME=DIR that are for tests alone, all their images, "
+        "comma-separated.",
+        rich_help_panel=DATA,
+    ),
+]
 Real = Annotated[
     list[Path] | None,
     typer.Option(help="Folder of real images: no manifest needed.", rich_help_panel=DATA),
@@ -71,3 +118,26 @@ Masks = Annotated[
 Split = Annotated[
     Literal["folders", "random"] | None, typer.Option(help=SPLIT_HELP, rich_help_panel=DATA)
 ]
+
+
+def read_settings(
+    settings: Mapping[str, Any],
+    lare: Mapping[str, Any],
+    clip: Mapping[str, Any],
+    tower: Mapping[str, Any],
+    assignments: Sequence[str] | None,
+) -> ExtractSettings:
+    """How an extraction goes; files of the user's own that it names may be run from now on.
+
+    Raises:
+        InputError: a value is not usable.
+    """
+    from clare.plugins import trust_named
+
+    own = merge_settings(
+        {"lare": lare, "clip": clip, "tower": tower}, parse_assignments(assignments or [])
+    )
+    named = {name: values for name, values in own.items() if values}
+    how = build_extraction({**settings, "settings": named})
+    trust_named([*how.features, how.images.view_recipe])
+    return how

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,14 +9,21 @@ import typer
 from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.extract_options import (
     CLIP,
-    DATA,
     LARE,
     SETTINGS,
     TOWER,
     Fake,
+    ManifestFiles,
+    ManifestsFolder,
     Masks,
+    Protocol,
     Real,
+    Reals,
+    Root,
     Split,
+    Subset,
+    TestOnly,
+    read_settings,
 )
 from clare.cli.options import (
     MANIFESTS,
@@ -28,11 +34,9 @@ from clare.cli.options import (
     MaskFakeOption,
     Video,
     folder_rules,
-    parse_assignments,
     split_names,
     with_settings,
 )
-from clare.pipeline.extraction.presets import merge_settings
 
 
 @with_settings
@@ -41,63 +45,21 @@ def extract(
     lare: Annotated[dict[str, Any], LARE],
     clip: Annotated[dict[str, Any], CLIP],
     tower: Annotated[dict[str, Any], TOWER],
-    subset: Annotated[
-        str | None,
-        typer.Option(
-            "--subset", "-s", help="Subsets by name, comma-separated.", rich_help_panel=DATA
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="All that a protocol trains and tests on, NAME or NAME/KEY; "
-            "`clare manifest protocols` lists them.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    manifest: Annotated[
-        list[Path] | None, typer.Option(help="A manifest file.", rich_help_panel=DATA)
-    ] = None,
-    manifests: Annotated[
-        Path,
-        typer.Option(
-            envvar="CLARE_MANIFESTS",
-            help="Folder that holds NAME.csv for --subset NAME.",
-            rich_help_panel=DATA,
-        ),
-    ] = MANIFESTS,
-    root: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="DIR or NAME=DIR: where a manifest's paths start. "
-            "Else CLARE_ROOT, CLARE_ROOT_NAME.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    subset: Subset = None,
+    protocol: Protocol = None,
+    manifest: ManifestFiles = None,
+    manifests: ManifestsFolder = MANIFESTS,
+    root: Root = None,
     real: Real = None,
     fake: Fake = None,
     masks: Masks = None,
     mask_fake: MaskFakeOption = None,
-    reals: Annotated[
-        str | None,
-        typer.Option(
-            help="Subsets of reals to extract beside a --subset of fakes alone, comma-separated, "
-            "or none. [default: the registry's pools for its domains]",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    reals: Reals = None,
     follow_links: FollowLinks = None,
     video: Video = None,
     identities: Identities = False,
     split: Split = None,
-    test_only: Annotated[
-        str | None,
-        typer.Option(
-            help="Subsets of --fake NAME=DIR that are for tests alone, all their images, "
-            "comma-separated.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    test_only: TestOnly = None,
     set_: Assignments = None,
 ) -> None:
     """Extract features, each image once; run again, it does only what is missing.
@@ -106,9 +68,7 @@ def extract(
     """
     from clare.advice import Run
     from clare.pipeline.extraction.job import run_job
-    from clare.pipeline.extraction.settings import build_extraction
     from clare.pipeline.extraction.source import Source
-    from clare.plugins import trust_named
 
     source = Source(
         subset=subset,
@@ -125,12 +85,7 @@ def extract(
         rules=folder_rules(video, identities, split),
         test_only=split_names(test_only) or (),
     )
-    own = merge_settings(
-        {"lare": lare, "clip": clip, "tower": tower}, parse_assignments(set_ or [])
-    )
-    named = {name: values for name, values in own.items() if values}
-    job = build_extraction({**settings, "settings": named})
-    trust_named([*job.features, job.images.view_recipe])
+    job = read_settings(settings, lare, clip, tower, set_)
 
     # Not before all settings are checked: they bring torch.
     from clare.cli.views.console import tell_next, warn

@@ -11,7 +11,7 @@ from typing import Any
 from clare.columns import MaskFake
 from clare.pipeline.extraction.job import Observer, run_job
 from clare.pipeline.extraction.loop import ExtractReport
-from clare.pipeline.extraction.settings import build_extraction
+from clare.pipeline.extraction.settings import ExtractSettings, build_extraction
 from clare.pipeline.extraction.source import Source
 from clare.pipeline.manifests.folder_rules import FolderRules
 from clare.plugins import trust_named
@@ -74,26 +74,63 @@ def extract(
         WeightsError: model weights are not on disk and can't be fetched.
         DiskSpaceError: the store's disk is too small; said before any model runs.
     """
-    rules = {f.name: settings.pop(f.name) for f in fields(FolderRules) if f.name in settings}
-    how = build_extraction({**settings, "store": Path(store)})
+    how, source = read_call(
+        store,
+        real=real,
+        fake=fake,
+        masks=masks,
+        mask_fake=mask_fake,
+        subset=subset,
+        protocol=protocol,
+        manifest=manifest,
+        manifests=manifests,
+        root=root,
+        reals=reals,
+        follow_links=follow_links,
+        test_only=test_only,
+        **settings,
+    )
+    watched = observer or Observer()
+    return run_job(how, source.select(watched), watched)
+
+
+def read_call(
+    store: Place,
+    *,
+    real: Place | Sequence[Place] = (),
+    fake: Place | Sequence[Place] | Mapping[str, Place] = (),
+    masks: Place | Mapping[str, Place] | None = None,
+    subset: str | Sequence[str] = (),
+    manifest: Place | Sequence[Place] = (),
+    manifests: Place = "data_manifests",
+    root: Place | Mapping[str, Place] | None = None,
+    follow_links: Place | None = None,
+    test_only: str | Sequence[str] = (),
+    **given: Any,
+) -> tuple[ExtractSettings, Source]:
+    """How an extraction goes and of which images it is, from the arguments of `extract`.
+
+    Raises:
+        InputError: a setting is not usable.
+    """
+    rules = {f.name: given.pop(f.name) for f in fields(FolderRules) if f.name in given}
+    plain = {name: given.pop(name) for name in ("protocol", "mask_fake", "reals") if name in given}
+    how = build_extraction({**given, "store": Path(store)})
     trust_named([*how.features, how.images.view_recipe])
     source = Source(
         subset=(subset if isinstance(subset, str) else ",".join(subset)) or None,
-        protocol=protocol,
         manifest=[Path(place) for _, place in _named(manifest)],
         manifests=Path(manifests),
         root=[] if root is None else _assigned(root),
         real=[Path(place) for _, place in _named(real)],
         fake=_assigned(fake),
         masks=[] if masks is None else _assigned(masks),
-        mask_fake=mask_fake,
-        reals=reals,
         follow_links=None if follow_links is None else Path(follow_links),
         rules=rules,
         test_only=[test_only] if isinstance(test_only, str) else test_only,
+        **plain,
     )
-    watched = observer or Observer()
-    return run_job(how, source.select(watched), watched)
+    return how, source
 
 
 def _named(places: Place | Sequence[Place] | Mapping[str, Place]) -> list[tuple[str, Place]]:

@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -35,7 +35,7 @@ from clare.pipeline.models.backbones import backbone_overrides
 from clare.plugins import part_name
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
-from clare.store.spec import SHARD_ROWS
+from clare.store.spec import SHARD_ROWS, FeatureSpec
 from clare.wording import counted, listed
 
 THUMBNAIL_BYTES = 4096
@@ -338,6 +338,17 @@ def _keep_micro_batches(
             runner.micro_batch = made["micro_batch"]
 
 
+def row_disk(fields: Iterable[FeatureSpec], *, thumbnails: bool) -> int:
+    """Bytes that a row takes on the disk.
+
+    Args:
+        fields: that are stored of it.
+        thumbnails: whether a small JPEG is kept too.
+    """
+    values = sum(spec.row_bytes + CHECKSUM_BYTES for spec in fields)
+    return values + (THUMBNAIL_BYTES if thumbnails else 0)
+
+
 def _plan(
     settings: ExtractSettings,
     store: FeatureStore,
@@ -353,11 +364,11 @@ def _plan(
         for lacking in shards.values():
             rows = _rows_of(lacking)
             subsets[subset] += rows
-            disk += rows * THUMBNAIL_BYTES if settings.thumbnails else 0
+            disk += rows * row_disk((), thumbnails=settings.thumbnails)
             for name, offsets in lacking.items():
                 images[name] += len(offsets)
                 fields = runners[name].extractor.fields
-                disk += sum(SHARD_ROWS * (spec.row_bytes + CHECKSUM_BYTES) for spec in fields)
+                disk += SHARD_ROWS * row_disk(fields, thumbnails=False)
     store.check_free_space(disk)
     if images and any(runner.on_gpu for runner in runners.values()):
         sample = _any_image(settings.images)

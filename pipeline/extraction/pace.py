@@ -71,6 +71,11 @@ def lanes(spent: Mapping[str, Spent], cores: int) -> dict[str, float]:
     return {**busy, "cores": sum(one.cpu for one in spent.values()) / cores}
 
 
+def doubt(batches: float) -> float:
+    """By how much an estimate that rests on so many micro-batches may be off, as a factor."""
+    return 1 + max(0.1, min(0.5, 1 / math.sqrt(max(batches, 1))))
+
+
 class Pace:
     """The time that is left, as a range that narrows; told by several threads.
 
@@ -143,8 +148,8 @@ class Pace:
                 if stage.startswith(FORWARD) and stage not in costs
             }
             most = scale * max(lanes({**sure, **unsure}, self._cores).values())
-            doubt = 1 + max(0.1, min(0.5, 1 / math.sqrt(batches)))
-            return least / doubt, most * doubt
+            off = doubt(batches)
+            return least / off, most * off
 
     def an_image(self) -> float | None:
         """Seconds an image of which every stage does its part; None as long as nobody knows."""

@@ -61,6 +61,12 @@ class Source:
         if self.protocol is not None and named:
             raise InputError("a protocol names its subsets", LeaveOut(*named))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no image is named."""
+        named = (self.protocol, self.subset, self.manifest, self.real, self.fake)
+        return not any(named)
+
     def select(self, observer: Observer) -> Selection:
         """The subsets, read or built, each with the folders that its paths start at.
 
