@@ -1,4 +1,4 @@
-"""What images have in common: frames of one video, pictures of one person, copies of one file.
+"""What images have in common: a video, a person, the photograph that they show, or the file.
 
 One rule for all of CLaRE: validation and splits, leakage, audit, and the bootstrap of figures.
 
@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Kind = Literal["video", "identity", "image"]
+Kind = Literal["video", "identity", "pair", "image"]
 
 Group = tuple[Kind, str]
 """Kind and name of what an image shares with others."""
@@ -29,11 +29,13 @@ def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
     """Everything that an image may share with images of its own split alone.
 
     Args:
-        columns: of a manifest; ``subset``, ``video_id``, ``domain`` and ``source_ids`` are read.
+        columns: of a manifest; ``subset``, ``video_id``, ``domain``, ``source_ids`` and ``pair_id``
+            are read.
         content: hash of the file's bytes; empty where it is not known.
 
     Returns:
-        The video, the identities in their order, and the image itself, as far as they are known.
+        The video, the identities in their order, the pair, and the image itself, as far as they are
+        known.
     """
     found: list[Group] = []
     if video := video_of(columns):
@@ -42,9 +44,27 @@ def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
     for identity in map(str.strip, str(columns.get("source_ids") or "").split("|")):
         if identity:
             found.append(("identity", f"{domain}/{identity}" if domain else identity))
+    if pair := columns.get("pair_id"):
+        found.append(("pair", str(pair)))
     if content:
         found.append(("image", content))
     return found
+
+
+def ties_of(columns: Mapping[str, Any], sample_id: str, content: str = "") -> list[Group]:
+    """`groups_of`, and of a real its own name: a fake's ``pair_id`` may say that."""
+    found = groups_of(columns, content)
+    if columns.get("label") == 0 and not columns.get("pair_id"):
+        found.append(("pair", sample_id))
+    return found
+
+
+def aligned_pair(columns: Mapping[str, Any]) -> str:
+    """The pair whose members lie on each other pixel by pixel; empty where there is no such.
+
+    A ``pair_id`` alone may name a clip: ``pair_kind`` says that the members are aligned.
+    """
+    return str(columns.get("pair_id") or "") if columns.get("pair_kind") else ""
 
 
 def video_of(columns: Mapping[str, Any]) -> str:
@@ -54,9 +74,9 @@ def video_of(columns: Mapping[str, Any]) -> str:
 
 
 def cluster_of(columns: Mapping[str, Any], sample_id: str) -> str:
-    """What a bootstrap draws as a whole: the video, else the first identity, else the image."""
+    """What a bootstrap draws as a whole: the video, else the first identity, pair or image."""
     for kind, name in groups_of(columns):
-        return name if kind == "video" else f"identity {name}"
+        return name if kind == "video" else f"{kind} {name}"
     return f"{columns.get('subset', '')}/{image_of(sample_id)}"
 
 

@@ -19,6 +19,7 @@ from clare.columns import MASK_FAKE, SPLITS
 from clare.errors import StoreError
 from clare.files import remove_partials, write_durably
 from clare.foreign import RECORD
+from clare.groups import aligned_pair
 from clare.names import has_control, path_fault
 from clare.store.layout import Layout
 from clare.store.records import (
@@ -36,7 +37,10 @@ from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
 Identity = tuple[str, int, str, str, str]
 
-DECIDING = ("boxes", "face_points", "face_detector", "mask_content", "mask_fake")
+DECIDING = (
+    *("boxes", "face_points", "face_detector", "mask_content", "mask_fake"),
+    *("pair_id", "pair_kind"),
+)
 """Columns that are part of a row's identity, because stored values follow from them."""
 
 ROWS_A_SEGMENT = 4096 * SHARD_ROWS
@@ -69,7 +73,7 @@ class Row:
     @property
     def identity(self) -> Identity:
         """What decides the row's stored values: another identity is another slot."""
-        return self.sample_id, self.view, self.content, self.face, self.mask
+        return self.sample_id, self.view, self.content, self.face + self.drawn, self.mask
 
     @property
     def face(self) -> str:
@@ -78,6 +82,12 @@ class Row:
             str(self.columns.get(name) or "") for name in ("boxes", "face_points", "face_detector")
         )
         return f"{boxes} {points} {detector}" if points else boxes
+
+    @property
+    def drawn(self) -> str:
+        """What decides an augmented view beside the content: the pair that shares it, if any."""
+        pair = aligned_pair(self.columns) if self.view else ""
+        return f" pair {pair}" if pair else ""
 
     @property
     def mask(self) -> str:

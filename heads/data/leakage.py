@@ -1,4 +1,4 @@
-"""What ties rows together: rows of one video, one identity or one image belong to one split."""
+"""What ties rows together: rows of one video, identity, pair or image belong to one split."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from clare.advice import Advice, Name
 from clare.errors import InputError
-from clare.groups import Group, Kind, groups_of
+from clare.groups import Group, Kind, groups_of, ties_of
 from clare.store.index import Row
 from clare.wording import counted, listed, name_rows
 
@@ -17,7 +17,7 @@ Ties = Mapping[str, frozenset[str]]
 
 
 def refuse_leaks(rows: Iterable[Row]) -> None:
-    """Refuse rows whose splits share a video, an identity or an image.
+    """Refuse rows whose splits share a video, an identity, a pair or an image.
 
     Args:
         rows: of all splits that are in use; rows without a split are left out.
@@ -28,7 +28,7 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
     first: dict[Group, Row] = {}
     leaks: dict[Group, tuple[Row, Row]] = {}
     for row in rows:
-        for group in groups_of(row.columns, row.content) if _split(row) else ():
+        for group in ties_of(row.columns, row.sample_id, row.content) if _split(row) else ():
             known = first.setdefault(group, row)
             if _split(known) != _split(row):
                 leaks.setdefault(group, (known, row))
@@ -85,7 +85,7 @@ def _cures(leaks: Mapping[Group, tuple[Row, Row]]) -> Iterator[Advice]:
 
 @dataclass(frozen=True)
 class Seen:
-    """Videos, identities and images that made a run what it is, as short hashes.
+    """Videos, identities, pairs and images that made a run what it is, as short hashes.
 
     Those of the runs that it began from are among them (``init_from``).
 

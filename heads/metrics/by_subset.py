@@ -159,7 +159,8 @@ def measure_subsets(
             category=_category(rows),
             real=int((rows.label == 0).sum()),
             fake=int((rows.label == 1).sum()),
-            clusters=len(np.unique(rows.cluster)),
+            # Each label's are drawn by themselves.
+            clusters=sum(len(np.unique(rows.cluster[rows.label == one])) for one in (0, 1)),
             beside=tuple(sorted({*rows.subset.tolist()} - {name, ""})),
             **vars(_figures(measured[name])),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clare.groups import Kind
+from clare.groups import Group, Kind
 from clare.pipeline.datasets.schema import Domain, Registry
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
@@ -27,7 +27,7 @@ class SharedRows:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._identities: dict[str, tuple[str, str, str]] = {}
+        self._shared: dict[Group, tuple[str, str, str]] = {}
         self._files: dict[int, _Holder] = {}
         self._holders: dict[_Holder, _Holder] = {}
 
@@ -48,22 +48,24 @@ class SharedRows:
             yield f"{counted(len(found), 'image')} byte for byte in another subset too", found
 
     def _two_splits(self, manifest: Manifest) -> Iterator[Broken]:
-        found: dict[str, str] = {}
+        found: dict[Group, str] = {}
         for sample in manifest.samples:
             made = (sample.split, manifest.name, sample.sample_id)
-            for name in _names(sample, "identity") if sample.split else ():
-                first = self._identities.setdefault(name, made)
+            for tie in sample.ties if sample.split else ():
+                if tie[0] not in ("identity", "pair"):
+                    continue
+                first = self._shared.setdefault(tie, made)
                 # Within a manifest, its own rules speak of it.
                 if first[0] != sample.split and first[1] != manifest.name:
-                    found.setdefault(
-                        name,
-                        f"{name}: {sample.sample_id} in {sample.split}, {first[2]} in {first[0]}",
-                    )
-        if found:
-            yield (
-                "one identity in two splits, here and in another subset: build both again",
-                list(found.values()),
-            )
+                    places = f"{sample.sample_id} in {sample.split}, {first[2]} in {first[0]}"
+                    found.setdefault(tie, f"{tie[1]}: {places}")
+        for kind in ("identity", "pair"):
+            rows = [row for (own, _), row in found.items() if own == kind]
+            if rows:
+                yield (
+                    f"one {kind} in two splits, here and in another subset: build both again",
+                    rows,
+                )
 
     def _unofficial(self, manifest: Manifest) -> Iterator[Broken]:
         crossed: list[str] = []

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from clare.errors import ImageError
+from clare.groups import aligned_pair
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import MissingDecoderError, read_content
 from clare.pipeline.images.prepare import PreparedImage, load_views
@@ -144,6 +145,7 @@ class Loader:
             mask=mask,
             mask_fake=sample.fake_in_mask,
             content=row.content,
+            pair=aligned_pair(row.columns),
         )
 
 

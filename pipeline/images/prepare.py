@@ -157,6 +157,7 @@ def load_views(
     mask: bytes | None = None,
     mask_fake: MaskFake = "white",
     content: str,
+    pair: str = "",
 ) -> list[PreparedImage]:
     """Decode an image once and prepare the views asked for.
 
@@ -169,6 +170,7 @@ def load_views(
             has its shape; see `mask_fits`.
         mask_fake: what of the mask is fake.
         content: hash of ``data``: with the view's number it seeds the augmentation.
+        pair: whose members get the same views: it seeds them in the content's place, if given.
 
     Raises:
         ImageError: the image or its mask can't be used; see `clare.pipeline.images.decode`.
@@ -189,7 +191,8 @@ def load_views(
     try:
         if recoding is not None:
             plain = recode(plain, *recoding)
-        made = [_view(plain, plain_mask, settings, content, size, view) for view in views]
+        source = f"pair {pair}" if pair else content
+        made = [_view(plain, plain_mask, settings, content, source, size, view) for view in views]
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
     for image in made:
@@ -234,13 +237,14 @@ def _view(
     mask: Image.Image | None,
     settings: ImageSettings,
     content: str,
+    source: str,
     size: tuple[int, int],
     view: int,
 ) -> PreparedImage:
     if view == 0:
         return PreparedImage(view, content, size, plain, plain, mask)
     drawn = draw_view(
-        settings.recipe, plain.size, view_seed=settings.view_seed, content=content, view=view
+        settings.recipe, plain.size, view_seed=settings.view_seed, content=source, view=view
     )
     mask = None if mask is None else drawn.apply_to_mask(mask)
     return PreparedImage(view, content, size, plain, drawn.apply(plain), mask)

@@ -55,15 +55,20 @@ class Fit(NamedTuple):
 def find_pairs(fakes: Sequence[Sample], reals: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
     """Fakes with the real picture that each was made from.
 
-    It is the one whose ``sample_id`` is the fake's ``pair_id``, else the only one whose file is
-    named by that, or, where a fake has none, as the fake's own.
+    It is the one whose ``pair_id`` is the fake's, or whose ``sample_id`` that is, else the only one
+    whose file is named by that, or, where a fake has none, as the fake's own.
     """
     by_id = {real.sample_id: real for real in reals}
+    by_pair = {real.pair_id: real for real in reals if real.pair_id}
     stems = Counter(map(_stem, reals))
     by_stem = {stem: real for real in reals if stems[stem := _stem(real)] == 1}
     for fake in fakes:
         named = fake.pair_id.rpartition("/")[2].rpartition(":")[2]
-        real = by_id.get(fake.pair_id) or by_stem.get(named or _stem(fake))
+        real = (
+            by_pair.get(fake.pair_id)
+            or by_id.get(fake.pair_id)
+            or by_stem.get(named or _stem(fake))
+        )
         if real is not None:
             yield fake, real
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from clare.columns import MaskFake
-from clare.groups import Group, cluster_of, groups_of
+from clare.groups import Group, cluster_of, groups_of, ties_of
 from clare.pipeline.images.marks import FaceMarks
 
 
@@ -102,6 +102,12 @@ class Sample:
         return [*groups_of(self._grouping(), self.sha256), ("image", f"{self.root}/{self.path}")]
 
     @property
+    def ties(self) -> list[Group]:
+        """`groups`, and of a real its own name; see `clare.groups.ties_of`."""
+        own = {**self._grouping(), "label": self.label}
+        return [*ties_of(own, self.sample_id, self.sha256), ("image", f"{self.root}/{self.path}")]
+
+    @property
     def cluster(self) -> str:
         """What a bootstrap draws with it; see `clare.groups`."""
         return cluster_of(self._grouping(), self.sample_id)
@@ -113,7 +119,7 @@ class Sample:
         return {name: getattr(self, name) for name in names}
 
     def _grouping(self) -> dict[str, str]:
-        names = ("subset", "video_id", "domain", "source_ids")
+        names = ("subset", "video_id", "domain", "source_ids", "pair_id")
         return {name: getattr(self, name) for name in names}
 
 

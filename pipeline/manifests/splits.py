@@ -35,8 +35,8 @@ class _Group:
 def assign_splits(samples: Sequence[Sample], *, seed: int = 0) -> tuple[Sample, ...]:
     """Give every sample a split, 70/15/15.
 
-    Samples that share an identity, a video or a file (by path, or sha256 where known) form a
-    group, also through each other, and a group is never cut. Groups with the same labels are one
+    Samples that share an identity, a video, a pair or a file (by path, or sha256 where known) form
+    a group, also through each other, and a group is never cut. Groups with the same labels are one
     stratum. In it they stand in the order of a seeded hash of their name, and each goes to the
     first of test, val, train whose quota of rows lacks at least half of it. So quotas are exact
     where samples stand alone, and files that are added later move only the few rows at a quota's
@@ -77,7 +77,7 @@ def _groups(samples: Sequence[Sample]) -> list[_Group]:
 
     first: dict[Group, int] = {}
     for row, sample in enumerate(samples):
-        for shared in sample.groups:
+        for shared in sample.ties:
             parent[root(row)] = root(first.setdefault(shared, row))
     groups: dict[int, _Group] = {}
     for row, sample in enumerate(samples):

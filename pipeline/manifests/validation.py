@@ -54,7 +54,7 @@ def validate(manifest: Manifest) -> None:
             ``mask_fake``; an empty or repeated ``sample_id``; a path that is absolute, leaves its
             root, has a backslash or is not in plain form; paths that differ in case alone; one
             file (path, or sha256 where known) with two labels, in two splits, or listed twice; an
-            identity or a video in two splits. The message names the rows.
+            identity, a video or a pair in two splits. The message names the rows.
     """
     check_name(manifest.name)
     for broken in broken_rules(manifest):
@@ -168,9 +168,9 @@ def _check_files(samples: Sequence[Sample]) -> Iterator[_Finding]:
 
 def _check_splits(samples: Sequence[Sample]) -> Iterator[_Finding]:
     splits: dict[Group, tuple[str, str]] = {}
-    kinds: dict[Kind, list[str]] = {"identity": [], "video": [], "image": []}
+    kinds: dict[Kind, list[str]] = {"identity": [], "video": [], "pair": [], "image": []}
     for s in samples:
-        for kind, name in s.groups if s.split else ():
+        for kind, name in s.ties if s.split else ():
             split, other = splits.setdefault((kind, name), (s.split, s.sample_id))
             if split != s.split:
                 kinds[kind].append(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from clare.groups import cluster_of, groups_of
+from clare.groups import aligned_pair, cluster_of, groups_of, ties_of
 from clare.pipeline.extraction.store_rows import sample_columns
 from clare.pipeline.manifests.sample import Sample
 
@@ -28,9 +28,26 @@ def test_a_cluster_is_the_video_or_the_first_identity_or_the_image():
     assert replace(PLAIN, source_ids="1", video_id="v").cluster == "a/v"
 
 
+def test_members_of_a_pair_are_one_group_also_where_the_fake_names_its_real():
+    real, fake = PLAIN, replace(PLAIN, sample_id="f", path="f.png", label=1, pair_id="s")
+    assert set(real.ties) & set(fake.ties) == {("pair", "s")}
+    both = [replace(one, pair_id="p", sample_id=f"{one.label}") for one in (real, fake)]
+    assert set(both[0].ties) & set(both[1].ties) >= {("pair", "p")}
+    assert both[0].cluster == both[1].cluster == "pair p"
+    assert ties_of({"label": 1}, "f") == []
+
+
+def test_only_a_kind_says_that_a_pair_is_aligned():
+    assert aligned_pair({"pair_id": "ff:953"}) == aligned_pair({"pair_kind": "vae"}) == ""
+    assert aligned_pair({"pair_id": "p", "pair_kind": "vae"}) == "p"
+
+
 def test_a_sample_and_its_stored_row_are_grouped_alike():
     sample = replace(PLAIN, source_ids="1|2", domain="ff", video_id="v", root="r", sha256="1" * 64)
+    sample = replace(sample, pair_id="p")
     columns = sample_columns(sample)
     stored = groups_of(columns, sample.sha256)
     assert sample.groups == [*stored, ("image", "r/s.png")]
+    ties = ties_of(columns, sample.sample_id, sample.sha256)
+    assert sample.ties == [*ties, ("image", "r/s.png")]
     assert sample.cluster == cluster_of(columns, sample.sample_id)

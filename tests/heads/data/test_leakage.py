@@ -48,6 +48,18 @@ def test_a_leak_of_each_kind_is_named_by_its_two_splits():
     refuse_leaks(rows[:1])
 
 
+def test_members_of_a_pair_in_two_splits_are_a_leak_however_the_pair_is_named():
+    real = row("vae", "vae/real/1", "train", "one", pair_id="photo 1", pair_kind="vae")
+    fake = row("sbi", "sbi/fake/1", "test", "two", label=1, pair_id="photo 1", pair_kind="sbi")
+    with pytest.raises(InputError, match="leak: 1 pair in two splits, photo 1, vae/real/1 of vae"):
+        refuse_leaks([real, fake])
+    named = row("swaps", "f", "test", "three", label=1, pair_id="reals/7")
+    with pytest.raises(InputError, match="leak: 1 pair in two splits, reals/7"):
+        refuse_leaks([row("reals", "reals/7", "train", "four"), named])
+    assert Seen.of([real]).shared_with(fake) == ["pair photo 1"]
+    refuse_leaks([real, row("sbi", "f", "train", "two", label=1, pair_id="photo 1")])
+
+
 def test_a_leak_between_subsets_is_mended_by_a_choice_of_them():
     rows = [row("sg3", f"s{n}", "train", f"c{n}") for n in range(7)]
     rows += [row("faces", f"f{n}", "test", f"c{n}") for n in range(7)]

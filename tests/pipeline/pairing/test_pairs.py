@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clare.errors import InputError
+from clare.errors import InputError, ManifestError
 from clare.pipeline.checks.audit import audit
+from clare.pipeline.extraction.extract import extract
 from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
+from clare.pipeline.manifests.splits import assign_splits
+from clare.pipeline.manifests.validation import validate
 from clare.pipeline.pairing.pairs import pairs
 from clare.pipeline.synthetic.dataset import write_miniature
 from clare.pipeline.synthetic.toys import draw_faces
+from clare.store.feature_store import open_store
+from clare.store.index import Row
 
 KINDS = ("sbi", "vae")
 BACKBONES = {"vae": "tiny"}
@@ -257,6 +262,53 @@ def test_a_folder_of_other_pairs_is_left_alone(made, photos, tmp_path):
         with pytest.raises(InputError, match="holds pairs of another"):
             pairs("sbi", None, made / "sbi", manifest=photos / "toys.csv", root=photos, **how)
     assert content(made / "sbi") == before
+
+
+def test_both_members_get_the_same_augmented_views(made, tmp_path):
+    folder = made / "sbi"
+    rows = read_manifest(folder / "toys_sbi.csv").samples
+    told = {}
+    for name, kind in (("aligned", "sbi"), ("other", "")):
+        samples = tuple(replace(s, subset=name, pair_kind=kind, split="train") for s in rows)
+        write_manifest(Manifest(name, samples), tmp_path / f"{name}.csv")
+        how: Any = {"manifest": tmp_path / f"{name}.csv", "root": folder, "features": ["pixels"]}
+        extract(tmp_path / f"{name}.zarr", **how, views=2, settings={"pixels": {"size": 32}})
+        store = open_store(tmp_path / f"{name}.zarr")
+        slots: dict[tuple[str, int, int], int] = {
+            (row.columns["pair_id"], row.view, row.columns["label"]): row.slot
+            for row in store.rows(name)
+        }
+        reader = store.feature(name, "pixels").reader("pixels")
+        for view in (0, 1):
+            both = [
+                reader.read(
+                    [slot for key, slot in sorted(slots.items()) if key[1:] == (view, label)]
+                )
+                for label in (0, 1)
+            ]
+            told[name, view] = np.abs(both[0].astype(float) - both[1]).mean()
+    assert told["aligned", 0] == told["other", 0]
+    assert told["aligned", 1] < 1.3 * told["aligned", 0] < 0.5 * told["other", 1]
+
+
+def test_views_of_pairs_are_other_rows_once_the_pair_is_another():
+    row = Row(sample_id="s", view=1, content="c", columns={"label": 0, "pair_id": "p"})
+    unaligned = row.identity
+    assert unaligned == replace(row, columns={"label": 0}).identity
+    aligned = replace(row, columns={**row.columns, "pair_kind": "vae"})
+    assert aligned.identity != unaligned
+    assert replace(aligned, view=0).identity == replace(row, view=0).identity
+
+
+def test_splits_that_are_dealt_keep_pairs_whole(made):
+    rows = read_manifest(made / "sbi" / "toys_sbi.csv").samples
+    dealt: dict[str, str] = {}
+    for sample in assign_splits([replace(s, split="") for s in rows], seed=7):
+        assert dealt.setdefault(sample.pair_id, sample.split) == sample.split
+    assert {*dealt.values()} == {"train", "val", "test"}
+    leak = [replace(s, split="val" if s.label else "train") for s in rows]
+    with pytest.raises(ManifestError, match="one pair in two splits"):
+        validate(Manifest("toys_sbi", tuple(leak)))
 
 
 def test_frames_keep_their_video_and_people_their_names(photos, tmp_path):
