@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTextModel
 
 from clare.models.runtime import Dtype, choose_runtime
+from clare.models.tiny import tiny_overrides, write_tiny_clip
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features
@@ -45,7 +46,6 @@ from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
-from clare.pipeline.models.tiny import tiny_overrides, write_tiny_clip
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import create_store
 from clare.store.spec import SHARD_ROWS

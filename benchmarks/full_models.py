@@ -16,7 +16,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from clare.pipeline.models.tiny import write_byte_tokenizer
+from clare.models.tiny import write_byte_tokenizer
 
 UNET = {
     "sample_size": 64,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clare.pipeline.models.mini import SIZE
+from clare.models.mini import SIZE
 from clare.pipeline.synthetic.camera import develop, finish
 from clare.pipeline.synthetic.faces import FIRST_TRAINING_IDENTITY, list_faces, write_captions
 from clare.pipeline.synthetic.painting import paint

@@ -16,12 +16,12 @@ import torch
 
 from clare.bootstrap import Resampling, interval, resample
 from clare.image_statistics import jpeg_size, laplacian_energy
+from clare.models.mini import SIZE
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.models.mini import SIZE
 from clare.pipeline.synthetic.camera import develop
 from clare.pipeline.synthetic.faces import list_faces
 from clare.pipeline.synthetic.fakes import KINDS, create_kind, draw_reals

@@ -26,11 +26,11 @@ from sklearn.preprocessing import StandardScaler
 from clare.bootstrap import Resampling
 from clare.heads.metrics.measure import Measured, difference_of, measure_draws
 from clare.heads.metrics.predictions import Predictions
+from clare.models.mini import WEIGHTS, mini_overrides
 from clare.models.runtime import Runtime
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import read_manifest
-from clare.pipeline.models.mini import WEIGHTS, mini_overrides
 from clare.pipeline.synthetic.dataset import REALS
 from clare.typed_json import to_json
 

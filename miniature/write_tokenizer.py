@@ -9,7 +9,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from clare.pipeline.models.tiny import write_byte_tokenizer
+from clare.models.tiny import write_byte_tokenizer
 
 FURTHER_WORDS = ("real", "fake", "true", "generated", "image", "photograph", "picture", "camera")
 """Not in the captions, but in the prompts that people try."""

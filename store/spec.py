@@ -7,9 +7,11 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from clare.advice import Name
+from clare.errors import InputError
 from clare.names import is_plain
 
 SHARD_ROWS = 64
@@ -136,6 +138,39 @@ def describe_differences(fingerprints: Sequence[Fingerprint]) -> str:
         f"{digest} ({', '.join(f'{name}={_shortened(value)}' for name, value in values.items())})"
         for digest, values in found.items()
     )
+
+
+def require_same(recorded: Fingerprint, found: Fingerprint, called: str) -> None:
+    """Refuse models that are not those which made features. Their precision may be another.
+
+    Args:
+        recorded: of the features.
+        found: of the models that were loaded to make them again.
+        called: what settings of the extractor begin with.
+
+    Raises:
+        InputError: the weights, a setting or the version differ.
+    """
+    if found.weights != recorded.weights:
+        raise InputError(
+            f"the weights found for {called} (sha256 {found.weights[:12]}…) are not "
+            f"those that the features were made with ({recorded.weights[:12]}…)",
+            Name("the right ones", f"{called}.model"),
+        )
+    settings = dict(found.settings)
+    if "dtype" in recorded.settings:
+        settings["dtype"] = recorded.settings["dtype"]
+    if replace(found, settings=settings) != recorded:
+        differing = sorted(
+            key
+            for key in {*settings, *recorded.settings}
+            if settings.get(key) != recorded.settings.get(key)
+        )
+        what = ", ".join(differing) or f"version {recorded.version}, here {found.version}"
+        raise InputError(
+            f"{recorded.extractor} can't be rebuilt as the features were made ({what} differ): "
+            "use the version of clare that made them"
+        )
 
 
 def _shortened(value: Any) -> Any:

@@ -24,7 +24,7 @@ from PIL import Image
 import clare.heads
 from clare.heads.metrics import plots
 from clare.heads.report import svg
-from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_diffusion
+from clare.models.tiny import write_tiny_clip, write_tiny_diffusion
 from clare.pipeline.synthetic.toys import draw_faces
 
 ROOT = Path(__file__).parent.parent

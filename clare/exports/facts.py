@@ -12,10 +12,10 @@ from clare.exports.module import BATCH, MAP_OUTPUT, ExportedModel, HeadAlone, To
 from clare.heads.base import MAP
 from clare.heads.config import PARTS, DetectorConfig
 from clare.inference.verdict import PIXEL_CUT
+from clare.models.backbones import remark_on
 from clare.pipeline.faces.dlib_points import FIVE
 from clare.pipeline.images.align import template
 from clare.pipeline.images.settings import DLIB
-from clare.pipeline.models.backbones import remark_on
 from clare.plugins import part_name
 from clare.version import __version__
 from clare.wording import listed

@@ -26,9 +26,9 @@ ROWS = 6
 def make_text_tower() -> TextTower:
     """The frozen text tower of a small CLIP with random weights."""
     from clare.models.runtime import Runtime
+    from clare.models.tiny import tiny_overrides
     from clare.pipeline.extractors import create_extractor
     from clare.pipeline.images.settings import ImageSettings
-    from clare.pipeline.models.tiny import tiny_overrides
 
     with TemporaryDirectory() as folder:
         settings = tiny_overrides(Path(folder))["clip"]

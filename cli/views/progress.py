@@ -17,9 +17,9 @@ from clare.cli.views.console import console, messages, progress_bar, warn
 from clare.cli.views.table import table
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training import trainer
+from clare.models.backbones import remark_on
 from clare.pipeline.extraction import job
 from clare.pipeline.extraction.loop import ExtractReport
-from clare.pipeline.models.backbones import remark_on
 from clare.wording import counted, duration, name_rows, size, time_range
 
 SHOWN_FAILURES = 20

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from clare.cli.views.console import console
 from clare.cli.views.table import table
-from clare.pipeline.models.backbones import remark_on
+from clare.models.backbones import remark_on
 from clare.wording import size
 
 SHOWN_FAILURES = 10

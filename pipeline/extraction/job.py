@@ -14,6 +14,7 @@ import numpy as np
 
 from clare.advice import Name, Notice, Run
 from clare.errors import CorruptStoreError, InputError
+from clare.models.backbones import backbone_overrides
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features, pending_shards, require_own_fields
@@ -31,7 +32,6 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest
-from clare.pipeline.models.backbones import backbone_overrides
 from clare.plugins import part_name
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from clare.advice import Name
 from clare.errors import InputError
+from clare.models.backbones import Backbone
 from clare.models.runtime import Dtype
 from clare.pipeline import extractors
 from clare.pipeline.extraction.presets import read_preset
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.models.backbones import Backbone
 from clare.plugins import resolve_part
 from clare.settings import build_settings
 

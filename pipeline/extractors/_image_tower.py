@@ -1,12 +1,12 @@
-"""What extractors share that read one image tower: pixels in, vectors and tokens out."""
+"""What the extractors share that read one image tower: pixels in, vectors and tokens out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from clare.errors import InputError
 from clare.models.runtime import Runtime
+from clare.models.towers import VERSION, ClipSettings, TowerSettings, load_image_tower
 from clare.pipeline.extractor import Extractor, PixelModel
 from clare.store.spec import FeatureSpec
 
@@ -14,42 +14,31 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from clare.pipeline.extractors._tower import Tower
     from clare.pipeline.images.prepare import PreparedImage
+    from clare.pipeline.images.settings import ImageSettings
 
 
 class ImageTower(Extractor):
     """Fields of one pass of a tower; tokens are stored as float16, vectors as float32."""
 
-    def use(
-        self,
-        tower: Tower,
-        size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        runtime: Runtime,
+    VERSION = VERSION
+
+    def __init__(
+        self, settings: ClipSettings | TowerSettings, images: ImageSettings, runtime: Runtime
     ) -> None:
-        """Take a tower that is in its place, and measure its fields.
+        from clare.models.image_tower import scale_and_shift
 
-        Args:
-            tower: normalised images to field -> tensor.
-            size: side of its images in pixels.
-            mean: of its input, R, G, B in 0 to 1.
-            std: of the same.
-            runtime: where it runs.
-        """
-        import torch
-
-        self._tower, self._size, self._runtime = tower, size, runtime
-        self._mean, self._std = tuple(mean), tuple(std)
-        # uint8 * scale + shift is (uint8 / 255 - mean) / std
-        self._scale = (1 / (255 * torch.tensor(std))).view(1, 3, 1, 1).to(runtime.device)
-        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1).to(runtime.device)
+        self._tower, self._runtime = load_image_tower(settings, runtime), runtime
+        tower = self._tower
+        scale, shift = scale_and_shift(tower.mean, tower.std)
+        self._scale, self._shift = scale.to(runtime.device), shift.to(runtime.device)
         self.fields = self._measure()
+        self.origin = tower.origin
+        self.fingerprint = self.sign(tower.weights, tower.settings, images)
 
     def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:
         """``pixels``: uint8 (S, S, 3)."""
-        return {"pixels": image.pixels(self._size)}
+        return {"pixels": image.pixels(self._tower.size)}
 
     def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """All fields, from one pass of the tower."""
@@ -59,37 +48,33 @@ class ImageTower(Extractor):
         with torch.inference_mode():
             pixels = runtime.tensor(inputs["pixels"]).permute(0, 3, 1, 2).float()
             images = pixels * self._scale + self._shift
-            read = self._tower(images.to(runtime.torch_dtype, memory_format=runtime.memory_format))
+            images = images.to(runtime.torch_dtype, memory_format=runtime.memory_format)
             return {
                 name: value.half() if "_tokens" in name else value.float()
-                for name, value in read.items()
+                for name, value in self._tower.module(images).items()
             }
 
     def pixel_model(self) -> PixelModel:
         """The tower."""
-        return PixelModel(self._tower, self._size, self._mean, self._std)
+        tower = self._tower
+        return PixelModel(tower.module, tower.size, tower.mean, tower.std)
+
+    def assets(self) -> dict[str, bytes]:
+        """The origin; and of a CLIP what rebuilds its text tower without a hub.
+
+        That is ``text_tower.safetensors``, and ``tokenizer.json`` where it has one of its own.
+        """
+        return {**super().assets(), **self._tower.text()}
 
     def _measure(self) -> tuple[FeatureSpec, ...]:
         """The fields, from one blank image: towers differ too much to work their shapes out."""
         import numpy as np
         import torch
 
-        blank = np.zeros((1, self._size, self._size, 3), np.uint8)
+        blank = np.zeros((1, self._tower.size, self._tower.size, 3), np.uint8)
         with torch.compiler.set_stance("force_eager"):  # batches of one are not what will run
             read = self.forward({"pixels": blank})
         return tuple(
             FeatureSpec(name, tuple(value.shape[1:]), str(value.dtype).removeprefix("torch."))
             for name, value in read.items()
         )
-
-
-def choose_blocks(layers: Sequence[int | str], last: int, extractor: str) -> list[int]:
-    """Block numbers, sorted, each once.
-
-    Raises:
-        InputError: there is no such block.
-    """
-    for layer in layers:
-        if not isinstance(layer, int) or not 0 <= layer <= last:
-            raise InputError(f"{extractor}'s layers of this model are 0 to {last}, not {layer}")
-    return sorted({int(layer) for layer in layers})

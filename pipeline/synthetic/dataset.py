@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from clare.errors import InputError
+from clare.models.mini import SIZE, WEIGHTS
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.sample import Manifest, Sample
-from clare.pipeline.models.mini import SIZE, WEIGHTS
 from clare.pipeline.synthetic.faces import FIRST_TRAINING_IDENTITY, Faces, list_faces
 from clare.pipeline.synthetic.fakes import KINDS, Drawn, create_kind, draw_reals
 

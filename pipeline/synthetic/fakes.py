@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from clare.models.hub import quiet, read_json
+from clare.models.mini import find_model
 from clare.models.weights import read_tensors
 from clare.pipeline.models.diffusion_files import STEMS
 from clare.pipeline.models.diffusion_parts import build_part, load_tokenizer
-from clare.pipeline.models.mini import find_model
 from clare.pipeline.synthetic.camera import develop, finish
 from clare.pipeline.synthetic.faces import Faces, list_faces, write_captions
 from clare.pipeline.synthetic.painting import paint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clare.pipeline.models.mini import SIZE
+from clare.models.mini import SIZE
 from clare.pipeline.synthetic.faces import Faces
 
 _SKIN = np.array([[246, 220, 204], [232, 190, 160], [203, 154, 114], [148, 98, 66], [92, 60, 42]])

@@ -11,7 +11,7 @@ from clare.errors import InputError
 from clare.heads.config import read_preset
 from clare.heads.runs.record import read_record
 from clare.inference.predictor import load_detector
-from clare.pipeline.models.tiny import write_tiny_clip
+from clare.models.tiny import write_tiny_clip
 from tests.cli.pages import rows_of
 from tests.heads.checkpoints.test_tuned import clip, layer
 from tests.heads.checkpoints.test_tuned import published as gend

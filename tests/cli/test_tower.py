@@ -6,7 +6,7 @@ import pytest
 
 from clare.errors import InputError
 from clare.heads.runs.record import read_record
-from clare.pipeline.models.tiny import write_tiny_tower
+from clare.models.tiny import write_tiny_tower
 from clare.pipeline.synthetic.toys import draw_faces
 from tests.cli.pages import rows_of, run
 

@@ -9,7 +9,7 @@ from PIL import Image
 from clare.errors import InputError
 from clare.heads.runs.record import read_record
 from clare.inference.predictor import load_detector
-from clare.pipeline.models.tiny import write_tiny_clip
+from clare.models.tiny import write_tiny_clip
 from clare.pipeline.synthetic.toys import draw_faces
 from tests.cli.pages import rows_of, run
 

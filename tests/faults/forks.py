@@ -85,10 +85,10 @@ def warm_models() -> None:
     import clare.heads.report.write
     import clare.heads.training.trainer
     import clare.inference.predictor
+    import clare.models.tiny
     import clare.pipeline.extraction.job
     import clare.pipeline.extractors.clip
     import clare.pipeline.extractors.lare
-    import clare.pipeline.models.tiny
     import clare.store.export
 
     list(commands_below(typer.main.get_command(clare.cli.app.app)))

@@ -20,7 +20,7 @@ import clare
 from clare.errors import ClareError, DiskSpaceError, InputError, StoreError, WeightsError
 from clare.exports import export as exporting
 from clare.exports import kinds, programs
-from clare.pipeline.models.tiny import write_tiny_clip
+from clare.models.tiny import write_tiny_clip
 from tests.clare.exports.conftest import run_outside
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from clare.heads.base import Classifier
 from clare.heads.config import DetectorConfig
 from clare.heads.detector import create_model
 from clare.heads.text.tower import TextTower
-from clare.pipeline.models.tiny import write_tiny_clip
+from clare.models.tiny import write_tiny_clip
 from tests.clare.exports.conftest import Outside
 
 pytest.importorskip("onnxscript")

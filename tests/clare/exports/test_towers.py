@@ -10,9 +10,9 @@ from clare.exports.module import HALF_TOLERANCE, TOLERANCE, PixelDetector, Tower
 from clare.heads.config import DetectorConfig
 from clare.heads.detector import create_model
 from clare.models.runtime import Runtime
+from clare.models.tiny import write_tiny_clip, write_tiny_tower
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.models.tiny import write_tiny_clip, write_tiny_tower
 from clare.testing.extractor import prepare_images
 
 CLIPS = ("vit", "rn50", "timm")

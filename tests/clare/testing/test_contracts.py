@@ -3,8 +3,8 @@
 import pytest
 
 from clare.heads import classifiers, decoders, fusion
+from clare.models.tiny import tiny_overrides
 from clare.pipeline.extractors import list_extractors
-from clare.pipeline.models.tiny import tiny_overrides
 from clare.plugins import list_parts
 from clare.testing import (
     ClassifierContract,

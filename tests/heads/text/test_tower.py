@@ -19,9 +19,9 @@ from clare.heads.text.prompt_tree import Slot
 from clare.heads.text.tower import TextTower
 from clare.models.clip import load_clip
 from clare.models.runtime import Runtime
+from clare.models.tiny import write_byte_tokenizer, write_tiny_clip
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.models.tiny import write_byte_tokenizer, write_tiny_clip
 
 TEXTS = [
     "a real face",

@@ -20,7 +20,7 @@ import torch, diffusers, transformers, open_clip
 from clare.pipeline.extraction.job import run_job
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.datasets.select import select_manifests
-from clare.pipeline.models.backbones import backbone_overrides
+from clare.models.backbones import backbone_overrides
 from clare.store.feature import Feature
 import clare.pipeline.extractors.lare, clare.pipeline.extractors.clip
 

@@ -10,10 +10,10 @@ import pytest
 
 from clare.errors import InputError
 from clare.models.runtime import DTYPES, Runtime
+from clare.models.tiny import tiny_overrides
 from clare.pipeline.extractor import HostExtractor
 from clare.pipeline.extractors import create_extractor, find_extractor, list_extractors
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.models.tiny import tiny_overrides
 
 NAMES = list_extractors()
 
@@ -100,7 +100,7 @@ def test_fingerprints_are_equal_in_another_process(extractors, tmp_path):
         "from clare.pipeline.extractor import Runtime\n"
         "from clare.pipeline.extractors import create_extractor, list_extractors\n"
         "from clare.pipeline.images.prepare import ImageSettings\n"
-        "from clare.pipeline.models.tiny import tiny_overrides\n"
+        "from clare.models.tiny import tiny_overrides\n"
         "tiny = tiny_overrides(pathlib.Path(sys.argv[1]))\n"
         "digests = {}\n"
         "for name in list_extractors():\n"

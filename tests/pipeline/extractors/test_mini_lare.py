@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from clare.models.mini import WEIGHTS, mini_overrides
 from clare.models.runtime import Runtime
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.models.mini import WEIGHTS, mini_overrides
 from clare.pipeline.synthetic.faces import list_faces
 from clare.pipeline.synthetic.fakes import draw_reals
 

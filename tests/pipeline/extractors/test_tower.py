@@ -17,10 +17,10 @@ from clare.errors import InputError, WeightsError
 from clare.models.runtime import Runtime
 from clare.models.timm_files import find_tower
 from clare.models.timm_tower import load_tower
+from clare.models.tiny import TowerKind, write_tiny_tower
 from clare.pipeline.extraction.rebuild import rebuild_extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.settings import ImageSettings
-from clare.pipeline.models.tiny import TowerKind, write_tiny_tower
 
 SIZE = 64
 KINDS = get_args(TowerKind)

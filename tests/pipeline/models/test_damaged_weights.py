@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from clare.errors import InputError, WeightsError
 from clare.models.clip import load_clip
+from clare.models.mini import WEIGHTS
 from clare.models.runtime import Runtime
 from clare.models.weights import fill, read_tensors
 from clare.pipeline.models.diffusion_parts import build_part
-from clare.pipeline.models.mini import WEIGHTS
 from clare.pipeline.models.stable_diffusion import load_diffusion
 
 PARTS = {

@@ -12,6 +12,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clare.models.runtime import Runtime
 
 
+def scale_and_shift(
+    mean: Sequence[float], std: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(1, 3, 1, 1) each: pixels of 0 to 255 times the first, plus the second, are normalised.
+
+    Args:
+        mean: that is subtracted from pixels of 0 to 1; R, G, B.
+        std: that they are divided by then.
+    """
+    deviation = torch.tensor(std)
+    scale, shift = 1 / (255 * deviation), -torch.tensor(mean) / deviation
+    return scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)
+
+
 class Tower(nn.Module):
     """A tower in its place, whose ``forward_intermediates`` is run.
 
@@ -63,7 +77,7 @@ class ClipTower(Tower):
         tokens: as of `Tower`, like what follows.
     """
 
-    projection: torch.Tensor | None
+    projection: nn.Parameter | None
 
     def __init__(
         self,
@@ -75,8 +89,9 @@ class ClipTower(Tower):
         **how: Any,
     ) -> None:
         super().__init__(visual, tokens, runtime, indices, **how)
-        projection = None if projection is None else projection.detach().float().to(runtime.device)
-        self.register_buffer("projection", projection)
+        own = None if projection is None else projection.detach().float().to(runtime.device)
+        matrix = None if own is None else nn.Parameter(own, requires_grad=False)
+        self.register_parameter("projection", matrix)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """``clip_cls``, ``clip_cls_pre`` where there is a projection, and the tokens."""

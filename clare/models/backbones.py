@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from clare.advice import LeaveOut
 from clare.errors import InputError, WeightsError
-from clare.models.hub import TRIAL
+from clare.models.hub import TRIAL, real_models
 
 Backbone = Literal["real", "mini", "tiny"]
 """The published models, or CLaRE's own in their place."""
@@ -57,13 +57,33 @@ def backbone_overrides(backbone: str) -> Iterator[Overrides]:
 
 
 @contextmanager
+def recorded_places(
+    extractor: str, backbone: str | None, origin: Mapping[str, Any], known: Collection[str]
+) -> Iterator[Mapping[str, Any]]:
+    """Settings that say where the weights are that an extractor once read, while they are loaded.
+
+    Args:
+        extractor: its name.
+        backbone: ``tiny`` or ``mini`` if its model is CLaRE's own, else None.
+        origin: where its weights came from.
+        known: names of its settings.
+    """
+    if backbone:
+        with backbone_overrides(backbone) as overrides:
+            yield overrides.get(extractor, {})
+    else:
+        with real_models():
+            yield {name: value for name, value in origin.items() if name in known}
+
+
+@contextmanager
 def _overrides(backbone: str) -> Iterator[Overrides]:
     if backbone == "tiny":
         if not all(file.is_file() for file in _tiny()[0]):  # somebody swept temporary files
             _tiny.cache_clear()
         yield _tiny()[1]
     elif backbone == "mini":
-        from clare.pipeline.models.mini import mini_overrides
+        from clare.models.mini import mini_overrides
 
         yield mini_overrides()
     elif backbone == "real":
@@ -75,7 +95,7 @@ def _overrides(backbone: str) -> Iterator[Overrides]:
 @cache
 def _tiny() -> tuple[Sequence[Path], Overrides]:
     """The tiny models, written once a process, in a folder that goes when the process ends."""
-    from clare.pipeline.models.tiny import tiny_overrides
+    from clare.models.tiny import tiny_overrides
 
     folder = Path(mkdtemp(prefix="clare-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

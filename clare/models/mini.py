@@ -10,7 +10,7 @@ from clare.errors import WeightsError
 SIZE = 32
 """Side of the miniature's pictures, in pixels."""
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "mini_weights"
 """The models: diffusion (seen by LaRE), unseen (makes fakes only) and clip."""
 
 

@@ -1,0 +1,273 @@
+"""Image towers by the name of the extractor that reads them: ``clip`` and ``tower``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from clare.advice import Name, Set
+from clare.errors import InputError
+from clare.models.normalisations import NORMALISATIONS
+from clare.models.runtime import Runtime
+
+if TYPE_CHECKING:
+    from clare.models.clip import ClipModel
+    from clare.models.image_tower import ClipTower, Tower
+
+VERSION = 1
+"""Raised by hand when equal settings and weights give other values."""
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """Settings of `clip`.
+
+    Args:
+        model: a name of open_clip, ``hf-hub:owner/name``, or a local folder.
+        weights: a tag of the named model, or a local file or folder; None means ``openai``.
+        layers: further blocks to store, zero-based; ``layer1`` to ``layer4`` for ResNets.
+        mean_std: ``clip`` normalises as the model was trained, ``half`` with 0.5 and 0.5,
+            ``imagenet`` with ImageNet's mean and deviation.
+        size: input side in pixels; None means the tower's own.
+        quick_gelu: whether the towers use QuickGELU; ``auto`` knows it from the weights.
+    """
+
+    model: str = "ViT-L-14"
+    weights: str | None = None
+    layers: tuple[int | str, ...] = ()
+    mean_std: Literal["clip", "half", "imagenet"] = "clip"
+    size: int | None = None
+    quick_gelu: bool | Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True)
+class TowerSettings:
+    """Settings of `tower`.
+
+    Args:
+        model: a name of timm, ``hf-hub:owner/name``, or a local folder.
+        weights: a tag of the named model, or a local file or folder in place of its own weights.
+        layers: blocks to store beside the last, zero-based.
+        mean_std: ``own`` normalises as the model was trained; ``clip``, ``imagenet`` and ``half``
+            (0.5 and 0.5) as others were.
+        size: input side in pixels; None means the tower's own.
+    """
+
+    model: str = "vit_pe_core_large_patch14_336"
+    weights: str | None = None
+    layers: tuple[int, ...] = ()
+    mean_std: Literal["own", "clip", "imagenet", "half"] = "own"
+    size: int | None = None
+
+
+TOWERS: Mapping[str, type[ClipSettings] | type[TowerSettings]] = {
+    "clip": ClipSettings,
+    "tower": TowerSettings,
+}
+"""Extractors that read one image tower, and their settings."""
+
+
+@dataclass(frozen=True)
+class LoadedTower:
+    """An image tower in its place, and what identifies it.
+
+    Args:
+        extractor: that reads it.
+        module: normalised images (B, 3, S, S) to the extractor's fields.
+        size: S, the side of its images in pixels.
+        mean: that is subtracted from pixels of 0 to 1; R, G, B.
+        std: that they are divided by then.
+        weights: sha256 of the weights.
+        settings: everything else that decides a value, but how images are prepared.
+        origin: model and weights by name.
+        text: makes the files that rebuild the text tower, by name; none where there is none.
+    """
+
+    extractor: str
+    module: Tower
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    weights: str
+    settings: Mapping[str, Any]
+    origin: Mapping[str, str]
+    text: Callable[[], dict[str, bytes]] = dict
+
+
+def load_image_tower(settings: ClipSettings | TowerSettings, runtime: Runtime) -> LoadedTower:
+    """Load the tower of an extractor.
+
+    Args:
+        settings: the extractor's.
+        runtime: where it runs and in which precision.
+
+    Raises:
+        InputError: the model, the weights or a setting are not usable.
+        WeightsError: the weights are not on disk and can't be fetched, or do not fit the model.
+    """
+    if isinstance(settings, ClipSettings):
+        return _load_clip(settings, runtime)
+    return _load_timm(settings, runtime)
+
+
+def _load_clip(settings: ClipSettings, runtime: Runtime) -> LoadedTower:
+    from clare.models.clip import load_clip
+
+    clip = load_clip(settings.model, settings.weights, settings.quick_gelu, settings.size)
+    own = clip.visual.image_size
+    size = int(own[0] if isinstance(own, tuple | list) else own)
+    mean, std = clip.mean, clip.std
+    if settings.mean_std == "clip" and not clip.is_normalisation_known:
+        raise InputError(
+            f"{clip.origin['weights']} does not say what its images are normalised with, and "
+            f"weights of {clip.origin['model']} are known of several kinds",
+            Set("clip.mean_std", "half", "for weights of LAION-2B"),
+            Name("a folder whose open_clip_config.json says it", "clip.weights"),
+        )
+    if settings.mean_std != "clip":
+        mean, std = NORMALISATIONS[settings.mean_std]
+    module, layers = _reading(clip.visual, settings.layers, runtime)
+    return LoadedTower(
+        extractor="clip",
+        module=module,
+        size=size,
+        mean=mean,
+        std=std,
+        weights=clip.weights,
+        settings=_deciding(
+            settings,
+            {"layers": layers, "size": size, "quick_gelu": clip.quick_gelu},
+            config=clip.config,
+            dtype=runtime.dtype,
+            backbone=clip.backbone,
+        ),
+        origin=clip.origin,
+        text=_TextFiles(clip),
+    )
+
+
+def _load_timm(settings: TowerSettings, runtime: Runtime) -> LoadedTower:
+    from clare.models.image_tower import TimmTower
+    from clare.models.timm_tower import load_tower
+
+    tower = load_tower(settings.model, settings.weights, settings.size)
+    last = len(tower.trunk.blocks) - 1
+    layers = _choose_blocks(settings.layers, last, "tower")
+    mean, std = NORMALISATIONS.get(settings.mean_std, (tower.mean, tower.std))
+    # Blocks give the residual stream, before the final norm.
+    tokens = {"tower_tokens": last, **{f"tower_tokens_{k}": k for k in layers}}
+    return LoadedTower(
+        extractor="tower",
+        module=TimmTower(tower.trunk, tokens, runtime, output_fmt="NLC"),
+        size=tower.size,
+        mean=mean,
+        std=std,
+        weights=tower.weights,
+        settings=_deciding(
+            settings,
+            {"layers": layers, "size": tower.size},
+            config=tower.config,
+            dtype=runtime.dtype,
+            backbone=tower.backbone,
+        ),
+        origin=tower.origin,
+    )
+
+
+def _deciding(
+    settings: ClipSettings | TowerSettings, found: Mapping[str, Any], **derived: str | None
+) -> dict[str, Any]:
+    """What decides a value: where weights came from does not, nor what is None."""
+    values = {**asdict(settings), **found}
+    del values["model"], values["weights"]
+    return values | {name: value for name, value in derived.items() if value is not None}
+
+
+class _TextFiles:
+    """Makes the files that rebuild a CLIP's text tower without a hub; they are large."""
+
+    def __init__(self, clip: ClipModel) -> None:
+        self._tensors, self._metadata = clip.text, clip.text_metadata
+        self._tokenizer = clip.tokenizer
+
+    def __call__(self) -> dict[str, bytes]:
+        from safetensors.torch import save
+
+        found = {"text_tower.safetensors": save(self._tensors, self._metadata)}
+        return found if self._tokenizer is None else {**found, "tokenizer.json": self._tokenizer}
+
+
+def _reading(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[ClipTower, list[int | str]]:
+    """How to read a tower, and the layers asked for, sorted, each once."""
+    if hasattr(visual, "trunk"):
+        return _read_timm(visual, layers, runtime)
+    if hasattr(visual, "attnpool"):
+        return _read_resnet(visual, layers, runtime)
+    return _read_vit(visual, layers, runtime)
+
+
+def _read_vit(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[ClipTower, list[int | str]]:
+    from clare.models.image_tower import ClipTower
+
+    last = len(visual.transformer.resblocks) - 1
+    chosen = _choose_blocks(layers, last, "clip")
+    # Without its projection the tower returns what comes before it; the projection is applied
+    # by ours, in float32. Blocks give the residual stream, before ln_post.
+    projection = visual.proj
+    visual.proj = None
+    tokens = {"clip_tokens": last, **{f"clip_tokens_{k}": k for k in chosen}}
+    return ClipTower(visual, projection, tokens, runtime, output_fmt="NLC"), list(chosen)
+
+
+def _read_resnet(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[ClipTower, list[int | str]]:
+    from clare.models.image_tower import ClipTower
+
+    numbers = {f"layer{k}": k for k in (1, 2, 3, 4)}  # 0 is the stem
+    asked = {f"layer{layer}" if isinstance(layer, int) else layer for layer in layers}
+    if unknown := sorted(asked - set(numbers)):
+        raise InputError(f"clip's layers of a ResNet are {', '.join(numbers)}, not {unknown[0]}")
+    chosen = sorted(asked)
+    tokens = {"clip_tokens": 3, **{f"clip_tokens_{name}": numbers[name] for name in chosen}}
+    # The last one must be asked for: without it not all blocks run.
+    indices = list(numbers.values())
+    return ClipTower(visual, None, tokens, runtime, indices), list(chosen)
+
+
+def _read_timm(
+    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+) -> tuple[ClipTower, list[int | str]]:
+    from torch import nn
+
+    from clare.models.image_tower import ClipTower
+
+    if not hasattr(visual.trunk, "forward_intermediates"):
+        raise InputError("clip can't read this model's tower: timm gives none of its tokens")
+    last = len(visual.trunk.feature_info) - 1
+    chosen = _choose_blocks(layers, last, "clip")
+    # As with the transformers above. A head that pools, or is more than a matrix, stays.
+    head = getattr(visual.head, "proj", None)
+    projection = None
+    if isinstance(head, nn.Linear) and head.bias is None and not hasattr(visual.head, "pool"):
+        projection = head.weight.T
+        visual.head = nn.Identity()
+    tokens = {"clip_tokens": last, **{f"clip_tokens_{k}": k for k in chosen}}
+    return ClipTower(visual, projection, tokens, runtime), list(chosen)
+
+
+def _choose_blocks(layers: Sequence[int | str], last: int, extractor: str) -> list[int]:
+    """Block numbers, sorted, each once.
+
+    Raises:
+        InputError: there is no such block.
+    """
+    for layer in layers:
+        if not isinstance(layer, int) or not 0 <= layer <= last:
+            raise InputError(f"{extractor}'s layers of this model are 0 to {last}, not {layer}")
+    return sorted({int(layer) for layer in layers})
