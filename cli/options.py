@@ -267,6 +267,20 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def weights_at(
+    clip_model: str | None, clip_weights: str | None, assignments: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Where weights are, by extractor, as options say it.
+
+    Raises:
+        InputError: a text assigns nothing.
+    """
+    found = parse_assignments(assignments or [])
+    named = {"model": clip_model, "weights": clip_weights}
+    given = {name: value for name, value in named.items() if value is not None}
+    return {**found, "clip": {**given, **found.get("clip", {})}}
+
+
 def parse_digests(text: str) -> dict[str, str]:
     """Fingerprint by extractor or field, of ``EXTRACTOR=FINGERPRINT,…``; two as ``A+B``.
 

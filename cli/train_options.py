@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from clare.advice import LeaveOut
-from clare.cli.options import Settings, parse_assignments, parse_digests
+from clare.cli.options import Settings, parse_assignments, parse_digests, weights_at
 from clare.errors import InputError
 from clare.heads import classifiers, decoders, fusion
 from clare.heads.config import (
@@ -25,6 +25,7 @@ from clare.heads.config import (
     read_config,
 )
 from clare.heads.tokens import take_tokens, take_vector
+from clare.models import tuning
 from clare.plugins import list_parts, part_name, resolve_part
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
@@ -162,7 +163,7 @@ def refine(
         InputError: one is not usable, or is for a part that is not there.
     """
     known = set(others)
-    packages = {"fusion": fusion, "classifier": classifiers, "decoder": decoders}
+    packages = {"fusion": fusion, "classifier": classifiers, "decoder": decoders, "tune": tuning}
     for kind, name in config.detector.parts.items():
         resolve_part(packages[kind], name)  # before torch is imported
     if query is not None:
@@ -196,8 +197,15 @@ def require_extras(given: Mapping[str, Any]) -> None:
     require_boards(given)
 
 
-def create_machine(given: Mapping[str, Any]) -> Machine:
+def create_machine(
+    given: Mapping[str, Any], clip_model: str | None = None, clip_weights: str | None = None
+) -> Machine:
     """Where and how is trained; the device is the best that there is, where none is given.
+
+    Args:
+        given: settings of `Machine`.
+        clip_model: where a CLIP that is tuned is, if not where it was.
+        clip_weights: likewise.
 
     Raises:
         InputError: there is no such device.
@@ -205,4 +213,5 @@ def create_machine(given: Mapping[str, Any]) -> Machine:
     from clare.models.runtime import choose_runtime
 
     device = choose_runtime(given.get("device", "auto")).device
-    return Machine(**{**given, "device": device})
+    places = weights_at(clip_model, clip_weights)
+    return Machine(**{**given, "device": device, "settings": places})

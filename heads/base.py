@@ -16,11 +16,15 @@ from torch import nn
 
 from clare.errors import InputError
 
-Role = Literal["cls", "tokens", "tokens_2", "lare", "mask"]
-"""What a field of the store is to a fusion or a decoder; a mask is what a decoder learns."""
+Role = Literal["cls", "tokens", "tokens_2", "lare", "mask", "pixels"]
+"""What a field of the store is to a fusion or a decoder.
+
+A mask is what a decoder learns; pixels are what a tower looks at that is tuned.
+"""
 
 Inputs = Mapping[Role, torch.Tensor]
-"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), mask (B, S, S)."""
+"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), mask (B, S, S), pixels
+(B, S, S, 3) of 0 to 255."""
 
 Shapes = Mapping[Role, tuple[int, ...]]
 """Shapes of one row's inputs, without the batch axis."""
@@ -74,6 +78,7 @@ INPUTS: Mapping[Role, InputSpec] = {
     "tokens_2": InputSpec("clip_tokens_layer3", axes=2),
     "lare": InputSpec("lare", axes=5, channel_axis=-3, drawn=True),
     "mask": InputSpec("mask", axes=2, standardized=False),
+    "pixels": InputSpec("pixels", axes=3, standardized=False),
 }
 """Every role's input."""
 
@@ -126,11 +131,13 @@ class Fusion(nn.Module, ABC):
         Settings: frozen dataclass of plain values.
         roles: the inputs that it takes.
         width: D, the length of its vectors.
+        still: names of tensors in it that stay as they were loaded, and are saved nowhere.
     """
 
     Settings: ClassVar[type] = NoSettings
     roles: ClassVar[tuple[Role, ...]]
     width: int
+    still: frozenset[str] = frozenset()
 
     def __init__(self, settings: Any, shapes: Shapes) -> None:
         super().__init__()

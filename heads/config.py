@@ -32,8 +32,14 @@ Scope = Literal["full", "as-published"]
 """What learns: every part of the head, or the prompt learner alone (as CLaRE was trained)."""
 
 
+NO_TUNING = "none"
+"""In place of a way of tuning: the tower stays as it is, and its features are read."""
+
 PartKind = Literal["fusion", "classifier", "decoder"]
 PARTS: tuple[PartKind, ...] = ("fusion", "classifier", "decoder")
+
+SETTABLE: tuple[str, ...] = (*PARTS, "tune")
+"""Parts that have settings of their own: those of a head, and the way its tower is tuned."""
 
 Score = Literal["mean", "mean_logit", "max", "top"]
 """How an image's score comes from its map."""
@@ -57,8 +63,12 @@ class DetectorConfig:
         decoder_settings: those that differ from the decoder's defaults.
         score: how an image's score comes from a decoder's map: ``mean`` or ``max`` of its
             probabilities, ``top``, the mean of the highest hundredth of them, or ``mean_logit``.
-        fields: the store's field by role (cls, tokens, tokens_2, lare, mask) where it is not the
-            usual one. Of a decoder they name what it takes; the tokens alone if left out.
+        tune: how the image tower moves while the head learns, from the store's pixels: a way of
+            `clare.models.tuning`, or a Python file with a `clare.models.tuned.Tuning`; ``none``
+            trains on cached features.
+        tune_settings: those that differ from the way's defaults.
+        fields: the store's field by role (cls, tokens, tokens_2, lare, mask, pixels) where it is
+            not the usual one. Of a decoder they name what it takes; the tokens alone if left out.
         timestep: which of the stored LaRE timesteps, counted from 0.
         draws: LaRE noise draws that are averaged. All if left out.
         standardize: whether tokens and LaRE are standardised by channel. The class token never
@@ -72,6 +82,8 @@ class DetectorConfig:
     classifier_settings: Mapping[str, Any] = field(default_factory=dict)
     decoder_settings: Mapping[str, Any] = field(default_factory=dict)
     score: Score = "mean"
+    tune: str = NO_TUNING
+    tune_settings: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     timestep: int = 0
     draws: int | None = None
@@ -83,13 +95,26 @@ class DetectorConfig:
             for part in PARTS[:2]:
                 object.__setattr__(self, part, "")
                 object.__setattr__(self, f"{part}_settings", {})
-        for part in PARTS:
-            object.__setattr__(self, part, _absolute(getattr(self, part)))
+        object.__setattr__(self, "tune", _with_underscores(self.tune))
+        if self.decoder and self.is_tuned:
+            raise InputError(
+                "a tower is tuned under a fusion and a classifier, not under a decoder",
+                LeaveOut("tune"),
+                LeaveOut("decoder"),
+            )
+        for name in SETTABLE:
+            object.__setattr__(self, name, _absolute(getattr(self, name)))
 
     @property
-    def parts(self) -> dict[PartKind, str]:
+    def is_tuned(self) -> bool:
+        """Whether its image tower moves."""
+        return self.tune != NO_TUNING
+
+    @property
+    def parts(self) -> dict[str, str]:
         """The names of its parts, by what they are."""
-        return {kind: name for kind in PARTS if (name := getattr(self, kind))}
+        found: dict[str, str] = {kind: name for kind in PARTS if (name := getattr(self, kind))}
+        return {**found, "tune": self.tune} if self.is_tuned else found
 
 
 @dataclass(frozen=True)
@@ -312,7 +337,7 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
     if {"train", "reals", "domains"} & set(rest):
         rest.setdefault("protocol", None)
     _choose_kind(detector, base.detector)
-    for part in PARTS:
+    for part in SETTABLE:
         if part in detector and _absolute(detector[part]) != getattr(base.detector, part):
             detector.setdefault(f"{part}_settings", {})
     return replace(base, detector=replace(base.detector, **detector), **rest)
@@ -320,8 +345,11 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
 
 def _choose_kind(given: dict[str, Any], base: DetectorConfig) -> None:
     """Settle whether fusion and classifier or a decoder is meant; each leaves the other behind."""
+    if "tune" in given:
+        given["tune"] = _with_underscores(given["tune"])
     if given.get("decoder"):
         given["decoder"] = _with_underscores(given["decoder"])
+        given.setdefault("tune", NO_TUNING)
         if beside := [part for part in PARTS[:2] if given.get(part)]:
             raise InputError(
                 "a decoder stands in the place of fusion and classifier",
@@ -466,6 +494,10 @@ class Machine:
         keep_every: keep the detector of every k-th epoch; 0 keeps none.
         tensorboard: write TensorBoard's files too.
         wandb: show the training in Weights & Biases; offline with WANDB_MODE=offline.
+        recompute: compute a tuned tower's blocks once more in the backward pass, instead of keeping
+            what they computed: less memory for a third more time.
+        settings: where the weights of a tuned tower are, if not where they were: extractor to its
+            settings.
         checkpoint_seconds: seconds after which what is needed to resume is written again; a kill
             costs no more than that and one epoch.
     """
@@ -476,4 +508,6 @@ class Machine:
     keep_every: int = 0
     tensorboard: bool = False
     wandb: bool = False
+    recompute: bool = False
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoint_seconds: float = 30.0

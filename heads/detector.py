@@ -6,25 +6,34 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import nn
 
+from clare.advice import LeaveOut
 from clare.errors import InputError
 from clare.files import write_durably
 from clare.foreign import parse_json, reading
 from clare.heads import classifiers, fusion
-from clare.heads.base import Classifier, Fusion, TextTower
+from clare.heads.base import Classifier, Fusion, Role, Shapes, TextTower
 from clare.heads.config import DetectorConfig, Scope
+from clare.heads.layers.standardization import Standardization
+from clare.heads.layers.tower import TOWER_ROLES, BaseTower, TowerFusion
 from clare.heads.localizer import Localizer, roles_of
-from clare.heads.model import Model, Specs, fields_by_role
+from clare.heads.model import Model, Specs, check_field, fields_by_role
+from clare.models.tuned import TunedRecord
 from clare.models.weights import fill, read_header, read_tensors
-from clare.plugins import find_part
+from clare.plugins import find_part, part_name
 from clare.settings import build_settings
+from clare.store.spec import Fingerprint, require_same
 from clare.typed_json import from_json, to_json
 
 _METADATA = "clare_detector"
+
+_PICTURES = 32
+"""Images that a tower takes at once where it does not learn."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class _Saved:
 
     config: DetectorConfig
     specs: Specs
+    tuned: TunedRecord | None = None
 
 
 def find_fusion(name: str) -> type[Fusion]:
@@ -53,18 +63,24 @@ def find_classifier(name: str) -> type[Classifier]:
     return find_part(classifiers, name, Classifier)  # type: ignore[type-abstract]
 
 
-def create_model(config: DetectorConfig, specs: Specs, text: TextTower | None = None) -> Model:
+def create_model(
+    config: DetectorConfig,
+    specs: Specs,
+    text: TextTower | None = None,
+    tower: BaseTower | None = None,
+) -> Model:
     """The detector or the localiser of a configuration, freshly made.
 
     Args:
         config: its parts and what they read.
         specs: shapes of one row by stored field.
         text: the frozen text tower of the store's CLIP, for classifiers that need one.
+        tower: that the head's tower begins as, where it is tuned.
 
     Raises:
         InputError: a part, a setting, a field, a timestep or a number of draws is not usable.
     """
-    return Localizer(config, specs) if config.decoder else Detector(config, specs, text)
+    return Localizer(config, specs) if config.decoder else Detector(config, specs, text, tower)
 
 
 def needs_text(config: DetectorConfig) -> bool:
@@ -79,11 +95,37 @@ def needs_text(config: DetectorConfig) -> bool:
 def fields_of(config: DetectorConfig) -> tuple[str, ...]:
     """The stored fields that a detector's fusion, or its decoder, reads.
 
+    Where a tower is tuned, pixels are read in the place of its fields.
+
     Raises:
         InputError: there is no such fusion, or a role is unknown.
     """
-    roles = roles_of(config) if config.decoder else find_fusion(config.fusion).roles
+    if config.decoder:
+        roles = roles_of(config)
+    elif config.is_tuned:
+        own = tower_fields(config)
+        roles = ("pixels", *(r for r in find_fusion(config.fusion).roles if r not in own))
+    else:
+        roles = find_fusion(config.fusion).roles
     return tuple(fields_by_role(config, roles).values())
+
+
+def tower_fields(config: DetectorConfig) -> dict[Role, str]:
+    """The fields of a tuned tower that a detector's fusion takes, by role; none where none is.
+
+    Raises:
+        InputError: there is no such fusion, or it takes nothing of a tower.
+    """
+    if not config.is_tuned:
+        return {}
+    roles = [role for role in find_fusion(config.fusion).roles if role in TOWER_ROLES]
+    if not roles:
+        raise InputError(
+            f"fusion {part_name(config.fusion)} takes nothing of an image tower, which could be "
+            "tuned for it",
+            LeaveOut("tune"),
+        )
+    return fields_by_role(config, roles)
 
 
 class Detector(Model):
@@ -93,25 +135,90 @@ class Detector(Model):
         config: its parts and what they read.
         specs: shapes of one row by stored field; may name more fields than are read.
         text: the frozen text tower of the store's CLIP, for classifiers that need one.
+        tower: that the image tower begins as, where it is tuned.
 
     Attributes:
         fusion: image side.
         classifier: decision side.
+        base: that the image tower began as, where it is tuned.
 
     Raises:
         InputError: a part, a setting, a field, a timestep or a number of draws is not usable.
     """
 
-    def __init__(self, config: DetectorConfig, specs: Specs, text: TextTower | None = None) -> None:
+    def __init__(
+        self,
+        config: DetectorConfig,
+        specs: Specs,
+        text: TextTower | None = None,
+        tower: BaseTower | None = None,
+    ) -> None:
         fusion_class = find_fusion(config.fusion)
         decision_class = find_classifier(config.classifier)
-        super().__init__(config, specs, fusion_class.roles)
+        own = tower_fields(config)
+        others = [role for role in fusion_class.roles if role not in own]
+        super().__init__(config, specs, ["pixels", *others] if own else others)
         settings = build_settings(config.fusion, fusion_class.Settings, config.fusion_settings)
-        self.fusion: Fusion = fusion_class(settings, self.shapes)
+        self.base = tower if own else None
+        if own:
+            self.fusion: Fusion = self._over_tower(fusion_class, settings, specs, own, tower)
+        else:
+            self.fusion = fusion_class(settings, self.shapes)
         settings = build_settings(
             config.classifier, decision_class.Settings, config.classifier_settings
         )
         self.classifier: Classifier = decision_class(settings, self.fusion.width, text)
+
+    def _over_tower(
+        self,
+        fusion_class: type[Fusion],
+        settings: Any,
+        specs: Specs,
+        own: Mapping[Role, str],
+        tower: BaseTower | None,
+    ) -> TowerFusion:
+        """The fusion over a tower that moves.
+
+        Raises:
+            InputError: there is no tower, or a field of it is not usable.
+        """
+        config = self.config
+        if tower is None:
+            raise InputError("a tower is tuned, and there is none: it is given as tower=")
+        for role, name in own.items():
+            check_field(config, role, name, specs)
+            self.specs[name] = tuple(specs[name])
+        self.scored_together = _PICTURES
+        shapes: Shapes = {**self.shapes, **{role: self.specs[name] for role, name in own.items()}}
+        return TowerFusion(
+            fusion_class(settings, shapes),
+            tower,
+            config.tune,
+            config.tune_settings,
+            own,
+            self.shapes,
+            standardize=config.standardize,
+        )
+
+    @property
+    def still(self) -> frozenset[str]:
+        """Names of the tower's tensors that stay as they were loaded."""
+        return frozenset(f"fusion.{name}" for name in self.fusion.still)
+
+    def standardized(self) -> dict[Role, Standardization]:
+        """What brings the channels of an input to mean 0 and deviation 1, by role."""
+        if not isinstance(self.fusion, TowerFusion):
+            return super().standardized()
+        parts: Any = self.fusion.standardizations.items()
+        return {**super().standardized(), **dict(parts)}
+
+    @torch.no_grad()
+    def raw(self, batch: Mapping[str, torch.Tensor]) -> dict[Role, torch.Tensor]:
+        """What is standardised, as it is before; of a tower that moves, as it now is."""
+        found = super().raw(batch)
+        if isinstance(self.fusion, TowerFusion) and self.fusion.standardizations:
+            found |= self.fusion.raw(self._stored("pixels", batch))
+        return found
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
@@ -159,7 +266,8 @@ class Detector(Model):
 
 
 def save_detector(detector: Model, path: Path) -> None:
-    """Write a detector, all but the text tower, durably and without pickles.
+    """Write a detector, durably and without pickles: all but the text tower, and what of an image
+    tower does not move.
 
     Args:
         detector: on any device.
@@ -168,9 +276,17 @@ def save_detector(detector: Model, path: Path) -> None:
     Raises:
         DiskSpaceError: the disk is full; the file that was there before is untouched.
     """
-    header = json.dumps(to_json(_Saved(detector.config, detector.specs)))
+    tuned = None
+    if isinstance(detector, Detector) and (base := detector.base) is not None:
+        config, own = detector.config, base.fingerprint
+        tuned = TunedRecord(config.tune, config.tune_settings, own.to_json())
+    header = json.dumps(to_json(_Saved(detector.config, detector.specs, tuned)))
     # Clones, because safetensors refuses tensors that share memory.
-    tensors = {name: value.detach().cpu().clone() for name, value in detector.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().clone()
+        for name, value in detector.state_dict().items()
+        if name not in detector.still
+    }
     write_durably(path, safetensors.torch.save(tensors, {_METADATA: header}))
 
 
@@ -183,23 +299,30 @@ def read_detector_config(path: Path) -> DetectorConfig:
     return _read_header(path).config
 
 
-def load_detector(path: Path, text: TextTower | None = None) -> Model:
+def load_detector(
+    path: Path, text: TextTower | None = None, tower: BaseTower | None = None
+) -> Model:
     """The detector or localiser that `save_detector` wrote, in evaluation mode, on the CPU.
 
     Args:
         path: the file.
         text: the text tower that it was trained with, if its classifier needs one.
+        tower: the image tower that its own began as, if it is tuned.
 
     Raises:
-        InputError: the file is not a saved detector, a part of it is not there any more, or the
-            text tower is of another size.
+        InputError: the file is not a saved detector, a part of it is not there any more, or a
+            tower is another one.
     """
     saved = _read_header(path)
     try:
-        detector = create_model(saved.config, saved.specs, text)
+        if saved.tuned is not None and tower is not None:
+            began = Fingerprint(**saved.tuned.tower)
+            require_same(began, tower.fingerprint, began.extractor)
+        detector = create_model(saved.config, saved.specs, text, tower)
     except InputError as error:
         raise InputError(f"{path} can't be loaded: {error.what}", *error.advice) from error
-    fill(detector, read_tensors(path), path)
+    still = {name: value for name, value in detector.state_dict().items() if name in detector.still}
+    fill(detector, {**read_tensors(path), **still}, path)
     return detector.eval()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -38,6 +37,8 @@ def roles_of(config: DetectorConfig) -> tuple[Role, ...]:
     """
     if "cls" in config.fields:
         raise InputError("a decoder takes no class token, which has no place in the picture")
+    if "pixels" in config.fields:
+        raise InputError("a decoder takes no pixels, which are for a tower that is tuned")
     named = [role for role in INPUTS if role in config.fields and role != "mask"]
     return tuple(named) or ("tokens",)
 
@@ -61,7 +62,7 @@ class Localizer(Model):
         InputError: the decoder, a setting, a field, a timestep or a number of draws is not usable.
     """
 
-    scored_together: ClassVar[int] = 32  # a convolution at 256 x 256 takes 17 MB an image
+    scored_together: int = 32  # a convolution at 256 x 256 takes 17 MB an image
 
     def __init__(self, config: DetectorConfig, specs: Specs) -> None:
         cls = find_decoder(config.decoder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,14 +36,14 @@ class Model(nn.Module, ABC):
         InputError: a field, a timestep or a number of draws is not usable.
     """
 
-    scored_together: ClassVar[int] = 128
+    scored_together: int = 128
 
     def __init__(self, config: DetectorConfig, specs: Specs, roles: Sequence[Role]) -> None:
         super().__init__()
         self.config = config
         self._field = fields_by_role(config, roles)
         for role, name in self._field.items():
-            _check_field(config, role, name, specs)
+            check_field(config, role, name, specs)
         self.fields = tuple(self._field.values())
         self.specs = {name: tuple(specs[name]) for name in self.fields}
         self.shapes: Shapes = {
@@ -98,9 +98,14 @@ class Model(nn.Module, ABC):
     def attention(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """Where it looks: (B, P), each row summing to one; None if it has no attention."""
 
+    @property
+    def still(self) -> frozenset[str]:
+        """Names of tensors in it that stay as they were loaded, and are saved nowhere."""
+        return frozenset()
+
     def set_statistics(self, statistics: Mapping[Role, tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Take the channels' mean and deviation, (C,) each, by role; others are left alone."""
-        for role, standardization in self._standardized().items():
+        for role, standardization in self.standardized().items():
             if role in statistics:
                 standardization.set(*statistics[role])
 
@@ -110,11 +115,11 @@ class Model(nn.Module, ABC):
         Args:
             batches: by stored field, on the model's device; the class token is not needed.
         """
-        standardized = self._standardized()
-        moments = {role: Moments(part.axis) for role, part in standardized.items()}
+        moments = {role: Moments(part.axis) for role, part in self.standardized().items()}
         for batch in batches if moments else ():
+            values = self.raw(batch)
             for role, found in moments.items():
-                found.add(self._stored(role, batch))
+                found.add(values[role])
         self.set_statistics({role: (m.mean, m.deviation) for role, m in moments.items()})
 
     def parameters_to_train(self, scope: Scope = "full") -> dict[str, nn.Parameter]:
@@ -129,17 +134,28 @@ class Model(nn.Module, ABC):
         stored = batch[self._field[role]]
         return INPUTS[role].take(stored, self.config.timestep, self.config.draws)
 
-    def _standardized(self) -> dict[Role, Standardization]:
+    def raw(self, batch: Mapping[str, torch.Tensor]) -> dict[Role, torch.Tensor]:
+        """What is standardised, as it is before, of a batch as `inputs` takes it."""
+        parts: Any = self.standardizations
+        return {role: self._stored(role, batch) for role in parts}
+
+    def standardized(self) -> dict[Role, Standardization]:
+        """What brings the channels of an input to mean 0 and deviation 1, by role."""
         parts: Any = self.standardizations.items()
         return dict(parts)
 
 
 def running_statistics(module: nn.Module) -> dict[str, torch.Tensor]:
     """BatchNorm's running means and variances, by name: what moves without being learnt."""
+    still = {
+        f"{place}.{name}"
+        for place, one in module.named_modules()
+        for name in getattr(one, "still", ())
+    }
     return {
         name: value
         for name, value in module.named_buffers()
-        if name.endswith(("running_mean", "running_var"))
+        if name.endswith(("running_mean", "running_var")) and name not in still
     }
 
 
@@ -155,7 +171,12 @@ def fields_by_role(config: DetectorConfig, roles: Iterable[Role]) -> dict[Role, 
     return {role: config.fields.get(role, INPUTS[role].field) for role in roles}
 
 
-def _check_field(config: DetectorConfig, role: Role, name: str, specs: Specs) -> None:
+def check_field(config: DetectorConfig, role: Role, name: str, specs: Specs) -> None:
+    """Refuse a field that is not there, or can't play a role.
+
+    Raises:
+        InputError: it is not there, or of other axes.
+    """
     part = f"decoder {config.decoder}" if config.decoder else f"fusion {config.fusion}"
     if name not in specs:
         raise InputError(

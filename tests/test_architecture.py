@@ -68,7 +68,8 @@ ENTRIES = {
 
 PARTS = (
     *("heads.checkpoints", "heads.classifiers", "heads.decoders", "heads.fusion"),
-    *("clare.augmentation.recipes", "pipeline.extractors", "pipeline.pairs"),
+    *("clare.augmentation.recipes", "clare.models.tuning"),
+    *("pipeline.extractors", "pipeline.pairs"),
 )
 """Folders whose files are found by name, so that a new one needs no other change."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clare.heads.runs.record import RunRecord
+    from clare.heads.layers.tower import BaseTower
     from clare.heads.runs.run import Run
     from clare.inference.inputs import Images
     from clare.inference.videos import Judged
@@ -67,6 +67,7 @@ class Predictor:
     ) -> None:
         from clare.heads.runs.record import read_record
         from clare.heads.runs.run import open_run
+        from clare.heads.runs.tower import carried_place, tower_of
         from clare.heads.text.tower import TextTower
         from clare.models.runtime import choose_runtime
         from clare.pipeline.extraction.direct import Source
@@ -75,17 +76,23 @@ class Predictor:
         self.notices: list[Notice] = []
         extractors: dict[str, tuple[Extractor, Fingerprint]] = {}
         text: TextTower | None = None
+        tower: BaseTower | None = None
         record = read_record(run)
         for name, made in record.extractors.items():
             recorded = made.fingerprint
-            self.runtime = self._runtime(choose_runtime(device), recorded)
             given = {k: v for k, v in overrides.get(name, {}).items() if v is not None}
+            if name == record.tower:  # its part that moved is the run's, float32
+                tower = tower_of(run, record, {name: given})
+                assert tower is not None
+                text = text or TextTower.of_assets(tower.loaded.text())
+                continue
+            self.runtime = self._runtime(choose_runtime(device), recorded)
             if "model" not in given:
-                given |= _carried(run, record, name)
+                given |= carried_place(run, record, name)
             extractor = rebuild_extractor(recorded, made.origin, given, self.runtime, name)
             extractors[name] = extractor, recorded
             text = text or TextTower.of_assets(extractor.assets())
-        self.run: Run = open_run(run, text=text)
+        self.run: Run = open_run(run, text=text, tower=tower)
         self.run.detector.to(self.runtime.device)
         # A localiser's masks are what it learned from, and a text tower needs no image.
         self.extractors = [
@@ -291,27 +298,6 @@ class Predictor:
             )
             dtype = "float32"
         return replace(runtime, dtype=dtype)
-
-
-def _carried(run: Path, record: RunRecord, name: str) -> dict[str, str]:
-    """Where the weights of an extractor are that may have come along with published ones.
-
-    Raises:
-        InputError: they did, and neither the run nor one that it began from has them any more.
-    """
-    from clare.heads.runs.record import CARRIED, tower_folder
-
-    if record.extractors[name].origin.get("model") != CARRIED:
-        return {}
-    tower = tower_folder(run)
-    if tower.is_dir():
-        return {"model": str(tower)}
-    if record.published is None:
-        return {}  # a folder of the user's own that has this name
-    raise InputError(
-        f"{run} reads {name} of the folder {CARRIED}, which is not at {tower}",
-        Name("where it is", f"{name}.model"),
-    )
 
 
 def _images(recorded: Fingerprint, align: Align | None) -> ImageSettings:

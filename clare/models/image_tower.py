@@ -56,6 +56,16 @@ class Tower(nn.Module):
             torch.compile(visual.forward_intermediates, dynamic=False) if runtime.compile else None
         )
 
+    def keep_residuals_float(self) -> None:
+        """Under autocast, add up a transformer's residual stream in float32, as its norms need.
+
+        What follows the embedding of patches would else take over its lower precision.
+        """
+        inside: Any = getattr(self.visual, "trunk", self.visual)
+        embed = getattr(inside, "patch_embed", getattr(inside, "conv1", None))
+        if embed is not None and not hasattr(inside, "attnpool"):
+            embed.register_forward_hook(_to_float)
+
     def run(self, images: torch.Tensor) -> Any:
         """What the tower makes of normalised images (B, 3, S, S)."""
         visual: Any = self.visual
@@ -119,6 +129,10 @@ class TimmTower(Tower):
         if getattr(visual, "cls_token", None) is not None:
             vectors["tower_cls"] = output[:, 0]
         return {**vectors, **self.tokens(layers)}
+
+
+def _to_float(module: nn.Module, given: Any, output: torch.Tensor) -> torch.Tensor:
+    return output.float()
 
 
 def _flat(layer: torch.Tensor) -> torch.Tensor:

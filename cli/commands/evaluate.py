@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clare.cli.options import ClipModel, ClipWeights, ModelSettings
 from clare.protocol import Sampling
 
 if TYPE_CHECKING:
@@ -91,11 +92,14 @@ def evaluate(
     json_: Annotated[
         bool, typer.Option("--json", help="Print what test_metrics.json holds.")
     ] = False,
+    clip_model: ClipModel = None,
+    clip_weights: ClipWeights = None,
+    set_: ModelSettings = None,
 ) -> None:
     """Test runs on rows that they have never seen, at the threshold from validation."""
     from clare.advice import LeaveOut, Run
     from clare.cli.command import typed
-    from clare.cli.options import prepare_folder, split_names
+    from clare.cli.options import prepare_folder, split_names, weights_at
     from clare.cli.views.console import console, show_progress, tell_next
     from clare.errors import InputError
     from clare.heads.runs.record import require_run
@@ -155,6 +159,7 @@ def evaluate(
                 progress=show,
                 command=typed(),
                 parquet=parquet,
+                settings=weights_at(clip_model, clip_weights, set_),
             )
             for run in runs
         ]

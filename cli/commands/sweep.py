@@ -11,7 +11,7 @@ import typer
 
 from clare.cli import train_options as options
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.options import STORE, split_names, with_settings
+from clare.cli.options import STORE, ClipModel, ClipWeights, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING, names_of
 
 AXES = "Axes (comma lists; 0-4 is a range)"
@@ -97,12 +97,14 @@ def sweep(
             rich_help_panel=RUN,
         ),
     ] = True,
+    clip_model: ClipModel = None,
+    clip_weights: ClipWeights = None,
 ) -> None:
     """Train every combination; run again, it does only what is missing.
 
     Exit code 3: it is done, but some runs failed or could not be tested.
     """
-    from clare.heads.config import PARTS, create_config
+    from clare.heads.config import SETTABLE, create_config
     from clare.heads.sweeps.axes import expand
     from clare.plugins import trust_named
 
@@ -116,7 +118,7 @@ def sweep(
     refined = (cross_attn_query, None, None, features, set_ or [])
     axis_values = (value for values in axes.values() for value in values)
     trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])
-    parts = [name for kind in PARTS for name in axes.get(kind, [])]
+    parts = [name for kind in SETTABLE for name in axes.get(kind, [])]
     configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
 
     # Not before all names are checked: they bring torch.
@@ -131,7 +133,7 @@ def sweep(
     from clare.heads.sweeps.tests import SweepTests, require_tests
     from clare.store.feature_store import open_store
 
-    chosen = options.create_machine(machine)
+    chosen = options.create_machine(machine, clip_model, clip_weights)
     opened, subsets = open_store(store), split_names(evaluate) or []
     if evaluate is not None:
         require_tests(opened, subsets, configs.values())
@@ -143,6 +145,7 @@ def sweep(
             device=chosen.device,
             progress=view.testing,
             training=train_figures,
+            settings=chosen.settings,
         )
         results = run_sweep(
             configs, axes, opened, out, chosen, view, tests if subsets else None, typed()

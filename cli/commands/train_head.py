@@ -9,7 +9,7 @@ import typer
 
 from clare.cli import train_options as options
 from clare.cli.command import typed, when_stopped
-from clare.cli.options import STORE, split_names, with_settings
+from clare.cli.options import STORE, ClipModel, ClipWeights, split_names, with_settings
 from clare.cli.train_options import MACHINE, RUN, TRAINING
 
 
@@ -41,6 +41,8 @@ def train_head(
         ),
     ] = None,
     evaluate: options.Evaluate = None,
+    clip_model: ClipModel = None,
+    clip_weights: ClipWeights = None,
 ) -> None:
     """Train a head on a store's features; checkpoint and threshold come from validation."""
     from clare.advice import Run
@@ -71,7 +73,7 @@ def train_head(
     from clare.heads.training.trainer import train_run
     from clare.store.feature_store import open_store
 
-    chosen = options.create_machine(machine)
+    chosen = options.create_machine(machine, clip_model, clip_weights)
     if resume is not None:
         source_of = context.get_parameter_source("store")
         named = source_of is not None and source_of.name == "COMMANDLINE"
@@ -95,7 +97,14 @@ def train_head(
     if evaluate is not None:
         from clare.cli.commands.evaluate import evaluate as evaluate_runs
 
-        evaluate_runs([folder], subset=evaluate, store=source, device=chosen.device)
+        evaluate_runs(
+            [folder],
+            subset=evaluate,
+            store=source,
+            device=chosen.device,
+            clip_model=clip_model,
+            clip_weights=clip_weights,
+        )
     else:
         tests = {} if found.protocol is None else {"protocol": found.protocol}
         tell_next(Run("evaluate", (folder,), tests))

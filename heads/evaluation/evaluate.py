@@ -42,6 +42,7 @@ from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.model import Model
 from clare.heads.runs.run import Run, note_on_store, open_with_store
+from clare.heads.runs.tower import NOWHERE_ELSE, Places
 from clare.models.runtime import choose_runtime
 from clare.parquet import require_parquet
 from clare.progress import StepProgress
@@ -77,6 +78,7 @@ def evaluate(
     cache: BatchCache | None = None,
     command: Sequence[str] = (),
     parquet: bool = False,
+    settings: Places = NOWHERE_ELSE,
 ) -> Evaluation:
     """Score rows that a run has never seen, and write figures and pictures into its folder.
 
@@ -106,6 +108,8 @@ def evaluate(
         cache: what was read for other runs, where several are tested on the same rows.
         command: that asked for it, word by word; it is recorded.
         parquet: whether the predictions are written as Parquet too.
+        settings: where the weights of a tuned tower are, if not where they were: extractor to its
+            settings.
 
     Raises:
         InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
@@ -115,7 +119,7 @@ def evaluate(
     how = Resampling(resamples, seed)
     if parquet:
         require_parquet()
-    opened, source = open_with_store(run, store, elsewhere)
+    opened, source = open_with_store(run, store, elsewhere, settings)
     if against:
         require_table(against)
     aside: Sequence[str] = ()

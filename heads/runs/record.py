@@ -118,6 +118,7 @@ class RunRecord:
         sources: the name of the fingerprint by field, of extractors with several.
         imported: the published checkpoint that it is, where it was not trained here.
         face_detectors: that found the faces of the training rows, as their manifests say.
+        tower: which of the extractors read the image tower that was tuned; empty where none was.
     """
 
     config: TrainConfig
@@ -137,6 +138,7 @@ class RunRecord:
     sources: Mapping[str, str] = field(default_factory=dict)
     imported: ImportRecord | None = None
     face_detectors: tuple[str, ...] = ()
+    tower: str = ""
 
     @property
     def remainder(self) -> str:

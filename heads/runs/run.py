@@ -12,6 +12,7 @@ from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.detector import load_detector, needs_text, read_detector_config
+from clare.heads.layers.tower import BaseTower
 from clare.heads.model import Model
 from clare.heads.runs.record import (
     BEST,
@@ -22,6 +23,7 @@ from clare.heads.runs.record import (
     read_seen,
     read_validation,
 )
+from clare.heads.runs.tower import NOWHERE_ELSE, Places, tower_of
 from clare.heads.text.tower import TEXT_TOWER, TOKENIZER, TextTower
 from clare.models.hub import file_sha256
 from clare.plugins import part_name
@@ -68,7 +70,11 @@ class Run:
 
 
 def open_run(
-    path: Path | str, store: FeatureStore | Path | None = None, text: TextTower | None = None
+    path: Path | str,
+    store: FeatureStore | Path | None = None,
+    text: TextTower | None = None,
+    tower: BaseTower | None = None,
+    places: Places = NOWHERE_ELSE,
 ) -> Run:
     """Open a finished run; where the file of a part of it has changed since, a warning says so.
 
@@ -76,10 +82,14 @@ def open_run(
         path: the run's folder.
         store: where its text tower is looked for; the store that it was trained on if left out.
         text: its text tower, where that is loaded already.
+        tower: that its image tower began as, where it is tuned and that is loaded already.
+        places: where the weights of the image tower are now; where they were if left out.
 
     Raises:
-        InputError: the folder is not a finished run, or a file in it is damaged.
+        InputError: the folder is not a finished run, a file in it is damaged, or the weights of the
+            image tower are others.
         StoreError: the text tower is needed and its store is not there.
+        WeightsError: those of an image tower that was tuned are not on disk.
     """
     folder = Path(path)
     record, validation = read_record(folder), read_validation(folder)
@@ -94,7 +104,7 @@ def open_run(
     return Run(
         path=folder,
         record=record,
-        detector=load_detector(folder / BEST, text),
+        detector=load_detector(folder / BEST, text, tower or tower_of(folder, record, places)),
         validation=validation,
         seen=read_seen(folder),
     )
@@ -114,7 +124,10 @@ def open_own_store(run: Path, record: RunRecord) -> FeatureStore:
 
 
 def open_with_store(
-    run: Path | str, store: FeatureStore | Path | str | None, elsewhere: Path | str | None = None
+    run: Path | str,
+    store: FeatureStore | Path | str | None,
+    elsewhere: Path | str | None = None,
+    places: Places = NOWHERE_ELSE,
 ) -> tuple[Run, FeatureStore]:
     """A run and the store whose rows it shall score.
 
@@ -122,6 +135,7 @@ def open_with_store(
         run: its folder.
         store: the store that was named; it goes first.
         elsewhere: the store where none was named and the run's own is gone.
+        places: where the weights of a tuned tower are now.
 
     Raises:
         InputError: the run is not finished, or a file in it is damaged.
@@ -135,7 +149,7 @@ def open_with_store(
         opened = open_own_store(folder, record)
     else:
         opened = store if isinstance(store, FeatureStore) else open_store(store)
-    return open_run(folder, opened), opened
+    return open_run(folder, opened, places=places), opened
 
 
 def note_on_store(run: Run, store: FeatureStore, named: object) -> list[Notice]:

@@ -40,6 +40,7 @@ _OF_PARTS = {
     "fusion_settings": ("fusion",),
     "classifier_settings": ("classifier",),
     "decoder_settings": ("decoder",),
+    "tune_settings": ("tune",),
     "fields": ("fusion", "decoder"),
 }
 """Settings that runs have in common only where they have these parts in common."""

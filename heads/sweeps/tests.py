@@ -18,6 +18,7 @@ from clare.heads.evaluation.wanted import Asked, Wanted, list_wanted
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.record import VAL_METRICS, read_record
 from clare.heads.sweeps.training_rows import measure_training, read_training
+from clare.heads.runs.tower import NOWHERE_ELSE, Places
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
 
@@ -94,6 +95,7 @@ class SweepTests:
         baselines: whether what needs no training is measured too.
         training: whether the rows that a run was trained on are scored too.
         command: that asked for it, word by word; it is recorded.
+        settings: where the weights of tuned towers are, if not where they were.
 
     Attributes:
         failures: why a run could not be tested, by folder.
@@ -109,7 +111,9 @@ class SweepTests:
         baselines: bool = False,
         training: bool = False,
         command: Sequence[str] = (),
+        settings: Places = NOWHERE_ELSE,
     ) -> None:
+        self._settings = settings
         self._store, self._device = store, device
         self._baselines, self._command, self._training = baselines, command, training
         self._subsets = tuple(dict.fromkeys(subsets))
@@ -134,6 +138,7 @@ class SweepTests:
                     cache=self._cache,
                     baselines=self._baselines,
                     command=self._command,
+                    settings=self._settings,
                 ).record
             except ClareError as error:
                 self.failures[run] = error

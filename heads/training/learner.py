@@ -34,9 +34,9 @@ def can_stack(model: Model, config: TrainConfig) -> bool:
     Not with dropout, whose random numbers each run keeps for itself; nor where a single run fills
     the machine: with many parameters, or with a text tower that reads each image's own prompts.
     In bfloat16 a stacked product rounds otherwise than a single one, and the run would not be the
-    same. A decoder's map of every pixel fills the machine whatever its size.
+    same. A decoder's map of every pixel fills the machine whatever its size, and so does a tower.
     """
-    if config.precision != "float32" or not isinstance(model, Detector):
+    if config.precision != "float32" or not isinstance(model, Detector) or model.base is not None:
         return False
     prompts = getattr(model.classifier, "prompts", None)
     own_prompts = getattr(prompts, "meta_net", None) is not None
@@ -74,10 +74,13 @@ class Learner:
         self.judged = self._objective.judged
         learning = set(template.parameters_to_train(config.scope))
         self._learning = [name for name, _ in template.named_parameters() if name in learning]
-        self._frozen = [name for name, _ in template.named_parameters() if name not in learning]
+        frozen = {n: v.detach() for n, v in template.named_parameters() if n not in learning}
         self._shapes = {name: value.shape for name, value in template.named_parameters()}
         self.values = self._matrix(self._learning).requires_grad_()
+        # Of a single run they stay where they are: a tower's are many, and shared with other runs.
+        self._frozen = list(frozen) if len(detectors) > 1 else []
         self._constants = self._matrix(self._frozen)
+        self._alone = {} if self._frozen else frozen
         # Running statistics move with every step; they are this learner's own, so that a
         # detector that is kept in between doesn't change them.
         self._moving = {
@@ -197,7 +200,7 @@ class Learner:
                     )
             first = {name: value[0] for name, value in (parameters | constants).items()}
             one = self._compiled(
-                first | self._moving,
+                first | self._alone | self._moving,
                 inputs,
                 None if labels is None else labels[0],
                 None if uniform is None else uniform[0],

@@ -16,6 +16,7 @@ from clare.heads.config import TrainConfig
 from clare.heads.data.samples import Samples
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import Detector, save_detector
+from clare.heads.layers.tower import TowerFusion
 from clare.heads.runs.record import LAST
 from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.run_state import RunState
@@ -35,14 +36,19 @@ class Stack:
     Args:
         states: one a run.
         compile: whether a single run's step is compiled.
+        recompute: whether a tower that is tuned computes its blocks again in the backward pass.
     """
 
-    def __init__(self, states: Sequence[RunState], *, compile: bool = False) -> None:
+    def __init__(
+        self, states: Sequence[RunState], *, compile: bool = False, recompute: bool = False
+    ) -> None:
         self.states = list(states)
         runs = [state.run for state in states]
         self.detector = runs[0].detector
         self.fields, self.val_fields = runs[0].fields, runs[0].val_fields
         self.val = runs[0].val.plain
+        if recompute and isinstance(fusion := getattr(self.detector, "fusion", None), TowerFusion):
+            fusion.recompute()
         self.learner = Learner(
             [run.detector for run in runs],
             [run.config for run in runs],

@@ -21,17 +21,27 @@ from clare.augmentation import USUAL
 from clare.errors import InputError
 from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import TrainConfig
-from clare.heads.data.fingerprints import Chosen, choose_fingerprints, frame_of
+from clare.heads.data.fingerprints import Chosen, frame_of
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples
 from clare.heads.data.subsets import subsets_of
 from clare.heads.data.table import FeatureTable, pieces
-from clare.heads.detector import Detector, create_model, fields_of, find_fusion, needs_text
+from clare.heads.detector import (
+    Detector,
+    create_model,
+    fields_of,
+    find_fusion,
+    needs_text,
+    tower_fields,
+)
+from clare.heads.layers.tower import BaseTower, TowerFusion
 from clare.heads.localizer import Localizer, mask_field
 from clare.heads.model import Model, fields_by_role
 from clare.heads.runs.record import CONFIG, RunRecord, extractor_record
 from clare.heads.runs.run import load_text_tower
+from clare.heads.runs.tower import NOWHERE_ELSE, Places
 from clare.heads.text.tower import TextTower
+from clare.heads.training.base_towers import BaseTowers, choose_beside_tower, tower_key
 from clare.heads.training.warm_start import Parent, open_parent
 from clare.models.hub import file_sha256
 from clare.plugins import is_path, part_name
@@ -102,14 +112,13 @@ def open_tables(
     chosen = reduce(
         Chosen.beside,
         [
-            choose_fingerprints(
-                store, config, subsets, all_fields(config), text=text_beside(config)
-            )
+            choose_beside_tower(store, config, subsets, all_fields(config), text_beside(config))
             for config in {_choice(config): config for config in configs}.values()
         ],
     )
+    fields = sorted({field for config in configs for field in all_fields(config)})
     tables = (
-        FeatureTable(store, sorted(chosen.sources), subsets, split, chosen.digests, device)
+        FeatureTable(store, fields, subsets, split, chosen.digests, device)
         for split in ("train", "val")
     )
     return Tables(*tables), chosen
@@ -122,10 +131,12 @@ def prepare(
     tables: Tables,
     chosen: Chosen,
     device: torch.device,
+    places: Places = NOWHERE_ELSE,
 ) -> list[Prepared]:
     """Detectors with their samples; what runs have in common is made once.
 
-    Channels are not measured yet: that reads the features.
+    Channels are not measured yet: that reads the features. The weights of towers that are tuned
+    are at ``places`` where they are not where they were.
 
     Raises:
         InputError: a part, a setting or the rows of a run are not usable.
@@ -134,6 +145,7 @@ def prepare(
     samples: dict[object, tuple[Samples, Samples, Seen]] = {}
     parents: dict[object, Parent] = {}
     text: TextTower | None = None
+    towers = BaseTowers(store, chosen, places)
     made = []
     for config, folder in zip(configs, folders, strict=True):
         key = rows_key(config)
@@ -146,7 +158,7 @@ def prepare(
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
         if text is None and needs_text(config.detector):
             text = load_text_tower(store, chosen.text).to(device)
-        detector = create_detector(config, chosen.specs, text)
+        detector = create_detector(config, chosen.specs, text, towers.of(config))
         notes, parent = [*chosen.notes, *_notices(detector, config)], None
         notes += [
             Notice(f"{name}: {counted(count, 'fake')} without a mask, left out of split {split}")
@@ -223,7 +235,10 @@ def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples
 
 
 def create_detector(
-    config: TrainConfig, specs: Mapping[str, tuple[int, ...]], text: TextTower | None
+    config: TrainConfig,
+    specs: Mapping[str, tuple[int, ...]],
+    text: TextTower | None,
+    tower: BaseTower | None = None,
 ) -> Model:
     """A detector or localiser whose random start follows from the configuration's seed.
 
@@ -232,7 +247,7 @@ def create_detector(
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        return create_model(config.detector, specs, text)
+        return create_model(config.detector, specs, text, tower)
 
 
 def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
@@ -255,15 +270,18 @@ def measure_channels(
     measured: dict[object, Model] = {}
     for run in runs:
         detector, config = run.detector, run.config.detector
-        if not detector.standardizations:
+        if not detector.standardized():
             continue
-        key = (run.train.plain.tobytes(), detector.fields, config.timestep, config.draws)
+        moved = repr((run.config.init_from, config.tune, config.tune_settings, config.fields))
+        key = (run.train.plain.tobytes(), detector.fields, config.timestep, config.draws, moved)
         if key in measured:
-            detector.standardizations.load_state_dict(measured[key].standardizations.state_dict())
+            known = measured[key].standardized()
+            for role, part in detector.standardized().items():
+                part.load_state_dict(known[role].state_dict())
             continue
         progress(f"measuring the channels of {', '.join(detector.fields)}")
         measured[key] = detector
-        order = pieces(run.train.plain)
+        order = pieces(run.train.plain, detector.scored_together)
         detector.fit_statistics(table.batches(order, detector.fields))
 
 
@@ -401,6 +419,13 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
         )
     notes = []
     fitted = detector.classifier.is_fitted
+    if isinstance(detector.fusion, TowerFusion):
+        if fitted or config.scope != "full":
+            why = f"{classifier} takes no steps" if fitted else "the prompts alone learn"
+            raise InputError(f"{why}, and no tower is tuned then", LeaveOut("tune"))
+        moves = sum(one.numel() for one in detector.fusion.tower.parameters() if one.requires_grad)
+        told = f"{part_name(chosen.tune)} moves {detector.fusion.told}"
+        notes.append(Notice(f"{told}: {counted(moves, 'parameter')} of the image tower"))
     learning = {} if fitted else detector.parameters_to_train(config.scope)
     losses = [name for name in ("alignment", "uniformity") if getattr(config, name)]
     if losses and not any(name.startswith("fusion.") for name in learning):
@@ -419,7 +444,7 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
 def _choice(config: TrainConfig) -> object:
     """Equal for configurations that read the same fingerprints of a store."""
     named = repr((sorted(config.features.items()), config.extracted))
-    return named, all_fields(config), text_beside(config)
+    return named, all_fields(config), text_beside(config), repr(tower_fields(config.detector))
 
 
 def _record(
@@ -432,7 +457,9 @@ def _record(
     train: Samples,
     val: Samples,
 ) -> RunRecord:
-    read, sources = chosen.read_by(all_fields(config), text=needs_text(config.detector))
+    own = tower_fields(config.detector).values()
+    read, sources = chosen.read_by([*all_fields(config), *own], text=needs_text(config.detector))
+    tower = tower_key(chosen, config) if own else ""
     return RunRecord(
         config=config,
         store=str(store.path),
@@ -463,6 +490,7 @@ def _record(
             if config.needs_masks(split)
             for row in some
         ),
+        tower=next((name for name, key in read.items() if key == tower), ""),
     )
 
 

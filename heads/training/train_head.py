@@ -74,4 +74,4 @@ def train_head(
         place = choose_folder(None, chosen) if out is None else Path(out)
     source = store if isinstance(store, FeatureStore) else Path(store)
     train_run(chosen, source, place, machine, observer)
-    return open_run(place, source)
+    return open_run(place, source, places=machine.settings)

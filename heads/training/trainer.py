@@ -124,7 +124,7 @@ def _train(
     observer.busy("looking at the rows")
     configs, notices = take_reals(opened, configs)
     tables, chosen = open_tables(opened, configs, device)
-    runs = prepare(opened, configs, folders, tables, chosen, device)
+    runs = prepare(opened, configs, folders, tables, chosen, device, machine.settings)
     boards = require_boards(vars(machine))
     states = [
         RunState.open(run, RunFolder(folder, record, boards))
@@ -187,7 +187,10 @@ def _train_together(
     shared: SharedBatches, tables: Tables, machine: Machine, observer: Observer, count: _Count
 ) -> None:
     """Train runs on the same batches to their ends, and keep them."""
-    stacks = [Stack(states, compile=machine.compile) for states in shared.groups]
+    stacks = [
+        Stack(states, compile=machine.compile, recompute=machine.recompute)
+        for states in shared.groups
+    ]
     config, saved = shared.config, time.monotonic()
     for epoch in range(shared.start + 1, config.epochs + 1):
         states = [state for stack in stacks for state in stack.states]

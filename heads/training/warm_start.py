@@ -68,10 +68,12 @@ class Parent:
             InputError: none fits.
         """
         own = {**dict(detector.named_parameters()), **running_statistics(detector)}
+        own = {name: value for name, value in own.items() if name not in detector.still}
+        values = {_plain_name(name): value for name, value in self.values.items()}
         fitting = {
-            name: self.values[name]
+            name: values[plain]
             for name, value in own.items()
-            if name in self.values and self.values[name].shape == value.shape
+            if (plain := _plain_name(name)) in values and values[plain].shape == value.shape
         }
         if not fitting:
             raise InputError(f"{self.name} has no parameter that fits this detector")
@@ -111,6 +113,11 @@ def open_parent(init_from: str, folder: Path) -> Parent:
         str(path), digest, before.all_subsets, before.trained_on, before.published
     )
     return Parent(init_from, record, values, read_seen(path))
+
+
+def _plain_name(name: str) -> str:
+    """A parameter's name, the same whether its fusion stands over a tower or over cached fields."""
+    return name.replace("fusion.inner.", "fusion.", 1)
 
 
 def _read_values(path: Path) -> tuple[dict[str, torch.Tensor], str]:

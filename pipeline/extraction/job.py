@@ -41,6 +41,9 @@ from clare.wording import counted, listed
 THUMBNAIL_BYTES = 4096
 """About what a thumbnail takes."""
 
+PIXELS = "pixels"
+"""The extractor whose images are of the size that a tower beside it takes."""
+
 CHECKSUM_BYTES = 20
 """What a row of a field takes beside its values: its place in the shard, and its checksum."""
 
@@ -280,10 +283,20 @@ def create_extractors(
     preset = read_preset(settings.preset)
     with backbone_overrides(settings.backbone) as overrides:
         merged = merge_settings(preset, overrides, given)
-        return [
-            create_extractor(name, merged.get(part_name(name), {}), settings.images, runtime)
-            for name in names
-        ]
+        made: dict[str, Extractor] = {}
+        # Pixels last: they are what a tower beside them looks at, unless a size is given.
+        for name in sorted(names, key=PIXELS.__eq__):
+            own = merged.get(part_name(name), {})
+            if name == PIXELS and (size := _side_of(made.values())) is not None:
+                own = {"size": size, **own}
+            made[name] = create_extractor(name, own, settings.images, runtime)
+        return [made[name] for name in names]
+
+
+def _side_of(extractors: Iterable[Extractor]) -> int | None:
+    """Side of the images that the first model takes whose values are of pixels alone, if any is."""
+    models = (extractor.pixel_model() for extractor in extractors)
+    return next((model.size for model in models if model is not None), None)
 
 
 def create_loader(settings: ExtractSettings, roots: Roots) -> Loader:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class PixelsExtractor(HostExtractor):
-    """Field ``pixels``: uint8 ``(size, size, 3)`` RGB, squashed, bicubic."""
+    """Field ``pixels``: uint8 ``(size, size, 3)`` RGB, squashed, bicubic.
+
+    Beside ``clip`` or ``tower`` they are of the size that it takes, if none is given.
+    """
 
     channels = (3,)
 
