@@ -17,8 +17,8 @@ from clare.heads.evaluation.record import METRICS, PREDICTIONS, EvaluationRecord
 from clare.heads.evaluation.wanted import Asked, Wanted, list_wanted
 from clare.heads.metrics.predictions import read_predictions
 from clare.heads.runs.record import VAL_METRICS, read_record
-from clare.heads.sweeps.training_rows import measure_training, read_training
 from clare.heads.runs.tower import NOWHERE_ELSE, Places
+from clare.heads.sweeps.training_rows import measure_training, read_training
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
 

@@ -12,6 +12,7 @@ from typing import Any
 from clare.advice import Name, Notice
 from clare.errors import InputError
 from clare.files import make_folder
+from clare.models.backbones import backbone_overrides
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.select import find_subset, no_manifest
@@ -19,7 +20,6 @@ from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.manifests.validation import check_name
-from clare.pipeline.models.backbones import backbone_overrides
 from clare.pipeline.pair import PairKind
 from clare.pipeline.pairing.files import (
     LIST,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clare.errors import InputError
+from clare.models.backbones import Backbone
 from clare.models.runtime import Dtype
-from clare.pipeline.models.backbones import Backbone
 
 Coding = Literal["png", "jpeg"]
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.models.backbones import remark_on
 from clare.models.runtime import Runtime
-from clare.pipeline.models.backbones import remark_on
 from clare.pipeline.models.stable_diffusion import load_autoencoder
 from clare.pipeline.pair import Draft, PairKind, Photo, Pixels
 from clare.pipeline.pairs._region import Region, draw_region, keep_of
