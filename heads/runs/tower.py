@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from clare.models.runtime import Runtime
 from clare.models.towers import TOWERS, VERSION, load_image_tower
 from clare.settings import build_settings
 from clare.store.spec import Fingerprint, require_same
+from clare.typed_json import to_json
 
 Places = Mapping[str, Mapping[str, Any]]
 """Extractor, by its name in a run, to settings that say where its weights are now."""
@@ -49,9 +49,7 @@ def rebuild_tower(
     with recorded_places(recorded.extractor, backbone, record.origin, known) as places:
         values = {**settings, **places, **given}
         tower = load_image_tower(build_settings(called, settings_of, values), Runtime())
-    # As JSON has it, which knows no tuples.
-    plain = json.loads(json.dumps(dict(tower.settings)))
-    deciding = {**plain, "images": recorded.settings["images"]}
+    deciding = {**to_json(dict(tower.settings)), "images": recorded.settings["images"]}
     found = Fingerprint(recorded.extractor, VERSION, tower.weights, deciding)
     require_same(recorded, found, called)
     return BaseTower(recorded, tower)
