@@ -22,6 +22,8 @@ from clare.errors import InputError
 from clare.heads import classifiers, decoders, fusion
 from clare.heads.base import Classifier, Decoder, Fusion
 from clare.heads.config import PRESETS, TrainConfig
+from clare.models import tuning
+from clare.models.tuned import Tuning
 from clare.pipeline import extractors
 from clare.pipeline import pairs as pair_kinds
 from clare.pipeline.datasets.schema import Dataset, Domain, Layout, Subset
@@ -59,12 +61,14 @@ KINDS: dict[ModuleType, Any] = {
     classifiers: Classifier,
     decoders: Decoder,
     pair_kinds: PairKind,
+    tuning: Tuning,
 }
 NAMES = {
     "--fusion": list_parts(fusion),
     "--classifier": list_parts(classifiers),
     "--decoder": [name.replace("_", "-") for name in list_parts(decoders)],
     "--kind": list_parts(pair_kinds),
+    "--tune": ["none", *list_parts(tuning)],
     "--preset": [file.stem for file in PRESETS.glob("*.yaml")],
     "--backbone": ["real", "mini", "tiny"],
 }

@@ -13,12 +13,19 @@ without trained weights and generated inputs do: the tests are offline and take 
 
 import pytest
 
-for _name in ("part", "fusion", "classifier", "decoder", "extractor"):
+for _name in ("part", "fusion", "classifier", "decoder", "extractor", "tuning"):
     pytest.register_assert_rewrite(f"clare.testing.{_name}")
 
 from clare.testing.classifier import ClassifierContract  # noqa: E402
 from clare.testing.decoder import DecoderContract  # noqa: E402
 from clare.testing.extractor import ExtractorContract  # noqa: E402
 from clare.testing.fusion import FusionContract  # noqa: E402
+from clare.testing.tuning import TuningContract  # noqa: E402
 
-__all__ = ["ClassifierContract", "DecoderContract", "ExtractorContract", "FusionContract"]
+__all__ = [
+    "ClassifierContract",
+    "DecoderContract",
+    "ExtractorContract",
+    "FusionContract",
+    "TuningContract",
+]

@@ -18,6 +18,9 @@ from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint
 from clare.wording import listed
 
+PIXELS = "pixels"
+"""The extractor that stores what a tower looks at."""
+
 
 def choose_beside_tower(
     store: FeatureStore,
@@ -56,11 +59,11 @@ def choose_beside_tower(
             f"the store has no {pixels}, which a tower that is tuned looks at",
             Run(
                 "extract",
-                settings={"subset": list(subsets), "features": pixels, "pixels.size": size},
+                settings={"subset": list(subsets), "features": pixels, f"{PIXELS}.size": size},
                 effect="stores them",
             ),
         )
-    sized = {**config.extracted, "pixels": {"size": size}}
+    sized = {**config.extracted, PIXELS: {"size": size}}
     read = choose_fingerprints(
         store, TrainConfig(features=config.features, extracted=sized), subsets, [pixels]
     )
@@ -132,7 +135,7 @@ def _require_fitting(tower: Fingerprint, pixels: Fingerprint) -> None:
             f"the stored pixels are of {found} x {found}, and the tower takes {wanted} x {wanted}",
             Run(
                 "extract",
-                settings={"features": "pixels", "pixels.size": wanted},
+                settings={"features": PIXELS, f"{PIXELS}.size": wanted},
                 effect="stores others",
             ),
         )

@@ -4,6 +4,7 @@ import pytest
 
 from clare.heads import classifiers, decoders, fusion
 from clare.models.tiny import tiny_overrides
+from clare.models.tuning import list_tunings
 from clare.pipeline.extractors import list_extractors
 from clare.plugins import list_parts
 from clare.testing import (
@@ -11,7 +12,9 @@ from clare.testing import (
     DecoderContract,
     ExtractorContract,
     FusionContract,
+    TuningContract,
 )
+from clare.testing.tuning import Kind
 
 
 class TestCls(FusionContract):
@@ -132,6 +135,21 @@ class TestXception(ExtractorContract):
     part, settings = "xception", {"size": 64}
 
 
+TOWERS: tuple[Kind, ...] = ("vit", "timm", "pe", "dinov3")
+
+
+class TestLayerNorms(TuningContract):
+    part, kinds = "ln", TOWERS
+
+
+class TestFull(TuningContract):
+    part, kinds = "full", (*TOWERS, "rn50")
+
+
+class TestFullWithStatistics(TuningContract):
+    part, kinds, settings = "full", ("rn50",), {"batchnorm": "train"}
+
+
 def test_every_part_is_here():
     here = [cls for cls in globals().values() if isinstance(cls, type) and hasattr(cls, "part")]
     for contract, names in (
@@ -139,6 +157,7 @@ def test_every_part_is_here():
         (ClassifierContract, list_parts(classifiers)),
         (DecoderContract, list_parts(decoders)),
         (ExtractorContract, list_extractors()),
+        (TuningContract, list_tunings()),
     ):
         assert {cls.part for cls in here if issubclass(cls, contract)} == set(names)
 

@@ -15,6 +15,7 @@ from clare.testing import (
     DecoderContract,
     ExtractorContract,
     FusionContract,
+    TuningContract,
 )
 from tests.heads.checkpoints.published import imported, margins, one_extraction
 
@@ -50,6 +51,10 @@ class TestColours(Documented, ExtractorContract):
     part, settings = "colours.py", {"size": 4}
 
 
+class TestLastBlock(Documented, TuningContract):
+    part = "last_block.py"
+
+
 class TestMirrored(Documented):
     part = "mirrored.py"
 
@@ -76,5 +81,8 @@ class TestMine(Documented):
 
 
 def test_every_part_of_the_page_is_tested():
-    parts = (TestFilm, TestMargin, TestRidge, TestColours, TestMirrored, TestMine)
+    parts = (
+        *(TestFilm, TestMargin, TestRidge, TestLastBlock),
+        *(TestColours, TestMirrored, TestMine),
+    )
     assert set(PARTS) == {one.part for one in parts}
