@@ -62,6 +62,7 @@ def print_cost(cost: Cost) -> None:
 def _line(rate: Rate) -> tuple[str, ...]:
     name = _STAGES.get(rate.stage, rate.stage.removeprefix(FORWARD))
     batch = "" if rate.batch is None else f", micro-batches of {rate.batch}"
+    batch += ", computed from these" if rate.is_computed else ""
     each = (rate.seconds, rate.most, rate.least)
     return (f"{name}{batch}", *map(_rate, each), f"{rate.images:,}")
 

@@ -15,8 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clare.errors import InputError
 from clare.files import require_free_space
 from clare.models.runtime import Runtime, choose_runtime
@@ -69,9 +67,6 @@ LOOP = 0.4
 UNTOLD = 10_000
 """Images that the cost is said of, where neither they nor a subset are named."""
 
-PARTS = 4
-"""That the loop is looked at in, to say how far its rate goes up and down."""
-
 MOST_WRITTEN = 2 << 30
 """Bytes that the loop writes at most."""
 
@@ -95,7 +90,7 @@ class Cost:
         threads: of torch.
         loaders: decoding threads.
         load: of the machine, in the minute before: processes that wanted a core.
-        loading: seconds until the models were loaded.
+        loading: seconds that torch and the models took to load.
         rates: of each stage alone, and of the loop.
         bottleneck: what decides how long it takes.
         host_memory: bytes at the peak, the libraries included.
@@ -198,7 +193,9 @@ def run_bench(
     if seconds <= 0 or (images is not None and images < 1):
         raise InputError("seconds and images must be above 0")
     load = os.getloadavg()[0]
+    began = time.perf_counter()
     runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
+    loading = time.perf_counter() - began
     place = scratch or settings.store.absolute().parent
     with scratch_folder(place) as folder:
         if selection is None:
@@ -216,7 +213,7 @@ def run_bench(
         began = time.perf_counter()
         with_masks = any(s.mask_path for m, _ in selection for s in m.samples)
         extractors = create_extractors(settings, runtime, with_masks=with_masks)
-        loading = time.perf_counter() - began
+        loading += time.perf_counter() - began
         trial = _Trial(settings, selection, runtime, extractors, folder, seconds, observer)
         rates = trial.stages()
         costs = costs_of(rates, min(trial.loaders, cores()), runtime)
@@ -309,25 +306,27 @@ class _Trial:
             self._observer.measuring(f"micro-batches of {other}")
             another = BatchRunner(runner.extractor, self._runtime.device, other)
             inputs = [one[runner.extractor.name] for one in self._inputs]
-            found.append(forward(another, inputs, budget))
+            rate = forward(another, inputs, budget)
+            if rate.batch == other:  # and not one that fits time or memory better
+                found.append(rate)
         return found
 
     def loop(self, costs: Mapping[str, Spent], rates: Sequence[Rate]) -> Rate:
-        """The extraction itself, where two shards of it take no longer than there is time."""
+        """The extraction itself; of its stages, where one shard takes longer than there is time."""
         alone = sum(one.seconds for one in rates if one.stage in costs)
         budget = LOOP * self._seconds
         rows = min(budget / alone, MOST_WRITTEN / self._row_disk)
         rows = int(rows // SHARD_ROWS) * SHARD_ROWS
-        if rows < 2 * SHARD_ROWS:
+        if rows < SHARD_ROWS:
             fewest = min(one.images for one in rates if one.stage.startswith(FORWARD))
-            model = max(lanes(costs, cores()).values())
-            return Rate("extraction", fewest, model, model, alone)
+            busy = max(alone / sum(one.seconds for one in costs.values()), 1.0)
+            each = busy * max(lanes(costs, cores()).values())
+            return Rate("extraction", fewest, each, each / busy, each * busy, is_computed=True)
         self._observer.measuring("the whole extraction")
         require_free_space(self._folder, rows * self._row_disk)
         assigned = self._store.assign_rows("loop", list(islice(endless(self._rows), rows)))
         features = open_features(self._store, "loop", self._extractors)
         pace = Pace(dict.fromkeys(features, rows), rows, cores())
-        times: list[float] = []
         with closing(self._loader()) as loader:
             loader.decoded = partial(pace.add, DECODE)
             report = extract_subset(
@@ -338,12 +337,8 @@ class _Trial:
                 self._runners,
                 loader,
                 pace=pace,
-                computed=lambda: times.append(time.perf_counter()),
             )
-        each = pace.an_image() or report.seconds / rows
-        marks = np.linspace(0, len(times) - 1, PARTS + 1).round().astype(int)
-        parts = np.diff(np.array(times)[marks]) / (np.diff(marks) * rows / len(times))
-        return Rate("extraction", rows, each, float(parts.min()), float(parts.max()))
+        return Rate("extraction", rows, *(pace.an_image() or (report.seconds / rows,) * 3))
 
     def taken(self) -> int:
         """Bytes of its files."""

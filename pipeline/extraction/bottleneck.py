@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from clare.advice import Advice, Name, Notice, Set
 from clare.models.runtime import Runtime
-from clare.pipeline.extraction.pace import FORWARD, Spent, lanes
+from clare.pipeline.extraction.pace import FORWARD, Spent, lane_of, lanes
 from clare.pipeline.extraction.rates import Rate
 
 WORTH = 1.1
-"""How many times as fast another micro-batch must be to be told of."""
+"""How many times as fast, or as long, counts as more."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Bottleneck:
 
     Args:
         what: ``decode``, ``models``, ``write``, or ``cores`` where the stages share few.
-        shares: of the time of what decides, by stage; of another stage that it takes beside it.
+        shares: of the time of what decides, by stage; of a stage beside it, what it takes of that
+            time.
         remark: what would move it.
     """
 
@@ -73,16 +74,19 @@ def find_bottleneck(
         batches: of the slowest model with its own micro-batch, and with others.
     """
     busy = lanes(costs, cores)
-    what = max(busy, key=busy.__getitem__)
+    what = max(_OWN, key=busy.__getitem__)
+    if busy["cores"] > WORTH * busy[what]:
+        what = "cores"  # else one stage has nearly all of them
     if what == "cores":
         parts = {stage: one.cpu / cores for stage, one in costs.items()}
     else:
         parts = {stage: one.seconds for stage, one in costs.items()}
     shares = {stage: part / busy[what] for stage, part in parts.items()}
-    dearest = max(shares, key=shares.__getitem__)
-    others = {lane: took for lane, took in busy.items() if lane != what}
-    then = max(others.values())
-    limit = f"without it, {_LANES[max(others, key=others.__getitem__)]} would allow {1 / then:.3g}"
+    own = [stage for stage in shares if what in ("cores", lane_of(stage))]
+    dearest = max(own, key=shares.__getitem__)
+    rest = lanes({s: one for s, one in costs.items() if lane_of(s) != what}, cores)
+    then = max(rest, key=rest.__getitem__)
+    limit = f"without that, {_LANES[then]} would allow {1 / rest[then]:.3g}"
     if what == "decode":
         said = f"decoding is slowest; {limit} images/s"
         return Bottleneck(what, shares, Notice(said, *_more_decoding(loaders, cores)))
@@ -91,8 +95,8 @@ def find_bottleneck(
         return Bottleneck(what, shares, Notice(said, Name("a store on a faster disk", "store")))
     share = f"{_named(dearest)} takes {shares[dearest]:.0%} of"
     if what == "cores":
-        plural = "the one core, which all stages share, is" if cores == 1 else f"{cores} cores are"
-        said = f"{plural} what is short, and {share} the work"
+        short = "the core is" if cores == 1 else f"the {cores} cores are"
+        said = f"{short} what all stages wait for, and {share} the work"
     else:
         said = f"the models are slowest, and {share} their time; {limit} images/s"
     if not dearest.startswith(FORWARD):
@@ -104,6 +108,7 @@ def find_bottleneck(
     return Bottleneck(what, shares, remark)
 
 
+_OWN = ("decode", "models", "write")
 _LANES = {"decode": "decoding", "models": "the models", "write": "writing", "cores": "the cores"}
 
 
@@ -120,7 +125,8 @@ def _more_decoding(loaders: int, cores: int) -> list[Advice]:
 def _faster_models(runtime: Runtime, batches: Sequence[Rate]) -> list[Advice]:
     own = batches[0]
     best = min(batches, key=lambda one: one.seconds)
-    if own.seconds / best.seconds > WORTH:
+    # On a busy machine any of them is the fastest at times.
+    if own.seconds / best.seconds > WORTH and best.most < own.least:
         times = f"is {own.seconds / best.seconds:.2g} times as fast"
         return [Set("micro_batch", best.batch, times)]
     if runtime.device == "cpu":

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Lock
 
 DECODE, FORWARD, WRITE = "decode", "forward:", "write:"
@@ -26,6 +27,9 @@ SHORTEST, LONGEST = 2.0, 30.0
 
 WINDOW = 120.0
 """Seconds back that the pace is taken from."""
+
+PARTS = 4
+"""That these are looked at in, to say how far the pace goes up and down."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,15 @@ class Spent:
         return Spent(images, scale * self.seconds, scale * self.cpu)
 
 
+def lane_of(stage: str) -> str:
+    """``decode``, ``models`` or ``write``."""
+    return "models" if stage.startswith(FORWARD) else stage.partition(":")[0]
+
+
+Mark = tuple[float, int, dict[str, Spent]]
+"""A time, the micro-batches until then, and what each stage took."""
+
+
 def lanes(spent: Mapping[str, Spent], cores: int) -> dict[str, float]:
     """Seconds that each thing which stages wait for is busy; the longest is the extraction's time.
 
@@ -66,8 +79,7 @@ def lanes(spent: Mapping[str, Spent], cores: int) -> dict[str, float]:
     """
     busy = {"decode": 0.0, "models": 0.0, "write": 0.0}
     for stage, one in spent.items():
-        lane = "models" if stage.startswith(FORWARD) else stage.partition(":")[0]
-        busy[lane] += one.seconds
+        busy[lane_of(stage)] += one.seconds
     return {**busy, "cores": sum(one.cpu for one in spent.values()) / cores}
 
 
@@ -101,7 +113,7 @@ class Pace:
             self._left |= {FORWARD + name: count, WRITE + name: count}
         self._batches: dict[str, int] = {}
         self._spent: dict[str, Spent] = {}
-        self._marks: deque[tuple[float, int, dict[str, Spent]]] = deque()
+        self._marks: deque[Mark] = deque()
         self._lock = Lock()
 
     def add(self, stage: str, images: float, seconds: float, cpu: float) -> None:
@@ -151,15 +163,24 @@ class Pace:
             off = doubt(batches)
             return least / off, most * off
 
-    def an_image(self) -> float | None:
-        """Seconds an image of which every stage does its part; None as long as nobody knows."""
+    def an_image(self) -> tuple[float, float, float] | None:
+        """Seconds an image of which every stage does its part; None as long as nobody knows.
+
+        Returns:
+            Over all of late, and the least and the most of a few parts of that time.
+        """
         with self._lock:
             known = self._recent()
             if known is None:
                 return None
             costs, scale, _ = known
             each = {stage: cost.scaled(1) for stage, cost in costs.items()}
-            return scale * max(lanes(each, self._cores).values())
+            an_image = max(lanes(each, self._cores).values())
+            marks = list(self._marks)
+            steps = range(0, len(marks) - 1, -(-(len(marks) - 1) // PARTS))
+            bounds = [marks[step] for step in steps] + [marks[-1]]
+            scales = [scale, *filter(None, (self._scale(*two) for two in pairwise(bounds)))]
+            return scale * an_image, min(scales) * an_image, max(scales) * an_image
 
     def _mark(self, *, anew: bool) -> None:
         """Note how far it is; from the beginning where a model has just warmed up."""
@@ -179,8 +200,13 @@ class Pace:
         if not batches or passed < SHORTEST or (batches < WARM and passed < LONGEST):
             return None
         done = {stage: one - before.get(stage, Spent()) for stage, one in after.items()}
-        expected = max(lanes(done, self._cores).values())
         if not any(done[stage].images for stage in done if stage.startswith(FORWARD)):
             return None
         costs = {stage: done[stage] if done[stage].images else after[stage] for stage in after}
-        return costs, passed / expected if expected else 1.0, batches
+        return costs, self._scale(self._marks[0], self._marks[-1]) or 1.0, batches
+
+    def _scale(self, begin: Mark, end: Mark) -> float | None:
+        """By how much slower all was than the stages alone account for."""
+        done = {stage: one - begin[2].get(stage, Spent()) for stage, one in end[2].items()}
+        expected = max(lanes(done, self._cores).values())
+        return (end[0] - begin[0]) / expected if expected else None

@@ -45,6 +45,7 @@ class Rate:
         most: of them.
         cpu: seconds of cores an image.
         batch: images a micro-batch, of a model.
+        is_computed: whether it follows from those of the stages, for want of time.
     """
 
     stage: str
@@ -54,6 +55,7 @@ class Rate:
     most: float
     cpu: float = 0.0
     batch: int | None = None
+    is_computed: bool = False
 
 
 def repeat(stage: str, parts: Iterator[int], seconds: float, batch: int | None = None) -> Rate:

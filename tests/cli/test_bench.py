@@ -83,6 +83,42 @@ def test_views_are_further_rows_of_the_images(pictures, tmp_path):
     assert found.disk == pytest.approx(3000 * 256 * 256 * 3, rel=0.01)
 
 
+SLOW = """
+import time
+from clare.pipeline.extractor import HostExtractor
+
+
+class Slow(HostExtractor):
+    channels = (3,)
+
+    def prepare(self, image):
+        return {"slow": image.pixels(self.size)}
+
+    def forward(self, inputs):
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.05 * len(inputs["slow"]):
+            pass
+        return super().forward(inputs)
+"""
+
+
+def test_a_model_that_is_too_slow_is_measured_on_single_images(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    found = api.bench(
+        tmp_path / "store",
+        images=1000,
+        size=64,
+        features=[str(tmp_path / "slow.py")],
+        micro_batch=64,
+        seconds=1,
+    )
+    rates = {rate.stage: rate for rate in found.rates}
+    assert rates["forward:slow"].batch == 1
+    assert rates["extraction"].is_computed and rates["extraction"].seconds >= 0.05
+    assert found.bottleneck.what in ("models", "cores") and "slow" in str(found.bottleneck.remark)
+    assert found.seconds[1] > 1000 * 0.05
+
+
 def test_a_terminal_shows_a_table_and_json_the_same(clare, tmp_path):
     command = ("bench", "--features", "pixels", "--seconds", "0.2", "--size", "64")
     code, out, _ = clare(*command, "--images", "164000")
