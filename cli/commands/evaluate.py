@@ -217,6 +217,7 @@ def _print(found: Evaluation) -> None:
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_against, print_baselines, print_left_out
     from clare.cli.views.masks import print_figures
+    from clare.cli.views.pairs import print_pairs
 
     report = found.record
     trained_on = f", trained on {', '.join(report.trained_on)}"
@@ -229,4 +230,5 @@ def _print(found: Evaluation) -> None:
     print_left_out(found)
     print_baselines(report)
     print_against(report)
+    print_pairs(report)
     console.print(f"\n{found.path}: {', '.join(file.name for file in found.files)}")

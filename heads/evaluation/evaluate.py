@@ -20,6 +20,7 @@ from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.localization import MaskBaselines, measure_masks
 from clare.heads.evaluation.mask_judge import MaskJudge
 from clare.heads.evaluation.mask_results import MaskResults
+from clare.heads.evaluation.pairs import measure_pairs
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
     METRICS,
@@ -207,6 +208,13 @@ def evaluate(
         baselines=beaten,
         masks=masks,
         against=beside,
+        pairs=measure_pairs(
+            [row for _, row in unseen.rows()],
+            predictions,
+            evaluation_sets(predictions),
+            how,
+            _kinds_of_fakes(opened, source),
+        ),
         command=tuple(command),
     )
     found = Evaluation(opened.path, record, predictions, tuple(notices))
@@ -288,6 +296,18 @@ def write_matrix(results: Sequence[Evaluation], path: Path) -> None:
         for name, result in zip(trained, results, strict=True)
     ]
     plot_matrix(values, rows, columns, path, "IoU" if localisers else "AUC")
+
+
+def _kinds_of_fakes(run: Run, store: FeatureStore) -> set[tuple[str, str]]:
+    """Category and kind of pairs of the fakes that a run was trained on, as the store has them."""
+    columns = [
+        row.columns
+        for name in run.record.trained_on
+        if name in store.subsets()
+        for row in store.rows(name)
+        if row.columns["label"] == 1
+    ]
+    return {(str(c.get("category") or ""), str(c.get("pair_kind") or "")) for c in columns}
 
 
 def _baselines(

@@ -17,6 +17,7 @@ from clare.bootstrap import Figure, Figures
 from clare.errors import InputError
 from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
 from clare.heads.evaluation.mask_results import MaskResults
+from clare.heads.evaluation.pairs import PairFigures
 from clare.heads.metrics.by_subset import FiguresBySubset
 from clare.heads.metrics.predictions import Predictions
 from clare.typed_json import read_json
@@ -138,6 +139,7 @@ class EvaluationRecord(FiguresBySubset):
         baselines: what must be beaten, where that was asked for.
         masks: how well fake pixels were found; of localisers alone.
         against: published figures, where they were asked for.
+        pairs: figures of pairs, by subset that has some.
         command: that made it, word by word; empty where it was no command, or is not known.
     """
 
@@ -157,6 +159,7 @@ class EvaluationRecord(FiguresBySubset):
     baselines: Baselines | None = None
     masks: MaskResults | None = None
     against: Against | None = None
+    pairs: Mapping[str, PairFigures] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 
     @property
