@@ -51,7 +51,7 @@ def print_cost(cost: Cost) -> None:
     device = "" if cost.device_memory is None else f", {size(cost.device_memory)} of the device's"
     console.print(f"memory at the peak: {size(cost.host_memory)}{device}")
     views = "" if cost.rows == cost.images else f", {counted(cost.rows, 'row')}"
-    short = "" if cost.disk < cost.free else ", too few"
+    short = "" if cost.disk < cost.free else ", too little"
     console.print(
         f"{counted(cost.images, 'image')}{views}: {time_range(*cost.seconds)}, "
         f"{size(cost.disk)} of disk ({size(cost.free)} free{short})"

@@ -47,7 +47,7 @@ from clare.pipeline.extraction.rates import (
     look_at_files,
     write_and_read,
 )
-from clare.pipeline.extraction.scratch import draw_samples, scratch_folder
+from clare.pipeline.extraction.scratch import draw_samples, nearest, scratch_folder
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.manifests.roots import Roots
@@ -99,7 +99,7 @@ class Cost:
         rows: that these are, with their augmented views.
         seconds: the least and the most that they will take.
         disk: bytes that they will take.
-        free: bytes that are free now.
+        free: bytes that are free on the store's disk.
     """
 
     pictures: str
@@ -197,6 +197,7 @@ def run_bench(
     runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
     loading = time.perf_counter() - began
     place = scratch or settings.store.absolute().parent
+    free = shutil.disk_usage(nearest(settings.store)).free
     with scratch_folder(place) as folder:
         if selection is None:
             observer.measuring("drawing pictures")
@@ -219,7 +220,6 @@ def run_bench(
         costs = costs_of(rates, min(trial.loaders, cores()), runtime)
         bottleneck = find_bottleneck(costs, cores(), trial.loaders, runtime, trial.batches(rates))
         rates.append(trial.loop(costs, rates))
-        free = shutil.disk_usage(folder).free + trial.taken()
     files, whole = rates[0], rates[-1]
     rows = round(count * rows_an_image)
     expected = loading + count * files.seconds + rows * whole.seconds
@@ -339,11 +339,6 @@ class _Trial:
                 pace=pace,
             )
         return Rate("extraction", rows, *(pace.an_image() or (report.seconds / rows,) * 3))
-
-    def taken(self) -> int:
-        """Bytes of its files."""
-        files = (path for path in self._folder.rglob("*") if path.is_file())
-        return sum(path.stat().st_size for path in files)
 
     def _loader(self) -> Loader:
         return create_loader(self._settings, self._roots)

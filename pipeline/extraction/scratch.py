@@ -24,6 +24,14 @@ TERMINATED = 143
 """The exit code that a shell tells of SIGTERM."""
 
 
+def nearest(place: Path) -> Path:
+    """A place, or the nearest above it that is there."""
+    place = place.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
+
+
 @contextmanager
 def scratch_folder(place: Path) -> Iterator[Path]:
     """A new folder in a place, removed at the end: that of Ctrl-C and of SIGTERM too.
@@ -35,9 +43,7 @@ def scratch_folder(place: Path) -> Iterator[Path]:
         InputError: a file stands in the way.
         StoreError: the place can't be written to.
     """
-    place = place.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = nearest(place)
     if not place.is_dir():
         raise InputError(f"{place} is a file", Name("a folder for the trial's files", "scratch"))
     with _terminating():
