@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from clare.advice import LeaveOut
+from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
 from clare.foreign import read_value
 from clare.plugins import is_path, part_name
@@ -142,6 +142,10 @@ class TrainConfig:
         fraction: share of the training rows, by subset and label, whole videos. Smaller shares
             lie in larger ones.
         views: whether augmented views are drawn beside the plain one.
+        augment: a recipe of views that are drawn anew in every epoch, of the pixels that a tuned
+            tower looks at: clare, gend, yermandy, univfd, declip, lare2 and others, or a Python
+            file with a `clare.augmentation.recipe.ViewRecipe`. Stored views are then left out.
+            Nothing if empty.
         shuffle_labels: shuffle the labels of training and validation. The control: it has to find
             nothing.
         seed: of everything but the order of the data.
@@ -201,6 +205,7 @@ class TrainConfig:
     extracted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fraction: float = 1.0
     views: bool = True
+    augment: str = ""
     shuffle_labels: bool = False
     seed: int = 0
     data_seed: int = 0
@@ -258,6 +263,14 @@ class TrainConfig:
         for name, lowest in least.items():
             value = getattr(self, name)
             limits[name] = (value is None or value >= lowest, f"{lowest} or more")
+        object.__setattr__(self, "augment", _absolute(self.augment))
+        if self.augment and not self.detector.is_tuned:
+            raise InputError(
+                "augment draws views of the pixels that a tuned tower looks at, and this one reads "
+                "features that are cached",
+                Name("a way of tuning", "tune", "ln"),
+                Set("augment", "", effect="leaves it out; views can be extracted"),
+            )
         for name, (holds, allowed) in limits.items():
             if not holds:
                 raise InputError(
@@ -269,6 +282,11 @@ class TrainConfig:
         if not self.detector.decoder:
             return False
         return self.supervision == "mask" or (split == "val" and self.select == "iou")
+
+    @property
+    def takes_views(self) -> bool:
+        """Whether stored views are drawn beside the plain ones."""
+        return self.views and not self.augment
 
     @property
     def takes_reals(self) -> bool:

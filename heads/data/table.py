@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,6 +36,9 @@ _SHARE = 0.8
 _CHUNK = 64 << 20
 _AHEAD = 3
 """Batches that are read while one is trained on."""
+
+Change = Callable[[str, torch.Tensor, NDArray[np.int64]], torch.Tensor]
+"""What is done to a field's values of some rows before they are handed out."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,10 @@ class FeatureTable:
         )
 
     def batches(
-        self, order: Sequence[NDArray[np.int64]], fields: Iterable[str]
+        self,
+        order: Sequence[NDArray[np.int64]],
+        fields: Iterable[str],
+        change: Change | None = None,
     ) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of rows, by field in the stored type, on the device.
 
@@ -166,23 +172,25 @@ class FeatureTable:
         Args:
             order: places in ``rows`` of each batch.
             fields: what a batch holds.
+            change: given each field's name, its values and their places in ``rows``; runs in those
+                threads too.
 
         Raises:
             CorruptStoreError: a row's bytes are not those that were written.
         """
         names = tuple(fields)
-        at_hand = all(
+        at_hand = change is None and all(
             name in self._memory and self._memory[name].device.type == self.device.type
             for name in names
         )
         if at_hand:
             yield from (self._read(ids, names) for ids in order)
             return
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(2 if change is None else _AHEAD) as pool:
             waiting: deque[Future[dict[str, torch.Tensor]]] = deque()
             try:
                 for ids in order:
-                    waiting.append(pool.submit(self._read, ids, names))
+                    waiting.append(pool.submit(self._read, ids, names, change))
                     if len(waiting) > _AHEAD:
                         yield waiting.popleft().result()
                 while waiting:
@@ -191,7 +199,9 @@ class FeatureTable:
                 for future in waiting:
                     future.cancel()
 
-    def _read(self, ids: NDArray[np.int64], fields: Sequence[str]) -> dict[str, torch.Tensor]:
+    def _read(
+        self, ids: NDArray[np.int64], fields: Sequence[str], change: Change | None = None
+    ) -> dict[str, torch.Tensor]:
         batch = {}
         for field in fields:
             held = self._memory.get(field)
@@ -201,6 +211,8 @@ class FeatureTable:
             else:
                 places = torch.from_numpy(self._held[field][ids])
                 values = held.index_select(0, places.to(held.device))
+            if change is not None:
+                values = change(field, values, ids)
             batch[field] = values.to(self.device, non_blocking=True)
         return batch
 
@@ -216,9 +228,16 @@ def pieces(places: NDArray[np.int64], size: int = SCORED_TOGETHER) -> list[NDArr
 
 
 def plan_memory(
-    tables: Sequence[FeatureTable], fields: Iterable[str], memory: Memory, device: torch.device
+    tables: Sequence[FeatureTable],
+    fields: Iterable[str],
+    memory: Memory,
+    device: torch.device,
+    on_host: Collection[str] = (),
 ) -> list[FieldPlan]:
-    """Where each field goes: the small ones first, to the nearest place with room."""
+    """Where each field goes: the small ones first, to the nearest place with room.
+
+    Those that processors work on come no nearer than the host's memory.
+    """
     sizes = {field: sum(table.bytes_of(field) for table in tables) for field in fields}
     free: dict[Place, float] = {
         "device": 0.0 if device.type == "cpu" else _SHARE * free_bytes(device),
@@ -230,7 +249,8 @@ def plan_memory(
     allowed: list[Place] = ["device", "host", "disk"] if memory == "auto" else [memory]
     plans = []
     for field, size in sorted(sizes.items(), key=lambda item: item[1]):
-        place = next((place for place in allowed if size <= free[place]), None)
+        nearest = [place for place in allowed if place != "device" or field not in on_host]
+        place = next((place for place in nearest or ["host"] if size <= free[place]), None)
         if place is None:
             raise InputError(
                 f"{field} takes {size / 1e9:.1f} GB and {free[allowed[0]] / 1e9:.1f} GB of "

@@ -152,7 +152,8 @@ class SharedBatches:
     """Stacks that see the same batches in the same order.
 
     Args:
-        config: of one of its runs: batch, data seed, views and epochs are those of all.
+        config: of one of its runs: batch, data seed, views, augmentation and epochs are
+            those of all.
         samples: of training.
         start: epochs that are done.
         groups: the runs of each stack.
@@ -183,7 +184,8 @@ def arrange(states: Iterable[RunState]) -> list[SharedBatches]:
         start = state.progress.epoch
         size = state.parameters
         rows = _digest(run.train.plain, run.train.views)
-        key = (rows, config.batch, config.data_seed, config.views, config.epochs, start)
+        seen = (config.data_seed, config.takes_views, config.augment)
+        key = (rows, config.batch, *seen, config.epochs, start)
         shared = latest.get(key)
         if shared is None or shared.parameters + size > SHARED_PARAMETERS:
             shared = latest[key] = SharedBatches(config, run.train, start)

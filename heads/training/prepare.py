@@ -18,6 +18,7 @@ from torch import nn
 
 from clare.advice import LeaveOut, Name, Notice, Set
 from clare.augmentation import USUAL
+from clare.augmentation.recipe import find_recipe
 from clare.errors import InputError
 from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import TrainConfig
@@ -256,7 +257,7 @@ def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
     val: dict[str, list[NDArray[np.int64]]] = defaultdict(list)
     for run in runs:
         for field in run.fields:
-            train[field].append(run.train.views if run.config.views else run.train.plain)
+            train[field].append(run.train.views if run.config.takes_views else run.train.plain)
         for field in run.val_fields:
             val[field].append(run.val.plain)
     tables.train.restrict(train)
@@ -300,7 +301,7 @@ def _require_aligned(
             "extract them with one crop and one alignment",
         )
     drawn = {field: _drawn_by(one) for field, one in read.items()}
-    if config.views and len(train.views) > len(train.plain) and len(set(drawn.values())) > 1:
+    if config.takes_views and len(train.views) > len(train.plain) and len(set(drawn.values())) > 1:
         told = "; ".join(f"{field} {how}" for field, how in drawn.items())
         raise InputError(
             f"{what} are of views that were drawn with different seeds or recipes ({told})",
@@ -426,6 +427,11 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
         moves = sum(one.numel() for one in detector.fusion.tower.parameters() if one.requires_grad)
         told = f"{part_name(chosen.tune)} moves {detector.fusion.told}"
         notes.append(Notice(f"{told}: {counted(moves, 'parameter')} of the image tower"))
+    if config.augment:
+        find_recipe(config.augment)  # before anything is read
+        if {"lare"} & set(detector.roles):
+            what = f"augment {part_name(config.augment)} changes what the tower sees; LaRE stays"
+            notes.append(Notice(f"{what} that of the image as it is stored"))
     learning = {} if fitted else detector.parameters_to_train(config.scope)
     losses = [name for name in ("alignment", "uniformity") if getattr(config, name)]
     if losses and not any(name.startswith("fusion.") for name in learning):

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clare.advice import Notice
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
+from clare.heads.data.augment import Augmentation, pixels_of
 from clare.heads.data.subsets import take_reals
-from clare.heads.data.table import FieldPlan, load_fields, pieces, plan_memory
+from clare.heads.data.table import Change, FieldPlan, load_fields, pieces, plan_memory
 from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training.boards import require_boards
@@ -133,7 +136,8 @@ def _train(
     ]
     restrict_tables(runs, tables)
     fields = {field for run in runs for field in (*run.fields, *run.val_fields)}
-    plans = plan_memory((tables.train, tables.val), fields, machine.memory, device)
+    drawn = {pixels_of(run.config) for run in runs if run.config.augment}
+    plans = plan_memory((tables.train, tables.val), fields, machine.memory, device, drawn)
     all_shared = arrange(states)
     observer.planned(_plan(states, plans, all_shared, notices))
     _begin(states)
@@ -230,16 +234,28 @@ def _train_epoch(
     shared: SharedBatches, stacks: Sequence[Stack], tables: Tables, epoch: int, count: _Count
 ) -> None:
     config = shared.config
-    order, places = shared.samples.epoch(config.data_seed, epoch, views=config.views)
+    order, places = shared.samples.epoch(config.data_seed, epoch, views=config.takes_views)
     taken = pieces(order, config.batch)
     fields = sorted({field for stack in stacks for field in stack.fields})
-    batches = tables.train.batches(pieces(places, config.batch), fields)
+    change = _changing(config, tables, epoch) if config.augment else None
+    batches = tables.train.batches(pieces(places, config.batch), fields, change)
     for number, (some, batch) in enumerate(zip(taken, batches, strict=True)):
         cache: Cache = {}
         picked = torch.from_numpy(some)
         for stack in stacks:
             stack.step(stack.inputs(batch, cache), picked, epoch, number / len(taken))
         count.add(len(picked))
+
+
+def _changing(config: TrainConfig, tables: Tables, epoch: int) -> Change:
+    """What draws an epoch's views of pixels, as they are read."""
+    augmentation = Augmentation(config.augment, config.data_seed, tables.train.rows)
+    pixels = pixels_of(config)
+
+    def change(field: str, values: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
+        return augmentation.draw(values, places, epoch) if field == pixels else values
+
+    return change
 
 
 class _Count:

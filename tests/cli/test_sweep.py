@@ -39,14 +39,14 @@ def test_a_sweep_of_several_parts(head, tmp_path):
 
 def test_presets_by_fractions_and_what_they_come_to(head, tmp_path):
     own = ("--set", "train.fields={}", "--epochs", "1", "--out", "many")
-    axes = ("--preset", "univfd,gend", "--fraction", "0.5,1", "--seeds", "0-1")
+    axes = ("--preset", "univfd,gend-cached", "--fraction", "0.5,1", "--seeds", "0-1")
     told = head("sweep", *axes, *own, "--evaluate", "toy")
     assert "AUC by rows" in told and "balanced accuracy by rows" in told
     assert "toy train" in told and "validation" in told and "toy test" in told
     with (tmp_path / "many" / "figures.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert {(line["preset"], line["fraction"]) for line in lines} == {
-        *(("univfd", "0.5"), ("univfd", "1.0"), ("gend", "0.5"), ("gend", "1.0")),
+        *(("univfd", "0.5"), ("univfd", "1.0"), ("gend-cached", "0.5"), ("gend-cached", "1.0")),
     }
     assert {line["rows"] for line in lines} == {"train", "validation", "test"}
     assert (tmp_path / "many/univfd_fraction-0.5_seed-0").is_dir()
@@ -59,7 +59,7 @@ def test_one_preset_is_no_axis(head, tmp_path):
     config = json.loads((tmp_path / "one/seed-0/config.json").read_text())["config"]
     assert (config["preset"], config["batch"]) == ("univfd", 256)
     with pytest.raises(ClareError, match="a preset and a configuration"):
-        head("sweep", "--preset", "univfd,gend", "--config", "one/seed-0/config.json")
+        head("sweep", "--preset", "univfd,gend-cached", "--config", "one/seed-0/config.json")
     with pytest.raises(ClareError, match="preset 'none' is not one of"):
         head("sweep", "--preset", "univfd,none")
 

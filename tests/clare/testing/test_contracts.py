@@ -41,6 +41,10 @@ class TestLare(FusionContract):
     part = "lare"
 
 
+class TestFixedPrompts(ClassifierContract):
+    part = "fixed_prompts"
+
+
 class TestCoCoOp(ClassifierContract):
     part = "cocoop"
 

@@ -130,15 +130,15 @@ def test_the_page_draws_figures_by_rows_and_over_epochs(swept, tmp_path):
 
 
 def test_presets_are_an_axis(store, tmp_path):
-    axes = {"preset": ["univfd", "gend"], "seed": ["0"]}
+    axes = {"preset": ["univfd", "gend-cached"], "seed": ["0"]}
     given = {"epochs": 1, "train": ["gan"], "reals": ["pool"]}
     given |= {"fields": {"cls": "clip_cls"}}
     configs = expand(given, axes)
-    assert list(configs) == ["univfd_seed-0", "gend_seed-0"]
+    assert list(configs) == ["univfd_seed-0", "gend-cached_seed-0"]
     assert [one.lr for one in configs.values()] == [1e-4, 3e-4]
     assert [one.epochs for one in configs.values()] == [1, 1]
     results = run_sweep(configs, axes, store.path, tmp_path)
-    assert [one["preset"] for one in results] == ["univfd", "gend"]
+    assert [one["preset"] for one in results] == ["univfd", "gend-cached"]
     more = {**axes, "seed": ["1"]}
     assert len(run_sweep(expand(given, more), more, store.path, tmp_path)) == 4
     third = {"preset": ["clipping-adapter"], "seed": ["0"]}
@@ -146,7 +146,7 @@ def test_presets_are_an_axis(store, tmp_path):
     other = expand({**given, "weight_decay": 0.3}, axes)
     with pytest.raises(InputError, match="finished run with another configuration"):
         run_sweep(other, axes, store.path, tmp_path)
-    strange = {"preset": ["gend"], "seed": ["7"]}
+    strange = {"preset": ["gend-cached"], "seed": ["7"]}
     with pytest.raises(InputError, match="with another weight_decay"):
         run_sweep(expand({**given, "weight_decay": 0.3}, strange), strange, store.path, tmp_path)
     with pytest.raises(InputError, match="each preset is a configuration"):
