@@ -23,14 +23,12 @@ from clare.heads.layers.standardization import Standardization
 from clare.heads.layers.tower import TOWER_ROLES, BaseTower, TowerFusion
 from clare.heads.localizer import Localizer, roles_of
 from clare.heads.model import Model, Specs, check_field, fields_by_role
-from clare.models.tuned import TunedRecord
+from clare.models.tuned import DETECTOR_METADATA, TunedRecord
 from clare.models.weights import fill, read_header, read_tensors
 from clare.plugins import find_part, part_name
 from clare.settings import build_settings
 from clare.store.spec import Fingerprint, require_same
 from clare.typed_json import from_json, to_json
-
-_METADATA = "clare_detector"
 
 _PICTURES = 32
 """Images that a tower takes at once where it does not learn."""
@@ -279,7 +277,13 @@ def save_detector(detector: Model, path: Path) -> None:
     tuned = None
     if isinstance(detector, Detector) and (base := detector.base) is not None:
         config, own = detector.config, base.fingerprint
-        tuned = TunedRecord(config.tune, config.tune_settings, own.to_json())
+        tuned = TunedRecord(
+            config.tune,
+            config.tune_settings,
+            own.to_json(),
+            base.loaded.origin,
+            tuple(tower_fields(config).values()),
+        )
     header = json.dumps(to_json(_Saved(detector.config, detector.specs, tuned)))
     # Clones, because safetensors refuses tensors that share memory.
     tensors = {
@@ -287,7 +291,7 @@ def save_detector(detector: Model, path: Path) -> None:
         for name, value in detector.state_dict().items()
         if name not in detector.still
     }
-    write_durably(path, safetensors.torch.save(tensors, {_METADATA: header}))
+    write_durably(path, safetensors.torch.save(tensors, {DETECTOR_METADATA: header}))
 
 
 def read_detector_config(path: Path) -> DetectorConfig:
@@ -328,7 +332,7 @@ def load_detector(
 
 def _read_header(path: Path) -> _Saved:
     metadata = read_header(path)
-    if _METADATA not in metadata:
+    if DETECTOR_METADATA not in metadata:
         raise InputError(f"{path} is not a detector of CLaRE: a run's is best.safetensors")
     with reading(path, "a detector"):
-        return from_json(_Saved, parse_json(metadata[_METADATA]), path)
+        return from_json(_Saved, parse_json(metadata[DETECTOR_METADATA]), path)

@@ -69,8 +69,9 @@ def recorded_places(
         known: names of its settings.
     """
     if backbone:
+        tuned = {name: origin[name] for name in ("tuned",) if name in origin}
         with backbone_overrides(backbone) as overrides:
-            yield overrides.get(extractor, {})
+            yield {**overrides.get(extractor, {}), **tuned}
     else:
         with real_models():
             yield {name: value for name, value in origin.items() if name in known}

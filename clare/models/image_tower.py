@@ -52,9 +52,8 @@ class Tower(nn.Module):
                 module.float()  # running variances do not fit half precision
         self._tokens, self._how = dict(tokens), how
         self._indices = indices or sorted(set(tokens.values()))
-        self._compiled = (
-            torch.compile(visual.forward_intermediates, dynamic=False) if runtime.compile else None
-        )
+        self._compile = runtime.compile
+        self._compiled: Any = None
 
     def keep_residuals_float(self) -> None:
         """Under autocast, add up a transformer's residual stream in float32, as its norms need.
@@ -69,6 +68,8 @@ class Tower(nn.Module):
     def run(self, images: torch.Tensor) -> Any:
         """What the tower makes of normalised images (B, 3, S, S)."""
         visual: Any = self.visual
+        if self._compile and self._compiled is None:  # not before, since a copy may be tuned
+            self._compiled = torch.compile(visual.forward_intermediates, dynamic=False)
         run = self._compiled or visual.forward_intermediates
         return run(images, indices=self._indices, **self._how)
 

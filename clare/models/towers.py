@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clare.advice import Name, Set
+from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
 from clare.models.normalisations import NORMALISATIONS
 from clare.models.runtime import Runtime
+from clare.plugins import part_name
 
 if TYPE_CHECKING:
     from clare.models.clip import ClipModel
@@ -31,6 +33,7 @@ class ClipSettings:
             ``imagenet`` with ImageNet's mean and deviation.
         size: input side in pixels; None means the tower's own.
         quick_gelu: whether the towers use QuickGELU; ``auto`` knows it from the weights.
+        tuned: folder of a run whose tower began as this one: what moved there is put in.
     """
 
     model: str = "ViT-L-14"
@@ -39,6 +42,7 @@ class ClipSettings:
     mean_std: Literal["clip", "half", "imagenet"] = "clip"
     size: int | None = None
     quick_gelu: bool | Literal["auto"] = "auto"
+    tuned: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class TowerSettings:
         mean_std: ``own`` normalises as the model was trained; ``clip``, ``imagenet`` and ``half``
             (0.5 and 0.5) as others were.
         size: input side in pixels; None means the tower's own.
+        tuned: folder of a run whose tower began as this one: what moved there is put in.
     """
 
     model: str = "vit_pe_core_large_patch14_336"
@@ -59,6 +64,7 @@ class TowerSettings:
     layers: tuple[int, ...] = ()
     mean_std: Literal["own", "clip", "imagenet", "half"] = "own"
     size: int | None = None
+    tuned: str | None = None
 
 
 TOWERS: Mapping[str, type[ClipSettings] | type[TowerSettings]] = {
@@ -107,8 +113,48 @@ def load_image_tower(settings: ClipSettings | TowerSettings, runtime: Runtime) -
         WeightsError: the weights are not on disk and can't be fetched, or do not fit the model.
     """
     if isinstance(settings, ClipSettings):
-        return _load_clip(settings, runtime)
-    return _load_timm(settings, runtime)
+        base = _load_clip(settings, runtime)
+    else:
+        base = _load_timm(settings, runtime)
+    return base if settings.tuned is None else _put_in(base, Path(settings.tuned))
+
+
+def _put_in(base: LoadedTower, run: Path) -> LoadedTower:
+    """A tower with what moved of it in a run.
+
+    Raises:
+        InputError: the run tuned another tower.
+    """
+    from clare.models.tuned import read_tuned
+
+    tuned = read_tuned(run)
+    known = tuned.record.tower
+    if (before := tuned.record.origin.get("tuned")) is not None:
+        base = _put_in(base, Path(before))
+    if tuned.record.extractor != base.extractor:
+        raise InputError(
+            f"{run} tuned a tower of {tuned.record.extractor}, not of {base.extractor}"
+        )
+    if known["weights"] != base.weights:
+        raise InputError(
+            f"the weights found for {base.extractor} (sha256 {base.weights[:12]}…) are not those "
+            f"that {run} was tuned from ({known['weights'][:12]}…)",
+            Name("the right ones", f"{base.extractor}.model"),
+        )
+    for name in ("quick_gelu", "size", "mean_std", "config"):
+        there, here = known["settings"].get(name), base.settings.get(name)
+        if there != here:
+            raise InputError(
+                f"{run} was tuned with {name} {there}, and {base.extractor} has {here}",
+                LeaveOut(f"{base.extractor}.{name}"),
+            )
+    return replace(
+        base,
+        module=tuned.onto(base.module),
+        weights=tuned.sha256,
+        settings={**base.settings, "tuning": part_name(tuned.record.way)},
+        origin={**base.origin, "tuned": str(run.absolute())},
+    )
 
 
 def _load_clip(settings: ClipSettings, runtime: Runtime) -> LoadedTower:
@@ -180,7 +226,7 @@ def _deciding(
 ) -> dict[str, Any]:
     """What decides a value: where weights came from does not, nor what is None."""
     values = {**asdict(settings), **found}
-    del values["model"], values["weights"]
+    del values["model"], values["weights"], values["tuned"]
     return values | {name: value for name, value in derived.items() if value is not None}
 
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
+from clare.advice import Name
+from clare.errors import InputError
+from clare.foreign import parse_json, reading
 from clare.models import tuning
 from clare.models.image_tower import Tower
+from clare.models.weights import DETECTOR, read_header, read_tensors
 from clare.plugins import find_part, part_name
 from clare.settings import build_settings
+from clare.typed_json import from_json
+
+DETECTOR_METADATA = "clare_detector"
+"""What a saved detector's header says all of itself under."""
+
+_IN_DETECTOR = "fusion.tower."
+"""How names of the tower's tensors begin in a saved detector."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +61,86 @@ class TunedRecord:
         way: of tuning.
         settings: of the way, those that differ from its defaults.
         tower: the fingerprint of the features that the tower made before, as plain JSON.
+        origin: where its weights came from.
+        fields: of the tower that the head reads.
     """
 
     way: str
     settings: Mapping[str, Any]
     tower: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    fields: tuple[str, ...]
+
+    @property
+    def extractor(self) -> str:
+        """That reads the tower."""
+        return str(self.tower["extractor"])
+
+
+@dataclass(frozen=True)
+class TunedTower:
+    """What a finished run keeps of its tower.
+
+    Args:
+        record: what it says of it.
+        tensors: that moved, by their names in the tower.
+    """
+
+    record: TunedRecord
+    tensors: Mapping[str, torch.Tensor]
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights that the tower came with, and of what moved."""
+        found = hashlib.sha256(str(self.record.tower["weights"]).encode())
+        for name, value in sorted(self.tensors.items()):
+            found.update(f"\n{name} {tuple(value.shape)}\n".encode())
+            found.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
+
+    def onto(self, tower: Tower) -> Tower:
+        """A copy of the tower that it began as, with what moved in its place.
+
+        Raises:
+            InputError: the way of tuning is not there any more, or moves something else.
+        """
+        record = self.record
+        own, moving = tune(tower, record.way, record.settings, record.fields)
+        there = own.state_dict()
+        if set(self.tensors) != moving.names or any(
+            there[name].shape != value.shape for name, value in self.tensors.items()
+        ):
+            raise InputError(
+                f"{part_name(record.way)} moves other tensors of this tower than the run has: use "
+                "the version of clare that trained it"
+            )
+        with torch.no_grad():
+            for name, value in self.tensors.items():
+                there[name].copy_(value)
+        return own.requires_grad_(False).eval()
+
+
+def read_tuned(run: Path) -> TunedTower:
+    """The tower of a finished run.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        InputError: it is no finished run, its files are damaged, or it tuned no tower.
+    """
+    file = run / DETECTOR
+    if not file.is_file():
+        raise InputError(f"{run} is no finished run", Name("one that tuned its tower", "tuned"))
+    header = read_header(file).get(DETECTOR_METADATA, "{}")
+    with reading(file, "a detector"):
+        known = parse_json(header).get("tuned")
+        if known is None:
+            raise InputError(f"{run} tuned no tower", Name("a run that did", "tuned"))
+        record = from_json(TunedRecord, known, file)
+    tensors = read_tensors(file)
+    moved = {n.removeprefix(_IN_DETECTOR): v for n, v in tensors.items() if _IN_DETECTOR in n}
+    return TunedTower(record, moved)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("clare")
 
+DETECTOR = "best.safetensors"
+"""Of a run, in its folder: its detector, and what moved of its tower."""
+
 NOT_WEIGHTS = (
     (b"version https://git-lfs", "is a Git-LFS pointer: run `git lfs pull` where it comes from"),
     *((page, "is a web page: the download failed") for page in (b"<!", b"<html", b"<?xml")),

@@ -16,6 +16,7 @@ from clare.groups import Kind
 from clare.heads.config import RUN_RECORD, TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.published import ImportRecord
+from clare.models.weights import DETECTOR
 from clare.own_csv import csv_text
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint
@@ -27,7 +28,7 @@ SEEN = "seen.json"
 LOG = "run.log"
 HISTORY = "history.csv"
 CURVES = "curves.png"
-BEST = "best.safetensors"
+BEST = DETECTOR
 LAST = "last.safetensors"
 VAL_METRICS = "val_metrics.json"
 VAL_PREDICTIONS = "val_predictions.csv"

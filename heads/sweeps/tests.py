@@ -161,6 +161,7 @@ class SweepTests:
                     device=self._device,
                     progress=self._named(run),
                     cache=self._cache,
+                    settings=self._settings,
                 )
         except ClareError as error:
             self.failures[run] = error

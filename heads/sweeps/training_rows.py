@@ -16,6 +16,7 @@ from clare.heads.metrics.by_subset import FiguresBySubset, measure_subsets
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import VAL_METRICS
 from clare.heads.runs.run import Run, open_run
+from clare.heads.runs.tower import NOWHERE_ELSE, Places
 from clare.heads.training.prepare import choose_splits, open_tables
 from clare.models.runtime import choose_runtime
 from clare.progress import StepProgress
@@ -42,6 +43,7 @@ def measure_training(
     progress: StepProgress | None = None,
     cache: BatchCache | None = None,
     how: Resampling = USUAL,
+    settings: Places = NOWHERE_ELSE,
 ) -> FiguresBySubset:
     """Score a run's training images, their plain views, and write ``train_metrics.json``.
 
@@ -52,12 +54,13 @@ def measure_training(
         progress: called while rows are scored and figures resampled.
         cache: what was read for other runs.
         how: the bootstrap.
+        settings: where the weights of a tuned tower are, if not where they were.
 
     Raises:
         InputError: the run is not finished, or the store lacks its rows.
         StoreError: the store has not the run's features.
     """
-    run = open_run(folder, store)
+    run = open_run(folder, store, places=settings)
     rows = _training_rows(run, store)
     if cache is not None:
         rows = cache.of(rows, run.record.digests)

@@ -6,15 +6,16 @@ import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
 
 from clare.advice import Name, Notice, Run
 from clare.errors import CorruptStoreError, InputError
-from clare.models.backbones import backbone_overrides
+from clare.models.backbones import Overrides, backbone_overrides, recorded_places
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features, pending_shards, require_own_fields
@@ -281,8 +282,8 @@ def create_extractors(
             Name("it too", "features", ",".join([*names, *unused])),
         )
     preset = read_preset(settings.preset)
-    with backbone_overrides(settings.backbone) as overrides:
-        merged = merge_settings(preset, overrides, given)
+    with backbone_overrides(settings.backbone) as overrides, _tuned(settings, names) as tuned:
+        merged = merge_settings(preset, overrides, tuned, given)
         made: dict[str, Extractor] = {}
         # Pixels last: they are what a tower beside them looks at, unless a size is given.
         for name in sorted(names, key=PIXELS.__eq__):
@@ -291,6 +292,32 @@ def create_extractors(
                 own = {"size": size, **own}
             made[name] = create_extractor(name, own, settings.images, runtime)
         return [made[name] for name in names]
+
+
+@contextmanager
+def _tuned(settings: ExtractSettings, names: Sequence[str]) -> Iterator[Overrides]:
+    """Settings of the extractor whose tower a run tuned, as it was when the run began.
+
+    Raises:
+        InputError: the run tuned no tower, or that of an extractor that is not asked for.
+    """
+    if settings.tuned is None:
+        yield {}
+        return
+    from clare.models.towers import TOWERS
+    from clare.models.tuned import read_tuned
+
+    record = read_tuned(settings.tuned).record
+    name, recorded = record.extractor, record.tower["settings"]
+    if name not in names:
+        raise InputError(
+            f"{settings.tuned} tuned the tower of {name}, which is not extracted",
+            Name("it too", "features", ",".join([*names, name])),
+        )
+    known = {field.name for field in fields(TOWERS[name])}
+    own = {key: value for key, value in recorded.items() if key in known}
+    with recorded_places(name, recorded.get("backbone"), record.origin, known) as places:
+        yield {name: {**own, **places, "tuned": str(settings.tuned)}}
 
 
 def _side_of(extractors: Iterable[Extractor]) -> int | None:

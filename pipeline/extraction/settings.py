@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from clare.advice import Name
+from clare.advice import Name, Set
 from clare.errors import InputError
 from clare.models.backbones import Backbone
 from clare.models.runtime import Dtype
+from clare.models.weights import DETECTOR
 from clare.pipeline import extractors
 from clare.pipeline.extraction.presets import read_preset
 from clare.pipeline.images.settings import ImageSettings
@@ -27,6 +28,8 @@ class ExtractSettings:
         features: extractors: lare, clip, pixels, mask, or one of your own.
         preset: named settings to start from; clare-published are the authors'.
         settings: settings of extractors that differ from their defaults and the preset's.
+        tuned: a run whose tower was tuned: its features are extracted, as new ones of the extractor
+            that read it.
         backbone: real models; mini, small ones trained on drawn faces; or tiny, random ones whose
             features mean nothing.
         images: how images are prepared.
@@ -48,6 +51,7 @@ class ExtractSettings:
     features: tuple[str, ...] = ("lare", "clip")
     preset: str = "clare"
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tuned: Path | None = None
     backbone: Backbone = "real"
     images: ImageSettings = field(default_factory=ImageSettings)
     views: int = 1
@@ -64,6 +68,10 @@ class ExtractSettings:
         if not self.features:
             raise InputError("no extractor is named", Name("some", "features", "lare,clip"))
         for name in self.features:
+            if (Path(name) / DETECTOR).is_file():
+                raise InputError(
+                    f"{name} is a run, and no extractor", Set("tuned", name, "reads its tower")
+                )
             resolve_part(extractors, name)
         read_preset(self.preset)
         for name in ("views", "micro_batch", "loaders"):

@@ -1,0 +1,118 @@
+"""Towers that a run tuned, read by their extractor: what they give is what the run sees inside."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import clare
+from clare.errors import InputError
+from clare.heads.data.dataset import FeatureDataset
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.runs.run import open_run
+from clare.models.tiny import write_tiny_clip
+from clare.pipeline.synthetic.toys import draw_faces
+from clare.store.feature_store import open_store
+
+LEARNING: dict[str, Any] = {
+    "classifier": "linear",
+    "epochs": 2,
+    "batch": 16,
+    "lr": 1e-2,
+    "warmup_epochs": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Drawn images, a store of their features and pixels, and a run that tuned its tower."""
+    place = tmp_path_factory.mktemp("tuned")
+    draw_faces(place / "real", 30, 0, "real", 48, "png")
+    draw_faces(place / "fake", 30, 1, "fake", 48, "png")
+    extract(place, features=("clip", "pixels"))
+    clare.train_head(place / "f.zarr", place / "ln", fusion="cls", tune="ln", **LEARNING)
+    clare.train_head(place / "f.zarr", place / "plain", fusion="cls", **LEARNING)
+    extract(place, features=("clip",), tuned=place / "ln")
+    return place
+
+
+def extract(place, **how):
+    given = {"real": place / "real", "fake": {"gan": place / "fake"}, "backbone": "tiny"}
+    return clare.extract(place / "f.zarr", **given, **how)
+
+
+def tuned_key(store):
+    (key,) = (k for k in store.extractor_keys() if "tuning" in store.extractor(k)[0].settings)
+    return key
+
+
+def test_pixels_are_of_the_size_of_the_tower_beside_them(world):
+    store = open_store(world / "f.zarr")
+    (key,) = (key for key in store.extractor_keys() if key.startswith("pixels-"))
+    assert store.extractor(key)[0].settings["size"] == 64
+
+
+def test_features_of_a_tuned_tower_are_those_that_the_run_sees(world):
+    store = open_store(world / "f.zarr")
+    run: Any = open_run(world / "ln")
+    key = tuned_key(store)
+    fingerprint = store.extractor(key)[0]
+    (base,) = (k for k in store.extractor_keys() if k.startswith("clip-") and k != key)
+    assert fingerprint.settings["tuning"] == "ln"
+    assert fingerprint.weights != store.extractor(base)[0].weights
+    digests = {"clip": key.rpartition("-")[2]}
+    read = FeatureDataset(store, ["clip_cls", "pixels"], split="test", digests=digests)
+    batch = read.read(range(len(read)))
+    with torch.no_grad():
+        inside = run.detector.fusion.raw(batch["pixels"].float())["cls"]
+    torch.testing.assert_close(batch["clip_cls"], inside, atol=1e-5, rtol=1e-5)
+    plain = FeatureDataset(store, ["clip_cls"], split="test", digests={"clip": base[5:]})
+    untuned = plain.read(range(len(plain)))["clip_cls"]
+    assert (untuned - inside).abs().max() > 1e-3
+
+
+def test_predict_sees_what_evaluate_saw(world):
+    tested = evaluate(world / "ln", resamples=0)
+    verdicts = clare.predict(world / "ln", [world / "fake", world / "real"])
+    found = np.array([one.margin for one in verdicts])
+    for margin in tested.predictions.margin:
+        assert np.abs(found - margin).min() < 1e-5
+
+
+def test_a_head_over_tuned_features_is_predicted_with_the_tuned_tower(world):
+    store = open_store(world / "f.zarr")
+    features = {"clip": tuned_key(store).rpartition("-")[2]}
+    run = clare.train_head(store, world / "over", fusion="cls", features=features, **LEARNING)
+    tested = evaluate(world / "over", resamples=0)
+    verdicts = clare.predict(world / "over", [world / "fake", world / "real"])
+    found = np.array([one.margin for one in verdicts])
+    assert run.record.extractors["clip"].fingerprint.settings["tuning"] == "ln"
+    for margin in tested.predictions.margin:
+        assert np.abs(found - margin).min() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"tuned": "plain"}, "plain tuned no tower"),
+        ({"tuned": "real"}, "real is no finished run"),
+        ({"tuned": "ln", "features": ("pixels",)}, "tuned the tower of clip, which is not"),
+        ({"features": ("ln",)}, "is a run, and no extractor"),
+        (
+            {"tuned": "ln", "settings": {"clip": {"quick_gelu": False}}},
+            "was tuned with quick_gelu True, and clip has False",
+        ),
+        (
+            {"tuned": "ln", "settings": {"clip": {"size": 32}}},
+            "tuned with size 64, and clip has 32",
+        ),
+        ({"tuned": "ln", "settings": {"clip": {"model": "other"}}}, "are not those that .*ln was"),
+    ],
+)
+def test_another_tower_is_refused(world, monkeypatch, how, said):
+    monkeypatch.chdir(world)
+    if "other" in str(how):
+        write_tiny_clip(world / "other", seed=5)
+    with pytest.raises(InputError, match=said):
+        extract(world, **{"features": ("clip",), **how})
