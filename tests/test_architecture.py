@@ -264,3 +264,34 @@ def test_a_command_takes_its_defaults_without_a_reader():
     found = modules_after("CliRunner().invoke(app, ['store', 'info'])")
     assert "clare.store.spec" in found
     assert "pydantic" not in found
+
+
+JUDGES = (
+    *("cli.commands.predict", "cli.views.verdicts", "clare.inference.predictor"),
+    *("clare.inference.notices", "clare.inference.videos", "heads.runs.run", "heads.detector"),
+    *("heads.metrics.predictions", "heads.evaluation.record"),
+    *("pipeline.extraction.direct", "pipeline.extraction.rebuild", "pipeline.images.prepare"),
+    *("pipeline.extractors.lare", "pipeline.extractors.clip", "clare.models.clip"),
+)
+"""What judging an image runs through."""
+
+ELSEWHERE = {"dask", "h5py", "jinja2", "matplotlib", "pandas", "scipy", "sklearn", "tensorboard"}
+"""What it does not need; figures, tables and masks do."""
+
+
+def eagerly(module: str) -> set[str]:
+    """What is imported with a module, ours and others' by the name of their package."""
+    seen: set[str] = set()
+    waiting, found = [module], set()
+    while waiting:
+        if (one := waiting.pop()) in seen or one not in modules():
+            continue
+        seen.add(one)
+        found |= {name.partition(".")[0] for name in imported(modules()[one], lazily=False)}
+        waiting += own_imports(modules()[one], lazily=False)
+    return found
+
+
+@pytest.mark.parametrize("module", JUDGES)
+def test_judging_imports_no_library_of_figures(module):
+    assert not ELSEWHERE & eagerly(module)

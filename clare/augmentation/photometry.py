@@ -11,7 +11,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
-from scipy import ndimage
 
 from clare.augmentation.dice import Dice
 from clare.augmentation.geometry import Step
@@ -66,6 +65,8 @@ class KernelBlur(Step):
 
     def apply(self, image: Image.Image) -> Image.Image:
         """The image, blurred."""
+        from scipy import ndimage
+
         values = np.asarray(image).astype(np.float64)
         for axis, size in ((0, self.height), (1, self.width)):
             values = ndimage.correlate1d(values, self._kernel(size), axis, mode="mirror")
@@ -103,6 +104,8 @@ class ScipyBlur(Step):
 
     def apply(self, image: Image.Image) -> Image.Image:
         """The image, blurred."""
+        from scipy import ndimage
+
         return Image.fromarray(
             ndimage.gaussian_filter(np.asarray(image), (self.deviation, self.deviation, 0))
         )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from clare.advice import LeaveOut
 from clare.advice import Run as Operation
@@ -168,7 +167,7 @@ class MaskFolder:
             self._records.append(self._writing.popleft().result())
 
     def _write(self, verdict: Verdict, source: InputImage) -> MaskRecord:
-        from clare.heads.evaluation.evaluate import CONTROL
+        from clare.heads.evaluation.record import CONTROL
         from clare.pipeline.images.decode import decode_rgb
 
         probability = verdict.map
@@ -245,6 +244,8 @@ def find_regions(called: NDArray[np.bool_]) -> tuple[list[Region], int]:
     Returns:
         Those of `SMALLEST` of the picture or more, and how many are smaller.
     """
+    from scipy import ndimage
+
     numbered, _ = ndimage.label(called)
     areas = np.bincount(numbered.ravel())[1:] / called.size
     boxes = ndimage.find_objects(numbered)

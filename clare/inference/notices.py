@@ -49,7 +49,7 @@ def remarks_of(run: Run, extractors: Sequence[Fingerprint]) -> list[Notice]:
 
 def _of_training(run: Run) -> Iterator[Notice]:
     from clare.heads.detector import Detector
-    from clare.heads.evaluation.evaluate import CONTROL
+    from clare.heads.evaluation.record import CONTROL
     from clare.heads.localizer import Localizer
 
     config, detector = run.record.config, run.detector

@@ -34,17 +34,18 @@ def remark_on(backbone: str) -> str | None:
 
 
 @contextmanager
-def backbone_overrides(backbone: str) -> Iterator[Overrides]:
+def backbone_overrides(backbone: str, *extractors: str) -> Iterator[Overrides]:
     """How to make the extractors use a backbone, at least as long as the context lasts.
 
     Args:
         backbone: ``real``, which changes nothing, ``mini`` or ``tiny``.
+        extractors: those that are made; all if none is named.
 
     Raises:
         InputError: there is no such backbone.
     """
     try:
-        with _overrides(backbone) as found:
+        with _overrides(backbone, extractors) as found:
             yield found
     except WeightsError as error:
         if backbone == "real" or TRIAL not in error.advice:
@@ -70,7 +71,7 @@ def recorded_places(
     """
     if backbone:
         tuned = {name: origin[name] for name in ("tuned",) if name in origin}
-        with backbone_overrides(backbone) as overrides:
+        with backbone_overrides(backbone, extractor) as overrides:
             yield {**overrides.get(extractor, {}), **tuned}
     else:
         with real_models():
@@ -78,11 +79,14 @@ def recorded_places(
 
 
 @contextmanager
-def _overrides(backbone: str) -> Iterator[Overrides]:
+def _overrides(backbone: str, extractors: Sequence[str]) -> Iterator[Overrides]:
     if backbone == "tiny":
-        if not all(file.is_file() for file in _tiny()[0]):  # somebody swept temporary files
-            _tiny.cache_clear()
-        yield _tiny()[1]
+        from clare.models.tiny import TINY_EXTRACTORS
+
+        needed = [one for one in TINY_EXTRACTORS if one in extractors or not extractors]
+        if not all(file.is_file() for one in needed for file in _tiny(one)[0]):
+            _tiny.cache_clear()  # somebody swept temporary files
+        yield {one: _tiny(one)[1] for one in needed}
     elif backbone == "mini":
         from clare.models.mini import mini_overrides
 
@@ -94,11 +98,11 @@ def _overrides(backbone: str) -> Iterator[Overrides]:
 
 
 @cache
-def _tiny() -> tuple[Sequence[Path], Overrides]:
-    """The tiny models, written once a process, in a folder that goes when the process ends."""
+def _tiny(extractor: str) -> tuple[Sequence[Path], Mapping[str, Any]]:
+    """A tiny model, written once a process, in a folder that goes when the process ends."""
     from clare.models.tiny import tiny_overrides
 
     folder = Path(mkdtemp(prefix="clare-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    overrides = tiny_overrides(folder)
-    return [file for file in folder.rglob("*") if file.is_file()], overrides
+    settings = tiny_overrides(folder, [extractor])[extractor]
+    return [file for file in folder.rglob("*") if file.is_file()], settings

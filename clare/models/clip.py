@@ -81,6 +81,7 @@ def load_clip(
         WeightsError: the weights are not on disk and can't be fetched, or do not fit the model.
     """
     import open_clip
+    import transformers  # which open_clip imports in any case, for text towers of its
 
     source = find_clip(model, weights)
     gelu = _quick_gelu(source, quick_gelu, model)
@@ -88,7 +89,7 @@ def load_clip(
     _check(open_clip, config)
     config["vision_cfg"] = {**config["vision_cfg"], "timm_model_pretrained": False}
     size = _other_size(config["vision_cfg"], size)
-    with quiet(), enough_memory(model):
+    with quiet(transformers), enough_memory(model):
         clip = _build(open_clip, config, size)
         tensors = _current_names(clip, read_tensors(source.file))
         if size is not None:

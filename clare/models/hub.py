@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from clare.advice import Advice, Set
@@ -246,12 +247,14 @@ def check_channels(images: Mapping[str, Any], model: str) -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back the notices and bars that the model libraries print while they load."""
-    import diffusers
-    import transformers
+def quiet(*libraries: ModuleType) -> Iterator[None]:
+    """Hold back the notices and bars that the model libraries print while they load.
 
-    for library in (diffusers, transformers):
+    Args:
+        libraries: those that load, of `diffusers` and `transformers`; open_clip and timm need no
+            naming.
+    """
+    for library in libraries:
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
     # open_clip logs through the root logger's functions, which would install a handler there.

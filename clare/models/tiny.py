@@ -7,7 +7,7 @@ configurations carry the mark ``_clare_tiny``, so that all that is made with the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,26 +16,36 @@ from clare.models.hub import quiet
 TINY_SIZE = 64
 """Side of the images that the tiny models take, in pixels."""
 
+TINY_EXTRACTORS = ("lare", "clip", "tower")
+"""Extractors that have a tiny model."""
+
 _MARK = {"_clare_tiny": True}
 
 
-def tiny_overrides(folder: Path) -> dict[str, dict[str, Any]]:
-    """Write a tiny model of each kind; how to make the extractors use them.
+def tiny_overrides(
+    folder: Path, extractors: Collection[str] = TINY_EXTRACTORS
+) -> dict[str, dict[str, Any]]:
+    """Write the tiny models of extractors; how to make the extractors use them.
 
     Args:
         folder: an existing folder; the models stand in folders below it.
+        extractors: of `TINY_EXTRACTORS`; the libraries of no other model are imported.
 
     Returns:
         Extractor name to the settings that replace its defaults.
     """
-    write_tiny_diffusion(folder / "tiny-diffusion")
-    write_tiny_clip(folder / "tiny-clip")
-    write_tiny_tower(folder / "tiny-tower")
-    return {
-        "lare": {"model": str(folder / "tiny-diffusion"), "revision": None, "size": TINY_SIZE},
-        "clip": {"model": str(folder / "tiny-clip"), "weights": None},
-        "tower": {"model": str(folder / "tiny-tower"), "weights": None},
-    }
+    found: dict[str, dict[str, Any]] = {}
+    if "lare" in extractors:
+        write_tiny_diffusion(folder / "tiny-diffusion")
+        model = str(folder / "tiny-diffusion")
+        found["lare"] = {"model": model, "revision": None, "size": TINY_SIZE}
+    if "clip" in extractors:
+        write_tiny_clip(folder / "tiny-clip")
+        found["clip"] = {"model": str(folder / "tiny-clip"), "weights": None}
+    if "tower" in extractors:
+        write_tiny_tower(folder / "tiny-tower")
+        found["tower"] = {"model": str(folder / "tiny-tower"), "weights": None}
+    return found
 
 
 def write_tiny_diffusion(
@@ -57,7 +67,7 @@ def write_tiny_diffusion(
 
     folder.mkdir(parents=True, exist_ok=True)
     write_byte_tokenizer(folder / "tokenizer")
-    with quiet():
+    with quiet(diffusers, transformers):
         unet = _seeded(
             seed,
             lambda: diffusers.UNet2DConditionModel(

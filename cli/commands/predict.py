@@ -193,8 +193,8 @@ def predict(
 
 
 def _explain(detector: Predictor, verdict: Verdict, image: ExtractedImage, folder: Path) -> None:
-    from clare.heads.evaluation.evaluate import CONTROL
     from clare.heads.evaluation.explain import plot_explanation
+    from clare.heads.evaluation.record import CONTROL
     from clare.inference.mask_files import unique_stem
 
     assert image.picture is not None

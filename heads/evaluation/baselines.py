@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from clare.advice import Notice
 from clare.bootstrap import USUAL, Figure, Resampling
@@ -189,6 +188,8 @@ def _score(
     progress: Progress | None,
 ) -> Values:
     """(N,) the score of each tested row, higher for what fakes have more of in training, or NaN."""
+    from scipy.stats import rankdata
+
     if name == MEAN_LARE:
         INPUTS["lare"].shape(tested.shape, config.timestep, config.draws)
         of = partial(_mean_lare, config=config)

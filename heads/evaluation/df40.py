@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from clare.heads.evaluation.evaluate import CONTROL, score_rows
+from clare.heads.evaluation.evaluate import score_rows
 from clare.heads.evaluation.published import published_by
+from clare.heads.evaluation.record import CONTROL
 from clare.heads.evaluation.test_rows import choose_rows
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.metrics.predictions import Predictions, evaluation_sets

@@ -23,6 +23,7 @@ from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.pairs import measure_pairs
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
+    CONTROL,
     METRICS,
     PARQUET,
     PREDICTIONS,
@@ -39,7 +40,6 @@ from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.localizer import Localizer
 from clare.heads.metrics.by_subset import measure_subsets
-from clare.heads.metrics.plots import plot_matrix, plot_roc, plot_scores
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.model import Model
 from clare.heads.runs.run import Run, note_on_store, open_with_store
@@ -53,9 +53,6 @@ from clare.typed_json import write_json
 from clare.wording import counted
 
 MATRIX = "matrix.png"
-
-CONTROL = "control: labels shuffled"
-"""What marks a run that was trained on shuffled labels; its figures have to say nothing."""
 
 
 def evaluate(
@@ -284,6 +281,8 @@ def write_matrix(results: Sequence[Evaluation], path: Path) -> None:
     found = [result.record for result in results]
     tested = {name for one in found for name in one.subsets}
     # First what the runs were trained on, in their order: then the diagonal is the easy part.
+    from clare.heads.metrics.plots import plot_matrix
+
     own = dict.fromkeys(name for one in found for name in one.trained_on)
     columns = [name for name in own if name in tested] + sorted(tested - set(own))
     localisers = all(one.masks for one in found)
@@ -357,6 +356,8 @@ def _write(
     more: Mapping[str, Sequence[float | None]],
     parquet: bool,
 ) -> None:
+    from clare.heads.metrics.plots import plot_roc, plot_scores
+
     folder, record, predictions = found.path, found.record, found.predictions
     set_aside(folder)
     remove_durably(folder / METRICS)  # figures never stand beside the scores of another test

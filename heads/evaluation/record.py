@@ -32,6 +32,9 @@ FILES = (METRICS, PREDICTIONS, PARQUET, ROC, SCORES)
 EARLIER = "evaluations"
 """Folder of a run's evaluations before its last, each in a folder of its own name."""
 
+CONTROL = "control: labels shuffled"
+"""What marks a run that was trained on shuffled labels; its figures have to say nothing."""
+
 _LONGEST = 60  # characters of what an evaluation is called
 
 

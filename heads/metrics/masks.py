@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from clare.bootstrap import USUAL, Figure, Resampling, resample
 from clare.errors import InputError
@@ -114,6 +113,8 @@ def measure_map(probability: NDArray[np.floating], mask: Mask, cut: float = 0.5)
             constant=constant,
             thin=False,
         )
+    from scipy import ndimage
+
     solid = ndimage.minimum_filter(fake, ERODED)
     inner = solid | ~ndimage.maximum_filter(fake, DILATED)
     thin = not solid.any()

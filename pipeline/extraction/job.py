@@ -282,7 +282,10 @@ def create_extractors(
             Name("it too", "features", ",".join([*names, *unused])),
         )
     preset = read_preset(settings.preset)
-    with backbone_overrides(settings.backbone) as overrides, _tuned(settings, names) as tuned:
+    with (
+        backbone_overrides(settings.backbone, *files) as overrides,
+        _tuned(settings, names) as tuned,
+    ):
         merged = merge_settings(preset, overrides, tuned, given)
         made: dict[str, Extractor] = {}
         # Pixels last: they are what a tower beside them looks at, unless a size is given.

@@ -72,7 +72,10 @@ def load_diffusion(
     files = find_diffusion(model, revision, model_config)
     configs = files.configs
     _check(model, configs["scheduler"], configs["unet"], configs["vae"])
-    with quiet(), enough_memory(model):
+    import diffusers
+    import transformers
+
+    with quiet(diffusers, transformers), enough_memory(model):
         text, tokens = _encode_prompt(files, prompt)
         unet, vae = _build(files, "unet"), _build(files, "vae")
         vae.decoder = vae.post_quant_conv = None
@@ -145,8 +148,10 @@ def load_autoencoder(
     model: str, revision: str | None, runtime: Runtime, model_config: str | None = None
 ) -> Autoencoder:
     """Load a model's VAE alone, with its decoder; arguments and errors as of `load_diffusion`."""
+    import diffusers
+
     files = find_diffusion(model, revision, model_config)
-    with quiet(), enough_memory(model):
+    with quiet(diffusers), enough_memory(model):
         vae = runtime.place(_build(files, "vae"))
     own = [file for file in files.weights if file.parent.name == "vae"]
     return Autoencoder(

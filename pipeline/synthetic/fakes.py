@@ -74,9 +74,10 @@ class Diffusion:
 
     def __init__(self, folder: Path, vae: Path | None = None) -> None:
         import diffusers
+        import transformers
 
         shared = vae or folder
-        with quiet():
+        with quiet(diffusers, transformers):
             self._vae, self._unet, self._text = (
                 build_part(
                     part,

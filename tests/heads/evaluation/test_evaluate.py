@@ -24,9 +24,10 @@ from clare.heads.evaluation.compare import (
     read_aside,
     read_scores,
 )
-from clare.heads.evaluation.evaluate import CONTROL, evaluate, write_matrix
+from clare.heads.evaluation.evaluate import evaluate, write_matrix
 from clare.heads.evaluation.published import published
 from clare.heads.evaluation.record import (
+    CONTROL,
     METRICS,
     PREDICTIONS,
     list_evaluations,

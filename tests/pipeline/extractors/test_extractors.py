@@ -115,6 +115,14 @@ def test_fingerprints_are_equal_in_another_process(extractors, tmp_path):
     assert done.stderr == ""  # the model libraries have nothing to say
 
 
+def test_image_towers_need_no_diffusers(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "diffusers", None)  # any import of it fails
+    tiny = tiny_overrides(tmp_path, ["clip", "tower"])
+    assert set(tiny) == {"clip", "tower"}
+    for name, settings in tiny.items():
+        create_extractor(name, settings, ImageSettings(), Runtime())
+
+
 def test_runtime_refuses_unknown_types():
     with pytest.raises(InputError, match=", ".join(DTYPES)):
         Runtime(dtype="int8")  # type: ignore[arg-type]
