@@ -178,7 +178,8 @@ def curve_plot(
             axes.vlines(where, ends[1], ends[2], color=colour, lw=1.5)
         if chance is not None:
             axes.axhline(chance, color=GREY, lw=0.8, ls=":")
-        axes.set(xscale="log" if ratio else "linear", xlabel=option, ylabel=figure)
+        called = textwrap.fill(figure, LABEL)
+        axes.set(xscale="log" if ratio else "linear", xlabel=option, ylabel=called)
         axes.set_xticks(values, [axis.ticks.get(value, f"{value:g}") for value in values])
         axes.minorticks_off()
 
@@ -211,6 +212,7 @@ def epoch_plot(
         if chance is not None:
             axes.axhline(chance, color=GREY, lw=0.8, ls=":")
         axes.set(xlabel="epoch", ylabel=figure)
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
     more = f" The best {len(shown)} of {len(curves)}." if len(shown) < len(curves) else ""
     return Plot(
