@@ -21,6 +21,7 @@ from clare.heads.published import (
     require_tensors,
 )
 from clare.models.checkpoint import Checkpoint
+from clare.models.tokenizers import open_clip_tokenizers
 
 WIDTH = 512
 ADAPTER, HEAD = "projection_adapter", "classification_head"
@@ -101,9 +102,8 @@ def _prompts(checkpoint: Checkpoint) -> list[str]:
     Raises:
         InputError: the tokens in the file are no texts.
     """
-    from open_clip.tokenizer import SimpleTokenizer
-
-    tokens, tokenizer = checkpoint.tensors[TOKENS], SimpleTokenizer()
+    tokens = checkpoint.tensors[TOKENS]
+    tokenizer = open_clip_tokenizers().SimpleTokenizer()
     rows = tokens.tolist() if tokens.dim() == 2 and tokens.numel() else []
     known = all(isinstance(n, int) and n in tokenizer.decoder for row in rows for n in row)
     if rows and known:

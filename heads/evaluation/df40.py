@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from clare.heads.evaluation.evaluate import score_rows
 from clare.heads.evaluation.published import published_by
@@ -307,6 +306,8 @@ def group_by_folder(
         score: (N,) p(fake).
         times: (N,) how often a list has the image; once if left out.
     """
+    from sklearn.metrics import roc_auc_score
+
     times = np.ones(len(label), np.int64) if times is None else times
     _, place = np.unique(folders, return_inverse=True)
     count = np.bincount(place, times)

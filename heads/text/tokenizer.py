@@ -16,6 +16,7 @@ import torch
 from clare.errors import InputError
 from clare.foreign import read_text, reading
 from clare.heads.text.facts import CANT, INSTEAD, TextConfig, TowerFacts
+from clare.models.tokenizers import open_clip_tokenizers
 
 PLAIN = "SimpleTokenizer"
 """CLIP's own tokenizer, which comes with open_clip."""
@@ -64,9 +65,7 @@ def open_tokenizer(facts: TowerFacts, config: TextConfig, kept: Path | None) -> 
 
 @cache  # it reads 49,000 words anew each time, which takes longer than a small tower's forward pass
 def _plain_tokenizer(context_length: int, clean: str) -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer(context_length=context_length, clean=clean)
+    return open_clip_tokenizers().SimpleTokenizer(context_length=context_length, clean=clean)
 
 
 class StoredTokenizer:
@@ -82,7 +81,6 @@ class StoredTokenizer:
     """
 
     def __init__(self, path: Path, context_length: int, clean: str) -> None:
-        from open_clip.tokenizer import get_clean_fn
         from tokenizers import Tokenizer as Engine
 
         with reading(path, "a tokenizer"):
@@ -91,7 +89,7 @@ class StoredTokenizer:
                 self._engine: Any = Engine.from_str(text)
             except Exception as error:  # the library raises nothing more special
                 raise ValueError(str(error)) from error
-        self._clean: Callable[[str], str] = get_clean_fn(clean)
+        self._clean: Callable[[str], str] = open_clip_tokenizers().get_clean_fn(clean)
         self._context_length = context_length
 
     @property

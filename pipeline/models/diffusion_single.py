@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from clare.advice import Name, Set
 from clare.errors import InputError, WeightsError
 from clare.models.hub import read_json
+from clare.models.tokenizers import open_clip_tokenizers
 from clare.models.weights import read_tensors
 from clare.pipeline.models.diffusion_parts import tokenize
 
@@ -218,9 +219,7 @@ class SingleFile:
         """Token ids of a prompt, filled up to a length."""
         if self.like not in KNOWN:
             return tokenize(Path(self.like).expanduser() / "tokenizer", prompt, length)
-        from open_clip.tokenizer import SimpleTokenizer
-
-        words = SimpleTokenizer()
+        words = open_clip_tokenizers().SimpleTokenizer()
         ids = [words.sot_token_id, *words.encode(prompt), words.eot_token_id]
         return ids + [PADDING[self.like]] * (length - len(ids))
 
