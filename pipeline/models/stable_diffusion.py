@@ -76,8 +76,8 @@ def load_diffusion(
     import transformers
 
     with quiet(diffusers, transformers), enough_memory(model):
-        text, tokens = _encode_prompt(files, prompt)
-        unet, vae = _build(files, "unet"), _build(files, "vae")
+        text, tokens = encode_prompt(files, prompt)
+        unet, vae = build(files, "unet"), build(files, "vae")
         vae.decoder = vae.post_quant_conv = None
         scheduler = build_scheduler(configs["scheduler"], model)
         unet, vae = runtime.place(unet), runtime.place(vae)
@@ -152,7 +152,7 @@ def load_autoencoder(
 
     files = find_diffusion(model, revision, model_config)
     with quiet(diffusers), enough_memory(model):
-        vae = runtime.place(_build(files, "vae"))
+        vae = runtime.place(build(files, "vae"))
     own = [file for file in files.weights if file.parent.name == "vae"]
     return Autoencoder(
         vae=vae,
@@ -187,15 +187,16 @@ def _check(
         raise InputError(f"lare can't use {model}: its UNet needs more than an image and a prompt")
 
 
-def _build(files: DiffusionFiles, part: str) -> Any:
+def build(files: DiffusionFiles, part: str) -> Any:
+    """A component with its weights, in float32, on the CPU; see `build_part`."""
     return build_part(part, files.configs[part], files.read(part), files.name)
 
 
-def _encode_prompt(files: DiffusionFiles, prompt: str) -> tuple[torch.Tensor, list[int]]:
+def encode_prompt(files: DiffusionFiles, prompt: str) -> tuple[torch.Tensor, list[int]]:
     """Hidden states (1, L, C) in float32, computed on the CPU so that all devices share them."""
     import torch
 
-    encoder = _build(files, "text_encoder")
+    encoder = build(files, "text_encoder")
     length = encoder.config.max_position_embeddings
     tokens = files.tokenize(prompt, length)
     if len(tokens) > length:
