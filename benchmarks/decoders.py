@@ -43,7 +43,7 @@ from clare.heads.localizer import Localizer
 from clare.heads.training.learner import Learner
 from clare.heads.training.prepare import create_detector
 from clare.store.feature_store import FeatureStore, create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 AIMS = {"linear": 50.0, "conv_4": 2.5, "conv_20": 1.5}

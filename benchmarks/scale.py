@@ -29,7 +29,7 @@ from rich.table import Table
 
 from clare.store.feature import Feature
 from clare.store.feature_store import create_store, open_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 FIELD = FeatureSpec("clip_cls", (8,), "float32")

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from clare.heads.data.dataset import FeatureDataset
 from clare.store.feature import Feature
 from clare.store.feature_store import create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 TOKENS = FeatureSpec("clip_tokens", (256, 1024), "float16")

@@ -39,7 +39,7 @@ from clare.heads.training.learner import Learner, can_stack
 from clare.heads.training.prepare import create_detector
 from clare.heads.training.trainer import train_runs
 from clare.store.feature_store import FeatureStore, create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 RUNS = 16

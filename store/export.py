@@ -29,7 +29,6 @@ from clare.store.extractor_records import extractor_record, is_asset_name, parse
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.hdf5 import PATIENCE, ForeignHdf5
 from clare.store.hdf5_output import Check, write_hdf5
-from clare.store.index import Entry, Row
 from clare.store.journal import COMPLETE, FAILED, PENDING
 from clare.store.records import (
     DamagedRecordError,
@@ -38,9 +37,10 @@ from clare.store.records import (
     require,
     seal,
     unseal,
-    unseal_all,
     whole,
 )
+from clare.store.rows import Rows
+from clare.store.segments import Entry, read_rows
 from clare.store.spec import MOST_SHARDS, SHARD_ROWS, FeatureSpec
 from clare.store.zarr_shards import fill_value, storage_dtype
 from clare.typed_json import convert
@@ -106,7 +106,7 @@ def _written_alone(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _bytes_at_most(features: list[Feature], rows: list[Row]) -> int:
+def _bytes_at_most(features: list[Feature], rows: Rows) -> int:
     """Size of an export, with room for HDF5's own bookkeeping."""
     specs = [spec for feature in features for spec in feature.fields.values()]
     files = [path for feature in features for path in feature.layout.assets(feature.key)]
@@ -118,7 +118,7 @@ def _bytes_at_most(features: list[Feature], rows: list[Row]) -> int:
 def _export_all(
     store: FeatureStore,
     subset: str,
-    rows: list[Row],
+    rows: Rows,
     features: list[Feature],
     file: Any,
     check: Check,
@@ -131,9 +131,9 @@ def _export_all(
     check()
     for feature in features:
         group = file.create_group(f"features/{feature.key}")
-        states = feature.states()[[row.slot for row in rows]]
+        states = feature.states()[rows.slots]
         failures = feature.failures()
-        reasons = [failures.get(row.slot, "").encode() for row in rows]
+        reasons = [failures.get(slot, "").encode() for slot in rows.slots.tolist()]
         group.create_dataset("state", data=states)
         group.create_dataset("reason", data=reasons, dtype=text)
         check()
@@ -165,7 +165,7 @@ def _export_field(
     group: Any,
     feature: Feature,
     spec: FeatureSpec,
-    rows: list[Row],
+    rows: Rows,
     states: np.ndarray,
     check: Check,
 ) -> np.ndarray:
@@ -183,7 +183,7 @@ def _export_field(
     for start in range(0, len(rows), SHARD_ROWS):
         check()
         places = start + np.flatnonzero(states[start : start + SHARD_ROWS] == COMPLETE)
-        values = reader.read([rows[place].slot for place in places])
+        values = reader.read(rows.slots[places])
         for place, row in zip(places, values, strict=True):
             data[place] = row
             checksums[place] = checksum(row)
@@ -267,12 +267,12 @@ def _import_all(store: FeatureStore | Path | str, file: ForeignHdf5) -> str:
     with _damage(path):
         contents: _Contents = convert(record, _Contents)
         lines = file.texts("index", whole(contents.rows, SHARD_ROWS * MOST_SHARDS, "its rows"))
-        exported = [Entry.from_json(record).row for record in unseal_all(lines)]
+        exported, _ = read_rows(iter(lines))
         require(is_plain(contents.subset), f"{contents.subset!r} can't name a subset")
         require(all(map(is_plain, contents.features)), "a feature's name leads elsewhere")
     opened = store if isinstance(store, FeatureStore) else create_store(store)
     rows = opened.assign_rows(contents.subset, exported)
-    places = {row.slot: place for place, row in enumerate(rows)}
+    places = {slot: place for place, slot in enumerate(rows.slots.tolist())}
     for key in contents.features:
         _import_feature(opened, contents.subset, key, file, places)
     return contents.subset

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ import numpy as np
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import remove_partials
 from clare.store.extractor_records import extractor_group
-from clare.store.index import Row, RowIndex, SubsetIndex
+from clare.store.index import RowIndex, SubsetIndex
 from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, withdraw_record
 from clare.store.layout import ZARR, Layout, shard_path
 from clare.store.locks import LockFile, exclusive, lock_file
 from clare.store.reader import FieldReader
 from clare.store.records import damaged
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.zarr_shards import (
     GROUP,
@@ -95,8 +94,7 @@ class Feature:
         if shard in self._claims:
             return list(self._claims[shard])
         live = self.rows.read().live
-        first = bisect_left(live, SHARD_ROWS * shard, key=attrgetter("slot"))
-        last = bisect_left(live, SHARD_ROWS * (shard + 1), key=attrgetter("slot"))
+        first, last = np.searchsorted(live.slots, (SHARD_ROWS * shard, SHARD_ROWS * (shard + 1)))
         return list(live[first:last])
 
     def claim(self, shard: int) -> bool:

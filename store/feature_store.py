@@ -35,11 +35,13 @@ from clare.store.extractor_records import (
     read_extractor,
 )
 from clare.store.feature import Feature
-from clare.store.index import Row, RowIndex, SubsetIndex, assign
+from clare.store.index import RowIndex, SubsetIndex, assign
 from clare.store.journal import PENDING
 from clare.store.layout import LOCKS, ZARR, Layout
 from clare.store.locks import exclusive
 from clare.store.records import damaged, read_sealed, seal
+from clare.store.row import Row
+from clare.store.rows import Rows, join_rows, objects
 from clare.store.spec import FeatureSpec, Fingerprint, describe_differences
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
 from clare.store.zarr_shards import GROUP, write_metadata
@@ -133,8 +135,8 @@ class FeatureStore:
         """Names of the subsets that have rows."""
         return self.layout.subsets()
 
-    def rows(self, subset: str) -> list[Row]:
-        """The live rows of a subset, in slot order.
+    def rows(self, subset: str) -> Rows:
+        """The live rows of a subset, in slot order: a sequence of `Row`, and their columns.
 
         Raises:
             StoreError: there is no such subset.
@@ -144,7 +146,7 @@ class FeatureStore:
         if not index.segments:
             names = ", ".join(self.subsets()) or "none yet"
             raise StoreError(f"{self.path} has no subset {subset!r}; it has: {names}")
-        return list(index.live)
+        return index.live
 
     def table(self, subset: str | None = None) -> dict[str, np.ndarray]:
         """The index as columns, which `pandas.DataFrame` takes as they are.
@@ -162,45 +164,33 @@ class FeatureStore:
             StoreError: there is no such subset.
             CorruptStoreError: the index or the journal is damaged.
         """
-        rows: list[Row] = []
-        owners: list[str] = []
-        states: dict[str, list[np.ndarray]] = {}
-        for name in self.subsets() if subset is None else [subset]:
-            live = self.rows(name)
-            slots = np.array([row.slot for row in live], np.int64)
+        names = self.subsets() if subset is None else [subset]
+        parts = [self.rows(name) for name in names]
+        rows, ends = join_rows(parts), np.cumsum([0, *map(len, parts)])
+        states: dict[str, np.ndarray] = {}
+        for name, part, end in zip(names, parts, ends[1:], strict=True):
             for feature in self.features(name):
-                before = states.setdefault(feature.key, [])
-                missing = len(rows) - sum(map(len, before))
-                before += [np.full(missing, PENDING, np.uint8), feature.states()[slots]]
-            rows += live
-            owners += [name] * len(live)
-        names = dict.fromkeys(name for row in rows for name in row.columns)
+                found = states.setdefault(feature.key, np.full(len(rows), PENDING, np.uint8))
+                found[end - len(part) : end] = feature.states()[part.slots]
         words = np.array(["pending", "complete", "failed"])
         own = {
-            "subset": _column(owners),
-            "slot": np.array([row.slot for row in rows], np.int64),
-            "sample_id": _column([row.sample_id for row in rows]),
-            "view": np.array([row.view for row in rows], np.int64),
-            "content": _column([row.content for row in rows]),
+            "subset": np.repeat(objects(names, len(names)), np.diff(ends)),
+            "slot": rows.slots,
+            "sample_id": rows.sample_ids,
+            "view": rows.views,
+            "content": rows.contents,
         }
+        own |= {name: rows.column(name) for name in rows.names() if name not in own}
         return {
-            **own,
-            **{
-                name: _column([row.columns.get(name) for row in rows])
-                for name in names
-                if name not in own
-            },
-            **{
-                key: words[np.pad(found := np.concatenate(parts), (0, len(rows) - len(found)))]
-                for key, parts in sorted(states.items())
-            },
+            **{name: column.copy() for name, column in own.items()},
+            **{key: words[found] for key, found in sorted(states.items())},
         }
 
     def index(self, subset: str) -> SubsetIndex:
         """The subset's index as it now is on the disk; empty for an unknown subset."""
         return self._row_index(subset).read()
 
-    def assign_rows(self, subset: str, rows: Sequence[Row]) -> list[Row]:
+    def assign_rows(self, subset: str, rows: Sequence[Row]) -> Rows:
         """Give rows their slots, durably; rows that are known keep theirs.
 
         A row with the same identity (sample, view, content, face, mask) and other columns
@@ -417,16 +407,6 @@ class FeatureStore:
     def _feature(self, subset: str, key: str) -> Feature:
         self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
         return Feature(self.layout, self._row_index(subset), *self.extractor(key))
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    """Values as an array: of their own type where all have one, else of objects."""
-    kinds = {type(value) for value in values}
-    if len(kinds) == 1 and kinds <= {int, float, bool}:
-        return np.array(values)
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint, differences
@@ -32,7 +34,7 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
             extractor = feature.fingerprint.extractor
             features.setdefault(extractor, []).append(_feature_info(feature))
             fingerprints.setdefault(extractor, {})[feature.key] = feature.fingerprint
-        labels = Counter(str(row.columns["label"]) for row in rows if "label" in row.columns)
+        labels = Counter(map(str, rows.column("label").tolist()))
         subsets[name] = {
             "rows": len(rows),
             "labels": dict(sorted(labels.items())),
@@ -48,10 +50,11 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
 def _feature_info(feature: Feature) -> dict[str, Any]:
     fingerprint = feature.fingerprint
     failures = feature.failures()
-    failed = {row.slot: row for row in feature.rows.read().live if row.slot in failures}
+    live = feature.rows.read().live
+    failed = live.take(np.isin(live.slots, list(failures)))
     names = {
-        slot: f"{row.sample_id}, view {row.view}" if row.view else row.sample_id
-        for slot, row in failed.items()
+        row.slot: f"{row.sample_id}, view {row.view}" if row.view else row.sample_id
+        for row in failed
     }
     return {
         "fingerprint": fingerprint.digest,

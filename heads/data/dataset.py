@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from clare.errors import StoreError
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, open_store
-from clare.store.index import Row
 from clare.store.journal import COMPLETE
 from clare.store.reader import FieldReader
+from clare.store.rows import Rows, join_rows
 
 Batch = dict[str, torch.Tensor]
 
@@ -40,10 +41,10 @@ class FeatureDataset(Dataset[Batch]):
         threads: threads of each field's reader.
 
     Attributes:
-        rows: the row of each index; a batch says which in ``index``.
+        rows: the row of each index, also by column; a batch says which in ``index``.
         sample_ids: (N,) their sample ids, so that ``dataset.sample_ids[batch["index"]]`` are those
             of a batch.
-        labels: (N,) int64, 0 real and 1 fake, -1 where the store has none.
+        labels: (N,) int64, 0 real and 1 fake.
 
     Raises:
         StoreError: a field or subset is not there, or several fingerprints fit.
@@ -63,26 +64,32 @@ class FeatureDataset(Dataset[Batch]):
         opened = store if isinstance(store, FeatureStore) else open_store(store)
         self.fields = _all_fields(opened) if fields is None else tuple(fields)
         self.subsets = tuple(opened.subsets() if subsets is None else subsets)
-        self.rows: list[Row] = []
         self._readers: list[dict[str, FieldReader]] = []
-        places: list[tuple[int, int]] = []
-        for number, subset in enumerate(self.subsets):
+        parts: list[Rows] = []
+        for subset in self.subsets:
             features = {
                 name: _feature_of(opened, subset, name, digests or {}) for name in self.fields
             }
-            complete = [feature.states() == COMPLETE for feature in features.values()]
             self._readers.append({n: f.reader(n, threads) for n, f in features.items()})
-            for row in opened.rows(subset):
-                wanted = row.view in views and split in (None, row.columns.get("split"))
-                if wanted and all(states[row.slot] for states in complete):
-                    self.rows.append(row)
-                    places.append((number, row.slot))
-        self._subset, self._slot = np.array(places, np.int64).reshape(-1, 2).T
-        self.labels = np.array([row.columns.get("label", -1) for row in self.rows], np.int64)
-        self.sample_ids = np.array([row.sample_id for row in self.rows], np.str_)
+            rows = opened.rows(subset)
+            wanted = np.isin(rows.views, list(views))
+            if split is not None:
+                wanted &= rows.column("split") == split
+            for feature in features.values():
+                wanted &= feature.states()[rows.slots] == COMPLETE
+            parts.append(rows.take(wanted))
+        self.rows = join_rows(parts)
+        self._subset = np.repeat(np.arange(len(parts)), list(map(len, parts)))
+        self.labels = self.rows.column("label").astype(np.int64)
+        self.sample_ids = np.array(self.rows.sample_ids.tolist(), np.str_)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """(N,) the place of each row in all subsets, rising: equal in datasets of equal subsets."""
+        return (self._subset << 32) + self.rows.slots
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([range(len(self))[index]])[0]
@@ -95,8 +102,8 @@ class FeatureDataset(Dataset[Batch]):
         """Read a batch.
 
         Returns:
-            By field, (B, *shape) in the stored type; beside them ``label`` (B,) int64, -1 where
-            the index has none, and ``index`` (B,) int64, the rows' places in ``rows``.
+            By field, (B, *shape) in the stored type; beside them ``label`` (B,) int64, and
+            ``index`` (B,) int64, the rows' places in ``rows``.
 
         Raises:
             CorruptStoreError: a row's bytes are not those that were written.
@@ -107,7 +114,7 @@ class FeatureDataset(Dataset[Batch]):
         return {name: torch.from_numpy(v) for name, v in (batch | numbers).items()}
 
     def _read(self, field: str, wanted: np.ndarray) -> np.ndarray:
-        subsets, slots = self._subset[wanted], self._slot[wanted]
+        subsets, slots = self._subset[wanted], self.rows.slots[wanted]
         present = np.unique(subsets)
         if len(present) == 1:
             return self._readers[present[0]][field].read(slots)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clare.protocol import Sampling
-from clare.store.index import Row
+from clare.store.row import Row
 
 
 def clip_of(row: Row) -> str:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 from clare.advice import Advice, Name
 from clare.errors import InputError
 from clare.groups import Group, Kind, groups_of, ties_of
-from clare.store.index import Row
+from clare.store.row import Row
+from clare.store.rows import Rows, rows_of
 from clare.wording import counted, listed, name_rows
 
 Ties = Mapping[str, frozenset[str]]
 """Hashes by kind."""
 
+SHARED = ("subset", "video_id", "domain", "pair_id", "source_ids")
+"""Columns that say what a row shares with others; `groups_of` reads them."""
 
-def refuse_leaks(rows: Iterable[Row]) -> None:
+
+def refuse_leaks(rows: Sequence[Row]) -> None:
     """Refuse rows whose splits share a video, an identity, a pair or an image.
 
     Args:
@@ -25,6 +31,8 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
     Raises:
         InputError: they share one; the message counts them by kind and names both places of some.
     """
+    if not _leaks(rows_of(rows)):
+        return
     first: dict[Group, Row] = {}
     leaks: dict[Group, tuple[Row, Row]] = {}
     for row in rows:
@@ -32,8 +40,6 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
             known = first.setdefault(group, row)
             if _split(known) != _split(row):
                 leaks.setdefault(group, (known, row))
-    if not leaks:
-        return
     found: dict[Kind, list[str]] = {}
     for (kind, name), (one, other) in leaks.items():
         places = f"{_place(one)} and {_place(other)}"
@@ -43,6 +49,40 @@ def refuse_leaks(rows: Iterable[Row]) -> None:
         for kind, some in found.items()
     )
     raise InputError(f"the splits leak: {named}", *_cures(leaks))
+
+
+def _leaks(rows: Rows) -> bool:
+    """Whether rows of two splits share something."""
+    splits = [str(split or "") for split in rows.column("split").tolist()]
+    numbers, groups = _groups(rows)
+    first: dict[Group, str] = {}
+    for number, split in sorted(set(zip(numbers, splits, strict=True))):
+        if split and any(first.setdefault(group, split) != split for group in groups[number]):
+            return True
+    columns = (rows.sample_ids, rows.column("pair_id"), rows.column("label"))
+    each = zip(*(column.tolist() for column in columns), splits, strict=True)
+    for name, pair, label, split in each:
+        is_own = split and label == 0 and not pair
+        if is_own and first.setdefault(("pair", name), split) != split:
+            return True
+    images = {one for one in zip(rows.contents.tolist(), splits, strict=True) if all(one)}
+    return len(images) > len({content for content, _ in images})
+
+
+def _groups(rows: Rows) -> tuple[list[int], list[list[Group]]]:
+    """What rows share beside the image itself, which is the same for many rows.
+
+    Returns:
+        (n,) for each row a place in a list of groups; and that list.
+    """
+    columns = [rows.column(name).tolist() for name in SHARED]
+    columns[-1] = [str(value or "") for value in columns[-1]]
+    places: dict[tuple[Any, ...], int] = {}
+    numbers = [places.setdefault(one, len(places)) for one in zip(*columns, strict=True)]
+    return numbers, [
+        groups_of({n: v for n, v in zip(SHARED, one, strict=True) if v is not None})
+        for one in places
+    ]
 
 
 def _many(number: int, kind: Kind) -> str:
@@ -100,9 +140,9 @@ class Seen:
     unknown: bool = False
 
     @classmethod
-    def of(cls, trained: Iterable[Row], chosen: Iterable[Row] = ()) -> Seen:
+    def of(cls, trained: Sequence[Row], chosen: Sequence[Row] = ()) -> Seen:
         """What these rows show."""
-        return cls(_hashes(trained), _hashes(chosen))
+        return cls(_hashes(rows_of(trained)), _hashes(rows_of(chosen)))
 
     def join(self, other: Seen) -> Seen:
         """What either of the two has seen."""
@@ -142,11 +182,12 @@ class Seen:
         )
 
 
-def _hashes(rows: Iterable[Row]) -> Ties:
+def _hashes(rows: Rows) -> Ties:
     found: dict[str, set[str]] = {}
-    for row in rows:
-        for kind, name in groups_of(row.columns, row.content):
-            found.setdefault(kind, set()).add(_hash(name))
+    for kind, name in chain.from_iterable(_groups(rows)[1]):
+        found.setdefault(kind, set()).add(_hash(name))
+    if images := set(rows.contents.tolist()) - {""}:
+        found["image"] = set(map(_hash, images))
     return {kind: frozenset(names) for kind, names in found.items()}
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from clare.heads.config import TrainConfig
 from clare.heads.data.frames import choose_frames
 from clare.heads.data.subsets import require_protocol
 from clare.heads.data.table import FeatureTable, Split
-from clare.store.index import Row
+from clare.store.rows import Rows
 from clare.wording import listed
 
 CLASSES = ("real", "fake")
@@ -86,38 +87,97 @@ def choose_samples(
         InputError: a class is missing, or a subset of the run's protocol is, or an image has two
             labels, or fakes have no masks.
     """
-    complete = table.complete(fields)
-    groups: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
-    for number in np.flatnonzero(complete).tolist():
-        row = table.rows[number]
-        subset = row.columns["subset"]
-        from_pool = subset in config.reals and row.columns["label"] == 0
-        wanted = from_pool or not config.train or subset in config.train
-        if wanted and (not config.domains or row.columns.get("domain") in config.domains):
-            groups[subset, row.sample_id][row.view] = number
-    chosen = [views for views in groups.values() if 0 in views]
+    places = np.flatnonzero(table.complete(fields))
+    rows = table.rows.take(places)
+    wanted = _among(rows, "subset", config.reals) & (rows.column("label") == 0)
+    wanted |= _among(rows, "subset", config.train) if config.train else True
+    if config.domains:
+        wanted &= _among(rows, "domain", config.domains)
+    chosen = _by_sample(places[wanted], rows.take(wanted))
     if not config.takes_reals:
-        chosen = [views for views in chosen if table.rows[views[0]].columns["label"] == 1]
+        chosen = chosen.take(chosen.labels == 1)
     unmasked: Mapping[str, int] = {}
     if config.needs_masks(split):
-        chosen, unmasked = _with_masks(chosen, table, config, split)
-    frames = choose_frames(
-        [table.rows[views[0]] for views in chosen], config.frames, config.sampling
-    )
-    chosen = [chosen[place] for place in frames]
+        chosen, unmasked = _with_masks(chosen, config, split)
+    if config.frames is not None:
+        chosen = chosen.take(
+            np.array(choose_frames(chosen.rows, config.frames, config.sampling), int)
+        )
     if config.protocol is not None:
-        _require_all(chosen, table.rows, config, split)
-    chosen = _without_copies(chosen, table.rows)
+        _require_all(chosen.rows, config, split)
+    chosen = _without_copies(chosen)
     if split == "train" and config.fraction < 1:
-        chosen = _take_fraction(chosen, table.rows, config.fraction, config.data_seed)
-    samples = _pack(chosen, table.rows)
+        chosen = _take_fraction(chosen, config.fraction, config.data_seed)
+    samples = chosen.samples()
     _require_both(samples, table, config, split)
     return replace(samples, unmasked=unmasked)
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """Samples on the way to `Samples`.
+
+    Args:
+        rows: (n) of view 0, of each sample.
+        views: the places of all views in the table, sample after sample.
+        first: (n,) where each sample's views begin in ``views``.
+        counts: (n,) how many views it has.
+    """
+
+    rows: Rows
+    views: NDArray[np.int64]
+    first: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.rows.column("label").astype(np.int64)
+
+    def take(self, which: NDArray[Any]) -> _Chosen:
+        """Some samples, by their numbers or by truth values."""
+        return replace(
+            self,
+            rows=self.rows.take(which),
+            first=self.first[which],
+            counts=self.counts[which],
+        )
+
+    def samples(self) -> Samples:
+        """What is kept of them."""
+        ends = np.cumsum(self.counts)
+        # Of each view, how far it is from the first one of its sample.
+        beyond = np.arange(self.counts.sum()) - np.repeat(ends - self.counts, self.counts)
+        return Samples(
+            plain=self.views[self.first],
+            views=self.views[np.repeat(self.first, self.counts) + beyond],
+            first=np.concatenate([[0], ends]).astype(np.int64),
+            labels=self.labels,
+        )
+
+
+def _by_sample(places: NDArray[np.int64], rows: Rows) -> _Chosen:
+    """The views of each sample together, in the order in which samples appear; none without a
+    plain one."""
+    numbers: dict[tuple[str, str], int] = {}
+    keys = zip(rows.column("subset").tolist(), rows.sample_ids.tolist(), strict=True)
+    sample = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    order = np.lexsort((rows.views, sample))
+    first = np.flatnonzero(np.diff(sample[order], prepend=-1))
+    counts = np.diff(first, append=len(order))
+    plain = rows.views[order[first]] == 0
+    first, counts = first[plain], counts[plain]
+    return _Chosen(rows.take(order[first]), places[order], first, counts)
+
+
+def _among(rows: Rows, column: str, names: Iterable[str]) -> NDArray[np.bool_]:
+    """(n,) whether a row has one of these values."""
+    among = set(names).__contains__
+    return np.fromiter(map(among, rows.column(column).tolist()), bool, len(rows))
+
+
 def _with_masks(
-    chosen: list[dict[int, int]], table: FeatureTable, config: TrainConfig, split: Split
-) -> tuple[list[dict[int, int]], dict[str, int]]:
+    chosen: _Chosen, config: TrainConfig, split: Split
+) -> tuple[_Chosen, dict[str, int]]:
     """Those that masks can teach or choose by, and the fakes left out, by subset.
 
     Where labels teach, masks only choose: fakes without one stay, for the threshold.
@@ -125,12 +185,13 @@ def _with_masks(
     Raises:
         InputError: no fake of a subset names a mask.
     """
-    fakes = [row for views in chosen if (row := table.rows[views[0]]).columns["label"] == 1]
-    masked = Counter(str(row.columns["subset"]) for row in fakes if row.columns.get("mask_path"))
-    all_of = Counter(str(row.columns["subset"]) for row in fakes)
+    subsets, is_fake = chosen.rows.column("subset").astype(str), chosen.labels == 1
+    has_mask = chosen.rows.column("mask_path").astype(bool)
+    masked = Counter(subsets[is_fake & has_mask].tolist())
+    all_of = Counter(subsets[is_fake].tolist())
     named = set(config.train) if config.supervision == "mask" else set()
     bare = sorted(named & set(all_of) - set(masked))
-    if bare or (fakes and not masked):
+    if bare or (all_of and not masked):
         raise InputError(
             f"fakes of {listed(bare or sorted(all_of))} have no masks in split {split}",
             "name them in the manifest and extract again",
@@ -142,54 +203,40 @@ def _with_masks(
         )
     if config.supervision == "image":
         return chosen, {}
-    kept = [
-        views
-        for views in chosen
-        if table.rows[views[0]].columns["label"] == 0
-        or table.rows[views[0]].columns.get("mask_path")
-    ]
-    return kept, dict(all_of - masked)
+    return chosen.take(has_mask | ~is_fake), dict(all_of - masked)
 
 
-def _pack(chosen: Sequence[dict[int, int]], rows: Sequence[Row]) -> Samples:
-    views = [[places[view] for view in sorted(places)] for places in chosen]
-    return Samples(
-        plain=np.array([places[0] for places in chosen], np.int64),
-        views=np.array([place for places in views for place in places], np.int64),
-        first=np.cumsum([0, *map(len, views)], dtype=np.int64),
-        labels=np.array([rows[places[0]].columns["label"] for places in chosen], np.int64),
-    )
-
-
-def _without_copies(chosen: list[dict[int, int]], rows: Sequence[Row]) -> list[dict[int, int]]:
+def _without_copies(chosen: _Chosen) -> _Chosen:
     """One sample an image: some releases list their reals once for each method."""
-    kept: dict[object, dict[int, int]] = {}
-    for number, places in enumerate(chosen):
-        row = rows[places[0]]
-        key = (row.content, row.columns.get("boxes")) if row.content else number
-        first = kept.setdefault(key, places)
-        if rows[first[0]].columns["label"] != row.columns["label"]:
-            raise InputError(
-                f"one image has two labels: {rows[first[0]].sample_id!r} in "
-                f"{rows[first[0]].columns['subset']} and {row.sample_id!r} in "
-                f"{row.columns['subset']}; keep it in one of these subsets"
-            )
-    return list(kept.values())
+    rows = chosen.rows
+    images = zip(rows.contents.tolist(), rows.column("boxes").tolist(), strict=True)
+    kept: dict[object, int] = {}
+    first = np.array(
+        [kept.setdefault(image if image[0] else n, n) for n, image in enumerate(images)], np.int64
+    )
+    labels = chosen.labels
+    for number in np.flatnonzero(labels[first] != labels).tolist():
+        one, other = rows[int(first[number])], rows[number]
+        raise InputError(
+            f"one image has two labels: {one.sample_id!r} in "
+            f"{one.columns['subset']} and {other.sample_id!r} in "
+            f"{other.columns['subset']}; keep it in one of these subsets"
+        )
+    return chosen.take(first == np.arange(len(first)))
 
 
-def _take_fraction(
-    chosen: list[dict[int, int]], rows: Sequence[Row], fraction: float, seed: int
-) -> list[dict[int, int]]:
+def _take_fraction(chosen: _Chosen, fraction: float, seed: int) -> _Chosen:
     """A share of the videos, or of the samples that belong to none, by subset and label.
 
     They stand in the order of a seeded hash, so a smaller share is a part of a larger one.
     """
     strata: dict[tuple[str, int], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for number, places in enumerate(chosen):
-        row = rows[places[0]]
-        name = f"video {row.columns['video_id']}" if row.columns.get("video_id") else row.sample_id
-        strata[row.columns["subset"], row.columns["label"]][name].append(number)
-    taken = []
+    rows = chosen.rows
+    names = (rows.column("subset"), rows.column("label"), rows.column("video_id"), rows.sample_ids)
+    each = zip(*(column.tolist() for column in names), strict=True)
+    for number, (subset, label, video, sample_id) in enumerate(each):
+        strata[subset, label][f"video {video}" if video else sample_id].append(number)
+    taken: list[int] = []
     for groups in strata.values():
         wanted = fraction * sum(map(len, groups.values()))
         got = 0
@@ -198,15 +245,12 @@ def _take_fraction(
                 break
             taken += groups[name]
             got += len(groups[name])
-    return [chosen[number] for number in sorted(taken)]
+    return chosen.take(np.array(sorted(taken), np.int64))
 
 
-def _require_all(
-    chosen: Sequence[dict[int, int]], rows: Sequence[Row], config: TrainConfig, split: Split
-) -> None:
+def _require_all(rows: Rows, config: TrainConfig, split: Split) -> None:
     """Refuse a protocol without some of its subsets: it would be another one."""
-    columns = [rows[places[0]].columns for places in chosen]
-    there = {(one["subset"], one["label"]) for one in columns}
+    there = set(zip(rows.column("subset").tolist(), rows.column("label").tolist(), strict=True))
     fakes = [name for name in config.train if (name, 1) not in there]
     reals = [name for name in config.pools if (name, 0) not in there]
     if fakes or reals:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from clare.advice import Advice, Name, Notice, Run, Set
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.rows import Rows
 from clare.wording import listed
 
 
@@ -77,22 +77,22 @@ def _pools(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
         return ()
     if not config.takes_reals:
         return ()
-    chosen = [row for name in config.train for row in store.rows(name)]
-    if _has_label(chosen, 0):
+    chosen = [store.rows(name) for name in config.train]
+    if any(_has_label(rows, 0) for rows in chosen):
         return ()
-    domains = config.domains or {_domain(row) for row in chosen}
+    domains = set(config.domains) or set().union(*map(_domains, chosen))
     return tuple(
         name
         for name in there
         if name not in config.train
         and not _has_label(rows := store.rows(name), 1)
-        and any(_domain(row) in domains for row in rows)
+        and _domains(rows) & domains
     )
 
 
-def _has_label(rows: Iterable[Row], label: int) -> bool:
-    return any(row.columns.get("label") == label for row in rows)
+def _has_label(rows: Rows, label: int) -> bool:
+    return bool((rows.column("label") == label).any())
 
 
-def _domain(row: Row) -> str:
-    return str(row.columns.get("domain") or "")
+def _domains(rows: Rows) -> set[str]:
+    return {str(domain or "") for domain in rows.column("domain").tolist()}

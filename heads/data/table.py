@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.memory import free_bytes
 from clare.progress import Progress
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.rows import join_rows
 
 Split = Literal["train", "val"]
 """The splits that training may read."""
@@ -87,9 +87,9 @@ class FeatureTable:
         if split not in ("train", "val"):
             raise ValueError(f"training never reads the split {split!r}")
         names = sorted(subsets)
-        views = (
-            {row.view for name in names for row in store.rows(name)} if split == "train" else (0,)
-        )
+        views = {0}
+        if split == "train":
+            views.update(*(store.rows(name).views.tolist() for name in names))
         self.store = store
         self.device = device
         self._datasets = {
@@ -98,17 +98,14 @@ class FeatureTable:
             )
             for field in fields
         }
-        found: dict[tuple[str, int], Row] = {}
-        for dataset in self._datasets.values():
-            found.update({_key(row): row for row in dataset.rows})
-        keys = sorted(found)
-        self.rows = [found[key] for key in keys]
-        place = {key: number for number, key in enumerate(keys)}
+        datasets = list(self._datasets.values())
+        every = np.concatenate([np.zeros(0, np.int64), *(one.keys for one in datasets)])
+        keys, places = np.unique(every, return_index=True)
+        self.rows = join_rows([one.rows for one in datasets]).take(places)
         self._positions: dict[str, NDArray[np.int64]] = {}
         for field, dataset in self._datasets.items():
             self._positions[field] = np.full(len(keys), -1, np.int64)
-            mine = [place[_key(row)] for row in dataset.rows]
-            self._positions[field][mine] = np.arange(len(mine))
+            self._positions[field][np.searchsorted(keys, dataset.keys)] = np.arange(len(dataset))
         self._used = dict(self._positions)
         self._memory: dict[str, torch.Tensor] = {}
         self._held: dict[str, NDArray[np.int64]] = {}
@@ -278,7 +275,3 @@ def load_fields(
     for plan in plans:
         for table in tables:
             table.load(plan.field, plan.place, count)
-
-
-def _key(row: Row) -> tuple[Any, int]:
-    return row.columns["subset"], row.slot

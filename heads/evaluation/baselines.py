@@ -159,7 +159,7 @@ def _training_rows(run: Run, store: FeatureStore) -> tuple[FeatureStore, Rows]:
     cpu = torch.device("cpu")
     table = FeatureTable(own, fields, record.subsets, "train", record.digests, cpu)
     chosen = choose_samples(table, record.config, fields, "train")
-    rows = [table.rows[place] for place in chosen.plain]
+    rows = table.rows.take(chosen.plain)
     known = [(row.columns["subset"], row) for row in rows if run.seen.trained_on_image(row)]
     if not known:
         raise StoreError(f"{own.path} has none of the rows that {run.path.name} was trained on")

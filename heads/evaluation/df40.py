@@ -21,7 +21,7 @@ from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import open_with_store
 from clare.progress import StepProgress
 from clare.protocol import Protocol, read_protocol, split_name
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.typed_json import write_json
 
 REPORT = "df40_metrics.json"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from clare.errors import StoreError
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
 from clare.store.journal import COMPLETE
+from clare.store.row import Row
 
 Rows = Sequence[tuple[str, Row]]
 """Rows with the subset of each."""

@@ -22,7 +22,7 @@ from clare.image_statistics import jpeg_size, laplacian_energy
 from clare.progress import Progress
 from clare.shortcuts import Fact
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
 
 SHORTCUTS: Mapping[str, FileFact] = {
     "format": FORMAT,

@@ -13,7 +13,7 @@ from clare.heads.evaluation.wanted import Asked, Wanted, has_label, list_wanted
 from clare.heads.runs.run import Run
 from clare.protocol import Protocol
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
 
 SHOWN = 3
 """Rows, or sets, that a message names."""

@@ -10,7 +10,7 @@ from clare.advice import LeaveOut, Name, Notice, Run
 from clare.errors import InputError
 from clare.protocol import Protocol, Sampling, Target
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from clare.own_csv import csv_text
 from clare.parquet import SUFFIX, write_columns
 
 if TYPE_CHECKING:
-    from clare.store.index import Row
+    from clare.store.row import Row
 
 COLUMNS = ("sample_id", "subset", "category", "label", "score", "margin", "video", "cluster")
 BESIDE = "beside"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clare.foreign import decode_thumbnail
 from clare.heads.metrics.masks import nearest
-from clare.store.index import Row
+from clare.store.row import Row
 
 SIDE = 128
 """Pixels of a picture's side: that of a thumbnail."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from clare.advice import Name, Notice
 from clare.errors import StoreError
 from clare.store.feature_store import FeatureStore, open_store
-from clare.store.index import Row
+from clare.store.row import Row
 
 
 class Source:

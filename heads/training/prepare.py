@@ -47,7 +47,8 @@ from clare.heads.training.warm_start import Parent, open_parent
 from clare.models.hub import file_sha256
 from clare.plugins import is_path, part_name
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
+from clare.store.rows import Rows, join_rows
 from clare.store.spec import Fingerprint
 from clare.version import __version__
 from clare.wording import counted, listed
@@ -108,7 +109,7 @@ def open_tables(
     """
     together = {subsets_of(store, config) for config in configs}
     for names in together:
-        refuse_leaks(row for name in names for row in store.rows(name))
+        refuse_leaks(join_rows([store.rows(name) for name in names]))
     subsets = sorted(set().union(*together))
     chosen = reduce(
         Chosen.beside,
@@ -172,12 +173,17 @@ def prepare(
             if known not in parents:
                 parents[known] = open_parent(config.init_from, folder)
             parent = parents[known]
-            parent.refuse_trained_on([tables.val.rows[place] for place in val.plain])
+            parent.refuse_trained_on(tables.val.rows.take(val.plain))
             seen = seen.join(parent.seen)
             taken = parent.give(detector)
             notes += [Notice(taken)] if parent.note else []
         record = _record(
-            store, config, chosen, detector, tables.train.rows, tables.val.rows, train, val
+            store,
+            config,
+            chosen,
+            detector,
+            {"train": tables.train.rows.take(train.plain), "val": tables.val.rows.take(val.plain)},
+            {"train": train.counts(), "val": val.counts()},
         )
         record = replace(record, parent=None if parent is None else parent.record)
         notes += [Notice(f"this run is {record.remainder}")] if record.lacking else []
@@ -228,10 +234,7 @@ def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples
     """
     train = choose_samples(tables.train, config, split_fields(config, "train"), "train")
     val = choose_samples(tables.val, config, split_fields(config, "val"), "val")
-    seen = Seen.of(
-        (tables.train.rows[place] for place in train.plain),
-        (tables.val.rows[place] for place in val.plain),
-    )
+    seen = Seen.of(tables.train.rows.take(train.plain), tables.val.rows.take(val.plain))
     return train, val, seen
 
 
@@ -458,10 +461,8 @@ def _record(
     config: TrainConfig,
     chosen: Chosen,
     detector: Model,
-    rows: Sequence[Row],
-    val_rows: Sequence[Row],
-    train: Samples,
-    val: Samples,
+    rows: Mapping[str, Rows],
+    counts: Mapping[str, Mapping[str, int]],
 ) -> RunRecord:
     own = tower_fields(config.detector).values()
     read, sources = chosen.read_by([*all_fields(config), *own], text=needs_text(config.detector))
@@ -473,13 +474,11 @@ def _record(
         fingerprints=read,
         extractors={name: extractor_record(store, key) for name, key in read.items()},
         sources=sources,
-        face_crops=_told(_rows(rows, train), "face_crop"),
-        face_detectors=_told(_rows(rows, train), "face_detector"),
-        rows={"train": train.counts(), "val": val.counts()},
-        fakes=tuple(
-            sorted({row.columns["subset"] for row in _rows(rows, train) if row.columns["label"]})
-        ),
-        lacking=_lacking(config, [_rows(*one) for one in ((rows, train), (val_rows, val))]),
+        face_crops=_told(rows["train"], "face_crop"),
+        face_detectors=_told(rows["train"], "face_detector"),
+        rows=counts,
+        fakes=tuple(sorted(name for name, label in _parts(rows["train"]) if label)),
+        lacking=_lacking(config, list(rows.values())),
         versions={
             "clare": __version__,
             "python": platform.python_version(),
@@ -491,34 +490,32 @@ def _record(
             if is_path(name)
         },
         masks=_masks(
-            row
-            for split, some in (("train", _rows(rows, train)), ("val", _rows(val_rows, val)))
-            if config.needs_masks(split)
-            for row in some
+            row for split, some in rows.items() if config.needs_masks(split) for row in some
         ),
         tower=next((name for name, key in read.items() if key == tower), ""),
     )
 
 
-def _lacking(config: TrainConfig, splits: Sequence[Sequence[Row]]) -> tuple[str, ...]:
+def _lacking(config: TrainConfig, splits: Sequence[Rows]) -> tuple[str, ...]:
     """Subsets of a protocol that a run goes without, in one of the splits at least."""
     if config.protocol is None:
         return ()
     named = [*((name, 1) for name in config.train), *((name, 0) for name in config.pools)]
-    there = [{(row.columns["subset"], row.columns["label"]) for row in rows} for rows in splits]
+    there = list(map(_parts, splits))
     return tuple(name for name, label in named if not all((name, label) in one for one in there))
 
 
-def _told(rows: Sequence[Row], column: str) -> tuple[str, ...]:
+def _parts(rows: Rows) -> set[tuple[str, int]]:
+    """The subsets and labels that there are."""
+    return set(zip(rows.column("subset").tolist(), rows.column("label").tolist(), strict=True))
+
+
+def _told(rows: Rows, column: str) -> tuple[str, ...]:
     """What rows say in a column, each once."""
-    return tuple(sorted({row.columns.get(column, "") for row in rows} - {""}))
+    return tuple(sorted(set(rows.column(column).tolist()) - {None, ""}))
 
 
 def _masks(rows: Iterable[Row]) -> str:
     """One sha256 over the masks of rows, whatever their order."""
     lines = sorted(f"{row.sample_id}\t{row.mask}" for row in rows)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
-
-
-def _rows(rows: Sequence[Row], samples: Samples) -> list[Row]:
-    return [rows[place] for place in samples.plain]

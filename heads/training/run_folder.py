@@ -45,7 +45,7 @@ from clare.heads.runs.record import (
 from clare.heads.training.boards import Board, open_board
 from clare.models.hub import file_sha256
 from clare.models.weights import read_header, read_tensors
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.typed_json import from_json, to_json
 
 ANOTHER_FOLDER = Name("another folder", "out")

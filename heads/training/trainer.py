@@ -224,7 +224,7 @@ def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> N
     for state in states:
         if not state.complete or state.failure is not None:
             continue
-        rows = [tables.val.rows[place] for place in state.run.val.plain]
+        rows = tables.val.rows.take(state.run.val.plain)
         found = state.folder.finish(state.progress, rows, state.run.val.labels)
         observer.finished(state.folder.path, found)
         state.progress.state, state.progress.best = {}, torch.empty(0)

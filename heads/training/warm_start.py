@@ -23,7 +23,7 @@ from clare.heads.runs.record import (
 )
 from clare.models.hub import file_sha256
 from clare.models.weights import read_tensors
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.wording import name_rows
 
 

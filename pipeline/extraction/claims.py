@@ -14,7 +14,7 @@ from clare.pipeline.extraction.loading import LoadedShard, Loader
 from clare.pipeline.extractor import Extractor
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS
 
 

@@ -21,7 +21,7 @@ from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Sample
-from clare.store.index import Row
+from clare.store.row import Row
 
 _SAMPLE_FIELDS = {f.name for f in fields(Sample)}
 

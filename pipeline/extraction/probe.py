@@ -9,7 +9,7 @@ from contextlib import closing
 from clare.pipeline.extraction.loading import Loader, gather
 from clare.pipeline.extractor import Extractor
 from clare.store.feature import Feature
-from clare.store.index import Row
+from clare.store.row import Row
 
 WORTH = 512
 """Rows to do below which nothing is looked at first: the first estimate comes soon enough."""

@@ -23,7 +23,7 @@ from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Sample
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 
 GROUP = 32

@@ -17,7 +17,7 @@ from clare.pipeline.images.decode import open_regular, read_header
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.progress import Progress
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.wording import counted, name_rows
 
 HASHERS = 16

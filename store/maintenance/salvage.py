@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from clare.store.index import Entry, Segment, read_header, read_segment
 from clare.store.layout import Layout
 from clare.store.records import DamagedRecordError, checking, damaged, read_file, unseal
+from clare.store.rows import RecordReader
+from clare.store.segments import Entry, Segment, read_header, read_segment
 from clare.store.spec import SHARD_ROWS
 
 
@@ -41,7 +42,7 @@ def salvage_index(layout: Layout, subset: str, least_shards: int = 0) -> Salvage
     def fill_gap(until: int) -> None:
         end = segments[-1].end if segments else 0
         if until > end:  # slots are never given twice, so lost ones stay taken
-            segments.append(Segment(subset, end, until - end, ()))
+            segments.append(Segment(subset, end, until - end))
             damage[layout.segment(subset, end)] = "the segment is missing"
 
     firsts = [int(path.stem) for path in paths]
@@ -68,7 +69,8 @@ def _intact_lines(path: Path, subset: str, following: int | None, least_end: int
         following: the shard with which the next segment begins, if there is one.
         least_end: the shard that it reaches to at least, if there is none.
     """
-    first, entries = int(path.stem), []
+    first, reader = int(path.stem), RecordReader()
+    entries: list[Entry] = []
     header: Segment | None = None
     lines: list[bytes] = []
     with suppress(DamagedRecordError):
@@ -79,15 +81,16 @@ def _intact_lines(path: Path, subset: str, following: int | None, least_end: int
             if "first_shard" in record:
                 header, _ = read_header(record)
             else:
-                entries.append(Entry.from_json(record))
+                rows, turns = reader.read([record])
+                entries.append(Entry(rows[0], int(turns[0])))
     shards = (following or least_end) - first
     if header is not None:
         if (header.subset, header.first_shard) != (subset, first):
-            return Segment(subset, first, shards, ())
+            return Segment(subset, first, shards)
         shards = header.shards if following is None else min(header.shards, shards)
     elif following is None:
         last = max((entry.row.slot // SHARD_ROWS for entry in entries), default=first)
         shards = max(shards, last + 1 - first)
     inside = range(SHARD_ROWS * first, SHARD_ROWS * (first + shards))
     kept = {entry.row.slot: entry for entry in entries if entry.row.slot in inside}
-    return Segment(subset, first, shards, tuple(kept[slot] for slot in sorted(kept)))
+    return Segment(subset, first, shards).with_entries([kept[slot] for slot in sorted(kept)])

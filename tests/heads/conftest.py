@@ -15,7 +15,7 @@ from open_clip.transformer import LayerNorm, QuickGELU, TextTransformer
 from safetensors.torch import save_file
 
 from clare.store.feature_store import create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from tests.heads.masked_store import create_masked, create_towers
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clare.store.feature_store import FeatureStore, create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 SPECS = {

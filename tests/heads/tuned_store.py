@@ -13,7 +13,7 @@ from clare.models.tiny import write_tiny_clip, write_tiny_tower
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.settings import ImageSettings
 from clare.store.feature_store import FeatureStore, create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 SPLITS = ("train", "train", "train", "val", "test")

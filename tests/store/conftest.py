@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from clare.store.feature_store import FeatureStore, create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 FINGERPRINT = Fingerprint("clip", 1, "ab" * 32, {"model": "tiny", "image": {"resize": None}})
@@ -45,7 +46,7 @@ def _drawn(seed: str, shape: tuple[int, ...]) -> np.ndarray:
     return chance.integers(0, 200, shape)
 
 
-def shard_values(rows: list[Row], fields=FIELDS) -> dict[str, np.ndarray]:
+def shard_values(rows: Sequence[Row], fields=FIELDS) -> dict[str, np.ndarray]:
     values = {s.field: np.full((SHARD_ROWS, *s.shape), 7).astype(s.dtype) for s in fields}
     for row in rows:
         for spec in fields:

@@ -15,7 +15,7 @@ ROWS = 700
 
 WRITER = """
 import os, random, signal, sys, time
-sys.path[:0] = [os.getcwd()]
+sys.path.append(os.getcwd())
 from clare.store.feature import Feature
 from clare.store.feature_store import create_store
 from tests.store.conftest import FINGERPRINT, extract, make_rows

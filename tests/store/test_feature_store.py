@@ -58,7 +58,7 @@ def test_assigning_rows_is_idempotent_and_every_append_starts_a_shard(store):
     first = store.assign_rows("faces", make_rows(70))
     assert [row.slot for row in first] == list(range(70))
     before = contents(store.path)
-    assert store.assign_rows("faces", make_rows(70)) == first
+    assert list(store.assign_rows("faces", make_rows(70))) == list(first)
     assert contents(store.path) == before
     more = store.assign_rows("faces", make_rows(5, start=68))
     assert [row.slot for row in more] == [68, 69, 128, 129, 130]
@@ -330,7 +330,7 @@ def test_many_rows_become_segments_that_can_be_read_again(store, monkeypatch):
 def test_rows_that_could_not_be_read_again_are_not_written(store, monkeypatch):
     store.assign_rows("faces", make_rows(3))
     before = contents(store.path)
-    monkeypatch.setattr("clare.store.index.RECORD", 2000)
+    monkeypatch.setattr("clare.store.segments.RECORD", 2000)
     long = [
         dataclasses.replace(row, columns={"label": 0, "note": "x" * 700}) for row in make_rows(3)
     ]

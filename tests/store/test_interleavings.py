@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 
 from clare.errors import RowUnavailableError
 from clare.store.feature_store import create_store, open_store
-from clare.store.index import Row
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
+from clare.store.row import Row
 from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, make_rows, shard_values, values_of
 
 
@@ -116,7 +116,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         if not self.feature:
             return
         live = sorted(self.live.values(), key=lambda row: row.slot)
-        assert self.store.rows("faces") == live
+        assert list(self.store.rows("faces")) == live
         states = {row.slot: self.state.get(row.slot) for row in live}
         assert self.feature.pending() == sorted({s // 64 for s, v in states.items() if not v})
         failures = {s: v for s, v in states.items() if v not in (None, "complete")}

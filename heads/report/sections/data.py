@@ -28,7 +28,7 @@ from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.results import baselines
 from clare.heads.report.stores import Part
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.wording import listed, size
 
 FACES, EACH = 144, 12

@@ -20,8 +20,8 @@ from clare.heads.report.images import colour_map, map_uri, of_split, pair_uri, s
 from clare.heads.report.run_results import Finding
 from clare.heads.report.stores import Part, Source
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
 from clare.store.journal import COMPLETE
+from clare.store.row import Row
 
 ROWS = 512
 """Rows of a subset and label that a mean is over."""

@@ -33,7 +33,7 @@ from clare.heads.report.stores import Source
 from clare.heads.runs.run import Run, open_run
 from clare.models.runtime import choose_runtime
 from clare.store.feature_store import FeatureStore
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.wording import listed
 
 EACH = 2

@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from clare.errors import CorruptStoreError, StoreError
 from clare.heads.data.dataset import FeatureDataset
 from clare.store.feature_store import create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 TOKENS = FeatureSpec("clip_tokens", (4, 8), "float16")

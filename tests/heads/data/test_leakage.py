@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clare.advice import Name
 from clare.errors import InputError
+from clare.groups import ties_of
 from clare.heads.data.leakage import Seen, refuse_leaks
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.typed_json import from_json, to_json
 
 
@@ -125,3 +128,33 @@ def test_hashes_stay_as_they_stand_in_the_records_of_runs():
         "video": ["6878d55db11adbd4"],
         "image": ["4208783e927d0d68"],
     }
+
+
+FEW = st.sampled_from(("", "a", "b", "a|b"))
+
+
+@given(
+    rows=st.lists(
+        st.builds(
+            lambda name, split, content, columns: row("faces", name, split, content, **columns),
+            st.sampled_from("abcd"),
+            st.sampled_from(("", "train", "test")),
+            st.sampled_from(("", "x", "y")),
+            st.fixed_dictionaries(
+                {"label": st.sampled_from((0, 1))},
+                optional=dict.fromkeys(("video_id", "source_ids", "domain", "pair_id"), FEW),
+            ),
+        ),
+        max_size=6,
+    )
+)
+def test_what_ties_two_splits_is_refused_and_nothing_else_is(rows):
+    splits: dict[object, set[str]] = {}
+    for one in rows:
+        for tie in ties_of(one.columns, one.sample_id, one.content):
+            splits.setdefault(tie, set()).add(one.columns["split"])
+    if any(len(found - {""}) > 1 for found in splits.values()):
+        with pytest.raises(InputError, match="the splits leak: [0-9]"):
+            refuse_leaks(rows)
+    else:
+        refuse_leaks(rows)

@@ -19,7 +19,7 @@ from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import open_run
 from clare.heads.training.train_head import train_head
 from clare.store.feature_store import create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from tests.figures import existing
 

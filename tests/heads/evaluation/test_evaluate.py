@@ -49,7 +49,7 @@ from clare.heads.runs.record import (
 )
 from clare.heads.runs.run import open_run
 from clare.store.feature_store import create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from tests.figures import existing, low_value_high
 

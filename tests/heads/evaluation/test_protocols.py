@@ -40,7 +40,7 @@ from clare.heads.sweeps.axes import expand
 from clare.pipeline.datasets.registry import load_registry
 from clare.protocol import list_protocols, list_trainings, read_protocol
 from clare.store.feature_store import create_store, open_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.typed_json import read_json
 from tests.figures import existing

@@ -14,7 +14,7 @@ from clare.heads.metrics.predictions import Predictions
 from clare.image_statistics import jpeg_size, laplacian_energy
 from clare.shortcuts import free_aucs
 from clare.store.feature_store import create_store
-from clare.store.index import Row
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 COUNT = 40

@@ -17,7 +17,7 @@ from clare.heads.metrics.predictions import (
     write_predictions,
 )
 from clare.heads.metrics.score_csv import ScoreColumns
-from clare.store.index import Row
+from clare.store.row import Row
 
 
 def row(sample_id, label, **columns) -> Row:

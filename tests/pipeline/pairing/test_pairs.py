@@ -32,7 +32,7 @@ from clare.pipeline.pairing.plan import find_partners
 from clare.pipeline.synthetic.dataset import write_miniature
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import open_store
-from clare.store.index import Row
+from clare.store.row import Row
 
 KINDS = ("blend", "inpaint", "sbi", "vae")
 BACKBONES = {"inpaint": "tiny", "vae": "tiny"}
