@@ -19,7 +19,7 @@ from clare.store.locks import LockFile, exclusive, lock_file
 from clare.store.reader import FieldReader
 from clare.store.records import damaged
 from clare.store.row import Row
-from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+from clare.store.spec import SHARD_ROWS, Fingerprint
 from clare.store.zarr_shards import (
     GROUP,
     array_metadata,
@@ -36,24 +36,20 @@ class Feature:
     Args:
         layout: paths of the store it belongs to.
         rows: the index of its subset.
+        journal: what is recorded of its shards.
         fingerprint: what decided the values.
-        fields: the extractor's fields by name.
     """
 
     def __init__(
-        self,
-        layout: Layout,
-        rows: RowIndex,
-        fingerprint: Fingerprint,
-        fields: Mapping[str, FeatureSpec],
+        self, layout: Layout, rows: RowIndex, journal: Journal, fingerprint: Fingerprint
     ) -> None:
         self.layout = layout
         self.rows = rows
         self.subset = rows.subset
         self.fingerprint = fingerprint
-        self.fields = dict(fields)
+        self.fields = dict(journal.fields)
         self.key = fingerprint.key
-        self._journal = Journal(layout, self.subset, self.key, self.fields)
+        self._journal = journal
         self._claims: dict[int, list[Row]] = {}
         self._shards_of_arrays = 0
         self.refresh()
@@ -70,8 +66,7 @@ class Feature:
         """
         self._journal.refresh()
         index = self.rows.read()
-        for record in self._journal.snapshot().values():
-            self._match_index(record, index)
+        self._match_index(self._journal.snapshot(), index)
 
     def pending(self) -> list[int]:
         """Shards with a live row that is neither complete nor failed, in rising order."""
@@ -245,17 +240,24 @@ class Feature:
             raise StoreError(
                 f"{self.key} has no field {field!r}; it has {', '.join(sorted(self.fields))}."
             )
-        return FieldReader(self.layout, self.subset, self.key, self.fields[field], threads)
+        return FieldReader(self._journal, self.fields[field], threads)
 
     def _lock(self) -> LockFile:
         return lock_file(self.layout.shards_lock(self.subset, self.key))
 
-    def _match_index(self, record: ShardRecord, index: SubsetIndex) -> None:
-        start = SHARD_ROWS * record.shard
-        known = index.has_row[start : start + SHARD_ROWS]
-        same = record.identities == index.identity_checksums[start : start + SHARD_ROWS]
-        if len(known) < SHARD_ROWS or (known & (record.states > 0) & ~same).any():
-            path = self.layout.record(self.subset, self.key, record.shard)
+    def _match_index(self, records: Mapping[int, ShardRecord], index: SubsetIndex) -> None:
+        if not records:
+            return
+        shards = np.array(list(records))
+        bad = shards >= index.shards
+        known = shards[~bad]
+        identities = np.stack([record.identities for record in records.values()])[~bad]
+        states = np.stack([record.states for record in records.values()])[~bad]
+        has_row = index.has_row.reshape(-1, SHARD_ROWS)[known]
+        same = identities == index.identity_checksums.reshape(-1, SHARD_ROWS)[known]
+        bad[~bad] = (has_row & (states > 0) & ~same).any(1)
+        if bad.any():
+            path = self.layout.record(self.subset, self.key, int(shards[bad].min()))
             raise damaged(path, "it speaks of other rows than the index")
 
     def _stored(self, name: str, values: np.ndarray, done: set[int]) -> np.ndarray:

@@ -36,7 +36,7 @@ from clare.store.extractor_records import (
 )
 from clare.store.feature import Feature
 from clare.store.index import RowIndex, SubsetIndex, assign
-from clare.store.journal import PENDING
+from clare.store.journal import PENDING, Journal
 from clare.store.layout import LOCKS, ZARR, Layout
 from clare.store.locks import exclusive
 from clare.store.records import damaged, read_sealed, seal
@@ -125,6 +125,7 @@ class FeatureStore:
         self.path = path.absolute()
         self.layout = Layout(self.path)
         self._indexes: dict[str, RowIndex] = {}
+        self._journals: dict[tuple[str, str], Journal] = {}
         self._extractors: dict[str, tuple[Fingerprint, dict[str, FeatureSpec]]] = {}
         self.extractor_keys()
 
@@ -406,7 +407,11 @@ class FeatureStore:
 
     def _feature(self, subset: str, key: str) -> Feature:
         self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
-        return Feature(self.layout, self._row_index(subset), *self.extractor(key))
+        fingerprint, fields = self.extractor(key)
+        if (subset, key) not in self._journals:
+            self._journals[subset, key] = Journal(self.layout, subset, key, fields)
+        journal = self._journals[subset, key]
+        return Feature(self.layout, self._row_index(subset), journal, fingerprint)
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -33,6 +33,7 @@ PENDING, COMPLETE, FAILED = 0, 1, 2
 """States of a row."""
 
 _OFFSETS = {str(offset): offset for offset in range(SHARD_ROWS)}
+_ALL = frozenset(_OFFSETS.values())
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def read_record(
         complete, failed, stored = record["complete"], record["failed"], record["fields"]
         require(type(complete) is list and type(failed) is dict, "its rows are not listed")
         kinds = set(map(type, complete))
-        in_order = kinds <= {int} and complete == sorted({*complete} & {*_OFFSETS.values()})
+        in_order = kinds <= {int} and complete == sorted(_ALL.intersection(complete))
         require(in_order, "its complete rows are not offsets from 0 to 63 in rising order")
         require(_OFFSETS.keys() >= failed.keys(), "its failed rows are not offsets from 0 to 63")
         reasons = {_OFFSETS[offset]: reason for offset, reason in failed.items()}
@@ -189,6 +190,10 @@ class Journal:
         self.records: dict[int, ShardRecord] = {}
         self._signatures: dict[int, tuple[int, ...]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was read stays here: elsewhere another state of the disk may be met.
+        return Journal, (self.layout, self.subset, self.key, self.fields)
+
     def snapshot(self) -> dict[int, ShardRecord]:
         """A copy by shard, for while another thread of this process records a shard."""
         return dict(self.records)
@@ -205,15 +210,23 @@ class Journal:
         Raises:
             CorruptStoreError: a record is damaged.
         """
-        for shard in self.layout.recorded(self.subset, self.key) | set(self.snapshot()):
+        gone = set(self.snapshot())
+        for shard, entry in self.layout.records(self.subset, self.key):
+            gone.discard(shard)
+            try:
+                known = self._signatures.get(shard) == _signature(entry.stat(follow_symlinks=False))
+            except FileNotFoundError:  # taken back a moment ago
+                known = False
+            if not known:
+                self.refresh_shard(shard)
+        for shard in gone:
             self.refresh_shard(shard)
 
     def refresh_shard(self, shard: int) -> ShardRecord | None:
         """Read one shard's record again if its file changed."""
         path = self.layout.record(self.subset, self.key, shard)
         try:
-            status = path.lstat()
-            signature = (status.st_ino, status.st_mtime_ns, status.st_size)
+            signature = _signature(path.lstat())
             if self._signatures.get(shard) != signature:
                 self.records[shard] = read_record(
                     self.layout, self.subset, self.key, shard, self.fields
@@ -223,6 +236,10 @@ class Journal:
             self.records.pop(shard, None)
             self._signatures.pop(shard, None)
         return self.records.get(shard)
+
+
+def _signature(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _pack(checksums: np.ndarray) -> str:

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,7 @@ TOP = {MARKER, COMMANDS, ROWS, JOURNAL, ARRAYS, EXTRACTORS, THUMBNAILS, LOCKS}
 """Everything that stands in a store's folder."""
 
 _NUMBER = re.compile(r"[0-9]{6}")
+_RECORD = re.compile(r"([0-9]{6})\.json")
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,11 @@ class Layout:
 
     def journal(self, subset: str, key: str) -> Path:
         """The folder of the records of an extractor's shards."""
-        return self.root / JOURNAL / subset / key
+        return self.root.joinpath(JOURNAL, subset, key)
 
     def record(self, subset: str, key: str, shard: int) -> Path:
         """The file of a shard's record."""
-        return self.journal(subset, key) / f"{shard:06d}.json"
+        return self.root.joinpath(JOURNAL, subset, key, f"{shard:06d}.json")
 
     def being_written(self, subset: str, key: str, shard: int) -> Path:
         """Stands beside a shard's record, or in its place, while its owner writes the shard."""
@@ -119,7 +122,16 @@ class Layout:
 
     def recorded(self, subset: str, key: str) -> set[int]:
         """The shards that have a record."""
-        return {int(path.stem) for path in _numbered(self.journal(subset, key), ".json")}
+        return {shard for shard, _ in self.records(subset, key)}
+
+    def records(self, subset: str, key: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
+        """The shards that have a record, in no order, with its entry in their folder."""
+        entries: list[os.DirEntry[str]] = []
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            entries += os.scandir(self.journal(subset, key))
+        for entry in entries:
+            if found := _RECORD.fullmatch(entry.name):
+                yield int(found[1]), entry
 
     def is_recorded(self, key: str, subset: str = "*") -> bool:
         """Whether any shard of an extractor has a record, in a subset or in any."""

@@ -13,7 +13,7 @@ import numpy as np
 from clare.advice import Run
 from clare.errors import CorruptStoreError, RowUnavailableError
 from clare.store.journal import COMPLETE, FAILED, PENDING, Journal
-from clare.store.layout import Layout, shard_path
+from clare.store.layout import shard_path
 from clare.store.records import REPAIR, checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
 from clare.store.zarr_shards import (
@@ -67,23 +67,24 @@ class FieldReader:
     and again if the shard's file changed since. Rows without a value are refused, never served.
 
     Args:
-        layout: paths of the store.
-        subset: name of the subset.
-        key: the extractor's ``<extractor>-<digest>``.
+        journal: of the field's extractor; a copy in another process reads its own.
         spec: the field.
         threads: threads that read at the same time.
     """
 
-    def __init__(
-        self, layout: Layout, subset: str, key: str, spec: FeatureSpec, threads: int
-    ) -> None:
-        self.layout = layout
-        self.subset = subset
-        self.key = key
+    def __init__(self, journal: Journal, spec: FeatureSpec, threads: int) -> None:
+        self.subset = journal.subset
+        self.key = journal.key
         self.spec = spec
         self.threads = threads
-        self._array = layout.array(subset, key, spec.field)
-        self._forget()
+        self._journal = journal
+        self._array = journal.layout.array(self.subset, self.key, spec.field)
+        self._states = np.zeros(0, np.uint8)
+        self._checksums = np.zeros(0, np.uint32)
+        self._verified = np.zeros(0, bool)
+        self._shards: dict[int, tuple[tuple[int, int], np.ndarray]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._pid = 0
 
     def read(self, slots: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Read rows in the order asked for.
@@ -124,27 +125,13 @@ class FieldReader:
         if (found := path.stat().st_size) != wanted:
             raise self._corrupt([slot], f"its shard has {found} bytes instead of {wanted}")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name) for name in ("layout", "subset", "key", "spec", "threads")
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-    def _forget(self) -> None:
-        self._journal = Journal(self.layout, self.subset, self.key, {self.spec.field: self.spec})
-        self._states = np.zeros(0, np.uint8)
-        self._checksums = np.zeros(0, np.uint32)
-        self._verified = np.zeros(0, bool)
-        self._shards: dict[int, tuple[tuple[int, int], np.ndarray]] = {}
-        self._pool: ThreadPoolExecutor | None = None
-        self._pid = 0
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FieldReader, (self._journal, self.spec, self.threads)
 
     def _refresh(self) -> None:
         """Bring states and checksums to what the journal now says."""
         self._journal.refresh()
-        records = self._journal.records
+        records = self._journal.snapshot()
         slots = SHARD_ROWS * (max(records, default=-1) + 1)
         states, checksums = np.zeros(slots, np.uint8), np.zeros(slots, np.uint32)
         for shard, record in records.items():

@@ -256,7 +256,8 @@ def world(tmp_path):
     keys = {"clip": CLIP.key}
     record = RunRecord(config, str(store.path), ("ff_real", "swap"), keys, {}, (), {}, {})
     write_record(run, record)
-    trained = Row(sample_id="x", view=0, content="elsewhere", columns={"subset": "elsewhere"})
+    columns = {"subset": "elsewhere", "label": 1}
+    trained = Row(sample_id="x", view=0, content="elsewhere", columns=columns)
     write_seen(run, Seen.of([trained]))
     auc = dict.fromkeys(("value", "low", "high", "n"), 1)
     found = {"epoch": 1, "threshold": 0.0, "metrics": {"auc": auc}}
