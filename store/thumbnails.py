@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from clare.errors import CorruptStoreError
 from clare.files import write_durably
@@ -50,14 +51,16 @@ def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:
         return None
 
 
-def check_thumbnails(layout: Layout, subset: str, shard: int) -> None:
-    """Read a file of thumbnails.
+def check_thumbnails(layout: Layout, subset: str, shard: int, *, quick: bool = False) -> None:
+    """Read a file of thumbnails; if quick, see that there is one.
 
     Raises:
         CorruptStoreError: it is damaged, or another subset's or shard's.
         FileNotFoundError: there is none.
     """
-    _read_all(layout.thumbnails(subset, shard), subset, shard)
+    path = layout.thumbnails(subset, shard)
+    if not (quick and S_ISREG(path.lstat().st_mode)):
+        _read_all(path, subset, shard)
 
 
 def forget_thumbnails(layout: Layout, subset: str, shard: int) -> None:

@@ -108,7 +108,9 @@ class Problem:
         return f"{self.subset}/{self.key}/{self.field}, rows {listed}"
 
 
-def verify_store(store_path: Path | str, *, progress: Progress | None = None) -> list[Problem]:
+def verify_store(
+    store_path: Path | str, *, quick: bool = False, progress: Progress | None = None
+) -> list[Problem]:
     """Read a whole store and list everything that is changed, truncated, missing or extra.
 
     Works on stores that `open_store` refuses. What a killed run left behind is no problem: it is
@@ -116,6 +118,8 @@ def verify_store(store_path: Path | str, *, progress: Progress | None = None) ->
 
     Args:
         store_path: the store's folder.
+        quick: read every record, and of arrays, pictures and assets the size or the presence of
+            each file alone: what has the right size and other bytes is not found.
         progress: called with (shards read, shards in all).
 
     Returns:
@@ -129,7 +133,7 @@ def verify_store(store_path: Path | str, *, progress: Progress | None = None) ->
         begun = any((path / sign).exists() for sign in _SIGNS)
     if not begun:
         raise StoreError(f"there is no feature store at {path}")
-    check = _Check(path)
+    check = _Check(path, quick=quick)
     check.places()
     check.top()
     for key in check.layout.folders(EXTRACTORS, f"{JOURNAL}/*", f"{ARRAYS}/*"):
@@ -146,8 +150,9 @@ def verify_store(store_path: Path | str, *, progress: Progress | None = None) ->
 class _Check:
     """The walk over one store; problems gather in ``problems``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, quick: bool = False) -> None:
         self.path = path
+        self.quick = quick
         self.layout = Layout(path)
         self.problems: list[Problem] = []
         self.extractors: dict[str, Extractor] = {}
@@ -250,7 +255,7 @@ class _Check:
                 self.found("extra", folder / name, "it is not recorded in assets.json")
         for name, asset in recorded.assets.items():
             try:
-                check_asset(folder / name, asset)
+                check_asset(folder / name, asset, quick=self.quick)
             except DamagedRecordError as error:
                 self.found("assets", folder / name, error.why, key=key)
 
@@ -282,7 +287,7 @@ class _Check:
         for shard in sorted(there | wanted):
             path = self.layout.thumbnails(subset, shard)
             try:
-                check_thumbnails(self.layout, subset, shard)
+                check_thumbnails(self.layout, subset, shard, quick=self.quick)
             except FileNotFoundError:
                 self.found("thumbnails", path, "it is missing", subset, shard=shard)
             except DamagedRecordError as error:
@@ -360,7 +365,7 @@ class _Check:
             self.records.append((record, fields))
 
     def shards(self, progress: Progress | None) -> None:
-        """Read every journalled shard file, several at a time."""
+        """Read every journalled shard file, several at a time; or look at each, if quick."""
         tasks = [(record, spec) for record, fields in self.records for spec in fields.values()]
         with ThreadPoolExecutor(_THREADS) as pool:
             for done, found in enumerate(pool.map(lambda task: self.shard(*task), tasks), 1):
@@ -373,7 +378,8 @@ class _Check:
         path = shard_path(array, record.shard, spec)
         rows: tuple[int, ...] = ()
         try:
-            rows = tuple(_damaged_rows(path, record, spec))
+            _require_size(path, spec)
+            rows = () if self.quick else tuple(_damaged_rows(path, record, spec))
             what = "their bytes are not those that were written" if rows else ""
         except FileNotFoundError:
             what = "the shard's file is missing"
@@ -391,11 +397,17 @@ class _Check:
         ]
 
 
+def _require_size(path: Path, spec: FeatureSpec) -> None:
+    """Refuse what can't be a shard by what the system says of it."""
+    status, wanted = path.lstat(), shard_bytes(spec)
+    if not S_ISREG(status.st_mode):
+        read_file(path, wanted)  # says what stands there
+    if status.st_size != wanted:
+        raise ValueError(f"the shard has {status.st_size} bytes instead of {wanted}")
+
+
 def _damaged_rows(path: Path, record: ShardRecord, spec: FeatureSpec) -> Iterator[int]:
     """Slots whose stored bytes, or the checksum stored after them, are wrong."""
-    status = path.lstat()
-    if S_ISREG(status.st_mode) and status.st_size != shard_bytes(spec):
-        raise ValueError(f"the shard has {status.st_size} bytes instead of {shard_bytes(spec)}")
     data = np.frombuffer(read_file(path, shard_bytes(spec)), np.uint8)
     positions = read_positions(data[-INDEX_BYTES:].tobytes(), spec)
     cells = data[:-INDEX_BYTES].reshape(SHARD_ROWS, cell_bytes(spec))

@@ -336,3 +336,29 @@ def test_what_repair_set_aside_is_kept_and_is_no_problem(tmp_path):
     assert any("set aside as set-aside/0-000000.json; delete" in line for line in repair.done)
     assert repair.left == [] and verify_store(store.path) == []
     assert (store.path / "set-aside/0-000000.json/notes.txt").read_bytes() == b"somebody's"
+
+
+def test_a_quick_look_finds_all_but_other_bytes_of_the_same_size(damaged):
+    layout, key = Layout(damaged), FINGERPRINT.key
+    files = {
+        layout.record("faces", key, 0): "shard",
+        layout.segment("faces", 0): "segment",
+        layout.extractor_record(key): "extractor",
+        layout.array("faces", key, "clip_cls") / "c" / "0" / "0": "shard",
+        layout.extractor(key) / "text_tower.safetensors": "assets",
+        layout.thumbnails("faces", 1): "thumbnails",
+    }
+    assert verify_store(damaged, quick=True) == []
+    for path, kind in files.items():
+        data = path.read_bytes()
+        path.write_bytes(data[:-1])
+        quick, whole = (verify_store(damaged, quick=way) for way in (True, False))
+        assert kind in {problem.kind for problem in whole}
+        assert quick == whole or kind == "thumbnails"
+        path.unlink()
+        assert kind in {problem.kind for problem in verify_store(damaged, quick=True)}
+        path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        found = {problem.kind for problem in verify_store(damaged, quick=True)}
+        assert (kind in found) == (path.suffix in (".json", ".jsonl"))
+        path.write_bytes(data)
+    assert verify_store(damaged) == []
