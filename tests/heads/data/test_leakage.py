@@ -154,7 +154,7 @@ def test_what_ties_two_splits_is_refused_and_nothing_else_is(rows):
         for tie in ties_of(one.columns, one.sample_id, one.content):
             splits.setdefault(tie, set()).add(one.columns["split"])
     if any(len(found - {""}) > 1 for found in splits.values()):
-        with pytest.raises(InputError, match="the splits leak: [0-9]"):
+        with pytest.raises(InputError, match=r"the splits leak: [0-9]"):
             refuse_leaks(rows)
     else:
         refuse_leaks(rows)
