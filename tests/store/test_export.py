@@ -20,7 +20,7 @@ from clare.errors import (
     StoreError,
 )
 from clare.store.export import export_hdf5, import_hdf5
-from clare.store.feature_store import create_store
+from clare.store.feature_store import create_store, open_store
 from clare.store.hdf5_output import write_hdf5
 from clare.store.maintenance.verify import verify_store
 from tests.store.conftest import FIELDS, FINGERPRINT, contents, extract, make_rows
@@ -78,7 +78,7 @@ def test_superseded_rows_stay_behind_and_pending_rows_stay_pending(store, tmp_pa
     assert feature.counts()["complete"] == 70 and feature.pending() == [1]
     with pytest.raises(RowUnavailableError):
         feature.reader("clip_cls").read([75])
-    extract(fresh)
+    extract(open_store(fresh.path))
     assert feature.pending() == [1], "before a refresh"
     feature.refresh()
     assert feature.pending() == []
