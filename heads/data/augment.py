@@ -12,7 +12,7 @@ from PIL import Image
 from clare.augmentation.recipe import draw_view, find_recipe
 from clare.heads.base import INPUTS
 from clare.heads.config import TrainConfig
-from clare.store.index import Row
+from clare.store.row import Row
 
 
 def pixels_of(config: TrainConfig) -> str:

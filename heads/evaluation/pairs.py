@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clare.bootstrap import Figure, Resampling, resample
 from clare.heads.metrics.predictions import Predictions
-from clare.store.index import Row
+from clare.store.row import Row
 
 BLENDED, DECODED = ("sbi", "blend"), ("vae",)
 """Kinds of pairs whose fakes are reals but for a seam, or for a decoder's trace."""

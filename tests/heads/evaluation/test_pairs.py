@@ -12,7 +12,7 @@ from clare.heads.evaluation.pairs import (
     told_of_control,
 )
 from clare.heads.metrics.predictions import Predictions, evaluation_sets
-from clare.store.index import Row
+from clare.store.row import Row
 
 
 def row(subset, name, label, pair="", **columns):
