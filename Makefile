@@ -59,21 +59,14 @@ faults: $(READY)  ## kills, damage, hostile files and refusals of the machine; a
 mutants: $(READY)  ## plants faults in the core and lists those that no test notices; an hour
 	$(BIN)/python tests/mutants.py
 
-bench: $(READY)  ## ratios, measured interleaved in one run
-	$(BIN)/python benchmarks/store.py
-	$(BIN)/python benchmarks/extraction.py
-	$(BIN)/python benchmarks/fusion.py
-	$(BIN)/python benchmarks/prompts.py
-	$(BIN)/python benchmarks/decoders.py
-	$(BIN)/python benchmarks/faces.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/inference.py
+bench: $(READY)  ## ratios, measured interleaved in one run; 10 minutes on two idle cores
+	$(BIN)/python -m benchmarks
 
 bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 7 minutes, 3 GiB
-	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python -m benchmarks.scale
 
 bench-full: $(READY)  ## full-size random weights
-	$(BIN)/python benchmarks/full.py
+	$(BIN)/python -m benchmarks.full
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .coverage

@@ -1,31 +1,27 @@
 """One training step of a fusion against the published way to compute it, side by side in one run.
 
-    python benchmarks/fusion.py [--batch N] [--rounds N] [--device NAME] [--json]
+    python -m benchmarks.fusion
 
 Shapes are ViT-L/14's (256 tokens of 1024 and their mean), weights random and the same for both,
 precision float32. A step is forward and backward to every weight; features take no gradient. The
 published way runs each convolution over the map and projects keys and values of all 257 tokens.
-Every round each contestant has one turn, in a new order; ratios are medians of the rounds' own
-ratios. Differences are the largest of the vectors and of the gradients, dropout off, each relative
-to the largest value.
+How far both are apart is the largest difference of the vectors and of the gradients, dropout off,
+each relative to the largest value.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch.nn import functional
 
+from benchmarks.rounds import Race, Ratio
+from benchmarks.script import Parts, Script, main, waiter
 from clare.heads import fusion
 from clare.heads.base import Fusion, Inputs, Role, Shapes
 from clare.plugins import find_part
@@ -42,47 +38,31 @@ CASES: list[tuple[str, str, dict[str, Any], float | None]] = [
 Forward = Callable[[Inputs], torch.Tensor]
 
 
-def main() -> None:
-    options = _options()
-    device = torch.device(options.device)
-    inputs = _draw(options.batch, device)
-    rng = np.random.default_rng(0)
-    report: dict[str, Any] = {"batch": options.batch, "rounds": options.rounds, "cases": []}
+@dataclass(frozen=True)
+class Sizes:
+    batch: int = 64
+    device: str = "cpu"
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
+    inputs = _draw(sizes.batch, torch.device(sizes.device))
     for title, name, settings, aim in CASES:
-        part = _make(name, settings).to(device)
+        part = _make(name, settings).to(sizes.device)
         ways: dict[str, Forward] = {"ours": part, "published": partial(plain, part)}
-        seconds = race(part, ways, inputs, options.rounds, rng)
-        ratios = [p / o for p, o in zip(seconds["published"], seconds["ours"], strict=True)]
-        report["cases"].append(
-            {
-                "case": title,
-                "ms": {way: statistics.median(s) * 1000 for way, s in seconds.items()},
-                "ratio": statistics.median(ratios),
-                "low": min(ratios),
-                "high": max(ratios),
-                "aim": aim,
-                **differences(part, ways, inputs),
-            }
+        yield Race(
+            title,
+            {way: partial(turn, part, forward, inputs) for way, forward in ways.items()},
+            [Ratio("ours", "published", aim)],
+            share=0.3,
+            wait=waiter(sizes.device),
+            facts=partial(differences, part, ways, inputs),
         )
-    print(json.dumps(report, indent=2)) if options.json else show(report)
 
 
-def race(
-    part: Fusion, ways: dict[str, Forward], inputs: Inputs, rounds: int, rng: np.random.Generator
-) -> dict[str, list[float]]:
-    """Seconds of every way's step in every round."""
+def turn(part: Fusion, forward: Forward, inputs: Inputs) -> None:
+    """A step of training."""
     part.train()
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
-        for number in rng.permutation(len(ways)):
-            way = list(ways)[number]
-            _wait(inputs)
-            began = time.perf_counter()
-            step(part, ways[way], inputs)
-            _wait(inputs)
-            if turn:  # the first round warms up
-                found[way].append(time.perf_counter() - began)
-    return found
+    step(part, forward, inputs)
 
 
 def step(part: Fusion, forward: Forward, inputs: Inputs) -> torch.Tensor:
@@ -105,7 +85,7 @@ def differences(part: Fusion, ways: dict[str, Forward], inputs: Inputs) -> dict[
     largest = max(float(one.abs().max()) for one, _ in pairs)
     apart = max(float((one - other).abs().max()) for one, other in pairs)
     of_vectors = float((vectors[0] - vectors[1]).abs().max() / vectors[1].abs().max())
-    return {"vectors_differ": of_vectors, "gradients_differ": apart / largest}
+    return {"vectors are apart by": of_vectors, "gradients": apart / largest}
 
 
 def plain(part: Any, inputs: Inputs) -> torch.Tensor:
@@ -149,23 +129,6 @@ def plain_attention(
     return dropped
 
 
-def show(report: dict[str, Any]) -> None:
-    table = Table(title=f"fusion step, float32, batch {report['batch']}, {report['rounds']} rounds")
-    for column in ("fusion", "published ms", "ours ms", "ratio", "spread", "aim", "differ"):
-        table.add_column(column, justify="left" if column == "fusion" else "right")
-    for case in report["cases"]:
-        table.add_row(
-            case["case"],
-            f"{case['ms']['published']:.0f}",
-            f"{case['ms']['ours']:.0f}",
-            f"{case['ratio']:.1f}x",
-            f"{case['low']:.1f}-{case['high']:.1f}",
-            "" if case["aim"] is None else f">= {case['aim']:g}x",
-            f"{case['vectors_differ']:.0e}, {case['gradients_differ']:.0e}",
-        )
-    Console().print(table)
-
-
 def _make(name: str, settings: dict[str, Any]) -> Fusion:
     torch.manual_seed(0)
     found = find_part(fusion, name, Fusion)  # type: ignore[type-abstract]
@@ -184,19 +147,7 @@ def _with_mean(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([values.mean(1, keepdim=True), values], 1)
 
 
-def _wait(inputs: Inputs) -> None:
-    if inputs["cls"].is_cuda:
-        torch.cuda.synchronize()
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return parser.parse_args()
-
+SCRIPT = Script("fusion", __doc__, parts, usual=Sizes(32), toy=Sizes(2), full=Sizes(64))
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,9 @@ SMALL = (
     FeatureSpec("lare", (1, 4, 4, 32, 32), "float16"),
     FeatureSpec("clip_cls", (1024,), "float16"),
 )
+FIELDS = (TOKENS, *SMALL)
 BATCH, BATCHES, SLOW_BATCH, WORKERS = 256, 4, 32, 2
+TURN = BATCH * BATCHES
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Contestant:
 
     name: str
     read: Callable[[np.ndarray], object]
-    rows: int = BATCH * BATCHES
+    rows: int = TURN
     batch: int = BATCH
     files: Sequence[Path] = ()
     cold: bool = True
@@ -67,42 +67,60 @@ class InOrder:
         return len(self.batches)
 
 
-def write_all(folder: Path, rows: int, rng: np.random.Generator) -> tuple[Feature, dict[str, Any]]:
-    """Write the same values in every form; the store and the memmap are timed, synced."""
-    store = create_store(folder / "features.zarr")
-    fields = (TOKENS, *SMALL)
-    fingerprint = Fingerprint("bench", 1, "")
-    store.declare(fingerprint, fields)
-    store.assign_rows(
-        "bench",
-        [
+class Writing:
+    """The same values written to a store and to a memmap, a shard a turn, each made durable."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        store = create_store(folder / "features.zarr")
+        fingerprint = Fingerprint("bench", 1, "")
+        store.declare(fingerprint, FIELDS)
+        named = [
             Row(sample_id=f"{n:06d}", view=0, content=f"{n:x}", columns={"label": 0})
             for n in range(rows)
-        ],
-    )
-    feature = store.feature("bench", "bench")
-    mapped = np.memmap(folder / "memmap", TOKENS.dtype, "w+", shape=(rows, *TOKENS.shape))
-    speeds: dict[str, list[float]] = {"store": [], "memmap": []}
-    for shard in feature.pending():
-        part = slice(SHARD_ROWS * shard, min(SHARD_ROWS * (shard + 1), rows))
-        values = {
-            spec.field: rng.standard_normal((SHARD_ROWS, *spec.shape), np.float32).astype(
-                spec.dtype
-            )
-            for spec in fields
-        }
-        assert feature.claim(shard)
-        with timed(speeds["store"], sum(v.nbytes for v in values.values())):
-            feature.write_shard(shard, values, {}, {})
-        feature.release(shard)
-        with timed(speeds["memmap"], mapped[part].nbytes):
-            mapped[part] = values[TOKENS.field][: part.stop - part.start]
-            mapped.flush()
-    # The loose files last: nothing syncs them, and the clock above would pay for their pages.
-    for spec in fields:
+        ]
+        store.assign_rows("bench", named)
+        self._feature = store.feature("bench", "bench")
+        self.shards = -(-rows // SHARD_ROWS)
+        self.shard_bytes = SHARD_ROWS * TOKENS.row_bytes
+        shape = (self.shards * SHARD_ROWS, *TOKENS.shape)
+        self._mapped = np.memmap(folder / "memmap", TOKENS.dtype, "w+", shape=shape)
+        self._waiting = {name: iter(range(self.shards)) for name in ("store", "memmap")}
+
+    def store_shard(self) -> Mapping[str, float]:
+        shard = next(self._waiting["store"])
+        values = {spec.field: _values(shard, spec) for spec in FIELDS}
+        assert self._feature.claim(shard)
+        began = time.perf_counter()
+        self._feature.write_shard(shard, values, {}, {})
+        seconds = time.perf_counter() - began
+        self._feature.release(shard)
+        # It writes the small fields too: seconds are those of as many bytes as the memmap's.
+        return {"store": seconds * self.shard_bytes / sum(v.nbytes for v in values.values())}
+
+    def memmap_shard(self) -> Mapping[str, float]:
+        shard = next(self._waiting["memmap"])
+        values = _values(shard, TOKENS)
+        began = time.perf_counter()
+        self._mapped[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)] = values
+        self._mapped.flush()
+        return {"np.memmap": time.perf_counter() - began}
+
+    def finish(self) -> Feature:
+        """The store's feature; what is mapped could not be dropped from the page cache."""
+        del self._mapped
+        return self._feature
+
+
+def _values(shard: int, spec: FeatureSpec) -> np.ndarray:
+    rng = np.random.default_rng(shard)
+    return rng.standard_normal((SHARD_ROWS, *spec.shape), np.float32).astype(spec.dtype)
+
+
+def write_loose_files(folder: Path, feature: Feature, rows: int) -> None:
+    """One file an image, after what is timed: nothing syncs them before, so its clock would pay."""
+    for spec in FIELDS:
         _loose_files(folder, feature, spec, rows)
     os.sync()
-    return feature, {name: spread(found) for name, found in speeds.items()}
 
 
 def _loose_files(folder: Path, feature: Feature, spec: FeatureSpec, rows: int) -> None:
@@ -130,7 +148,7 @@ def token_contestants(folder: Path, feature: Feature, rows: int) -> list[Contest
 
     def open_memmap(cold: bool) -> None:
         if cold or "memmap" not in kept:
-            shape = (rows, *TOKENS.shape)
+            shape = (-(-rows // SHARD_ROWS) * SHARD_ROWS, *TOKENS.shape)
             kept["memmap"] = np.memmap(mapped_file, TOKENS.dtype, "r", shape=shape)
         if not cold:  # a mapping faults once for each page: outside the clock
             kept["memmap"].reshape(-1).view(np.uint8)[::4096].max()
@@ -171,7 +189,6 @@ def token_contestants(folder: Path, feature: Feature, rows: int) -> list[Contest
         sorted((folder / "npy").iterdir()),
     )
     dataset = FeatureDataset(feature.layout.root, [TOKENS.field])
-    turn = BATCH * BATCHES  # a loader makes its own batches of it
     return [
         Contestant("np.memmap", memmap, files=[mapped_file], before=open_memmap),
         Contestant("raw pread, 8 threads", pread, files=[mapped_file], before=close_memmap),
@@ -182,9 +199,9 @@ def token_contestants(folder: Path, feature: Feature, rows: int) -> list[Contest
             files=shards,
             before=fresh_reader,
         ),
-        Contestant("store, DataLoader", _epoch(dataset), turn, turn, shards),
+        Contestant("store, DataLoader", _epoch(dataset), TURN, TURN, shards),
         Contestant("one .pt an image, loop", pt_loop, files=pt_files),
-        Contestant("one .pt an image, DataLoader", _epoch(pt), turn, turn, pt_files),
+        Contestant("one .pt an image, DataLoader", _epoch(pt), TURN, TURN, pt_files),
         Contestant(
             "one .npy an image, loop", lambda w: list(map(npy, enumerate(w))), files=npy_files
         ),
@@ -215,15 +232,3 @@ def _epoch(dataset: Dataset[Any]) -> Callable[[np.ndarray], None]:
 
     read(np.arange(BATCHES))  # the workers start outside the clock
     return read
-
-
-@contextmanager
-def timed(speeds: list[float], size: int) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    speeds.append(size / 1e6 / (time.perf_counter() - began))
-
-
-def spread(speeds: Sequence[float]) -> dict[str, float]:
-    found = {"median": statistics.median(speeds), "low": min(speeds), "high": max(speeds)}
-    return {name: round(value, 1) for name, value in found.items()}
