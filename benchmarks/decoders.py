@@ -1,7 +1,6 @@
 """A training step of a decoder from cached tokens against the published one, side by side.
 
-    python benchmarks/decoders.py [--batch N] [--rounds N] [--device NAME] [--precision NAME]
-        [--threads N] [--folder DIR] [--json]
+    python -m benchmarks.decoders
 
 Sizes are ViT-L/14's, weights random and the same for both. Ours: a batch of tokens (256 x 1024,
 float16) and masks (256 x 256) is read from a store on disk, in the page cache, and our `Learner`
@@ -10,19 +9,16 @@ a decoder of plain torch modules takes its tokens after block 20, with binary cr
 torch's AdamW; IoU, F1 and AP of every image follow. The store holds the tokens that the tower makes
 of the same images. Both steps run in ``--precision``.
 
-Every round each way has one turn, in a new order; a ratio is that of one round, its quartiles are
-over the rounds. Reading is a share of our step and is timed by itself: a training reads ahead while
-it steps. Apart: the relative difference of the two losses at the first step.
+Reading is a share of our step and is timed by itself: a training reads ahead while it steps. Apart:
+the relative difference of the two losses at the first step.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +27,12 @@ import open_clip
 import torch
 from numpy.typing import NDArray
 from open_clip.transformer import QuickGELU, VisionTransformer
-from rich.console import Console
-from rich.table import Table
 from sklearn.metrics import average_precision_score, precision_recall_curve
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.rounds import Race, Ratio
+from benchmarks.script import Parts, Script, main, waiter
 from clare.heads.config import TrainConfig, create_config
 from clare.heads.data.table import FeatureTable
 from clare.heads.localizer import Localizer
@@ -57,43 +53,34 @@ SPECS = {
 }
 RATE = 1e-3
 
-Step = Callable[[], float]
-"""One step; gives its loss."""
+
+@dataclass(frozen=True)
+class Sizes:
+    batch: int = 1
+    device: str = "cpu"
+    precision: str = "float32"
 
 
-def main() -> None:
-    options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+def parts(sizes: Sizes, folder: Path) -> Parts:
     torch.manual_seed(0)
-    device = torch.device(options.device)
+    device = torch.device(sizes.device)
     tower = make_tower().to(device)
-    images = torch.randn(options.batch, 3, 224, 224).to(device)
-    masks = draw_masks(options.batch)
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        tokens = tokens_of(tower, images).cpu().numpy()
-        store = make_store(Path(folder) / "features.zarr", tokens, masks)
-        report: dict[str, Any] = {
-            "batch": options.batch,
-            "rounds": options.rounds,
-            "device": str(device),
-            "precision": options.precision,
-            "decoders": {
-                name: measure(name, store, tower, (images, masks), device, options) for name in AIMS
-            },
-        }
-    print(json.dumps(report, indent=2)) if options.json else show(report)
+    images = torch.randn(sizes.batch, 3, 224, 224).to(device)
+    masks = draw_masks(sizes.batch)
+    tokens = tokens_of(tower, images).cpu().numpy()
+    store = make_store(folder / "features.zarr", tokens, masks)
+    for name in AIMS:
+        yield race(name, store, tower, (images, masks), sizes)
 
 
-def measure(
+def race(
     name: str,
     store: FeatureStore,
     tower: nn.Module,
     shown: tuple[torch.Tensor, NDArray[np.uint8]],
-    device: torch.device,
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    """Seconds of every way in every round, and what they come to."""
+    sizes: Sizes,
+) -> Race:
+    """Both ways' steps of one decoder, from the same weights."""
     config = create_config(
         {
             "decoder": name,
@@ -101,48 +88,40 @@ def measure(
             "standardize": False,
             "clip": None,
             "weight_decay": 0.0,
-            "precision": options.precision,
+            "precision": sizes.precision,
         }
     )
+    device = torch.device(sizes.device)
     model = create_detector(config, {one.field: one.shape for one in SPECS.values()}, None)
     assert isinstance(model, Localizer)
     model.to(device)
     published = Published(name, tower, model, config.precision)
-    ours = Ours(config, model, store, options.batch, device)
+    ours = Ours(config, model, store, sizes.batch, device)
     truth = torch.from_numpy(shown[1]).to(device) / 255
-    ways: dict[str, Step] = {
-        "ours": ours.step,
-        "published": lambda: published.step(shown[0], truth),
-    }
-    rng = np.random.default_rng(0)
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    losses: dict[str, float] = {}
-    for turn in range(options.rounds + 1):
-        for number in rng.permutation(len(ways)):
-            way = list(ways)[number]
-            _wait(device)
-            began = time.perf_counter()
-            loss = ways[way]()
-            _wait(device)
-            losses.setdefault(way, loss)
-            if turn:  # the first round warms up
-                seconds[way].append(time.perf_counter() - began)
-    ratios = [p / o for p, o in zip(seconds["published"], seconds["ours"], strict=True)]
-    reading = [r / o for r, o in zip(ours.reading[1:], seconds["ours"], strict=True)]
-    return {
-        "seconds": {way: statistics.median(found) for way, found in seconds.items()},
-        "ratio": _quartiles(ratios),
-        "reading": statistics.median(reading),
-        "losses_differ": abs(losses["ours"] / losses["published"] - 1),
-        "aim": AIMS[name],
-    }
+    losses: dict[str, list[float]] = {"ours": [], "published": []}
+
+    def facts() -> dict[str, float]:
+        apart = abs(losses["ours"][0] / losses["published"][0] - 1)
+        return {"reading, of our step": statistics.median(ours.reading), "losses apart": apart}
+
+    return Race(
+        name,
+        {
+            "ours": lambda: losses["ours"].append(ours.step()),
+            "published": lambda: losses["published"].append(published.step(shown[0], truth)),
+        },
+        [Ratio("ours", "published", AIMS[name])],
+        share=0.3,
+        wait=waiter(sizes.device),
+        facts=facts,
+    )
 
 
 class Ours:
     """Batches from a store, and our learner.
 
     Attributes:
-        reading: seconds that reading took in each step.
+        reading: share of each step that reading took.
     """
 
     def __init__(
@@ -153,7 +132,7 @@ class Ours:
         batch: int,
         device: torch.device,
     ) -> None:
-        self._model, self._device = model, device
+        self._model, self._wait = model, waiter(str(device))
         self._fields = [one.field for one in SPECS.values()]
         self._table = FeatureTable(store, self._fields, ["all"], "train", {}, device)
         self._labels = torch.ones(1, batch, dtype=torch.int64, device=device)
@@ -168,11 +147,13 @@ class Ours:
         """Read a batch and learn from it."""
         began = time.perf_counter()
         batch = next(self._table.batches([next(self._order)], self._fields))
-        _wait(self._device)
-        self.reading.append(time.perf_counter() - began)
+        self._wait()
+        reading = time.perf_counter() - began
         with torch.no_grad():
             inputs = self._model.inputs(batch)
-        return float(self._learner.step(inputs, self._labels, [RATE])[0])
+        loss = float(self._learner.step(inputs, self._labels, [RATE])[0])
+        self.reading.append(reading / (time.perf_counter() - began))
+        return loss
 
 
 class Published:
@@ -306,51 +287,7 @@ def make_store(path: Path, tokens: NDArray, masks: NDArray[np.uint8]) -> Feature
     return store
 
 
-def show(report: Mapping[str, Any]) -> None:
-    table = Table(
-        title=f"seconds of a decoder's step, {report['device']}, {report['precision']}, "
-        f"batch {report['batch']}, {report['rounds']} rounds"
-    )
-    heads = ("decoder", "published", "ours", "ratio", "quartiles", "aim", "reading", "apart")
-    for column in heads:
-        table.add_column(column, justify="left" if column == "decoder" else "right")
-    for name, case in report["decoders"].items():
-        low, middle, high = case["ratio"]
-        table.add_row(
-            name,
-            f"{case['seconds']['published']:.3g}",
-            f"{case['seconds']['ours']:.3g}",
-            f"{middle:.3g}x",
-            f"{low:.3g}-{high:.3g}",
-            f"{case['aim']:g}x",
-            f"{100 * case['reading']:.1f} %",
-            f"{case['losses_differ']:.0e}",
-        )
-    Console().print(table)
-
-
-def _quartiles(values: Sequence[float]) -> list[float]:
-    return [float(one) for one in np.percentile(values, (25, 50, 75))]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves it")
-    parser.add_argument("--folder", type=Path, default=None, help="where the store is made")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
+SCRIPT = Script("decoders", __doc__, parts, Sizes(), toy=Sizes(1), full=Sizes(4))
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

@@ -1,38 +1,49 @@
 """What a noise draw costs: the arithmetic of one image's LaRE, by model and number of draws.
 
-    python benchmarks/draws.py [--size 256]
+    python -m benchmarks.draws
 
 Counts operations of the full-size configurations on tensors without memory, so it takes seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import diffusers
 import torch
-from full_models import UNET, VAE  # type: ignore[import-not-found]  # stands beside this script
 from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.full_models import TEXT, UNET, VAE
+from benchmarks.rounds import Facts
+from benchmarks.script import Parts, Script, main
 
 DRAWS = (1, 2, 4, 8)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--size", type=int, default=256, help="pixels a side")
-    size = parser.parse_args().size
+@dataclass(frozen=True)
+class Sizes:
+    pixels: int = 256
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
+    size = sizes.pixels
     with torch.device("meta"), torch.inference_mode():
         vae, unet = diffusers.AutoencoderKL(**VAE), diffusers.UNet2DConditionModel(**UNET)
         pixels, latent = torch.empty(1, 3, size, size), torch.empty(1, 4, size // 8, size // 8)
-        text = torch.empty(1, 77, UNET["cross_attention_dim"])
+        text = torch.empty(1, 77, TEXT["hidden_size"])
         encode = tflop(lambda: vae.encode(pixels))
         predict = tflop(lambda: unet(latent, 200, encoder_hidden_states=text))
-    print(f"VAE encoder {encode:.3f} TFLOP, UNet {predict:.3f} a draw, image of {size} x {size}")
-    for draws in DRAWS:
-        total = encode + draws * predict
-        share = (encode + 4 * predict) / total
-        print(f"{draws} draws: {total:.3f} TFLOP an image, {share:.2f}x the images of four draws")
+    cost = {"VAE encoder": {"TFLOP": encode}, "UNet, a draw": {"TFLOP": predict}}
+    yield Facts(f"an image of {size} x {size}", cost)
+    totals = {draws: encode + draws * predict for draws in DRAWS}
+    images = "images, against four draws"
+    rows = {
+        f"{draws} draws": {"TFLOP": total, images: totals[4] / total}
+        for draws, total in totals.items()
+    }
+    yield Facts("an image by draws", rows)
 
 
 def tflop(call: Callable[[], object]) -> float:
@@ -42,5 +53,7 @@ def tflop(call: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 1e12
 
 
+SCRIPT = Script("draws", __doc__, parts, Sizes(), toy=Sizes(64), full=Sizes())
+
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

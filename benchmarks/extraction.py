@@ -1,37 +1,32 @@
 """Extraction, end to end, against its own stages and against two plain ways of doing it.
 
-    python benchmarks/extraction.py [--images N] [--rounds N] [--folder DIR] [--json]
+    python -m benchmarks.extraction
 
-Every round runs each contestant once, in an order of its own, in this process, on the same toy
-pictures. Tokens have the size of real ones (256x1024) and come, as LaRE does, from small models,
-which make the loop's own cost show most. The limit is what the stages (decode, each forward
-pass, write) allow when each is measured alone in the same round: on a CPU, where they share the
-cores, the sum of their times; on a GPU the slowest of them. The two plain ways run on every eighth
-picture.
+All run in this process, on the same toy pictures. Tokens have the size of real ones (256x1024) and
+come, as LaRE does, from small models, which make the loop's own cost show most. The limit is what
+the stages (decode, each forward pass, write) allow when each is measured alone in the same round:
+on a CPU, where they share the cores, the sum of their times; on a GPU the slowest of them. The two
+plain ways run on every eighth picture.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import random
 import shutil
-import statistics
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTextModel
 
+from benchmarks.rounds import Race, Ratio
+from benchmarks.script import Parts, Script, main
 from clare.models.runtime import Dtype, choose_runtime
 from clare.models.tiny import tiny_overrides, write_tiny_clip
 from clare.pipeline.datasets.select import select_manifests
@@ -56,6 +51,10 @@ WIDE = {"image_size": 224, "patch_size": 14, "width": 1024, "layers": 1, "mlp_ra
 """A tower of one thin layer whose tokens are as large as those of ViT-L/14."""
 
 PLAIN_EVERY = 8
+
+STAGES = ("decode", "forward", "head", "write")
+OURS, LIMIT = "end to end", "limit of the stages"
+PUBLISHED, PLAIN = "published way", "plain bf16 batches"
 
 
 @dataclass
@@ -96,7 +95,7 @@ def end_to_end(bench: Bench) -> dict[str, float]:
     extract_subset(store, SUBSET, [row.slot for row in rows], features, bench.runners(), loader)
     seconds = time.perf_counter() - began
     loader.close()
-    return {"end to end": seconds / len(rows)}
+    return {OURS: seconds / len(rows)}
 
 
 def stages_alone(bench: Bench) -> dict[str, float]:
@@ -163,7 +162,7 @@ def published_way(bench: Bench) -> dict[str, float]:
             inputs = {k: np.stack([v]) for k, v in extractor.prepare(image).items()}
             for field, value in extractor.forward(inputs).items():
                 torch.save(value[0].cpu(), folder / f"{field}-{number}.pt")
-    return {"published way": (time.perf_counter() - began) / len(bench.few)}
+    return {PUBLISHED: (time.perf_counter() - began) / len(bench.few)}
 
 
 def plain_batches(bench: Bench) -> dict[str, float]:
@@ -181,7 +180,7 @@ def plain_batches(bench: Bench) -> dict[str, float]:
             prepared = [image[extractor.name] for image in images]
             inputs = {k: np.stack([p[k] for p in prepared]) for k in prepared[0]}
             kept.append({f: v.cpu() for f, v in extractor.forward(inputs).items()})
-    return {"plain bf16 batches": (time.perf_counter() - began) / len(bench.few)}
+    return {PLAIN: (time.perf_counter() - began) / len(bench.few)}
 
 
 class Pictures(Dataset[dict[str, Any]]):
@@ -200,35 +199,29 @@ class Pictures(Dataset[dict[str, Any]]):
         return {name: prepare(image) for name, prepare in self.prepare.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
-        bench = _prepare(Path(scratch), args.images)
-        contestants: list[Callable[[Bench], dict[str, float]]] = [
-            end_to_end,
-            stages_alone,
-            published_way,
-            plain_batches,
-        ]
-        for contestant in contestants[2:]:  # warm up
-            contestant(bench)
-        rounds = []
-        chance = random.Random(0)
-        for _ in range(args.rounds):
-            found: dict[str, float] = {}
-            for contestant in chance.sample(contestants, len(contestants)):
-                found |= contestant(bench)
-            rounds.append(found)
-    summary = _summary(bench, rounds)
-    if args.json:
-        print(json.dumps(summary))
-    else:
-        _show(summary)
+@dataclass(frozen=True)
+class Sizes:
+    images: int = 256
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
+    bench = _prepare(folder, sizes.images)
+    ways = {
+        OURS: end_to_end,
+        "stages": stages_alone,
+        PUBLISHED: published_way,
+        PLAIN: plain_batches,
+    }
+    ratios = [Ratio(OURS, LIMIT, 0.9), Ratio(OURS, PUBLISHED), Ratio(OURS, PLAIN)]
+    turns = {name: partial(way, bench) for name, way in ways.items()}
+    limit = partial(limit_of_stages, bench.device)
+    yield Race("images", turns, ratios, rate=(1, "images/s"), derive=limit)
+
+
+def limit_of_stages(device: str, seconds: Mapping[str, float]) -> dict[str, float]:
+    """What the stages allow: they share a CPU's cores, and not those of a GPU."""
+    alone = [spent for name, spent in seconds.items() if name.startswith(STAGES)]
+    return {LIMIT: sum(alone) if device == "cpu" else max(alone)}
 
 
 def _prepare(scratch: Path, count: int) -> Bench:
@@ -264,52 +257,7 @@ def _prepare(scratch: Path, count: int) -> Bench:
     )
 
 
-def _summary(bench: Bench, rounds: list[dict[str, float]]) -> dict[str, Any]:
-    stages = [k for k in rounds[0] if k in ("decode", "write") or k.startswith("forward")]
-    combine = sum if bench.device == "cpu" else max
-    for seconds in rounds:
-        seconds["limit of the stages"] = combine(seconds[s] for s in stages)
-    images = len(bench.manifest.samples)
-    return {
-        "images": images,
-        "rounds": len(rounds),
-        "device": bench.device,
-        "threads": torch.get_num_threads(),
-        "rows": {
-            name: {
-                "images_per_second": statistics.median(1 / r[name] for r in rounds),
-                "end_to_end_ratio": [r[name] / r["end to end"] for r in rounds],
-            }
-            for name in rounds[0]
-        },
-    }
-
-
-def _show(summary: dict[str, Any]) -> None:
-    table = Table(
-        title=f"{summary['images']} images, {summary['rounds']} rounds interleaved, "
-        f"{summary['device']}, {summary['threads']} threads; tiny models"
-    )
-    for column in (
-        "what",
-        "images/s (median)",
-        "end to end is faster by (median)",
-        "least",
-        "most",
-    ):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for name, row in summary["rows"].items():
-        ratios = row["end_to_end_ratio"]
-        table.add_row(
-            name,
-            f"{row['images_per_second']:.1f}",
-            f"{statistics.median(ratios):.2f}x",
-            f"{min(ratios):.2f}x",
-            f"{max(ratios):.2f}x",
-        )
-    Console().print(table)
-    Console().print("aim: end to end at least 0.90x of the limit of the stages")
-
+SCRIPT = Script("extraction", __doc__, parts, Sizes(), toy=Sizes(16), full=Sizes(2048))
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

@@ -1,27 +1,23 @@
-"""Finding a face: milliseconds an image and a megapixel, and what turns and small faces cost.
+"""Finding a face: milliseconds an image, and what turns and small faces cost.
 
-    python benchmarks/faces.py [--rounds N] [--json]
+    python -m benchmarks.faces
 
 MTCNN on one core, on pictures with one drawn face of 60 % of their shorter side. ``upright`` looks
 at a picture as it is, ``turned`` at its other turns too, as `clare faces` does where doubt is left,
-and ``small`` at it as it is for faces from 20 pixels on, whatever its size. Every round each way
-has one turn, in a new order; ratios are of one round, their quartiles are over the rounds.
+and ``small`` at it as it is for faces from 20 pixels on, whatever its size.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import random
-import statistics
-import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.rounds import Race, Ratio
+from benchmarks.script import Parts, Script, main
 from clare.foreign import read_bytes
 from clare.pipeline.faces.face import Face
 from clare.pipeline.faces.mtcnn import SMALLEST, Mtcnn
@@ -29,29 +25,39 @@ from clare.pipeline.faces.self_check import PICTURE
 from clare.pipeline.faces.turns import find_turned
 from clare.pipeline.images.decode import decode_rgb
 
-SIZES = ((256, 256), (512, 512), (1280, 720), (1024, 1024), (4000, 3000))
+PICTURES = ((256, 256), (512, 512), (1280, 720), (1024, 1024), (4000, 3000))
 FACE = (7, 2, 190, 185)
 """Of the package's drawn picture."""
 
 Way = Callable[[Image.Image], list[Face]]
 
 
-def main() -> None:
-    options = _options()
+@dataclass(frozen=True)
+class Sizes:
+    largest: int = 4000
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
     small, usual = Mtcnn(SMALLEST), Mtcnn()
     ways: dict[str, Way] = {
         "upright": usual.find,
         "turned": lambda image: find_turned(usual, image),
         "small": small.find,
     }
-    report = {"rounds": options.rounds, "sizes": [_measure(s, ways, options.rounds) for s in SIZES]}
-    if options.json:
-        print(json.dumps(report, indent=2))
-        return
-    table = Table("pixels", "ms", "ms a megapixel", "four turns", "faces from 20 pixels")
-    for row in report["sizes"]:
-        table.add_row(*map(str, _cells(row)))
-    Console().print(table)
+    for width, height in PICTURES:
+        if width <= sizes.largest:
+            picture = draw((width, height))
+            yield Race(
+                f"{width} x {height}, {width * height / 1e6:.2g} megapixels",
+                {name: partial(find, way, picture) for name, way in ways.items()},
+                [Ratio("upright", "turned"), Ratio("upright", "small")],
+                share=width * height / sum(w * h for w, h in PICTURES),
+            )
+
+
+def find(way: Way, picture: Image.Image) -> None:
+    """One turn."""
+    assert way(picture), f"no face is found in {picture.size}"
 
 
 def draw(size: tuple[int, int]) -> Image.Image:
@@ -63,45 +69,7 @@ def draw(size: tuple[int, int]) -> Image.Image:
     return picture
 
 
-def _measure(size: tuple[int, int], ways: dict[str, Way], rounds: int) -> dict[str, Any]:
-    picture = draw(size)
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    order = list(ways)
-    for number in range(rounds + 1):
-        random.Random(number).shuffle(order)
-        for name in order:
-            began = time.perf_counter()
-            faces = ways[name](picture)
-            taken = time.perf_counter() - began
-            assert faces, f"{name} finds no face in {size}"
-            if number:  # the first round warms up
-                times[name].append(taken)
-    ratios = {
-        name: statistics.quantiles(
-            [a / b for a, b in zip(times[name], times["upright"], strict=True)], n=4
-        )
-        for name in ("turned", "small")
-    }
-    return {"size": size, "upright_ms": 1000 * statistics.median(times["upright"]), **ratios}
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    width, height = row["size"]
-    megapixels = width * height / 1e6
-    shown = [f"{width} x {height}", f"{row['upright_ms']:.0f}"]
-    shown.append(f"{row['upright_ms'] / megapixels:.0f}")
-    for name in ("turned", "small"):
-        low, middle, high = row[name]
-        shown.append(f"{middle:.1f} x  {low:.1f}–{high:.1f}")
-    return shown
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
+SCRIPT = Script("faces", __doc__, parts, Sizes(), toy=Sizes(512), full=Sizes())
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

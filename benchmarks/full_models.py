@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import open_clip
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 
 from clare.models.tiny import write_byte_tokenizer
 
-UNET = {
+UNET: dict[str, Any] = {
     "sample_size": 64,
     "block_out_channels": (320, 640, 1280, 1280),
     "layers_per_block": 2,
@@ -26,7 +27,7 @@ UNET = {
     "attention_head_dim": (5, 10, 20, 20),
     "use_linear_projection": True,
 }
-VAE = {
+VAE: dict[str, Any] = {
     "sample_size": 768,
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -34,7 +35,7 @@ VAE = {
     "layers_per_block": 2,
     "norm_num_groups": 32,
 }
-TEXT = {
+TEXT: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 23,
@@ -45,14 +46,14 @@ TEXT = {
     "bos_token_id": 0,
     "eos_token_id": 2,
 }
-SCHEDULER = {
+SCHEDULER: dict[str, Any] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "steps_offset": 1,
     "skip_prk_steps": True,
 }
-CLIP = {
+CLIP: dict[str, Any] = {
     "embed_dim": 768,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 224, "layers": 24, "width": 1024, "patch_size": 14},

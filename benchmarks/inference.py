@@ -1,38 +1,33 @@
 """`clare predict`, end to end, against its own stages and a plain loop over the same models.
 
-    python benchmarks/inference.py [--images N] [--rounds N] [--side PIXELS] [--processor-time]
-        [--folder DIR] [--json]
+    python -m benchmarks.inference
 
-Every round runs each contestant once, in an order of its own, in this process, on the same toy
-pictures, with a run of the default head on tiny models: small models make the loop's own cost show
-most. End to end is from paths to a CSV of scores; models are loaded before. Stages (decode, each
-forward pass, head, write) are measured alone in the same round. Their slowest is what a device of
-its own allows; on a CPU, where they share the cores, the limit is the sum of their times. The plain
-loop decodes a batch, runs the models over it, and goes on: as most scripts do. On a machine that
-others use too, --processor-time says what the loop itself costs.
+All run in this process, on the same toy pictures, with a run of the default head on tiny models:
+small models make the loop's own cost show most. End to end is from paths to a CSV of scores; models
+are loaded before. Stages (decode, each forward pass, head, write) are measured alone in the same
+round. Their slowest is what a device of its own allows; on a CPU, where they share the cores, the
+limit is the sum of their times. The plain loop decodes a batch, runs the models over it, and goes
+on: as most scripts do. On a machine that others use too, ``--clock process`` says what the loop
+itself costs: seconds of all cores that this process took.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import random
-import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
 import clare
+from benchmarks.extraction import LIMIT, limit_of_stages
+from benchmarks.rounds import Race, Ratio
+from benchmarks.script import Parts, Script, main
 from clare.inference.inputs import collect_inputs
 from clare.inference.predictor import Predictor
 from clare.inference.scores import Basis, ScoreFile
@@ -45,6 +40,7 @@ from clare.pipeline.images.prepare import load_views
 from clare.pipeline.synthetic.toys import draw_faces
 
 TRAINED_ON = 64
+OURS, PLAIN = "end to end", "plain loop"
 
 
 @dataclass
@@ -97,7 +93,7 @@ def end_to_end(bench: Bench) -> dict[str, float]:
     inputs = collect_inputs(list(map(str, bench.paths)), lambda notice: None)
     began = bench.clock()
     bench.write(verdict for verdict, _ in bench.predictor.detect(inputs))
-    return {"end to end": (bench.clock() - began) / len(inputs)}
+    return {OURS: (bench.clock() - began) / len(inputs)}
 
 
 def stages_alone(bench: Bench) -> dict[str, float]:
@@ -140,7 +136,7 @@ def plain_loop(bench: Bench) -> dict[str, float]:
             features |= bench.forward(number, [one[number] for one in prepared])
         margins += bench.head(features)
     bench.write(_verdicts(bench.paths, margins))
-    return {"plain loop": (bench.clock() - began) / len(bench.paths)}
+    return {PLAIN: (bench.clock() - began) / len(bench.paths)}
 
 
 def _verdicts(paths: Sequence[Path], margins: Sequence[float]) -> Iterator[Verdict]:
@@ -148,41 +144,24 @@ def _verdicts(paths: Sequence[Path], margins: Sequence[float]) -> Iterator[Verdi
         yield Verdict(path, "fake", p_fake=1 / (1 + np.exp(-margin)), margin=margin)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--side", type=int, default=256, help="of a picture, in pixels")
-    parser.add_argument(
-        "--processor-time",
-        action="store_true",
-        help="seconds of all cores that this process took, in the place of the wall clock's",
+@dataclass(frozen=True)
+class Sizes:
+    images: int = 256
+    side: int = 256
+    clock: str = "wall"
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
+    clock = {"wall": time.perf_counter, "process": time.process_time}[sizes.clock]
+    bench = _prepare(folder, sizes.images, sizes.side, clock)
+    ways = {OURS: end_to_end, "stages": stages_alone, PLAIN: plain_loop}
+    yield Race(
+        "images",
+        {name: partial(way, bench) for name, way in ways.items()},
+        [Ratio(OURS, LIMIT, 0.9), Ratio(OURS, PLAIN)],
+        rate=(1, "images/s"),
+        derive=partial(limit_of_stages, bench.predictor.runtime.device),
     )
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
-        clock = time.process_time if args.processor_time else time.perf_counter
-        bench = _prepare(Path(scratch), args.images, args.side, clock)
-        contestants: list[Callable[[Bench], dict[str, float]]] = [
-            end_to_end,
-            stages_alone,
-            plain_loop,
-        ]
-        for contestant in contestants:  # warm up
-            contestant(bench)
-        rounds = []
-        chance = random.Random(0)
-        for _ in range(args.rounds):
-            found: dict[str, float] = {}
-            for contestant in chance.sample(contestants, len(contestants)):
-                found |= contestant(bench)
-            rounds.append(found)
-        summary = _summary(bench, rounds)
-    if args.json:
-        print(json.dumps(summary))
-    else:
-        _show(summary)
 
 
 def _prepare(scratch: Path, count: int, side: int, clock: Callable[[], float]) -> Bench:
@@ -197,50 +176,7 @@ def _prepare(scratch: Path, count: int, side: int, clock: Callable[[], float]) -
     return Bench(Predictor(scratch / "run"), paths, scratch, clock)
 
 
-def _summary(bench: Bench, rounds: list[dict[str, float]]) -> dict[str, Any]:
-    stages = [name for name in rounds[0] if name not in ("end to end", "plain loop")]
-    device = bench.predictor.runtime.device
-    for seconds in rounds:
-        alone = [seconds[stage] for stage in stages]
-        seconds["slowest stage"] = max(alone)
-        if device == "cpu":
-            seconds["sum of the stages"] = sum(alone)
-    return {
-        "images": len(bench.paths),
-        "rounds": len(rounds),
-        "device": device,
-        "clock": "processor time" if bench.clock is time.process_time else "wall clock",
-        "threads": torch.get_num_threads(),
-        "rows": {
-            name: {
-                "images_per_second": statistics.median(1 / r[name] for r in rounds),
-                "end_to_end_ratio": [r[name] / r["end to end"] for r in rounds],
-            }
-            for name in rounds[0]
-        },
-    }
-
-
-def _show(summary: dict[str, Any]) -> None:
-    table = Table(
-        title=f"{summary['images']} images, {summary['rounds']} rounds interleaved, "
-        f"{summary['device']}, {summary['threads']} threads, {summary['clock']}; tiny models"
-    )
-    for column in ("what", "images/s (median)", "end to end is faster by", "least", "most"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for name, row in summary["rows"].items():
-        ratios = row["end_to_end_ratio"]
-        table.add_row(
-            name,
-            f"{row['images_per_second']:.1f}",
-            f"{statistics.median(ratios):.2f}x",
-            f"{min(ratios):.2f}x",
-            f"{max(ratios):.2f}x",
-        )
-    Console().print(table)
-    limit = "the sum of the stages" if summary["device"] == "cpu" else "the slowest stage"
-    Console().print(f"aim: end to end at least 0.90x of {limit}")
-
+SCRIPT = Script("inference", __doc__, parts, Sizes(), toy=Sizes(16, 64), full=Sizes(1024))
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

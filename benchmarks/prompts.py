@@ -1,34 +1,31 @@
 """A training step of `cross_attn --query mean` with `cocoop`, three ways side by side in one run.
 
-    python benchmarks/prompts.py [--batch N] [--rounds N] [--device NAME] [--json]
+    python -m benchmarks.prompts
 
 Sizes are ViT-L/14's (256 tokens of 1024; a text tower of 12 blocks, 768 wide), weights random and
 the same for all ways, precision float32. A step is forward and backward to every learned weight.
 Published: open_clip's text tower over all 77 positions, one image after another, and a fusion that
 projects every token. Batched: the same tower over all images at once, with our fusion, so that it
-differs in the text side alone. Every round each way has one turn, in a new order; ratios are
-medians of the rounds' own ratios. Differences are the largest of the logits and of the gradients,
-dropout off, each relative to the largest value.
+differs in the text side alone. How far the ways are apart is the largest difference of the logits
+and of the gradients, dropout off, each relative to the largest value.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from fusion import plain as plain_fusion  # type: ignore[import-not-found]  # stands beside it
 from open_clip.transformer import QuickGELU, TextTransformer
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.fusion import plain as plain_fusion
+from benchmarks.rounds import Race, Ratio
+from benchmarks.script import Parts, Script, main, waiter
 from clare.heads.base import Inputs, Shapes
 from clare.heads.classifiers.cocoop import CoCoOp, CoCoOpSettings
 from clare.heads.fusion.cross_attn import CrossAttnFusion, CrossAttnSettings
@@ -93,41 +90,30 @@ class Model(nn.Module):
         return self.classifier.text.logit_scale * cosines(vectors, projected)
 
 
-def main() -> None:
-    options = _options()
+@dataclass(frozen=True)
+class Sizes:
+    batch: int = 8
+    device: str = "cpu"
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
     torch.manual_seed(0)
-    model = Model().to(options.device)
+    model = Model().to(sizes.device)
     ways: dict[str, Way] = {OURS: model.ours, PUBLISHED: model.published, BATCHED: model.batched}
-    inputs, labels = _draw(options.batch, torch.device(options.device))
-    seconds = race(model, ways, inputs, labels, options.rounds)
-    report = {
-        "batch": options.batch,
-        "rounds": options.rounds,
-        "ms": {way: statistics.median(found) * 1000 for way, found in seconds.items()},
-        "ratios": {way: _ratio(seconds[way], seconds[OURS]) for way in (PUBLISHED, BATCHED)},
-        "differ": differences(model, ways, inputs, labels),
-        "aims": AIMS,
-    }
-    print(json.dumps(report, indent=2)) if options.json else show(report)
+    inputs, labels = _draw(sizes.batch, torch.device(sizes.device))
+    yield Race(
+        "training step",
+        {name: partial(turn, model, way, inputs, labels) for name, way in ways.items()},
+        [Ratio(OURS, other, aim) for other, aim in AIMS.items()],
+        wait=waiter(sizes.device),
+        facts=lambda: differences(model, ways, inputs, labels),
+    )
 
 
-def race(
-    model: Model, ways: Mapping[str, Way], inputs: Inputs, labels: torch.Tensor, rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of every way's step in every round."""
+def turn(model: Model, way: Way, inputs: Inputs, labels: torch.Tensor) -> None:
+    """A step of training."""
     model.train()
-    rng = np.random.default_rng(0)
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
-        for number in rng.permutation(len(ways)):
-            way = list(ways)[number]
-            _wait(labels)
-            began = time.perf_counter()
-            step(model, ways[way], inputs, labels)
-            _wait(labels)
-            if turn:  # the first round warms up
-                found[way].append(time.perf_counter() - began)
-    return found
+    step(model, way, inputs, labels)
 
 
 def step(model: Model, way: Way, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
@@ -140,10 +126,10 @@ def step(model: Model, way: Way, inputs: Inputs, labels: torch.Tensor) -> torch.
 
 def differences(
     model: Model, ways: Mapping[str, Way], inputs: Inputs, labels: torch.Tensor
-) -> dict[str, list[float]]:
+) -> dict[str, float]:
     """How far each plain way's logits and gradients are from ours."""
     model.eval()
-    found: dict[str, list[float]] = {}
+    found: dict[str, float] = {}
     mine: list[torch.Tensor] = []
     for name, way in ways.items():
         logits = step(model, way, inputs, labels)
@@ -154,32 +140,9 @@ def differences(
         largest = max(float(one.abs().max()) for one in gradients)
         pairs = list(zip(mine, [logits, *gradients], strict=True))
         apart = [float((one - other).abs().max()) for one, other in pairs]
-        found[name] = [apart[0] / float(logits.abs().max()), max(apart[1:]) / largest]
+        found[f"{name}: logits are apart by"] = apart[0] / float(logits.abs().max())
+        found[f"{name}: gradients"] = max(apart[1:]) / largest
     return found
-
-
-def show(report: dict[str, Any]) -> None:
-    title = f"training step, float32, batch {report['batch']}, {report['rounds']} rounds"
-    table = Table(title=title)
-    for column in ("way", "ms", "ours is faster", "spread", "aim", "differ"):
-        table.add_column(column, justify="left" if column == "way" else "right")
-    table.add_row(OURS, f"{report['ms'][OURS]:.0f}")
-    for way, ratio in report["ratios"].items():
-        logits, gradients = report["differ"][way]
-        table.add_row(
-            way,
-            f"{report['ms'][way]:.0f}",
-            f"{ratio['median']:.1f}x",
-            f"{ratio['low']:.1f}-{ratio['high']:.1f}",
-            f">= {report['aims'][way]:g}x",
-            f"{logits:.0e}, {gradients:.0e}",
-        )
-    Console().print(table)
-
-
-def _ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
-    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
-    return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
 
 
 def _draw(batch: int, device: torch.device) -> tuple[Inputs, torch.Tensor]:
@@ -191,19 +154,7 @@ def _draw(batch: int, device: torch.device) -> tuple[Inputs, torch.Tensor]:
     return inputs, (torch.arange(batch) % 2).to(device)
 
 
-def _wait(labels: torch.Tensor) -> None:
-    if labels.is_cuda:
-        torch.cuda.synchronize()
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    return parser.parse_args()
-
+SCRIPT = Script("prompts", __doc__, parts, Sizes(), toy=Sizes(1), full=Sizes(16))
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

@@ -91,12 +91,14 @@ def main(script: Script, words: Sequence[str] | None = None) -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-    if run(script, options):
+    try:
+        run(script, options)
+    except KeyboardInterrupt:
         sys.exit(130)
 
 
-def run(script: Script, options: argparse.Namespace, clock: Clock = time.perf_counter) -> bool:
-    """All races of a script, then the tables; whether it was interrupted."""
+def run(script: Script, options: argparse.Namespace, clock: Clock = time.perf_counter) -> None:
+    """All races of a script, then the tables: whatever ends it, what is known so far."""
     given = {f.name: getattr(options, f.name) for f in fields(script.usual)}
     chosen = script.full if options.full else script.toy if options.toy else script.usual
     sizes = type(chosen)(**{k: getattr(chosen, k) if v is None else v for k, v in given.items()})
@@ -109,7 +111,7 @@ def run(script: Script, options: argparse.Namespace, clock: Clock = time.perf_co
         folder.mkdir(parents=True, exist_ok=True)
     seen: list[Outcome | Facts] = []
     race: Race | None = None
-    interrupted = False
+    ended: BaseException | None = None
     try:
         with (
             tempfile.TemporaryDirectory(dir=folder, prefix="clare-bench-") as scratch,
@@ -122,9 +124,10 @@ def run(script: Script, options: argparse.Namespace, clock: Clock = time.perf_co
                     _race(script.name, race, options.rounds, (budget, gone), told, clock)
                     race = None
                 seen.append(part if isinstance(part, Facts) else part.outcome())
-    except KeyboardInterrupt:
-        interrupted = True
-        told.print("interrupted: this is what is known so far")
+    except (KeyboardInterrupt, Exception) as error:
+        ended = error
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "it failed"
+        told.print(f"{what}: this is what is known so far")
     place, settings = here(), {**asdict(sizes), "threads": options.threads}
     before = read_lines(options.results)
     lines = [one for part in seen for one in make_lines(script.name, part, settings, place)]
@@ -134,15 +137,16 @@ def run(script: Script, options: argparse.Namespace, clock: Clock = time.perf_co
     if options.json:
         every = [one for part in seen for one in make_lines(script.name, part, settings, place)]
         print(json.dumps([asdict(line) for line in every], indent=2))
-        return interrupted
-    console = Console()
-    shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value)
-    console.print(f"{script.name}: {place['machine']}; {shown}; {duration(clock() - began)}")
-    for found in seen:
-        show(found, console)
-    for sentence in changes(before, lines):
-        console.print(f"changed: {sentence}", highlight=False)
-    return interrupted
+    else:
+        console = Console(highlight=False)
+        shown = ", ".join(f"{name} {value}" for name, value in settings.items() if value)
+        console.print(f"{script.name}: {place['machine']}; {shown}; {duration(clock() - began)}")
+        for found in seen:
+            show(found, console)
+        for sentence in changes(before, lines):
+            console.print(f"changed: {sentence}")
+    if ended is not None:
+        raise ended
 
 
 def _race(
@@ -207,7 +211,9 @@ def _spread(figure: Figure) -> tuple[float, float, float]:
 
 
 def _value(unit: str, value: float) -> str:
-    return _seconds(value) if unit == "s" else f"{value:,.4g} {unit}"
+    if unit == "s":
+        return _seconds(value)
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def _seconds(seconds: float) -> str:

@@ -1,35 +1,29 @@
 """Training from the store, and sweeps, side by side with what they are measured against.
 
-    python benchmarks/training.py [--rounds N] [--threads N] [--folder DIR] [--device NAME] [--json]
+    python -m benchmarks.training
 
 Feeding: images a second of `esa` + `linear` at ViT-L/14's sizes, batch 64: streamed from disk (in
 the page cache), gathered from memory, and the same step on one batch that is held. Sweep, whole:
-16 configurations of `cls` + `linear` (seeds and rates), five epochs over 41,000 images, in one
+16 configurations of `cls` + `linear` (seeds and rates), five epochs over the store's images, in one
 `train_runs`, against 16 calls, all costs counted: reading, training, figures with intervals,
 pictures. Sweep, steps: 16 runs' steps together against one after another, `coop` and `cocoop` with
 a text tower of 12 blocks, 768 wide; where stacking is no gain a sweep does not stack, and the
-ratio is what it would be. Each round every way has one turn, in a new order; ratios are medians of
-the rounds' own ratios. Weights and features are random.
+ratio is what it would be. Weights and features are random.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from open_clip.transformer import QuickGELU, TextTransformer
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.rounds import Race, Ratio
+from benchmarks.script import Parts, Script, main, waiter
 from clare.heads.base import Inputs
 from clare.heads.config import DetectorConfig, Machine, TrainConfig
 from clare.heads.data.table import FeatureTable, load_fields, plan_memory
@@ -48,40 +42,29 @@ CLS = FeatureSpec("clip_cls", (768,), "float32")
 TOKENS = FeatureSpec("clip_tokens", (256, 1024), "float16")
 LARE = FeatureSpec("lare", (1, 4, 4, 32, 32), "float16", channel_axis=-3)
 LINEAR = TrainConfig(DetectorConfig("cls", "linear"), epochs=5, batch=BATCH)
-AIMS = {"streamed": 0.9, "memory": 0.9, "sweep, whole: linear": 4.0}
-
-Way = Callable[[], None]
+ALONE, TOGETHER = "alone", "together"
 
 
-def main() -> None:
-    options = _options()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+@dataclass(frozen=True)
+class Sizes:
+    rows: int = 12_000
+    coop_batch: int = 32
+    cocoop_batch: int = 2
+    device: str = "cpu"
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
     torch.manual_seed(0)
-    device = torch.device(options.device)
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        seconds = {
-            "feeding": feeding(Path(folder), options.rounds, device),
-            "sweep, whole: linear": whole_sweep(Path(folder), options.rounds, options.device),
-            **{
-                f"sweep, steps: {name}": steps(name, batch, options.rounds, device)
-                for name, batch in (("linear", BATCH), ("coop", BATCH), ("cocoop", 4))
-            },
-        }
-    report = {
-        "rounds": options.rounds,
-        "seconds": {
-            what: {way: statistics.median(found) for way, found in ways.items()}
-            for what, ways in seconds.items()
-        },
-        "ratios": _ratios(seconds),
-        "aims": AIMS,
-    }
-    print(json.dumps(report, indent=2)) if options.json else show(report)
+    device = torch.device(sizes.device)
+    yield feeding(folder, device)
+    yield whole_sweep(folder, sizes.rows, sizes.device)
+    batches = {"linear": BATCH, "coop": sizes.coop_batch, "cocoop": sizes.cocoop_batch}
+    for name, batch in batches.items():
+        yield steps(name, batch, device)
 
 
-def feeding(folder: Path, rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of 5 steps, by where their batches come from."""
+def feeding(folder: Path, device: torch.device) -> Race:
+    """5 steps, by where their batches come from."""
     store = make_store(folder / "tokens.zarr", 512, [CLS, TOKENS, LARE])
     config = replace(LINEAR, detector=DetectorConfig("esa", "linear"))
     specs = {spec.field: spec.shape for spec in (CLS, TOKENS, LARE)}
@@ -105,20 +88,24 @@ def feeding(folder: Path, rounds: int, device: torch.device) -> dict[str, list[f
     def order() -> list[np.ndarray]:
         return list(rng.permutation(len(held))[: 5 * BATCH].reshape(-1, BATCH))
 
-    return race(
+    limit = "one batch held"
+    return Race(
+        "feeding",
         {
-            "one batch held": lambda: over(iter([one] * 5)),
+            limit: lambda: over(iter([one] * 5)),
             "memory": lambda: over(held.batches(order(), detector.fields)),
             "streamed": lambda: over(streamed.batches(order(), detector.fields)),
         },
-        rounds,
-        device,
+        [Ratio("memory", limit, 0.9), Ratio("streamed", limit, 0.9)],
+        share=0.2,
+        rate=(5 * BATCH, "images/s"),
+        wait=waiter(str(device)),
     )
 
 
-def whole_sweep(folder: Path, rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of 16 runs, one after another and together."""
-    store = make_store(folder / "cls.zarr", 48_000, [CLS])
+def whole_sweep(folder: Path, rows: int, device: str) -> Race:
+    """16 runs, one after another and together."""
+    store = make_store(folder / "cls.zarr", rows, [CLS])
     configs = [
         replace(LINEAR, seed=seed, lr=lr) for seed in range(4) for lr in (1e-2, 3e-3, 1e-3, 3e-4)
     ]
@@ -136,11 +123,13 @@ def whole_sweep(folder: Path, rounds: int, device: str) -> dict[str, list[float]
     def together() -> None:
         train_runs(configs, store.path, folders(), Machine(device))
 
-    return race({"alone": alone, "together": together}, min(rounds, 2), torch.device(device))
+    ways = {ALONE: alone, TOGETHER: together}
+    # Two rounds, and none to warm up: each way's first run is a sixteenth of its turn at most.
+    return Race("sweep, whole: linear", ways, [Ratio(TOGETHER, ALONE, 4)], rounds=2, warm=False)
 
 
-def steps(name: str, batch: int, rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of one step of 16 runs, one after another and stacked."""
+def steps(name: str, batch: int, device: torch.device) -> Race:
+    """One step of 16 runs, one after another and stacked."""
     config = replace(LINEAR, detector=DetectorConfig("cls", name))
     text = None if name == "linear" else random_tower().to(device)
     configs = [replace(config, seed=seed) for seed in range(RUNS)]
@@ -160,24 +149,14 @@ def steps(name: str, batch: int, rounds: int, device: torch.device) -> dict[str,
         for _ in range(times):
             stacked.step(inputs, labels.expand(RUNS, -1), [1e-4] * RUNS)
 
-    kind = "together" if can_stack(detectors[0], config) else "stacked (a sweep does not)"
-    return race({"alone": one_by_one, kind: at_once}, min(rounds, 5), device)
-
-
-def race(ways: Mapping[str, Way], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of every way in every round."""
-    rng = np.random.default_rng(0)
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
-        for number in rng.permutation(len(ways)):
-            way = list(ways)[number]
-            _wait(device)
-            began = time.perf_counter()
-            ways[way]()
-            _wait(device)
-            if turn:  # the first round warms up
-                found[way].append(time.perf_counter() - began)
-    return found
+    kind = TOGETHER if can_stack(detectors[0], config) else "stacked (a sweep does not)"
+    return Race(
+        f"sweep, steps: {name}",
+        {ALONE: one_by_one, kind: at_once},
+        [Ratio(kind, ALONE)],
+        share=0.15,
+        wait=waiter(str(device)),
+    )
 
 
 def make_store(path: Path, rows: int, specs: Sequence[FeatureSpec]) -> FeatureStore:
@@ -215,56 +194,14 @@ def random_tower() -> TextTower:
     return TextTower(tensors, TowerFacts(sizes, 768, True, 77, "SimpleTokenizer"))
 
 
-def show(report: Mapping[str, Any]) -> None:
-    console = Console()
-    table = Table(title="seconds, medians", title_justify="left")
-    for column in ("what", "way", "seconds"):
-        table.add_column(column, justify="right" if column == "seconds" else "left")
-    for what, ways in report["seconds"].items():
-        for way, seconds in ways.items():
-            table.add_row(what, way, f"{seconds:.3f}")
-    console.print(table)
-    table = Table(title="ratios: median, lowest and highest of the rounds", title_justify="left")
-    for column in ("what", "ratio", "lowest", "highest", "aim"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for what, (middle, low, high) in report["ratios"].items():
-        aim = report["aims"].get(what)
-        shown = "-" if aim is None else f"{aim:g}"
-        table.add_row(what, f"{middle:.2f}", f"{low:.2f}", f"{high:.2f}", shown)
-    console.print(table)
-
-
-def _ratios(seconds: Mapping[str, Mapping[str, list[float]]]) -> dict[str, list[float]]:
-    """Speed against the first way of each measurement: feeding by source, sweeps by name."""
-    found = {}
-    for what, ways in seconds.items():
-        (_, base), *others = ways.items()
-        for way, mine in others:
-            name = way if what == "feeding" else what
-            found[name] = _spread([b / m for b, m in zip(base, mine, strict=True)])
-    return found
-
-
-def _spread(values: Sequence[float]) -> list[float]:
-    return [statistics.median(values), min(values), max(values)]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves it")
-    parser.add_argument("--folder", type=Path, default=None, help="where the stores are made")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
+SCRIPT = Script(
+    "training",
+    __doc__,
+    parts,
+    Sizes(),
+    toy=Sizes(rows=128, coop_batch=2, cocoop_batch=2),
+    full=Sizes(rows=48_000, coop_batch=64, cocoop_batch=4),
+)
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

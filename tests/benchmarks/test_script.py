@@ -115,6 +115,17 @@ class TestInterrupted:
         assert {line.race for line in read_lines(results)} == {"reading", "counted"}
 
 
+def test_what_is_known_survives_a_failure(results, capsys):
+    def parts(sizes, folder):
+        yield from simple(sizes, folder)
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        run(parts, results)
+    assert "ours against plain" in capsys.readouterr().out
+    assert {line.race for line in read_lines(results)} == {"reading", "counted"}
+
+
 def test_it_works_where_it_is_told_and_leaves_nothing(results, tmp_path, capsys):
     def parts(sizes, folder):
         assert folder.parent == tmp_path / "there"
