@@ -63,7 +63,7 @@ bench: $(READY)  ## ratios, measured interleaved in one run; 10 minutes on two i
 	$(BIN)/python -m benchmarks
 
 bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 7 minutes, 3 GiB
-	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.scale --full --rounds 1
 
 bench-full: $(READY)  ## full-size random weights
 	$(BIN)/python -m benchmarks.full

@@ -69,7 +69,7 @@ def _show(lines: list[Line], before: list[Line], console: Console) -> None:
         if one.unit == "x":
             aim, met = "", ""
             if one.aim is not None:
-                aim, met = f">= {one.aim:g}x", "met" if one.median >= one.aim else "missed"
+                aim, met = f">= {one.aim:.3g}x", "met" if one.median >= one.aim else "missed"
             spread = f"{one.low:.3g} to {one.high:.3g}"
             table.add_row(line.script, line.race, one.name, f"{one.median:.3g}x", spread, aim, met)
     console.print(table)

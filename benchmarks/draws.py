@@ -7,14 +7,13 @@ Counts operations of the full-size configurations on tensors without memory, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import diffusers
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arithmetic import count_tflop
 from benchmarks.full_models import TEXT, UNET, VAE
 from benchmarks.rounds import Facts
 from benchmarks.script import Parts, Script, main
@@ -33,8 +32,8 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
         vae, unet = diffusers.AutoencoderKL(**VAE), diffusers.UNet2DConditionModel(**UNET)
         pixels, latent = torch.empty(1, 3, size, size), torch.empty(1, 4, size // 8, size // 8)
         text = torch.empty(1, 77, TEXT["hidden_size"])
-        encode = tflop(lambda: vae.encode(pixels))
-        predict = tflop(lambda: unet(latent, 200, encoder_hidden_states=text))
+        encode = count_tflop(lambda: vae.encode(pixels))
+        predict = count_tflop(lambda: unet(latent, 200, encoder_hidden_states=text))
     cost = {"VAE encoder": {"TFLOP": encode}, "UNet, a draw": {"TFLOP": predict}}
     yield Facts(f"an image of {size} x {size}", cost)
     totals = {draws: encode + draws * predict for draws in DRAWS}
@@ -44,13 +43,6 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
         for draws, total in totals.items()
     }
     yield Facts("an image by draws", rows)
-
-
-def tflop(call: Callable[[], object]) -> float:
-    """Operations of a call, in units of 1e12."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops()) / 1e12
 
 
 SCRIPT = Script("draws", __doc__, parts, Sizes(), toy=Sizes(64), full=Sizes())

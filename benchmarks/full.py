@@ -1,12 +1,11 @@
 """Full-size models with random weights: speed, arithmetic, precision, and where the time goes.
 
-    python benchmarks/full.py [--images N] [--device DEVICE] [--micro-batch N] [--dtypes A,B]
-                              [--folder DIR] [--compile] [--json]
+    python -m benchmarks.full [--folder DIR]
 
-Writes the models in their real formats (7 GB, kept if --folder names a place), loads them through
-the extractors, and prints for each extractor: images per second and hour, GPU memory at its peak,
-TFLOP an image, share of the device's matrix-unit peak, relative error of bfloat16 and float16
-against float32, and a profile.
+Writes the models in their real formats (7 GB), loads them through the extractors, and prints for
+each extractor and type: images per second and hour, GPU memory at its peak, TFLOP an image, share
+of the device's matrix-unit peak, relative error of bfloat16 and float16 against float32, and a
+profile.
 
 A CPU has no fast float16 (a LaRE map takes minutes). There its error is that of float32 models
 whose weights and whose modules' inputs and outputs are rounded, products summed in float32, as a
@@ -15,35 +14,30 @@ GPU does it; the same is done for bfloat16, beside the real one, to show what th
 
 from __future__ import annotations
 
-import argparse
 import gc
 import io
-import json
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from full_models import (  # type: ignore[import-not-found]  # stands beside this script
-    write_full_clip,
-    write_full_diffusion,
-)
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
-from rounding import rounding  # type: ignore[import-not-found]
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arithmetic import count_tflop, product_tflops
+from benchmarks.full_models import write_full_models
+from benchmarks.rounding import rounding
+from benchmarks.rounds import Facts
+from benchmarks.script import Parts, Script, main
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
-from clare.wording import size
 
 PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "RTX 4090": 165}
 """Dense half-precision peak of a device's matrix units, from the makers' data sheets."""
@@ -57,105 +51,82 @@ RESIDUAL = 0.4
 Inputs = Mapping[str, np.ndarray]
 
 
-def main() -> None:
-    options = _options()
-    runtime = choose_runtime(options.device, "float32", compile=options.compile)
+@dataclass(frozen=True)
+class Sizes:
+    """Zero, or nothing, leaves it to the device."""
+
+    device: str = "auto"
+    images: int = 0
+    micro_batch: int = 0
+    dtypes: str = ""
+    compile: int = 0
+
+
+def parts(sizes: Sizes, folder: Path) -> Parts:
+    """The first type is what the others are compared with."""
+    runtime = choose_runtime(sizes.device, "float32", compile=bool(sizes.compile))
     on_gpu = runtime.device.startswith("cuda")
-    images = options.images or (2048 if on_gpu else 4)
-    dtypes = options.dtypes or (GPU_DTYPES if on_gpu else CPU_DTYPES)
-    batch = min(options.micro_batch or (32 if on_gpu else 4), images)
-    with _place(options.folder) as folder:
-        models = _write(folder)
-        report: dict[str, Any] = {"device": _name(runtime), "micro_batch": batch, "images": images}
-        for name, settings in models.items():
-            report[name] = _measure(name, settings, runtime, dtypes, images, batch)
-    if options.json:
-        print(json.dumps(report, indent=2))
-    else:
-        _show(report)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, help="default: 4 on a CPU, 2048 on a GPU")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--micro-batch", type=int, help="default: 4 on a CPU, 32 on a GPU")
-    parser.add_argument(
-        "--dtypes",
-        type=lambda text: text.split(","),
-        help="the first is what the others are compared with; rounded:TYPE stands in for TYPE",
-    )
-    parser.add_argument("--folder", type=Path, help="where the models are, or will be kept")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
-
-@contextmanager
-def _place(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="clare-full-") as scratch:
-        yield Path(scratch)
-
-
-def _write(folder: Path) -> dict[str, dict[str, Any]]:
-    """Extractor name to the settings that make it use the full-size models."""
-    for name, write in (("diffusion", write_full_diffusion), ("clip", write_full_clip)):
-        if not (folder / name).is_dir():
-            write(folder / name)
-            gc.collect()
-    return {"lare": {"model": str(folder / "diffusion")}, "clip": {"model": str(folder / "clip")}}
-
-
-def _measure(
-    name: str,
-    settings: Mapping[str, Any],
-    runtime: Runtime,
-    dtypes: Sequence[str],
-    images: int,
-    batch: int,
-) -> dict[str, Any]:
+    images = sizes.images or (2048 if on_gpu else 4)
+    batch = min(sizes.micro_batch or (32 if on_gpu else 4), images)
+    usual = GPU_DTYPES if on_gpu else CPU_DTYPES
+    dtypes = tuple(sizes.dtypes.split(",")) if sizes.dtypes else usual
     prepared = _pictures(batch)
-    result: dict[str, Any] = {}
-    exact: dict[str, torch.Tensor] = {}
-    for dtype in dtypes:
-        rounded = dtype.startswith("rounded:")
-        began = time.perf_counter()
-        on_gpu = runtime.device.startswith("cuda")
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats(runtime.device)
-        extractor = create_extractor(
-            name,
-            settings,
-            ImageSettings(),
-            Runtime(
-                runtime.device,
-                "float32" if rounded else dtype,  # type: ignore[arg-type]
-                runtime.compile,
-            ),
-        )
-        row: dict[str, Any] = {"load_seconds": time.perf_counter() - began}
-        rows = [extractor.prepare(image) for image in prepared]
-        inputs = {key: np.stack([r[key] for r in rows]) for key in rows[0]}
-        with rounding(dtype.removeprefix("rounded:")) if rounded else nullcontext():
-            values = _first_prediction(extractor, inputs)
-        if not result:
-            exact = values
-            row["tflop_an_image"] = _count_flop(extractor, inputs) / batch
-        row["error"] = {k: _relative(v, exact[k]) for k, v in values.items()}
-        if not rounded:
-            row["images_a_second"] = _speed(extractor, inputs, batch, images)
+    for name, settings in write_full_models(folder).items():
+        exact: dict[str, torch.Tensor] = {}
+        tflop = 0.0
+        for dtype in dtypes:
+            rounded = dtype.startswith("rounded:")
             if on_gpu:
-                row["gpu_bytes"] = torch.cuda.max_memory_allocated(runtime.device)
-            row["matmul_tflops"] = _matmul_tflops(runtime.device, dtype)
-            row["profile"] = _profile(extractor, inputs, runtime.device)
-        result[dtype] = row
-        del extractor
-        gc.collect()
-    return result
+                torch.cuda.reset_peak_memory_stats(runtime.device)
+            plain = "float32" if rounded else dtype
+            running = Runtime(runtime.device, plain, runtime.compile)  # type: ignore[arg-type]
+            began = time.perf_counter()
+            extractor = create_extractor(name, settings, ImageSettings(), running)
+            row = {"load, s": time.perf_counter() - began}
+            rows = [extractor.prepare(image) for image in prepared]
+            inputs = {key: np.stack([r[key] for r in rows]) for key in rows[0]}
+            with rounding(dtype.removeprefix("rounded:")) if rounded else nullcontext():
+                values = _first_prediction(extractor, inputs)
+            exact = exact or values
+            tflop = tflop or count_tflop(partial(extractor.forward, inputs)) / batch
+            if not rounded:
+                speed = _speed(extractor, inputs, batch, images)
+                row |= _rates(speed, tflop, runtime.device, dtype)
+            yield Facts(f"{name}, {dtype}: speed", {f"{name}, {dtype}": row})
+            yield Facts(f"{name}, {dtype}: relative error a row", _errors(values, exact))
+            if not rounded:
+                profile = _profile(extractor, inputs, runtime.device)
+                shares = {key[:60]: {"share": share} for key, share in profile.items()}
+                yield Facts(f"{name}, {dtype}: where the time goes", shares)
+            del extractor
+            gc.collect()
+
+
+def _rates(speed: float, tflop: float, device: str, dtype: str) -> dict[str, float]:
+    row = {"images/s": speed, "images/hour": 3600 * speed, "TFLOP an image": tflop}
+    on_gpu = device.startswith("cuda")
+    row["TFLOP/s"] = speed * tflop
+    product = product_tflops(device, dtype, 8192 if on_gpu else 2048)
+    row["of one product"] = speed * tflop / product
+    if on_gpu:
+        row["GPU memory, GiB"] = torch.cuda.max_memory_allocated(device) / 2**30
+        card = torch.cuda.get_device_name(device)
+        peak = next((p for key, p in PEAK_TFLOPS.items() if key in card), None)
+        if peak is not None and dtype != "float32":
+            row["of the peak"] = speed * tflop / peak
+    return row
+
+
+def _errors(
+    values: Mapping[str, torch.Tensor], exact: Mapping[str, torch.Tensor]
+) -> dict[str, dict[str, float]]:
+    found = {name: _relative(value, exact[name]) for name, value in values.items()}
+    if "prediction" in found:
+        # For a normal error e of deviation r, a change d of the prediction moves the map e^2
+        # by 2 e d, relative to its own length by 2 / sqrt(3) * d / r.
+        trained = 2 / 3**0.5 * found["prediction"]["mean"] / RESIDUAL
+        found[f"a map where a trained model's noise error is {RESIDUAL}"] = {"mean": trained}
+    return found
 
 
 def _pictures(count: int) -> list[PreparedImage]:
@@ -191,15 +162,6 @@ def _relative(found: torch.Tensor, exact: torch.Tensor) -> dict[str, float]:
     return {"mean": errors.mean().item(), "max": errors.max().item()}
 
 
-def _count_flop(extractor: Extractor, inputs: Inputs) -> float:
-    # The fused attention of torch's own layer is one operation that the counter does not know.
-    torch.backends.mha.set_fastpath_enabled(False)
-    with FlopCounterMode(display=False) as counter:
-        extractor.forward(inputs)
-    torch.backends.mha.set_fastpath_enabled(True)
-    return counter.get_total_flops() / 1e12
-
-
 def _speed(extractor: Extractor, inputs: Inputs, batch: int, images: int) -> float:
     """Images a second of the forward pass, transfers included, after a warm-up on a GPU."""
     if torch.cuda.is_available():
@@ -221,18 +183,6 @@ def _fetch(values: Mapping[str, torch.Tensor]) -> None:
         value.cpu()
 
 
-def _matmul_tflops(device: str, dtype: str) -> float:
-    """What one large product reaches on this device: the practical peak."""
-    side = 8192 if device.startswith("cuda") else 2048
-    matrix = torch.randn(side, side).to(device, getattr(torch, dtype))
-    best = float("inf")
-    for _ in range(10):
-        began = time.perf_counter()
-        (matrix @ matrix)[:1].cpu()
-        best = min(best, time.perf_counter() - began)
-    return 2 * side**3 / best / 1e12
-
-
 def _profile(extractor: Extractor, inputs: Inputs, device: str) -> dict[str, float]:
     """Share of the time by operation, the largest twelve."""
     from torch.profiler import ProfilerActivity, profile
@@ -250,53 +200,7 @@ def _profile(extractor: Extractor, inputs: Inputs, device: str) -> dict[str, flo
     return {key: times[key] / total for key in largest}
 
 
-def _name(runtime: Runtime) -> str:
-    if runtime.device.startswith("cuda"):
-        return torch.cuda.get_device_name(runtime.device)
-    return f"{runtime.device}, {torch.get_num_threads()} threads"
-
-
-def _show(report: Mapping[str, Any]) -> None:
-    console = Console()
-    peak = next((p for key, p in PEAK_TFLOPS.items() if key in report["device"]), None)
-    console.print(
-        f"{report['device']}, micro-batch {report['micro_batch']}, {report['images']} images, "
-        "random weights: the errors show rounding, not what training does to it"
-    )
-    names = ("images/s", "images/hour", "GPU memory", "TFLOP/s", "of one product", "of the peak")
-    speed = Table("extractor", "dtype", *names)
-    errors = Table("relative error a row", "dtype", "mean", "largest")
-    for name in ("lare", "clip"):
-        flop = next(iter(report[name].values()))["tflop_an_image"]
-        console.print(f"{name}: {flop:.3f} TFLOP an image")
-        for dtype, row in report[name].items():
-            if "images_a_second" in row:
-                rate = row["images_a_second"] * flop
-                share = f"{rate / peak:.0%}" if peak and dtype != "float32" else "-"
-                product = f"{rate / row['matmul_tflops']:.0%}"
-                memory = size(row["gpu_bytes"]) if "gpu_bytes" in row else "-"
-                images = row["images_a_second"]
-                rates = (f"{images:.3g}", f"{3600 * images:,.0f}", memory, f"{rate:.3g}")
-                speed.add_row(name, dtype, *rates, product, share)
-            for field, error in row["error"].items():
-                errors.add_row(field, dtype, f"{error['mean']:.3%}", f"{error['max']:.3%}")
-    console.print(speed, errors)
-    for dtype, row in report["lare"].items():
-        # For a normal error e of deviation r, a change d of the prediction moves the map e^2
-        # by 2 e d, relative to its own length by 2 / sqrt(3) * d / r.
-        trained = 2 / 3**0.5 * row["error"]["prediction"]["mean"] / RESIDUAL
-        console.print(
-            f"{dtype}: error of a map where a trained model's noise error is "
-            f"{RESIDUAL}: {trained:.2%}"
-        )
-    for name in ("lare", "clip"):
-        shares = {d: row["profile"] for d, row in report[name].items() if "profile" in row}
-        profile = Table(f"{name}: where the time goes", *shares)
-        for key in list(shares.values())[-1]:
-            cells = (f"{s[key]:.1%}" if key in s else "" for s in shares.values())
-            profile.add_row(key[:60], *cells)
-        console.print(profile)
-
+SCRIPT = Script("full", __doc__, parts, Sizes(), toy=Sizes(images=1, micro_batch=1), full=Sizes())
 
 if __name__ == "__main__":
-    main()
+    main(SCRIPT)

@@ -7,6 +7,7 @@ noise, as a trained one's has.
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ CLIP: dict[str, Any] = {
         "layers": 12,
     },
 }
+
+
+def write_full_models(folder: Path) -> dict[str, dict[str, Any]]:
+    """Both, where they are not there yet; extractor name to the settings that take them."""
+    for name, write in (("diffusion", write_full_diffusion), ("clip", write_full_clip)):
+        if not (folder / name).is_dir():
+            write(folder / name)
+            gc.collect()
+    return {"lare": {"model": str(folder / "diffusion")}, "clip": {"model": str(folder / "clip")}}
 
 
 def write_full_diffusion(folder: Path) -> None:

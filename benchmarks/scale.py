@@ -1,32 +1,32 @@
 """What the store's bookkeeping costs as subsets grow: rows of tiny fields, no models.
 
-    python benchmarks/scale.py [--rows 10000,100000,1000000] [--folder DIR] [--json]
+    python -m benchmarks.scale
 
 Bookkeeping a shard is measured on the smallest and the largest store in turn, shard by shard:
 taking it (what it lacks, its lock, its rows), and recording it. Everything else runs in a process
-of its own for each size: seconds, and the memory that the process took at its peak. ``growth`` is
-the exponent over the largest step in size: 1 where ten times the rows take ten times as long.
+of its own for each size: seconds, and the memory that the process took at its peak. A ratio is how
+many times as long the larger store takes: 10 where it grows as the rows do. Making a store is timed
+once, without waiting for the disk.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.rounds import Facts, Race, Ratio
+from benchmarks.script import Parts, Script, main
 from clare.store.feature import Feature
 from clare.store.feature_store import create_store, open_store
 from clare.store.row import Row
@@ -34,40 +34,52 @@ from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 FIELD = FeatureSpec("clip_cls", (8,), "float32")
 FINGERPRINT = Fingerprint("clip", 1, "00", {"model": "none"})
-ROUNDS = 100
-LEFT = ROUNDS + 1
-"""Shards that are left pending, to be taken one after another."""
+SHARDS = 100
+LEFT = SHARDS + 2
+"""Shards that are left pending, to be taken one after another, one to warm up."""
 
+TASK = "task"
 TASKS = ("open", "pending", "info", "table", "verify", "train")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--rows", default="10000,100000,1000000")
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.task:
-        print(json.dumps(measure(options.task, options.folder)))
-        return
-    sizes = [int(size) for size in options.rows.split(",")]
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        report = run(Path(folder), sizes)
-    print(json.dumps(report, indent=2)) if options.json else show(report)
+@dataclass(frozen=True)
+class Sizes:
+    rows: str = "10000,100000"
 
 
-def run(folder: Path, sizes: list[int]) -> dict[str, Any]:
-    """All figures, each size's store made first."""
-    stores = {size: folder / f"{size}.zarr" for size in sizes}
-    making = {size: fill(path, size) for size, path in stores.items()}
-    shard = bookkeeping(stores[min(sizes)], stores[max(sizes)])
-    tasks = {
-        task: {size: in_own_process(task, path) for size, path in stores.items()} for task in TASKS
-    }
-    return {"sizes": sizes, "making": making, "shard": shard, "tasks": tasks}
+def parts(sizes: Sizes, folder: Path) -> Parts:
+    counts = sorted(int(size) for size in sizes.rows.split(","))
+    stores = {f"{count:,} rows": (count, folder / f"{count}.zarr") for count in counts}
+    making = {name: {"s": fill(path, count)} for name, (count, path) in stores.items()}
+    for name, (_, path) in stores.items():
+        making[name]["MiB on disk"] = disk_mib(path)
+    yield Facts("making", making)
+    smallest, *_, largest = stores
+    yield bookkeeping({name: stores[name][1] for name in (smallest, largest)})
+    for task in TASKS:
+        yield apart(task, {name: path for name, (_, path) in stores.items()})
+
+
+def apart(task: str, stores: Mapping[str, Path]) -> Race:
+    """A task on each store, a process each."""
+    peaks: dict[str, float] = {}
+
+    def way(name: str, path: Path) -> Callable[[], Mapping[str, float]]:
+        def turn() -> Mapping[str, float]:
+            found = in_own_process(task, path)
+            peaks[f"{name}, MiB"] = max(found["mib"], peaks.get(f"{name}, MiB", 0))
+            return {name: found["seconds"]}
+
+        return turn
+
+    ways = {name: way(name, path) for name, path in stores.items()}
+    grown = [Ratio(one, other) for one, other in pairwise(stores)]
+    return Race(task, ways, grown, share=1 / 7, warm=False, facts=lambda: peaks)
+
+
+def disk_mib(path: Path) -> float:
+    """What a folder's files take, in whole blocks."""
+    return sum(file.stat().st_blocks for file in path.rglob("*")) * 512 / 2**20
 
 
 def fill(path: Path, size: int) -> float:
@@ -109,28 +121,30 @@ def make_rows(size: int) -> Iterator[Row]:
         )
 
 
-def bookkeeping(small: Path, large: Path) -> dict[str, Any]:
-    """Milliseconds a shard, of one store and of the other in turn."""
-    names = ("small", "large")
-    features: dict[str, Feature] = {}
-    for name, path in zip(names, (small, large), strict=True):
-        features[name] = open_store(path).feature("faces", "clip")
-    pending = {name: feature.pending() for name, feature in features.items()}
-    wanted = {name: np.arange(SHARD_ROWS * (max(pending[name]) + 1)) for name in names}
+def bookkeeping(stores: Mapping[str, Path]) -> Race:
+    """A shard of one store and of the other in turn; the aim is at most 1.5 times as long."""
+    ways: dict[str, Callable[[], Mapping[str, float]]] = {}
+    for name, path in stores.items():
+        feature = open_store(path).feature("faces", "clip")
+        ways[name] = shard_by_shard(name, feature)
+    smallest, largest = stores
+    return Race("bookkeeping a shard", ways, [Ratio(largest, smallest, 1 / 1.5)], rounds=SHARDS)
+
+
+def shard_by_shard(name: str, feature: Feature) -> Callable[[], Mapping[str, float]]:
+    pending = feature.pending()
+    wanted = np.arange(SHARD_ROWS * (max(pending) + 1))
     values = {FIELD.field: np.zeros((SHARD_ROWS, 8), "f4")}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    with mock.patch("os.fsync"):
-        for turn in range(ROUNDS):
-            for name in names if turn % 2 else reversed(names):
-                began = time.perf_counter()
-                take_and_record(features[name], pending[name][turn], wanted[name], values)
-                seconds[name].append(time.perf_counter() - began)
-    middle = {name: 1000 * statistics.median(found) for name, found in seconds.items()}
-    ratios = [
-        large / small for small, large in zip(seconds["small"], seconds["large"], strict=True)
-    ]
-    low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
-    return {"ms": middle, "ratio": ratio, "quartiles": (low, high), "rounds": ROUNDS}
+    waiting = iter(pending)
+
+    def turn() -> Mapping[str, float]:
+        shard = next(waiting)
+        with mock.patch("os.fsync"):
+            began = time.perf_counter()
+            take_and_record(feature, shard, wanted, values)
+            return {name: time.perf_counter() - began}
+
+    return turn
 
 
 def take_and_record(
@@ -155,12 +169,11 @@ def take_and_record(
 
 def in_own_process(task: str, store: Path) -> dict[str, float]:
     """Seconds and peak memory of a task, of which nothing is known yet."""
-    words = [sys.executable, __file__, "--task", task, "--folder", str(store)]
+    words = [sys.executable, "-m", "benchmarks.scale", TASK, task, str(store)]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    print(f"{task} {store.stem}: {found['seconds']:.2f} s", file=sys.stderr)
     return found
 
 
@@ -226,24 +239,13 @@ def until_training(path: Path) -> Any:
     return work
 
 
-def show(report: Mapping[str, Any]) -> None:
-    """The figures as tables."""
-    console = Console()
-    sizes, shard = report["sizes"], report["shard"]
-    low, high = shard["quartiles"]
-    console.print(
-        f"bookkeeping a shard: {shard['ms']['small']:.2f} ms at {min(sizes):,} rows, "
-        f"{shard['ms']['large']:.2f} ms at {max(sizes):,}: {shard['ratio']:.2f} times "
-        f"(quartiles {low:.2f} to {high:.2f}, {shard['rounds']} shards each; aim at most 1.5)"
-    )
-    table = Table("", *(f"{size:,} rows" for size in sizes), "growth")
-    for task, found in report["tasks"].items():
-        cells = [f"{one['seconds']:.2f} s, {one['mib']:.0f} MiB" for one in found.values()]
-        *_, before, last = (one["seconds"] for one in found.values())
-        growth = math.log(last / before) / math.log(sizes[-1] / sizes[-2])
-        table.add_row(task, *cells, f"{growth:.2f}")
-    console.print(table)
-
+SCRIPT = Script(
+    "scale", __doc__, parts, Sizes(), toy=Sizes("7000,8000"), full=Sizes("10000,100000,1000000")
+)
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [TASK]:
+        _, _, task, store = sys.argv
+        print(json.dumps(measure(task, Path(store))))
+    else:
+        main(SCRIPT)

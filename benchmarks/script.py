@@ -123,6 +123,8 @@ def run(script: Script, options: argparse.Namespace, clock: Clock = time.perf_co
                     gone = clock() - began
                     _race(script.name, race, options.rounds, (budget, gone), told, clock)
                     race = None
+                else:
+                    _tell_facts(script.name, part, told)
                 seen.append(part if isinstance(part, Facts) else part.outcome())
     except (KeyboardInterrupt, Exception) as error:
         ended = error
@@ -180,6 +182,12 @@ def _race(
     race.run(rounds, race.share * budget, tell, clock)
 
 
+def _tell_facts(name: str, facts: Facts, told: Console) -> None:
+    for row, values in facts.rows.items():
+        shown = ", ".join(f"{column} {value:.3g}" for column, value in values.items())
+        told.print(f"{name}, {facts.title}: {row}: {shown}", soft_wrap=True)
+
+
 def show(part: Outcome | Facts, console: Console) -> None:
     """A race's, or facts', tables."""
     if isinstance(part, Facts):
@@ -199,7 +207,7 @@ def show(part: Outcome | Facts, console: Console) -> None:
     if part.ratios:
         table = _table("", "how many times as fast", "median", "lowest", "highest", "aim")
         for figure in part.ratios:
-            aim = "" if figure.aim is None else f">= {figure.aim:g}x"
+            aim = "" if figure.aim is None else f">= {figure.aim:.3g}x"
             table.add_row(figure.name, *(f"{one:.3g}x" for one in _spread(figure)), aim)
         console.print(table)
     for name, value in part.facts.items():

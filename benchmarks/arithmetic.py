@@ -1,0 +1,35 @@
+"""Operations: how many a call takes, and how many a second a device makes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+PRODUCTS = 10
+
+
+def count_tflop(call: Callable[[], object]) -> float:
+    """Operations of a call, in units of 1e12."""
+    # The fused attention of torch's own layer is one operation that the counter does not know.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            call()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return float(counter.get_total_flops()) / 1e12
+
+
+def product_tflops(device: str, dtype: str, side: int) -> float:
+    """What one large product of matrices reaches on a device: the practical limit, TFLOP/s."""
+    matrix = torch.randn(side, side).to(device, getattr(torch, dtype))
+    best = float("inf")
+    for _ in range(PRODUCTS):
+        began = time.perf_counter()
+        (matrix @ matrix)[:1].cpu()
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best / 1e12
