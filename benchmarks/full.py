@@ -15,7 +15,6 @@ GPU does it; the same is done for bfloat16, beside the real one, to show what th
 from __future__ import annotations
 
 import gc
-import io
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -26,17 +25,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from benchmarks.arithmetic import count_tflop, product_tflops
-from benchmarks.full_models import write_full_models
+from benchmarks.full_models import draw_pictures, write_full_models
 from benchmarks.rounding import rounding
 from benchmarks.rounds import Facts
 from benchmarks.script import Parts, Script, main
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor
-from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 
 PEAK_TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "RTX 4090": 165}
@@ -70,7 +67,7 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
     batch = min(sizes.micro_batch or (32 if on_gpu else 4), images)
     usual = GPU_DTYPES if on_gpu else CPU_DTYPES
     dtypes = tuple(sizes.dtypes.split(",")) if sizes.dtypes else usual
-    prepared = _pictures(batch)
+    prepared = draw_pictures(batch)
     for name, settings in write_full_models(folder).items():
         exact: dict[str, torch.Tensor] = {}
         tflop = 0.0
@@ -127,17 +124,6 @@ def _errors(
         trained = 2 / 3**0.5 * found["prediction"]["mean"] / RESIDUAL
         found[f"a map where a trained model's noise error is {RESIDUAL}"] = {"mean": trained}
     return found
-
-
-def _pictures(count: int) -> list[PreparedImage]:
-    """Smooth random colours at the size of a face crop."""
-    images = []
-    for seed in range(count):
-        grid = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(grid).resize((256, 256), Image.Resampling.BICUBIC).save(file, "PNG")
-        images += load_views(file.getvalue(), ImageSettings(), [0], content=f"{seed:064x}")
-    return images
 
 
 def _first_prediction(extractor: Extractor, inputs: Inputs) -> dict[str, torch.Tensor]:

@@ -8,17 +8,22 @@ noise, as a trained one's has.
 from __future__ import annotations
 
 import gc
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import open_clip
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import save_file
 
 from clare.models.tiny import write_byte_tokenizer
+from clare.pipeline.images.prepare import PreparedImage, load_views
+from clare.pipeline.images.settings import ImageSettings
 
 UNET: dict[str, Any] = {
     "sample_size": 64,
@@ -66,6 +71,17 @@ CLIP: dict[str, Any] = {
         "layers": 12,
     },
 }
+
+
+def draw_pictures(count: int) -> list[PreparedImage]:
+    """Smooth random colours at the size of a face crop."""
+    images = []
+    for seed in range(count):
+        grid = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(grid).resize((256, 256), Image.Resampling.BICUBIC).save(file, "PNG")
+        images += load_views(file.getvalue(), ImageSettings(), [0], content=f"{seed:064x}")
+    return images
 
 
 def write_full_models(folder: Path) -> dict[str, dict[str, Any]]:

@@ -53,8 +53,8 @@ SECONDS = {
 }
 """What `make bench` runs, each with the seconds it may take on two idle cores, imports apart."""
 
-OTHERWISE, FULL = 60, 10
-"""Seconds of a script that is not listed; times that `--full` may take."""
+FULL = 10
+"""Times as long as this `--full` may take."""
 
 ROUNDS = 7
 
@@ -73,6 +73,7 @@ class Script:
         toy: sizes of a test: seconds.
         full: sizes of `--full`.
         rounds: at most so many.
+        seconds: that its rounds may take, of a script that `make bench` leaves out.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Script:
     toy: Any
     full: Any
     rounds: int = ROUNDS
+    seconds: float = 60
 
 
 def main(script: Script, words: Sequence[str] | None = None) -> None:
@@ -104,7 +106,7 @@ def run(script: Script, options: argparse.Namespace, clock: Clock = time.perf_co
     sizes = type(chosen)(**{k: getattr(chosen, k) if v is None else v for k, v in given.items()})
     budget = options.budget
     if budget is None:
-        budget = SECONDS.get(script.name, OTHERWISE) * (FULL if options.full else 1)
+        budget = SECONDS.get(script.name, script.seconds) * (FULL if options.full else 1)
     told = Console(stderr=True, highlight=False)
     folder, began = options.folder, clock()
     if folder is not None:

@@ -178,7 +178,7 @@ def make_store(path: Path, rows: int, specs: Sequence[FeatureSpec]) -> FeatureSt
     for shard in feature.pending():
         assert feature.claim(shard)
         values = {
-            spec.field: rng.normal(size=(SHARD_ROWS, *spec.shape)).astype(spec.dtype)
+            spec.field: rng.standard_normal((SHARD_ROWS, *spec.shape), "f4").astype(spec.dtype)
             for spec in specs
         }
         feature.write_shard(shard, values, {}, {})
