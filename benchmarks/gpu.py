@@ -67,6 +67,8 @@ TOY = Sizes("tiny", "cpu", 4, 2, 1, "1,2", 64, 48, 64, 0, 3600)
 
 
 def parts(sizes: Sizes, folder: Path) -> Parts:
+    if sizes.device.startswith("cuda") and not torch.cuda.is_available():
+        sys.exit("not measured: there is no GPU (--toy rehearses it on the CPU)")
     began = time.perf_counter()
 
     def left() -> float:
@@ -185,6 +187,4 @@ SCRIPT = Script(
 )
 
 if __name__ == "__main__":
-    if not torch.cuda.is_available() and not {"--toy", "--help", "-h"} & set(sys.argv):
-        sys.exit("not measured: there is no GPU (--toy rehearses it on the CPU)")
     main(SCRIPT)
