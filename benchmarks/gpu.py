@@ -37,7 +37,7 @@ from benchmarks.gpu_ways import plain as plain_script
 from benchmarks.rounds import Facts, Race, Ratio
 from benchmarks.script import Parts, Script, main, waiter
 from clare.models.runtime import Dtype, Runtime, choose_runtime
-from clare.pipeline.models.tiny import tiny_overrides
+from clare.models.tiny import tiny_overrides
 
 HALF: Dtype = "float16"
 BRAIN: Dtype = "bfloat16"
