@@ -72,7 +72,11 @@ def _show(lines: list[Line], before: list[Line], console: Console) -> None:
                 aim, met = f">= {one.aim:.3g}x", "met" if one.median >= one.aim else "missed"
             spread = f"{one.low:.3g} to {one.high:.3g}"
             table.add_row(line.script, line.race, one.name, f"{one.median:.3g}x", spread, aim, met)
-    console.print(table)
+    if table.row_count:
+        console.print(table)
+    if not {line.key for line in before} & {line.key for line in lines}:
+        console.print("no earlier run on this machine to compare with")
+        return
     found = changes(before, lines)
     console.print("since the last run on this machine:" if found else "no figure changed")
     for sentence in found:
