@@ -119,6 +119,7 @@ class Race:
         budget: float,
         told: Callable[[Progress], object],
         clock: Clock = time.perf_counter,
+        limit: float = float("inf"),
     ) -> None:
         """Run rounds: at least `LEAST`, or all that are wanted, then as the budget allows.
 
@@ -129,6 +130,7 @@ class Race:
             budget: seconds for all of them, the warm-up among them.
             told: is told after each round.
             clock: seconds since whenever.
+            limit: seconds after which even `LEAST` is cut short.
         """
         wanted = self.rounds or rounds
         least = self.rounds or min(LEAST, rounds)
@@ -148,7 +150,8 @@ class Race:
             left = (wanted - number) * (now - start)
             if self.rounds is None:
                 left = min(left, max(budget - (now - began), 0))
-            ends = number >= least and (number == wanted or left < now - start)
+            late = self.rounds is None and now - began >= limit
+            ends = late or (number >= least and (number == wanted or left < now - start))
             told(Progress(number, wanted, found, 0 if ends else left))
             if ends:
                 break

@@ -181,7 +181,7 @@ def _race(
         )
 
     told.print(f"{name}, {race.title} …")
-    race.run(rounds, race.share * budget, tell, clock)
+    race.run(rounds, race.share * budget, tell, clock, max(budget - gone, 0))
 
 
 def _tell_facts(name: str, facts: Facts, told: Console) -> None:

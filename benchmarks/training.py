@@ -4,11 +4,11 @@
 
 Feeding: images a second of `esa` + `linear` at ViT-L/14's sizes, batch 64: streamed from disk (in
 the page cache), gathered from memory, and the same step on one batch that is held. Sweep, whole:
-16 configurations of `cls` + `linear` (seeds and rates), five epochs over the store's images, in one
-`train_runs`, against 16 calls, all costs counted: reading, training, figures with intervals,
-pictures. Sweep, steps: 16 runs' steps together against one after another, `coop` and `cocoop` with
-a text tower of 12 blocks, 768 wide; where stacking is no gain a sweep does not stack, and the
-ratio is what it would be. Weights and features are random.
+so many configurations of `cls` + `linear` (seeds and rates) as ``--runs`` says, five epochs over
+the store's images, in one `train_runs`, against a call each, all costs counted: reading, training,
+figures with intervals, pictures. Sweep, steps: their steps together against one after another,
+`coop` and `cocoop` with a text tower of 12 blocks, 768 wide; where stacking is no gain a sweep does
+not stack, and the ratio is what it would be. Weights and features are random.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from clare.store.feature_store import FeatureStore, create_store
 from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
-RUNS = 16
 BATCH = 64
 CLS = FeatureSpec("clip_cls", (768,), "float32")
 TOKENS = FeatureSpec("clip_tokens", (256, 1024), "float16")
@@ -47,7 +46,8 @@ ALONE, TOGETHER = "alone", "together"
 
 @dataclass(frozen=True)
 class Sizes:
-    rows: int = 12_000
+    rows: int = 6_000
+    runs: int = 4
     coop_batch: int = 32
     cocoop_batch: int = 2
     device: str = "cpu"
@@ -57,10 +57,10 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
     torch.manual_seed(0)
     device = torch.device(sizes.device)
     yield feeding(folder, device)
-    yield whole_sweep(folder, sizes.rows, sizes.device)
+    yield whole_sweep(folder, sizes)
     batches = {"linear": BATCH, "coop": sizes.coop_batch, "cocoop": sizes.cocoop_batch}
     for name, batch in batches.items():
-        yield steps(name, batch, device)
+        yield steps(name, batch, sizes.runs, device)
 
 
 def feeding(folder: Path, device: torch.device) -> Race:
@@ -103,36 +103,42 @@ def feeding(folder: Path, device: torch.device) -> Race:
     )
 
 
-def whole_sweep(folder: Path, rows: int, device: str) -> Race:
-    """16 runs, one after another and together."""
-    store = make_store(folder / "cls.zarr", rows, [CLS])
+def whole_sweep(folder: Path, sizes: Sizes) -> Race:
+    """Runs one after another and together; the aim is that of 16."""
+    store = make_store(folder / "cls.zarr", sizes.rows, [CLS])
     configs = [
         replace(LINEAR, seed=seed, lr=lr) for seed in range(4) for lr in (1e-2, 3e-3, 1e-3, 3e-4)
-    ]
+    ][: sizes.runs]
     number = 0
 
     def folders() -> list[Path]:
         nonlocal number
-        number += RUNS
-        return [folder / f"runs/{number + k}" for k in range(RUNS)]
+        number += sizes.runs
+        return [folder / f"runs/{number + k}" for k in range(sizes.runs)]
 
     def alone() -> None:
         for config, out in zip(configs, folders(), strict=True):
-            train_runs([config], store.path, [out], Machine(device))
+            train_runs([config], store.path, [out], Machine(sizes.device))
 
     def together() -> None:
-        train_runs(configs, store.path, folders(), Machine(device))
+        train_runs(configs, store.path, folders(), Machine(sizes.device))
 
     ways = {ALONE: alone, TOGETHER: together}
-    # Two rounds, and none to warm up: each way's first run is a sixteenth of its turn at most.
-    return Race("sweep, whole: linear", ways, [Ratio(TOGETHER, ALONE, 4)], rounds=2, warm=False)
+    # Two rounds, and none to warm up: a turn is several runs, and the first warms up the others.
+    return Race(
+        "sweep, whole: linear",
+        ways,
+        [Ratio(TOGETHER, ALONE, 4 if sizes.runs >= 16 else None)],
+        rounds=2,
+        warm=False,
+    )
 
 
-def steps(name: str, batch: int, device: torch.device) -> Race:
-    """One step of 16 runs, one after another and stacked."""
+def steps(name: str, batch: int, runs: int, device: torch.device) -> Race:
+    """One step of some runs, one after another and stacked."""
     config = replace(LINEAR, detector=DetectorConfig("cls", name))
     text = None if name == "linear" else random_tower().to(device)
-    configs = [replace(config, seed=seed) for seed in range(RUNS)]
+    configs = [replace(config, seed=seed) for seed in range(runs)]
     detectors = [create_detector(c, {"clip_cls": CLS.shape}, text).to(device) for c in configs]
     labels = torch.arange(batch, device=device) % 2
     pairs = zip(detectors, configs, strict=True)
@@ -147,7 +153,7 @@ def steps(name: str, batch: int, device: torch.device) -> Race:
 
     def at_once() -> None:
         for _ in range(times):
-            stacked.step(inputs, labels.expand(RUNS, -1), [1e-4] * RUNS)
+            stacked.step(inputs, labels.expand(runs, -1), [1e-4] * runs)
 
     kind = TOGETHER if can_stack(detectors[0], config) else "stacked (a sweep does not)"
     return Race(
@@ -199,8 +205,8 @@ SCRIPT = Script(
     __doc__,
     parts,
     Sizes(),
-    toy=Sizes(rows=128, coop_batch=2, cocoop_batch=2),
-    full=Sizes(rows=48_000, coop_batch=64, cocoop_batch=4),
+    toy=Sizes(rows=128, runs=2, coop_batch=2, cocoop_batch=2),
+    full=Sizes(rows=48_000, runs=16, coop_batch=64, cocoop_batch=4),
 )
 
 if __name__ == "__main__":

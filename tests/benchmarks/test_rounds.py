@@ -144,6 +144,11 @@ class TestBudget:
         run(race, clock, rounds=1, budget=0)
         assert len(race.seconds["a"]) == 1
 
+    def test_or_where_the_whole_script_has_no_more_time(self, clock):
+        race = Race("one", {"a": clock.way("a", 10)})
+        race.run(7, 0, lambda progress: None, clock, limit=15)
+        assert len(race.seconds["a"]) == 1
+
     def test_work_that_is_counted_is_done_whole(self, clock):
         race = Race("one", {"a": clock.way("a", 10)}, rounds=20)
         run(race, clock, budget=0)
