@@ -16,15 +16,16 @@ from torch import nn
 
 from clare.errors import InputError
 
-Role = Literal["cls", "tokens", "tokens_2", "lare", "mask", "pixels"]
+Role = Literal["cls", "tokens", "tokens_2", "lare", "mask", "pixels", "block_tokens", "block_cls"]
 """What a field of the store is to a fusion or a decoder.
 
-A mask is what a decoder learns; pixels are what a tower looks at that is tuned.
+A mask is what a decoder learns; pixels are what a tower looks at that is tuned, and block_tokens
+and block_cls what the first of its blocks takes that moves.
 """
 
 Inputs = Mapping[Role, torch.Tensor]
 """A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), mask (B, S, S), pixels
-(B, S, S, 3) of 0 to 255."""
+(B, S, S, 3) of 0 to 255, block_tokens (B, P, D), block_cls (B, D)."""
 
 Shapes = Mapping[Role, tuple[int, ...]]
 """Shapes of one row's inputs, without the batch axis."""
@@ -35,7 +36,8 @@ class InputSpec:
     """How a role's input comes from a stored field.
 
     Args:
-        field: that plays the role unless a configuration says otherwise.
+        field: that plays the role unless a configuration says otherwise; empty where it always
+            does.
         axes: of a stored row.
         channel_axis: of an input, negative.
         standardized: whether its channels may be brought to mean 0 and deviation 1.
@@ -79,6 +81,8 @@ INPUTS: Mapping[Role, InputSpec] = {
     "lare": InputSpec("lare", axes=5, channel_axis=-3, drawn=True),
     "mask": InputSpec("mask", axes=2, standardized=False),
     "pixels": InputSpec("pixels", axes=3, standardized=False),
+    "block_tokens": InputSpec("", axes=2, standardized=False),
+    "block_cls": InputSpec("", axes=1, standardized=False),
 }
 """Every role's input."""
 

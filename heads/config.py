@@ -35,6 +35,9 @@ Scope = Literal["full", "as-published"]
 NO_TUNING = "none"
 """In place of a way of tuning: the tower stays as it is, and its features are read."""
 
+_BLOCKS, _LAST = "blocks", "last"
+"""The way of tuning whose setting stands in its own text, ``blocks:4``, and that setting."""
+
 PartKind = Literal["fusion", "classifier", "decoder"]
 PARTS: tuple[PartKind, ...] = ("fusion", "classifier", "decoder")
 
@@ -65,10 +68,11 @@ class DetectorConfig:
             probabilities, ``top``, the mean of the highest hundredth of them, or ``mean_logit``.
         tune: how the image tower moves while the head learns, from the store's pixels: a way of
             `clare.models.tuning`, or a Python file with a `clare.models.tuned.Tuning`; ``none``
-            trains on cached features.
+            trains on cached features, ``blocks:4`` moves the last four blocks.
         tune_settings: those that differ from the way's defaults.
         fields: the store's field by role (cls, tokens, tokens_2, lare, mask, pixels) where it is
             not the usual one. Of a decoder they name what it takes; the tokens alone if left out.
+            Those of block_tokens and block_cls follow from ``tune``.
         timestep: which of the stored LaRE timesteps, counted from 0.
         draws: LaRE noise draws that are averaged. All if left out.
         standardize: whether tokens and LaRE are standardised by channel. The class token never
@@ -95,7 +99,9 @@ class DetectorConfig:
             for part in PARTS[:2]:
                 object.__setattr__(self, part, "")
                 object.__setattr__(self, f"{part}_settings", {})
-        object.__setattr__(self, "tune", _with_underscores(self.tune))
+        tune, settings = _tuning(self.tune)
+        object.__setattr__(self, "tune", tune)
+        object.__setattr__(self, "tune_settings", {**self.tune_settings, **settings})
         if self.decoder and self.is_tuned:
             raise InputError(
                 "a tower is tuned under a fusion and a classifier, not under a decoder",
@@ -109,6 +115,13 @@ class DetectorConfig:
     def is_tuned(self) -> bool:
         """Whether its image tower moves."""
         return self.tune != NO_TUNING
+
+    @property
+    def way(self) -> str:
+        """How its image tower moves, as it is asked for: ``blocks:4``."""
+        if self.tune != _BLOCKS or _LAST not in self.tune_settings:
+            return self.tune
+        return f"{self.tune}:{self.tune_settings[_LAST]}"
 
     @property
     def parts(self) -> dict[str, str]:
@@ -328,6 +341,20 @@ class TrainConfig:
 def _with_underscores(name: str) -> str:
     """A decoder's name as its file has it: ``conv-20`` is conv_20."""
     return name if is_path(name) else name.replace("-", "_")
+
+
+def _tuning(text: str) -> tuple[str, dict[str, Any]]:
+    """A way of tuning and the settings that its text gives: ``blocks:4`` is the last four blocks.
+
+    Raises:
+        InputError: what stands behind ``blocks:`` is no number.
+    """
+    name, colon, number = text.partition(":")
+    if name != _BLOCKS or not colon:
+        return _with_underscores(text), {}
+    if not number.isascii() or not number.isdigit():
+        raise InputError(f"blocks:K takes a number of blocks, as in blocks:4, not {number!r}")
+    return name, {_LAST: int(number)}
 
 
 def _absolute(part: str) -> str:

@@ -23,7 +23,7 @@ from clare.heads.layers.standardization import Standardization
 from clare.heads.layers.tower import TOWER_ROLES, BaseTower, TowerFusion
 from clare.heads.localizer import Localizer, roles_of
 from clare.heads.model import Model, Specs, check_field, fields_by_role
-from clare.models.tuned import DETECTOR_METADATA, TunedRecord
+from clare.models.tuned import DETECTOR_METADATA, TunedRecord, find_tuning
 from clare.models.weights import fill, read_header, read_tensors
 from clare.plugins import find_part, part_name
 from clare.settings import build_settings
@@ -93,7 +93,8 @@ def needs_text(config: DetectorConfig) -> bool:
 def fields_of(config: DetectorConfig) -> tuple[str, ...]:
     """The stored fields that a detector's fusion, or its decoder, reads.
 
-    Where a tower is tuned, pixels are read in the place of its fields.
+    Where a tower is tuned, pixels, or what one of its blocks made, are read in the place of its
+    fields.
 
     Raises:
         InputError: there is no such fusion, or a role is unknown.
@@ -102,7 +103,10 @@ def fields_of(config: DetectorConfig) -> tuple[str, ...]:
         roles = roles_of(config)
     elif config.is_tuned:
         own = tower_fields(config)
-        roles = ("pixels", *(r for r in find_fusion(config.fusion).roles if r not in own))
+        roles = (
+            *_begun_with(config),
+            *(r for r in find_fusion(config.fusion).roles if r not in own),
+        )
     else:
         roles = find_fusion(config.fusion).roles
     return tuple(fields_by_role(config, roles).values())
@@ -124,6 +128,22 @@ def tower_fields(config: DetectorConfig) -> dict[Role, str]:
             LeaveOut("tune"),
         )
     return fields_by_role(config, roles)
+
+
+def blocks_read(config: DetectorConfig) -> dict[Role, str]:
+    """The fields, by role, of the block behind which a tuned tower begins; none if with pixels.
+
+    Raises:
+        InputError: there is no such way of tuning.
+    """
+    begun = _begun_with(config)
+    return {} if "pixels" in begun else fields_by_role(config, begun)
+
+
+def _begun_with(config: DetectorConfig) -> tuple[Role, ...]:
+    """What a tuned tower begins with; nothing where none is tuned."""
+    found: Any = find_tuning(config.tune).reads if config.is_tuned else ()
+    return tuple(found)
 
 
 class Detector(Model):
@@ -155,7 +175,7 @@ class Detector(Model):
         decision_class = find_classifier(config.classifier)
         own = tower_fields(config)
         others = [role for role in fusion_class.roles if role not in own]
-        super().__init__(config, specs, ["pixels", *others] if own else others)
+        super().__init__(config, specs, [*_begun_with(config), *others])
         settings = build_settings(config.fusion, fusion_class.Settings, config.fusion_settings)
         self.base = tower if own else None
         if own:
@@ -215,7 +235,8 @@ class Detector(Model):
         """What is standardised, as it is before; of a tower that moves, as it now is."""
         found = super().raw(batch)
         if isinstance(self.fusion, TowerFusion) and self.fusion.standardizations:
-            found |= self.fusion.raw(self._stored("pixels", batch))
+            begun = {role: self._stored(role, batch) for role in _begun_with(self.config)}
+            found |= self.fusion.raw(begun)
         return found
 
     @property

@@ -65,6 +65,7 @@ class Predictor:
         align: Align | None = None,
         faces: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
+        from clare.heads.detector import blocks_read
         from clare.heads.runs.record import read_record
         from clare.heads.runs.run import open_run
         from clare.heads.runs.tower import carried_place, tower_of
@@ -85,7 +86,8 @@ class Predictor:
                 tower = tower_of(run, record, {name: given})
                 assert tower is not None
                 text = text or TextTower.of_assets(tower.loaded.text())
-                continue
+                if not blocks_read(record.config.detector):
+                    continue  # else it is asked what its first blocks make, as it was recorded
             self.runtime = self._runtime(choose_runtime(device), recorded)
             if "model" not in given:
                 given |= carried_place(run, record, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -35,7 +36,12 @@ class Tower(nn.Module):
         runtime: where and how it runs.
         indices: the layers that are asked for; those of the tokens if left out.
         how: further settings of ``forward_intermediates``.
+
+    Attributes:
+        has_prompts: whether learned tokens stand behind the patches in all but its last block.
     """
+
+    has_prompts = False
 
     def __init__(
         self,
@@ -65,6 +71,15 @@ class Tower(nn.Module):
         if embed is not None and not hasattr(inside, "attnpool"):
             embed.register_forward_hook(_to_float)
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks that it runs one after the other."""
+        inside: Any = getattr(self.visual, "trunk", self.visual)
+        if hasattr(inside, "attnpool"):
+            layers = (inside.layer1, inside.layer2, inside.layer3, inside.layer4)
+            return [block for layer in layers for block in layer]
+        return list(inside.blocks if hasattr(inside, "blocks") else inside.transformer.resblocks)
+
     def run(self, images: torch.Tensor) -> Any:
         """What the tower makes of normalised images (B, 3, S, S)."""
         visual: Any = self.visual
@@ -74,9 +89,13 @@ class Tower(nn.Module):
         return run(images, indices=self._indices, **self._how)
 
     def tokens(self, layers: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The fields of tokens, (B, N, D), from the layers that were asked for."""
-        by_number = dict(zip(self._indices, layers, strict=True))
-        return {name: _flat(by_number[layer]) for name, layer in self._tokens.items()}
+        """The fields of tokens, (B, N, D), from the layers that were asked for.
+
+        The last one has the patches alone; behind those of others learned tokens may stand.
+        """
+        flat = dict(zip(self._indices, map(_flat, layers), strict=True))
+        count = flat[self._indices[-1]].shape[1] if self.has_prompts else None
+        return {name: flat[layer][:, :count] for name, layer in self._tokens.items()}
 
 
 class ClipTower(Tower):
@@ -86,6 +105,7 @@ class ClipTower(Tower):
         visual: the tower, without the projection of its class vector.
         projection: (D, E), applied to the class vector in float32; None where there is none.
         tokens: as of `Tower`, like what follows.
+        vectors: the layer whose class token each further field holds.
     """
 
     projection: nn.Parameter | None
@@ -97,9 +117,11 @@ class ClipTower(Tower):
         tokens: Mapping[str, int],
         runtime: Runtime,
         indices: list[int] | None = None,
+        vectors: Mapping[str, int] = MappingProxyType({}),
         **how: Any,
     ) -> None:
         super().__init__(visual, tokens, runtime, indices, **how)
+        self._of_layers = dict(vectors)
         own = None if projection is None else projection.detach().float().to(runtime.device)
         matrix = None if own is None else nn.Parameter(own, requires_grad=False)
         self.register_parameter("projection", matrix)
@@ -108,7 +130,29 @@ class ClipTower(Tower):
         """``clip_cls``, ``clip_cls_pre`` where there is a projection, and the tokens."""
         output = self.run(images)
         vectors = self._vectors(output["image_features"].float())
+        if self._of_layers:
+            by_number = dict(zip(self._indices, output["image_intermediates_prefix"], strict=True))
+            vectors |= {name: by_number[layer][:, 0] for name, layer in self._of_layers.items()}
         return {**vectors, **self.tokens(output["image_intermediates"])}
+
+    def go_on(
+        self, patches: torch.Tensor, cls: torch.Tensor, after: int
+    ) -> dict[str, torch.Tensor]:
+        """The fields that depend on later blocks alone, of what one of the blocks made.
+
+        Args:
+            patches: (B, N, D) after the block.
+            cls: the class token (B, D) after it.
+            after: the block, zero-based; of open_clip's own vision transformers.
+        """
+        visual: Any = self.visual
+        stream, layers = torch.cat([cls[:, None], patches], 1), {}
+        for number, block in enumerate(self.blocks[after + 1 :], after + 1):
+            stream = layers[number] = block(stream)
+        pooled, _ = visual._pool(stream)  # as its own forward pass ends
+        found = self._vectors(pooled.float())
+        found |= {n: layers[k][:, 0] for n, k in self._of_layers.items() if k in layers}
+        return found | {n: layers[k][:, 1:] for n, k in self._tokens.items() if k in layers}
 
     def _vectors(self, pre: torch.Tensor) -> dict[str, torch.Tensor]:
         """The class vectors (B, D), also times the projection (D, E) if there is one."""

@@ -34,6 +34,8 @@ class ClipSettings:
         size: input side in pixels; None means the tower's own.
         quick_gelu: whether the towers use QuickGELU; ``auto`` knows it from the weights.
         tuned: folder of a run whose tower began as this one: what moved there is put in.
+        class_layers: whether the class token after each block of ``layers`` is stored too, float32;
+            with the patches it is what a tower begins with whose later blocks alone are tuned.
     """
 
     model: str = "ViT-L-14"
@@ -43,6 +45,7 @@ class ClipSettings:
     size: int | None = None
     quick_gelu: bool | Literal["auto"] = "auto"
     tuned: str | None = None
+    class_layers: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ def _load_clip(settings: ClipSettings, runtime: Runtime) -> LoadedTower:
         )
     if settings.mean_std != "clip":
         mean, std = NORMALISATIONS[settings.mean_std]
-    module, layers = _reading(clip.visual, settings.layers, runtime)
+    module, layers = _reading(clip.visual, settings, runtime)
     return LoadedTower(
         extractor="clip",
         module=module,
@@ -187,6 +190,7 @@ def _load_clip(settings: ClipSettings, runtime: Runtime) -> LoadedTower:
             config=clip.config,
             dtype=runtime.dtype,
             backbone=clip.backbone,
+            depth=len(module.blocks) if settings.class_layers else None,
         ),
         origin=clip.origin,
         text=_TextFiles(clip),
@@ -222,11 +226,17 @@ def _load_timm(settings: TowerSettings, runtime: Runtime) -> LoadedTower:
 
 
 def _deciding(
-    settings: ClipSettings | TowerSettings, found: Mapping[str, Any], **derived: str | None
+    settings: ClipSettings | TowerSettings, found: Mapping[str, Any], **derived: str | int | None
 ) -> dict[str, Any]:
-    """What decides a value: where weights came from does not, nor what is None."""
+    """What decides a value: where weights came from does not, nor what is None.
+
+    Class tokens of layers, and which layers these are counted from the end, are said only where
+    they are stored: all else keeps the fingerprint that it had before there were any.
+    """
     values = {**asdict(settings), **found}
     del values["model"], values["weights"], values["tuned"]
+    if not values.get("class_layers"):
+        values.pop("class_layers", None)
     return values | {name: value for name, value in derived.items() if value is not None}
 
 
@@ -245,29 +255,36 @@ class _TextFiles:
 
 
 def _reading(
-    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+    visual: Any, settings: ClipSettings, runtime: Runtime
 ) -> tuple[ClipTower, list[int | str]]:
     """How to read a tower, and the layers asked for, sorted, each once."""
-    if hasattr(visual, "trunk"):
-        return _read_timm(visual, layers, runtime)
-    if hasattr(visual, "attnpool"):
-        return _read_resnet(visual, layers, runtime)
-    return _read_vit(visual, layers, runtime)
+    if not hasattr(visual, "trunk") and not hasattr(visual, "attnpool"):
+        return _read_vit(visual, settings, runtime)
+    if settings.class_layers:
+        raise InputError(
+            "clip gives class tokens after blocks of open_clip's own vision transformers alone, "
+            f"and this tower is a {type(getattr(visual, 'trunk', visual)).__name__}",
+            LeaveOut("clip.class_layers"),
+        )
+    read = _read_timm if hasattr(visual, "trunk") else _read_resnet
+    return read(visual, settings.layers, runtime)
 
 
 def _read_vit(
-    visual: Any, layers: tuple[int | str, ...], runtime: Runtime
+    visual: Any, settings: ClipSettings, runtime: Runtime
 ) -> tuple[ClipTower, list[int | str]]:
     from clare.models.image_tower import ClipTower
 
     last = len(visual.transformer.resblocks) - 1
-    chosen = _choose_blocks(layers, last, "clip")
+    chosen = _choose_blocks(settings.layers, last, "clip")
     # Without its projection the tower returns what comes before it; the projection is applied
     # by ours, in float32. Blocks give the residual stream, before ln_post.
     projection = visual.proj
     visual.proj = None
     tokens = {"clip_tokens": last, **{f"clip_tokens_{k}": k for k in chosen}}
-    return ClipTower(visual, projection, tokens, runtime, output_fmt="NLC"), list(chosen)
+    vectors = {f"clip_cls_{k}": k for k in chosen} if settings.class_layers else {}
+    how: dict[str, Any] = {"output_fmt": "NLC", "output_extra_tokens": bool(vectors)}
+    return ClipTower(visual, projection, tokens, runtime, vectors=vectors, **how), list(chosen)
 
 
 def _read_resnet(

@@ -29,6 +29,10 @@ DETECTOR_METADATA = "clare_detector"
 _IN_DETECTOR = "fusion.tower."
 """How names of the tower's tensors begin in a saved detector."""
 
+PIXELS = ("pixels",)
+BLOCK = ("block_tokens", "block_cls")
+"""What a tower may begin with: images, or patches and class token after one of its blocks."""
+
 
 @dataclass(frozen=True)
 class Moving:
@@ -40,12 +44,14 @@ class Moving:
         trained: names of modules that are in training mode while a step is taken; all others stay
             in evaluation mode.
         told: what it is, in words: ``50 LayerNorms``.
+        after: the block behind which everything that moves lies; None where pixels are read.
     """
 
     parameters: tuple[str, ...]
     statistics: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
     told: str = ""
+    after: int | None = None
 
     @property
     def names(self) -> frozenset[str]:
@@ -156,19 +162,34 @@ class Tuning(ABC):
 
     Attributes:
         Settings: frozen dataclass of plain values.
+        reads: what the tower begins with: pixels, or what one of its blocks made.
+        begins_as_it_was: whether the tower first gives what it gave.
     """
 
     Settings: ClassVar[type] = NoSettings
+    reads: ClassVar[tuple[str, ...]] = PIXELS
+    begins_as_it_was: ClassVar[bool] = True
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+
+    def after(self, depth: int) -> int | None:
+        """The block, zero-based, whose output is read in the place of pixels; None for pixels.
+
+        Args:
+            depth: blocks of the tower.
+
+        Raises:
+            InputError: the tower has too few.
+        """
+        return None
 
     @abstractmethod
     def begin(self, tower: Tower, fields: Collection[str]) -> Moving:
         """What moves, by names that the tower's kind has; never by a part of a name.
 
         Modules may be put into the tower first, whose parameters are then among those that move;
-        with their first values the tower has to give what it gave without them.
+        with their first values the tower gives what it gave without them, if `begins_as_it_was`.
 
         Args:
             tower: a copy that may be changed; its tensors are shared with others.

@@ -51,8 +51,9 @@ class TuningContract(PartContract):
         for tower in towers:
             own, _ = self.tune(tower)
             expected, found = see(tower, tower.module), see(tower, own)
-            assert expected.keys() == found.keys()
-            for name, value in expected.items():
+            shapes = {name: value.shape for name, value in expected.items()}
+            assert shapes == {name: value.shape for name, value in found.items()}
+            for name, value in expected.items() if self.find().begins_as_it_was else ():
                 torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
 
     def test_it_names_what_moves(self, towers: list[LoadedTower]) -> None:

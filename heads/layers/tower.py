@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from clare.heads.base import INPUTS, Fusion, Inputs, Role, Shapes
 from clare.heads.layers.standardization import Standardization
-from clare.models.image_tower import scale_and_shift
+from clare.models.image_tower import ClipTower, scale_and_shift
 from clare.models.towers import LoadedTower
-from clare.models.tuned import tune
+from clare.models.tuned import find_tuning, tune
 from clare.store.spec import Fingerprint
 
 TOWER_ROLES: tuple[Role, ...] = ("cls", "tokens", "tokens_2")
@@ -39,9 +40,9 @@ class BaseTower:
 class TowerFusion(Fusion):
     """A fusion over the fields of a tower of which a part moves.
 
-    The roles are ``pixels``, and those of the fusion within that are not the tower's. Tokens are
-    standardised here, since they are made here; means and deviations are of the tower as training
-    finds it, and stay.
+    The roles are what the tower begins with, ``pixels`` or what a block of it made, and those of
+    the fusion within that are not the tower's. Tokens are standardised here, since they are made
+    here; means and deviations are of the tower as training finds it, and stay.
 
     Args:
         inner: the fusion within.
@@ -49,7 +50,7 @@ class TowerFusion(Fusion):
         way: of tuning.
         settings: of the way.
         fields: the tower's field by role of the fusion within.
-        shapes: of one row's inputs, pixels among them.
+        shapes: of one row's inputs, what the tower begins with among them.
         standardize: whether tokens are standardised by channel.
 
     Attributes:
@@ -78,13 +79,15 @@ class TowerFusion(Fusion):
         standardize: bool,
     ) -> None:
         others = (role for role in inner.roles if role not in fields)
-        self.roles = ("pixels", *others)  # type: ignore[misc]  # each has its own
+        self._reads: tuple[Any, ...] = find_tuning(way).reads
+        self.roles = (*self._reads, *others)  # type: ignore[misc, arg-type]  # each its own
         super().__init__(inner.settings, shapes)
         self.inner, self.width = inner, inner.width
         self._fields = dict(fields)
         loaded = base.loaded
         tower, moving = tune(loaded.module, way, settings, self._fields.values())
         self.tower, self._trained, self.told = tower, moving.trained, moving.told
+        self._after = moving.after
         self.tower.keep_residuals_float()
         tensors = (f"tower.{name}" for name in tower.state_dict())
         self.still = frozenset(tensors) - {f"tower.{name}" for name in moving.names}
@@ -117,22 +120,27 @@ class TowerFusion(Fusion):
         """Where the fusion within looks."""
         return self.inner.attention(self._read(inputs))
 
-    def raw(self, pixels: torch.Tensor) -> dict[Role, torch.Tensor]:
-        """What the tower makes of pixels (B, S, S, 3) from 0 to 255, by role, float32."""
-        images = pixels.permute(0, 3, 1, 2).float() * self._scale + self._shift
-        read = self.tower(images)
+    def raw(self, inputs: Inputs) -> dict[Role, torch.Tensor]:
+        """What the tower makes of what it begins with, by role, float32."""
+        if self._after is None:
+            pixels = inputs["pixels"].permute(0, 3, 1, 2).float()
+            read = self.tower(pixels * self._scale + self._shift)
+        else:
+            assert isinstance(self.tower, ClipTower)
+            patches, cls = (inputs[role].float() for role in self._reads)
+            read = self.tower.go_on(patches, cls, self._after)
         return {role: read[name].float() for role, name in self._fields.items()}
 
     def recompute(self) -> None:
         """Compute the tower's blocks once more in the backward pass instead of keeping what they
         computed: less memory for a third more time."""
-        for block in _blocks(self.tower.visual):
+        for block in self.tower.blocks:
             block.forward = _Recomputed(block)
 
     def _read(self, inputs: Inputs) -> Inputs:
         """The inputs of the fusion within."""
-        found: dict[Role, torch.Tensor] = {r: v for r, v in inputs.items() if r != "pixels"}
-        for role, value in self.raw(inputs["pixels"]).items():
+        found = {role: v for role, v in inputs.items() if role not in self._reads}
+        for role, value in self.raw(inputs).items():
             standard = role in self.standardizations
             found[role] = self.standardizations[role](value) if standard else value
         return found
@@ -147,6 +155,8 @@ class _Recomputed:
 
     def __init__(self, block: nn.Module) -> None:
         self._block = copy.copy(block)  # the same parameters and modules, with its own forward
+        # What is hung onto a block belongs to what is computed again, once.
+        block._forward_pre_hooks, block._forward_hooks = OrderedDict(), OrderedDict()
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         if not torch.is_grad_enabled():
@@ -157,12 +167,3 @@ class _Recomputed:
             return functional_call(self._block, dict(zip(own, values, strict=True)), given, named)
 
         return checkpoint(run, *own.values(), use_reentrant=False, preserve_rng_state=False)
-
-
-def _blocks(visual: Any) -> list[nn.Module]:
-    """The blocks that a tower runs one after the other."""
-    inside = getattr(visual, "trunk", visual)
-    if hasattr(inside, "attnpool"):
-        layers = (inside.layer1, inside.layer2, inside.layer3, inside.layer4)
-        return [block for layer in layers for block in layer]
-    return list(inside.blocks if hasattr(inside, "blocks") else inside.transformer.resblocks)

@@ -23,6 +23,7 @@ from clare.heads.sweeps.table import (
     value_of,
     write_tables,
 )
+from clare.heads.training.cached_blocks import name_blocks
 from clare.heads.training.run_folder import ANOTHER_FOLDER
 from clare.heads.training.trainer import Observer, train_runs
 from clare.store.feature_store import FeatureStore, open_store
@@ -41,7 +42,7 @@ _OF_PARTS = {
     "classifier_settings": ("classifier",),
     "decoder_settings": ("decoder",),
     "tune_settings": ("tune",),
-    "fields": ("fusion", "decoder"),
+    "fields": ("fusion", "decoder", "tune"),
 }
 """Settings that runs have in common only where they have these parts in common."""
 
@@ -86,6 +87,7 @@ def run_sweep(
     opened = store if isinstance(store, FeatureStore) else open_store(store)
     asked = configs
     settled, _ = take_reals(opened, list(configs.values()))
+    settled = name_blocks(opened, settled, (machine or Machine()).settings)
     configs = dict(zip(configs, settled, strict=True))
     _require_same_configs(out, configs)
     before = {line["run"]: line for line in read_results(out)}

@@ -64,7 +64,8 @@ def ranked_by(lines: Iterable[Mapping[str, Any]]) -> str:
 
 def value_of(config: TrainConfig, axis: str) -> Any:
     """Where a run stands on an axis, as a cell and a folder have it: of a file, its short name."""
-    value = tokens_of(config.detector) if axis == "tokens" else config.settings[axis]
+    found = {"tokens": tokens_of, "tune": lambda detector: detector.way}
+    value = found[axis](config.detector) if axis in found else config.settings[axis]
     if isinstance(value, str):
         return part_name(value)
     return "+".join(value) if isinstance(value, list | tuple) else value

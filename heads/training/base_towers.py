@@ -9,7 +9,7 @@ from clare.advice import LeaveOut, Name, Run
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.fingerprints import Chosen, choose_fingerprints, frame_of
-from clare.heads.detector import tower_fields
+from clare.heads.detector import blocks_read, tower_fields
 from clare.heads.layers.tower import BaseTower
 from clare.heads.model import fields_by_role
 from clare.heads.runs.record import CARRIED, extractor_record, tower_folder
@@ -49,6 +49,10 @@ def choose_beside_tower(
     own = tower_fields(config.detector)
     if not own:
         return choose_fingerprints(store, config, subsets, fields, text=text)
+    if blocks_read(config.detector):
+        chosen = choose_fingerprints(store, config, subsets, [*fields, *own.values()], text=text)
+        tower_key(chosen, config)
+        return chosen
     pixels = fields_by_role(config.detector, ["pixels"])["pixels"]
     others = [field for field in fields if field != pixels]
     chosen = choose_fingerprints(store, config, subsets, [*others, *own.values()], text=text)
@@ -77,8 +81,9 @@ def tower_key(chosen: Chosen, config: TrainConfig) -> str:
     Raises:
         InputError: its fields are of several, or of none.
     """
-    own = tower_fields(config.detector)
-    keys = {field: chosen.sources[field] for field in own.values()}
+    own = {**tower_fields(config.detector), **blocks_read(config.detector)}
+    # Those of a block have no name yet where it is looked for.
+    keys = {field: chosen.sources[field] for field in own.values() if field}
     if len(set(keys.values())) > 1:
         told = "; ".join(f"{field} of {key}" for field, key in keys.items())
         raise InputError(

@@ -333,7 +333,7 @@ def _notices(model: Model, config: TrainConfig) -> list[Notice]:
             + ("" if INPUTS[role].standardized else ", and is not standardised")
         )
         for role, name in zip(model.roles, model.fields, strict=True)
-        if name != INPUTS[role].field and not isinstance(model, Localizer)
+        if name != INPUTS[role].field != "" and not isinstance(model, Localizer)
     ]
     idle = _OF_SCORES if isinstance(model, Localizer) else _OF_MAPS
     usual = TrainConfig().settings
@@ -432,6 +432,12 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
         notes.append(Notice(f"{told}: {counted(moves, 'parameter')} of the image tower"))
     if config.augment:
         find_recipe(config.augment)  # before anything is read
+        if "pixels" not in detector.roles:
+            raise InputError(
+                f"{chosen.way} begins with what its first blocks made once, and augment draws "
+                "views of pixels",
+                LeaveOut("augment"),
+            )
         if {"lare"} & set(detector.roles):
             what = f"augment {part_name(config.augment)} changes what the tower sees; LaRE stays"
             notes.append(Notice(f"{what} that of the image as it is stored"))

@@ -20,6 +20,7 @@ from clare.heads.data.table import Change, FieldPlan, load_fields, pieces, plan_
 from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training.boards import require_boards
+from clare.heads.training.cached_blocks import name_blocks
 from clare.heads.training.lockstep import Cache, SharedBatches, Stack, arrange, fit, judge_all
 from clare.heads.training.prepare import (
     Tables,
@@ -126,6 +127,7 @@ def _train(
     device = torch.device(machine.device)
     observer.busy("looking at the rows")
     configs, notices = take_reals(opened, configs)
+    configs = name_blocks(opened, configs, machine.settings)
     tables, chosen = open_tables(opened, configs, device)
     runs = prepare(opened, configs, folders, tables, chosen, device, machine.settings)
     boards = require_boards(vars(machine))

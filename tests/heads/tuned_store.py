@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,12 @@ def write_tower(folder: Path, kind: str, seed: int = 0) -> str:
 
 
 def create_tuned(
-    path: Path, kind: str, count: int = 40, images: ImageSettings | None = None, side: int = 0
+    path: Path,
+    kind: str,
+    count: int = 40,
+    images: ImageSettings | None = None,
+    side: int = 0,
+    **settings: Any,
 ) -> FeatureStore:
     """Rows of a subset ``all``, half of them fake; a fake has a brighter corner.
 
@@ -45,10 +51,11 @@ def create_tuned(
         count: of rows.
         images: how the pixels were prepared, as they say; as the tower's if None.
         side: of the pixels; that of the tower if 0.
+        settings: further ones of the tower's extractor.
     """
     name = write_tower(path.with_name("model"), kind)
     runtime = Runtime()
-    given = {"model": str(path.with_name("model")), "weights": None}
+    given = {"model": str(path.with_name("model")), "weights": None, **settings}
     tower = create_extractor(name, given, ImageSettings(), runtime)
     model = tower.pixel_model()
     assert model is not None

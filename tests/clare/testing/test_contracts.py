@@ -154,6 +154,22 @@ class TestFullWithStatistics(TuningContract):
     part, kinds, settings = "full", ("rn50",), {"batchnorm": "train"}
 
 
+class TestBlocks(TuningContract):
+    part, settings = "blocks", {"last": 1}
+
+
+class TestAdapters(TuningContract):
+    part, kinds = "adapter", TOWERS
+
+
+class TestDeepPrompts(TuningContract):
+    part, kinds = "visual_prompts", ("vit", "timm")
+
+
+class TestShallowPrompts(TuningContract):
+    part, kinds, settings = "visual_prompts", ("vit", "timm"), {"deep": False}
+
+
 def test_every_part_is_here():
     here = [cls for cls in globals().values() if isinstance(cls, type) and hasattr(cls, "part")]
     for contract, names in (

@@ -1,0 +1,38 @@
+"""The blocks of vision transformers, by the names that their kinds give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from clare.advice import Set
+from clare.errors import InputError
+from clare.models.image_tower import Tower
+
+
+def transformer_blocks(tower: Tower, what: str) -> tuple[str, list[nn.Module]]:
+    """The name in the tower that its blocks are numbered under, and the blocks.
+
+    Args:
+        tower: the tower.
+        what: is wanted of it, as ``adapters stand``.
+
+    Raises:
+        InputError: it is no vision transformer of open_clip or timm.
+    """
+    from open_clip.transformer import VisionTransformer as OpenClipTransformer
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    visual: Any = tower.visual
+    inside = getattr(visual, "trunk", visual)
+    if isinstance(inside, OpenClipTransformer):
+        return "visual.transformer.resblocks", tower.blocks
+    if not isinstance(inside, Eva | VisionTransformer):
+        raise InputError(
+            f"{what} in the blocks of vision transformers, and this tower is a "
+            f"{type(inside).__name__}",
+            Set("tune", "full", "moves all of it"),
+        )
+    return "visual.trunk.blocks" if inside is not visual else "visual.blocks", tower.blocks

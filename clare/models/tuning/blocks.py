@@ -1,0 +1,96 @@
+"""The last blocks of a vision transformer move; what lies before them is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from clare.advice import Set
+from clare.errors import InputError
+from clare.models.image_tower import Tower
+from clare.models.tuned import BLOCK, Moving, Tuning
+from clare.wording import counted
+
+
+@dataclass(frozen=True)
+class BlocksSettings:
+    """Settings of `blocks`.
+
+    Args:
+        last: how many blocks move.
+    """
+
+    last: int = 4
+
+    def __post_init__(self) -> None:
+        if self.last < 1:
+            raise ValueError(f"at least the last block moves, not {self.last} of them")
+
+
+class BlocksTuning(Tuning):
+    """Partial fine-tuning: the last blocks and what follows them, for what is read.
+
+    That is the final norm, and the projection where ``clip_cls`` is read. The patches and the class
+    token after the block before come from the store, in the place of pixels.
+    """
+
+    Settings = BlocksSettings
+    reads = BLOCK
+
+    def after(self, depth: int) -> int:
+        """The block before those that move.
+
+        Raises:
+            InputError: the tower has no more blocks than shall move.
+        """
+        last = self.settings.last
+        if last >= depth:
+            raise InputError(
+                f"the tower has {counted(depth, 'block')}, and the last {last} of them leave none "
+                "to compute once",
+                Set("tune", "full", "moves all of it"),
+                Set("tune", f"blocks:{max(1, depth // 2)}", "moves its later half"),
+            )
+        return depth - 1 - last
+
+    def begin(self, tower: Tower, fields: Collection[str]) -> Moving:
+        """The parameters of the blocks, the norm and the projection.
+
+        Raises:
+            InputError: the tower is no vision transformer of open_clip, or has too few blocks, or a
+                field is read that lies before those that move.
+        """
+        from open_clip.transformer import VisionTransformer
+
+        visual = tower.visual
+        if not isinstance(visual, VisionTransformer):
+            raise InputError(
+                "the last blocks are tuned of open_clip's own vision transformers alone, and this "
+                f"tower is a {type(getattr(visual, 'trunk', visual)).__name__}",
+                Set("tune", "full", "moves all of it"),
+            )
+        depth = len(visual.transformer.resblocks)
+        after = self.after(depth)
+        if early := [name for name in fields if _layer(name, depth) <= after]:
+            raise InputError(
+                f"{early[0]} comes before the last {counted(self.settings.last, 'block')}, and "
+                "would not move with them"
+            )
+        places = [f"visual.transformer.resblocks.{number}" for number in range(after + 1, depth)]
+        pooled = [name for name in fields if "_tokens" not in name]
+        if pooled:
+            places += ["visual.ln_post", *(["visual.attn_pool"] * (visual.attn_pool is not None))]
+        names = [
+            f"{place}.{name}"
+            for place in places
+            for name, _ in tower.get_submodule(place).named_parameters()
+        ]
+        names += ["projection"] * ("clip_cls" in pooled)
+        told = f"the last {counted(self.settings.last, 'block')} of {depth}"
+        return Moving(tuple(names), told=told + ", and what follows them", after=after)
+
+
+def _layer(field: str, depth: int) -> int:
+    """The block that a field is of; the last one where its name says none."""
+    number = field.rpartition("_")[2]
+    return int(number) if number.isdigit() else depth - 1
