@@ -112,18 +112,32 @@ class Experiment:
             InputError: there is no such part, it reads a field of no extractor of the package, or
                 masks are needed or named in vain.
         """
-        from clare.heads.detector import fields_of, find_classifier, find_fusion, needs_text
+        from clare.heads.detector import (
+            fields_of,
+            find_classifier,
+            find_fusion,
+            needs_text,
+            tower_fields,
+        )
         from clare.heads.localizer import find_decoder, mask_field
+        from clare.models.tuned import find_tuning
 
         detector = self.config.detector
-        find = {"fusion": find_fusion, "classifier": find_classifier, "decoder": find_decoder}
+        find = {
+            "fusion": find_fusion,
+            "classifier": find_classifier,
+            "decoder": find_decoder,
+            "tune": find_tuning,
+        }
         for kind, part in detector.parts.items():
             declared: Any = find[kind](part)
             build_settings(part, declared.Settings, getattr(detector, f"{kind}_settings"))
         head = part_name(detector.decoder or detector.fusion)
         self._check_masks(head)
         wanted = {"clip"} if needs_text(detector) else set()
-        fields = [*fields_of(detector), *([mask_field(detector)] if self.masks else [])]
+        # Of a tower that is tuned the fields say which it is, and its pixels follow its size.
+        fields = [*fields_of(detector), *tower_fields(detector).values()]
+        fields += [mask_field(detector)] if self.masks else []
         for name in fields:
             owner = [one for one in list_extractors() if f"{name}_".startswith(f"{one}_")]
             if not owner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -138,7 +138,8 @@ def evaluate(
 
     chosen = choose_runtime(device).device
     if compat is not None:
-        _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_)
+        places = weights_at(clip_model, clip_weights, set_)
+        _measure_as_df40(runs, (store, elsewhere), protocol, chosen, json_, places)
         return
     with show_progress("scoring") as show:
         results = [
@@ -184,6 +185,7 @@ def _measure_as_df40(
     protocol: str | None,
     device: str,
     as_json: bool,
+    places: dict[str, dict[str, Any]],
 ) -> None:
     from clare.cli.command import typed
     from clare.cli.views.console import show_progress
@@ -202,6 +204,7 @@ def _measure_as_df40(
                 device=device,
                 progress=show,
                 command=typed(),
+                settings=places,
             )
             for run in runs
         ]

@@ -19,6 +19,7 @@ from clare.heads.evaluation.test_rows import choose_rows
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import open_with_store
+from clare.heads.runs.tower import NOWHERE_ELSE, Places
 from clare.progress import StepProgress
 from clare.protocol import Protocol, read_protocol, split_name
 from clare.store.row import Row
@@ -167,6 +168,7 @@ def measure_as_df40(
     device: str = "cpu",
     progress: StepProgress | None = None,
     command: Sequence[str] = (),
+    settings: Places = NOWHERE_ELSE,
 ) -> DF40Record:
     """Score a protocol's tests with DF40's frames, lists and grouping.
 
@@ -180,12 +182,13 @@ def measure_as_df40(
         device: a torch device.
         progress: called while rows are scored.
         command: that asked for it, word by word; it is recorded.
+        settings: where the weights of a tuned tower are, if not where they were.
 
     Raises:
         InputError: see `choose_rows`.
         StoreError: see `choose_rows`.
     """
-    opened, source = open_with_store(run, store, elsewhere)
+    opened, source = open_with_store(run, store, elsewhere, settings)
     tests = read_protocol(split_name(protocol)[0])
     asked = Asked(protocol=tests, frames=FRAMES, sampling="first_n")
     unseen = choose_rows(opened, source, asked)

@@ -14,12 +14,15 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from clare.advice import Set
+from clare.errors import InputError
 from clare.heads.base import Inputs
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
 from clare.heads.model import Model, running_statistics
 from clare.heads.training.objectives import create_objective
 from clare.heads.training.optimizers import Optimizer, clip_rows
+from clare.models.runtime import is_out_of_memory
 
 STACKED_PARAMETERS = 250_000
 """Parameters, learning or not, up to which it is the calls that take time, not the arithmetic.
@@ -109,6 +112,9 @@ class Learner:
 
         Returns:
             (R,) losses, on the device.
+
+        Raises:
+            InputError: the batch does not fit into the device's memory; says which does.
         """
         self._objective.train()
         number = self.optimizer.steps
@@ -116,13 +122,49 @@ class Learner:
         if self.configs[0].slerp:
             uniform = torch.stack([_uniform(c.seed, number, labels.shape[1]) for c in self.configs])
             uniform = uniform.to(self.device)
-        with self._randomness(number):
-            losses = self._each(inputs, labels, uniform)
-            (gradient,) = torch.autograd.grad(losses.sum(), self.values)
+        found = self._gradient(inputs, labels, uniform)
+        if found is None:  # and what the failed step held is free again
+            raise self._too_large(inputs, labels, uniform)
+        losses, gradient = found
         if self.configs[0].clip is not None:
             clip_rows(gradient, self.configs[0].clip)
         self.optimizer.step(gradient, torch.tensor(rates, device=self.device)[:, None])
         return losses.detach()
+
+    def _gradient(
+        self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Losses (R,) and the gradient of their sum; None where memory is too small for them."""
+        try:
+            with self._randomness(self.optimizer.steps):
+                losses = self._each(inputs, labels, uniform)
+                (gradient,) = torch.autograd.grad(losses.sum(), self.values)
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                return None
+            raise
+        return losses, gradient
+
+    def _too_large(
+        self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None
+    ) -> InputError:
+        """That a batch does not fit, and how much of it does, found by halving it."""
+        size = labels.shape[1] // 2
+        while size > 1:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            part: Inputs = {role: value[:size] for role, value in inputs.items()}
+            drawn = None if uniform is None else uniform[:, :, :size]
+            if self._gradient(part, labels[:, :size], drawn) is not None:
+                break
+            size //= 2
+        advice = [Set("batch", size, effect="fits")] if size > 1 else []
+        if getattr(self.detectors[0], "base", None) is not None:
+            advice.append(Set("recompute", True, effect="takes less for a third more time"))
+        return InputError(
+            f"there is not enough memory on {self.device} for a step on {labels.shape[1]} rows",
+            *advice,
+        )
 
     @torch.no_grad()
     def judge(self, inputs: Inputs) -> torch.Tensor:

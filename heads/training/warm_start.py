@@ -26,6 +26,9 @@ from clare.models.weights import read_tensors
 from clare.store.row import Row
 from clare.wording import name_rows
 
+_TOWER = "fusion.tower."
+"""How names of a tuned tower's tensors begin."""
+
 
 @dataclass(frozen=True)
 class Parent:
@@ -37,6 +40,7 @@ class Parent:
         values: parameters, by name.
         seen: of it and of all runs before it.
         note: whether the user is told what is taken over.
+        tower: sha256 of the weights that its tower came with, where that was tuned.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Parent:
     values: Mapping[str, torch.Tensor]
     seen: Seen
     note: bool = True
+    tower: str = ""
 
     def refuse_trained_on(self, rows: Sequence[Row]) -> None:
         """Refuse rows of validation that the parent was trained on.
@@ -70,6 +75,7 @@ class Parent:
         own = {**dict(detector.named_parameters()), **running_statistics(detector)}
         own = {name: value for name, value in own.items() if name not in detector.still}
         values = {_plain_name(name): value for name, value in self.values.items()}
+        self._require_same_tower(detector)
         fitting = {
             name: values[plain]
             for name, value in own.items()
@@ -82,7 +88,23 @@ class Parent:
                 own[name].copy_(value)
         taken, total = (sum(v.numel() for v in each.values()) for each in (fitting, own))
         rest = "" if taken == total else "; the others start at random"
-        return f"begins with {taken:,} of {total:,} parameters from {self.name}{rest}"
+        left = any(n.startswith(_TOWER) for n in self.values) and not detector.still
+        behind = "; its tower was tuned and stays behind" if left else ""
+        return f"begins with {taken:,} of {total:,} parameters from {self.name}{rest}{behind}"
+
+    def _require_same_tower(self, detector: Model) -> None:
+        """Refuse what moved of another tower than the one that goes on moving.
+
+        Raises:
+            InputError: the parent began with other weights.
+        """
+        base = getattr(detector, "base", None)
+        if base is not None and self.tower and base.fingerprint.weights != self.tower:
+            raise InputError(
+                f"{self.name} tuned a tower of other weights (sha256 {self.tower[:12]}…) than this "
+                f"run does ({base.fingerprint.weights[:12]}…)",
+                Name("another run", "init_from"),
+            )
 
 
 def open_parent(init_from: str, folder: Path) -> Parent:
@@ -112,7 +134,8 @@ def open_parent(init_from: str, folder: Path) -> Parent:
     record = ParentRecord(
         str(path), digest, before.all_subsets, before.trained_on, before.published
     )
-    return Parent(init_from, record, values, read_seen(path))
+    tower = before.extractors[before.tower].fingerprint.weights if before.tower else ""
+    return Parent(init_from, record, values, read_seen(path), tower=tower)
 
 
 def _plain_name(name: str) -> str:

@@ -41,6 +41,7 @@ def create_tuned(
     count: int = 40,
     images: ImageSettings | None = None,
     side: int = 0,
+    seed: int = 0,
     **settings: Any,
 ) -> FeatureStore:
     """Rows of a subset ``all``, half of them fake; a fake has a brighter corner.
@@ -51,9 +52,10 @@ def create_tuned(
         count: of rows.
         images: how the pixels were prepared, as they say; as the tower's if None.
         side: of the pixels; that of the tower if 0.
+        seed: of the tower's weights.
         settings: further ones of the tower's extractor.
     """
-    name = write_tower(path.with_name("model"), kind)
+    name = write_tower(path.with_name("model"), kind, seed)
     runtime = Runtime()
     given = {"model": str(path.with_name("model")), "weights": None, **settings}
     tower = create_extractor(name, given, ImageSettings(), runtime)

@@ -12,10 +12,16 @@ import torch
 from clare.heads import classifiers, decoders, fusion
 from clare.heads.config import create_config
 from clare.heads.detector import create_model, needs_text
+from clare.heads.layers.tower import BaseTower
 from clare.heads.text.tower import TextTower
 from clare.heads.training.learner import Learner
+from clare.models.runtime import Runtime
+from clare.models.towers import TOWERS, load_image_tower
 from clare.plugins import list_parts
+from clare.settings import build_settings
+from clare.store.spec import Fingerprint
 from tests.fake_gpu import DEVICE, fake_gpu, move
+from tests.heads.tuned_store import write_tower
 
 SPECS = {
     "clip_cls": (24,),
@@ -89,6 +95,44 @@ def test_localisers(plain_text, settings):
 @pytest.mark.parametrize("classifier", ["linear", "coop"])
 def test_runs_side_by_side(plain_text, classifier):
     rehearse({"fusion": "cls", "classifier": classifier}, plain_text, runs=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("vit", {"fusion": "cls", "tune": "ln", "slerp": True, "precision": "bfloat16"}),
+        ("vit", {"fusion": "esa", "tune": "full"}),
+        ("rn50", {"fusion": "esa", "tune": "full", "tune_settings": {"batchnorm": "train"}}),
+    ],
+)
+def test_towers_that_are_tuned(tmp_path, kind, settings):
+    config = create_config({"classifier": "linear", **settings})
+    normalised = {"normalize": True} if config.slerp else {}
+    config = create_config({"classifier_settings": normalised}, config)
+    name = write_tower(tmp_path / "model", kind)
+    given = build_settings(name, TOWERS[name], {"model": str(tmp_path / "model")})
+    base = BaseTower(Fingerprint(name, 1, "aa"), load_image_tower(given, Runtime()))
+    side = base.loaded.size
+    with torch.no_grad():
+        fields = base.loaded.module(torch.zeros(1, 3, side, side))
+    specs = {"pixels": (side, side, 3), "lare": SPECS["lare"]}
+    specs |= {name: tuple(value.shape[1:]) for name, value in fields.items()}
+    model = create_model(config.detector, specs, None, base)
+    with fake_gpu() as mode:
+        move(model, mode)
+        batch = {
+            name: torch.zeros(
+                8, *specs[name], dtype=torch.uint8 if name == "pixels" else None, device=DEVICE
+            )
+            for name in model.fields
+        }
+        model.fit_statistics([batch])
+        learner = Learner([model], [config], torch.zeros(8, dtype=torch.int64))
+        inputs = model.inputs(batch)
+        labels = torch.zeros(1, 8, dtype=torch.int64, device=DEVICE)
+        assert learner.step(inputs, labels, [1e-3]).device.type == DEVICE
+        assert learner.judge(inputs).device.type == DEVICE
+        assert model.margins(batch).device.type == DEVICE
 
 
 def test_a_tensor_left_on_the_cpu_is_found(plain_text):

@@ -309,6 +309,37 @@ def test_a_head_that_was_trained_on_cached_features_goes_on_with_the_tower(store
     assert "begins with 66 of 450 parameters" in log
 
 
+def test_what_another_run_tuned_goes_on_in_the_same_tower_alone(stores, tmp_path):
+    store = stores("vit")
+    short = replace(LN, epochs=1)
+    train_run(short, store, tmp_path / "first", machine(store))
+    begun = replace(short, init_from=str(tmp_path / "first"))
+    train_run(begun, store, tmp_path / "next", machine(store))
+    assert "begins with 450 of 450 parameters" in (tmp_path / "next" / "run.log").read_text()
+    cached = replace(begun, detector=replace(LN.detector, tune="none"))
+    train_run(cached, store, tmp_path / "head")
+    log = (tmp_path / "head" / "run.log").read_text()
+    assert "66 of 66 parameters" in log and "its tower was tuned and stays behind" in log
+    other = create_tuned(tmp_path / "other" / "features.zarr", "vit", seed=3)
+    with pytest.raises(InputError, match="tuned a tower of other weights"):
+        train_run(begun, other, tmp_path / "no", machine(other))
+
+
+def test_a_batch_that_does_not_fit_is_told_with_one_that_does(stores):
+    detector, batch, labels = fresh(stores("vit"), LN)
+    inner = detector.fusion.inner
+    taken = inner.forward
+
+    def full(inputs):
+        if len(inputs["cls"]) > 3:
+            raise torch.OutOfMemoryError("no memory left")
+        return taken(inputs)
+
+    inner.forward = full
+    with pytest.raises(InputError, match=r"a step on 8 rows: .*batch=2"):
+        steps_of(detector, LN, batch, labels)
+
+
 def test_other_weights_are_refused(tmp_path):
     store = create_tuned(tmp_path / "features.zarr", "vit")
     train_run(replace(LN, epochs=1), store, tmp_path / "run", machine(store))
