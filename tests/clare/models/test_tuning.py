@@ -8,7 +8,7 @@ import torch
 from clare.errors import InputError
 from clare.models.image_tower import TimmTower
 from clare.models.runtime import Runtime
-from clare.models.towers import _reading
+from clare.models.towers import ClipSettings, _reading
 from clare.models.tuned import tune
 
 META = Runtime("meta")
@@ -21,7 +21,7 @@ def clip_tower(name):
         visual = open_clip.model._build_vision_tower(
             config["embed_dim"], vision, config.get("quick_gelu", False)
         )
-    return _reading(visual, (), META)[0]
+    return _reading(visual, ClipSettings(), META)[0]
 
 
 def timm_tower(name):
