@@ -85,7 +85,7 @@ class BlocksTuning(Tuning):
             for place in places
             for name, _ in tower.get_submodule(place).named_parameters()
         ]
-        names += ["projection"] * ("clip_cls" in pooled)
+        names += ["projection"] * ("clip_cls" in pooled and "projection" in tower.state_dict())
         told = f"the last {counted(self.settings.last, 'block')} of {depth}"
         return Moving(tuple(names), told=told + ", and what follows them", after=after)
 
