@@ -327,7 +327,8 @@ def test_a_preset_is_extracted_as_it_was_published(faces):
     found = experiment(faces, "clare-published", clip={"layers": [1]}).settings
     assert found.features == ("clip", "lare")
     assert found.settings == {"clip": {"mean_std": "half", "layers": [1]}}
-    assert experiment(faces, "gend").settings.features == ("clip",)
+    assert experiment(faces, "gend").settings.features == ("clip", "pixels")
+    assert experiment(faces, "gend-cached").settings.features == ("clip",)
 
 
 def test_a_field_that_nothing_here_makes_is_refused(faces):
