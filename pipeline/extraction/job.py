@@ -36,14 +36,14 @@ from clare.pipeline.manifests.sample import Manifest
 from clare.plugins import part_name
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
-from clare.store.spec import SHARD_ROWS, FeatureSpec
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.wording import counted, listed
 
 THUMBNAIL_BYTES = 4096
 """About what a thumbnail takes."""
 
 PIXELS = "pixels"
-"""The extractor whose images are of the size that a tower beside it takes."""
+"""The extractor whose images are of the size that a tower beside it, or in its store, takes."""
 
 CHECKSUM_BYTES = 20
 """What a row of a field takes beside its values: its place in the shard, and its checksum."""
@@ -146,7 +146,8 @@ def run_job(
         for notice in _unmasked(selection):
             observer.noticed(notice)
     observer.loading_models(settings.features)
-    extractors = create_extractors(settings, runtime, with_masks=with_masks)
+    stored = [store.extractor(key)[0] for key in store.extractor_keys()]
+    extractors = create_extractors(settings, runtime, with_masks=with_masks, stored=stored)
     require_own_fields(store, extractors)
     slots: dict[str, list[int]] = {}
     features: dict[str, dict[str, Feature]] = {}
@@ -255,7 +256,11 @@ def _unmasked(selection: Selection) -> list[Notice]:
 
 
 def create_extractors(
-    settings: ExtractSettings, runtime: Runtime, *, with_masks: bool = False
+    settings: ExtractSettings,
+    runtime: Runtime,
+    *,
+    with_masks: bool = False,
+    stored: Iterable[Fingerprint] = (),
 ) -> list[Extractor]:
     """Load the extractors that were asked for.
 
@@ -263,6 +268,11 @@ def create_extractors(
         settings: name them and their settings.
         runtime: where and how the models run.
         with_masks: whether masks are stored too, of the size of ``pixels``.
+        stored: what the store has: ``pixels`` alone are of the size that its tower takes.
+
+    Raises:
+        InputError: the settings are not usable, or no size of ``pixels`` suits every tower of the
+            store.
     """
     names = list(dict.fromkeys(settings.features))
     given = merge_settings(settings.settings)
@@ -288,11 +298,12 @@ def create_extractors(
     ):
         merged = merge_settings(preset, overrides, tuned, given)
         made: dict[str, Extractor] = {}
-        # Pixels last: they are what a tower beside them looks at, unless a size is given.
+        # Pixels last: they are what a tower looks at, unless a size is given.
         for name in sorted(names, key=PIXELS.__eq__):
             own = merged.get(part_name(name), {})
-            if name == PIXELS and (size := _side_of(made.values())) is not None:
-                own = {"size": size, **own}
+            if name == PIXELS and "size" not in own:
+                size = _side_of(made.values()) or _side_in(stored)
+                own = {**own, "size": size} if size is not None else own
             made[name] = create_extractor(name, own, settings.images, runtime)
         return [made[name] for name in names]
 
@@ -327,6 +338,26 @@ def _side_of(extractors: Iterable[Extractor]) -> int | None:
     """Side of the images that the first model takes whose values are of pixels alone, if any is."""
     models = (extractor.pixel_model() for extractor in extractors)
     return next((model.size for model in models if model is not None), None)
+
+
+def _side_in(stored: Iterable[Fingerprint]) -> int | None:
+    """Side of the images that the towers of a store take; None where it has no tower."""
+    from clare.models.towers import TOWERS
+
+    sides: dict[int, str] = {}
+    for fingerprint in stored:
+        if (
+            fingerprint.extractor in TOWERS
+            and type(side := fingerprint.settings.get("size")) is int
+        ):
+            sides.setdefault(side, f"{fingerprint.key} takes {side}")
+    if len(sides) > 1:
+        raise InputError(
+            f"the towers of the store take images of several sizes, and {PIXELS} have one: "
+            + listed(sides.values()),
+            Name("the size", f"{PIXELS}.size", str(min(sides))),
+        )
+    return next(iter(sides), None)
 
 
 def create_loader(settings: ExtractSettings, roots: Roots) -> Loader:

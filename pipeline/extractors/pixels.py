@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class PixelsExtractor(HostExtractor):
     """Field ``pixels``: uint8 ``(size, size, 3)`` RGB, squashed, bicubic.
 
-    Beside ``clip`` or ``tower`` they are of the size that it takes, if none is given.
+    If no size is given, they are of the size that ``clip`` or ``tower`` takes, beside them or in
+    the store already.
     """
 
     channels = (3,)

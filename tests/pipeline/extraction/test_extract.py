@@ -22,9 +22,10 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.toys import draw_faces
-from clare.store.feature_store import open_store
+from clare.store.feature_store import create_store, open_store
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
+from clare.store.spec import FeatureSpec, Fingerprint
 from tests.pipeline.extraction.conftest import job_for, read_all
 from tests.store.conftest import contents
 
@@ -107,6 +108,18 @@ def test_an_extractor_added_later_uses_the_same_rows(faces, tmp_path):
     one.run()
     one.but(features=("pixels",)).run()
     assert contents(tmp_path / "one") == contents(tmp_path / "both")
+
+
+def test_pixels_alone_ask_for_a_size_where_towers_of_the_store_take_several(faces, tmp_path):
+    store = create_store(tmp_path / "store")
+    for name, size in ("clip", 32), ("tower", 48):
+        fingerprint = Fingerprint(name, 1, "00", {"size": size})
+        store.declare(fingerprint, [FeatureSpec(f"{name}_cls", (4,), "float32")])
+    job = job_for(faces, store.path, features=("pixels",))
+    with pytest.raises(InputError, match=r"clip-\w+ takes 32 and tower-\w+ takes 48"):
+        job.run()
+    job.but(settings={"pixels": {"size": 48}}).run()
+    assert store.feature("faces", "pixels").fields["pixels"].shape == (48, 48, 3)
 
 
 def test_order_and_neighbours_do_not_change_a_value(faces, tmp_path):
