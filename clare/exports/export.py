@@ -93,6 +93,8 @@ def export(
         raise InputError(f"something stands at {out} already", Name("another place", "out"))
     record = read_record(folder)
     read_validation(folder)
+    if record.config.detector.tune != "none":
+        raise InputError(f"{folder} tuned its image tower, and such runs can't be exported yet")
     if not head_only:
         _refuse_noise(folder, record.config.detector)
     opened, model, facts = _head_alone(folder, store) if head_only else _whole(folder, settings)

@@ -8,6 +8,7 @@ import torch
 
 import clare
 from clare.errors import InputError
+from clare.exports.export import export
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.run import open_run
@@ -65,11 +66,18 @@ def test_features_of_a_tuned_tower_are_those_that_the_run_sees(world):
     read = FeatureDataset(store, ["clip_cls", "pixels"], split="test", digests=digests)
     batch = read.read(range(len(read)))
     with torch.no_grad():
-        inside = run.detector.fusion.raw(batch["pixels"].float())["cls"]
+        inside = run.detector.fusion.raw({"pixels": batch["pixels"].float()})["cls"]
     torch.testing.assert_close(batch["clip_cls"], inside, atol=1e-5, rtol=1e-5)
     plain = FeatureDataset(store, ["clip_cls"], split="test", digests={"clip": base[5:]})
     untuned = plain.read(range(len(plain)))["clip_cls"]
     assert (untuned - inside).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("head_only", [False, True])
+def test_such_a_run_is_not_exported(world, tmp_path, head_only):
+    with pytest.raises(InputError, match="tuned its image tower"):
+        export(world / "ln", to="safetensors", out=tmp_path / "m", head_only=head_only)
+    assert not (tmp_path / "m").exists()
 
 
 def test_predict_sees_what_evaluate_saw(world):
