@@ -16,16 +16,19 @@ from torch import nn
 
 from clare.errors import InputError
 
-Role = Literal["cls", "tokens", "tokens_2", "lare", "mask", "pixels", "block_tokens", "block_cls"]
+Role = Literal[
+    "cls", "tokens", "tokens_2", "lare", "parts", "mask", "pixels", "block_tokens", "block_cls"
+]
 """What a field of the store is to a fusion or a decoder.
 
-A mask is what a decoder learns; pixels are what a tower looks at that is tuned, and block_tokens
-and block_cls what the first of its blocks takes that moves.
+Parts are boxes: left, top, right and bottom as shares of the image's sides, all zero where a part
+is not there. A mask is what a decoder learns; pixels are what a tower looks at that is tuned, and
+block_tokens and block_cls what the first of its blocks takes that moves.
 """
 
 Inputs = Mapping[Role, torch.Tensor]
-"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), mask (B, S, S), pixels
-(B, S, S, 3) of 0 to 255, block_tokens (B, P, D), block_cls (B, D)."""
+"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), parts (B, N, 4), mask
+(B, S, S), pixels (B, S, S, 3) of 0 to 255, block_tokens (B, P, D), block_cls (B, D)."""
 
 Shapes = Mapping[Role, tuple[int, ...]]
 """Shapes of one row's inputs, without the batch axis."""
@@ -79,6 +82,7 @@ INPUTS: Mapping[Role, InputSpec] = {
     "tokens": InputSpec("clip_tokens", axes=2),
     "tokens_2": InputSpec("clip_tokens_layer3", axes=2),
     "lare": InputSpec("lare", axes=5, channel_axis=-3, drawn=True),
+    "parts": InputSpec("face_parts", axes=2, standardized=False),
     "mask": InputSpec("mask", axes=2, standardized=False),
     "pixels": InputSpec("pixels", axes=3, standardized=False),
     "block_tokens": InputSpec("", axes=2, standardized=False),

@@ -52,6 +52,7 @@ class Extractor(ABC):
     Attributes:
         name: public name: the name of the subclass's file.
         VERSION: raised by hand when equal settings and weights give other values.
+        needs_face: whether its values say where the face is, so that somebody has to know it.
         fields: what it writes.
         fingerprint: everything that decides its values.
         origin: where its weights came from. A label: equal weights from elsewhere are the same.
@@ -59,6 +60,7 @@ class Extractor(ABC):
 
     name: ClassVar[str]
     VERSION: ClassVar[int] = 1
+    needs_face: ClassVar[bool] = False
     Settings: ClassVar[type]
     fields: tuple[FeatureSpec, ...]
     fingerprint: Fingerprint

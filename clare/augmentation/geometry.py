@@ -1,4 +1,4 @@
-"""Steps that move what an image shows: they do the same to its mask."""
+"""Steps that move what an image shows: they do the same to its mask, and say where places go."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+
+from clare.errors import InputError
+
+Placement = NDArray[np.float64]
+"""(3, 3): takes (x, y, 1) to where that place is afterwards. Before and after, x and y are shares
+of the image's sides, counted from its left and its upper edge."""
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
 
 
 class Step(ABC):
@@ -19,6 +30,19 @@ class Step(ABC):
     def apply_to_mask(self, mask: Image.Image) -> Image.Image:
         """The mask, mode L, after the step: as it was, unless the step moves anything."""
         return mask
+
+    def follow(self, size: Size) -> tuple[Placement, Size]:
+        """Where places of an image of this size go, and its size after the step.
+
+        Raises:
+            InputError: the step moves something, and does not say where to.
+        """
+        if type(self).apply_to_mask is not Step.apply_to_mask:
+            raise InputError(
+                f"where the parts of a face go is not known: the step {type(self).__name__} of a "
+                "view moves images and has no method `follow`"
+            )
+        return np.eye(3), size
 
 
 class _Move(Step):
@@ -43,6 +67,13 @@ class Crop(_Move):
         """The part of the image in the box."""
         return image.crop(self.box)
 
+    def follow(self, size: Size) -> tuple[Placement, Size]:
+        """From shares of the image to shares of the box."""
+        left, top, right, bottom = self.box
+        cut = right - left, bottom - top
+        there = np.array([(size[0], 0, -left), (0, size[1], -top), (0, 0, 1)], np.float64)
+        return to_shares(cut) @ there, cut
+
 
 @dataclass(frozen=True)
 class Turn(_Move):
@@ -57,6 +88,26 @@ class Turn(_Move):
     def apply(self, image: Image.Image) -> Image.Image:
         """The image, turned."""
         return image.transpose(self.how)
+
+    def follow(self, size: Size) -> tuple[Placement, Size]:
+        """The sides exchanged, counted from the other end, or both."""
+        across, down = _TURNED[self.how]
+        turned = size if across[0] else size[::-1]
+        return np.array([across, down, (0, 0, 1)], np.float64), turned
+
+
+_SAME, _BACK = (1, 0, 0), (-1, 0, 1)
+_DOWN, _UP = (0, 1, 0), (0, -1, 1)
+_TURNED = {
+    Image.Transpose.FLIP_LEFT_RIGHT: (_BACK, _DOWN),
+    Image.Transpose.FLIP_TOP_BOTTOM: (_SAME, _UP),
+    Image.Transpose.ROTATE_90: (_DOWN, _BACK),
+    Image.Transpose.ROTATE_180: (_BACK, _UP),
+    Image.Transpose.ROTATE_270: (_UP, _SAME),
+    Image.Transpose.TRANSPOSE: (_DOWN, _SAME),
+    Image.Transpose.TRANSVERSE: (_UP, _BACK),
+}
+"""The upper rows of each transposition's placement."""
 
 
 MIRROR = Turn(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -82,17 +133,25 @@ class Affine(_Move):
 
     def apply(self, image: Image.Image) -> Image.Image:
         """The image in its own size."""
+        return image.transform(
+            image.size, Image.Transform.AFFINE, self._inverse(image.size), Image.Resampling.NEAREST
+        )
+
+    def follow(self, size: Size) -> tuple[Placement, Size]:
+        """The image's size stays."""
+        back = np.array([*self._inverse(size), 0, 0, 1]).reshape(3, 3)
+        shares = to_shares(size)
+        return shares @ np.linalg.inv(back) @ np.linalg.inv(shares), size
+
+    def _inverse(self, size: Size) -> tuple[float, ...]:
+        """From a pixel of the result to where it was: two rows of three."""
         turn = math.radians(self.angle)
         along, across = math.cos(turn) / self.scale, math.sin(turn) / self.scale
-        middle_x, middle_y = image.width * 0.5, image.height * 0.5
+        middle_x, middle_y = size[0] * 0.5, size[1] * 0.5
         x, y = -middle_x - self.shift[0], -middle_y - self.shift[1]
-        # From a pixel of the result to where it was.
-        inverse = (
+        return (
             *(along, across, along * x + across * y + middle_x),
             *(-across, along, -across * x + along * y + middle_y),
-        )
-        return image.transform(
-            image.size, Image.Transform.AFFINE, inverse, Image.Resampling.NEAREST
         )
 
 
@@ -113,3 +172,12 @@ class Resize(Step):
     def apply_to_mask(self, mask: Image.Image) -> Image.Image:
         """The mask in the new size, where it shrinks the mean of the area."""
         return mask.resize(self.size, Image.Resampling.BOX)
+
+    def follow(self, size: Size) -> tuple[Placement, Size]:
+        """Shares of the sides stay as they are."""
+        return np.eye(3), self.size
+
+
+def to_shares(size: Size) -> Placement:
+    """From pixels, counted from the edges, to shares of an image's sides."""
+    return np.diag([1 / size[0], 1 / size[1], 1.0])

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from PIL import Image
 
 from clare.augmentation import recipes
 from clare.augmentation.dice import Dice
-from clare.augmentation.geometry import Step
+from clare.augmentation.geometry import Placement, Size, Step
 from clare.plugins import find_part
 
 
@@ -59,6 +60,18 @@ class View:
         for step in self.steps:
             mask = step.apply_to_mask(mask)
         return mask
+
+    def follow(self, size: Size) -> Placement:
+        """Where places of an image of the size that it was drawn for go.
+
+        Raises:
+            InputError: a step moves something, and does not say where to.
+        """
+        placement = np.eye(3)
+        for step in self.steps:
+            there, size = step.follow(size)
+            placement = there @ placement
+        return placement
 
 
 def find_recipe(name: str) -> ViewRecipe:

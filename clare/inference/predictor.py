@@ -138,7 +138,7 @@ class Predictor:
 
     @property
     def preparation(self) -> str:
-        """How a face is found and aligned, in words; empty where images are judged as they are.
+        """How a face is found and aligned, in words; empty where none is looked for.
 
         With the beginning of a digest of all that decides which faces are found.
 
@@ -149,7 +149,8 @@ class Predictor:
             return ""
         turned = " upright" if self._faces.upright else ""
         found = f"the {self._faces.pick}{turned} face that {self._faces.points} finds"
-        return f"{found} ({self._faces.digest}), aligned as {listed(self.templates)}"
+        aligned = f", aligned as {listed(self.templates)}" if self.templates else ""
+        return f"{found} ({self._faces.digest}){aligned}"
 
     @property
     def even(self) -> float:
@@ -219,7 +220,7 @@ class Predictor:
         """How faces are looked for; None where none are."""
         from clare.pipeline.faces.settings import FaceSettings
 
-        if self.templates:
+        if self.templates or any(one.needs_face for one, _, _ in self.extractors):
             chosen: FaceSettings = build_settings("faces", FaceSettings, given)
             return chosen
         if given:

@@ -20,11 +20,14 @@ from PIL import Image
 from clare.models.runtime import Runtime
 from clare.pipeline import extractors
 from clare.pipeline.extractor import Extractor
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.plugins import part_name
 from clare.store.spec import FeatureSpec
 from clare.testing.part import PartContract
+
+FACE = FaceMarks("24 8 66 60", "35 28 55 30 45 40 37 50 53 51", "mtcnn")
 
 Values = dict[str, NDArray[np.generic]]
 
@@ -32,14 +35,15 @@ Values = dict[str, NDArray[np.generic]]
 def prepare_images(
     count: int, images: ImageSettings | None = None, views: Sequence[int] = (0,)
 ) -> list[PreparedImage]:
-    """Images of smooth random colours, 90x70 pixels, as extraction prepares them."""
+    """Images of smooth random colours, 90x70 pixels, as extraction prepares them, with a face."""
     made = []
     for seed in range(count):
         colours = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), np.uint8)
         file = io.BytesIO()
         Image.fromarray(colours).resize((90, 70), Image.Resampling.BICUBIC).save(file, "PNG")
         content = hashlib.sha256(file.getvalue()).hexdigest()
-        made += load_views(file.getvalue(), images or ImageSettings(), views, content=content)
+        settings = images or ImageSettings()
+        made += load_views(file.getvalue(), settings, views, face=FACE, content=content)
     return made
 
 

@@ -19,12 +19,28 @@ from clare.heads.detector import Detector, load_detector, save_detector
 from clare.testing.part import PartContract
 from clare.testing.steps import is_drawn, take_steps
 
-VIT_L14: Shapes = MappingProxyType({"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32)})
-VIT_B32: Shapes = MappingProxyType({"cls": (512,), "tokens": (49, 768), "lare": (4, 32, 32)})
-RN50: Shapes = MappingProxyType({"cls": (1024,), "tokens": (196, 1024), "lare": (4, 32, 32)})
-SMALL: Shapes = MappingProxyType({"cls": (12,), "tokens": (16, 24), "lare": (4, 8, 8)})
-ODD: Shapes = MappingProxyType({"cls": (24,), "tokens": (9, 24), "lare": (4, 8, 8)})
+VIT_L14: Shapes = MappingProxyType(
+    {"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32), "parts": (5, 4)}
+)
+VIT_B32: Shapes = MappingProxyType(
+    {"cls": (512,), "tokens": (49, 768), "lare": (4, 32, 32), "parts": (5, 4)}
+)
+RN50: Shapes = MappingProxyType(
+    {"cls": (1024,), "tokens": (196, 1024), "lare": (4, 32, 32), "parts": (5, 4)}
+)
+SMALL: Shapes = MappingProxyType(
+    {"cls": (12,), "tokens": (16, 24), "lare": (4, 8, 8), "parts": (5, 4)}
+)
+ODD: Shapes = MappingProxyType(
+    {"cls": (24,), "tokens": (9, 24), "lare": (4, 8, 8), "parts": (5, 4)}
+)
 """A grid that LaRE's side is no multiple of, and a tower whose widths agree."""
+
+
+def draw_boxes(rows: int, generator: torch.Generator, parts: int, _: int) -> torch.Tensor:
+    """Boxes of random parts, (rows, parts, 4), a third of which are not there."""
+    corners = torch.rand(rows, parts, 2, 2, generator=generator).sort(2)[0].flatten(2)
+    return corners * (torch.rand(rows, parts, 1, generator=generator) > 1 / 3)
 
 
 class FusionContract(PartContract):
@@ -56,7 +72,9 @@ class FusionContract(PartContract):
         """Random inputs of every role, the same at each call."""
         generator = torch.Generator().manual_seed(1)
         return {
-            role: torch.randn(rows, *shape, generator=generator)
+            role: draw_boxes(rows, generator, *shape)
+            if role == "parts"
+            else torch.randn(rows, *shape, generator=generator)
             for role, shape in (shapes or self.small).items()
         }
 
@@ -146,6 +164,7 @@ class FusionContract(PartContract):
             "clip_cls": self.small["cls"],
             "clip_tokens": self.small["tokens"],
             "lare": (1, 2, *lare),  # one timestep, two draws
+            "face_parts": self.small["parts"],
         }
         generator = torch.Generator().manual_seed(2)
         batch = {n: torch.randn(8, *shape, generator=generator) for n, shape in specs.items()}

@@ -23,7 +23,7 @@ def grid_side(positions: int) -> int:
     side = math.isqrt(positions)
     if side * side != positions:
         raise InputError(
-            f"{positions} tokens form no square, so LaRE can't be laid over them; "
+            f"{positions} tokens form no square, so nothing can be laid over them; "
             "extract with a tower of a square grid, or take fusion cls"
         )
     return side

@@ -53,8 +53,8 @@ from clare.store.spec import Fingerprint
 from clare.version import __version__
 from clare.wording import counted, listed
 
-_SPATIAL = {"tokens", "lare"}
-"""Inputs that a fusion lays over each other, place by place."""
+_SPATIAL = {"tokens", "lare", "parts"}
+"""Inputs of which a fusion lays two over each other, place by place."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ def prepare(
         if key not in samples:
             samples[key] = choose_splits(tables, config)
         train, val, seen = samples[key]
-        if config.detector.decoder or set(find_fusion(config.detector.fusion).roles) >= _SPATIAL:
+        laid = _SPATIAL.intersection(find_fusion(config.detector.fusion).roles)
+        if config.detector.decoder or len(laid) > 1:
             _require_aligned(store, chosen, config, train)
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])

@@ -27,7 +27,7 @@ from clare.pipeline.extraction.probe import decoding_weights
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extraction.store_rows import refuse_two_labels, rows_of_samples
 from clare.pipeline.extractor import Extractor
-from clare.pipeline.extractors import create_extractor
+from clare.pipeline.extractors import create_extractor, find_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.file_shortcuts import shortcuts_of
@@ -145,6 +145,9 @@ def run_job(
     if with_masks or "mask" in settings.features:
         for notice in _unmasked(selection):
             observer.noticed(notice)
+    if any(find_extractor(name).needs_face for name in settings.features):
+        for notice in _faceless(selection):
+            observer.noticed(notice)
     observer.loading_models(settings.features)
     stored = [store.extractor(key)[0] for key in store.extractor_keys()]
     extractors = create_extractors(settings, runtime, with_masks=with_masks, stored=stored)
@@ -242,6 +245,18 @@ def _require_points(selection: Selection) -> None:
         raise InputError(
             what, Run("faces", settings={"subset": manifest.name}, effect="finds them")
         )
+
+
+def _faceless(selection: Selection) -> list[Notice]:
+    """Images of which nobody says where the face is: what is stored for them says it neither."""
+    told = []
+    for manifest, _ in selection:
+        samples = manifest.samples
+        if bare := sum(not (sample.face_points or sample.boxes) for sample in samples):
+            of = f"{bare:,} of the {counted(len(samples), 'image')} of {manifest.name}"
+            find = Run("faces", settings={"subset": manifest.name}, effect="finds faces")
+            told.append(Notice(f"{of} have neither face_points nor boxes: no part is known", find))
+    return told
 
 
 def _unmasked(selection: Selection) -> list[Notice]:

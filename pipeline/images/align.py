@@ -119,6 +119,14 @@ def similarity(points: NDArray[np.float64], target: NDArray[np.float64]) -> Simi
     return a, b, x, y
 
 
+def placement_of(transform: Similarity) -> NDArray[np.float64]:
+    """A similarity as a matrix (3, 3) of places that are counted from the edge, not from the centre
+    of the first pixel."""
+    a, b, x, y = transform
+    lag = 0.5 * (1 - a + b) + x, 0.5 * (1 - a - b) + y
+    return np.array([(a, -b, lag[0]), (b, a, lag[1]), (0, 0, 1)])
+
+
 def misfit(points: NDArray[np.float64]) -> float:
     """How unlike those of a face five points lie, wherever and however large it is.
 
@@ -165,9 +173,7 @@ def unwarp(
     Returns:
         float32 (H, W).
     """
-    a, b, x, y = transform
-    lag = 0.5 * (1 - a + b) + x, 0.5 * (1 - a - b) + y
-    there = (a, -b, lag[0], b, a, lag[1])
+    there = tuple(placement_of(transform)[:2].ravel().tolist())
     whole = Image.fromarray(values).transform(
         size, Image.Transform.AFFINE, there, Image.Resampling.BILINEAR
     )

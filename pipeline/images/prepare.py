@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clare.augmentation.geometry import Crop
+from clare.augmentation.geometry import Crop, Placement, to_shares
 from clare.augmentation.photometry import recode
-from clare.augmentation.recipe import draw_view
+from clare.augmentation.recipe import View, draw_view
 from clare.columns import MaskFake
 from clare.errors import ImageError
-from clare.pipeline.images.align import Similarity, find_transform, warp, warp_mask
+from clare.pipeline.images.align import Similarity, find_transform, placement_of, warp, warp_mask
 from clare.pipeline.images.boxes import centre_box, crop_box
 from clare.pipeline.images.decode import decode_mask, decode_rgb
 from clare.pipeline.images.marks import FaceMarks
@@ -45,10 +45,14 @@ class PreparedImage:
         plain: the prepared image before augmentation, RGB.
         image: this view of it, RGB.
         mask: this view of the mask, mode L, of the same size; None where there is none.
+        drawn: what made this view of the plain image.
 
     Attributes:
+        face: what the manifest says of the face, in pixels of the whole image.
         alignment: what brought a part of the whole image into a square, and that one's side in
             pixels; None where none was cut out.
+        cut: (3, 3), from pixels of the whole image, counted from its edges, to shares of the plain
+            image's sides.
     """
 
     def __init__(
@@ -59,14 +63,18 @@ class PreparedImage:
         plain: Image.Image,
         image: Image.Image,
         mask: Image.Image | None,
+        drawn: View,
     ) -> None:
         self.view = view
         self.alignment: tuple[Similarity, int] | None = None
+        self.face = NOT_KNOWN
+        self.cut: Placement = to_shares(size)
         self.content = content
         self.size = size
         self._plain = plain
         self._image = image
         self._mask = mask
+        self._drawn = drawn
         self._pixels: dict[int, NDArray[np.uint8]] = {}
 
     @property
@@ -110,6 +118,15 @@ class PreparedImage:
     def mask_is_empty(self) -> bool:
         """Whether it has a mask, and that marks nothing."""
         return self._mask is not None and is_empty(self._mask)
+
+    @property
+    def placement(self) -> Placement:
+        """From pixels of the whole image, counted from its edges, to shares of this view's sides.
+
+        Raises:
+            InputError: a step of the view moves something, and does not say where to.
+        """
+        return self._drawn.follow(self._plain.size) @ self.cut
 
     def thumbnail(self, size: int = 128) -> bytes:
         """The plain image as a small JPEG, its sides' ratio kept, never enlarged.
@@ -184,7 +201,7 @@ def load_views(
             sizes = f"{_pixels(plain_mask.size)}, and its image has {_pixels(plain.size)}"
             raise ImageError(f"mask other shape: it has {sizes}")
     try:
-        plain, plain_mask, alignment = _cut_out(plain, plain_mask, face, settings)
+        plain, plain_mask, alignment, cut = _cut_out(plain, plain_mask, face, settings)
     except MemoryError as error:
         raise ImageError("too large: its alignment or crop does not fit in memory") from error
     recoding = settings.recoding()
@@ -196,21 +213,24 @@ def load_views(
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
     for image in made:
-        image.alignment = alignment
+        image.alignment, image.face, image.cut = alignment, face, cut
     return made
 
 
 def _cut_out(
     plain: Image.Image, mask: Image.Image | None, face: FaceMarks, settings: ImageSettings
-) -> tuple[Image.Image, Image.Image | None, tuple[Similarity, int] | None]:
-    """Align, crop and squash an image with its mask; what brought it into a square, if one was."""
+) -> tuple[Image.Image, Image.Image | None, tuple[Similarity, int] | None, Placement]:
+    """Align, crop and squash an image with its mask; what brought it into a square, if one was,
+    and where its pixels went, as `PreparedImage.cut` has it."""
     if mask is not None and mask.size != plain.size:
         mask = _scale_mask(mask, plain.size)
     alignment: tuple[Similarity, int] | None = None
+    cut = to_shares(plain.size)
     if settings.align != "none":
         transform = find_transform(face, settings.align, settings.align_side, plain.size)
         alignment = transform, settings.align_side
         plain = warp(plain, *alignment)
+        cut = to_shares(plain.size) @ placement_of(transform)
         if mask is not None:
             mask = warp_mask(mask, *alignment)
     if settings.crop != "none":
@@ -223,13 +243,14 @@ def _cut_out(
             (a, b, x, y), _ = alignment or ((1.0, 0.0, 0.0, 0.0), 0)
             alignment = (a, b, x - box[0], y - box[1]), box[2] - box[0]
         crop = Crop(box)
+        cut = crop.follow(plain.size)[0] @ cut
         plain = crop.apply(plain)
         mask = None if mask is None else crop.apply_to_mask(mask)
     if settings.resize is not None:
         plain = _squash(plain, settings.resize)
         if mask is not None:
             mask = _scale_mask(mask, plain.size)
-    return plain, mask, alignment
+    return plain, mask, alignment, cut
 
 
 def _view(
@@ -242,12 +263,12 @@ def _view(
     view: int,
 ) -> PreparedImage:
     if view == 0:
-        return PreparedImage(view, content, size, plain, plain, mask)
+        return PreparedImage(view, content, size, plain, plain, mask, View(()))
     drawn = draw_view(
         settings.recipe, plain.size, view_seed=settings.view_seed, content=source, view=view
     )
     mask = None if mask is None else drawn.apply_to_mask(mask)
-    return PreparedImage(view, content, size, plain, drawn.apply(plain), mask)
+    return PreparedImage(view, content, size, plain, drawn.apply(plain), mask, drawn)
 
 
 def _pixels(size: tuple[int, int]) -> str:

@@ -139,3 +139,22 @@ def test_a_detector_in_python_aligns_too(trained):
     assert verdict.faces == 1 and verdict.alignment is not None and verdict.size == (300, 240)
     (plain,) = load_detector(trained / "run", device="cpu", align="none").predict(photo)
     assert plain.faces is None and plain.alignment is None and plain.margin != verdict.margin
+
+
+def test_the_parts_of_a_face_are_found_in_images_that_are_not_aligned(clare, trained, tmp_path):
+    photos = trained / "photos"
+    given = {"manifest": trained / "mine.csv", "root": photos, "backbone": "tiny"}
+    extract(tmp_path / "f.zarr", **given, features="clip,face_parts")
+    train_head(tmp_path / "f.zarr", tmp_path / "run", epochs=1, device="cpu", fusion="roi")
+    evaluate(tmp_path / "run", device="cpu", resamples=0)
+    tested = rows_of(tmp_path / "run" / "test_predictions.csv")
+    detector = load_detector(tmp_path / "run", device="cpu", upright=True)
+    for row in tested:
+        (found,) = detector.predict(photos / row["sample_id"].partition("/")[2])
+        assert found.margin == pytest.approx(float(row["margin"]), abs=1e-4)
+        assert found.faces == 1 and found.alignment is None
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "empty.png")
+    (found,) = detector.predict(tmp_path / "empty.png")
+    assert found.faces == 0 and found.margin is not None
+    code, _, error = clare("predict", "run", "empty.png", "--device", "cpu", "--pick", "centre")
+    assert code == 0, error

@@ -41,6 +41,10 @@ class TestLare(FusionContract):
     part = "lare"
 
 
+class TestRoi(FusionContract):
+    part = "roi"
+
+
 class TestFixedPrompts(ClassifierContract):
     part = "fixed_prompts"
 
@@ -113,6 +117,10 @@ class Tiny(ExtractorContract):
     @pytest.fixture(autouse=True)
     def _tiny(self, tiny):
         self.settings = tiny.get(self.part, {})
+
+
+class TestFaceParts(Tiny):
+    part = "face_parts"
 
 
 class TestClip(Tiny):

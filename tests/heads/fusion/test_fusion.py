@@ -13,6 +13,7 @@ from torch.nn import functional
 from clare.errors import InputError
 from clare.heads import fusion
 from clare.heads.base import Fusion
+from clare.heads.fusion.roi import cover
 from clare.plugins import find_part
 from clare.settings import build_settings
 
@@ -21,6 +22,7 @@ RN50 = {"cls": (1024,), "tokens": (196, 1024), "lare": (4, 32, 32)}
 SMALL = {"cls": (12,), "tokens": (16, 24), "lare": (4, 8, 8)}
 ODD = {"cls": (24,), "tokens": (9, 24), "lare": (4, 8, 8)}
 """A grid that LaRE's side is no multiple of, and a tower whose widths agree."""
+PARTS = {"cls": (12,), "tokens": (16, 24), "parts": (2, 4)}
 
 ATTENTIVE = [("esa", {}), ("cross_attn", {"query": "all"}), ("cross_attn", {"query": "mean"})]
 
@@ -180,3 +182,51 @@ def test_mean_query_sees_only_the_means_of_lare():
     torch.testing.assert_close(mean(inputs), mean(moved))
     assert (every(inputs) - every(moved)).abs().max() > 1e-3
     assert (esa(inputs) - esa(moved)).abs().max() > 1e-3
+
+
+# RoI pooling.
+
+
+@pytest.mark.parametrize("side", [3, 7, 16])
+def test_a_part_over_a_cell_is_that_cell(side):
+    cells = torch.arange(side)
+    left, top = (axis.flatten() / side for axis in torch.meshgrid(cells, cells, indexing="xy"))
+    boxes = torch.stack([left, top, left + 1 / side, top + 1 / side], -1)
+    shares, known = cover(boxes[None], side)
+    assert known.all()
+    torch.testing.assert_close(shares[0], torch.eye(side * side), atol=1e-4, rtol=0)
+
+
+def test_a_part_is_the_mean_of_what_lies_under_it():
+    """Cells of ten pixels each, the box's edges between pixels."""
+    grid = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
+    pixels = grid.repeat_interleave(10, 0).repeat_interleave(10, 1)
+    shares, known = cover(torch.tensor([[[7, 12, 29, 33], [0, 0, 40, 40], [21, 4, 22, 6]]]) / 40, 4)
+    plain = torch.stack([pixels[12:33, 7:29].mean(), grid.mean(), pixels[4:6, 21].mean()])
+    assert known.all()
+    torch.testing.assert_close((shares @ grid.flatten())[0], plain)
+
+
+def test_what_is_marked_changes_the_parts_over_it_alone():
+    part = make("roi", {"part_width": 8}, PARTS)
+    inputs = {**draw(PARTS, 1), "parts": torch.tensor([[[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]])}
+    marked = {**inputs, "tokens": inputs["tokens"].clone()}
+    marked["tokens"][:, 15] += 1  # the last cell: below, on the right
+    before, after = part(inputs)[0], part(marked)[0]
+    assert torch.equal(before[:20], after[:20]) and not torch.isclose(before[20:], after[20:]).all()
+    assert torch.equal(before[:12], inputs["cls"][0])
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 0], [0.5, 0.2, 0.5, 0.4], [1.5, 0, 2, 1]])
+def test_a_part_that_is_not_there_is_a_vector_that_learns(box):
+    part = make("roi", {"part_width": 8}, PARTS)
+    inputs = {**draw(PARTS, 2), "parts": torch.tensor([[[0, 0, 1, 1], box]] * 2).float()}
+    vectors = part(inputs)
+    assert torch.equal(vectors[0, 20:], part.missing[1]) and vectors.isfinite().all()
+    vectors.sum().backward()
+    assert part.missing.grad[1].eq(2).all() and part.missing.grad[0].eq(0).all()
+
+
+def test_a_part_has_a_width():
+    with pytest.raises(InputError, match="part_width 0 is not at least 1"):
+        make("roi", {"part_width": 0}, PARTS)

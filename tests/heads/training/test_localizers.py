@@ -368,6 +368,13 @@ def test_tokens_and_lare_of_other_parts_of_an_image_are_refused(
         train_run(config, store.path, tmp_path / "run")
     # Each of them alone says nothing of a place that the other would have.
     train_run(replace(config, detector=DetectorConfig("cls", "linear")), store.path, tmp_path / "b")
+    fields = {"parts": "lare"}
+    with pytest.raises(InputError, match="were cut out of the images differently"):
+        train_run(
+            replace(config, detector=DetectorConfig("roi", "linear", fields=fields)),
+            store.path,
+            tmp_path / "c",
+        )
 
 
 def test_a_protocol_trains_masks_without_its_reals(masked, tmp_path):
