@@ -138,7 +138,7 @@ class HostExtractor(Extractor):
         channels: the axes that follow the square's own two.
     """
 
-    Settings = SquareSettings
+    Settings: ClassVar[type] = SquareSettings
     channels: ClassVar[tuple[int, ...]]
 
     def __init__(self, settings: SquareSettings, images: ImageSettings, runtime: Runtime) -> None:

@@ -25,7 +25,7 @@ class ExtractSettings:
 
     Args:
         store: the feature store, a folder. It is made if it is not there.
-        features: extractors: lare, clip, pixels, mask, or one of your own.
+        features: extractors: lare, clip, tower, pixels, mask, face_parts, or one of your own.
         preset: named settings to start from; clare-published are the authors'.
         settings: settings of extractors that differ from their defaults and the preset's.
         tuned: a run whose tower was tuned: its features are extracted, as new ones of the extractor

@@ -7,7 +7,7 @@ alignment, crop and squash, and the geometry of each view.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class FacePartsExtractor(HostExtractor):
     image exchanges the eyes, so that the left one stays left.
     """
 
-    Settings: ClassVar[type] = FacePartsSettings
+    Settings = FacePartsSettings
     channels = ()
     needs_face = True
 

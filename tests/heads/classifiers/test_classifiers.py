@@ -50,7 +50,15 @@ def draw(rows=6, width=WIDTH):
 
 
 def test_all_are_there():
-    assert NAMES == ["adapter", "cocoop", "coop", "fixed_prompts", "knn", "linear", "text_similarity"]
+    assert NAMES == [
+        "adapter",
+        "cocoop",
+        "coop",
+        "fixed_prompts",
+        "knn",
+        "linear",
+        "text_similarity",
+    ]
 
 
 def test_linear_is_one_layer():

@@ -44,7 +44,7 @@ def test_the_files_are_the_list():
 
 
 def test_unknown_extractor():
-    with pytest.raises(InputError, match="clip, lare"):
+    with pytest.raises(InputError, match="clip, face_parts, lare"):
         create_extractor("dino", {}, ImageSettings(), Runtime())
 
 
