@@ -154,8 +154,7 @@ def prepare(
         if key not in samples:
             samples[key] = choose_splits(tables, config)
         train, val, seen = samples[key]
-        laid = _SPATIAL.intersection(find_fusion(config.detector.fusion).roles)
-        if config.detector.decoder or len(laid) > 1:
+        if config.detector.decoder or _lays_over_each_other(config.detector.fusion):
             _require_aligned(store, chosen, config, train)
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
@@ -288,6 +287,10 @@ def measure_channels(
         measured[key] = detector
         order = pieces(run.train.plain, detector.scored_together)
         detector.fit_statistics(table.batches(order, detector.fields))
+
+
+def _lays_over_each_other(fusion: str) -> bool:
+    return len(_SPATIAL.intersection(find_fusion(fusion).roles)) > 1
 
 
 def _require_aligned(

@@ -24,6 +24,7 @@ SPECS = {
     "clip_cls_pre": (16,),
     "clip_tokens": (16, 20),
     "clip_tokens_3": (16, 20),
+    "face_parts": (5, 4),
     "lare": (2, 3, 4, 8, 8),
 }
 PAIRS = [(f, c) for f in list_parts(fusion) for c in list_parts(classifiers)]

@@ -27,9 +27,10 @@ SPECS = {
     "clip_cls": (24,),
     "clip_tokens": (16, 20),
     "lare": (2, 3, 4, 8, 8),
+    "face_parts": (5, 4),
     "mask": (32, 32),
 }
-STORED_AS = {"clip_cls": torch.float32, "mask": torch.uint8}
+STORED_AS = {"clip_cls": torch.float32, "face_parts": torch.float32, "mask": torch.uint8}
 ROWS = 24
 FUSIONS, CLASSIFIERS = list_parts(fusion), list_parts(classifiers)
 HEADS = [
