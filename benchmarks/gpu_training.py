@@ -47,6 +47,7 @@ class Head:
             FeatureSpec("clip_cls", (self.cls,), "float32"),
             FeatureSpec("clip_tokens", self.tokens, "float16"),
             FeatureSpec("lare", (1, 4, 4, self.side, self.side), "float16", channel_axis=-3),
+            FeatureSpec("face_parts", (5, 4), "float32"),
             FeatureSpec("mask", (8 * self.side, 8 * self.side), "uint8"),
         )
         return {spec.field: spec for spec in found}
@@ -104,7 +105,7 @@ def step_of(settings: dict[str, Any], sizes: Head, device: str) -> Callable[[], 
 def epochs(folder: Path, rows: int, device: str, *, full: bool) -> Iterator[Race]:
     """`esa` with `linear`, batch after batch, the features held near or far."""
     sizes = LARGE if full else SMALL
-    specs = [spec for name, spec in sizes.specs.items() if name != "mask"]
+    specs = [spec for name, spec in sizes.specs.items() if name not in ("face_parts", "mask")]
     store = make_store(folder / "epochs.zarr", rows, specs)
     shapes = {spec.field: spec.shape for spec in specs}
     config = replace(ESA, batch=sizes.batch)

@@ -271,7 +271,9 @@ def test_seeds_decide(store, tmp_path):
 
 @pytest.mark.slow
 def test_every_fusion_trains_with_every_classifier(store, tmp_path):
-    pairs = [(f, c) for f in list_parts(fusion) for c in list_parts(classifiers)]
+    # The store has no face_parts, which `roi` reads; its contract trains that one.
+    fusions = [name for name in list_parts(fusion) if name != "roi"]
+    pairs = [(f, c) for f in fusions for c in list_parts(classifiers)]
     configs = [
         create_config(
             {
