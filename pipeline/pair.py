@@ -57,7 +57,7 @@ class Draft:
     Args:
         real: (H, W, 3) uint8, the real member.
         mask: (H, W) uint8: 255 where the fake is fake.
-        fake: (H, W, 3) uint8; None where `PairKind.forward` makes it.
+        fake: (H, W, 3) uint8; None where `ModelPairKind.forward` makes it.
         keep: (H, W) float32 from 0 to 1: how much of the real member stays in what `forward` made;
             None where nothing does.
         inputs: arrays for `forward`, without the batch axis.
@@ -81,13 +81,12 @@ class PairKind(ABC):
 
     Args:
         settings: an instance of `Settings`.
-        runtime: where and how a model runs; None without `needs_model`.
+        runtime: where and how a model runs; None for a kind without one.
         seed: of all that is random.
 
     Attributes:
         Settings: frozen dataclass of the settings, with its own ``Args:``.
         VERSION: raised by hand when equal settings make other pixels.
-        needs_model: whether a model runs, on a runtime that is chosen for it.
         needs_face: whether a row without box, points and landmarks can't be used.
         needs_partner: whether a second photograph is needed.
         factor: both sides of a photograph are cut to multiples of it, in pixels.
@@ -97,7 +96,6 @@ class PairKind(ABC):
 
     Settings: ClassVar[type]
     VERSION: ClassVar[int] = 1
-    needs_model: ClassVar[bool] = False
     needs_face: bool = False
     needs_partner: bool = False
     factor: int = 1
@@ -129,19 +127,23 @@ class PairKind(ABC):
             ImageError: the photograph can't be used; ``reason: detail``.
         """
 
+    def dice(self, photo: Photo, what: str = "") -> np.random.Generator:
+        """Random numbers of one photograph that depend on its content and the seed alone."""
+        text = f"clare pair\n{self.name}\n{self.seed}\n{photo.content}\n{what}"
+        key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+        return np.random.Generator(np.random.Philox(key=key))
+
+
+class ModelPairKind(PairKind):
+    """A way that a model makes: `prepare` gives its inputs, on a runtime that is chosen for it."""
+
+    @abstractmethod
     def forward(self, inputs: Mapping[str, NDArray[Any]]) -> Pixels:
         """What the model makes of a batch, (B, H, W, 3) uint8.
 
         Args:
             inputs: those of `prepare`, stacked; all of one size.
         """
-        raise NotImplementedError(f"pairs of kind {self.name} are whole once prepared")
-
-    def dice(self, photo: Photo, what: str = "") -> np.random.Generator:
-        """Random numbers of one photograph that depend on its content and the seed alone."""
-        text = f"clare pair\n{self.name}\n{self.seed}\n{photo.content}\n{what}"
-        key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
-        return np.random.Generator(np.random.Philox(key=key))
 
 
 def mix(first: Pixels, second: Pixels, share: NDArray[np.float32]) -> Pixels:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clare.errors import ImageError
-from clare.pipeline.pair import Draft, PairKind
+from clare.pipeline.pair import Draft, ModelPairKind, PairKind
 from clare.pipeline.pairing.files import PairRow, write_pair
 from clare.pipeline.pairing.photos import JpegCoding, PhotoReader
 from clare.pipeline.pairing.plan import Job
@@ -152,6 +152,7 @@ class PairMaker:
         inputs = {
             name: np.stack([draft.inputs[name] for draft in drafts]) for name in drafts[0].inputs
         }
+        assert isinstance(self._kind, ModelPairKind)  # only these leave their fake to a model
         made = self._kind.forward(inputs)
         for one, pixels in zip(batch, made[: len(batch)], strict=True):
             yield one._replace(draft=one.draft.finish(pixels))

@@ -20,7 +20,7 @@ from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.manifests.validation import check_name
-from clare.pipeline.pair import PairKind
+from clare.pipeline.pair import ModelPairKind, PairKind
 from clare.pipeline.pairing.files import (
     LIST,
     PairRecord,
@@ -125,9 +125,10 @@ def pairs(
     check_name(name)
     folder = Path(out)
     reals, dealt = choose_reals(source)
-    with backbone_overrides(how.backbone if cls.needs_model else "real") as overrides:
-        tell("loading the model" if cls.needs_model else "looking at the images", 0, 0)
-        runtime = choose_runtime(how.device, how.dtype) if cls.needs_model else None
+    has_model = issubclass(cls, ModelPairKind)
+    with backbone_overrides(how.backbone if has_model else "real") as overrides:
+        tell("loading the model" if has_model else "looking at the images", 0, 0)
+        runtime = choose_runtime(how.device, how.dtype) if has_model else None
         models = overrides.get("lare", {})
         chosen = {key: value for key, value in models.items() if key in _PLACES} | own
         made = cls(build_settings(title, cls.Settings, chosen), runtime, how.seed)

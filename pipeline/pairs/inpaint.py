@@ -20,7 +20,7 @@ from clare.models.backbones import remark_on
 from clare.models.runtime import Runtime
 from clare.pipeline.models.denoiser import load_denoiser
 from clare.pipeline.models.stable_diffusion import load_autoencoder
-from clare.pipeline.pair import Draft, PairKind, Photo, Pixels
+from clare.pipeline.pair import Draft, ModelPairKind, Photo, Pixels
 from clare.pipeline.pairs._region import draw_region, keep_of
 
 
@@ -63,11 +63,10 @@ class InpaintSettings:
             )
 
 
-class Inpaint(PairKind):
+class Inpaint(ModelPairKind):
     """The real member is the photograph; without pasting, all of the fake is the model's."""
 
     Settings = InpaintSettings
-    needs_model = True
 
     def __init__(self, settings: InpaintSettings, runtime: Runtime | None, seed: int) -> None:
         assert runtime is not None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clare.models.backbones import remark_on
 from clare.models.runtime import Runtime
 from clare.pipeline.models.stable_diffusion import load_autoencoder
-from clare.pipeline.pair import Draft, PairKind, Photo, Pixels
+from clare.pipeline.pair import Draft, ModelPairKind, Photo, Pixels
 from clare.pipeline.pairs._region import Region, draw_region, keep_of
 
 
@@ -42,11 +42,10 @@ class VaeSettings:
     region: Region = "whole"
 
 
-class Vae(PairKind):
+class Vae(ModelPairKind):
     """The real member is the photograph as it is."""
 
     Settings = VaeSettings
-    needs_model = True
 
     def __init__(self, settings: VaeSettings, runtime: Runtime | None, seed: int) -> None:
         assert runtime is not None
