@@ -25,6 +25,7 @@ Column = NDArray[Any]
 _PATHS = ("path", "mask_path", "landmark_path")
 _TEXTS = (*DECIDING, "split", "subset", "domain", "video_id", *_PATHS)
 _PLAIN = frozenset((str, int, float, bool, type(None)))
+_NUMBERS = frozenset((int, float, bool))
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 
@@ -67,7 +68,7 @@ class Rows(Sequence[Row]):
     def __getitem__(self, place: slice) -> Rows: ...
     def __getitem__(self, place: int | slice) -> Row | Rows:
         if isinstance(place, slice):
-            return self._each(lambda column: column[place])
+            return self._each(lambda column: _narrowed(column[place]))
         items = {name: column.item(place) for name, column in self.columns.items()}
         return Row(
             sample_id=self.sample_ids[place],
@@ -89,7 +90,7 @@ class Rows(Sequence[Row]):
 
     def take(self, places: NDArray[Any]) -> Rows:
         """The rows at these places, or where an array of truth values says so, in their order."""
-        return self._each(lambda column: column[places])
+        return self._each(lambda column: _narrowed(column[places]))
 
     def column(self, name: str) -> Column:
         """A column of the manifests; None where a row has no value."""
@@ -164,6 +165,14 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
 def objects(values: Iterable[Any], count: int) -> Column:
     """(count,) objects, lists among them left whole."""
     return np.fromiter(values, object, count)
+
+
+def _narrowed(column: Column) -> Column:
+    """A column as numbers or truth values where all are of one such kind, in whatever it was."""
+    if column.dtype != object or not len(column) or type(column[0]) not in _NUMBERS:
+        return column
+    values = column.tolist()
+    return np.array(values) if len(_kinds(values)) == 1 else column
 
 
 def rows_of(rows: Sequence[Row]) -> Rows:
@@ -304,7 +313,7 @@ class _Check:
             self._word(name, values)
         if name in _PATHS:
             self._path(name, values)
-        if kinds in ({int}, {float}, {bool}):
+        if len(kinds) == 1 and kinds <= _NUMBERS:
             return np.array(values)
         return objects(shared(values) if kinds == {str} else values, len(values))
 

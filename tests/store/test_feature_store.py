@@ -301,6 +301,19 @@ def test_the_table_lists_rows_of_all_subsets_with_what_each_has(filled):
         filled.table("nosuch")
 
 
+def test_numbers_are_numbers_again_where_a_superseded_row_lacked_one(store):
+    rows = make_rows(2)
+    numbered = [
+        dataclasses.replace(row, columns={**row.columns, "frame": n}) for n, row in enumerate(rows)
+    ]
+    store.assign_rows("faces", [rows[0], numbered[1]])
+    assert store.table()["frame"].tolist() == [None, 1]
+    another = dataclasses.replace(numbered[0], content="f" * 64)
+    store.assign_rows("faces", [another, numbered[1]])
+    frames = store.table()["frame"]
+    assert frames.dtype == np.int64 and sorted(frames.tolist()) == [0, 1]
+
+
 def test_writers_of_one_shard_s_thumbnails_lose_no_picture(store):
     pictures = {offset: bytes([offset]) * 2000 for offset in range(SHARD_ROWS)}
 

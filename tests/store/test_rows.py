@@ -74,6 +74,9 @@ def test_joined_and_chosen_rows_are_those_rows(one, other):
     assert same(joined, one + other)
     even = np.arange(len(joined)) % 2 == 0
     assert same(joined.take(even), (one + other)[::2])
+    kept = rows_of((one + other)[::2]).columns
+    kinds = {name: joined.take(even).columns[name].dtype for name in kept}
+    assert kinds == {name: column.dtype for name, column in kept.items()}
     assert same(join_rows([]), [])
 
 
