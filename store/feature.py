@@ -80,7 +80,7 @@ class Feature:
     def pending_offsets(self, shard: int) -> list[int]:
         """Offsets (0 to 63) of a shard's live rows that are neither complete nor failed."""
         live = self.rows.read().is_live[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)]
-        record = self._journal.records.get(shard)
+        record = self._journal.record(shard)
         pending = live if record is None else live & (record.states == 0)
         return np.flatnonzero(pending).tolist()
 
@@ -170,7 +170,7 @@ class Feature:
                 stored[name][offset] = value
 
         self._make_arrays()
-        before = self._journal.records.get(shard)
+        before = self._journal.record(shard)
         withdraw_record(self.layout, self.subset, self.key, shard)
         checksums, sizes = {}, {}
         for name, array in stored.items():
@@ -280,7 +280,7 @@ class Feature:
         Their identities are filled in. A row that can't be read back is left out: it is pending
         then, and extracted again.
         """
-        record = self._journal.records.get(shard)
+        record = self._journal.record(shard)
         if record is None:
             return {}, {}
         readers = {name: self.reader(name, threads=1) for name in self.fields}

@@ -32,6 +32,9 @@ from clare.store.zarr_shards import shard_bytes
 PENDING, COMPLETE, FAILED = 0, 1, 2
 """States of a row."""
 
+Signature = tuple[int, ...]
+"""What tells whether a record's file is still the one that was read."""
+
 _OFFSETS = {str(offset): offset for offset in range(SHARD_ROWS)}
 _ALL = frozenset(_OFFSETS.values())
 
@@ -187,16 +190,22 @@ class Journal:
         self.subset = subset
         self.key = key
         self.fields = fields
-        self.records: dict[int, ShardRecord] = {}
-        self._signatures: dict[int, tuple[int, ...]] = {}
+        # A record with its file's signature, in one step: else two threads that read a shard could
+        # leave the older record beside the newer signature, and it would never be read again.
+        self._known: dict[int, tuple[Signature, ShardRecord]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was read stays here: elsewhere another state of the disk may be met.
         return Journal, (self.layout, self.subset, self.key, self.fields)
 
+    def record(self, shard: int) -> ShardRecord | None:
+        """A shard's record; None where there was none."""
+        known = self._known.get(shard)
+        return None if known is None else known[1]
+
     def snapshot(self) -> dict[int, ShardRecord]:
         """A copy by shard, for while another thread of this process records a shard."""
-        return dict(self.records)
+        return {shard: record for shard, (_, record) in self._known.copy().items()}
 
     def times(self) -> list[float]:
         """When each record was written, as its file says; a copied store may have lost it."""
@@ -210,14 +219,15 @@ class Journal:
         Raises:
             CorruptStoreError: a record is damaged.
         """
-        gone = set(self.snapshot())
+        gone = set(self._known.copy())
         for shard, entry in self.layout.records(self.subset, self.key):
             gone.discard(shard)
             try:
-                known = self._signatures.get(shard) == _signature(entry.stat(follow_symlinks=False))
+                signature = _signature(entry.stat(follow_symlinks=False))
             except FileNotFoundError:  # taken back a moment ago
-                known = False
-            if not known:
+                signature = None
+            known = self._known.get(shard)
+            if known is None or known[0] != signature:
                 self.refresh_shard(shard)
         for shard in gone:
             self.refresh_shard(shard)
@@ -227,18 +237,16 @@ class Journal:
         path = self.layout.record(self.subset, self.key, shard)
         try:
             signature = _signature(path.lstat())
-            if self._signatures.get(shard) != signature:
-                self.records[shard] = read_record(
-                    self.layout, self.subset, self.key, shard, self.fields
-                )
-                self._signatures[shard] = signature
+            known = self._known.get(shard)
+            if known is None or known[0] != signature:
+                record = read_record(self.layout, self.subset, self.key, shard, self.fields)
+                self._known[shard] = signature, record
         except FileNotFoundError:
-            self.records.pop(shard, None)
-            self._signatures.pop(shard, None)
-        return self.records.get(shard)
+            self._known.pop(shard, None)
+        return self.record(shard)
 
 
-def _signature(status: os.stat_result) -> tuple[int, ...]:
+def _signature(status: os.stat_result) -> Signature:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 

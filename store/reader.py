@@ -163,8 +163,10 @@ class FieldReader:
         states = [self._states[s] if 0 <= s < len(self._states) else PENDING for s in wanted]
         slot, state = next(pair for pair in zip(wanted, states, strict=True) if pair[1] != COMPLETE)
         where = f"{self.subset}/{self.key}/{self.spec.field}, row {slot}"
-        if state == FAILED:
-            reason = self._journal.records[slot // SHARD_ROWS].failed[slot % SHARD_ROWS]
+        # Another thread may have read a newer record since, or seen that there is none any more.
+        record = self._journal.record(slot // SHARD_ROWS)
+        if state == FAILED and record is not None and slot % SHARD_ROWS in record.failed:
+            reason = record.failed[slot % SHARD_ROWS]
             return RowUnavailableError(f"{where}, failed at extraction: {reason}")
         return RowUnavailableError(f"{where}, has no value yet", Run("extract", effect="fills it"))
 

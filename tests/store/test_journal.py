@@ -171,10 +171,10 @@ def test_a_journal_reads_again_what_changed_and_forgets_what_is_gone(copy):
     before = journal.snapshot()
     assert sorted(before) == [0, 1]
     journal.refresh()
-    assert all(journal.records[shard] is before[shard] for shard in (0, 1)), "nothing changed"
+    assert all(journal.record(shard) is before[shard] for shard in (0, 1)), "nothing changed"
     rewrite(copy)
-    assert journal.refresh_shard(1) is journal.records[1]
-    assert journal.records[1].complete == (5,) and sorted(before[1].failed) == [3, 6]
+    assert journal.refresh_shard(1) is journal.record(1)
+    assert journal.snapshot()[1].complete == (5,) and sorted(before[1].failed) == [3, 6]
     # As large as before, and with the times of before: another file all the same.
     path = copy / PLACE
     status, new = path.stat(), path.with_name("new")
@@ -185,23 +185,23 @@ def test_a_journal_reads_again_what_changed_and_forgets_what_is_gone(copy):
     forge(path, 0, lambda record: changed(record, ("complete",), [6]))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     journal.refresh()
-    assert journal.records[1].complete == (6,)
+    assert journal.snapshot()[1].complete == (6,)
     # The same file, of another time.
     forge(path, 0, lambda record: changed(record, ("complete",), [7]))
     os.utime(path, ns=(1, 1))
     journal.refresh()
-    assert journal.records[1].complete == (7,)
+    assert journal.snapshot()[1].complete == (7,)
     # The same file and time, of another size.
     forge(path, 0, lambda record: changed(record, ("complete",), [7, 8]))
     os.utime(path, ns=(1, 1))
     journal.refresh()
-    assert journal.records[1].complete == (7, 8)
+    assert journal.snapshot()[1].complete == (7, 8)
     moved = path.rename(copy / "moved")
     journal.refresh()
-    assert sorted(journal.records) == [0] and journal.refresh_shard(1) is None
+    assert sorted(journal.snapshot()) == [0] and journal.refresh_shard(1) is None
     moved.rename(path)
     journal.refresh()
-    assert sorted(journal.records) == [0, 1], "a record that comes back counts again"
+    assert sorted(journal.snapshot()) == [0, 1], "a record that comes back counts again"
 
 
 def test_when_records_were_written_is_told_by_their_files(copy):
