@@ -194,7 +194,7 @@ def _pad_png(data: bytes, count: int) -> bytes:
 
 
 def _pad_jpeg(data: bytes, count: int) -> bytes:
-    """With comments of so many bytes in all behind the first marker."""
+    """With comments of so many bytes in all behind the segments of applications, as JFIF's."""
     comments = b""
     while count:
         part = min(count, _COMMENT)
@@ -202,7 +202,11 @@ def _pad_jpeg(data: bytes, count: int) -> bytes:
             part -= 4
         comments += b"\xff\xfe" + struct.pack(">H", part - 2) + bytes(part - 4)
         count -= part
-    return data[:2] + comments + data[2:]
+    # JFIF's APP0 has to follow the first marker at once.
+    place = 2
+    while data[place] == 0xFF and 0xE0 <= data[place + 1] <= 0xEF:
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return data[:place] + comments + data[place:]
 
 
 def _coded(pixels: Pixels, jpeg: JpegCoding | None) -> bytes:

@@ -203,6 +203,8 @@ def test_both_members_are_coded_as_the_photographs_own_file(photos, tmp_path):
         with Image.open(photos / "real" / name.rpartition("/")[2]) as source:
             for row in rows:
                 assert row.format == "jpeg"
+                begin = (tmp_path / row.path).read_bytes()[:11]
+                assert begin[2:4] == b"\xff\xe0" and begin[6:] == b"JFIF\0", "APP0 follows at once"
                 with Image.open(tmp_path / row.path) as image:
                     assert vars(image)["quantization"] == vars(source)["quantization"]
         assert rows[0].bytes == rows[1].bytes
