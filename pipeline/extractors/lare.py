@@ -172,15 +172,11 @@ class LareExtractor(Extractor):
 
     def _latents(self, inputs: Mapping[str, np.ndarray]) -> torch.Tensor:
         """Scaled latents (B, C, h, w) in float32."""
-        runtime = self._runtime
-        pixels = runtime.tensor(inputs["pixels"]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        images = pixels.to(runtime.torch_dtype, memory_format=runtime.memory_format)
-        found = self._vae.encode(images).latent_dist
-        latents = found.mean.float()
-        if self._settings.latent == "sample":
-            latents = latents + found.std.float() * runtime.tensor(inputs["latent_noise"])
-        config = self._vae.config
-        return (latents - (config.get("shift_factor") or 0)) * config.scaling_factor
+        from clare.pipeline.models.stable_diffusion import encode_pixels, scale_latents
+
+        noise = inputs["latent_noise"] if self._settings.latent == "sample" else None
+        latents = encode_pixels(self._vae, self._runtime, inputs["pixels"], noise)
+        return scale_latents(self._vae, latents)
 
     def _error_scale(self) -> torch.Tensor:
         """Factor (T, 1, 1, 1, 1) that brings the prediction's error to noise space."""

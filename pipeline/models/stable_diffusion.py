@@ -115,18 +115,8 @@ class Autoencoder:
     backbone: str | None
 
     def encode(self, pixels: np.ndarray, noise: np.ndarray | None = None) -> torch.Tensor:
-        """Latents (B, C, h, w) in float32, not scaled.
-
-        Args:
-            pixels: (B, H, W, 3) uint8, sides multiples of ``factor``.
-            noise: standard normal, like the result, to sample with; None takes the mean.
-        """
-        runtime = self.runtime
-        values = runtime.tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        images = values.to(runtime.torch_dtype, memory_format=runtime.memory_format)
-        found = self.vae.encode(images).latent_dist
-        latents: torch.Tensor = found.mean.float()
-        return latents if noise is None else latents + found.std.float() * runtime.tensor(noise)
+        """Latents as `encode_pixels` gives them."""
+        return encode_pixels(self.vae, self.runtime, pixels, noise)
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Pictures (B, H, W, 3) uint8, rounded and clipped, of latents as `encode` gives them.
@@ -142,6 +132,40 @@ class Autoencoder:
         pixels = ((values + 1) * 127.5).clamp(0, 255).round().byte().permute(0, 2, 3, 1)
         found: np.ndarray = pixels.contiguous().cpu().numpy()
         return found
+
+
+def encode_pixels(
+    vae: Any, runtime: Runtime, pixels: np.ndarray, noise: np.ndarray | None = None
+) -> torch.Tensor:
+    """Latents (B, C, h, w) in float32 as the VAE has them, not scaled.
+
+    Args:
+        vae: the ``AutoencoderKL``.
+        runtime: where and how it runs.
+        pixels: (B, H, W, 3) uint8, sides multiples of the VAE's factor.
+        noise: standard normal, like the result, to sample with; None takes the mean.
+    """
+    values = runtime.tensor(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    images = values.to(runtime.torch_dtype, memory_format=runtime.memory_format)
+    found = vae.encode(images).latent_dist
+    latents: torch.Tensor = found.mean.float()
+    return latents if noise is None else latents + found.std.float() * runtime.tensor(noise)
+
+
+def scale_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Latents of a VAE as its UNet takes them: shifted to a mean of about 0, a deviation of 1."""
+    scaled: torch.Tensor = (latents - _shift(vae)) * vae.config.scaling_factor
+    return scaled
+
+
+def unscale_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Latents of a UNet as its VAE decodes them: the inverse of `scale_latents`."""
+    unscaled: torch.Tensor = latents / vae.config.scaling_factor + _shift(vae)
+    return unscaled
+
+
+def _shift(vae: Any) -> float:
+    return vae.config.get("shift_factor") or 0.0  # most configurations have none
 
 
 def load_autoencoder(

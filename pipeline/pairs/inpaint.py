@@ -19,7 +19,11 @@ from clare.errors import InputError
 from clare.models.backbones import remark_on
 from clare.models.runtime import Runtime
 from clare.pipeline.models.denoiser import load_denoiser
-from clare.pipeline.models.stable_diffusion import load_autoencoder
+from clare.pipeline.models.stable_diffusion import (
+    load_autoencoder,
+    scale_latents,
+    unscale_latents,
+)
 from clare.pipeline.pair import Draft, ModelPairKind, Photo, Pixels
 from clare.pipeline.pairs._region import draw_region, keep_of
 
@@ -117,12 +121,11 @@ class Inpaint(ModelPairKind):
         runtime, denoiser, coder = self._runtime, self._denoiser, self._coder
         with torch.inference_mode():
             mask, noise = runtime.tensor(inputs["mask"]), runtime.tensor(inputs["noise"])
-            scale = coder.vae.config.scaling_factor
-            clean = coder.encode(inputs["pixels"]) * scale
+            clean = scale_latents(coder.vae, coder.encode(inputs["pixels"]))
             beside = None
             if denoiser.inpaints:
                 seen = _without(inputs["pixels"], inputs["mask"], self.factor)
-                beside = torch.cat([mask, coder.encode(seen) * scale], 1)
+                beside = torch.cat([mask, scale_latents(coder.vae, coder.encode(seen))], 1)
             latents = clean
             times = denoiser.times(settings.steps, settings.strength)
             for number, time in enumerate(times):
@@ -132,7 +135,7 @@ class Inpaint(ModelPairKind):
                 after = times[number + 1] if number + 1 < len(times) else None
                 rest = clean if after is None else denoiser.add_noise(clean, noise, after)
                 latents = mask * latents + (1 - mask) * rest
-            return coder.decode(latents / scale)
+            return coder.decode(unscale_latents(coder.vae, latents))
 
 
 def _without(pixels: Pixels, mask: NDArray[np.float32], factor: int) -> Pixels:

@@ -222,6 +222,28 @@ def test_a_part_of_the_image_is_replaced(photos, tmp_path):
             assert not change[mask == 0].any() and change[mask > 128].any()
 
 
+def test_a_vae_whose_latents_are_shifted_makes_the_same_fakes(photos, tmp_path):
+    path, found = with_rows(photos, tmp_path, 0, 1), []
+    for name, shift in (("plain", 0.0), ("shifted", 5.0)):
+        model = tmp_path / f"{name}_model"
+        write_tiny_diffusion(model)
+        # An encoder whose means lie higher, and a decoder that expects them there.
+        weights = load_file(model / "vae" / "diffusion_pytorch_model.safetensors")
+        weights["quant_conv.bias"][:4] += shift
+        weights["post_quant_conv.bias"] -= shift * weights["post_quant_conv.weight"].sum((1, 2, 3))
+        save_file(weights, model / "vae" / "diffusion_pytorch_model.safetensors")
+        config = json.loads((model / "vae" / "config.json").read_text())
+        text = json.dumps({**config, "shift_factor": shift or None})
+        (model / "vae" / "config.json").write_text(text)
+        how: Any = {"model": str(model), "region": "whole", "paste": False, "strength": 1.0}
+        pairs("inpaint", None, tmp_path / name, manifest=path, root=photos, device="cpu",
+              settings={"inpaint": {**how, "steps": 2}})  # fmt: skip
+        fakes = [fake for _, fake in members(tmp_path / name).values()]
+        found.append([pixels(tmp_path / name, fake.path) for fake in fakes])
+    for plain, shifted in zip(*found, strict=True):
+        assert plain.std() > 5 and np.abs(plain - shifted).max() <= 1
+
+
 def test_without_pasting_all_of_an_inpainted_image_is_the_models(photos, tmp_path):
     path = with_rows(photos, tmp_path, 0, 1)
     told: list[Notice] = []
