@@ -44,11 +44,13 @@ def verify(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Read the records; of other files see that each has its size."
+            "--quick",
+            help="Read the records alone; of arrays and text towers see that each has its size, "
+            "of pictures that they are there.",
         ),
     ] = False,
 ) -> None:
-    """Read every byte of a store and compare it with its checksum."""
+    """Check that a store is as it was written: every byte, or with --quick every record."""
     from clare.advice import Run
     from clare.cli.views.console import console, progress_bar
     from clare.cli.views.table import table
@@ -64,7 +66,7 @@ def verify(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if not problems:
-        what = "every record is as it was written, and every file has its size"
+        what = "every record is as it was written, every array has its size, pictures are there"
         console.print(f"{store}: {what if quick else 'every byte is as it was written'}")
         return
     console.print(table(None, ("where", "what"), [(p.where, p.what) for p in problems], left=2))
