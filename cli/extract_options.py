@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from clare.cli.options import SPLIT_HELP, Settings, parse_assignments
+from clare.cli.options import (
+    MANIFESTS,
+    SPLIT_HELP,
+    Arguments,
+    Assignments,
+    FollowLinks,
+    Identities,
+    MaskFakeOption,
+    Settings,
+    Video,
+    folder_rules,
+    parse_assignments,
+    split_names,
+)
 from clare.pipeline.extraction.presets import list_presets, merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings, build_extraction
 from clare.pipeline.extractors import find_extractor, list_extractors
@@ -121,11 +133,11 @@ Split = Annotated[
 
 
 def read_settings(
-    settings: Mapping[str, Any],
-    lare: Mapping[str, Any],
-    clip: Mapping[str, Any],
-    tower: Mapping[str, Any],
-    assignments: Sequence[str] | None,
+    settings: Annotated[dict[str, Any], SETTINGS],
+    lare: Annotated[dict[str, Any], LARE],
+    clip: Annotated[dict[str, Any], CLIP],
+    tower: Annotated[dict[str, Any], TOWER],
+    set_: Assignments = None,
 ) -> ExtractSettings:
     """How an extraction goes; files of the user's own that it names may be run from now on.
 
@@ -135,9 +147,54 @@ def read_settings(
     from clare.plugins import trust_named
 
     own = merge_settings(
-        {"lare": lare, "clip": clip, "tower": tower}, parse_assignments(assignments or [])
+        {"lare": lare, "clip": clip, "tower": tower}, parse_assignments(set_ or [])
     )
     named = {name: values for name, values in own.items() if values}
     how = build_extraction({**settings, "settings": named})
     trust_named([*how.features, how.images.view_recipe])
     return how
+
+
+def read_source(
+    subset: Subset = None,
+    protocol: Protocol = None,
+    manifest: ManifestFiles = None,
+    manifests: ManifestsFolder = MANIFESTS,
+    root: Root = None,
+    real: Real = None,
+    fake: Fake = None,
+    masks: Masks = None,
+    mask_fake: MaskFakeOption = None,
+    reals: Reals = None,
+    follow_links: FollowLinks = None,
+    video: Video = None,
+    identities: Identities = False,
+    split: Split = None,
+    test_only: TestOnly = None,
+) -> Any:
+    """Which images an extraction is of: a `clare.pipeline.extraction.source.Source`.
+
+    Raises:
+        InputError: a protocol is given, and something that it says itself.
+    """
+    from clare.pipeline.extraction.source import Source
+
+    return Source(
+        subset=subset,
+        protocol=protocol,
+        manifest=manifest or [],
+        manifests=manifests,
+        root=root or [],
+        real=real or [],
+        fake=fake or [],
+        masks=masks or [],
+        mask_fake=mask_fake,
+        reals=reals,
+        follow_links=follow_links,
+        rules=folder_rules(video, identities, split),
+        test_only=split_names(test_only) or (),
+    )
+
+
+EXTRACTION = Arguments(read_settings)
+IMAGES = Arguments(read_source)

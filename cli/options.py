@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -25,6 +25,8 @@ from clare.columns import MaskFake
 from clare.errors import InputError
 from clare.foreign import parse_json
 from clare.settings import Setting, describe
+
+Result = TypeVar("Result")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Of the bootstrap behind each interval.")]
@@ -138,31 +140,58 @@ class Settings:
                 ),
             )
 
+    def gather(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the command gets: the values that were given, by the name of their setting."""
+        return {name: value for name, value in given.items() if value is not None}
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameters annotated with `Settings` are options, one a setting.
 
-    The command itself gets a mapping for each, of the values that were given.
+@dataclass(frozen=True)
+class Arguments:
+    """What a command's parameter is annotated with, to stand for the options of a function.
+
+    Args:
+        make: makes what the command gets. Its own parameters are options, or annotated with
+            `Settings`.
+        without: options that the command lacks.
     """
+
+    make: Callable[..., Any]
+    without: Collection[str] = ()
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """A command's parameters, each with the name of the function's."""
+        for name, parameter in inspect.signature(with_settings(self.make)).parameters.items():
+            if name not in self.without:
+                yield name, parameter
+
+    def gather(self, given: Mapping[str, Any]) -> Any:
+        """What the command gets."""
+        return with_settings(self.make)(**given)
+
+
+def with_settings(command: Callable[..., Result]) -> Callable[..., Result]:
+    """A command whose parameters annotated with `Settings` or `Arguments` stand for options."""
     own: list[Parameter] = []
-    gathered: dict[str, dict[str, str]] = {}
+    gathered: dict[str, tuple[Settings | Arguments, dict[str, str]]] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         found = [
-            one for one in typing.get_args(parameter.annotation)[1:] if isinstance(one, Settings)
+            one
+            for one in typing.get_args(parameter.annotation)[1:]
+            if isinstance(one, Settings | Arguments)
         ]
         if not found:
             own.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
             continue
         several = list(found[0].parameters())
-        gathered[parameter.name] = {one.name: name for name, one in several}
+        gathered[parameter.name] = found[0], {one.name: name for name, one in several}
         own += [one for _, one in several]
 
     @functools.wraps(command)
-    def gather(**values: Any) -> None:
-        for name, settings in gathered.items():
-            given = {setting: values.pop(option) for option, setting in settings.items()}
-            values[name] = {key: value for key, value in given.items() if value is not None}
-        command(**values)
+    def gather(**values: Any) -> Result:
+        for name, (stands_for, options) in gathered.items():
+            given = {one: values.pop(option) for option, one in options.items() if option in values}
+            values[name] = stands_for.gather(given)
+        return command(**values)
 
     del gather.__wrapped__  # whose signature it would be taken for
     vars(gather)["__signature__"] = inspect.Signature(own)

@@ -7,89 +7,23 @@ from typing import Annotated, Any
 import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.extract_options import (
-    CLIP,
-    LARE,
-    SETTINGS,
-    TOWER,
-    Fake,
-    ManifestFiles,
-    ManifestsFolder,
-    Masks,
-    Protocol,
-    Real,
-    Reals,
-    Root,
-    Split,
-    Subset,
-    TestOnly,
-    read_settings,
-)
-from clare.cli.options import (
-    MANIFESTS,
-    STORE,
-    Assignments,
-    FollowLinks,
-    Identities,
-    MaskFakeOption,
-    Video,
-    folder_rules,
-    split_names,
-    with_settings,
-)
+from clare.cli.extract_options import EXTRACTION, IMAGES
+from clare.cli.options import STORE, with_settings
+from clare.pipeline.extraction.settings import ExtractSettings
 
 
 @with_settings
-def extract(
-    settings: Annotated[dict[str, Any], SETTINGS],
-    lare: Annotated[dict[str, Any], LARE],
-    clip: Annotated[dict[str, Any], CLIP],
-    tower: Annotated[dict[str, Any], TOWER],
-    subset: Subset = None,
-    protocol: Protocol = None,
-    manifest: ManifestFiles = None,
-    manifests: ManifestsFolder = MANIFESTS,
-    root: Root = None,
-    real: Real = None,
-    fake: Fake = None,
-    masks: Masks = None,
-    mask_fake: MaskFakeOption = None,
-    reals: Reals = None,
-    follow_links: FollowLinks = None,
-    video: Video = None,
-    identities: Identities = False,
-    split: Split = None,
-    test_only: TestOnly = None,
-    set_: Assignments = None,
-) -> None:
+def extract(job: Annotated[ExtractSettings, EXTRACTION], source: Annotated[Any, IMAGES]) -> None:
     """Extract features, each image once; run again, it does only what is missing.
 
     Exit code 3: it is done, but more images failed than --max-failures allows.
     """
     from clare.advice import Run
-    from clare.pipeline.extraction.job import run_job
-    from clare.pipeline.extraction.source import Source
-
-    source = Source(
-        subset=subset,
-        protocol=protocol,
-        manifest=manifest or [],
-        manifests=manifests,
-        root=root or [],
-        real=real or [],
-        fake=fake or [],
-        masks=masks or [],
-        mask_fake=mask_fake,
-        reals=reals,
-        follow_links=follow_links,
-        rules=folder_rules(video, identities, split),
-        test_only=split_names(test_only) or (),
-    )
-    job = read_settings(settings, lare, clip, tower, set_)
 
     # Not before all settings are checked: they bring torch.
     from clare.cli.views.console import tell_next, warn
     from clare.cli.views.progress import ExtractView
+    from clare.pipeline.extraction.job import run_job
 
     when_stopped(lambda: AGAIN)
     with ExtractView() as view:
@@ -103,5 +37,5 @@ def extract(
     samples = (sample for manifest, _ in selection for sample in manifest.samples)
     if any(sample.label and sample.split == "train" for sample in samples):
         store = {} if job.store == STORE else {"store": job.store}
-        tests = {} if protocol is None else {"protocol": protocol}
+        tests = {} if source.protocol is None else {"protocol": source.protocol}
         tell_next(Run("train_head", settings={**store, **tests}))

@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from clare.errors import InputError
 from clare.files import require_free_space
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner, largest_batch
@@ -49,6 +48,8 @@ from clare.pipeline.extraction.rates import (
 )
 from clare.pipeline.extraction.scratch import draw_samples, nearest, scratch_folder
 from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.extraction.source import Source
+from clare.pipeline.extraction.trial import TrialSettings
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
@@ -152,62 +153,46 @@ def bench(
         DiskSpaceError: there is no room for its files.
     """
     settings, source = read_call(store, **extraction)
-    observer = observer or BenchObserver()
-    return run_bench(
-        settings,
-        None if source.is_empty else source.select(observer),
-        images=images,
-        size=size,
-        seconds=seconds,
-        scratch=None if scratch is None else Path(scratch),
-        observer=observer,
-    )
+    place = None if scratch is None else Path(scratch)
+    return run_bench(settings, source, TrialSettings(images, size, seconds, place), observer)
 
 
 def run_bench(
     settings: ExtractSettings,
-    selection: Selection | None,
-    *,
-    images: int | None = None,
-    size: int = 1024,
-    seconds: float = 30.0,
-    scratch: Path | None = None,
+    source: Source,
+    trial: TrialSettings,
     observer: BenchObserver | None = None,
 ) -> Cost:
     """Measure an extraction, on a sample of the images that it is of.
 
     Args:
         settings: how it will go.
-        selection: its subsets; None measures on pictures that are drawn.
-        images: to say the cost of; None takes those of the subsets, or `UNTOLD`.
-        size: side of the drawn pictures, in pixels.
-        seconds: that it takes, about, beside loading the models; a slow model takes longer.
-        scratch: folder for its files; None takes that of the store.
+        source: its images; where none is named, it is measured on pictures that are drawn.
+        trial: how it is measured.
         observer: is told how it goes.
 
     Raises:
-        InputError: a value is out of range, no image can be used, or a model does not fit.
+        InputError: no image can be used, or a model does not fit.
         DiskSpaceError: there is no room for its files.
     """
     observer = observer or BenchObserver()
-    if seconds <= 0 or (images is not None and images < 1):
-        raise InputError("seconds and images must be above 0")
+    selection = None if source.is_empty else source.select(observer)
     load = os.getloadavg()[0]
     began = time.perf_counter()
     runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
     loading = time.perf_counter() - began
-    place = scratch or settings.store.absolute().parent
+    place = trial.scratch or settings.store.absolute().parent
     free = shutil.disk_usage(nearest(settings.store)).free
     with scratch_folder(place) as folder:
         if selection is None:
             observer.measuring("drawing pictures")
-            selection = _draw(folder / "pictures", size)
-            pictures = f"{DRAWN} drawn pictures of {size} x {size} pixels"
-            rows_an_image, count = float(settings.views), images or UNTOLD
+            selection = _draw(folder / "pictures", trial.size)
+            pictures = f"{DRAWN} drawn pictures of {trial.size} x {trial.size} pixels"
+            rows_an_image, count = float(settings.views), trial.images or UNTOLD
         else:
             samples = [sample for manifest, _ in selection for sample in manifest.samples]
             views = sum(settings.views if one.split == "train" else 1 for one in samples)
-            rows_an_image, count = views / len(samples), images or len(samples)
+            rows_an_image, count = views / len(samples), trial.images or len(samples)
             names = listed(manifest.name for manifest, _ in selection)
             pictures = f"{min(SAMPLED, len(samples))} images of {names}"
         observer.loading_models(settings.features)
@@ -215,11 +200,11 @@ def run_bench(
         with_masks = any(s.mask_path for m, _ in selection for s in m.samples)
         extractors = create_extractors(settings, runtime, with_masks=with_masks)
         loading += time.perf_counter() - began
-        trial = _Trial(settings, selection, runtime, extractors, folder, seconds, observer)
-        rates = trial.stages()
-        costs = costs_of(rates, min(trial.loaders, cores()), runtime)
-        bottleneck = find_bottleneck(costs, cores(), trial.loaders, runtime, trial.batches(rates))
-        rates.append(trial.loop(costs, rates))
+        tried = _Trial(settings, selection, runtime, extractors, folder, trial.seconds, observer)
+        rates = tried.stages()
+        costs = costs_of(rates, min(tried.loaders, cores()), runtime)
+        bottleneck = find_bottleneck(costs, cores(), tried.loaders, runtime, tried.batches(rates))
+        rates.append(tried.loop(costs, rates))
     files, whole = rates[0], rates[-1]
     rows = round(count * rows_an_image)
     expected = loading + count * files.seconds + rows * whole.seconds
@@ -231,7 +216,7 @@ def run_bench(
         dtype=runtime.dtype,
         cores=cores(),
         threads=torch_threads(),
-        loaders=trial.loaders,
+        loaders=tried.loaders,
         load=load,
         loading=loading,
         rates=tuple(rates),

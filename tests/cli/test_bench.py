@@ -119,6 +119,14 @@ def test_a_model_that_is_too_slow_is_measured_on_single_images(tmp_path):
     assert found.seconds[1] > 1000 * 0.05
 
 
+def test_images_for_tests_alone_have_no_views(clare, pictures):
+    data = ("--real", pictures / "real", "--fake", f"toy={pictures / 'fake'}", "--views", "3")
+    quick = ("--features", "pixels", "--no-thumbnails", "--seconds", "0.2", "--json")
+    code, out, _ = clare("bench", *data, *quick, "--test-only", "toy")
+    found = json.loads(out)
+    assert code == 0 and found["images"] == 80 < found["rows"] < 40 + 3 * 40
+
+
 def test_a_terminal_shows_a_table_and_json_the_same(clare, tmp_path):
     command = ("bench", "--features", "pixels", "--seconds", "0.2", "--size", "64")
     code, out, _ = clare(*command, "--images", "164000")

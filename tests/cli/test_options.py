@@ -18,6 +18,7 @@ from clare.cli.wording import find_parameter
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.extraction.trial import TrialSettings
 from clare.settings import describe
 
 
@@ -102,13 +103,20 @@ def test_the_help_says_what_the_dataclass_says():
 
 @pytest.mark.parametrize(
     ("command", "cls"),
-    [("extract", ExtractSettings), ("train-head", TrainConfig), ("train-head", Machine),
-     ("sweep", TrainConfig)],
+    [("extract", ExtractSettings), ("bench", TrialSettings), ("train-head", TrainConfig),
+     ("train-head", Machine), ("sweep", TrainConfig)],
 )  # fmt: skip
 def test_every_setting_has_an_option(command, cls):
     shown = dict(commands_below(get_command(app)))[command,]
     missing = [one.name for one in describe(cls) if find_parameter(shown, one.name) is None]
     assert all("Mapping" in str(one.hint) for one in describe(cls) if one.name in missing)
+
+
+def test_a_trial_takes_what_an_extraction_takes_but_how_it_ends():
+    shown = dict(commands_below(get_command(app)))
+    extract, bench = ({flag for one in shown[name,].params for flag in one.opts}
+                      for name in ("extract", "bench"))  # fmt: skip
+    assert extract - bench == {"--max-failures", "--strict"}
 
 
 def test_a_place_is_left_as_it_is_found(tmp_path):
