@@ -11,17 +11,25 @@ both. Where no domain is known, the name alone counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeVar
 
-Kind = Literal["video", "identity", "pair", "image"]
+T = TypeVar("T")
+
+Kind = Literal["video", "identity", "pair", "real", "image"]
 
 Group = tuple[Kind, str]
 """Kind and name of what an image shares with others."""
 
+_MEETS: Mapping[Kind, tuple[Kind, ...]] = {"pair": ("pair", "real"), "real": ("pair",)}
+"""A fake's ``pair_id`` may be its real's own name. Two reals of one name share nothing by it, since
+a ``sample_id`` is unique in its subset alone."""
+
 FURTHER_FACE = "#face"
 """In a ``sample_id``, what comes behind that of the image, with a number from 2 on, where several
 faces of one image have a row each."""
+_ALTERED = "~"
+
 _FURTHER = re.compile(rf"(?<=.){FURTHER_FACE}([2-9]|[1-9][0-9]+)\Z", re.ASCII | re.DOTALL)
 
 
@@ -52,11 +60,32 @@ def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
 
 
 def ties_of(columns: Mapping[str, Any], sample_id: str, content: str = "") -> list[Group]:
-    """`groups_of`, and of a real its own name: a fake's ``pair_id`` may say that."""
+    """`groups_of`, and of a real its own name: a fake's ``pair_id`` may say that.
+
+    Two images are tied where one has what the other's `met_by` gives.
+    """
     found = groups_of(columns, content)
-    if columns.get("label") == 0 and not columns.get("pair_id"):
-        found.append(("pair", sample_id))
+    if columns.get("label") == 0:
+        found.append(("real", sample_id))
     return found
+
+
+def met_by(group: Group) -> list[Group]:
+    """What ties another image to one that has this."""
+    kind, name = group
+    return [(other, name) for other in _MEETS.get(kind, (kind,))]
+
+
+def first_tied(known: dict[Group, T], group: Group, image: T) -> list[T]:
+    """The first of the images so far that this group ties to one, which may be itself.
+
+    Args:
+        known: the first image that has a group; gets this one where it is the first.
+        group: of the image.
+        image: what stands for it.
+    """
+    known.setdefault(group, image)
+    return [known[other] for other in met_by(group) if other in known]
 
 
 def aligned_pair(columns: Mapping[str, Any]) -> str:
@@ -73,10 +102,31 @@ def video_of(columns: Mapping[str, Any]) -> str:
     return f"{columns.get('subset', '')}/{video}" if video else ""
 
 
-def cluster_of(columns: Mapping[str, Any], sample_id: str) -> str:
-    """What a bootstrap draws as a whole: the video, else the first identity, pair or image."""
+def altered_video(video_id: str, pair_kind: str) -> str:
+    """The ``video_id`` of the fakes that are made of a video's frames: a video has one label."""
+    return f"{video_id}{_ALTERED}{pair_kind}" if video_id else ""
+
+
+def cluster_of(columns: Mapping[str, Any], sample_id: str, paired: Collection[str] = ()) -> str:
+    """What a bootstrap draws as a whole: the video, else the first identity, pair or image.
+
+    A fake frame that lies on its real is drawn with the video of the real.
+
+    Args:
+        columns: as in `groups_of`.
+        sample_id: of the image.
+        paired: every ``pair_id`` among the rows: a real may be named there.
+    """
     for kind, name in groups_of(columns):
-        return name if kind == "video" else f"{kind} {name}"
+        if kind != "video":
+            return f"{kind} {name}"
+        return (
+            name.removesuffix(f"{_ALTERED}{columns['pair_kind']}")
+            if aligned_pair(columns)
+            else name
+        )
+    if columns.get("label") == 0 and sample_id in paired:
+        return f"pair {sample_id}"
     return f"{columns.get('subset', '')}/{image_of(sample_id)}"
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 from clare.advice import Advice, Name
 from clare.errors import InputError
-from clare.groups import Group, Kind, groups_of, ties_of
+from clare.groups import Group, Kind, first_tied, groups_of, met_by, ties_of
 from clare.store.row import Row
 from clare.store.rows import Rows, rows_of
 from clare.wording import counted, listed, name_rows
@@ -35,11 +35,17 @@ def refuse_leaks(rows: Sequence[Row]) -> None:
         return
     first: dict[Group, Row] = {}
     leaks: dict[Group, tuple[Row, Row]] = {}
-    for row in rows:
-        for group in ties_of(row.columns, row.sample_id, row.content) if _split(row) else ():
-            known = first.setdefault(group, row)
+    tied = [
+        (group, row)
+        for row in rows
+        if _split(row)
+        for group in ties_of(row.columns, row.sample_id, row.content)
+    ]
+    # Names of reals come last: each meets the pairs that name it, and two reals of one name do not.
+    for group, row in sorted(tied, key=lambda one: one[0][0] == "real"):
+        for known in first_tied(first, group, row):
             if _split(known) != _split(row):
-                leaks.setdefault(group, (known, row))
+                leaks.setdefault(_as_pair(group), (known, row))
     found: dict[Kind, list[str]] = {}
     for (kind, name), (one, other) in leaks.items():
         places = f"{_place(one)} and {_place(other)}"
@@ -59,11 +65,9 @@ def _leaks(rows: Rows) -> bool:
     for number, split in sorted(set(zip(numbers, splits, strict=True))):
         if split and any(first.setdefault(group, split) != split for group in groups[number]):
             return True
-    columns = (rows.sample_ids, rows.column("pair_id"), rows.column("label"))
-    each = zip(*(column.tolist() for column in columns), splits, strict=True)
-    for name, pair, label, split in each:
-        is_own = split and label == 0 and not pair
-        if is_own and first.setdefault(("pair", name), split) != split:
+    pairs = {name: split for (kind, name), split in first.items() if kind == "pair"}
+    for name, split in zip(_names_of_reals(rows), compress(splits, _is_real(rows)), strict=True):
+        if split and pairs.get(name, split) != split:
             return True
     images = {one for one in zip(rows.contents.tolist(), splits, strict=True) if all(one)}
     return len(images) > len({content for content, _ in images})
@@ -83,6 +87,20 @@ def _groups(rows: Rows) -> tuple[list[int], list[list[Group]]]:
         groups_of({n: v for n, v in zip(SHARED, one, strict=True) if v is not None})
         for one in places
     ]
+
+
+def _is_real(rows: Rows) -> list[bool]:
+    return [label == 0 for label in rows.column("label").tolist()]
+
+
+def _names_of_reals(rows: Rows) -> list[str]:
+    return list(compress(rows.sample_ids.tolist(), _is_real(rows)))
+
+
+def _as_pair(group: Group) -> Group:
+    """What ties a real to the fake that names it is their pair."""
+    kind, name = group
+    return ("pair", name) if kind == "real" else group
 
 
 def _many(number: int, kind: Kind) -> str:
@@ -186,6 +204,8 @@ def _hashes(rows: Rows) -> Ties:
     found: dict[str, set[str]] = {}
     for kind, name in chain.from_iterable(_groups(rows)[1]):
         found.setdefault(kind, set()).add(_hash(name))
+    if reals := set(_names_of_reals(rows)):
+        found["real"] = set(map(_hash, reals))
     if images := set(rows.contents.tolist()) - {""}:
         found["image"] = set(map(_hash, images))
     return {kind: frozenset(names) for kind, names in found.items()}
@@ -198,11 +218,11 @@ def _join(one: Ties, other: Ties) -> Ties:
 
 def _shared(row: Row, *seen: Ties) -> list[str]:
     shared = []
-    for kind, name in groups_of(row.columns, row.content):
-        own = _hash(name)
-        if any(own in ties.get(kind, ()) for ties in seen):
-            shared.append(f"{kind} {name}")
-    return shared
+    for group in ties_of(row.columns, row.sample_id, row.content):
+        own = _hash(group[1])
+        if any(own in ties.get(kind, ()) for ties in seen for kind, _ in met_by(group)):
+            shared.append(" ".join(_as_pair(group)))
+    return list(dict.fromkeys(shared))
 
 
 def _hash(name: str) -> str:

@@ -111,6 +111,7 @@ class Predictions:
         """
         columns = [row.columns for row in rows]
         own = [str(c.get("subset", "")) for c in columns]
+        paired = {str(c.get("pair_id") or "") for c in columns} - {""}
         return cls(
             sample_id=_texts(row.sample_id for row in rows),
             subset=_texts(own if subsets is None else subsets),
@@ -118,7 +119,7 @@ class Predictions:
             label=np.array([c["label"] for c in columns], np.int64),
             margin=np.asarray(margin, np.float64),
             video=_texts(map(video_of, columns)),
-            cluster=_texts(cluster_of(row.columns, row.sample_id) for row in rows),
+            cluster=_texts(cluster_of(row.columns, row.sample_id, paired) for row in rows),
             beside=dict(beside or {}),
         )
 

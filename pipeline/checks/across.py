@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clare.groups import Group, Kind
+from clare.groups import Group, Kind, first_tied
 from clare.pipeline.datasets.schema import Domain, Registry
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
@@ -52,15 +52,16 @@ class SharedRows:
         for sample in manifest.samples:
             made = (sample.split, manifest.name, sample.sample_id)
             for tie in sample.ties if sample.split else ():
-                if tie[0] not in ("identity", "pair"):
+                if tie[0] not in ("identity", "pair", "real"):
                     continue
-                first = self._shared.setdefault(tie, made)
-                # Within a manifest, its own rules speak of it.
-                if first[0] != sample.split and first[1] != manifest.name:
-                    places = f"{sample.sample_id} in {sample.split}, {first[2]} in {first[0]}"
-                    found.setdefault(tie, f"{tie[1]}: {places}")
+                for first in first_tied(self._shared, tie, made):
+                    # Within a manifest, its own rules speak of it.
+                    if first[0] != sample.split and first[1] != manifest.name:
+                        places = f"{sample.sample_id} in {sample.split}, {first[2]} in {first[0]}"
+                        found.setdefault(tie, f"{tie[1]}: {places}")
         for kind in ("identity", "pair"):
-            rows = [row for (own, _), row in found.items() if own == kind]
+            kinds = ("pair", "real") if kind == "pair" else (kind,)
+            rows = [row for (own, _), row in found.items() if own in kinds]
             if rows:
                 yield (
                     f"one {kind} in two splits, here and in another subset: build both again",

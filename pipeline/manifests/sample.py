@@ -104,8 +104,10 @@ class Sample:
     @property
     def ties(self) -> list[Group]:
         """`groups`, and of a real its own name; see `clare.groups.ties_of`."""
-        own = {**self._grouping(), "label": self.label}
-        return [*ties_of(own, self.sample_id, self.sha256), ("image", f"{self.root}/{self.path}")]
+        return [
+            *ties_of(self._grouping(), self.sample_id, self.sha256),
+            ("image", f"{self.root}/{self.path}"),
+        ]
 
     @property
     def cluster(self) -> str:
@@ -118,9 +120,9 @@ class Sample:
         names = ("format", "width", "height", "bytes", "domain", "boxes")
         return {name: getattr(self, name) for name in names}
 
-    def _grouping(self) -> dict[str, str]:
-        names = ("subset", "video_id", "domain", "source_ids", "pair_id")
-        return {name: getattr(self, name) for name in names}
+    def _grouping(self) -> dict[str, Any]:
+        names = ("subset", "video_id", "domain", "source_ids", "pair_id", "pair_kind")
+        return {name: getattr(self, name) for name in (*names, "label")}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from clare.groups import Group
+from clare.groups import Group, first_tied
 from clare.pipeline.manifests.sample import Sample
 
 SHARES: Mapping[str, float] = {"test": 0.15, "val": 0.15, "train": 0.7}
@@ -78,7 +78,8 @@ def _groups(samples: Sequence[Sample]) -> list[_Group]:
     first: dict[Group, int] = {}
     for row, sample in enumerate(samples):
         for shared in sample.ties:
-            parent[root(row)] = root(first.setdefault(shared, row))
+            for other in first_tied(first, shared, row):
+                parent[root(row)] = root(other)
     groups: dict[int, _Group] = {}
     for row, sample in enumerate(samples):
         group = groups.setdefault(root(row), _Group(sample.sample_id))

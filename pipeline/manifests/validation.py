@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from clare.columns import MASK_FAKE, SPLITS
 from clare.errors import ManifestError
-from clare.groups import Group, Kind
+from clare.groups import Group, Kind, first_tied
 from clare.names import has_control, path_fault
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import name_rows
@@ -171,10 +171,9 @@ def _check_splits(samples: Sequence[Sample]) -> Iterator[_Finding]:
     kinds: dict[Kind, list[str]] = {"identity": [], "video": [], "pair": [], "image": []}
     for s in samples:
         for kind, name in s.ties if s.split else ():
-            split, other = splits.setdefault((kind, name), (s.split, s.sample_id))
-            if split != s.split:
-                kinds[kind].append(
-                    f"{s.sample_id!r} ({name[:40]} in {s.split}, {other!r} in {split})"
-                )
+            for split, other in first_tied(splits, (kind, name), (s.split, s.sample_id)):
+                if split != s.split:
+                    places = f"{name[:40]} in {s.split}, {other!r} in {split}"
+                    kinds["pair" if kind == "real" else kind].append(f"{s.sample_id!r} ({places})")
     for kind, rows in kinds.items():
         yield f"one {kind} in two splits", rows, "assign it to one of them"

@@ -196,6 +196,8 @@ def _make(
     make_folder(folder)
     done: dict[str, PairRow] = {}
     with RowFile(folder / LIST, PairRow) as rows:
+        # Again, now that no other command can begin here.
+        refuse_others(folder, record)
         for row in rows.rows():
             if keys.get(row.source) == row.key and row.is_there(folder, record.coding):
                 done[row.source] = row

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from clare.advice import Run, Set
 from clare.errors import InputError
-from clare.groups import image_of
+from clare.groups import altered_video, image_of
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.splits import assign_splits
@@ -199,8 +199,7 @@ def pair_samples(
         path=fake_path,
         label=1,
         category="",
-        # A video has one label.
-        video_id=f"{source.video_id}~{kind}" if source.video_id else "",
+        video_id=altered_video(source.video_id, kind),
         source_ids="|".join(dict.fromkeys(filter(None, people))),
         bytes=row.fake_bytes,
         sha256=row.fake_sha256,

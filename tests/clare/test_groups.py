@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from clare.groups import aligned_pair, cluster_of, groups_of, ties_of
+from clare.groups import aligned_pair, altered_video, cluster_of, groups_of, met_by, ties_of
 from clare.pipeline.extraction.store_rows import sample_columns
 from clare.pipeline.manifests.sample import Sample
 
@@ -30,11 +30,26 @@ def test_a_cluster_is_the_video_or_the_first_identity_or_the_image():
 
 def test_members_of_a_pair_are_one_group_also_where_the_fake_names_its_real():
     real, fake = PLAIN, replace(PLAIN, sample_id="f", path="f.png", label=1, pair_id="s")
-    assert set(real.ties) & set(fake.ties) == {("pair", "s")}
+    for one, other in ((real, fake), (fake, real)):
+        met = {group for tie in one.ties for group in met_by(tie)}
+        assert [name for _, name in met & set(other.ties)] == ["s"]
     both = [replace(one, pair_id="p", sample_id=f"{one.label}") for one in (real, fake)]
     assert set(both[0].ties) & set(both[1].ties) >= {("pair", "p")}
     assert both[0].cluster == both[1].cluster == "pair p"
     assert ties_of({"label": 1}, "f") == []
+    assert met_by(("real", "s")) == [("pair", "s")]
+
+
+def test_a_pair_is_drawn_as_a_whole():
+    frame = replace(PLAIN, video_id="v", pair_id="p", pair_kind="vae")
+    altered = replace(frame, label=1, video_id=altered_video("v", "vae"))
+    assert altered.video_id != "v" and altered_video("", "vae") == ""
+    assert frame.cluster == altered.cluster == "a/v"
+    # Without a kind, a video of such a name is one as any other.
+    assert replace(altered, pair_kind="").cluster == f"a/{altered.video_id}"
+    named = cluster_of({"label": 1, "subset": "b", "pair_id": "s"}, "f", {"s"})
+    assert cluster_of({"label": 0, "subset": "a"}, "s", {"s"}) == named == "pair s"
+    assert cluster_of({"label": 0, "subset": "a"}, "t", {"s"}) == "a/t"
 
 
 def test_only_a_kind_says_that_a_pair_is_aligned():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clare.advice import Name
 from clare.errors import InputError
-from clare.groups import ties_of
+from clare.groups import Group, met_by, ties_of
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.store.row import Row
 from clare.typed_json import from_json, to_json
@@ -60,7 +60,25 @@ def test_members_of_a_pair_in_two_splits_are_a_leak_however_the_pair_is_named():
     with pytest.raises(InputError, match="leak: 1 pair in two splits, reals/7"):
         refuse_leaks([row("reals", "reals/7", "train", "four"), named])
     assert Seen.of([real]).shared_with(fake) == ["pair photo 1"]
-    refuse_leaks([real, row("sbi", "f", "train", "two", label=1, pair_id="photo 1")])
+    # A photograph whose own pair is another one's is still the real of its fakes.
+    with pytest.raises(InputError, match="leak: 1 pair in two splits, reals/7"):
+        refuse_leaks([named, row("reals", "reals/7", "train", "four", pair_id="photo 1")])
+
+
+def test_a_run_has_seen_the_real_of_a_fake_and_the_fake_of_a_real():
+    real = row("mine", "photo 1", content="one")
+    fake = row("vae", "vae/fake/1", "test", "two", label=1, pair_id="photo 1", pair_kind="vae")
+    for trained, other in ((real, fake), (fake, real)):
+        seen = from_json(Seen, to_json(Seen.of([trained])), "seen")
+        assert seen.shared_with(other) == seen.trained_on(other) == ["pair photo 1"]
+        assert Seen.of([], [trained]).shared_with(other) == ["pair photo 1"]
+
+
+def test_reals_of_two_subsets_with_one_name_are_no_pair():
+    one, other = row("a", "0001", "train", "one"), row("b", "0001", "test", "two")
+    refuse_leaks([one, other])
+    assert Seen.of([one]).shared_with(other) == []
+    refuse_leaks([one, row("sbi", "f", "train", "two", label=1, pair_id="0001")])
 
 
 def test_a_leak_between_subsets_is_mended_by_a_choice_of_them():
@@ -126,6 +144,7 @@ def test_hashes_stay_as_they_stand_in_the_records_of_runs():
     seen = Seen.of([row("a", "1", video_id="v"), row("a", "2", content="\ud800")])
     assert to_json(seen)["trained"] == {
         "video": ["6878d55db11adbd4"],
+        "real": ["1bf41ef6fd6f6f6c", "f6fc42039fba3776"],
         "image": ["4208783e927d0d68"],
     }
 
@@ -149,11 +168,16 @@ FEW = st.sampled_from(("", "a", "b", "a|b"))
     )
 )
 def test_what_ties_two_splits_is_refused_and_nothing_else_is(rows):
-    splits: dict[object, set[str]] = {}
+    splits: dict[Group, set[str]] = {}
     for one in rows:
         for tie in ties_of(one.columns, one.sample_id, one.content):
             splits.setdefault(tie, set()).add(one.columns["split"])
-    if any(len(found - {""}) > 1 for found in splits.values()):
+    met = [
+        found.union(*(splits.get(other, ()) for other in met_by(tie)))
+        for tie, found in splits.items()
+        if tie[0] != "real"
+    ]
+    if any(len(found - {""}) > 1 for found in met):
         with pytest.raises(InputError, match=r"the splits leak: [0-9]"):
             refuse_leaks(rows)
     else:

@@ -332,6 +332,22 @@ def test_masks_are_compared_with_reals_of_another_manifest(tmp_path, pool):
     )
 
 
+@pytest.mark.parametrize("order", ["real first", "fake first"])
+def test_a_fake_may_not_be_split_from_its_real_in_another_subset(tmp_path, order):
+    names = ("a", "b", "z") if order == "real first" else ("m", "n", "a")
+    first, _, fakes = names
+    for name in names[:2]:
+        split = "train" if name == first else "test"
+        own = Sample("0001", f"{name}/1.png", 0, name, split=split)
+        write_manifest(Manifest(name, (own,)), tmp_path / f"{name}.csv")
+    # Two photographs have one name, each in its own subset: that alone says nothing.
+    assert not [one for one in check_manifests(tmp_path) if "two splits" in one.what]
+    fake = Sample("f", "f.png", 1, fakes, pair_id="0001", split="test")
+    write_manifest(Manifest(fakes, (fake,)), tmp_path / f"{fakes}.csv")
+    (found,) = [one for one in check_manifests(tmp_path) if "two splits" in one.what]
+    assert found.gate and found.what.startswith("one pair in two splits")
+
+
 def files_unlike(manifests: Path, look: FileCheck) -> dict[str, tuple[str, ...]]:
     """Rows of simswap, by what is the matter with their files that the manifest does not know."""
     found = check_manifests(manifests, ["simswap"], look=look)
