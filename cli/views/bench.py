@@ -10,16 +10,16 @@ from clare.cli.views.progress import ExtractView
 from clare.cli.views.table import table
 from clare.cli.wording import options
 from clare.pipeline.extraction.bench import BenchObserver, Cost
-from clare.pipeline.extraction.pace import FORWARD
-from clare.pipeline.extraction.rates import Rate
+from clare.pipeline.extraction.pace import DECODE, FILES, READ, WRITE, extractor_of
+from clare.pipeline.extraction.rates import EXTRACTION, Rate
 from clare.wording import counted, duration, size, time_range
 
 _STAGES = {
-    "files": "hashing files",
-    "decode": "decoding",
-    "write": "writing",
-    "read": "reading in any order",
-    "extraction": "the extraction as a whole",
+    FILES: "hashing files",
+    DECODE: "decoding",
+    WRITE: "writing",
+    READ: "reading in any order",
+    EXTRACTION: "the extraction as a whole",
 }
 
 
@@ -60,7 +60,7 @@ def print_cost(cost: Cost) -> None:
 
 
 def _line(rate: Rate) -> tuple[str, ...]:
-    name = _STAGES.get(rate.stage, rate.stage.removeprefix(FORWARD))
+    name = _STAGES.get(rate.stage) or extractor_of(rate.stage)
     batch = "" if rate.batch is None else f", micro-batches of {rate.batch}"
     batch += ", computed from these" if rate.is_computed else ""
     each = (rate.seconds, rate.most, rate.least)

@@ -36,8 +36,18 @@ from clare.pipeline.extraction.job import (
 )
 from clare.pipeline.extraction.loading import Inputs, Loader, cores
 from clare.pipeline.extraction.loop import extract_subset
-from clare.pipeline.extraction.pace import DECODE, FORWARD, Pace, Spent, doubt, lanes
+from clare.pipeline.extraction.pace import (
+    DECODE,
+    FORWARD,
+    Pace,
+    Spent,
+    doubt,
+    extractor_of,
+    kind_of,
+    lanes,
+)
 from clare.pipeline.extraction.rates import (
+    EXTRACTION,
     WRITTEN,
     Rate,
     decode,
@@ -279,9 +289,9 @@ class _Trial:
 
     def batches(self, rates: Sequence[Rate]) -> list[Rate]:
         """The slowest model with its own micro-batch, and with half and twice as large ones."""
-        models = [rate for rate in rates if rate.stage.startswith(FORWARD)]
+        models = [rate for rate in rates if kind_of(rate.stage) == FORWARD]
         own = max(models, key=lambda rate: rate.seconds)
-        runner = self._runners[own.stage.removeprefix(FORWARD)]
+        runner = self._runners[extractor_of(own.stage)]
         size = runner.micro_batch
         budget = self._seconds * (1 - LOOP) * 0.15 / 2
         if own.batch != size or own.seconds * size * 4 > 2 * budget:
@@ -303,10 +313,10 @@ class _Trial:
         rows = min(budget / alone, MOST_WRITTEN / self._row_disk)
         rows = int(rows // SHARD_ROWS) * SHARD_ROWS
         if rows < SHARD_ROWS:
-            fewest = min(one.images for one in rates if one.stage.startswith(FORWARD))
+            fewest = min(one.images for one in rates if kind_of(one.stage) == FORWARD)
             busy = max(alone / sum(one.seconds for one in costs.values()), 1.0)
             each = busy * max(lanes(costs, cores()).values())
-            return Rate("extraction", fewest, each, each / busy, each * busy, is_computed=True)
+            return Rate(EXTRACTION, fewest, each, each / busy, each * busy, is_computed=True)
         self._observer.measuring("the whole extraction")
         require_free_space(self._folder, rows * self._row_disk)
         assigned = self._store.assign_rows("loop", list(islice(endless(self._rows), rows)))
@@ -323,7 +333,7 @@ class _Trial:
                 loader,
                 pace=pace,
             )
-        return Rate("extraction", rows, *(pace.an_image() or (report.seconds / rows,) * 3))
+        return Rate(EXTRACTION, rows, *(pace.an_image() or (report.seconds / rows,) * 3))
 
     def _loader(self) -> Loader:
         return create_loader(self._settings, self._roots)

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from clare.advice import Advice, Name, Notice, Set
 from clare.models.runtime import Runtime
-from clare.pipeline.extraction.pace import FORWARD, Spent, lane_of, lanes
+from clare.pipeline.extraction.pace import (
+    CORES,
+    DECODE,
+    FORWARD,
+    MODELS,
+    WRITE,
+    Spent,
+    extractor_of,
+    kind_of,
+    lane_of,
+    lanes,
+)
 from clare.pipeline.extraction.rates import Rate
 
 WORTH = 1.1
@@ -19,7 +30,7 @@ class Bottleneck:
     """What decides.
 
     Args:
-        what: ``decode``, ``models``, ``write``, or ``cores`` where the stages share few.
+        what: `DECODE`, `MODELS`, `WRITE`, or `CORES` where the stages share few.
         shares: of the time of what decides, by stage; of a stage beside it, what it takes of that
             time.
         remark: what would move it.
@@ -41,11 +52,11 @@ def costs_of(rates: Sequence[Rate], threads: int, runtime: Runtime) -> dict[str,
     found = {}
     for rate in rates:
         seconds = rate.seconds
-        if rate.stage == "decode":
+        if rate.stage == DECODE:
             seconds = min(seconds, rate.cpu / threads)
-        elif rate.stage.startswith(FORWARD) and runtime.device == "cpu":
+        elif kind_of(rate.stage) == FORWARD and runtime.device == "cpu":
             seconds = min(seconds, rate.cpu / torch_threads())
-        if rate.stage in ("decode", "write") or rate.stage.startswith(FORWARD):
+        if kind_of(rate.stage) in (DECODE, FORWARD, WRITE):
             found[rate.stage] = Spent(1, seconds, rate.cpu)
     return found
 
@@ -75,31 +86,31 @@ def find_bottleneck(
     """
     busy = lanes(costs, cores)
     what = max(_OWN, key=busy.__getitem__)
-    if busy["cores"] > WORTH * busy[what]:
-        what = "cores"  # else one stage has nearly all of them
-    if what == "cores":
+    if busy[CORES] > WORTH * busy[what]:
+        what = CORES  # else one stage has nearly all of them
+    if what == CORES:
         parts = {stage: one.cpu / cores for stage, one in costs.items()}
     else:
         parts = {stage: one.seconds for stage, one in costs.items()}
     shares = {stage: part / busy[what] for stage, part in parts.items()}
-    own = [stage for stage in shares if what in ("cores", lane_of(stage))]
+    own = [stage for stage in shares if what in (CORES, lane_of(stage))]
     dearest = max(own, key=shares.__getitem__)
     rest = lanes({s: one for s, one in costs.items() if lane_of(s) != what}, cores)
     then = max(rest, key=rest.__getitem__)
     limit = f"without that, {_LANES[then]} would allow {1 / rest[then]:.3g}"
-    if what == "decode":
+    if what == DECODE:
         said = f"decoding is slowest; {limit} images/s"
         return Bottleneck(what, shares, Notice(said, *_more_decoding(loaders, cores)))
-    if what == "write":
+    if what == WRITE:
         said = f"writing is slowest; {limit} images/s"
         return Bottleneck(what, shares, Notice(said, Name("a store on a faster disk", "store")))
     share = f"{_named(dearest)} takes {shares[dearest]:.0%} of"
-    if what == "cores":
+    if what == CORES:
         short = "the core is" if cores == 1 else f"the {cores} cores are"
         said = f"{short} what all stages wait for, and {share} the work"
     else:
         said = f"the models are slowest, and {share} their time; {limit} images/s"
-    if not dearest.startswith(FORWARD):
+    if kind_of(dearest) != FORWARD:
         return Bottleneck(what, shares, Notice(said, "smaller image files decode faster"))
     remark = Notice(said, *_faster_models(runtime, batches))
     tried = ", ".join(f"{one.batch}: {1 / one.seconds:.3g}/s" for one in batches)
@@ -108,12 +119,12 @@ def find_bottleneck(
     return Bottleneck(what, shares, remark)
 
 
-_OWN = ("decode", "models", "write")
-_LANES = {"decode": "decoding", "models": "the models", "write": "writing", "cores": "the cores"}
+_OWN = (DECODE, MODELS, WRITE)
+_LANES = {DECODE: "decoding", MODELS: "the models", WRITE: "writing", CORES: "the cores"}
 
 
 def _named(stage: str) -> str:
-    return stage.removeprefix(FORWARD) if stage.startswith(FORWARD) else _LANES.get(stage, stage)
+    return extractor_of(stage) or _LANES[stage]
 
 
 def _more_decoding(loaders: int, cores: int) -> list[Advice]:

@@ -24,7 +24,7 @@ from clare.errors import ClareError
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError, Launched
 from clare.pipeline.extraction.claims import Work, claim_shards, not_tried, pending_shards
 from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
-from clare.pipeline.extraction.pace import FORWARD, WRITE, Pace
+from clare.pipeline.extraction.pace import DECODE, FORWARD, WRITE, Pace, stage_of
 from clare.progress import Progress
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
@@ -148,7 +148,7 @@ def extract_subset(
             feature.release_all()
         report.seconds = time.perf_counter() - began
         for name, runner in runners.items():
-            report.stage_seconds[f"forward:{name}"] = runner.seconds
+            report.stage_seconds[stage_of(FORWARD, name)] = runner.seconds
             runner.seconds = 0.0
     return report
 
@@ -240,7 +240,7 @@ class _Computer:
         """
         loaded = gather(work.loading)
         seconds = self._report.stage_seconds
-        seconds["decode"] = seconds.get("decode", 0.0) + loaded.seconds
+        seconds[DECODE] = seconds.get(DECODE, 0.0) + loaded.seconds
         unusable = loaded.failed | loaded.changed
         if unusable and self._strict:
             offset, reason = next(iter(unusable.items()))
@@ -262,7 +262,7 @@ class _Computer:
         """Launch the micro-batches of one extractor, one a step."""
         runner, name = shard.runner, shard.runner.extractor.name
         waiting = shard.offsets
-        self._pace.skip(FORWARD + name, len(shard.work.lacking[name]) - len(waiting))
+        self._pace.skip(stage_of(FORWARD, name), len(shard.work.lacking[name]) - len(waiting))
         if not waiting:
             self._writer.submit(shard)
         while waiting:
@@ -291,7 +291,7 @@ class _Computer:
             shard.take(offsets, launched)
             shard.runner.seconds += time.perf_counter() - began
             name = shard.runner.extractor.name
-            self._pace.add(FORWARD + name, len(offsets), *shard.runner.cost(launched))
+            self._pace.add(stage_of(FORWARD, name), len(offsets), *shard.runner.cost(launched))
             if self._computed is not None:
                 self._computed()
             if not shard.missing:
@@ -356,9 +356,10 @@ class _Writer:
             )
         shard.feature.release(work.shard)
         spent, seconds = time.perf_counter() - began, report.stage_seconds
-        seconds["write"] = seconds.get("write", 0.0) + spent
+        seconds[WRITE] = seconds.get(WRITE, 0.0) + spent
         name = shard.runner.extractor.name
-        self._pace.add(WRITE + name, len(work.lacking[name]), spent, time.thread_time() - cpu)
+        stage, images = stage_of(WRITE, name), len(work.lacking[name])
+        self._pace.add(stage, images, spent, time.thread_time() - cpu)
         for offset, reason in (shard.failed | shard.changed).items():
             row = work.rows[offset]
             report.failures.setdefault((self._subset, row.sample_id, row.view), reason)

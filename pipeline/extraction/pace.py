@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from threading import Lock
 
-DECODE, FORWARD, WRITE = "decode", "forward:", "write:"
-"""Stages: ``decode``, and ``forward:NAME`` and ``write:NAME`` of each extractor."""
+FILES, DECODE, FORWARD, WRITE, READ = "files", "decode", "forward", "write", "read"
+"""Kinds of stages; one extractor's are told by `stage_of`, as ``forward:lare``."""
+
+MODELS, CORES = "models", "cores"
+"""What stages wait for, beside the lanes of `DECODE` and `WRITE`."""
 
 WARM = 3
 """Micro-batches after the first ones that there is an estimate after."""
@@ -58,9 +61,25 @@ class Spent:
         return Spent(images, scale * self.seconds, scale * self.cpu)
 
 
+def stage_of(kind: str, extractor: str) -> str:
+    """The stage of one extractor: ``forward:lare``."""
+    return f"{kind}:{extractor}"
+
+
+def kind_of(stage: str) -> str:
+    """What a stage does, of whichever extractor."""
+    return stage.partition(":")[0]
+
+
+def extractor_of(stage: str) -> str:
+    """Whose stage it is; empty where it is that of all."""
+    return stage.partition(":")[2]
+
+
 def lane_of(stage: str) -> str:
-    """``decode``, ``models`` or ``write``."""
-    return "models" if stage.startswith(FORWARD) else stage.partition(":")[0]
+    """`DECODE`, `MODELS` or `WRITE`: stages of one lane follow each other."""
+    kind = kind_of(stage)
+    return MODELS if kind == FORWARD else kind
 
 
 Mark = tuple[float, int, dict[str, Spent]]
@@ -75,12 +94,12 @@ def lanes(spent: Mapping[str, Spent], cores: int) -> dict[str, float]:
         cores: that all stages share.
 
     Returns:
-        ``decode``, ``models``, ``write`` and ``cores``, to seconds.
+        `DECODE`, `MODELS`, `WRITE` and `CORES`, to seconds.
     """
-    busy = {"decode": 0.0, "models": 0.0, "write": 0.0}
+    busy = dict.fromkeys((DECODE, MODELS, WRITE), 0.0)
     for stage, one in spent.items():
         busy[lane_of(stage)] += one.seconds
-    return {**busy, "cores": sum(one.cpu for one in spent.values()) / cores}
+    return {**busy, CORES: sum(one.cpu for one in spent.values()) / cores}
 
 
 def doubt(batches: float) -> float:
@@ -110,7 +129,7 @@ class Pace:
         self._clock, self._cores = clock, cores
         self._left: dict[str, float] = {DECODE: rows}
         for name, count in images.items():
-            self._left |= {FORWARD + name: count, WRITE + name: count}
+            self._left |= {stage_of(kind, name): count for kind in (FORWARD, WRITE)}
         self._batches: dict[str, int] = {}
         self._spent: dict[str, Spent] = {}
         self._marks: deque[Mark] = deque()
@@ -120,14 +139,14 @@ class Pace:
         """Count what a stage did.
 
         Args:
-            stage: `DECODE`, or `FORWARD` or `WRITE` with an extractor's name.
+            stage: `DECODE`, or an extractor's of `FORWARD` or `WRITE`; see `stage_of`.
             images: how many.
             seconds: of the stage's lane.
             cpu: seconds of cores.
         """
         with self._lock:
             self._left[stage] = self._left.get(stage, 0) - images
-            is_forward = stage.startswith(FORWARD)
+            is_forward = kind_of(stage) == FORWARD
             is_first = is_forward and stage not in self._batches
             if not is_first:
                 before = self._spent.get(stage, Spent())
@@ -152,12 +171,12 @@ class Pace:
             sure = {stage: cost.scaled(todo.get(stage, 0)) for stage, cost in costs.items()}
             least = scale * max(lanes(sure, self._cores).values())
             # An extractor that has not begun takes nothing, or as long as the slowest.
-            forward = [one for stage, one in costs.items() if stage.startswith(FORWARD)]
+            forward = [one for stage, one in costs.items() if kind_of(stage) == FORWARD]
             slowest = max(forward, key=lambda one: one.seconds / one.images)
             unsure = {
                 stage: slowest.scaled(count)
                 for stage, count in todo.items()
-                if stage.startswith(FORWARD) and stage not in costs
+                if kind_of(stage) == FORWARD and stage not in costs
             }
             most = scale * max(lanes({**sure, **unsure}, self._cores).values())
             off = doubt(batches)
@@ -200,7 +219,7 @@ class Pace:
         if not batches or passed < SHORTEST or (batches < WARM and passed < LONGEST):
             return None
         done = {stage: one - before.get(stage, Spent()) for stage, one in after.items()}
-        if not any(done[stage].images for stage in done if stage.startswith(FORWARD)):
+        if not any(done[stage].images for stage in done if kind_of(stage) == FORWARD):
             return None
         costs = {stage: done[stage] if done[stage].images else after[stage] for stage in after}
         return costs, self._scale(self._marks[0], self._marks[-1]) or 1.0, batches

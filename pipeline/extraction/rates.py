@@ -17,6 +17,7 @@ from clare.errors import InputError
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError
 from clare.pipeline.extraction.claims import open_features
 from clare.pipeline.extraction.loading import Inputs, LoadedShard, Loader, gather
+from clare.pipeline.extraction.pace import DECODE, FILES, FORWARD, READ, WRITE, stage_of
 from clare.pipeline.extraction.store_rows import rows_of_samples
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.manifests.roots import Roots
@@ -32,13 +33,19 @@ GROUP = 32
 WRITTEN = 8
 """Shards of each extractor that are written at most."""
 
+EXTRACTION = "extraction"
+"""In place of a stage: all of them together, as they run."""
+
+_SUBSET = "write"
+"""Name of the subset that is written."""
+
 
 @dataclass(frozen=True)
 class Rate:
     """What an image costs in one stage.
 
     Args:
-        stage: ``files``, ``decode``, ``forward:NAME``, ``write``, ``read`` or ``extraction``.
+        stage: ``files``, ``decode``, ``forward:NAME``, ``write``, ``read``, or `EXTRACTION`.
         images: that were measured, after those that warmed up.
         seconds: an image, the median.
         least: of all parts that were measured, likewise.
@@ -58,7 +65,9 @@ class Rate:
     is_computed: bool = False
 
 
-def repeat(stage: str, parts: Iterator[int], seconds: float, batch: int | None = None) -> Rate:
+def measure_repeatedly(
+    stage: str, parts: Iterator[int], seconds: float, batch: int | None = None
+) -> Rate:
     """Go on until the time is up; the first part warms up and does not count.
 
     Args:
@@ -111,7 +120,7 @@ def look_at_files(
             rows_of_samples(samples, roots, [], views=views)
             yield len(samples)
 
-    rate = repeat("files", parts(), seconds)
+    rate = measure_repeatedly(FILES, parts(), seconds)
     return rate, rows
 
 
@@ -148,7 +157,7 @@ def decode(
             yield GROUP
 
     with closing(open_loader()) as loader:
-        return repeat("decode", parts(loader), seconds), kept
+        return measure_repeatedly(DECODE, parts(loader), seconds), kept
 
 
 def forward(runner: BatchRunner, inputs: Sequence[Inputs], seconds: float) -> Rate:
@@ -171,8 +180,8 @@ def forward(runner: BatchRunner, inputs: Sequence[Inputs], seconds: float) -> Ra
                     yield len(ahead.fetch()[1])
                 ahead = launched
 
-    stage = f"forward:{runner.extractor.name}"
-    return repeat(stage, parts(), seconds, runner.micro_batch)
+    stage = stage_of(FORWARD, runner.extractor.name)
+    return measure_repeatedly(stage, parts(), seconds, runner.micro_batch)
 
 
 def write_and_read(
@@ -184,8 +193,8 @@ def write_and_read(
 ) -> tuple[Rate, Rate]:
     """Write shards of all extractors, then read rows of them in any order."""
     many = list(islice(endless(rows), WRITTEN * SHARD_ROWS))
-    slots = [row.slot for row in store.assign_rows("write", many)]
-    features = open_features(store, "write", extractors)
+    slots = [row.slot for row in store.assign_rows(_SUBSET, many)]
+    features = open_features(store, _SUBSET, extractors)
     noise = np.random.default_rng(0)
     values = {
         name: {field: _noise(spec, noise) for field, spec in feature.fields.items()}
@@ -197,7 +206,7 @@ def write_and_read(
         nonlocal done
         for shard in range(WRITTEN):
             if thumbnail:
-                store.write_thumbnails("write", shard, dict.fromkeys(range(SHARD_ROWS), thumbnail))
+                store.write_thumbnails(_SUBSET, shard, dict.fromkeys(range(SHARD_ROWS), thumbnail))
             for name, feature in features.items():
                 feature.claim(shard)
                 feature.write_shard(shard, values[name], {}, {}, thumbnails=bool(thumbnail))
@@ -205,8 +214,9 @@ def write_and_read(
             done += SHARD_ROWS
             yield SHARD_ROWS
 
-    written = repeat("write", write(), seconds)
-    return written, repeat("read", _read(features, slots[:done], noise), seconds / 2)
+    written = measure_repeatedly(WRITE, write(), seconds)
+    read = _read(features, slots[:done], noise)
+    return written, measure_repeatedly(READ, read, seconds / 2)
 
 
 def _noise(spec: FeatureSpec, noise: np.random.Generator) -> np.ndarray:

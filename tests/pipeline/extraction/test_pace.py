@@ -2,7 +2,7 @@
 
 import pytest
 
-from clare.pipeline.extraction.pace import DECODE, FORWARD, WRITE, Pace
+from clare.pipeline.extraction.pace import DECODE, FORWARD, WRITE, Pace, stage_of
 from clare.wording import time_range
 
 
@@ -30,7 +30,7 @@ class Machine:
     def work(self, name, batches, seconds, cpu=0.0, waiting=0.0):
         for _ in range(batches):
             self.clock.now += seconds + waiting
-            self.pace.add(FORWARD + name, 8, seconds, cpu)
+            self.pace.add(stage_of(FORWARD, name), 8, seconds, cpu)
 
     def told(self) -> tuple[float, float]:
         left = self.pace.left()
@@ -106,8 +106,8 @@ def test_stages_share_few_cores_and_overlap_on_many(cores, seconds):
     for _ in range(100):
         machine.clock.now += 8 * seconds / 800
         machine.pace.add(DECODE, 8, 8 * 0.05 / cores, 8 * 0.05)
-        machine.pace.add(WRITE + "clip", 8, 8 * 0.01, 8 * 0.01)
-        machine.pace.add(FORWARD + "clip", 8, 8 * 0.1, 8 * 0.1)
+        machine.pace.add(stage_of(WRITE, "clip"), 8, 8 * 0.01, 8 * 0.01)
+        machine.pace.add(stage_of(FORWARD, "clip"), 8, 8 * 0.1, 8 * 0.1)
     low, high = machine.told()
     assert low < seconds < high < 1.25 * low
     an_image = machine.pace.an_image()
