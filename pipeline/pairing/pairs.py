@@ -48,7 +48,7 @@ from clare.wording import counted, name_rows
 
 Place = str | PathLike[str]
 
-_PLACES = ("model", "revision", "model_config")
+_MODEL_PLACES = ("model", "revision", "model_config")
 """Settings that say where a model is: its weights' hash says which."""
 
 
@@ -112,47 +112,49 @@ def pairs(
         WeightsError: a model's weights are not on disk and can't be fetched.
         StoreError: a file can't be written.
     """
-    tell = progress or (lambda what, done, total: None)
-    how: PairSettings = build_settings("pairs", PairSettings, settings)
+    report_progress = progress or (lambda what, done, total: None)
+    pair_settings: PairSettings = build_settings("pairs", PairSettings, settings)
     trust_named([kind])
-    cls, title = find_kind(kind), part_name(kind)
-    _refuse_foreign(title, how)
-    own = dict(how.settings.get(title, {}))
-    build_settings(title, cls.Settings, own)
-    source = read_manifest(_find(subset, manifest, Path(manifests)))
+    kind_class, kind_name = find_kind(kind), part_name(kind)
+    _refuse_settings_of_others(kind_name, pair_settings)
+    settings_of_kind = dict(pair_settings.settings.get(kind_name, {}))
+    build_settings(kind_name, kind_class.Settings, settings_of_kind)
+    source = read_manifest(_find_manifest(subset, manifest, Path(manifests)))
     roots = _roots(root, follow_links)
-    name = name or f"{source.name}_{title}"
+    name = name or f"{source.name}_{kind_name}"
     check_name(name)
     folder = Path(out)
-    reals, dealt = choose_reals(source)
-    has_model = issubclass(cls, ModelPairKind)
-    with backbone_overrides(how.backbone if has_model else "real") as overrides:
-        tell("loading the model" if has_model else "looking at the images", 0, 0)
-        runtime = choose_runtime(how.device, how.dtype) if has_model else None
-        models = overrides.get("lare", {})
-        chosen = {key: value for key, value in models.items() if key in _PLACES} | own
-        made = cls(build_settings(title, cls.Settings, chosen), runtime, how.seed)
-        record = _record(made, title, how, source.name, name)
+    reals, splits_were_dealt = choose_reals(source)
+    has_model = issubclass(kind_class, ModelPairKind)
+    with backbone_overrides(pair_settings.backbone if has_model else "real") as overrides:
+        report_progress("loading the model" if has_model else "looking at the images", 0, 0)
+        runtime = choose_runtime(pair_settings.device, pair_settings.dtype) if has_model else None
+        model_settings = overrides.get("lare", {})
+        chosen = {key: model_settings[key] for key in _MODEL_PLACES if key in model_settings}
+        chosen |= settings_of_kind
+        kind_settings = build_settings(kind_name, kind_class.Settings, chosen)
+        pair_kind = kind_class(kind_settings, runtime, pair_settings.seed)
+        record = _record_of(pair_kind, kind_name, pair_settings, source.name, name)
         refuse_others(folder, record)
-        refuse_unusable(made, how.coding, source.name, reals)
-        jobs, alone = plan_jobs(made, reals, how.seed)
+        refuse_unusable(pair_kind, pair_settings.coding, source.name, reals)
+        jobs, without_partner = plan_jobs(pair_kind, reals, pair_settings.seed)
         report = PairsReport(folder / f"{name}.csv")
-        for remark in made.remarks:
+        for remark in pair_kind.remarks:
             report.notices.append(Notice(remark))
         reason = "no partner: no other person's photograph is of the same source and split"
-        report.failures |= dict.fromkeys(alone, reason)
-        maker = _maker(made, roots, folder, how, runtime)
-        keys = [key_of(job.sample, job.partner, roots) for job in jobs]
-        done = _make(maker, list(zip(jobs, keys, strict=True)), folder, record, report, tell)
+        report.failures |= dict.fromkeys(without_partner, reason)
+        maker = _create_maker(pair_kind, roots, folder, pair_settings, runtime)
+        keyed = [(job, key_of(job.sample, job.partner, roots)) for job in jobs]
+        done = _make_pairs(maker, keyed, folder, record, report, report_progress)
     if not done:
-        raise _nothing(source.name, report.failures)
-    if dealt:
+        raise _no_pairs(source.name, report.failures)
+    if splits_were_dealt:
         report.notices.append(Notice(f"{source.name} has no splits: they were dealt 70/15/15"))
     samples = [
         sample
         for job in jobs
         if (row := done.get(job.sample.sample_id)) is not None
-        for sample in pair_samples(job, row, name, title, how.coding)
+        for sample in pair_samples(job, row, name, kind_name, pair_settings.coding)
     ]
     report.pairs = len(samples) // 2
     write_manifest(Manifest(name, tuple(samples)), report.manifest)
@@ -161,34 +163,34 @@ def pairs(
     return report
 
 
-def _maker(
-    kind: PairKind, roots: Roots, folder: Path, how: PairSettings, runtime: Runtime | None
+def _create_maker(
+    kind: PairKind, roots: Roots, folder: Path, settings: PairSettings, runtime: Runtime | None
 ) -> PairMaker:
     on_gpu = runtime is not None and runtime.device.startswith("cuda")
     reader = PhotoReader(
         roots,
-        side=how.side,
+        side=settings.side,
         factor=kind.factor,
         landmarks=kind.needs_face,
-        jpeg=how.coding == "jpeg",
+        jpeg=settings.coding == "jpeg",
     )
     return PairMaker(
         kind,
         reader,
         folder,
-        how.coding,
-        pixels=how.batch * PIXELS_ON_GPU if on_gpu else PIXELS_ON_CPU,
+        settings.coding,
+        pixels=settings.batch * PIXELS_ON_GPU if on_gpu else PIXELS_ON_CPU,
         padded=not on_gpu,
     )
 
 
-def _make(
+def _make_pairs(
     maker: PairMaker,
     jobs: list[tuple[Job, str]],
     folder: Path,
     record: PairRecord,
     report: PairsReport,
-    tell: StepProgress,
+    report_progress: StepProgress,
 ) -> dict[str, PairRow]:
     """All pairs of these jobs, those of earlier runs among them, by ``sample_id``."""
     keys = {job.sample.sample_id: key for job, key in jobs}
@@ -213,40 +215,44 @@ def _make(
                     keep_record(folder, record)
                 rows.add([found])
                 done[found.source] = found
-            tell("making pairs", count, len(jobs))
+            report_progress("making pairs", count, len(jobs))
     if is_new and not done:
         folder.rmdir()
     return done
 
 
-def _record(kind: PairKind, title: str, how: PairSettings, subset: str, name: str) -> PairRecord:
-    settings = {key: value for key, value in asdict(kind.settings).items() if key not in _PLACES}
+def _record_of(
+    kind: PairKind, title: str, settings: PairSettings, subset: str, name: str
+) -> PairRecord:
+    of_kind = {
+        key: value for key, value in asdict(kind.settings).items() if key not in _MODEL_PLACES
+    }
     return PairRecord(
         kind=title,
         version=kind.VERSION,
-        settings=settings,
+        settings=of_kind,
         weights=kind.weights,
         subset=subset,
         name=name,
-        side=how.side,
-        coding=how.coding,
-        seed=how.seed,
+        side=settings.side,
+        coding=settings.coding,
+        seed=settings.seed,
         origin=kind.origin,
     )
 
 
-def _refuse_foreign(kind: str, how: PairSettings) -> None:
-    if foreign := sorted(set(how.settings) - {kind}):
+def _refuse_settings_of_others(kind: str, settings: PairSettings) -> None:
+    if foreign := sorted(set(settings.settings) - {kind}):
         raise InputError(f"pairs of kind {kind} have no settings of {', '.join(foreign)}")
 
 
-def _nothing(subset: str, failures: Mapping[str, str]) -> InputError:
+def _no_pairs(subset: str, failures: Mapping[str, str]) -> InputError:
     reasons = list(dict.fromkeys(failures.values()))
     what = f"none of the {counted(len(failures), 'real image')} of {subset} gave a pair"
     return InputError(f"{what}: {name_rows(reasons, '; ')}")
 
 
-def _find(subset: str | None, manifest: Place | None, folder: Path) -> Path:
+def _find_manifest(subset: str | None, manifest: Place | None, folder: Path) -> Path:
     if manifest is not None:
         return Path(manifest)
     if not subset:
