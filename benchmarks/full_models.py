@@ -21,7 +21,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
-from clare.models.tiny import write_byte_tokenizer
+from clare.models.tiny import NOISE_SCHEDULE, write_byte_tokenizer
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 
@@ -51,13 +51,6 @@ TEXT: dict[str, Any] = {
     "pad_token_id": 1,
     "bos_token_id": 0,
     "eos_token_id": 2,
-}
-SCHEDULER: dict[str, Any] = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "steps_offset": 1,
-    "skip_prk_steps": True,
 }
 CLIP: dict[str, Any] = {
     "embed_dim": 768,
@@ -106,7 +99,7 @@ def write_full_diffusion(folder: Path) -> None:
     diffusers.AutoencoderKL(**VAE).save_pretrained(folder / "vae")
     text_config = transformers.CLIPTextConfig(**TEXT)
     transformers.CLIPTextModel(text_config).save_pretrained(folder / "text_encoder")
-    diffusers.PNDMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    diffusers.PNDMScheduler(**NOISE_SCHEDULE).save_pretrained(folder / "scheduler")
     write_byte_tokenizer(folder / "tokenizer")
 
 

@@ -22,6 +22,8 @@ from torch.nn import functional
 from train_autoencoder import to_pixels
 from write_tokenizer import LENGTH
 
+from clare.models.tiny import NOISE_SCHEDULE
+
 BATCH = 32
 WITHOUT_CAPTION = 0.1
 
@@ -76,15 +78,8 @@ def create_text_encoder(tokens: int) -> transformers.CLIPTextModel:
 
 
 def create_scheduler(prediction: str) -> diffusers.PNDMScheduler:
-    """Stable Diffusion's noise schedule, in the form in which its models ship it."""
-    return diffusers.PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        skip_prk_steps=True,
-        prediction_type=prediction,
-    )
+    """Stable Diffusion's noise schedule, with what the UNet predicts."""
+    return diffusers.PNDMScheduler(**NOISE_SCHEDULE, prediction_type=prediction)
 
 
 def main() -> None:

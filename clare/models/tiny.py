@@ -19,6 +19,15 @@ TINY_SIZE = 64
 TINY_EXTRACTORS = ("lare", "clip", "tower")
 """Extractors that have a tiny model."""
 
+NOISE_SCHEDULE: Mapping[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "skip_prk_steps": True,
+}
+"""Stable Diffusion's, in the form in which its models ship it: of a ``PNDMScheduler``."""
+
 _MARK = {"_clare_tiny": True}
 
 
@@ -108,14 +117,7 @@ def write_tiny_diffusion(
         )
         text = _seeded(seed + 2, lambda: transformers.CLIPTextModel(text_config))
         text.save_pretrained(folder / "text_encoder")
-        scheduler = diffusers.PNDMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            steps_offset=1,
-            skip_prk_steps=True,
-            prediction_type=prediction_type,
-        )
+        scheduler = diffusers.PNDMScheduler(**NOISE_SCHEDULE, prediction_type=prediction_type)
         scheduler.save_pretrained(folder / "scheduler")
     index = {"_class_name": "StableDiffusionPipeline", **_MARK}
     _write_json(folder / "model_index.json", index)
