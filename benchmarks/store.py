@@ -39,7 +39,7 @@ WARM = [
     Ratio("store, verified", "np.memmap", 0.9),
     Ratio("store, verifying", "np.memmap", 0.6),
     Ratio("store, verified", "one .pt an image, loop"),
-    Ratio("store, DataLoader", "one .pt an image, DataLoader"),
+    Ratio("store, DataLoader", "one .pt an image, DataLoader", 5.0),
     Ratio("store, verified", "one .npy an image, 8 threads"),
     Ratio("store, verified", "zarr, oindex"),
 ]

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,22 +39,28 @@ _NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
 """What opening a link, a path through a file, and a socket give."""
 
 
-class _Piece:
-    """Some rows of one shard, and where they belong: rows ``wanted[group]`` in ``out[group]``.
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of a subset and where each belongs: ``wanted`` in ``out[places]``, (rows, bytes)."""
 
-    Rows that would have to wait for the disk are put on ``on_disk`` if there is such a list.
+    wanted: np.ndarray
+    places: np.ndarray
+    out: np.ndarray
+
+
+class _Piece:
+    """Some rows of a batch, ``wanted[group]``, that all lie in one shard.
+
+    Those that would have to wait for the disk are put on ``on_disk`` if there is such a list.
     """
 
     def __init__(
-        self,
-        group: np.ndarray,
-        wanted: np.ndarray,
-        out: np.ndarray,
-        on_disk: list[np.ndarray] | None = None,
+        self, batch: _Batch, group: np.ndarray, on_disk: list[np.ndarray] | None = None
     ) -> None:
         self.group = group
-        self.slots = wanted[group]
-        self.out = out
+        self.slots = batch.wanted[group]
+        self.places = batch.places[group]
+        self.out = batch.out
         self.on_disk = on_disk
 
 
@@ -86,12 +93,19 @@ class FieldReader:
         self._pool: ThreadPoolExecutor | None = None
         self._pid = 0
 
-    def read(self, slots: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def read(
+        self,
+        slots: Sequence[int] | np.ndarray,
+        out: np.ndarray | None = None,
+        places: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Read rows in the order asked for.
 
         Args:
             slots: the rows' slots; any order, repeats allowed.
             out: (len(slots), *shape) in the stored type, C-contiguous; made if left out.
+            places: (len(slots),) the row of ``out`` that each belongs in; ``out`` may be longer
+                then, and its other rows stay as they are.
 
         Returns:
             ``out``.
@@ -101,22 +115,25 @@ class FieldReader:
             CorruptStoreError: a shard is missing, or its bytes are not those that were written.
         """
         wanted = np.asarray(slots, np.int64).reshape(-1)
-        shape = (len(wanted), *self.spec.shape)
+        rows = len(wanted) if out is None or places is None else len(out)
+        shape = (rows, *self.spec.shape)
         if len(wanted):
             self._require_complete(wanted)
         if out is None:
             if len(wanted):
-                self._require_size(int(wanted[0]))
+                self.require_size(int(wanted[0]))
             out = np.empty(shape, storage_dtype(self.spec))
         if out.shape != shape or out.dtype != storage_dtype(self.spec):
             raise ValueError(f"out must be {shape} {self.spec.dtype}, not {out.shape} {out.dtype}")
         if not out.flags.c_contiguous:
             raise ValueError("out must be C-contiguous")
         if len(wanted):
-            self._read_batch(wanted, out.reshape(len(wanted), -1).view(np.uint8))
+            flat = out.reshape(rows, -1).view(np.uint8)
+            places = np.arange(rows) if places is None else places
+            self._read_batch(_Batch(wanted, places, flat))
         return out
 
-    def _require_size(self, slot: int) -> None:
+    def require_size(self, slot: int) -> None:
         """See that a row's shard has the field's size, before anybody makes room for its rows."""
         path = shard_path(self._array, slot // SHARD_ROWS, self.spec)
         wanted = shard_bytes(self.spec)
@@ -170,37 +187,36 @@ class FieldReader:
             return RowUnavailableError(f"{where}, failed at extraction: {reason}")
         return RowUnavailableError(f"{where}, has no value yet", Run("extract", effect="fills it"))
 
-    def _read_batch(self, wanted: np.ndarray, out: np.ndarray) -> None:
-        order = np.argsort(wanted, kind="stable")
-        shards = wanted[order] // SHARD_ROWS
+    def _read_batch(self, batch: _Batch) -> None:
+        order = np.argsort(batch.wanted, kind="stable")
+        shards = batch.wanted[order] // SHARD_ROWS
         groups = np.split(order, np.flatnonzero(np.diff(shards)) + 1)
-        if out.nbytes < _INLINE_BELOW or self.threads < 2:
+        if len(order) * self.spec.row_bytes < _INLINE_BELOW or self.threads < 2:
             for group in groups:
-                self._read_shard(_Piece(group, wanted, out))
+                self._read_shard(_Piece(batch, group))
             return
         # What the page cache holds is copied by about as many threads as there are cores: more
         # would only fight for them. What has to come from the disk is left to all threads.
         on_disk: list[np.ndarray] = []
         cores = len(os.sched_getaffinity(0)) if _NOWAIT else self.threads
-        self._read_groups(groups, wanted, out, min(self.threads, cores + 1), on_disk)
+        self._read_groups(batch, groups, min(self.threads, cores + 1), on_disk)
         if on_disk:
-            self._read_groups(on_disk, wanted, out, self.threads, None)
+            self._read_groups(batch, on_disk, self.threads, None)
 
     def _read_groups(
         self,
+        batch: _Batch,
         groups: list[np.ndarray],
-        wanted: np.ndarray,
-        out: np.ndarray,
         threads: int,
         on_disk: list[np.ndarray] | None,
     ) -> None:
         # Pieces small enough that the threads end together, large enough to share an open file.
-        most = max(1, -(-len(wanted) // (4 * threads)))
+        most = max(1, -(-len(batch.wanted) // (4 * threads)))
         pieces = iter([g[i : i + most] for g in groups for i in range(0, len(g), most)])
 
         def work() -> None:
             for group in pieces:
-                self._read_shard(_Piece(group, wanted, out, on_disk))
+                self._read_shard(_Piece(batch, group, on_disk))
 
         running = [self._threads().submit(work) for _ in range(threads - 1)]
         try:
@@ -262,8 +278,8 @@ class FieldReader:
     def _read_rows(self, descriptor: int, positions: np.ndarray, piece: _Piece) -> None:
         flags = 0 if piece.on_disk is None else _NOWAIT
         late = []
-        triples = zip(positions.tolist(), piece.group.tolist(), piece.slots.tolist(), strict=True)
-        for position, place, slot in triples:
+        lists = (each.tolist() for each in (positions, piece.group, piece.places, piece.slots))
+        for position, member, place, slot in zip(*lists, strict=True):
             row = piece.out[place]
             try:
                 got = os.preadv(descriptor, [row.data], position, flags)
@@ -271,7 +287,7 @@ class FieldReader:
                 got = 0
             if got != row.nbytes:
                 if flags:
-                    late.append(place)
+                    late.append(member)
                     continue
                 self._read_rest(descriptor, row, position, slot)
             # Checked at once, while the row is still in this core's cache.
@@ -286,9 +302,9 @@ class FieldReader:
         cells = np.empty((span, cell_bytes(self.spec)), np.uint8)
         self._read_rest(descriptor, cells.reshape(-1), first, piece.slots[0])
         places = (positions - first) // cells.shape[1]
-        piece.out[piece.group] = cells[places, : self.spec.row_bytes]
+        piece.out[piece.places] = cells[places, : self.spec.row_bytes]
         for index in np.flatnonzero(~self._verified[piece.slots]).tolist():
-            self._verify(int(piece.slots[index]), piece.out[piece.group[index]])
+            self._verify(int(piece.slots[index]), piece.out[piece.places[index]])
 
     def _read_rest(self, descriptor: int, into: np.ndarray, position: int, slot: int) -> None:
         """Fill a buffer in the pieces that the system gives."""

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from clare.errors import StoreError
+from clare.heads.data.shared_batches import SharedBuffers
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, open_store
 from clare.store.journal import COMPLETE
 from clare.store.reader import FieldReader
 from clare.store.rows import Rows, join_rows
+from clare.store.zarr_shards import storage_dtype
 
 Batch = dict[str, torch.Tensor]
 
@@ -27,7 +29,9 @@ class FeatureDataset(Dataset[Batch]):
 
     ``DataLoader(dataset, batch_size=64, shuffle=True)`` needs no collate function: a batch is read
     at once, by several threads, straight into one tensor a field. The dataset pickles, and works in
-    workers under fork and spawn; each process verifies a row's bytes when it first reads it.
+    workers under fork and spawn; each process verifies a row's bytes when it first reads it. A
+    worker reads into memory that it shares with the main process, and fills it again once nothing
+    holds the batch that was there (`heads/data/shared_batches.py`).
 
     Args:
         store: the store, or its path; several datasets of one open store share its index.
@@ -64,6 +68,7 @@ class FeatureDataset(Dataset[Batch]):
         opened = store if isinstance(store, FeatureStore) else open_store(store)
         self.fields = _all_fields(opened) if fields is None else tuple(fields)
         self.subsets = tuple(opened.subsets() if subsets is None else subsets)
+        self._buffers = SharedBuffers()
         self._readers: list[dict[str, FieldReader]] = []
         parts: list[Rows] = []
         for subset in self.subsets:
@@ -109,21 +114,32 @@ class FeatureDataset(Dataset[Batch]):
             CorruptStoreError: a row's bytes are not those that were written.
         """
         wanted = np.asarray(indices, np.int64)
-        batch = {name: self._read(name, wanted) for name in self.fields}
-        numbers = {"label": self.labels[wanted], "index": wanted}
-        return {name: torch.from_numpy(v) for name, v in (batch | numbers).items()}
-
-    def _read(self, field: str, wanted: np.ndarray) -> np.ndarray:
         subsets, slots = self._subset[wanted], self.rows.slots[wanted]
-        present = np.unique(subsets)
-        if len(present) == 1:
-            return self._readers[present[0]][field].read(slots)
-        spec = self._readers[0][field].spec
-        out = np.empty((len(wanted), *spec.shape), spec.dtype)
-        for subset in present:
-            mine = subsets == subset
-            out[mine] = self._readers[subset][field].read(slots[mine])
-        return out
+        batch = self._room(subsets, slots)
+        for subset in np.unique(subsets):
+            (places,) = np.nonzero(subsets == subset)
+            for field, reader in self._readers[subset].items():
+                reader.read(slots[places], batch[field].numpy(), places)
+        batch["label"].copy_(torch.from_numpy(self.labels[wanted]))
+        batch["index"].copy_(torch.from_numpy(wanted))
+        return batch
+
+    def _room(self, subsets: np.ndarray, slots: np.ndarray) -> Batch:
+        """A batch to be filled; a worker's lies in memory that the main process shares."""
+        readers = self._readers[subsets[0] if len(subsets) else 0]
+        if len(slots):  # before anybody makes room for rows of a size that a file only claims
+            for reader in readers.values():
+                reader.require_size(int(slots[0]))
+        layout: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
+            field: ((len(slots), *reader.spec.shape), storage_dtype(reader.spec))
+            for field, reader in readers.items()
+        }
+        number = (len(slots),), np.dtype(np.int64)
+        layout |= {"label": number, "index": number}
+        shared = None if get_worker_info() is None else self._buffers.take(layout)
+        if shared is not None:
+            return shared
+        return {name: torch.from_numpy(np.empty(*each)) for name, each in layout.items()}
 
 
 class _Row(Batch):

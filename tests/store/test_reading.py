@@ -126,6 +126,21 @@ def test_rows_come_in_the_order_asked_for(good, spec, threads):
     assert reader.read([]).shape == (0, *spec.shape)
 
 
+@pytest.mark.parametrize("spec", FIELDS, ids=["small", "large"])
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_rows_go_where_they_belong_in_a_longer_batch(good, monkeypatch, spec, from_disk):
+    if from_disk:  # whatever may not wait comes back empty
+        preadv = os.preadv
+        monkeypatch.setattr(
+            os, "preadv", lambda *a: preadv(*a[:3]) if len(a) < 4 or not a[3] else 0
+        )
+    slots, places = [80, 2, *range(20, 40), 64], np.array([30, 0, *range(22, 2, -1), 1])
+    out = np.zeros((31, *spec.shape), spec.dtype)
+    assert reader_of(good, spec, 2).read(slots, out, places) is out
+    np.testing.assert_array_equal(out[places], expected(slots, spec))
+    assert not np.delete(out, places, 0).any()
+
+
 def test_a_place_for_rows_must_fit(good):
     reader = reader_of(good)
     for out in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,14 +111,34 @@ def test_workers_read_the_same(store, context, workers):
     check(dataset.read([0, 1]), dataset)  # threads and caches exist before the workers
     loader = DataLoader(
         dataset,
-        batch_size=32,
+        batch_size=4,
         shuffle=True,
         num_workers=workers,
         multiprocessing_context=context,
     )
-    seen = [index for batch in loader for index in check(batch, dataset)]
+    held = list(loader)  # more batches than a worker has buffers
+    seen = [index for batch in held for index in check(batch, dataset)]
     assert sorted(seen) == list(range(len(dataset)))
     assert len(pickle.loads(pickle.dumps(dataset))) == len(dataset)
+
+
+def mapped_file(values: torch.Tensor) -> str:
+    """The inode of the file that a tensor's memory is a mapping of; 0 of none."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, _, _, _, inode = line.split()[:5]
+        first, end = (int(each, 16) for each in span.split("-"))
+        if first <= values.data_ptr() < end:
+            return inode
+    raise AssertionError("not mapped")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system tells no mappings")
+def test_a_worker_uses_the_memory_of_its_batches_again(store):
+    dataset = FeatureDataset(store.path, ["clip_tokens", "lare"])
+    loader = DataLoader(dataset, batch_size=4, num_workers=1)
+    files = [{mapped_file(values) for values in batch.values()} for batch in loader]
+    assert len(files) == 32 and len(set.union(*files)) <= 8
+    assert all(len(each) == 1 and "0" not in each for each in files)
 
 
 def test_damage_reaches_the_training_loop_as_an_error(store):
