@@ -15,7 +15,8 @@ from clare.heads.data.samples import Samples
 from clare.heads.data.subsets import subsets_of
 from clare.heads.detector import needs_text
 from clare.heads.runs.record import read_record, read_seen
-from clare.heads.training.prepare import all_fields, choose_splits, open_tables, rows_key
+from clare.heads.training.fields import all_fields
+from clare.heads.training.prepare import choose_splits, open_tables, rows_key
 from clare.heads.training.run_folder import ANOTHER_FOLDER, require_same_rows
 from clare.store.feature_store import FeatureStore
 

@@ -17,7 +17,8 @@ from clare.heads.data.dataset import FeatureDataset
 from clare.heads.localizer import Localizer
 from clare.heads.runs.record import read_history, read_record, read_validation
 from clare.heads.runs.run import open_run
-from clare.heads.training.prepare import create_detector, kept_bytes
+from clare.heads.training.notices import kept_bytes
+from clare.heads.training.prepare import create_detector
 from clare.heads.training.schedule import exhausted, learning_rate
 from clare.heads.training.train_head import train_head
 from clare.heads.training.trainer import Observer, Plan, train_run, train_runs

@@ -1,0 +1,155 @@
+"""What a configuration does that its user may not expect, and what in it is contradictory."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from clare.advice import LeaveOut, Name, Notice, Set
+from clare.augmentation.recipe import find_recipe
+from clare.errors import InputError
+from clare.heads.base import INPUTS, Shapes
+from clare.heads.config import TrainConfig
+from clare.heads.detector import Detector
+from clare.heads.layers.tower import TowerFusion
+from clare.heads.localizer import Localizer
+from clare.heads.model import Model
+from clare.plugins import part_name
+from clare.wording import counted, listed
+
+
+def notices_of(model: Model, config: TrainConfig) -> list[Notice]:
+    """What a configuration does that its user may not expect.
+
+    Raises:
+        InputError: parts and losses contradict each other.
+    """
+    notes = [
+        Notice(
+            f"{name} is read as {role}, in place of {INPUTS[role].field}"
+            + ("" if INPUTS[role].standardized else ", and is not standardised")
+        )
+        for role, name in zip(model.roles, model.fields, strict=True)
+        if name != INPUTS[role].field != "" and not isinstance(model, Localizer)
+    ]
+    idle = _OF_SCORES if isinstance(model, Localizer) else _OF_MAPS
+    usual = TrainConfig().settings
+    if named := [name for name in idle if config.settings[name] != usual[name]]:
+        kind = "a decoder" if isinstance(model, Localizer) else "a head without a decoder"
+        notes.append(Notice(f"{kind} has no use for {listed(named)}", LeaveOut(*named)))
+    if isinstance(model, Localizer):
+        return notes + _localizer_notices(model, config)
+    assert isinstance(model, Detector)
+    return notes + _detector_notices(model, config)
+
+
+_OF_SCORES = ("label_smoothing", "balance", "alignment", "uniformity", "slerp")
+_OF_MAPS = ("score", "supervision", "empty_masks")
+"""Settings that a localiser, or a detector, has no use for."""
+
+
+def _localizer_notices(model: Localizer, config: TrainConfig) -> list[Notice]:
+    by_label = config.supervision == "image"
+    if config.scope != "full":
+        raise InputError(
+            "a decoder has no prompts, which are all that learns as published",
+            Set("scope", "full"),
+        )
+    if config.select in ("auc", "balanced_accuracy") and not config.takes_reals:
+        raise InputError(
+            f"{config.select} needs real images, and masks of fakes alone are learnt",
+            Set("select", "iou"),
+            Set("empty_masks", True, effect="trains on real images too"),
+        )
+    if config.shuffle_labels and not by_label:
+        raise InputError(
+            "masks are learnt, and shuffled labels would change nothing",
+            LeaveOut("shuffle_labels"),
+            Set("supervision", "image", effect="learns from labels"),
+        )
+    size = kept_bytes(model) * config.batch
+    notes = [] if size < 1e9 else [Notice(f"a step keeps about {size / 1e9:.1f} GB in memory")]
+    if config.reals and not config.takes_reals:
+        what = f"real images of {listed(config.reals)} are not trained on, where masks are learnt"
+        notes.append(Notice(what, Set("empty_masks", True, effect="trains on them too")))
+    if not config.takes_reals:
+        notes.append(Notice("it learns on fakes alone: what it finds on real images says little"))
+    return notes
+
+
+def kept_bytes(model: Localizer) -> int:
+    """Bytes that a decoder keeps of one image between its forward and its backward pass.
+
+    Nothing is computed: the decoder runs on shapes alone, of one and of two images. 0 where it is
+    none that can.
+    """
+    try:
+        decoder = copy.deepcopy(model.decoder).to("meta")
+        one, two = (_kept(decoder, model.shapes, rows) for rows in (1, 2))
+    except (NotImplementedError, RuntimeError, TypeError):
+        return 0
+    return two - one
+
+
+def _kept(decoder: nn.Module, shapes: Shapes, rows: int) -> int:
+    """Bytes that autograd keeps of a pass over some rows."""
+    inputs = {role: torch.empty((rows, *shape), device="meta") for role, shape in shapes.items()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[id(tensor)] = tensor  # held, so that its id stays its own
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        maps = decoder(inputs)
+    del maps
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+
+
+def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
+    chosen = config.detector
+    fusion, classifier = part_name(chosen.fusion), part_name(chosen.classifier)
+    if config.select == "iou":
+        raise InputError("IoU is of a decoder's map", Set("select", "auc"))
+    if config.slerp and not detector.classifier.normalizes:
+        raise InputError(
+            f"slerp trains on directions alone, and {classifier} would be tested on lengths too",
+            Set("classifier.normalize", True, effect="brings vectors to unit length"),
+            Name("another classifier", "classifier"),
+            LeaveOut("slerp"),
+        )
+    notes = []
+    fitted = detector.classifier.is_fitted
+    if isinstance(detector.fusion, TowerFusion):
+        if fitted or config.scope != "full":
+            why = f"{classifier} takes no steps" if fitted else "the prompts alone learn"
+            raise InputError(f"{why}, and no tower is tuned then", LeaveOut("tune"))
+        moves = sum(one.numel() for one in detector.fusion.tower.parameters() if one.requires_grad)
+        told = f"{part_name(chosen.tune)} moves {detector.fusion.told}"
+        notes.append(Notice(f"{told}: {counted(moves, 'parameter')} of the image tower"))
+    if config.augment:
+        find_recipe(config.augment)  # before anything is read
+        if "pixels" not in detector.roles:
+            raise InputError(
+                f"{chosen.way} begins with what its first blocks made once, and augment draws "
+                "views of pixels",
+                LeaveOut("augment"),
+            )
+        if {"lare"} & set(detector.roles):
+            what = f"augment {part_name(config.augment)} changes what the tower sees; LaRE stays"
+            notes.append(Notice(f"{what} that of the image as it is stored"))
+    learning = {} if fitted else detector.parameters_to_train(config.scope)
+    losses = [name for name in ("alignment", "uniformity") if getattr(config, name)]
+    if losses and not any(name.startswith("fusion.") for name in learning):
+        what = f"{' and '.join(losses)} change nothing here: vectors of {fusion} don't learn"
+        notes.append(Notice(what))
+    if fitted and config.init_from is None and any(True for _ in detector.fusion.parameters()):
+        notes.append(
+            Notice(
+                f"{classifier} learns nothing, and {fusion} keeps its random start",
+                Name("a run whose fusion was trained", "init_from"),
+            )
+        )
+    return notes
