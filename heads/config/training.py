@@ -1,133 +1,34 @@
-"""Everything that decides a detector and its training; presets and files that hold it flat."""
+"""Everything that decides a training, its detector's settings among them; held flat outside."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
-from clare.foreign import read_value
-from clare.plugins import is_path, part_name
+from clare.heads.config.detector import (
+    NO_TUNING,
+    PARTS,
+    SETTABLE,
+    DetectorConfig,
+    absolute_part,
+    with_underscores,
+)
 from clare.protocol import Sampling, read_protocol, split_name
 from clare.settings import check_settings
-from clare.typed_json import from_json, to_json
+from clare.typed_json import to_json
 
 RUN_RECORD = "config.json"
 """Of a run, in its folder: its configuration is in there."""
-
-PRESETS = Path(__file__).parent / "presets"
-DEFAULT_PRESET = "clare"
-DEFAULT_DECODER_PRESET = "localize"
-"""What holds where a decoder is asked for and no preset."""
-
 
 Memory = Literal["auto", "device", "host", "disk"]
 """Where features may lie; ``auto`` takes the nearest place with room."""
 
 Scope = Literal["full", "as-published"]
 """What learns: every part of the head, or the prompt learner alone (as CLaRE was trained)."""
-
-
-NO_TUNING = "none"
-"""In place of a way of tuning: the tower stays as it is, and its features are read."""
-
-_BLOCKS, _LAST = "blocks", "last"
-"""The way of tuning whose setting stands in its own text, ``blocks:4``, and that setting."""
-
-PartKind = Literal["fusion", "classifier", "decoder"]
-PARTS: tuple[PartKind, ...] = ("fusion", "classifier", "decoder")
-
-SETTABLE: tuple[str, ...] = (*PARTS, "tune")
-"""Parts that have settings of their own: those of a head, and the way its tower is tuned."""
-
-Score = Literal["mean", "mean_logit", "max", "top"]
-"""How an image's score comes from its map."""
-
-
-@dataclass(frozen=True)
-class DetectorConfig:
-    """Everything that decides a detector's shape and what it reads.
-
-    With a decoder there is neither fusion nor classifier: both are empty.
-
-    Args:
-        fusion: what makes one vector of an image's features. A name, or a Python file with a
-            `clare.heads.base.Fusion`.
-        classifier: what decides by the vector. A name, or a Python file with a
-            `clare.heads.base.Classifier`.
-        decoder: what makes a map of fake pixels of an image's features. A name, or a Python file
-            with a `clare.heads.base.Decoder`; empty for a detector of fusion and classifier.
-        fusion_settings: those that differ from the fusion's defaults.
-        classifier_settings: those that differ from the classifier's defaults.
-        decoder_settings: those that differ from the decoder's defaults.
-        score: how an image's score comes from a decoder's map: ``mean`` or ``max`` of its
-            probabilities, ``top``, the mean of the highest hundredth of them, or ``mean_logit``.
-        tune: how the image tower moves while the head learns, from the store's pixels: a way of
-            `clare.models.tuning`, or a Python file with a `clare.models.tuned.Tuning`; ``none``
-            trains on cached features, ``blocks:4`` moves the last four blocks.
-        tune_settings: those that differ from the way's defaults.
-        fields: the store's field by role (cls, tokens, tokens_2, lare, mask, pixels) where it is
-            not the usual one. Of a decoder they name what it takes; the tokens alone if left out.
-            Those of block_tokens and block_cls follow from ``tune``.
-        timestep: which of the stored LaRE timesteps, counted from 0.
-        draws: LaRE noise draws that are averaged. All if left out.
-        standardize: whether tokens and LaRE are standardised by channel. The class token never
-            is: it comes from a LayerNorm, and its space is the prompts'.
-    """
-
-    fusion: str = "cross_attn"
-    classifier: str = "cocoop"
-    decoder: str = ""
-    fusion_settings: Mapping[str, Any] = field(default_factory=dict)
-    classifier_settings: Mapping[str, Any] = field(default_factory=dict)
-    decoder_settings: Mapping[str, Any] = field(default_factory=dict)
-    score: Score = "mean"
-    tune: str = NO_TUNING
-    tune_settings: Mapping[str, Any] = field(default_factory=dict)
-    fields: Mapping[str, str] = field(default_factory=dict)
-    timestep: int = 0
-    draws: int | None = None
-    standardize: bool = True
-
-    def __post_init__(self) -> None:
-        if self.decoder:
-            object.__setattr__(self, "decoder", _with_underscores(self.decoder))
-            for part in PARTS[:2]:
-                object.__setattr__(self, part, "")
-                object.__setattr__(self, f"{part}_settings", {})
-        tune, settings = _tuning(self.tune)
-        object.__setattr__(self, "tune", tune)
-        object.__setattr__(self, "tune_settings", {**self.tune_settings, **settings})
-        if self.decoder and self.is_tuned:
-            raise InputError(
-                "a tower is tuned under a fusion and a classifier, not under a decoder",
-                LeaveOut("tune"),
-                LeaveOut("decoder"),
-            )
-        for name in SETTABLE:
-            object.__setattr__(self, name, _absolute(getattr(self, name)))
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether its image tower moves."""
-        return self.tune != NO_TUNING
-
-    @property
-    def way(self) -> str:
-        """How its image tower moves, as it is asked for: ``blocks:4``."""
-        if self.tune != _BLOCKS or _LAST not in self.tune_settings:
-            return self.tune
-        return f"{self.tune}:{self.tune_settings[_LAST]}"
-
-    @property
-    def parts(self) -> dict[str, str]:
-        """The names of its parts, by what they are."""
-        found: dict[str, str] = {kind: name for kind in PARTS if (name := getattr(self, kind))}
-        return {**found, "tune": self.tune} if self.is_tuned else found
 
 
 @dataclass(frozen=True)
@@ -276,7 +177,7 @@ class TrainConfig:
         for name, lowest in least.items():
             value = getattr(self, name)
             limits[name] = (value is None or value >= lowest, f"{lowest} or more")
-        object.__setattr__(self, "augment", _absolute(self.augment))
+        object.__setattr__(self, "augment", absolute_part(self.augment))
         if self.augment and not self.detector.is_tuned:
             raise InputError(
                 "augment draws views of the pixels that a tuned tower looks at, and this one reads "
@@ -338,30 +239,6 @@ class TrainConfig:
         return replace(create_config(values), protocol=protocol)
 
 
-def _with_underscores(name: str) -> str:
-    """A decoder's name as its file has it: ``conv-20`` is conv_20."""
-    return name if is_path(name) else name.replace("-", "_")
-
-
-def _tuning(text: str) -> tuple[str, dict[str, Any]]:
-    """A way of tuning and the settings that its text gives: ``blocks:4`` is the last four blocks.
-
-    Raises:
-        InputError: what stands behind ``blocks:`` is no number.
-    """
-    name, colon, number = text.partition(":")
-    if name != _BLOCKS or not colon:
-        return _with_underscores(text), {}
-    if not number.isascii() or not number.isdigit():
-        raise InputError(f"blocks:K takes a number of blocks, as in blocks:4, not {number!r}")
-    return name, {_LAST: int(number)}
-
-
-def _absolute(part: str) -> str:
-    """A part's name; of a file its full path, which any working folder finds."""
-    return str(Path(part).expanduser().absolute()) if is_path(part) else part
-
-
 def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) -> TrainConfig:
     """A configuration from plain values, names and types checked.
 
@@ -383,7 +260,7 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
         rest.setdefault("protocol", None)
     _choose_kind(detector, base.detector)
     for part in SETTABLE:
-        if part in detector and _absolute(detector[part]) != getattr(base.detector, part):
+        if part in detector and absolute_part(detector[part]) != getattr(base.detector, part):
             detector.setdefault(f"{part}_settings", {})
     return replace(base, detector=replace(base.detector, **detector), **rest)
 
@@ -391,9 +268,9 @@ def create_config(values: Mapping[str, Any], onto: TrainConfig | None = None) ->
 def _choose_kind(given: dict[str, Any], base: DetectorConfig) -> None:
     """Settle whether fusion and classifier or a decoder is meant; each leaves the other behind."""
     if "tune" in given:
-        given["tune"] = _with_underscores(given["tune"])
+        given["tune"] = with_underscores(given["tune"])
     if given.get("decoder"):
-        given["decoder"] = _with_underscores(given["decoder"])
+        given["decoder"] = with_underscores(given["decoder"])
         given.setdefault("tune", NO_TUNING)
         if beside := [part for part in PARTS[:2] if given.get(part)]:
             raise InputError(
@@ -434,98 +311,6 @@ def follow_protocol(config: TrainConfig, name: str) -> TrainConfig:
         sampling=training.sampling,
         protocol=name,
     )
-
-
-def begin_from(preset: str | None, named: Mapping[str, Any]) -> TrainConfig:
-    """The preset that a training begins from.
-
-    Args:
-        preset: its name; if left out the usual one, with a decoder or without, and of the run in
-            ``init_from`` the detector, unless a part of another is named.
-        named: settings that are given beside it.
-
-    Raises:
-        InputError: there is no such preset, or it is one of a decoder and a fusion or classifier is
-            named beside it, or the other way round; or the run's record is damaged.
-    """
-    if preset is None:
-        parent = Path(str(named.get("init_from", ""))) / RUN_RECORD
-        if parent.is_file() and not any(part in named for part in PARTS):
-            detector = read_config(parent).detector
-            usual = DEFAULT_DECODER_PRESET if detector.decoder else DEFAULT_PRESET
-            return replace(read_preset(usual), detector=detector)
-        return read_preset(DEFAULT_DECODER_PRESET if "decoder" in named else DEFAULT_PRESET)
-    found = read_preset(preset)
-    own = ("decoder",) if found.detector.decoder else PARTS[:2]
-    if strange := [part for part in PARTS if part in named and part not in own]:
-        raise InputError(
-            f"preset {preset} is of a {' and a '.join(own)}, which a {strange[0]} does not replace",
-            LeaveOut("preset"),
-            LeaveOut(*strange),
-        )
-    return found
-
-
-def list_presets() -> list[str]:
-    """Names of the presets."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def read_preset(name: str) -> TrainConfig:
-    """A preset by name.
-
-    Raises:
-        InputError: there is no such preset.
-    """
-    if name not in list_presets():
-        raise InputError(f"preset {name!r} is not one of {', '.join(list_presets())}")
-    return replace(read_config(PRESETS / f"{name}.yaml"), preset=name)
-
-
-def read_config(path: Path) -> TrainConfig:
-    """A configuration from a YAML or JSON file; a run's ``config.json`` serves too.
-
-    Raises:
-        InputError: the file can't be read, or a name or value in it is not usable.
-    """
-    values = read_value(path, "a configuration")
-    if isinstance(values, Mapping) and isinstance(values.get("config"), Mapping):
-        values = values["config"]
-    return from_json(TrainConfig, values, path)
-
-
-def assign_settings(
-    config: TrainConfig, assignments: Mapping[str, Mapping[str, Any]], *, known: Iterable[str] = ()
-) -> TrainConfig:
-    """Settings of parts, put where they belong.
-
-    Args:
-        config: a configuration.
-        assignments: setting to value by ``fusion``, ``classifier`` or ``decoder``, the name of
-            one of them, or ``train`` for the configuration itself.
-        known: names of parts that may stand there although this configuration has others, as in
-            a sweep.
-
-    Raises:
-        InputError: a part is none of these, or a setting is not usable.
-    """
-    for part, settings in assignments.items():
-        detector = config.detector
-        parts = detector.parts
-        if part == "train":
-            config = create_config(settings, config)
-            continue
-        called = _with_underscores(part)
-        kind = next((k for k, name in parts.items() if called in (k, part_name(name))), None)
-        if kind is not None:
-            name = f"{kind}_settings"
-            config = create_config({name: {**getattr(detector, name), **settings}}, config)
-        elif called not in {_with_underscores(part_name(name)) for name in known}:
-            raise InputError(
-                f"{part} names no part of which a setting could be given: there are "
-                f"{', '.join([*parts, *map(part_name, parts.values())])} and train"
-            )
-    return config
 
 
 @dataclass(frozen=True)
