@@ -71,6 +71,16 @@ class Tower(nn.Module):
         if embed is not None and not hasattr(inside, "attnpool"):
             embed.register_forward_hook(_to_float)
 
+    def fold_projections(self) -> None:
+        """Where gradients are asked for, let attention multiply all tokens in one product.
+
+        torch's attention turns (B, N, D) to (N, B, D), and where its weights stay and tokens need a
+        gradient it then multiplies token by token: N small products, forward and backward.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.MultiheadAttention) and module.batch_first:
+                module.register_forward_pre_hook(_lay_out)
+
     @property
     def blocks(self) -> list[nn.Module]:
         """The blocks that it runs one after the other."""
@@ -178,6 +188,18 @@ class TimmTower(Tower):
 
 def _to_float(module: nn.Module, given: Any, output: torch.Tensor) -> torch.Tensor:
     return output.float()
+
+
+def _lay_out(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The same values, which lie one after the other once they are turned to (N, B, D).
+
+    One tensor stays one: by that attention knows that queries, keys and values are the same.
+    """
+    tokens, *others = given
+    if not torch.is_grad_enabled() or any(one is not tokens for one in others):
+        return None
+    turned = tokens.transpose(0, 1).contiguous().transpose(0, 1)
+    return (turned,) * len(given)
 
 
 def _flat(layer: torch.Tensor) -> torch.Tensor:

@@ -89,6 +89,7 @@ class TowerFusion(Fusion):
         self.tower, self._trained, self.told = tower, moving.trained, moving.told
         self._after = moving.after
         self.tower.keep_residuals_float()
+        self.tower.fold_projections()
         tensors = (f"tower.{name}" for name in tower.state_dict())
         self.still = frozenset(tensors) - {f"tower.{name}" for name in moving.names}
         scale, shift = scale_and_shift(loaded.mean, loaded.std)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +68,9 @@ class Observer:
 
     def planned(self, plan: Plan) -> None:
         """Everything is known, and nothing is read yet."""
+
+    def waited(self, seconds: float) -> None:
+        """A batch was not at hand, and the next step waited for it so long."""
 
     def trained(self, done: int, total: int) -> None:
         """Samples were learnt from, counted once for all runs on the same batches."""
@@ -241,7 +244,7 @@ def _train_epoch(
     fields = sorted({field for stack in stacks for field in stack.fields})
     change = _changing(config, tables, epoch) if config.augment else None
     batches = tables.train.batches(pieces(places, config.batch), fields, change)
-    for number, (some, batch) in enumerate(zip(taken, batches, strict=True)):
+    for number, (some, batch) in enumerate(zip(taken, count.waits(batches), strict=True)):
         cache: Cache = {}
         picked = torch.from_numpy(some)
         for stack in stacks:
@@ -265,6 +268,18 @@ class _Count:
 
     def __init__(self, total: int, observer: Observer) -> None:
         self._done, self._total, self._observer = 0, total, observer
+
+    def waits(
+        self, batches: Iterator[dict[str, torch.Tensor]]
+    ) -> Iterator[dict[str, torch.Tensor]]:
+        """The batches; how long each was waited for is told."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._observer.waited(time.perf_counter() - began)
+            yield batch
 
     def add(self, samples: int) -> None:
         self._done += samples

@@ -12,6 +12,7 @@ import torch
 from open_clip.modified_resnet import ModifiedResNet
 from safetensors.torch import load_file
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from clare.errors import InputError
 from clare.heads.config import Machine, create_config
@@ -112,9 +113,9 @@ def fresh(store, config) -> tuple[Any, Any, Any]:
     return detector, batch, torch.from_numpy(data.labels)
 
 
-def steps_of(detector, config, batch, labels, count=10):
+def steps_of(detector, config, batch, labels, count=10, **how):
     """Losses of the learner's steps, each on the next eight rows."""
-    learner = Learner([detector], [config], labels)
+    learner = Learner([detector], [config], labels, **how)
     losses = []
     for step in range(count):
         picked = (torch.arange(8) + 8 * step) % len(labels)
@@ -386,3 +387,77 @@ def test_pixels_that_the_tower_did_not_see_are_refused(tmp_path, how, said):
 def test_a_decoder_tunes_no_tower():
     with pytest.raises(InputError, match="not under a decoder"):
         create_config({"decoder": "linear", "tune": "ln"})
+
+
+@pytest.mark.parametrize("kind", ["vit", "pe"])
+def test_attention_is_fused_and_gives_what_plain_attention_gives(stores, monkeypatch, kind):
+    field = "clip_cls_pre" if kind == "vit" else "tower_pooled"
+    detector, batch, _ = fresh(stores(kind), create_config({"fields": {"cls": field}}, LN))
+    moving = list(detector.parameters_to_train().values())
+
+    def step():
+        logits = detector.train()(batch)
+        gradients = torch.autograd.grad(logits.square().sum(), moving)
+        return logits.detach(), torch.cat([one.flatten() for one in gradients])
+
+    found, blocks = step(), []
+
+    def plain(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **how):
+        assert (attn_mask, dropout_p, is_causal) == (None, 0.0, False)
+        blocks.append(query.shape)
+        return (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1) @ value
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", plain)
+    expected = step()
+    assert len(blocks) >= len(detector.fusion.tower.blocks)
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-5, rtol=1e-5)
+
+
+class Products(TorchDispatchMode):
+    """Notes how many matrices each product of several has."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.bmm.default:
+            self.counts.append(len(args[0]))
+        return func(*args, **(kwargs or {}))
+
+
+def test_attention_multiplies_by_weights_that_stay_once_for_all_tokens(stores):
+    detector, batch, _ = fresh(stores("vit"), LN)
+    moving = list(detector.parameters_to_train().values())
+    with Products() as products:
+        torch.autograd.grad(detector.train()(batch).sum(), moving)
+    tokens = 1 + (32 // 8) ** 2
+    assert tokens not in products.counts
+
+
+@pytest.mark.parametrize("config", [LN, LARE2], ids=["ln", "lare2"])
+def test_a_compiled_step_is_that_of_one_that_is_not(stores, monkeypatch, config):
+    store = stores("vit")
+    (plain, batch, labels), (again, *_) = (fresh(store, config) for _ in range(2))
+    expected, _ = steps_of(plain, config, batch, labels, 3)
+    compiled = torch.compile  # with its own backend it would take a C++ compiler, and a minute
+    monkeypatch.setattr(torch, "compile", lambda one: compiled(one, backend="aot_eager"))
+    found, _ = steps_of(again, config, batch, labels, 3, compile=True)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_waiting_for_batches_is_told_before_each_step(stores, tmp_path):
+    told = []
+
+    class Watching(Observer):
+        def waited(self, seconds):
+            told.append(seconds >= 0)
+
+        def trained(self, done, total):
+            told.append((done, total))
+
+    store = stores("vit")
+    config = replace(LN, epochs=1)
+    train_run(config, store.path, tmp_path / "run", machine(store), Watching())
+    assert told == [True, (8, 24), True, (16, 24), True, (24, 24)]
