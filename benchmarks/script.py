@@ -48,6 +48,7 @@ SECONDS = {
     "decoders": 60,
     "faces": 25,
     "training": 90,
+    "tuning": 45,
     "inference": 40,
     "discovery": 20,
 }

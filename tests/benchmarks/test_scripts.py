@@ -19,6 +19,7 @@ FIGURES = {
     "faces": {"upright against turned"},
     "fusion": {"ours against published"},
     "inference": {"end to end against limit of the stages"},
+    "tuning": {"ln against plain", "blocks:1 against plain"},
     "extraction": {"end to end against limit of the stages", "end to end against published way"},
     "gpu": {
         "float16 against published loop",
