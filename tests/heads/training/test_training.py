@@ -114,9 +114,9 @@ def test_no_test_row_is_ever_read(tmp_path, build_store, rows_of, monkeypatch, m
     asked: set[str] = set()
     read = FieldReader.read
 
-    def spy(self, slots, out=None):
+    def spy(self, slots, *into):
         asked.update(splits[self.subset, int(slot)] for slot in slots)
-        return read(self, slots, out)
+        return read(self, slots, *into)
 
     monkeypatch.setattr(FieldReader, "read", spy)
     configs = [
@@ -135,9 +135,9 @@ def test_rows_that_no_run_uses_are_neither_planned_nor_read(store, tmp_path, mon
     names = {(s, row.slot): row.sample_id for s in store.subsets() for row in store.rows(s)}
     original = FieldReader.read
 
-    def spy(self, slots, out=None):
+    def spy(self, slots, *into):
         read.update(names[self.subset, int(slot)] for slot in slots)
-        return original(self, slots, out)
+        return original(self, slots, *into)
 
     monkeypatch.setattr(FieldReader, "read", spy)
     row = 24 * 4  # bytes of a class token
