@@ -15,7 +15,7 @@ from clare.heads.data.samples import Samples
 from clare.heads.data.subsets import subsets_of
 from clare.heads.detector import needs_text
 from clare.heads.runs.record import read_record, read_seen
-from clare.heads.training.fields import all_fields
+from clare.heads.training.fields import recorded_fields
 from clare.heads.training.prepare import choose_splits, open_tables, rows_key
 from clare.heads.training.run_folder import ANOTHER_FOLDER, require_same_rows
 from clare.store.feature_store import FeatureStore
@@ -62,7 +62,7 @@ def _require_same(folder: Path, config: TrainConfig, choice: Choice, chosen: Cho
     record = read_record(folder)
     train, val, seen = choice
     text = needs_text(config.detector)
-    names, sources = chosen.read_by(all_fields(config), text=text)
+    names, sources = chosen.read_by(recorded_fields(config), text=text)
     if (names, sources) != (record.fingerprints, record.sources):
         before, now = (", ".join(one.values()) for one in (record.fingerprints, names))
         raise InputError(f"{folder} was trained on {before} and not {now}", ANOTHER_FOLDER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clare.heads.config import TrainConfig
-from clare.heads.detector import fields_of, needs_text
+from clare.heads.detector import fields_of, needs_text, tower_fields
 from clare.heads.localizer import mask_field
 from clare.heads.model import fields_by_role
 
@@ -27,6 +27,16 @@ def all_fields(config: TrainConfig) -> tuple[str, ...]:
     """
     fields = [field for split in ("train", "val") for field in split_fields(config, split)]
     return tuple(dict.fromkeys(fields))
+
+
+def recorded_fields(config: TrainConfig) -> tuple[str, ...]:
+    """The stored fields whose fingerprints a run's record has: those that it reads, and those that
+    its tower made before it was tuned, which say what the tower is.
+
+    Raises:
+        InputError: a part of it is not there.
+    """
+    return (*all_fields(config), *tower_fields(config.detector).values())
 
 
 def text_beside(config: TrainConfig) -> str | None:

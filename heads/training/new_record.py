@@ -12,11 +12,11 @@ import torch
 from clare.heads.config import TrainConfig
 from clare.heads.data.fingerprints import Chosen
 from clare.heads.data.subsets import subsets_of
-from clare.heads.detector import needs_text, tower_fields
+from clare.heads.detector import needs_text
 from clare.heads.model import Model
 from clare.heads.runs.record import RunRecord, extractor_record
 from clare.heads.training.base_towers import tower_key
-from clare.heads.training.fields import all_fields
+from clare.heads.training.fields import recorded_fields
 from clare.models.hub import file_sha256
 from clare.plugins import is_path
 from clare.store.feature_store import FeatureStore
@@ -43,9 +43,8 @@ def make_record(
         rows: its training and validation rows, by split.
         counts: of them, by split and then by class.
     """
-    own = tower_fields(config.detector).values()
-    read, sources = chosen.read_by([*all_fields(config), *own], text=needs_text(config.detector))
-    tower = tower_key(chosen, config) if own else ""
+    read, sources = chosen.read_by(recorded_fields(config), text=needs_text(config.detector))
+    tower = tower_key(chosen, config) if config.detector.is_tuned else ""
     return RunRecord(
         config=config,
         store=str(store.path),

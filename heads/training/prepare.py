@@ -40,6 +40,7 @@ from clare.heads.training.fields import all_fields, split_fields, text_beside
 from clare.heads.training.new_record import make_record
 from clare.heads.training.notices import notices_of
 from clare.heads.training.warm_start import Parent, open_parent
+from clare.models.tuned import find_tuning
 from clare.plugins import part_name
 from clare.store.feature_store import FeatureStore
 from clare.store.rows import join_rows
@@ -237,14 +238,23 @@ def restrict_tables(runs: Sequence[Prepared], tables: Tables) -> None:
 def measure_channels(
     runs: Sequence[Prepared], table: FeatureTable, progress: Callable[[str], None]
 ) -> None:
-    """Give every detector the mean and deviation of its training rows' channels (view 0)."""
-    measured: dict[object, Model] = {}
+    """Give every detector the mean and deviation of its training rows' channels (view 0).
+
+    Args:
+        runs: that begin; one that goes on has them from its folder.
+        table: the rows that train them.
+        progress: told what is measured.
+    """
+    measured: dict[tuple[object, ...], Model] = {}
     for run in runs:
         detector, config = run.detector, run.config.detector
         if not detector.standardized():
             continue
         moved = repr((run.config.init_from, config.tune, config.tune_settings, config.fields))
+        key: tuple[object, ...]
         key = (run.train.plain.tobytes(), detector.fields, config.timestep, config.draws, moved)
+        if config.is_tuned and not find_tuning(config.tune).begins_as_it_was:
+            key = (*key, run.config.seed)
         if key in measured:
             known = measured[key].standardized()
             for role, part in detector.standardized().items():

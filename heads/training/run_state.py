@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clare.heads.runs.record import Epoch
+from clare.heads.runs.record import BEST, Epoch
 from clare.heads.training.objectives import figures_of
 from clare.heads.training.prepare import Prepared
 from clare.heads.training.run_folder import Progress, RunFolder
 from clare.heads.training.schedule import exhausted
+from clare.heads.training.warm_start import take_channels
 
 
 @dataclass
@@ -40,7 +41,11 @@ class RunState:
         Raises:
             InputError: what the folder keeps is damaged.
         """
-        return cls(run, folder, folder.load() or Progress())
+        progress = folder.load() or Progress()
+        if progress.epoch:
+            # A tower that moves since is not the one that they were measured of.
+            take_channels(run.detector, folder.path / BEST)
+        return cls(run, folder, progress)
 
     @property
     def figures(self) -> list[float]:

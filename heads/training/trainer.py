@@ -147,7 +147,8 @@ def _train(
     observer.planned(_plan(states, plans, all_shared, notices))
     _begin(states)
     load_fields((tables.train, tables.val), plans, observer.loading)
-    measure_channels(runs, tables.train, observer.busy)
+    begun = [state.run for state in states if not state.progress.epoch]
+    measure_channels(begun, tables.train, observer.busy)
     for state in states:
         if state.is_fitted and not state.complete:
             observer.busy(f"fitting {state.folder.path}")

@@ -11,6 +11,7 @@ import torch
 from clare.advice import Name, Run
 from clare.errors import InputError
 from clare.heads.data.leakage import Seen
+from clare.heads.layers.standardization import Standardization
 from clare.heads.model import Model, running_statistics
 from clare.heads.runs.record import (
     BEST,
@@ -22,7 +23,7 @@ from clare.heads.runs.record import (
     read_seen,
 )
 from clare.models.hub import file_sha256
-from clare.models.weights import read_tensors
+from clare.models.weights import read_tensors, require_fit
 from clare.store.row import Row
 from clare.wording import name_rows
 
@@ -136,6 +137,29 @@ def open_parent(init_from: str, folder: Path) -> Parent:
     )
     tower = before.extractors[before.tower].fingerprint.weights if before.tower else ""
     return Parent(init_from, record, values, read_seen(path), tower=tower)
+
+
+def take_channels(detector: Model, path: Path) -> None:
+    """Take over the mean and deviation of channels, as a saved detector has them.
+
+    Args:
+        detector: that goes on.
+        path: the file that the same run kept.
+
+    Raises:
+        InputError: the file is damaged, or of another detector.
+    """
+    own = {
+        f"{place}.{name}": value
+        for place, one in detector.named_modules()
+        if isinstance(one, Standardization)
+        for name, value in one.named_buffers()
+    }
+    if own:
+        saved = read_tensors(path)
+        require_fit(own, {name: saved[name] for name in own if name in saved}, path, "run")
+        for name, value in own.items():
+            value.copy_(saved[name])
 
 
 def _plain_name(name: str) -> str:
