@@ -33,6 +33,7 @@ RECORD = 1 << 30
 LIST = 1 << 34
 """Most bytes of a list that is read row by row, unpacked."""
 
+_PART = 1 << 16
 _LINE = 1 << 20  # characters; the longest honest row of a manifest has a few thousand
 _DEPTH = 64
 _NODES = 1_000_000
@@ -80,19 +81,8 @@ def open_bytes(path: Path, most: int | None = None) -> io.BufferedReader:
         InputError: it is no regular file, or is too large.
         OSError: it is missing or can't be read.
     """
-    # Asked before opening too: opening a device may already do something.
-    _require_regular(path, path.stat().st_mode)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    file = os.fdopen(descriptor, "rb")
-    try:
-        found = os.fstat(descriptor)
-        _require_regular(path, found.st_mode)
-        if most is not None and found.st_size > most:
-            raise _too_large(path, most)
-    except BaseException:
-        file.close()
-        raise
-    return file
+    descriptor, _ = _open_regular(path, most)
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager
@@ -180,11 +170,18 @@ def read_bytes(path: Path, most: int = RECORD) -> bytes:
         InputError: it is no regular file, or is too large.
         OSError: it is missing or can't be read.
     """
-    with open_bytes(path, most) as file:
-        data = file.read(most + 1)
-    if len(data) > most:  # it grew, or its size is not what the system says
+    descriptor, size = _open_regular(path, most)
+    parts, left = [], most + 1
+    # Without a buffer, which for the small files of a store costs as much as all else.
+    try:
+        while left and (part := os.read(descriptor, min(left, max(size + 1, _PART)))):
+            parts.append(part)
+            left -= len(part)
+    finally:
+        os.close(descriptor)
+    if not left:  # it grew, or its size is not what the system says
         raise _too_large(path, most)
-    return data
+    return b"".join(parts)
 
 
 def read_text(path: Path, most: int = WRITTEN_BY_HAND) -> str:
@@ -262,7 +259,7 @@ def _bounded(value: Any) -> Any:
         for one in level:
             if type(one) is dict:
                 following += one.values()
-            elif type(one) is list:
+            elif type(one) is list and not _are_wholes(one):
                 following += one
             elif type(one) is int and not -_WHOLE < one < _WHOLE:
                 raise ValueError("a whole number in it has more than 64 bits")
@@ -270,6 +267,11 @@ def _bounded(value: Any) -> Any:
             return value
         level = following
     raise ValueError(f"it is nested more than {_DEPTH} deep")
+
+
+def _are_wholes(values: list[Any]) -> bool:
+    """Whether a list holds nothing but whole numbers of at most 64 bits, told at once."""
+    return set(map(type, values)) == {int} and min(values) > -_WHOLE and max(values) < _WHOLE
 
 
 def require_file(path: Path, most: int | None = None) -> Path:
@@ -281,6 +283,22 @@ def require_file(path: Path, most: int | None = None) -> Path:
     """
     open_bytes(path, most).close()
     return path
+
+
+def _open_regular(path: Path, most: int | None) -> tuple[int, int]:
+    """The descriptor and the size of a regular file; errors as `open_bytes`."""
+    # Asked before opening too: opening a device may already do something.
+    _require_regular(path, path.stat().st_mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        _require_regular(path, found.st_mode)
+        if most is not None and found.st_size > most:
+            raise _too_large(path, most)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, found.st_size
 
 
 def _require_regular(path: Path, mode: int) -> None:

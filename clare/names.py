@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PART = r"(?!\.)[^/\\:\x00-\x1f\x7f]+"
-_CLEAN = re.compile(rf"(?:{_PART}/)*{_PART}")
+_PATH = rf"(?:{_PART}/)*{_PART}"
+_CLEAN = re.compile(_PATH)
+_ALL_CLEAN = re.compile(rf"(?:{_PATH}\n)*")
 """Nearly all paths that there are, told at once: an index holds them by the million."""
 
 
@@ -20,6 +23,11 @@ def is_plain(name: object) -> bool:
 def has_control(text: str) -> bool:
     """Whether a text has control characters."""
     return _CONTROL.search(text) is not None
+
+
+def are_clean(paths: Iterable[str]) -> bool:
+    """Whether no path of many has a `path_fault`; False may also mean that one looks unusual."""
+    return _ALL_CLEAN.fullmatch("".join(f"{path}\n" for path in paths)) is not None
 
 
 def path_fault(path: str) -> str | None:

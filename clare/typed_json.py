@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _WHOLE = re.compile(r"-?[0-9]+")
 _LISTS = (tuple, list, frozenset, set)
+_LEAVES = frozenset((str, int, float, bool, type(None)))
 _NAMES: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -62,6 +63,8 @@ def to_json(value: Any) -> Any:
 
     A dataclass that has a method ``to_json`` has a form of its own; sets are sorted.
     """
+    if type(value) in _LEAVES:
+        return value
     own = getattr(value, "to_json", None)
     if callable(own):
         return own()
@@ -69,10 +72,11 @@ def to_json(value: Any) -> Any:
         return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_json(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(one) for one in value]
-    if isinstance(value, frozenset | set):
-        return sorted(to_json(one) for one in value)
+    if isinstance(value, _LISTS):
+        # A run lists the hashes of all its rows: of leaves, none is looked at by itself.
+        leaves = _LEAVES.issuperset(map(type, value))
+        plain = list(value) if leaves else [to_json(one) for one in value]
+        return sorted(plain) if isinstance(value, frozenset | set) else plain
     return str(value) if isinstance(value, Path) else value
 
 

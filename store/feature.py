@@ -75,7 +75,7 @@ class Feature:
     def pending_slots(self) -> np.ndarray:
         """(n,) int64, the live rows that are neither complete nor failed, in rising order."""
         index = self.rows.read()
-        return np.flatnonzero(index.is_live & (self.states() == 0))
+        return np.flatnonzero(index.is_live & (self._states(index) == 0))
 
     def pending_offsets(self, shard: int) -> list[int]:
         """Offsets (0 to 63) of a shard's live rows that are neither complete nor failed."""
@@ -194,7 +194,10 @@ class Feature:
 
     def states(self) -> np.ndarray:
         """(slots,) uint8 over all slots of the subset: 0 pending, 1 complete, 2 failed."""
-        states = np.zeros(SHARD_ROWS * self.rows.read().shards, np.uint8)
+        return self._states(self.rows.read())
+
+    def _states(self, index: SubsetIndex) -> np.ndarray:
+        states = np.zeros(SHARD_ROWS * index.shards, np.uint8)
         for shard, record in self._journal.snapshot().items():
             states[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)] = record.states
         return states
@@ -211,7 +214,8 @@ class Feature:
 
     def counts(self) -> dict[str, int]:
         """Live rows ``complete``, ``failed`` and ``pending``; ``bytes`` of the written shards."""
-        states = self.states()[self.rows.read().is_live]
+        index = self.rows.read()
+        states = self._states(index)[index.is_live]
         records = self._journal.snapshot().values()
         return {
             "complete": int((states == COMPLETE).sum()),

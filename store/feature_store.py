@@ -215,7 +215,7 @@ class FeatureStore:
         self.layout.require_own(self.layout.segments(subset))
         make_folder(self.layout.segments(subset))
         with exclusive(self.layout.rows_lock(subset)):
-            return assign(self.layout, subset, rows)
+            return assign(self.layout, subset, self.index(subset), rows)
 
     def declare(self, fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) -> None:
         """Record an extractor's fingerprint and fields, durably; once is enough.

@@ -6,11 +6,11 @@ a whole, only to refresh the metadata of its rows. Row ``slot`` lies in shard ``
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,10 +76,10 @@ class SubsetIndex:
         """The snapshot that these segments make."""
         rows = join_rows([segment.rows for segment in segments])
         turns = np.concatenate([np.zeros(0, np.int64), *(segment.turns for segment in segments)])
+        if not rows.views.any() and len(set(rows.sample_ids.tolist())) == len(rows):
+            return cls(tuple(segments), rows, turns, rows)
         places = np.sort(list(_latest(rows, turns).values()))
-        return cls(
-            tuple(segments), rows, turns, rows if len(places) == len(rows) else rows.take(places)
-        )
+        return cls(tuple(segments), rows, turns, rows.take(places))
 
 
 def load_index(layout: Layout, subset: str) -> SubsetIndex:
@@ -103,7 +103,7 @@ class RowIndex:
     def __init__(self, layout: Layout, subset: str) -> None:
         self.layout = layout
         self.subset = subset
-        self._known: tuple[list[tuple[Path, int, int, int]], SubsetIndex] | None = None
+        self._known: tuple[list[tuple[str, int, int, int]], SubsetIndex] | None = None
 
     def read(self) -> SubsetIndex:
         """The index as it now is; empty for an unknown subset.
@@ -111,22 +111,22 @@ class RowIndex:
         Raises:
             CorruptStoreError: a segment is damaged or missing.
         """
-        status = [(path, path.lstat()) for path in self.layout.segment_files(self.subset)]
-        signature = [(path, s.st_ino, s.st_mtime_ns, s.st_size) for path, s in status]
+        entries = self.layout.segment_entries(self.subset)
+        status = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+        signature = [(name, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in status]
         if self._known is None or self._known[0] != signature:
             self._known = signature, load_index(self.layout, self.subset)
         return self._known[1]
 
 
-def assign(layout: Layout, subset: str, rows: Sequence[Row]) -> Rows:
+def assign(layout: Layout, subset: str, index: SubsetIndex, rows: Sequence[Row]) -> Rows:
     """Give each row its slot, durably; see `FeatureStore.assign_rows`.
 
-    The caller holds the subset's exclusive lock.
+    The caller holds the subset's exclusive lock, and read the index while holding it.
     """
-    _refuse_repeats(rows)
     given = _usable(rows)
+    _refuse_repeats(given)
     remove_partials(layout.segments(subset))
-    index = load_index(layout, subset)
     slots = _unchanged(given, index.live)
     new = np.flatnonzero(slots < 0).tolist()
     # All rows, live or not, of the samples that something is new about.
@@ -188,6 +188,8 @@ def _unchanged(given: Rows, live: Rows) -> NDArray[np.int64]:
 
 def _other_views(index: SubsetIndex, given: Rows) -> dict[int, Entry]:
     """Views that were not asked for, with what is now known of their sample: its split, say."""
+    if not index.live.views.any():
+        return {}
     asked = set(_keys(given))
     plain = {sample_id: place for place, (sample_id, view) in enumerate(_keys(given)) if not view}
     others = {
@@ -240,16 +242,13 @@ def _end(segments: Sequence[Segment]) -> int:
     return segments[-1].end if segments else 0
 
 
-def _refuse_repeats(rows: Iterable[Row]) -> None:
-    seen: set[tuple[str, int]] = set()
-    for row in rows:
-        key = (row.sample_id, row.view)
-        if key in seen:
+def _refuse_repeats(rows: Rows) -> None:
+    for (sample_id, view), count in Counter(_keys(rows)).items():
+        if count > 1:
             raise StoreError(
-                f"Sample {row.sample_id!r}, view {row.view}, is listed twice; "
+                f"Sample {sample_id!r}, view {view}, is listed twice; "
                 "each (sample, view) of a subset is one row."
             )
-        seen.add(key)
 
 
 def _usable(rows: Sequence[Row]) -> Rows:

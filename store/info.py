@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
+from clare.store.rows import NO_ROWS
 from clare.store.spec import Fingerprint, differences
 
 
@@ -34,10 +34,10 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
             extractor = feature.fingerprint.extractor
             features.setdefault(extractor, []).append(_feature_info(feature))
             fingerprints.setdefault(extractor, {})[feature.key] = feature.fingerprint
-        labels = Counter(map(str, rows.column("label").tolist()))
+        labels = enumerate(np.bincount(rows.column("label")).tolist())
         subsets[name] = {
             "rows": len(rows),
-            "labels": dict(sorted(labels.items())),
+            "labels": {str(label): count for label, count in labels if count},
             "features": features,
         }
     several = {name: list(found.values()) for name, found in fingerprints.items() if len(found) > 1}
@@ -50,7 +50,7 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
 def _feature_info(feature: Feature) -> dict[str, Any]:
     fingerprint = feature.fingerprint
     failures = feature.failures()
-    live = feature.rows.read().live
+    live = feature.rows.read().live if failures else NO_ROWS
     failed = live.take(np.isin(live.slots, list(failures)))
     names = {
         row.slot: f"{row.sample_id}, view {row.view}" if row.view else row.sample_id

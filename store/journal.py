@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,13 @@ class ShardRecord:
     made_with: Mapping[str, Any]
     thumbnails: bool
 
-    @property
+    @cached_property
     def states(self) -> np.ndarray:
-        """(64,) uint8: `PENDING`, `COMPLETE` or `FAILED`."""
+        """(64,) uint8, read-only: `PENDING`, `COMPLETE` or `FAILED`."""
         states = np.zeros(SHARD_ROWS, np.uint8)
         states[list(self.complete)] = COMPLETE
         states[list(self.failed)] = FAILED
+        states.flags.writeable = False
         return states
 
     def write(self, layout: Layout) -> None:
@@ -222,28 +224,25 @@ class Journal:
         gone = set(self._known.copy())
         for shard, entry in self.layout.records(self.subset, self.key):
             gone.discard(shard)
-            try:
-                signature = _signature(entry.stat(follow_symlinks=False))
-            except FileNotFoundError:  # taken back a moment ago
-                signature = None
-            known = self._known.get(shard)
-            if known is None or known[0] != signature:
-                self.refresh_shard(shard)
+            self._refresh(shard, partial(entry.stat, follow_symlinks=False))
         for shard in gone:
             self.refresh_shard(shard)
 
     def refresh_shard(self, shard: int) -> ShardRecord | None:
         """Read one shard's record again if its file changed."""
-        path = self.layout.record(self.subset, self.key, shard)
+        self._refresh(shard, self.layout.record(self.subset, self.key, shard).lstat)
+        return self.record(shard)
+
+    def _refresh(self, shard: int, status: Callable[[], os.stat_result]) -> None:
         try:
-            signature = _signature(path.lstat())
+            # Before the file is read: what changes meanwhile is then read once more.
+            signature = _signature(status())
             known = self._known.get(shard)
             if known is None or known[0] != signature:
                 record = read_record(self.layout, self.subset, self.key, shard, self.fields)
                 self._known[shard] = signature, record
         except FileNotFoundError:
             self._known.pop(shard, None)
-        return self.record(shard)
 
 
 def _signature(status: os.stat_result) -> Signature:

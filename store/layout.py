@@ -17,11 +17,12 @@ in Zarr's chunk keys.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from clare.errors import StoreError
@@ -43,13 +44,13 @@ ROWS, JOURNAL, ARRAYS, EXTRACTORS, THUMBNAILS, LOCKS = (
     "thumbnails",
     "locks",
 )
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
+"""What the system says where no folder stands, or none that may be read."""
+
 MARKER, COMMANDS, RECORD, ASSETS = "store.json", "commands.jsonl", "record.json", "assets.json"
 
 TOP = {MARKER, COMMANDS, ROWS, JOURNAL, ARRAYS, EXTRACTORS, THUMBNAILS, LOCKS}
 """Everything that stands in a store's folder."""
-
-_NUMBER = re.compile(r"[0-9]{6}")
-_RECORD = re.compile(r"([0-9]{6})\.json")
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,14 @@ class Layout:
         Raises:
             StoreError: one does.
         """
-        root = os.path.realpath(self.root)
         for folder in folders:
-            inside = os.path.normpath(os.path.join(root, folder.relative_to(self.root)))  # noqa: PTH118
-            if os.path.realpath(folder) != inside:
-                raise StoreError(
-                    f"{folder} leads elsewhere through a link; what a store holds lies in it"
-                )
+            below = str(self.root)
+            for part in folder.relative_to(self.root).parts:
+                below = f"{below}/{part}"
+                if os.path.islink(below):  # noqa: PTH114 - asked for each of very many subsets
+                    raise StoreError(
+                        f"{folder} leads elsewhere through a link; what a store holds lies in it"
+                    )
 
     @property
     def is_begun(self) -> bool:
@@ -93,8 +95,9 @@ class Layout:
 
     def subsets(self) -> list[str]:
         """Names of the subsets that have rows, sorted."""
-        names = {path.parent.name for path in self.root.glob(f"{ROWS}/*/*.jsonl")}
-        return sorted(filter(is_plain, names))
+        rows = self.root / ROWS
+        names = [entry.name for entry in _entries(rows) if is_plain(entry.name)]
+        return sorted(name for name in names if _holds(rows / name, ".jsonl"))
 
     def segments(self, subset: str) -> Path:
         """The folder of a subset's index."""
@@ -106,7 +109,12 @@ class Layout:
 
     def segment_files(self, subset: str) -> list[Path]:
         """The segment files of a subset that are there, first shard first."""
-        return sorted(_numbered(self.segments(subset), ".jsonl"), key=lambda path: int(path.stem))
+        return [Path(entry.path) for entry in self.segment_entries(subset)]
+
+    def segment_entries(self, subset: str) -> list[os.DirEntry[str]]:
+        """`segment_files`, each as its entry in their folder."""
+        found = _numbered(self.segments(subset), ".jsonl")
+        return sorted(found, key=attrgetter("name"))
 
     def journal(self, subset: str, key: str) -> Path:
         """The folder of the records of an extractor's shards."""
@@ -126,16 +134,14 @@ class Layout:
 
     def records(self, subset: str, key: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
         """The shards that have a record, in no order, with its entry in their folder."""
-        entries: list[os.DirEntry[str]] = []
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            entries += os.scandir(self.journal(subset, key))
-        for entry in entries:
-            if found := _RECORD.fullmatch(entry.name):
-                yield int(found[1]), entry
+        for entry in _numbered(self.journal(subset, key), ".json"):
+            yield int(entry.name[:6]), entry
 
-    def is_recorded(self, key: str, subset: str = "*") -> bool:
+    def is_recorded(self, key: str, subset: str | None = None) -> bool:
         """Whether any shard of an extractor has a record, in a subset or in any."""
-        return any(self.root.glob(f"{JOURNAL}/{subset}/{key}/*.json"))
+        journal = self.root / JOURNAL
+        subsets = [entry.name for entry in _entries(journal)] if subset is None else [subset]
+        return any(_holds(journal / name / key, ".json") for name in subsets)
 
     def keys_of(self, subset: str) -> list[str]:
         """Keys of the extractors that have values of a subset, sorted."""
@@ -168,8 +174,9 @@ class Layout:
 
     def extractor_keys(self) -> list[str]:
         """Keys of all extractors that have a record, sorted."""
-        names = {path.parent.name for path in self.root.glob(f"{EXTRACTORS}/*/{RECORD}")}
-        return sorted(filter(is_plain, names))
+        entries = _entries(self.root / EXTRACTORS)
+        there = [entry.name for entry in entries if os.path.exists(f"{entry.path}/{RECORD}")]  # noqa: PTH110
+        return sorted(filter(is_plain, there))
 
     def asset_record(self, key: str) -> Path:
         """The list of an extractor's asset files with their sha256."""
@@ -187,7 +194,7 @@ class Layout:
     def pictured(self, subset: str) -> set[int]:
         """The shards that have a file of pictures."""
         folder = self.root / THUMBNAILS / subset
-        return {int(path.stem) for path in _numbered(folder, ".thumbs")}
+        return {int(entry.name[:6]) for entry in _numbered(folder, ".thumbs")}
 
     @property
     def store_lock(self) -> Path:
@@ -239,5 +246,22 @@ def folder_belongs(path: Path) -> bool:
     return len(inner) <= depth
 
 
-def _numbered(folder: Path, suffix: str) -> list[Path]:
-    return [path for path in folder.glob(f"*{suffix}") if _NUMBER.fullmatch(path.stem)]
+def _numbered(folder: Path, suffix: str) -> list[os.DirEntry[str]]:
+    """The files of a folder that are named by a number, in no order."""
+    named = re.compile(rf"[0-9]{{6}}{re.escape(suffix)}").fullmatch
+    return [entry for entry in _entries(folder) if named(entry.name)]
+
+
+def _holds(folder: Path, suffix: str) -> bool:
+    return any(entry.name.endswith(suffix) for entry in _entries(folder))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds; nothing where none can be read. A search by pattern takes far longer."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError as error:
+        if error.errno in _NO_FOLDER:
+            return []
+        raise

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-import google_crc32c
+from google_crc32c import value as crc32c
 
 from clare.advice import Run
 from clare.errors import CorruptStoreError, InputError
@@ -28,17 +28,20 @@ REPAIR = Run("store.verify", settings={"repair": True}, effect="queues what it c
 _NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 """What the system says where something else than a file stands."""
 
-_TAIL = len(',"crc32c":"00000000"}')
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+_SEAL = len(',"crc32c":"00000000"}\n')
 
 
 def checksum(data: Any) -> int:
     """CRC-32C (Castagnoli) of a bytes object or of a contiguous array's memory."""
-    return int(google_crc32c.value(data))
+    found: int = crc32c(data)
+    return found
 
 
 def canonical(record: Any) -> bytes:
     """JSON with sorted keys and no spaces: equal values give equal bytes."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _CANONICAL.encode(record).encode()
 
 
 def seal(record: Mapping[str, Any]) -> bytes:
@@ -59,16 +62,19 @@ def unseal(line: bytes) -> dict[str, Any]:
     return record
 
 
-def unseal_all(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+def unseal_all(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     """The records of many lines; parsed at once, which takes half the time.
 
     Raises:
         ValueError: as `unseal`.
     """
-    text = b"[%s]" % b",".join(map(_checked, lines))
-    _require_finite(text)
+    bodies = [line[:-_SEAL] for line in lines]
+    seals = [b',"crc32c":"%08x"}\n' % crc32c(body) for body in bodies]
+    if [line[-_SEAL:] for line in lines] != seals or not all(bodies):
+        raise ValueError("its checksum does not match")
+    text = b"[%s}]" % b"},".join(bodies) if bodies else b"[]"
     try:
-        records: list[dict[str, Any]] = json.loads(text)
+        records: list[dict[str, Any]] = _FINITE.decode(text.decode())
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     return records
@@ -76,19 +82,22 @@ def unseal_all(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 def _checked(line: bytes) -> bytes:
     """The record of a sealed line as JSON, its bytes compared with the seal."""
-    body = line[: -_TAIL - 1]
-    if len(line) <= _TAIL + 1 or line[len(body) :] != b',"crc32c":"%08x"}\n' % checksum(body):
+    body = line[:-_SEAL]
+    if not body or line[-_SEAL:] != b',"crc32c":"%08x"}\n' % checksum(body):
         raise ValueError("its checksum does not match")
     return body + b"}"
 
 
 def _require_finite(text: bytes) -> None:
     if b"NaN" in text or b"Infinity" in text:  # in a string, perhaps
-        json.loads(text, parse_constant=_refuse_constant)
+        _FINITE.decode(text.decode())
 
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"it holds {constant}, which is no number")
+
+
+_FINITE = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def require(good: object, why: str) -> None:

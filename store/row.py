@@ -65,11 +65,10 @@ class Row:
     @property
     def identity_checksum(self) -> int:
         """CRC-32C of the identity, which binds a journal record to the rows it speaks of."""
-        return checksum_of(self.identity)
+        return checksum_of(*self.identity)
 
 
-def checksum_of(identity: Identity) -> int:
+def checksum_of(sample_id: str, view: int, content: str, face: str = "", mask: str = "") -> int:
     """CRC-32C of an identity."""
-    sample_id, view, content, face, mask = identity
     text = f"{sample_id}\0{view}\0{content}\0{face}\0{mask}"
     return checksum(text.encode(errors="surrogatepass"))

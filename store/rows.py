@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain, repeat
 from math import isfinite
-from operator import attrgetter, methodcaller
+from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clare.columns import MASK_FAKE, SPLITS
-from clare.names import has_control, path_fault
+from clare.names import are_clean, has_control, path_fault
 from clare.store.records import require, whole
 from clare.store.row import DECIDING, Row, checksum_of
 from clare.store.spec import MOST_SHARDS, SHARD_ROWS
@@ -123,7 +124,9 @@ class Rows(Sequence[Row]):
             each: Iterable[int] = (row.identity_checksum for row in replace(self, columns=deciding))
         else:  # most rows are of whole images
             own = (self.sample_ids.tolist(), self.views.tolist(), self.contents.tolist())
-            each = map(checksum_of, zip(*own, repeat(""), repeat(""), strict=False))
+            each = [
+                checksum_of(name, view, content) for name, view, content in zip(*own, strict=True)
+            ]
         return np.fromiter(each, np.uint32, len(self))
 
     def _each(self, change: Callable[[Column], Column]) -> Rows:
@@ -263,11 +266,11 @@ def _checked_rows(
 
 
 def _transposed(columns: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
-    kinds = dict.fromkeys(map(tuple, columns))
-    if len(kinds) == 1:
-        (same,) = kinds
-        return dict(zip(same, zip(*(one.values() for one in columns), strict=True), strict=True))
-    names = dict.fromkeys(chain.from_iterable(kinds))
+    names = dict.fromkeys(chain.from_iterable(columns[:1]))
+    if set(map(len, columns)) == {len(names)}:
+        with suppress(KeyError):  # of a row with other columns, but as many
+            return {name: list(map(itemgetter(name), columns)) for name in names}
+    names = dict.fromkeys(chain.from_iterable(columns))
     return {name: [one.get(name, ABSENT) for one in columns] for name in names}
 
 
@@ -329,6 +332,8 @@ class _Check:
                 require(value in good, f"{sample_id!r} has the {name} {value!r:.40}")
 
     def _path(self, name: str, values: Sequence[Any]) -> None:
+        if are_clean(filter(None, values)):
+            return
         for sample_id, path in zip(self._ids, values, strict=True):
             if path and (fault := path_fault(path)):
                 raise ValueError(f"{name} of {sample_id!r} {fault}")

@@ -13,7 +13,8 @@ METHODS = {"open", "read_text", "read_bytes", "from_pretrained", "from_single_fi
 
 CALLS = {
     *("open", "exec", "eval", "safe_open", "safetensors.safe_open", "read_csv"),
-    *("json.load", "json.loads", "tomllib.load", "tomllib.loads", "csv.reader", "csv.DictReader"),
+    *("json.load", "json.loads", "json.JSONDecoder"),
+    *("tomllib.load", "tomllib.loads", "csv.reader", "csv.DictReader"),
     *("yaml.load", "yaml.safe_load", "yaml.full_load", "yaml.unsafe_load", "pickle.load"),
     *("pickle.loads", "marshal.load", "marshal.loads", "shelve.open", "np.load", "np.fromfile"),
     *("np.memmap", "np.loadtxt", "np.genfromtxt", "torch.load", "torch.jit.load", "h5py.File"),
@@ -75,7 +76,7 @@ ALLOWED = {
     "store/locks.py": "os.open",
     "store/journal.py": "os.open",
     "store/reader.py": "os.open",
-    "store/records.py": "json.loads",
+    "store/records.py": "json.JSONDecoder",
     "store/zarr_shards.py": "path.read_bytes",
 }
 """By file, the calls that may stand there."""
