@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Number
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +36,11 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
 def original(cell: str) -> str:
     """The text that a cell of `csv_text` stands for."""
     return cell[1:] if cell[:1] == "'" and _WRITTEN.match(cell) else cell
+
+
+def originals(cells: Sequence[str]) -> Sequence[str]:
+    """`original` of each cell of a line; of most lines, no cell begins with an apostrophe."""
+    return list(map(original, cells)) if "'" in "".join(cells) else cells
 
 
 def _cell(value: Any) -> Any:

@@ -167,7 +167,7 @@ def run_job(
     refuse_two_labels(selection, wanted)
     for (manifest, _), rows in zip(selection, wanted, strict=True):
         subset = manifest.name
-        slots[subset] = [row.slot for row in store.assign_rows(subset, rows)]
+        slots[subset] = store.assign_rows(subset, rows).slots.tolist()
         features[subset] = open_features(store, subset, extractors)
     del wanted
     runners = {e.name: BatchRunner(e, runtime.device, settings.micro_batch) for e in extractors}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import fields
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -20,8 +22,14 @@ from clare.progress import Progress
 from clare.store.row import Row
 from clare.wording import counted, name_rows
 
+_COLUMNS = tuple(field.name for field in fields(Sample) if field.name != "sample_id")
+_values_of = attrgetter(*_COLUMNS)
+
 HASHERS = 16
 """Threads that hash files: enough to keep a network disk busy."""
+
+_TOGETHER = 64
+"""Most files that a thread takes at once."""
 
 
 def rows_of_samples(
@@ -57,13 +65,20 @@ def rows_of_samples(
         stored.setdefault(row.sample_id, []).append(row)
     rows: list[Row] = []
 
-    def describe(sample: Sample) -> tuple[str, dict[str, Any]]:
-        plain = [row for row in stored.get(sample.sample_id, ()) if row.view == 0]
-        return _describe(sample, roots, plain[0] if plain else None)
+    def describe(some: Sequence[Sample]) -> list[tuple[str, dict[str, Any]]]:
+        found = []
+        for sample in some:
+            plain = [row for row in stored.get(sample.sample_id, ()) if row.view == 0]
+            found.append(_describe(sample, roots, plain[0] if plain else None))
+        return found
 
+    # Several at a time where there are many: to hand one over takes longer than to look at it.
+    size = max(1, min(_TOGETHER, len(samples) // (4 * HASHERS)))
+    parts = [samples[start : start + size] for start in range(0, len(samples), size)]
     with ThreadPoolExecutor(HASHERS) as pool:
+        described = chain.from_iterable(pool.map(describe, parts))
         for done, (sample, (content, columns)) in enumerate(
-            zip(samples, pool.map(describe, samples), strict=True), start=1
+            zip(samples, described, strict=True), start=1
         ):
             # A view of an image that is another now would stay in training: it is made anew.
             stale = [r.view + 1 for r in stored.get(sample.sample_id, ()) if r.content != content]
@@ -113,9 +128,8 @@ def refuse_two_labels(
 
 def sample_columns(sample: Sample) -> dict[str, Any]:
     """The manifest's columns that are filled, as the store's index keeps them."""
-    columns = {k: v for k, v in asdict(sample).items() if v not in (None, "", {})}
-    del columns["sample_id"]
-    return columns
+    values = zip(_COLUMNS, _values_of(sample), strict=True)
+    return {name: value for name, value in values if value not in (None, "", {})}
 
 
 def _describe(sample: Sample, roots: Roots, stored: Row | None) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from clare.errors import ManifestError
 from clare.files import PARTIAL
 from clare.foreign import csv_rows, open_text, reading
 from clare.labels import read_label
-from clare.own_csv import csv_text, original
+from clare.own_csv import csv_text, originals
 from clare.pipeline.images.marks import parse_boxes, parse_points
 from clare.pipeline.manifests.sample import COLUMNS, REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.validation import validate
 from clare.wording import name_rows, natural_key
+
+_COUNT = re.compile(r"[0-9]{1,18}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 SUFFIXES = (".csv", ".csv.gz")
 """Of manifests, the preferred one first."""
@@ -52,7 +56,7 @@ def read_rows(path: Path) -> Manifest:
     name = manifest_name(path)
     with reading(path, "a CSV in UTF-8", ManifestError), open_text(path) as file:
         reader = csv_rows(path, file, strict=True)
-        header = [original(name) for name in next(reader, [])]
+        header = originals(next(reader, []))
         known, extra = _split_header(path, header)
         samples: list[Sample] = []
         errors: list[str] = []
@@ -60,7 +64,7 @@ def read_rows(path: Path) -> Manifest:
             if not cells:
                 continue
             try:
-                samples.append(_parse([*map(original, cells)], len(header), known, extra))
+                samples.append(_parse(originals(cells), len(header), known, extra))
             except ValueError as error:
                 errors.append(f"line {reader.line_num}: {error}")
     if errors:
@@ -191,9 +195,9 @@ def _parse(
         raise ValueError(f"{len(cells)} cells, but the header has {width}")
     values: dict[str, Any] = {}
     for i, column in known:
-        if cells[i]:
+        if cell := cells[i]:
             parse = _PARSERS.get(column)
-            values[column] = cells[i] if parse is None else parse(column, cells[i])
+            values[column] = cell if parse is None else parse(column, cell)
     absent = [column for column in REQUIRED if column not in values]
     if absent:
         raise ValueError(f"{absent[0]} is empty")
@@ -201,20 +205,23 @@ def _parse(
 
 
 def _parse_label(column: str, text: str) -> int:
-    label = read_label(text)
+    label = _known_label(text)
     if label is None:
         raise ValueError(f"label {text!r} is not 0 (real) or 1 (fake), nor a word for it")
     return label
 
 
+_known_label = lru_cache(maxsize=256)(read_label)  # a list has many lines, and few words
+
+
 def _parse_count(column: str, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", text):
+    if not _COUNT.fullmatch(text):
         raise ValueError(f"{column} {text!r} is not a whole number")
     return int(text)
 
 
 def _parse_sha256(column: str, text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
+    if not _SHA256.fullmatch(text):
         raise ValueError(f"sha256 {text!r} is not 64 hexadecimal digits in lower case")
     return text
 

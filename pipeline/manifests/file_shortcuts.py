@@ -19,8 +19,11 @@ def values_of(samples: Iterable[Sample]) -> dict[str, set[str]]:
     """The values of each fact that sound files may give away."""
     found: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
-        for fact in (FORMAT, SIZE) if sample.status == "ok" else ():
-            if fact.read and (value := fact.read(sample.facts)):
+        if sample.status != "ok":
+            continue
+        columns = sample.facts
+        for fact in (FORMAT, SIZE):
+            if fact.read and (value := fact.read(columns)):
                 found[fact.name].add(value)
     return found
 

@@ -23,6 +23,7 @@ from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import create_store, open_store
+from clare.store.index import load_index
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
 from clare.store.spec import FeatureSpec, Fingerprint
@@ -64,6 +65,20 @@ def test_every_row_holds_what_the_extractor_makes_of_its_image(faces, tmp_path):
                 stored = values[sample.sample_id, 0, field]
                 np.testing.assert_array_equal(stored, expected[0].numpy(), err_msg=field)
     assert verify_store(job.store) == []
+
+
+def test_an_index_that_nobody_changes_is_read_once(faces, tmp_path, monkeypatch):
+    job = job_for(faces, tmp_path / "store", features=("pixels",))
+    job.run()
+    reads = []
+
+    def load(layout, subset):
+        reads.append(subset)
+        return load_index(layout, subset)
+
+    monkeypatch.setattr("clare.store.index.load_index", load)
+    job.run()
+    assert reads == ["faces"]
 
 
 def test_the_index_keeps_what_stage_two_needs(faces, tmp_path):
