@@ -5,6 +5,7 @@
 Shapes are ViT-L/14's (256 tokens of 1024 and their mean), weights random and the same for both,
 precision float32. A step is forward and backward to every weight; features take no gradient. The
 published way runs each convolution over the map and projects keys and values of all 257 tokens.
+Where all queries ask, the limit is a step of what is left whatever algebra does (`limit`).
 How far both are apart is the largest difference of the vectors and of the gradients, dropout off,
 each relative to the largest value.
 """
@@ -24,6 +25,7 @@ from benchmarks.rounds import Race, Ratio
 from benchmarks.script import Parts, Script, main, waiter
 from clare.heads import fusion
 from clare.heads.base import Fusion, Inputs, Role, Shapes
+from clare.heads.layers.attention import FEW
 from clare.plugins import find_part
 from clare.settings import build_settings
 
@@ -49,10 +51,15 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
     for title, name, settings, aim in CASES:
         part = _make(name, settings).to(sizes.device)
         ways: dict[str, Forward] = {"ours": part, "published": partial(plain, part)}
+        turns = {way: partial(turn, part, forward, inputs) for way, forward in ways.items()}
+        ratios = [Ratio("ours", "published", aim)]
+        if settings.get("query") == "all":
+            turns["limit"] = partial(turn, part, partial(limit, part), inputs)
+            ratios.append(Ratio("ours", "limit", 0.8))
         yield Race(
             title,
-            {way: partial(turn, part, forward, inputs) for way, forward in ways.items()},
-            [Ratio("ours", "published", aim)],
+            turns,
+            ratios,
             share=0.3,
             wait=waiter(sizes.device),
             facts=partial(differences, part, ways, inputs),
@@ -127,6 +134,31 @@ def plain_attention(
     answers: torch.Tensor = attend.out((weights @ v).transpose(1, 2).flatten(2))
     dropped: torch.Tensor = attend.dropout(answers)
     return dropped
+
+
+def limit(part: Any, inputs: Inputs) -> torch.Tensor:
+    """What no algebra takes away of `cross_attn` with all queries: (B, C) from the same weights.
+
+    Keys and values of every token, attention, and for every query the way out, dropout and
+    LayerNorm: each query drops and normalises something else, so nothing of it can be done once for
+    all of them. Queries cost nothing here, nor do the mean token, positions and other branches.
+    """
+    attend, averaged = part.attend, []
+    split = (attend.heads, attend.head_dim)
+    weight = torch.cat([attend.key.weight, attend.value.weight])
+    asking = part.position[1:]
+    asked = attend.query(asking).unflatten(-1, split).transpose(0, 1)
+    dropout = attend.dropout.p if part.training else 0.0
+    every = inputs["tokens"]
+    for tokens in every.split(FEW if every.device.type == "cpu" else len(every)):
+        both = functional.linear(tokens, weight).unflatten(-1, (2, *split))
+        keys, values = both.permute(2, 0, 3, 1, 4)
+        answers = functional.scaled_dot_product_attention(
+            asked.expand_as(keys), keys, values, dropout_p=dropout
+        )
+        found = attend.dropout(attend.out(answers.transpose(1, 2).flatten(2)))
+        averaged.append(attend.norm(asking + found).mean(1))
+    return torch.cat(averaged)
 
 
 def _make(name: str, settings: dict[str, Any]) -> Fusion:

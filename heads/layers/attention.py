@@ -23,6 +23,10 @@ from torch.nn import functional
 
 from clare.errors import InputError
 
+FEW = 4
+"""Images whose queries a processor answers together in training: what is written for them stays in
+its caches, and is memory that the next ones use again."""
+
 
 @dataclass(frozen=True)
 class AttentionSettings:
@@ -114,33 +118,46 @@ class TokenAttention(nn.Module):
         Returns:
             (B, C).
         """
-        keys, values = self._keys_values(tokens)
         dropout = self.dropout.p if self.training else 0.0
-        answers = functional.scaled_dot_product_attention(
-            self._split(projected), keys, values, dropout_p=dropout
-        )
-        found = self.dropout(self.out(answers.transpose(1, 2).flatten(2)))
-        averaged: torch.Tensor = self.norm(queries + found).mean(1)
-        return averaged
+        # With dropout, a processor's attention writes all of its weights, several times over.
+        few = FEW if dropout and tokens.device.type == "cpu" else max(1, len(tokens))
+        shared = self._keys_values_shared()
+        averaged = []
+        for asking, asked, some in zip(
+            queries.split(few), projected.split(few), tokens.split(few), strict=True
+        ):
+            keys, values = self._keys_values(some, *shared)
+            answers = functional.scaled_dot_product_attention(
+                self._split(asked), keys, values, dropout_p=dropout
+            )
+            found = self.dropout(self.out(answers.transpose(1, 2).flatten(2)))
+            averaged.append(self.norm(asking + found).mean(1))
+        return torch.cat(averaged)
 
     def look_all(self, projected: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Where the queries of `attend_all` look: (B, P), heads and queries averaged."""
-        keys, _ = self._keys_values(tokens)
+        keys, _ = self._keys_values(tokens, *self._keys_values_shared())
         scores = self._split(projected) @ keys.mT * self.head_dim**-0.5
         return self._onto_patches(torch.softmax(scores, -1)).mean((1, 2))
 
-    def _keys_values(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _keys_values_shared(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What keys and values of all images share: weight (2 H d, C), constant (P + 1, 2 H d)."""
+        weight = torch.cat([self.key.weight, self.value.weight])
+        bias = torch.cat([torch.zeros_like(self.value.bias), self.value.bias])
+        return weight, functional.linear(self.position, weight, bias)
+
+    def _keys_values(
+        self, tokens: torch.Tensor, weight: torch.Tensor, constant: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys (less b_k) and values of the tokens' mean and of every token, (B, H, P + 1, d) each.
 
         The mean and the positions are projected by themselves, so that neither a copy of the
         tokens nor a gradient towards them is made.
         """
-        both = torch.cat([self.key.weight, self.value.weight])
-        patches = functional.linear(tokens, both)
-        position = functional.linear(self.position, both)
-        summed = torch.cat([patches.mean(1, keepdim=True), patches], 1) + position
+        patches = functional.linear(tokens, weight)
+        summed = torch.cat([patches.mean(1, keepdim=True), patches], 1) + constant
         keys, values = summed.chunk(2, dim=-1)
-        return self._split(keys), self._split(values + self.value.bias)
+        return self._split(keys), self._split(values)
 
     def _weights(
         self, query: torch.Tensor, tokens: torch.Tensor, bias: torch.Tensor | None

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 FIGURES = {
     "discovery": {"ours, manifests written against plain walk"},
     "faces": {"upright against turned"},
-    "fusion": {"ours against published"},
+    "fusion": {"ours against published", "ours against limit"},
     "inference": {"end to end against limit of the stages"},
     "tuning": {"ln against plain", "blocks:1 against plain"},
     "extraction": {"end to end against limit of the stages", "end to end against published way"},

@@ -14,6 +14,7 @@ from clare.errors import InputError
 from clare.heads import fusion
 from clare.heads.base import Fusion
 from clare.heads.fusion.roi import cover
+from clare.heads.layers.attention import FEW
 from clare.plugins import find_part
 from clare.settings import build_settings
 
@@ -162,6 +163,14 @@ def test_fast_forms_equal_the_plain_reading(name, settings, shapes, dropout):
     torch.manual_seed(7)
     theirs = outcome(part, plain(part, inputs)[0])
     torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
+
+
+def test_what_is_answered_a_few_images_at_a_time_is_that_of_the_plain_reading():
+    part = make("cross_attn", {"query": "all", "dropout": 1e-12}).double()  # which drops nothing
+    for size in (1, FEW, FEW + 1, 3 * FEW):
+        inputs = draw(size=size, dtype=torch.float64)
+        ours, theirs = outcome(part, part(inputs)), outcome(part, plain(part, inputs)[0])
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "settings"), ATTENTIVE)
