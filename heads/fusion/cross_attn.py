@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from clare.heads.base import Fusion, Inputs, Role, Shapes
-from clare.heads.layers.attention import AttentionSettings, TokenAttention
+from clare.heads.layers.attention import Affine, AttentionSettings, TokenAttention
 from clare.heads.layers.branches import ChannelBranch, grid_side, pool_to_grid, project_image
 
 _WIDTHS = (8, 32, 64, 128, 256)
@@ -75,7 +75,8 @@ class CrossAttnFusion(Fusion):
         """(B, P), heads and queries averaged; what the mean token receives is shared by all."""
         if self.settings.query == "mean":
             return self.attend.look(self._mean_query(inputs), inputs["tokens"])
-        return self.attend.look_all(self._all_queries(inputs)[1], inputs["tokens"])
+        lare, _, projected = self._all_queries(inputs)
+        return self.attend.look_all(lare, projected, inputs["tokens"])
 
     def _mean_query(self, inputs: Inputs) -> torch.Tensor:
         """(B, C)."""
@@ -83,19 +84,17 @@ class CrossAttnFusion(Fusion):
         means = pool_to_grid(inputs["lare"], self._side).mean(1)
         return functional.linear(means, weight, bias) + self.position[0]
 
-    def _all_queries(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """What asks, (B, P, C), and the same through W_q, (B, P, H d).
+    def _all_queries(self, inputs: Inputs) -> tuple[torch.Tensor, Affine, Affine]:
+        """LaRE (B, P, 4), what makes queries of it, and what makes the same through W_q.
 
         LaRE has four channels, so W_q is applied to the affine map and the positions, once for the
         batch, instead of to every query.
         """
         weight, bias = self._affine()
-        lare = pool_to_grid(inputs["lare"], self._side)
         constant = bias + self.position[1:]
         project = self.attend.query
-        raw = lare @ weight.mT + constant
-        projected = lare @ (project.weight @ weight).mT + project(constant)
-        return raw, projected
+        projected = Affine(project.weight @ weight, project(constant))
+        return pool_to_grid(inputs["lare"], self._side), Affine(weight, constant), projected
 
     def _affine(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The convolutions as one: weight (C, 4) and bias (C,)."""
@@ -107,5 +106,4 @@ class CrossAttnFusion(Fusion):
         return weight, bias
 
     def _attend_all(self, inputs: Inputs) -> torch.Tensor:
-        raw, projected = self._all_queries(inputs)
-        return self.attend.attend_all(raw, projected, inputs["tokens"])
+        return self.attend.attend_all(*self._all_queries(inputs), inputs["tokens"])

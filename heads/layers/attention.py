@@ -16,6 +16,7 @@ made elsewhere fit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -47,6 +48,17 @@ class AttentionSettings:
             raise InputError("attention needs heads and head_dim of at least 1")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout {self.dropout} is not a share from 0 to below 1")
+
+
+class Affine(NamedTuple):
+    """A map of few numbers to a query: weight (C, few), constant (Q, C), one for each position."""
+
+    weight: torch.Tensor
+    constant: torch.Tensor
+
+    def of(self, seeds: torch.Tensor) -> torch.Tensor:
+        """(B, Q, few) to (B, Q, C)."""
+        return functional.linear(seeds, self.weight) + self.constant
 
 
 class TokenAttention(nn.Module):
@@ -106,13 +118,14 @@ class TokenAttention(nn.Module):
         return self._onto_patches(self._weights(query, tokens, bias)).mean(1)
 
     def attend_all(
-        self, queries: torch.Tensor, projected: torch.Tensor, tokens: torch.Tensor
+        self, seeds: torch.Tensor, raw: Affine, projected: Affine, tokens: torch.Tensor
     ) -> torch.Tensor:
         """What every position's query finds, added to it, normalised, and averaged.
 
         Args:
-            queries: (B, Q, C).
-            projected: the same through W_q, (B, Q, H d).
+            seeds: what queries are made of, (B, Q, few).
+            raw: makes a query of C.
+            projected: makes the same through W_q, H d.
             tokens: F, (B, P, C).
 
         Returns:
@@ -123,21 +136,21 @@ class TokenAttention(nn.Module):
         few = FEW if dropout and tokens.device.type == "cpu" else max(1, len(tokens))
         shared = self._keys_values_shared()
         averaged = []
-        for asking, asked, some in zip(
-            queries.split(few), projected.split(few), tokens.split(few), strict=True
-        ):
+        for seed, some in zip(seeds.split(few), tokens.split(few), strict=True):
             keys, values = self._keys_values(some, *shared)
             answers = functional.scaled_dot_product_attention(
-                self._split(asked), keys, values, dropout_p=dropout
+                self._split(projected.of(seed)), keys, values, dropout_p=dropout
             )
             found = self.dropout(self.out(answers.transpose(1, 2).flatten(2)))
-            averaged.append(self.norm(asking + found).mean(1))
+            averaged.append(self.norm(raw.of(seed) + found).mean(1))
         return torch.cat(averaged)
 
-    def look_all(self, projected: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def look_all(
+        self, seeds: torch.Tensor, projected: Affine, tokens: torch.Tensor
+    ) -> torch.Tensor:
         """Where the queries of `attend_all` look: (B, P), heads and queries averaged."""
         keys, _ = self._keys_values(tokens, *self._keys_values_shared())
-        scores = self._split(projected) @ keys.mT * self.head_dim**-0.5
+        scores = self._split(projected.of(seeds)) @ keys.mT * self.head_dim**-0.5
         return self._onto_patches(torch.softmax(scores, -1)).mean((1, 2))
 
     def _keys_values_shared(self) -> tuple[torch.Tensor, torch.Tensor]:
