@@ -268,9 +268,13 @@ def prepare(task: str, path: Path) -> Any:
 
 def all_done(path: Path) -> Any:
     """The whole of `clare extract` where nothing is left to do, but for loading the models."""
+    from clare.models.runtime import choose_runtime
     from clare.pipeline.extraction.extract import read_call
     from clare.pipeline.extraction.job import Observer, run_job
+    from clare.pipeline.extractors import find_extractor
 
+    choose_runtime("cpu", "auto")  # both bring libraries
+    find_extractor("clip")
     root = path.with_suffix(".images")
     settings: dict[str, Any] = {"features": ("clip",), "device": "cpu", "micro_batch": 1}
     how, source = read_call(path, manifest=root / f"{SUBSET}.csv", root=root, **settings)
