@@ -306,6 +306,8 @@ def _read_resnet(
 def _read_timm(
     visual: Any, layers: tuple[int | str, ...], runtime: Runtime
 ) -> tuple[ClipTower, list[int | str]]:
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
     from torch import nn
 
     from clare.models.image_tower import ClipTower
@@ -321,7 +323,10 @@ def _read_timm(
         projection = head.weight.T
         visual.head = nn.Identity()
     tokens = {"clip_tokens": last, **{f"clip_tokens_{k}": k for k in chosen}}
-    return ClipTower(visual, projection, tokens, runtime), list(chosen)
+    # Patches as they come: learned tokens may stand behind them, which have no place in a map.
+    flat = isinstance(visual.trunk, Eva | VisionTransformer)
+    how: dict[str, Any] = {"output_fmt": "NLC"} if flat else {}
+    return ClipTower(visual, projection, tokens, runtime, **how), list(chosen)
 
 
 def _choose_blocks(layers: Sequence[int | str], last: int, extractor: str) -> list[int]:

@@ -26,7 +26,7 @@ from clare.typed_json import from_json
 DETECTOR_METADATA = "clare_detector"
 """What a saved detector's header says all of itself under."""
 
-_IN_DETECTOR = "fusion.tower."
+IN_DETECTOR = "fusion.tower."
 """How names of the tower's tensors begin in a saved detector."""
 
 PIXELS = ("pixels",)
@@ -112,6 +112,11 @@ class TunedTower:
         """
         record = self.record
         own, moving = tune(tower, record.way, record.settings, record.fields)
+        before = tower.state_dict()
+        dtype = next(tower.visual.parameters()).dtype
+        for name, parameter in own.named_parameters():
+            if name not in before:  # what the way put in is made float32
+                parameter.data = parameter.data.to(dtype)
         there = own.state_dict()
         if set(self.tensors) != moving.names or any(
             there[name].shape != value.shape for name, value in self.tensors.items()
@@ -145,7 +150,11 @@ def read_tuned(run: Path) -> TunedTower:
             raise InputError(f"{run} tuned no tower", Name("a run that did", "tuned"))
         record = from_json(TunedRecord, known, file)
     tensors = read_tensors(file)
-    moved = {n.removeprefix(_IN_DETECTOR): v for n, v in tensors.items() if _IN_DETECTOR in n}
+    moved = {
+        name.removeprefix(IN_DETECTOR): value
+        for name, value in tensors.items()
+        if name.startswith(IN_DETECTOR)
+    }
     return TunedTower(record, moved)
 
 

@@ -137,6 +137,12 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
                 "views of pixels",
                 LeaveOut("augment"),
             )
+        if "parts" in detector.roles:
+            raise InputError(
+                f"augment turns and shifts what the tower sees, and {fusion} would pool the parts "
+                "of the face where they were before",
+                LeaveOut("augment"),
+            )
         if {"lare"} & set(detector.roles):
             what = f"augment {part_name(config.augment)} changes what the tower sees; LaRE stays"
             notes.append(Notice(f"{what} that of the image as it is stored"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from clare.advice import Name, Run
+from clare.advice import Name, Run, Set
 from clare.errors import InputError
+from clare.heads.config import DetectorConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.layers.standardization import Standardization
 from clare.heads.model import Model, running_statistics
@@ -23,12 +25,12 @@ from clare.heads.runs.record import (
     read_seen,
 )
 from clare.models.hub import file_sha256
+from clare.models.tuned import IN_DETECTOR, find_tuning
 from clare.models.weights import read_tensors, require_fit
+from clare.plugins import part_name
+from clare.settings import build_settings
 from clare.store.row import Row
 from clare.wording import name_rows
-
-_TOWER = "fusion.tower."
-"""How names of a tuned tower's tensors begin."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Parent:
         seen: of it and of all runs before it.
         note: whether the user is told what is taken over.
         tower: sha256 of the weights that its tower came with, where that was tuned.
+        detector: its parts; None of a run that goes on from its own files.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Parent:
     seen: Seen
     note: bool = True
     tower: str = ""
+    detector: DetectorConfig | None = None
 
     def refuse_trained_on(self, rows: Sequence[Row]) -> None:
         """Refuse rows of validation that the parent was trained on.
@@ -71,12 +75,13 @@ class Parent:
         """Copy the parameters of the same name and shape; a sentence that says how many.
 
         Raises:
-            InputError: none fits.
+            InputError: none fits, or it tuned its tower otherwise than the detector does.
         """
         own = {**dict(detector.named_parameters()), **running_statistics(detector)}
         own = {name: value for name, value in own.items() if name not in detector.still}
         values = {_plain_name(name): value for name, value in self.values.items()}
         self._require_same_tower(detector)
+        self._require_same_way(detector.config)
         fitting = {
             name: values[plain]
             for name, value in own.items()
@@ -88,8 +93,12 @@ class Parent:
             for name, value in fitting.items():
                 own[name].copy_(value)
         taken, total = (sum(v.numel() for v in each.values()) for each in (fitting, own))
-        rest = "" if taken == total else "; the others start at random"
-        left = any(n.startswith(_TOWER) for n in self.values) and not detector.still
+        others = own.keys() - fitting.keys()
+        tower = any(name.startswith(IN_DETECTOR) for name in others)
+        rest = "; its tower starts as if nothing was taken over" if tower else ""
+        head = any(not name.startswith(IN_DETECTOR) for name in others)
+        rest += "; the others of its head start at random" if head else ""
+        left = any(n.startswith(IN_DETECTOR) for n in self.values) and not detector.still
         behind = "; its tower was tuned and stays behind" if left else ""
         return f"begins with {taken:,} of {total:,} parameters from {self.name}{rest}{behind}"
 
@@ -106,6 +115,29 @@ class Parent:
                 f"run does ({base.fingerprint.weights[:12]}…)",
                 Name("another run", "init_from"),
             )
+
+    def _require_same_way(self, child: DetectorConfig) -> None:
+        """Refuse what moved in another way of tuning: a part of it alone would be taken.
+
+        Raises:
+            InputError: the parent's way, or a setting of it, is another.
+        """
+        parent = self.detector
+        if parent is None or not (parent.is_tuned and child.is_tuned):
+            return
+        told = [f"{one.way} {dict(_settings(one))}" for one in (parent, child)]
+        if parent.tune != child.tune or _settings(parent) != _settings(child):
+            raise InputError(
+                f"{self.name} tuned its tower by {told[0]}, and this run does by {told[1]}",
+                Name("a run that tuned it as this one does", "init_from"),
+                Set("tune", parent.way, effect="goes on as it did"),
+            )
+
+
+def _settings(config: DetectorConfig) -> Mapping[str, Any]:
+    """All settings of a way of tuning, by name."""
+    settings = find_tuning(config.tune).Settings
+    return asdict(build_settings(part_name(config.tune), settings, config.tune_settings))
 
 
 def open_parent(init_from: str, folder: Path) -> Parent:
@@ -136,7 +168,9 @@ def open_parent(init_from: str, folder: Path) -> Parent:
         str(path), digest, before.all_subsets, before.trained_on, before.published
     )
     tower = before.extractors[before.tower].fingerprint.weights if before.tower else ""
-    return Parent(init_from, record, values, read_seen(path), tower=tower)
+    return Parent(
+        init_from, record, values, read_seen(path), tower=tower, detector=before.config.detector
+    )
 
 
 def take_channels(detector: Model, path: Path) -> None:

@@ -11,6 +11,24 @@ from clare.errors import InputError
 from clare.models.image_tower import Tower
 
 
+def refuse_prompts(tower: Tower, why: str) -> None:
+    """Refuse a tower that was tuned with visual prompts.
+
+    Args:
+        tower: that is to be tuned.
+        why: they and the way of tuning do not go together.
+
+    Raises:
+        InputError: it has some.
+    """
+    if tower.has_prompts:
+        raise InputError(
+            f"this tower was tuned with visual prompts, and {why}",
+            Set("tune", "ln", "tunes its LayerNorms"),
+            Set("tune", "full", "moves all of it"),
+        )
+
+
 def transformer_blocks(tower: Tower, what: str) -> tuple[str, list[nn.Module]]:
     """The name in the tower that its blocks are numbered under, and the blocks.
 

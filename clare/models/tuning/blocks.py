@@ -9,6 +9,7 @@ from clare.advice import Set
 from clare.errors import InputError
 from clare.models.image_tower import Tower
 from clare.models.tuned import BLOCK, Moving, Tuning
+from clare.models.tuning._blocks import refuse_prompts
 from clare.wording import counted
 
 
@@ -57,11 +58,12 @@ class BlocksTuning(Tuning):
         """The parameters of the blocks, the norm and the projection.
 
         Raises:
-            InputError: the tower is no vision transformer of open_clip, or has too few blocks, or a
-                field is read that lies before those that move.
+            InputError: the tower is no vision transformer of open_clip, has too few blocks or has
+                visual prompts, or a field is read that lies before those that move.
         """
         from open_clip.transformer import VisionTransformer
 
+        refuse_prompts(tower, "blocks go on from the patches that are stored, without them")
         visual = tower.visual
         if not isinstance(visual, VisionTransformer):
             raise InputError(

@@ -14,7 +14,7 @@ from clare.advice import Set
 from clare.errors import InputError
 from clare.models.image_tower import Tower
 from clare.models.tuned import Moving, Tuning
-from clare.models.tuning._blocks import transformer_blocks
+from clare.models.tuning._blocks import refuse_prompts, transformer_blocks
 from clare.wording import counted
 
 
@@ -52,8 +52,10 @@ class VisualPromptsTuning(Tuning):
         """The learned tokens of the first block, or of every one.
 
         Raises:
-            InputError: the tower is no vision transformer, or turns its tokens by their place.
+            InputError: the tower is no vision transformer, turns its tokens by their place, or has
+                visual prompts already.
         """
+        refuse_prompts(tower, "further ones would take their place")
         place, blocks = transformer_blocks(tower, "visual prompts stand")
         inside: Any = getattr(tower.visual, "trunk", tower.visual)
         if getattr(inside, "rope", None) is not None:
