@@ -113,6 +113,7 @@ class Experiment:
                 masks are needed or named in vain.
         """
         from clare.heads.detector import (
+            blocks_read,
             fields_of,
             find_classifier,
             find_fusion,
@@ -137,6 +138,12 @@ class Experiment:
         wanted = {"clip"} if needs_text(detector) else set()
         # Of a tower that is tuned the fields say which it is, and its pixels follow its size.
         fields = [*fields_of(detector), *tower_fields(detector).values()]
+        if blocks_read(detector):
+            raise InputError(
+                f"{detector.way} begins behind a block of the tower, and which one that is follows "
+                "from the tower in the store",
+                "extract, train and evaluate one after the other",
+            )
         fields += [mask_field(detector)] if self.masks else []
         for name in fields:
             owner = [one for one in list_extractors() if f"{name}_".startswith(f"{one}_")]

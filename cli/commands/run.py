@@ -16,7 +16,7 @@ from clare.cli.train_options import MACHINE, RUN, TRAINING
 
 IMAGES = ("resize", "recode")
 EXTRACTION = ("store", "backbone", "dtype", "micro_batch", "max_failures")
-LEARNING = ("fusion", "classifier", "decoder", "train", "seed", "lr", "epochs", "batch")
+LEARNING = ("fusion", "classifier", "decoder", "tune", "train", "seed", "lr", "epochs", "batch")
 TRAIN = (
     "Names of --fake to train on, comma-separated; the others are for tests alone. [default: all]"
 )

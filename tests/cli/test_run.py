@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from clare.cli.app import app
 from clare.errors import InputError
 from clare.experiment import Experiment
-from clare.heads.config import read_preset
+from clare.heads.config import read_config, read_preset
 from clare.heads.runs.record import read_seen
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.synthetic.toys import draw_faces
@@ -335,3 +335,18 @@ def test_a_field_that_nothing_here_makes_is_refused(faces):
     own = read_preset("clare").from_json({"fusion": "cls", "fields": {"cls": "colours"}})
     with pytest.raises(InputError, match="no extractor here makes the field colours"):
         Experiment([faces], [f"fs={faces}"], ExtractSettings(), own, faces / "run")
+
+
+def test_a_tower_is_tuned_in_the_same_command(run):
+    command = [
+        *("run", "--real", "Real_youtube", "--fake", "fs=FaceSwap", "--tune", "ln"),
+        *("--fusion", "cls", "--classifier", "linear", "--backbone", "tiny", "--epochs", "1"),
+    ]
+    code, out, said = run(*command, "--out", "runs/ln")
+    assert code == 0, out + said
+    assert read_config(Path("runs/ln/config.json")).detector.way == "ln"
+    assert rows_of(Path("runs/ln/test_predictions.csv"))
+    command[command.index("ln")] = "blocks:1"
+    code, _, said = run(*command, "--out", "runs/blocks")
+    assert code == 1 and "blocks:1 begins behind a block of the tower" in said
+    assert not Path("runs/blocks").exists()
