@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clare.advice import LeaveOut
+from clare.advice import LeaveOut, Set
 from clare.cli.options import Settings, parse_assignments, parse_digests, weights_at
 from clare.errors import InputError
 from clare.heads import classifiers, decoders, fusion
@@ -26,6 +26,7 @@ from clare.heads.config import (
 )
 from clare.heads.tokens import take_tokens, take_vector
 from clare.models import tuning
+from clare.models.towers import TOWERS
 from clare.plugins import list_parts, part_name, resolve_part
 
 HEAD, DATA, LEARNING, RUN = "Head", "Data", "Learning", "Run"
@@ -98,7 +99,8 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="PART.SETTING=VALUE: any setting of fusion, classifier, decoder or train.",
+        help="PART.SETTING=VALUE: any setting of fusion, classifier, decoder, way of tuning (tune) "
+        "or train; tower.model=FOLDER where a tower that is tuned is.",
         rich_help_panel=HEAD,
     ),
 ]
@@ -181,6 +183,39 @@ def refine(
     return assign_settings(config, parse_assignments(assignments), known=known)
 
 
+def split_places(
+    assignments: Sequence[str] | None, clip_model: str | None, clip_weights: str | None
+) -> tuple[list[str], list[str], dict[str, dict[str, Any]]]:
+    """Texts of ``--set``: those of the head, those of an image tower, and where that is.
+
+    Args:
+        assignments: the texts.
+        clip_model: where a CLIP that is tuned is, if not where it was.
+        clip_weights: likewise.
+
+    Raises:
+        InputError: a text assigns nothing.
+    """
+    texts = assignments or []
+    places = [text for text in texts if text.partition(".")[0] in TOWERS]
+    own = [text for text in texts if text not in places]
+    return own, places, weights_at(clip_model, clip_weights, places)
+
+
+def require_tuned(configs: Iterable[TrainConfig], places: Sequence[str]) -> None:
+    """Refuse settings of an image tower where none is tuned.
+
+    Raises:
+        InputError: there are some.
+    """
+    if places and not any(config.detector.is_tuned for config in configs):
+        raise InputError(
+            f"{places[0]} is of a tower that is tuned, and none is",
+            LeaveOut("set"),
+            Set("tune", "ln", "tunes its LayerNorms"),
+        )
+
+
 def assigned(assignments: Sequence[str] | None) -> dict[str, Any]:
     """The settings of a run itself among texts of ``--set``."""
     return parse_assignments(assignments or []).get("train", {})
@@ -197,15 +232,12 @@ def require_extras(given: Mapping[str, Any]) -> None:
     require_boards(given)
 
 
-def create_machine(
-    given: Mapping[str, Any], clip_model: str | None = None, clip_weights: str | None = None
-) -> Machine:
+def create_machine(given: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]) -> Machine:
     """Where and how is trained; the device is the best that there is, where none is given.
 
     Args:
         given: settings of `Machine`.
-        clip_model: where a CLIP that is tuned is, if not where it was.
-        clip_weights: likewise.
+        places: where image towers that are tuned are, if not where they were.
 
     Raises:
         InputError: there is no such device.
@@ -213,5 +245,4 @@ def create_machine(
     from clare.models.runtime import choose_runtime
 
     device = choose_runtime(given.get("device", "auto")).device
-    places = weights_at(clip_model, clip_weights)
     return Machine(**{**given, "device": device, "settings": places})

@@ -108,18 +108,20 @@ def sweep(
     from clare.heads.sweeps.axes import expand
     from clare.plugins import trust_named
 
+    own, of_tower, places = options.split_places(set_, clip_model, clip_weights)
     texts = (preset, fusion, classifier, decoder, tokens, fraction, lr, protocol, seeds)
-    axes = read_axes(dict(zip(_OWN_AXES, texts, strict=True)), vary or [], training, set_ or [])
+    axes = read_axes(dict(zip(_OWN_AXES, texts, strict=True)), vary or [], training, own)
     presets: Sequence[str | None] = axes.get("preset") or [None]
     starts = [options.base_config(one, config, training | axes) for one in presets]
     if len(presets) == 1:
         axes.pop("preset", None)  # of one nothing is compared
     base = training if "preset" in axes else create_config(training, starts[0])
-    refined = (cross_attn_query, None, None, features, set_ or [])
+    refined = (cross_attn_query, None, None, features, own)
     axis_values = (value for values in axes.values() for value in values)
-    trust_named([*training.values(), *options.assigned(set_).values(), *axis_values])
+    trust_named([*training.values(), *options.assigned(own).values(), *axis_values])
     parts = [name for kind in SETTABLE for name in axes.get(kind, [])]
     configs = expand(base, axes, lambda one: options.refine(one, *refined, parts))
+    options.require_tuned(configs.values(), of_tower)
 
     # Not before all names are checked: they bring torch.
     from clare.advice import Run
@@ -133,7 +135,7 @@ def sweep(
     from clare.heads.sweeps.tests import SweepTests, require_tests
     from clare.store.feature_store import open_store
 
-    chosen = options.create_machine(machine, clip_model, clip_weights)
+    chosen = options.create_machine(machine, places)
     opened, subsets = open_store(store), split_names(evaluate) or []
     if evaluate is not None:
         require_tests(opened, subsets, configs.values())

@@ -51,8 +51,9 @@ def train_head(
     from clare.heads.runs.record import is_finished, is_run, require_run
     from clare.plugins import trust_named
 
-    trust_named([*training.values(), *options.assigned(set_).values()])
-    refined = (cross_attn_query, tokens, cls, features, set_ or [])
+    own, of_tower, places = options.split_places(set_, clip_model, clip_weights)
+    trust_named([*training.values(), *options.assigned(own).values()])
+    refined = (cross_attn_query, tokens, cls, features, own)
     if resume is not None:
         if any((preset, config, out, training, *refined)):
             raise InputError(
@@ -62,6 +63,7 @@ def train_head(
     else:
         found = create_config(training, options.base_config(preset, config, training))
         found = options.refine(found, *refined)
+        options.require_tuned([found], of_tower)
     options.require_extras(machine)
 
     # Not before all names are checked: they bring torch.
@@ -73,7 +75,7 @@ def train_head(
     from clare.heads.training.trainer import train_run
     from clare.store.feature_store import open_store
 
-    chosen = options.create_machine(machine, clip_model, clip_weights)
+    chosen = options.create_machine(machine, places)
     if resume is not None:
         source_of = context.get_parameter_source("store")
         named = source_of is not None and source_of.name == "COMMANDLINE"
@@ -104,6 +106,7 @@ def train_head(
             device=chosen.device,
             clip_model=clip_model,
             clip_weights=clip_weights,
+            set_=of_tower,
         )
     else:
         tests = {} if found.protocol is None else {"protocol": found.protocol}

@@ -89,7 +89,8 @@ class TrainConfig:
         balance: whether both classes weigh the same.
         alignment: weight of the alignment loss (GenD).
         uniformity: weight of the uniformity loss (GenD).
-        slerp: whether vectors are mixed within their class while training (GenD).
+        slerp: whether vectors are mixed within their class while training
+            (yermandy/deepfake-detection).
         supervision: what a decoder learns from: masks, or the label of the image alone, which its
             score has to tell.
         empty_masks: whether a decoder trains on real images too, as images with empty masks.

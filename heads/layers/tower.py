@@ -58,6 +58,7 @@ class TowerFusion(Fusion):
         tower: normalised images to fields, with its own copy of what moves.
         told: what moves, in words.
         standardizations: by role.
+        recomputes: whether its blocks are computed once more in the backward pass.
 
     Raises:
         InputError: the way or a setting of it is not usable, or the tower has nothing that it
@@ -87,7 +88,7 @@ class TowerFusion(Fusion):
         loaded = base.loaded
         tower, moving = tune(loaded.module, way, settings, self._fields.values())
         self.tower, self._trained, self.told = tower, moving.trained, moving.told
-        self._after = moving.after
+        self._after, self.recomputes = moving.after, False
         self.tower.keep_residuals_float()
         self.tower.fold_projections()
         tensors = (f"tower.{name}" for name in tower.state_dict())
@@ -135,6 +136,7 @@ class TowerFusion(Fusion):
     def recompute(self) -> None:
         """Compute the tower's blocks once more in the backward pass instead of keeping what they
         computed: less memory for a third more time."""
+        self.recomputes = True
         for block in self.tower.blocks:
             block.forward = _Recomputed(block)
 

@@ -92,7 +92,9 @@ class Finding:
         if imported is not None:
             return imported.about.title
         if not self.localises:
-            return f"{detector.fusion} + {detector.classifier}"
+            head = f"{detector.fusion} + {detector.classifier}"
+            way = part_name(detector.way).replace("_", "-")
+            return f"{head} over a tower tuned by {way}" if detector.is_tuned else head
         decoder = part_name(detector.decoder).replace("_", "-")
         return f"{decoder} on {listed((tokens_of(detector) or _TOKENS).split('+'))}"
 

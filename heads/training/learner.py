@@ -19,6 +19,7 @@ from clare.errors import InputError
 from clare.heads.base import Inputs
 from clare.heads.config import TrainConfig
 from clare.heads.detector import Detector
+from clare.heads.layers.tower import TowerFusion
 from clare.heads.model import Model, running_statistics
 from clare.heads.training.objectives import create_objective
 from clare.heads.training.optimizers import Optimizer, clip_rows
@@ -159,7 +160,8 @@ class Learner:
                 break
             size //= 2
         advice = [Set("batch", size, effect="fits")] if size > 1 else []
-        if getattr(self.detectors[0], "base", None) is not None:
+        fusion = getattr(self.detectors[0], "fusion", None)
+        if isinstance(fusion, TowerFusion) and not fusion.recomputes:
             advice.append(Set("recompute", True, effect="takes less for a third more time"))
         return InputError(
             f"there is not enough memory on {self.device} for a step on {labels.shape[1]} rows",

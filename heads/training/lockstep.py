@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clare.heads.base import Inputs
 from clare.heads.config import TrainConfig
+from clare.heads.data.augment import pixels_of
 from clare.heads.data.samples import Samples
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import Detector, save_detector
@@ -184,7 +185,7 @@ def arrange(states: Iterable[RunState]) -> list[SharedBatches]:
         start = state.progress.epoch
         size = state.parameters
         rows = _digest(run.train.plain, run.train.views)
-        seen = (config.data_seed, config.takes_views, config.augment)
+        seen = (config.data_seed, config.takes_views, config.augment, pixels_of(config))
         key = (rows, config.batch, *seen, config.epochs, start)
         shared = latest.get(key)
         if shared is None or shared.parameters + size > SHARED_PARAMETERS:

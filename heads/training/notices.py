@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from clare.advice import LeaveOut, Name, Notice, Set
 from clare.augmentation.recipe import find_recipe
 from clare.errors import InputError
 from clare.heads.base import INPUTS, Shapes
-from clare.heads.config import TrainConfig
+from clare.heads.config import Machine, TrainConfig
 from clare.heads.detector import Detector
 from clare.heads.layers.tower import TowerFusion
 from clare.heads.localizer import Localizer
@@ -43,6 +44,13 @@ def notices_of(model: Model, config: TrainConfig) -> list[Notice]:
         return notes + _localizer_notices(model, config)
     assert isinstance(model, Detector)
     return notes + _detector_notices(model, config)
+
+
+def notices_of_machine(machine: Machine, configs: Sequence[TrainConfig]) -> list[Notice]:
+    """What a machine is asked for that none of the configurations has a use for."""
+    if not machine.recompute or any(config.detector.is_tuned for config in configs):
+        return []
+    return [Notice("no tower is tuned, whose blocks recompute is about", LeaveOut("recompute"))]
 
 
 _OF_SCORES = ("label_smoothing", "balance", "alignment", "uniformity", "slerp")

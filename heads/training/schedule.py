@@ -51,7 +51,8 @@ def _falls(config: TrainConfig, figures: Sequence[float]) -> int:
     """How often a plateau has lowered the rate; each fall starts a new count.
 
     As torch's ReduceLROnPlateau has it, patience is how many epochs without a gain are borne: the
-    one beyond lowers the rate. DeCLIP begins a new count with the next epoch's figure as the best.
+    one beyond lowers the rate; what counts as a gain is ``min_gain``, where torch has 1e-4 of the
+    best so far. DeCLIP begins a new count with the next epoch's figure as the best.
     """
     falls, waited, best = 0, 0, -math.inf
     for figure in figures:

@@ -22,6 +22,7 @@ from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training.boards import require_boards
 from clare.heads.training.cached_blocks import name_blocks
 from clare.heads.training.lockstep import Cache, SharedBatches, Stack, arrange, fit, judge_all
+from clare.heads.training.notices import notices_of_machine
 from clare.heads.training.prepare import (
     Tables,
     measure_channels,
@@ -130,6 +131,7 @@ def _train(
     device = torch.device(machine.device)
     observer.busy("looking at the rows")
     configs, notices = take_reals(opened, configs)
+    notices = [*notices, *notices_of_machine(machine, configs)]
     configs = name_blocks(opened, configs, machine.settings)
     tables, chosen = open_tables(opened, configs, device)
     runs = prepare(opened, configs, folders, tables, chosen, device, machine.settings)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from clare.models.image_tower import Tower
 from clare.models.tuned import Moving, Tuning
+from clare.models.tuning._blocks import read_alone
 from clare.wording import counted
 
 
@@ -27,14 +28,13 @@ class FullSettings:
 
 
 class FullTuning(Tuning):
-    """Fine-tuning: all parameters of the image tower, its projection where that is read."""
+    """Fine-tuning: all parameters of the image tower that what is read depends on."""
 
     Settings = FullSettings
 
     def begin(self, tower: Tower, fields: Collection[str]) -> Moving:
         """All parameters; BatchNorm's statistics where the setting says so."""
-        left = () if "clip_cls" in fields else ("projection",)
-        names = [name for name, _ in tower.named_parameters() if name not in left]
+        names = read_alone([name for name, _ in tower.named_parameters()], fields)
         norms = [name for name, one in tower.named_modules() if isinstance(one, _BatchNorm)]
         trained = norms if self.settings.batchnorm == "train" else []
         return Moving(
