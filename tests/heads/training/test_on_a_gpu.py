@@ -17,6 +17,7 @@ from clare.heads.text.tower import TextTower
 from clare.heads.training.learner import Learner
 from clare.models.runtime import Runtime
 from clare.models.towers import TOWERS, load_image_tower
+from clare.models.tuning import list_tunings
 from clare.plugins import list_parts
 from clare.settings import build_settings
 from clare.store.spec import Fingerprint
@@ -49,6 +50,13 @@ DECODERS = [
     {"decoder": "conv_4", "precision": "bfloat16", "empty_masks": True},
     {"decoder": "linear", "fields": {"tokens": "clip_tokens", "lare": "lare"}, "score": "top"},
     {"decoder": "linear", "supervision": "image", "select": "auc"},
+]
+
+
+BLOCK = {"block_tokens": "clip_tokens_0", "block_cls": "clip_cls_0"}
+WAYS = [
+    {"tune": "blocks:1", "fields": BLOCK} if way == "blocks" else {"tune": way}
+    for way in list_tunings()
 ]
 
 
@@ -102,7 +110,7 @@ def test_runs_side_by_side(plain_text, classifier):
     ("kind", "settings"),
     [
         ("vit", {"fusion": "cls", "tune": "ln", "slerp": True, "precision": "bfloat16"}),
-        ("vit", {"fusion": "esa", "tune": "full"}),
+        *(("vit", {"fusion": "esa", **way}) for way in WAYS),
         ("rn50", {"fusion": "esa", "tune": "full", "tune_settings": {"batchnorm": "train"}}),
     ],
 )
@@ -111,7 +119,8 @@ def test_towers_that_are_tuned(tmp_path, kind, settings):
     normalised = {"normalize": True} if config.slerp else {}
     config = create_config({"classifier_settings": normalised}, config)
     name = write_tower(tmp_path / "model", kind)
-    given = build_settings(name, TOWERS[name], {"model": str(tmp_path / "model")})
+    layers = {"layers": (0,), "class_layers": True} if kind == "vit" else {}
+    given = build_settings(name, TOWERS[name], {"model": str(tmp_path / "model"), **layers})
     base = BaseTower(Fingerprint(name, 1, "aa"), load_image_tower(given, Runtime()))
     side = base.loaded.size
     with torch.no_grad():

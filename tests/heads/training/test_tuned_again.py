@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,13 +17,17 @@ from clare.heads.runs.record import extractor_record
 from clare.heads.runs.tower import rebuild_tower
 from clare.heads.sweeps.axes import expand
 from clare.heads.sweeps.sweep import run_sweep
+from clare.heads.training.lockstep import arrange
 from clare.heads.training.notices import notices_of
 from clare.heads.training.trainer import train_run, train_runs
-from tests.heads.training.test_tuning import LN, Stopping, machine, places
+from tests.heads.training.test_tuning import LN, Stopping, fresh, machine, places
 from tests.heads.tuned_store import create_tuned
 
 CONCAT = create_config({"fusion": "concat", "fields": {}, "epochs": 2}, LN)
 """Reads tokens of the tower and LaRE of the store beside each other, both standardised."""
+
+CACHED = {"layers": (0,), "class_layers": True}
+"""A tower whose last blocks can be tuned."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture
 def store(stores):
-    return stores("vit", layers=(0,), class_layers=True)
+    return stores("vit", **CACHED)
 
 
 def channels(path):
@@ -58,10 +65,17 @@ def test_a_sweep_with_a_finished_run_is_run_again(store, tmp_path, way):
         assert not any(line["failure"] for line in found)
 
 
-@pytest.mark.parametrize("way", ["ln", "blocks:1", "adapter", "visual-prompts"])
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        *(("vit", {"tune": way}) for way in ("ln", "blocks:1", "adapter", "visual-prompts")),
+        ("rn50", {"tune": "full", "tune_settings": {"batchnorm": "train"}}),
+    ],
+)
 @pytest.mark.parametrize("begun", [False, True])
-def test_tokens_of_a_killed_run_are_standardised_as_before(store, tmp_path, way, begun):
-    config = create_config({"tune": way, "epochs": 3}, CONCAT)
+def test_tokens_of_a_killed_run_are_standardised_as_before(stores, tmp_path, kind, given, begun):
+    store = stores(kind, **CACHED) if kind == "vit" else stores(kind)
+    config = create_config({**given, "epochs": 3}, CONCAT)
     often = machine(store, checkpoint_seconds=0)
     if begun:
         train_run(replace(config, epochs=1, seed=5), store, tmp_path / "parent", often)
@@ -132,3 +146,23 @@ def test_nothing_is_augmented_whose_boxes_stay_where_they_were(store):
     with pytest.raises(InputError, match="roi would pool the parts of the face where they were"):
         notices_of(model, roi)
     assert notices_of(model, replace(roi, augment=""))
+
+
+def test_runs_that_look_at_other_pixels_share_no_batches(store):
+    """Views would be drawn of one of the two fields alone."""
+    detector, *_ = fresh(store, LN)
+
+    def state(pixels):
+        fields = {"cls": "clip_cls_pre", "pixels": pixels}
+        config = create_config({"augment": "gend", "fields": fields}, LN)
+        rows = SimpleNamespace(plain=np.arange(4), views=np.arange(4))
+        run = SimpleNamespace(
+            config=config, train=rows, val=rows, detector=detector, fields=(pixels,)
+        )
+        progress = SimpleNamespace(epoch=0)
+        return SimpleNamespace(
+            run=run, progress=progress, complete=False, is_fitted=False, parameters=450
+        )
+
+    shared: Any = arrange([state("pixels"), state("pixels"), state("others")])
+    assert [len(one.groups) for one in shared] == [2, 1]
