@@ -132,11 +132,14 @@ class TokenAttention(nn.Module):
             (B, C).
         """
         dropout = self.dropout.p if self.training else 0.0
-        # With dropout, a processor's attention writes all of its weights, several times over.
-        few = FEW if dropout and tokens.device.type == "cpu" else max(1, len(tokens))
         shared = self._keys_values_shared()
+        # With dropout, a processor's attention writes all of its weights, several times over: a
+        # few images at a time stay in its cache. In an export, to split would fix the batch.
+        pieces = [(seeds, tokens)]
+        if dropout and tokens.device.type == "cpu":
+            pieces = list(zip(seeds.split(FEW), tokens.split(FEW), strict=True))
         averaged = []
-        for seed, some in zip(seeds.split(few), tokens.split(few), strict=True):
+        for seed, some in pieces:
             keys, values = self._keys_values(some, *shared)
             answers = functional.scaled_dot_product_attention(
                 self._split(projected.of(seed)), keys, values, dropout_p=dropout
