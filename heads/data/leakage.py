@@ -170,6 +170,18 @@ class Seen:
             self.unknown or other.unknown,
         )
 
+    def is_of(self, now: Seen) -> bool:
+        """Whether a record is of the rows that there are now.
+
+        Names of reals are left out where it lacks them, as one of an earlier version does.
+        """
+        if "real" in {*self.trained, *self.chosen}:
+            return self == now
+        both = ({**now.trained}, {**now.chosen})
+        for ties in both:
+            ties.pop("real", None)
+        return self == Seen(*both, now.unknown)
+
     def shared_with(self, row: Row) -> list[str]:
         """What of a row was seen, for example ``["video ff/003", "identity ff/17"]``."""
         return _shared(row, self.trained, self.chosen)

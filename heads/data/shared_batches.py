@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Mapping
 from math import prod
 from multiprocessing.reduction import ForkingPickler
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,8 @@ class SharedBatch(dict[str, torch.Tensor]):
         if buffer is None:
             return self.__reduce__()
         parts = {name: buffer.place(value) or value for name, value in self.items()}
+        if not any(isinstance(part, _Place) for part in parts.values()):
+            return self.__reduce__()  # all was replaced, and the buffer may be lent again already
         buffer.flag[0] = 1
         return _receive, (buffer.memory, parts)
 
@@ -61,12 +64,17 @@ class SharedBuffers:
 
     def __init__(self) -> None:
         self._buffers: list[_Buffer] = []
+        self._lock = Lock()  # a dataset of one's own may read in threads
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedBuffers, ()
 
     def take(self, layout: Layout) -> SharedBatch | None:
         """A batch to be filled; None while all buffers are in use."""
+        with self._lock:
+            return self._take(layout)
+
+    def _take(self, layout: Layout) -> SharedBatch | None:
         size = _ALIGNED + sum(prod(s) * d.itemsize + _ALIGNED for s, d in layout.values())
         free = [buffer for buffer in self._buffers if buffer.is_free()]
         found = next((buffer for buffer in free if len(buffer.memory) >= size), None)

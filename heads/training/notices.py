@@ -50,7 +50,7 @@ def notices_of_machine(machine: Machine, configs: Sequence[TrainConfig]) -> list
     """What a machine is asked for that none of the configurations has a use for."""
     if not machine.recompute or any(config.detector.is_tuned for config in configs):
         return []
-    return [Notice("no tower is tuned, whose blocks recompute is about", LeaveOut("recompute"))]
+    return [Notice("recompute has no effect: no tower is tuned", LeaveOut("recompute"))]
 
 
 _OF_SCORES = ("label_smoothing", "balance", "alignment", "uniformity", "slerp")

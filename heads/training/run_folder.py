@@ -225,5 +225,5 @@ def require_same_record(there: RunRecord, wanted: RunRecord, path: Path) -> None
 
 def require_same_rows(path: Path, seen: Seen) -> None:
     """Refuse a run that was begun on other rows, which as many rows of another store are."""
-    if read_seen(path) != seen:
+    if not read_seen(path).is_of(seen):
         raise InputError(f"{path} was trained on other rows than the store has now", ANOTHER_FOLDER)

@@ -149,6 +149,15 @@ def test_hashes_stay_as_they_stand_in_the_records_of_runs():
     }
 
 
+def test_a_record_without_names_of_reals_is_of_the_same_rows():
+    rows = [row("a", "1", content="one"), row("a", "2", content="two", label=1)]
+    now = Seen.of(rows, rows[:1])
+    plain = [{k: v for k, v in one.items() if k != "real"} for one in (now.trained, now.chosen)]
+    earlier = Seen(plain[0], plain[1])
+    assert earlier.is_of(now) and now.is_of(now)
+    assert not earlier.is_of(Seen.of(rows[:1], rows[:1])) and not now.is_of(earlier)
+
+
 FEW = st.sampled_from(("", "a", "b", "a|b"))
 
 

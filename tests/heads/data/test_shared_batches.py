@@ -85,6 +85,21 @@ def test_what_a_worker_changed_arrives_changed():
     assert all((got[name] == 1).all() for name in ("lare", "pixels", "index"))
 
 
+def test_a_batch_that_was_replaced_whole_gives_nothing_back():
+    buffers = SharedBuffers()
+    batch = take(buffers, 1)
+    place = address(batch)
+    for name in batch:
+        batch[name] = batch[name].clone()
+    later = take(buffers, 2)
+    assert address(later) == place
+    held = send(later)
+    del later
+    assert all((value == 1).all() for value in send(batch).values())
+    assert address(take(buffers, 3)) != place
+    assert all((value == 2).all() for value in held.values())
+
+
 def test_a_copy_has_memory_of_its_own():
     buffers = SharedBuffers()
     batch = take(buffers, 1)
