@@ -178,6 +178,22 @@ class Resize(Step):
         return np.eye(3), self.size
 
 
+@dataclass(frozen=True)
+class Scale(Resize):
+    """Another size by a filter of one's choice, antialiased where it shrinks.
+
+    Args:
+        size: width and height in pixels.
+        resample: the filter.
+    """
+
+    resample: Image.Resampling
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """The image in the new size."""
+        return image.resize(self.size, self.resample)
+
+
 def to_shares(size: Size) -> Placement:
     """From pixels, counted from the edges, to shares of an image's sides."""
     return np.diag([1 / size[0], 1 / size[1], 1.0])

@@ -26,6 +26,11 @@ class ViewRecipe(ABC):
 
     VERSION: ClassVar[int] = 1
 
+    @property
+    def definition(self) -> str:
+        """What beside its name and version decides its views, as the content of a file does."""
+        return ""
+
     @abstractmethod
     def draw(self, dice: Dice, size: tuple[int, int]) -> Sequence[Step]:
         """The steps of one view, in their order.

@@ -45,8 +45,8 @@ class ImageSettings:
         align_side: side of that square, in pixels.
         view_seed: seed of the augmented views.
         view_recipe: how they are augmented: clare, or as published by gend, yermandy, univfd,
-            declip (declip_blur, declip_jitter, declip_jpeg) or lare2; or a Python file with a
-            `clare.augmentation.recipe.ViewRecipe`.
+            declip (declip_blur, declip_jitter, declip_jpeg) or lare2; or deliveries, by compact;
+            or a Python file with a `clare.augmentation.recipe.ViewRecipe`.
 
     Raises:
         InputError: a value is out of range or of another form.
@@ -114,6 +114,8 @@ class ImageSettings:
             "centre": {"crop_side": self.crop_side},
         }
         recipe = {"view_recipe": self.view_recipe, "view_recipe_version": self.recipe.VERSION}
+        if self.recipe.definition:
+            recipe["view_recipe_definition"] = self.recipe.definition
         aligned = {"align": self.align, "align_side": self.align_side}
         return {
             "version": VERSION,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clare.augmentation.geometry import MIRROR, Affine, Crop, Resize, Step, Turn
+from clare.augmentation.geometry import MIRROR, Affine, Crop, Resize, Scale, Step, Turn
 from clare.augmentation.photometry import Grey
 from clare.augmentation.recipe import View
 from clare.errors import InputError
@@ -24,6 +24,7 @@ STEPS = st.one_of(
         st.floats(0.8, 1.3),
     ),
     st.builds(lambda width, height: Resize((width, height)), SIDES, SIDES),
+    st.builds(lambda width, height: Scale((width, height), Image.Resampling.BICUBIC), SIDES, SIDES),
     st.just(Grey()),
 )
 

@@ -28,6 +28,7 @@ from clare.plugins import list_parts
 
 KNOWN = {
     "clare": "a8bc4103c176dbb5",
+    "compact": "ec6311df2133592c",
     "declip": "84394a9f04eaa430",
     "declip_blur": "3b9a7b5a0cdfb0ab",
     "declip_jitter": "4e5f3a13288e9211",
