@@ -166,7 +166,7 @@ class Delivery:
 
 
 def is_delivery(name: object) -> bool:
-    """Whether a delivery may be called so: a plain word, and not what the image itself is called."""
+    """Whether a delivery may be called so: a plain word, and not the one for the image itself."""
     return is_plain(name) and name != CLEAN
 
 
