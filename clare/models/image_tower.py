@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -83,12 +84,42 @@ class Tower(nn.Module):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """The blocks that it runs one after the other."""
+        """The blocks, or stages, that it runs one after the other."""
         inside: Any = getattr(self.visual, "trunk", self.visual)
         if hasattr(inside, "attnpool"):
             layers = (inside.layer1, inside.layer2, inside.layer3, inside.layer4)
             return [block for layer in layers for block in layer]
-        return list(inside.blocks if hasattr(inside, "blocks") else inside.transformer.resblocks)
+        if hasattr(inside, "transformer"):
+            return list(inside.transformer.resblocks)
+        return list(getattr(inside, "blocks", getattr(inside, "stages", ())))
+
+    @property
+    def side(self) -> int:
+        """Of its images, in pixels."""
+        visual: Any = self.visual
+        own = getattr(visual, "image_size", None) or visual.patch_embed.img_size
+        return int(own[0] if isinstance(own, tuple | list) else own)
+
+    def read_by(self, fields: Collection[str]) -> list[str]:
+        """The parameters that one of some fields depends on, in their order.
+
+        Those that gradients would reach in a pass on shapes alone, which computes nothing.
+
+        Args:
+            fields: of the tower; those of layers that it was not asked for may be among them.
+        """
+        shapes: dict[int, Any] = {id(one): _shape_of(one) for one in self.buffers()}
+        shapes |= {id(one): nn.Parameter(_shape_of(one)) for one in self.parameters()}
+        probe = copy.deepcopy(self, shapes).eval()
+        last = self._indices[-1]
+        numbers = {n: k for n in fields if (k := layer_of(n)) is not None and k <= last}
+        probe._tokens = {**self._tokens, **numbers}
+        probe._indices = sorted({*self._indices, *numbers.values()})
+        probe._compile = False
+        with torch.enable_grad():
+            found = probe(torch.empty(1, 3, self.side, self.side, device="meta"))
+        reached = _begun_with(found[name] for name in fields if name in found)
+        return [name for name, one in probe.named_parameters() if id(one) in reached]
 
     def run(self, images: torch.Tensor) -> Any:
         """What the tower makes of normalised images (B, 3, S, S)."""
@@ -184,6 +215,30 @@ class TimmTower(Tower):
         if getattr(visual, "cls_token", None) is not None:
             vectors["tower_cls"] = output[:, 0]
         return {**vectors, **self.tokens(layers)}
+
+
+def layer_of(field: str) -> int | None:
+    """The layer that a field's name ends with, by the tower's own numbers; None if with none."""
+    number = field.rpartition("_")[2].removeprefix("layer")
+    return int(number) if number.isdigit() else None
+
+
+def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the same shape without values; float32 where it is of any floats."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return torch.empty(tensor.shape, dtype=dtype, device="meta")
+
+
+def _begun_with(results: Iterable[torch.Tensor]) -> set[int]:
+    """The ids of the parameters that results were computed with."""
+    seen: set[Any] = set()
+    left: list[Any] = [one.grad_fn for one in results]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            left += [before for before, _ in node.next_functions]
+    return {id(node.variable) for node in seen if hasattr(node, "variable")}
 
 
 def _to_float(module: nn.Module, given: Any, output: torch.Tensor) -> torch.Tensor:

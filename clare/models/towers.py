@@ -164,8 +164,6 @@ def _load_clip(settings: ClipSettings, runtime: Runtime) -> LoadedTower:
     from clare.models.clip import load_clip
 
     clip = load_clip(settings.model, settings.weights, settings.quick_gelu, settings.size)
-    own = clip.visual.image_size
-    size = int(own[0] if isinstance(own, tuple | list) else own)
     mean, std = clip.mean, clip.std
     if settings.mean_std == "clip" and not clip.is_normalisation_known:
         raise InputError(
@@ -177,6 +175,7 @@ def _load_clip(settings: ClipSettings, runtime: Runtime) -> LoadedTower:
     if settings.mean_std != "clip":
         mean, std = NORMALISATIONS[settings.mean_std]
     module, layers = _reading(clip.visual, settings, runtime)
+    size = module.side
     return LoadedTower(
         extractor="clip",
         module=module,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from clare.advice import Name
+from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
 from clare.foreign import parse_json, reading
 from clare.models import tuning
@@ -22,6 +22,7 @@ from clare.models.weights import DETECTOR, read_header, read_tensors
 from clare.plugins import find_part, part_name
 from clare.settings import build_settings
 from clare.typed_json import from_json
+from clare.wording import listed
 
 DETECTOR_METADATA = "clare_detector"
 """What a saved detector's header says all of itself under."""
@@ -202,7 +203,8 @@ class Tuning(ABC):
 
         Args:
             tower: a copy that may be changed; its tensors are shared with others.
-            fields: of it that are read: what they do not depend on need not move.
+            fields: of it that are read: what they do not depend on is left out, as
+                `Tower.read_by` tells.
 
         Raises:
             InputError: the tower has nothing that this way moves.
@@ -240,6 +242,12 @@ def tune(
     shared = {id(one): one for one in (*tower.parameters(), *tower.buffers())}
     own = copy.deepcopy(tower, shared)
     moving = found(build_settings(part_name(way), found.Settings, settings)).begin(own, fields)
+    if not moving.parameters:
+        raise InputError(
+            f"{part_name(way)} moves nothing of this tower that {listed(fields)} depends on",
+            Set("tune", "full", "moves all of it"),
+            LeaveOut("tune"),
+        )
     own.requires_grad_(False)
     for name in moving.names:
         place, _, last = name.rpartition(".")

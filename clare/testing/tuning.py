@@ -66,6 +66,12 @@ class TuningContract(PartContract):
             assert set(moving.statistics) <= dict(own.named_buffers()).keys()
             assert self.tune(tower)[1] == moving, "the same for the same tower"
 
+    def test_what_is_not_read_stays(self, towers: list[LoadedTower]) -> None:
+        for tower in towers:
+            for field in see(tower, tower.module):
+                own, moving = tune(tower.module, self.find_name(), self.settings, [field])
+                assert set(moving.parameters) <= set(own.read_by([field])), field
+
     def test_what_stays_is_shared_and_the_tower_itself_is_left_alone(
         self, towers: list[LoadedTower]
     ) -> None:

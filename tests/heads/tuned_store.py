@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +19,13 @@ from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 
 SPLITS = ("train", "train", "train", "val", "test")
+_CLIPS: Mapping[str, tuple[Literal["vit", "rn50", "timm"], Mapping[str, Any]]] = {
+    "vit": ("vit", {"image_size": 32, "layers": 2, "width": 32}),
+    "rn50": ("rn50", {"width": 4}),
+    "convnext": ("timm", {"image_size": 64, "timm_model_name": "test_convnext", "timm_pool": ""}),
+}
+"""Of each kind of CLIP, what is written and with which sizes."""
+
 LARE = FeatureSpec("lare", (1, 1, 4, 4, 4), "float16", channel_axis=-3)
 
 
@@ -26,8 +34,8 @@ def write_tower(folder: Path, kind: str, seed: int = 0) -> str:
     if kind == "pe":
         write_tiny_tower(folder, seed=seed)
     else:
-        sizes = {"vit": {"image_size": 32, "layers": 2, "width": 32}, "rn50": {"width": 4}}
-        write_tiny_clip(folder, "vit" if kind == "vit" else "rn50", seed, sizes[kind])
+        known, sizes = _CLIPS[kind]
+        write_tiny_clip(folder, known, seed, sizes)
     file = folder / ("config.json" if kind == "pe" else "open_clip_config.json")
     config = json.loads(file.read_text())
     del config["_clare_tiny"]  # by which it would be made anew and not read
@@ -48,7 +56,7 @@ def create_tuned(
 
     Args:
         path: of the store; the model stands beside it, in ``model``.
-        kind: vit, rn50 or pe.
+        kind: vit, rn50, convnext or pe.
         count: of rows.
         images: how the pixels were prepared, as they say; as the tower's if None.
         side: of the pixels; that of the tower if 0.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from torch import nn
@@ -30,12 +30,15 @@ def refuse_prompts(tower: Tower, why: str) -> None:
         )
 
 
-def transformer_blocks(tower: Tower, what: str) -> tuple[str, list[nn.Module]]:
-    """The name in the tower that its blocks are numbered under, and the blocks.
+def transformer_blocks(
+    tower: Tower, what: str, fields: Collection[str]
+) -> tuple[str, list[nn.Module]]:
+    """The name in the tower that its blocks are numbered under, and the blocks that are read.
 
     Args:
         tower: the tower.
         what: is wanted of it, as ``adapters stand``.
+        fields: of it that are read: none depends on the blocks after those that are given.
 
     Raises:
         InputError: it is no vision transformer of open_clip or timm.
@@ -47,35 +50,18 @@ def transformer_blocks(tower: Tower, what: str) -> tuple[str, list[nn.Module]]:
     visual: Any = tower.visual
     inside = getattr(visual, "trunk", visual)
     if isinstance(inside, OpenClipTransformer):
-        return "visual.transformer.resblocks", tower.blocks
-    if not isinstance(inside, Eva | VisionTransformer):
+        place = "visual.transformer.resblocks"
+    elif isinstance(inside, Eva | VisionTransformer):
+        place = "visual.trunk.blocks" if inside is not visual else "visual.blocks"
+    else:
         raise InputError(
             f"{what} in the blocks of vision transformers, and this tower is a "
             f"{type(inside).__name__}",
             Set("tune", "full", "moves all of it"),
         )
-    return "visual.trunk.blocks" if inside is not visual else "visual.blocks", tower.blocks
-
-
-_POOLING = ("ln_post", "attn_pool", "attnpool", "norm", "fc_norm", "head")
-_BEHIND_CLS = ("attn_pool", "fc_norm", "head")
-"""Modules of a tower that make the image's vector of what its blocks gave, and those of timm that
-its class token does not go through."""
-
-
-def read_alone(names: Sequence[str], fields: Collection[str]) -> list[str]:
-    """The parameters that may change one of the fields: the decay would shrink the others.
-
-    Tokens, and class tokens after a block, are what blocks gave; the pooling comes after.
-
-    Args:
-        names: of the parameters of a tower.
-        fields: of it that are read.
-    """
-    pooled = {name for name in fields if "_tokens" not in name and not name[-1].isdigit()}
-    idle = _BEHIND_CLS if pooled == {"tower_cls"} else () if pooled else _POOLING
-    places = [f"{inside}.{name}." for inside in ("visual", "visual.trunk") for name in idle]
-    if not pooled and "clip_tokens_layer4" not in fields:
-        places.append("visual.layer4.")  # of a ResNet, whose tokens are of the layer before
-    left = () if "clip_cls" in fields else ("projection",)
-    return [name for name in names if name not in left and not name.startswith(tuple(places))]
+    read = tower.read_by(fields)
+    return place, [
+        block
+        for number, block in enumerate(tower.blocks)
+        if any(name.startswith(f"{place}.{number}.") for name in read)
+    ]

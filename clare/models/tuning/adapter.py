@@ -46,12 +46,12 @@ class AdapterTuning(Tuning):
     Settings = AdapterSettings
 
     def begin(self, tower: Tower, fields: Collection[str]) -> Moving:
-        """The adapters of all blocks.
+        """The adapters of all blocks that are read.
 
         Raises:
             InputError: the tower is no vision transformer.
         """
-        place, blocks = transformer_blocks(tower, "adapters stand")
+        place, blocks = transformer_blocks(tower, "adapters stand", fields)
         settings, count = self.settings, 0
         names: list[str] = []
         for number, block in enumerate(blocks):

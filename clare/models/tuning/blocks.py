@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clare.advice import Set
 from clare.errors import InputError
-from clare.models.image_tower import Tower
+from clare.models.image_tower import Tower, layer_of
 from clare.models.tuned import BLOCK, Moving, Tuning
 from clare.models.tuning._blocks import refuse_prompts
 from clare.wording import counted
@@ -73,26 +73,22 @@ class BlocksTuning(Tuning):
             )
         depth = len(visual.transformer.resblocks)
         after = self.after(depth)
-        if early := [name for name in fields if _layer(name, depth) <= after]:
+        numbers = {name: layer_of(name) for name in fields}
+        if early := [name for name, k in numbers.items() if k is not None and k <= after]:
             raise InputError(
                 f"{early[0]} comes before the last {counted(self.settings.last, 'block')}, and "
                 "would not move with them"
             )
         places = [f"visual.transformer.resblocks.{number}" for number in range(after + 1, depth)]
-        pooled = [name for name in fields if "_tokens" not in name]
-        if pooled:
-            places += ["visual.ln_post", *(["visual.attn_pool"] * (visual.attn_pool is not None))]
-        names = [
-            f"{place}.{name}"
-            for place in places
-            for name, _ in tower.get_submodule(place).named_parameters()
-        ]
-        names += ["projection"] * ("clip_cls" in pooled and "projection" in tower.state_dict())
-        told = f"the last {counted(self.settings.last, 'block')} of {depth}"
-        return Moving(tuple(names), told=told + ", and what follows them", after=after)
+        read = tower.read_by(fields)
+        moved = [place for place in places if any(n.startswith(f"{place}.") for n in read)]
+        own = (*(f"{place}." for place in moved), *_BEHIND)
+        names = [name for name in read if name == "projection" or name.startswith(own)]
+        few = f"{len(moved)} of " * (len(moved) < len(places))
+        told = f"{few}the last {counted(self.settings.last, 'block')} of {depth}"
+        told += ", and what follows them" * any(n.startswith(_BEHIND) for n in names)
+        return Moving(tuple(names), told=told, after=after)
 
 
-def _layer(field: str, depth: int) -> int:
-    """The block that a field is of; the last one where its name says none."""
-    number = field.rpartition("_")[2]
-    return int(number) if number.isdigit() else depth - 1
+_BEHIND = ("visual.ln_post.", "visual.attn_pool.")
+"""What makes the image's vector of what the blocks gave."""

@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from clare.models.image_tower import Tower
 from clare.models.tuned import Moving, Tuning
-from clare.models.tuning._blocks import read_alone
 from clare.wording import counted
 
 
@@ -34,14 +33,15 @@ class FullTuning(Tuning):
 
     def begin(self, tower: Tower, fields: Collection[str]) -> Moving:
         """All parameters; BatchNorm's statistics where the setting says so."""
-        names = read_alone([name for name, _ in tower.named_parameters()], fields)
-        norms = [name for name, one in tower.named_modules() if isinstance(one, _BatchNorm)]
+        names = tower.read_by(fields)
+        read = {name.rpartition(".")[0] for name in names}
+        norms = [n for n, one in tower.named_modules() if isinstance(one, _BatchNorm) and n in read]
         trained = norms if self.settings.batchnorm == "train" else []
         return Moving(
             tuple(names),
             tuple(f"{norm}.{name}" for norm in trained for name in _STATISTICS),
             tuple(trained),
-            told="all of the tower"
+            told="all that is read of the tower"
             + (
                 f", {counted(len(norms), 'BatchNorm')} in {self.settings.batchnorm} mode"
                 * bool(norms)

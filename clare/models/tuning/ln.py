@@ -11,7 +11,6 @@ from clare.advice import Set
 from clare.errors import InputError
 from clare.models.image_tower import Tower
 from clare.models.tuned import Moving, Tuning
-from clare.models.tuning._blocks import read_alone
 from clare.wording import counted
 
 _Places = tuple[tuple[str, ...], str, tuple[str, ...]]
@@ -49,10 +48,9 @@ class LayerNormTuning(Tuning):
                 f"the tower ({type(tower.visual).__name__}) has no LayerNorm that could be tuned",
                 Set("tune", "full", "moves all of it"),
             )
-        names = read_alone(
-            [f"visual.{norm}.{name}" for norm, module in norms.items() for name in _affine(module)],
-            fields,
-        )
+        read = set(tower.read_by(fields))
+        own = (f"visual.{norm}.{name}" for norm, one in norms.items() for name in _affine(one))
+        names = [name for name in own if name in read]
         moved = {name.rpartition(".")[0] for name in names}
         return Moving(tuple(names), told=counted(len(moved), "LayerNorm"))
 

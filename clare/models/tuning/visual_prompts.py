@@ -40,7 +40,7 @@ class VisualPromptsTuning(Tuning):
     """Visual prompt tuning, deep or shallow (Jia et al. 2022, arXiv 2203.12119).
 
     The tokens join the first block's input, after CLIP's ``ln_pre``, without a position, and are
-    dropped before the last block's output is used, so that tokens handed on are patches as ever.
+    dropped before the output of the last block that is read, so that tokens handed on are patches.
     They start uniform as published (Xavier's bound of patch and width) from the run's seed, so the
     first output is not that of the tower without them. Nothing is drawn at evaluation.
     """
@@ -49,14 +49,14 @@ class VisualPromptsTuning(Tuning):
     begins_as_it_was = False
 
     def begin(self, tower: Tower, fields: Collection[str]) -> Moving:
-        """The learned tokens of the first block, or of every one.
+        """The learned tokens of the first block, or of every one that is read.
 
         Raises:
             InputError: the tower is no vision transformer, turns its tokens by their place, or has
                 visual prompts already.
         """
         refuse_prompts(tower, "further ones would take their place")
-        place, blocks = transformer_blocks(tower, "visual prompts stand")
+        place, blocks = transformer_blocks(tower, "visual prompts stand", fields)
         inside: Any = getattr(tower.visual, "trunk", tower.visual)
         if getattr(inside, "rope", None) is not None:
             raise InputError(

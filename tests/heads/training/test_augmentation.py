@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 from clare.augmentation.recipe import draw_view, find_recipe
 from clare.errors import InputError
-from clare.heads.config import Machine, TrainConfig, create_config
+from clare.heads.config import TrainConfig, create_config
 from clare.heads.data.augment import Augmentation
 from clare.heads.data.table import FeatureTable
 from clare.heads.runs.record import read_history, read_record
 from clare.heads.training.trainer import Observer, Plan, train_run
-from tests.heads.tuned_store import create_tuned
+from tests.heads.tuned_runs import machine
 
 LN = create_config(
     {
@@ -33,15 +33,9 @@ LN = create_config(
 )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A store of forty small pictures; read alone."""
-    return create_tuned(tmp_path_factory.mktemp("vit") / "features.zarr", "vit")
-
-
-def machine(store, **settings):
-    places = {"clip": {"model": str(store.path.with_name("model"))}}
-    return Machine(settings=places, **settings)
+@pytest.fixture
+def store(stores):
+    return stores("vit")
 
 
 @cache
@@ -100,24 +94,14 @@ def test_batches_are_changed_by_other_threads_in_their_order(store):
     assert sorted(seen) == [("pixels", places.tolist()) for places in order]
 
 
-class Stopping(Observer):
-    def epoch(self, run, record):
-        if record["epoch"] == 2:
-            raise KeyboardInterrupt
-
-
-def test_a_run_that_augments_is_the_same_again_and_after_a_kill(store, tmp_path):
-    often = machine(store, checkpoint_seconds=0)
-    train_run(LN, store, tmp_path / "whole", often)
-    train_run(LN, store, tmp_path / "again", often)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(LN, store, tmp_path / "cut", often, Stopping())
-    train_run(LN, store, tmp_path / "cut", often)
-    train_run(replace(LN, augment=""), store, tmp_path / "plain", often)
-    whole = load_file(tmp_path / "whole" / "best.safetensors")
-    for name in ("again", "cut"):
-        found = load_file(tmp_path / name / "best.safetensors")
-        assert all(torch.equal(found[key], whole[key]) for key in whole), name
+def test_a_run_that_augments_is_the_same_again_and_after_a_kill(
+    store, killed_and_resumed, tmp_path
+):
+    killed_and_resumed(LN, store)
+    train_run(LN, store, tmp_path / "again", machine(store))
+    train_run(replace(LN, augment=""), store, tmp_path / "plain", machine(store))
+    whole, again = (load_file(tmp_path / name / "best.safetensors") for name in ("whole", "again"))
+    assert all(torch.equal(again[key], whole[key]) for key in whole)
     losses = [
         [epoch["train_loss"] for epoch in read_history(tmp_path / name)]
         for name in ("whole", "cut", "plain")

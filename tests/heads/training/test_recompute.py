@@ -1,13 +1,10 @@
 """Blocks that are computed once more in the backward pass: less is kept, nothing else changes."""
 
-from functools import cache
-
 import pytest
 import torch
 
 from clare.heads.config import create_config
-from tests.heads.training.test_tuning import LARE2, LN, fresh, steps_of
-from tests.heads.tuned_store import create_tuned
+from tests.heads.tuned_runs import LARE2, LN, fresh, steps_of
 
 BATCHNORM = create_config({"tune_settings": {"batchnorm": "train"}}, LARE2)
 WAYS = [
@@ -15,13 +12,8 @@ WAYS = [
     *(("vit", create_config({"tune": way}, LN)) for way in ("adapter", "visual-prompts", "full")),
     ("rn50", LARE2),
     ("rn50", BATCHNORM),
+    ("convnext", create_config({"tune": "full"}, LN)),
 ]
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    """A store by the kind of its tower, made once; read alone."""
-    return cache(lambda kind: create_tuned(tmp_path_factory.mktemp(kind) / "features.zarr", kind))
 
 
 def kept_bytes(detector, batch):

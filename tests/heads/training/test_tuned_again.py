@@ -1,7 +1,6 @@
 """Runs that tune, a second time: swept again, gone on with, beside others, begun from others."""
 
 from dataclasses import replace
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,26 +19,13 @@ from clare.heads.sweeps.sweep import run_sweep
 from clare.heads.training.lockstep import arrange
 from clare.heads.training.notices import notices_of
 from clare.heads.training.trainer import train_run, train_runs
-from tests.heads.training.test_tuning import LN, Stopping, fresh, machine, places
-from tests.heads.tuned_store import create_tuned
+from tests.heads.tuned_runs import LN, fresh, machine, places
 
 CONCAT = create_config({"fusion": "concat", "fields": {}, "epochs": 2}, LN)
 """Reads tokens of the tower and LaRE of the store beside each other, both standardised."""
 
 CACHED = {"layers": (0,), "class_layers": True}
 """A tower whose last blocks can be tuned."""
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    """A store by the kind of its tower, made once; read alone."""
-
-    @cache
-    def make(kind, **settings):
-        folder = tmp_path_factory.mktemp(kind)
-        return create_tuned(folder / "features.zarr", kind, **settings)
-
-    return make
 
 
 @pytest.fixture
@@ -73,19 +59,16 @@ def test_a_sweep_with_a_finished_run_is_run_again(store, tmp_path, way):
     ],
 )
 @pytest.mark.parametrize("begun", [False, True])
-def test_tokens_of_a_killed_run_are_standardised_as_before(stores, tmp_path, kind, given, begun):
+def test_tokens_of_a_killed_run_are_standardised_as_before(
+    stores, killed_and_resumed, tmp_path, kind, given, begun
+):
     store = stores(kind, **CACHED) if kind == "vit" else stores(kind)
     config = create_config({**given, "epochs": 3}, CONCAT)
-    often = machine(store, checkpoint_seconds=0)
     if begun:
-        train_run(replace(config, epochs=1, seed=5), store, tmp_path / "parent", often)
+        parent = replace(config, epochs=1, seed=5)
+        train_run(parent, store, tmp_path / "parent", machine(store))
         config = replace(config, init_from=str(tmp_path / "parent"))
-    train_run(config, store, tmp_path / "whole", often)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(config, store, tmp_path / "cut", often, Stopping(2))
-    train_run(config, store, tmp_path / "cut", often)
-    for name in ("best.safetensors", "val_predictions.csv"):
-        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    killed_and_resumed(config, store)
 
 
 def test_a_tower_that_begins_at_random_is_measured_by_every_seed(store, tmp_path):

@@ -1,7 +1,6 @@
 """Further ways of tuning: the last blocks from what was computed once, prompts, adapters."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import open_clip
@@ -12,11 +11,9 @@ from safetensors.torch import load_file
 from clare.errors import InputError
 from clare.heads.config import create_config
 from clare.heads.data.dataset import FeatureDataset
-from clare.heads.detector import create_model
 from clare.heads.evaluation.evaluate import evaluate
-from clare.heads.runs.record import extractor_record, read_record
+from clare.heads.runs.record import read_record
 from clare.heads.runs.run import open_run
-from clare.heads.runs.tower import rebuild_tower
 from clare.heads.sweeps.axes import expand
 from clare.heads.training.trainer import train_run
 from clare.inference.predictor import Predictor
@@ -24,22 +21,9 @@ from clare.models.image_tower import ClipTower
 from clare.models.runtime import Runtime
 from clare.models.tuned import tune
 from clare.plugins import trust_named
-from tests.heads.training.test_tuning import LN, Stopping, machine, places, steps_of
-from tests.heads.tuned_store import create_tuned
+from tests.heads.tuned_runs import LN, fresh, machine, places, steps_of
 
 BLOCKS = create_config({"tune": "blocks:1"}, LN)
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    """A store by the kind of its tower, made once; read alone."""
-
-    @cache
-    def make(kind, **settings):
-        folder = tmp_path_factory.mktemp(kind)
-        return create_tuned(folder / "features.zarr", kind, **settings)
-
-    return make
 
 
 @pytest.fixture
@@ -47,19 +31,8 @@ def cached(stores):
     return stores("vit", layers=(0,), class_layers=True)
 
 
-def fresh(store, config):
-    """A detector, the rows that train it, and their labels."""
-    data = FeatureDataset(
-        store, ["pixels", "clip_tokens_0", "clip_cls_0"], subsets=["all"], split="train"
-    )
-    (key,) = (key for key in store.extractor_keys() if key.startswith("clip-"))
-    tower = rebuild_tower(extractor_record(store, key), places(store)["clip"])
-    specs = {n: s.shape for k in store.extractor_keys() for n, s in store.extractor(k)[1].items()}
-    with torch.random.fork_rng([]):
-        torch.manual_seed(1)
-        detector = create_model(config.detector, specs, None, tower)
-    batch = {n: v for n, v in data.read(range(len(data))).items() if n in data.fields}
-    return detector, batch, torch.from_numpy(data.labels)
+def begun(store, config):
+    return fresh(store, config, ("pixels", "clip_tokens_0", "clip_cls_0"))
 
 
 def test_the_class_token_of_a_block_joins_its_patches(cached, stores):
@@ -81,16 +54,16 @@ def test_blocks_from_the_store_learn_as_from_pixels(cached, tmp_path):
     trust_named([str(way)])
     fields = {"block_tokens": "clip_tokens_0", "block_cls": "clip_cls_0", **BLOCKS.detector.fields}
     stored = replace(BLOCKS, detector=replace(BLOCKS.detector, fields=fields))
-    (one, batch, labels) = fresh(cached, stored)
+    (one, batch, labels) = begun(cached, stored)
     assert one.fields == ("clip_tokens_0", "clip_cls_0")
-    (other, *_) = fresh(cached, create_config({"tune": str(way)}, LN))
+    (other, *_) = begun(cached, create_config({"tune": str(way)}, LN))
     assert other.fields == ("pixels",)
     found, learnt = steps_of(one, stored, batch, labels)
     expected, plain = steps_of(other, LN, batch, labels)
     assert found == pytest.approx(expected, abs=2e-3)
     with torch.no_grad():
         vectors, others = learnt.eval().vectors(batch), plain.eval().vectors(batch)
-        untuned = fresh(cached, LN)[0].eval().vectors(batch)
+        untuned = begun(cached, LN)[0].eval().vectors(batch)
     torch.testing.assert_close(vectors, others, atol=2e-2, rtol=0)
     assert (vectors - untuned).abs().max() > 0.1
 
@@ -129,15 +102,8 @@ def test_a_run_of_blocks_is_tested_opened_and_asked(cached, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["blocks:1", "visual-prompts", "adapter"])
-def test_a_way_goes_on_after_a_kill(cached, tmp_path, way):
-    config = create_config({"tune": way, "epochs": 3}, LN)
-    often = machine(cached, checkpoint_seconds=0)
-    train_run(config, cached, tmp_path / "whole", often)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(config, cached, tmp_path / "cut", often, Stopping(2))
-    train_run(config, cached, tmp_path / "cut", often)
-    one, other = (tmp_path / name / "best.safetensors" for name in ("cut", "whole"))
-    assert one.read_bytes() == other.read_bytes()
+def test_a_way_goes_on_after_a_kill(cached, killed_and_resumed, tmp_path, way):
+    killed_and_resumed(create_config({"tune": way, "epochs": 3}, LN), cached)
     run = open_run(tmp_path / "cut", places=places(cached))
     assert run.detector.base is not None
 
@@ -149,6 +115,7 @@ def test_a_way_goes_on_after_a_kill(cached, tmp_path, way):
         ("rn50", "blocks:1", "open_clip's own vision transformers alone, .* ModifiedResNet"),
         ("pe", "blocks:1", "open_clip's own vision transformers alone, not of those of tower"),
         ("vit", "blocks:2", "has 2 blocks, and the last 2 of them leave none"),
+        ("convnext", "blocks:1", "open_clip's own vision transformers alone, .* ConvNeXt"),
         ("rn50", "adapter", "adapters stand in the blocks of vision transformers, .* ModifiedRes"),
         ("rn50", "visual-prompts", "visual prompts stand in the blocks of vision transformers"),
         ("pe", "visual-prompts", "this tower .Eva. turns its tokens by their place"),
@@ -177,20 +144,9 @@ def test_blocks_are_told_apart_in_a_sweep():
         create_config({"tune": "blocks:half"})
 
 
-@pytest.mark.parametrize("way", ["visual-prompts", "adapter"])
-def test_what_is_hung_onto_blocks_learns_the_same_where_they_are_computed_again(cached, way):
-    config = create_config({"tune": way}, LN)
-    (plain, batch, labels), (again, *_) = (fresh(cached, config) for _ in range(2))
-    again.fusion.recompute()
-    expected, _ = steps_of(plain, config, batch, labels, 4)
-    found, _ = steps_of(again, config, batch, labels, 4)
-    assert found == pytest.approx(expected, abs=1e-6)
-    assert expected[-1] != expected[0]
-
-
 def test_prompts_are_dropped_and_draw_nothing_at_evaluation(cached):
     config = create_config({"tune": "visual-prompts"}, LN)
-    detector, batch, _ = fresh(cached, config)
+    detector, batch, _ = begun(cached, config)
     detector.eval()
     with torch.no_grad():
         first, again = detector.vectors(batch), detector.vectors(batch)
@@ -202,7 +158,7 @@ def test_prompts_are_dropped_and_draw_nothing_at_evaluation(cached):
 
 
 def test_adapters_begin_with_the_very_bits_of_the_tower(cached):
-    detector, *_ = fresh(cached, create_config({"tune": "adapter"}, LN))
+    detector, *_ = begun(cached, create_config({"tune": "adapter"}, LN))
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         made, before = detector.fusion.tower(images), detector.base.loaded.module(images)

@@ -11,14 +11,12 @@ from clare.heads.config import create_config, read_preset
 from clare.heads.report.run_results import read_findings
 from clare.heads.training.schedule import learning_rate
 from clare.heads.training.trainer import Observer, train_run
-from tests.heads.training.test_tuning import LN, fresh, machine, steps_of
-from tests.heads.tuned_store import create_tuned
+from tests.heads.tuned_runs import LN, fresh, machine, steps_of
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A store of forty small pictures; read alone."""
-    return create_tuned(tmp_path_factory.mktemp("vit") / "features.zarr", "vit")
+@pytest.fixture
+def store(stores):
+    return stores("vit")
 
 
 class Noting(Observer):
