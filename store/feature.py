@@ -204,13 +204,13 @@ class Feature:
 
     def failures(self) -> dict[int, str]:
         """Reason by slot of the live rows that could not be extracted."""
-        is_live = self.rows.read().is_live
-        return {
+        found = {
             SHARD_ROWS * shard + offset: reason
             for shard, record in sorted(self._journal.snapshot().items())
             for offset, reason in sorted(record.failed.items())
-            if is_live[SHARD_ROWS * shard + offset]
         }
+        is_live = self.rows.read().is_live if found else ()
+        return {slot: reason for slot, reason in found.items() if is_live[slot]}
 
     def counts(self) -> dict[str, int]:
         """Live rows ``complete``, ``failed`` and ``pending``; ``bytes`` of the written shards."""

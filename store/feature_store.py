@@ -40,7 +40,7 @@ from clare.store.journal import PENDING, Journal
 from clare.store.layout import LOCKS, ZARR, Layout
 from clare.store.locks import exclusive
 from clare.store.records import damaged, read_sealed, seal
-from clare.store.row import Row
+from clare.store.row import DECIDING, Row
 from clare.store.rows import Rows, join_rows, objects
 from clare.store.spec import FeatureSpec, Fingerprint, describe_differences
 from clare.store.thumbnails import read_thumbnail, write_thumbnails
@@ -337,12 +337,24 @@ class FeatureStore:
             raise StoreError(
                 f"several {extractor} features fit; choose one by its fingerprint: {differences}"
             )
-        return self._feature(subset, fitting[0])
+        return self._feature(subset, fitting[0], self._row_index(subset))
 
     def features(self, subset: str) -> list[Feature]:
         """Every extractor that has values for a subset, by key."""
-        keys = [key for key in self.extractor_keys() if self.layout.is_recorded(key, subset)]
-        return [self._feature(subset, key) for key in keys]
+        return self._features(subset, self._row_index(subset))
+
+    def overview(self, subset: str) -> tuple[Rows, list[Feature]]:
+        """The live rows of a subset and its features, as far as counting them takes.
+
+        Of the rows' columns only the label is read, and what decides stored values: in a third of
+        the time, and nothing is said of what else may be wrong with a row.
+
+        Raises:
+            CorruptStoreError: the index or the journal is damaged.
+        """
+        self._require_own_rows(subset)
+        index = RowIndex(self.layout, subset, ("label", *DECIDING))
+        return index.read().live, self._features(subset, index)
 
     def write_thumbnails(self, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
         """Keep the JPEG bytes of a shard's pictures, by offset."""
@@ -400,18 +412,25 @@ class FeatureStore:
 
     def _row_index(self, subset: str) -> RowIndex:
         if subset not in self._indexes:
-            folder = self.layout.segments(subset)
-            self.layout.require_own(folder, self.layout.thumbnails(subset, 0).parent)
+            self._require_own_rows(subset)
             self._indexes[subset] = RowIndex(self.layout, subset)
         return self._indexes[subset]
 
-    def _feature(self, subset: str, key: str) -> Feature:
+    def _require_own_rows(self, subset: str) -> None:
+        folder = self.layout.segments(subset)
+        self.layout.require_own(folder, self.layout.thumbnails(subset, 0).parent)
+
+    def _features(self, subset: str, rows: RowIndex) -> list[Feature]:
+        keys = [key for key in self.extractor_keys() if self.layout.is_recorded(key, subset)]
+        return [self._feature(subset, key, rows) for key in keys]
+
+    def _feature(self, subset: str, key: str, rows: RowIndex) -> Feature:
         self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
         fingerprint, fields = self.extractor(key)
         if (subset, key) not in self._journals:
             self._journals[subset, key] = Journal(self.layout, subset, key, fields)
         journal = self._journals[subset, key]
-        return Feature(self.layout, self._row_index(subset), journal, fingerprint)
+        return Feature(self.layout, rows, journal, fingerprint)
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -7,7 +7,7 @@ a whole, only to refresh the metadata of its rows. Row ``slot`` lies in shard ``
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
@@ -82,15 +82,20 @@ class SubsetIndex:
         return cls(tuple(segments), rows, turns, rows.take(places))
 
 
-def load_index(layout: Layout, subset: str) -> SubsetIndex:
+def load_index(layout: Layout, subset: str, only: Collection[str] | None = None) -> SubsetIndex:
     """Read all segments of a subset; a subset without a folder has none.
+
+    Args:
+        layout: paths of the store.
+        subset: its name.
+        only: columns of the rows that are read; all if left out.
 
     Raises:
         CorruptStoreError: a segment is damaged or missing.
     """
     segments: list[Segment] = []
     for path in layout.segment_files(subset):
-        segment = read_segment(layout, subset, path)
+        segment = read_segment(layout, subset, path, only)
         if segment.first_shard != _end(segments):
             raise damaged(path, "the segment before it is missing")
         segments.append(segment)
@@ -98,11 +103,18 @@ def load_index(layout: Layout, subset: str) -> SubsetIndex:
 
 
 class RowIndex:
-    """A subset's index as it stands on the disk, read again when it changed there."""
+    """A subset's index as it stands on the disk, read again when it changed there.
 
-    def __init__(self, layout: Layout, subset: str) -> None:
+    Args:
+        layout: paths of the store.
+        subset: its name.
+        only: columns of the rows that are read; all if left out.
+    """
+
+    def __init__(self, layout: Layout, subset: str, only: Collection[str] | None = None) -> None:
         self.layout = layout
         self.subset = subset
+        self._only = only
         self._known: tuple[list[tuple[str, int, int, int]], SubsetIndex] | None = None
 
     def read(self) -> SubsetIndex:
@@ -115,7 +127,7 @@ class RowIndex:
         status = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
         signature = [(name, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in status]
         if self._known is None or self._known[0] != signature:
-            self._known = signature, load_index(self.layout, self.subset)
+            self._known = signature, load_index(self.layout, self.subset, self._only)
         return self._known[1]
 
 

@@ -28,9 +28,9 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
     subsets = {}
     fingerprints: dict[str, dict[str, Fingerprint]] = {}
     for name in store.subsets():
-        rows = store.rows(name)
+        rows, found = store.overview(name)
         features: dict[str, list[dict[str, Any]]] = {}
-        for feature in store.features(name):
+        for feature in found:
             extractor = feature.fingerprint.extractor
             features.setdefault(extractor, []).append(_feature_info(feature))
             fingerprints.setdefault(extractor, {})[feature.key] = feature.fingerprint
@@ -50,8 +50,10 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
 def _feature_info(feature: Feature) -> dict[str, Any]:
     fingerprint = feature.fingerprint
     failures = feature.failures()
-    live = feature.rows.read().live if failures else NO_ROWS
-    failed = live.take(np.isin(live.slots, list(failures)))
+    failed = NO_ROWS
+    if failures:
+        live = feature.rows.read().live
+        failed = live.take(np.isin(live.slots, list(failures)))
     names = {
         row.slot: f"{row.sample_id}, view {row.view}" if row.view else row.sample_id
         for row in failed

@@ -101,7 +101,7 @@ class Layout:
 
     def segments(self, subset: str) -> Path:
         """The folder of a subset's index."""
-        return self.root / ROWS / subset
+        return self.root.joinpath(ROWS, subset)
 
     def segment(self, subset: str, first_shard: int) -> Path:
         """The file of the segment that begins with a shard."""
@@ -141,7 +141,7 @@ class Layout:
         """Whether any shard of an extractor has a record, in a subset or in any."""
         journal = self.root / JOURNAL
         subsets = [entry.name for entry in _entries(journal)] if subset is None else [subset]
-        return any(_holds(journal / name / key, ".json") for name in subsets)
+        return any(_holds(journal.joinpath(name, key), ".json") for name in subsets)
 
     def keys_of(self, subset: str) -> list[str]:
         """Keys of the extractors that have values of a subset, sorted."""
@@ -150,7 +150,7 @@ class Layout:
 
     def group(self, subset: str = "", key: str = "") -> Path:
         """The folder of a Zarr group: of all arrays, of a subset's or of an extractor's."""
-        return self.root / ARRAYS / subset / key
+        return self.root.joinpath(ARRAYS, subset, key)
 
     def groups(self, key: str) -> list[Path]:
         """The folders of an extractor's arrays in every subset."""
@@ -189,7 +189,7 @@ class Layout:
 
     def thumbnails(self, subset: str, shard: int) -> Path:
         """The file of a shard's pictures."""
-        return self.root / THUMBNAILS / subset / f"{shard:06d}.thumbs"
+        return self.root.joinpath(THUMBNAILS, subset, f"{shard:06d}.thumbs")
 
     def pictured(self, subset: str) -> set[int]:
         """The shards that have a file of pictures."""

@@ -62,16 +62,25 @@ def unseal(line: bytes) -> dict[str, Any]:
     return record
 
 
-def unseal_all(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    """The records of many lines; parsed at once, which takes half the time.
+def unseal_all(lines: Sequence[bytes]) -> list[bytes]:
+    """What `parse_all` takes: many lines without their seals, and the brace that ends a record.
 
     Raises:
-        ValueError: as `unseal`.
+        ValueError: a byte of a line is not what was written.
     """
     bodies = [line[:-_SEAL] for line in lines]
     seals = [b',"crc32c":"%08x"}\n' % crc32c(body) for body in bodies]
     if [line[-_SEAL:] for line in lines] != seals or not all(bodies):
         raise ValueError("its checksum does not match")
+    return bodies
+
+
+def parse_all(bodies: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The records of many lines; parsed at once, which takes half the time.
+
+    Raises:
+        ValueError: one is no record of any kind.
+    """
     text = b"[%s}]" % b"},".join(bodies) if bodies else b"[]"
     try:
         records: list[dict[str, Any]] = _FINITE.decode(text.decode())

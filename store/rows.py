@@ -18,7 +18,6 @@ from clare.columns import MASK_FAKE, SPLITS
 from clare.names import are_clean, has_control, path_fault
 from clare.store.records import require, whole
 from clare.store.row import DECIDING, Row, checksum_of
-from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
 Column = NDArray[Any]
 """(n,) int64, float64 or bool where every row has a value of that kind, else objects."""
@@ -182,66 +181,41 @@ def rows_of(rows: Sequence[Row]) -> Rows:
     """Rows as columns; they may be already.
 
     Raises:
-        ValueError: no reader could use one of them; see `RecordReader.read`.
+        ValueError: no reader could use one of them; see `checked_rows`.
     """
     if isinstance(rows, Rows):
         return rows
-    return _checked_rows(
-        [row.sample_id for row in rows],
+    sample_ids = [row.sample_id for row in rows]
+    return checked_rows(
+        sample_ids,
         [row.view for row in rows],
         [row.content for row in rows],
-        [row.columns for row in rows],
+        transposed(sample_ids, [row.columns for row in rows]),
         np.array([row.slot for row in rows], np.int64),
     )
 
 
-class RecordReader:
-    """Makes columns of the records of an index.
-
-    Texts that many rows have in common are kept once over all that one reader read.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def read(self, records: Sequence[Mapping[str, Any]]) -> tuple[Rows, NDArray[np.int64]]:
-        """Rows and their turns.
-
-        Raises:
-            ValueError: a member is of another type, or a row's label is not 0 or 1, its split or
-                ``mask_fake`` is unknown, a path leaves its root, or a value is not plain.
-            KeyError: a member is missing.
-        """
-        require({dict}.issuperset(map(type, records)), "a line is no record")
-        last = SHARD_ROWS * MOST_SHARDS - 1
-        rows = _checked_rows(
-            [record["sample_id"] for record in records],
-            [record["view"] for record in records],
-            [record["content"] for record in records],
-            [record["columns"] for record in records],
-            _wholes([record["slot"] for record in records], last, "a row's slot"),
-            self._shared,
-        )
-        return rows, _wholes([record["turn"] for record in records], _MOST, "a row's turn")
-
-    def _shared(self, values: Sequence[str]) -> Iterable[str]:
-        if 2 * len(set(values)) > len(values):
-            return values  # nearly each has its own
-        return map(self._known.setdefault, values, values)
-
-
-def _checked_rows(
-    sample_ids: list[Any],
-    views: list[Any],
-    contents: list[Any],
-    columns: list[Any],
+def checked_rows(
+    sample_ids: Sequence[Any],
+    views: Sequence[Any],
+    contents: Sequence[Any],
+    columns: Mapping[str, Sequence[Any]],
     slots: NDArray[np.int64],
     shared: Callable[[Sequence[str]], Iterable[str]] = iter,
 ) -> Rows:
-    """Columns of rows that are brought or read.
+    """Rows that are brought or read, their columns by name.
+
+    Args:
+        sample_ids: of each row, as are `views`, `contents` and `slots`.
+        views: see `sample_ids`.
+        contents: see `sample_ids`.
+        columns: from `transposed`.
+        slots: see `sample_ids`.
+        shared: keeps texts that many rows have in common once.
 
     Raises:
-        ValueError: as `RecordReader.read`.
+        ValueError: a member is of another type, or a row's label is not 0 or 1, its split or
+            ``mask_fake`` is unknown, a path leaves its root, or a value is not plain.
     """
     count = len(sample_ids)
     require(_kinds(sample_ids) <= {str} and all(sample_ids), "a row has no sample_id")
@@ -250,22 +224,26 @@ def _checked_rows(
         raise ValueError(f"the sample_id {bad!r} has control characters")
     check = _Check(sample_ids)
     check.kinds(contents, {str}, "has no hash of its content")
-    for kind in _kinds(columns):
-        if not issubclass(kind, Mapping):
-            check.kinds(columns, _kinds(columns) - {kind}, "has no columns")
-    by_name = _transposed(columns)
-    check.label(by_name.get("label", [None] * count))
-    made = {name: check.column(name, by_name[name], shared) for name in sorted(by_name)}
+    check.label(columns.get("label", [None] * count))
+    made = {name: check.column(name, columns[name], shared) for name in sorted(columns)}
     return Rows(
         objects(sample_ids, count),
-        _wholes(views, _MOST, "a row's view"),
+        wholes(views, _MOST, "a row's view"),
         objects(contents, count),
         slots,
         made,
     )
 
 
-def _transposed(columns: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
+def transposed(sample_ids: Sequence[Any], columns: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """The columns of rows by name; `ABSENT` where a row has no value.
+
+    Raises:
+        ValueError: a row has none.
+    """
+    for kind in _kinds(columns):
+        if not issubclass(kind, Mapping):
+            _Check(sample_ids).kinds(columns, _kinds(columns) - {kind}, "has no columns")
     names = dict.fromkeys(chain.from_iterable(columns[:1]))
     if set(map(len, columns)) == {len(names)}:
         with suppress(KeyError):  # of a row with other columns, but as many
@@ -366,7 +344,7 @@ def _kinds(values: Iterable[Any]) -> set[type]:
     return set(map(type, values))
 
 
-def _wholes(values: Sequence[Any], most: int, what: str) -> NDArray[np.int64]:
+def wholes(values: Sequence[Any], most: int, what: str) -> NDArray[np.int64]:
     """Numbers that count or place something.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import islice
@@ -16,13 +16,14 @@ from clare.errors import StoreError
 from clare.files import write_durably
 from clare.foreign import RECORD
 from clare.store.layout import Layout
-from clare.store.records import checking, read_file, require, seal, unseal, unseal_all, whole
+from clare.store.records import checking, read_file, require, seal, unseal, whole
 from clare.store.row import Row
-from clare.store.rows import NO_ROWS, RecordReader, Rows, join_rows, rows_of
+from clare.store.row_lines import LineReader
+from clare.store.rows import NO_ROWS, Rows, join_rows, rows_of
 from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
 _LINES = 256
-"""Lines that are parsed at once: what they become stays in the processor's cache."""
+"""Lines that are read at once: what they become stays in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,10 @@ class Segment:
         write_durably(path, b"".join(lines))
 
 
-def read_segment(layout: Layout, subset: str, path: Path) -> Segment:
-    """Read one segment file.
+def read_segment(
+    layout: Layout, subset: str, path: Path, only: Collection[str] | None = None
+) -> Segment:
+    """Read one segment file, of the columns those named `only`, or all.
 
     Raises:
         CorruptStoreError: a line is damaged or missing.
@@ -112,7 +115,7 @@ def read_segment(layout: Layout, subset: str, path: Path) -> Segment:
         segment, count = read_header(unseal(lines.readline()))
         at_home = layout.segment(subset, segment.first_shard) == path
         require(segment.subset == subset and at_home, "it belongs to another place")
-        rows, turns = read_rows(lines)
+        rows, turns = read_rows(lines, only)
         require(len(rows) == count, f"it has {len(rows)} of its {count} lines")
         first, last = SHARD_ROWS * segment.first_shard, SHARD_ROWS * segment.end - 1
         rise = np.diff(rows.slots, prepend=first - 1, append=last + 1)
@@ -120,17 +123,19 @@ def read_segment(layout: Layout, subset: str, path: Path) -> Segment:
     return replace(segment, rows=rows, turns=turns)
 
 
-def read_rows(lines: Iterator[bytes]) -> tuple[Rows, NDArray[np.int64]]:
-    """The rows of sealed lines, and their turns.
+def read_rows(
+    lines: Iterator[bytes], only: Collection[str] | None = None
+) -> tuple[Rows, NDArray[np.int64]]:
+    """The rows of sealed lines, of the columns those named `only`, or all; and their turns.
 
     Raises:
         ValueError: a line is damaged, or says what no row can.
         KeyError: a member is missing.
     """
-    reader = RecordReader()
+    reader = LineReader(only)
     parts, turns = [], [np.zeros(0, np.int64)]
     while some := list(islice(lines, _LINES)):
-        rows, turn = reader.read(unseal_all(some))
+        rows, turn = reader.read(some)
         parts.append(rows)
         turns.append(turn)
     return join_rows(parts), np.concatenate(turns)

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from clare.advice import Name
@@ -91,13 +92,13 @@ class Fingerprint:
     weights: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that stand for the whole."""
         canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name of the folder that holds this extractor's arrays, ``<extractor>-<digest>``."""
         return f"{self.extractor}-{self.digest}"

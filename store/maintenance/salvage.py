@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clare.store.layout import Layout
 from clare.store.records import DamagedRecordError, checking, damaged, read_file, unseal
-from clare.store.rows import RecordReader
+from clare.store.row_lines import LineReader
 from clare.store.segments import Entry, Segment, read_header, read_segment
 from clare.store.spec import SHARD_ROWS
 
@@ -69,7 +69,7 @@ def _intact_lines(path: Path, subset: str, following: int | None, least_end: int
         following: the shard with which the next segment begins, if there is one.
         least_end: the shard that it reaches to at least, if there is none.
     """
-    first, reader = int(path.stem), RecordReader()
+    first, reader = int(path.stem), LineReader()
     entries: list[Entry] = []
     header: Segment | None = None
     lines: list[bytes] = []
@@ -81,7 +81,7 @@ def _intact_lines(path: Path, subset: str, following: int | None, least_end: int
             if "first_shard" in record:
                 header, _ = read_header(record)
             else:
-                rows, turns = reader.read([record])
+                rows, turns = reader.read([line])
                 entries.append(Entry(rows[0], int(turns[0])))
     shards = (following or least_end) - first
     if header is not None:
