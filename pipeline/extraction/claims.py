@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -117,6 +117,7 @@ def claim_shards(
     features: Mapping[str, Feature],
     runners: Mapping[str, BatchRunner],
     loader: Loader,
+    shared: Callable[[int, int], None] = lambda ours, others: None,
 ) -> Iterator[Work]:
     """Take each pending shard that no other run holds, and begin to decode it.
 
@@ -128,12 +129,17 @@ def claim_shards(
         features: by extractor.
         runners: by extractor.
         loader: decodes.
+        shared: called for each shard with the images of it that are taken, each extractor's
+            counted, and with those that another run has, or has done since.
     """
     for shard, names in pending.items():
+        asked = _lacking_of_shard({name: features[name] for name in names}, wanted, shard)
         claimed = {name: features[name] for name in names if features[name].claim(shard)}
+        # Looked at again, because another run may have done some meanwhile.
+        lacking = _lacking_of_shard(claimed, wanted, shard)
+        ours = sum(map(len, lacking.values()))
+        shared(ours, sum(map(len, asked.values())) - ours)
         if claimed:
-            # Looked at again, because another run may have done some meanwhile.
-            lacking = _lacking_of_shard(claimed, wanted, shard)
             offsets = {offset for some in lacking.values() for offset in some}
             taken = next(iter(claimed.values())).shard_rows(shard)
             rows = {row.slot % SHARD_ROWS: row for row in taken}

@@ -390,7 +390,7 @@ def _weigh(
     """What decoding costs in each subset: photographs of a camera take longer than small crops."""
     folders = {manifest.name: roots for manifest, roots in selection}
     return decoding_weights(
-        {s: {shard: _rows_of(lacking) for shard, lacking in todo[s].items()} for s in todo},
+        todo,
         {subset: next(iter(several.values())) for subset, several in features.items()},
         lambda subset: create_loader(settings, folders[subset]),
         extractors,

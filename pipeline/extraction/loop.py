@@ -127,7 +127,7 @@ def extract_subset(
             while pending := not_tried(pending_shards(features, wanted), tried):
                 queue: deque[Work] = deque()
                 claimed = False
-                for work in claim_shards(pending, wanted, features, runners, loader):
+                for work in claim_shards(pending, wanted, features, runners, loader, pace.share):
                     claimed = True
                     tried.update((work.shard, name) for name in work.lacking)
                     queue.append(work)

@@ -130,6 +130,7 @@ class Pace:
         self._left: dict[str, float] = {DECODE: rows}
         for name, count in images.items():
             self._left |= {stage_of(kind, name): count for kind in (FORWARD, WRITE)}
+        self._all, self._ours, self._others = self._to_compute(), 0, 0
         self._batches: dict[str, int] = {}
         self._spent: dict[str, Spent] = {}
         self._marks: deque[Mark] = deque()
@@ -160,6 +161,15 @@ class Pace:
         with self._lock:
             self._left[stage] = self._left.get(stage, 0) - images
 
+    def share(self, ours: int, others: int) -> None:
+        """Count images that this run took, and others that another run has or did.
+
+        Of those that nobody took yet, the runs will take as they did so far.
+        """
+        with self._lock:
+            self._ours += ours
+            self._others += others
+
     def left(self) -> tuple[float, float] | None:
         """The least and the most seconds that it may still take; None as long as nobody knows."""
         with self._lock:
@@ -179,8 +189,8 @@ class Pace:
                 if kind_of(stage) == FORWARD and stage not in costs
             }
             most = scale * max(lanes({**sure, **unsure}, self._cores).values())
-            off = doubt(batches)
-            return least / off, most * off
+            off, part = doubt(batches), self._own_part()
+            return part * least / off, part * most * off
 
     def an_image(self) -> tuple[float, float, float] | None:
         """Seconds an image of which every stage does its part; None as long as nobody knows.
@@ -200,6 +210,19 @@ class Pace:
             bounds = [marks[step] for step in steps] + [marks[-1]]
             scales = [scale, *filter(None, (self._scale(*two) for two in pairwise(bounds)))]
             return scale * an_image, min(scales) * an_image, max(scales) * an_image
+
+    def _to_compute(self) -> float:
+        """Images that no model has had yet, each extractor's counted."""
+        return sum(n for stage, n in self._left.items() if kind_of(stage) == FORWARD)
+
+    def _own_part(self) -> float:
+        """Of the images that are left, the part that other runs will leave to this one."""
+        left = self._to_compute()
+        if not self._others or left <= 0:
+            return 1.0
+        in_hand = max(self._ours - (self._all - left), 0)
+        ahead = max(self._all - self._ours - self._others, 0)
+        return (in_hand + ahead * self._ours / (self._ours + self._others)) / left
 
     def _mark(self, *, anew: bool) -> None:
         """Note how far it is; from the beginning where a model has just warmed up."""

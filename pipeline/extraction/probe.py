@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 
 from clare.pipeline.extraction.loading import Loader, gather
 from clare.pipeline.extractor import Extractor
 from clare.store.feature import Feature
 from clare.store.row import Row
+from clare.store.spec import SHARD_ROWS
 
 WORTH = 512
 """Rows to do below which nothing is looked at first: the first estimate comes soon enough."""
@@ -21,7 +23,7 @@ FEWEST, MOST = 2, 16
 
 
 def decoding_weights(
-    pending: Mapping[str, Mapping[int, int]],
+    pending: Mapping[str, Mapping[int, Mapping[str, list[int]]]],
     features: Mapping[str, Feature],
     open_loader: Callable[[str], Loader],
     extractors: Sequence[Extractor],
@@ -29,7 +31,7 @@ def decoding_weights(
     """Seconds of a core that decoding an image takes, by subset.
 
     Args:
-        pending: subset to the rows that are to be decoded, by shard.
+        pending: subset to what is to be done of it, from `pending_shards`.
         features: of each subset, any.
         open_loader: gives a loader of a subset.
         extractors: that the images are prepared for.
@@ -39,7 +41,8 @@ def decoding_weights(
     """
     known = {subset: list(shards) for subset, shards in pending.items() if shards}
     even = dict.fromkeys(pending, 1.0)
-    if len(known) < 2 or sum(sum(shards.values()) for shards in pending.values()) < WORTH:
+    least = sum(max(map(len, some.values())) for all_ in pending.values() for some in all_.values())
+    if len(known) < 2 or least < WORTH:
         return even
     each = min(max(LOOKED_AT // len(known), FEWEST), MOST)
     found = {}
@@ -47,8 +50,14 @@ def decoding_weights(
         dice = random.Random(subset)
         rows: list[Row] = []
         for shard in dice.sample(shards, min(each, len(shards))):
-            several = features[subset].shard_rows(shard)
-            rows += dice.sample(several, min(-(-each // len(shards)), len(several)))
+            # The views of an image share one decode, so that they are looked at together.
+            offsets = set(chain.from_iterable(pending[subset][shard].values()))
+            images: dict[str, list[Row]] = {}
+            for row in features[subset].shard_rows(shard):
+                if row.slot % SHARD_ROWS in offsets:
+                    images.setdefault(row.sample_id, []).append(row)
+            count = min(-(-each // len(shards)), len(images))
+            rows += chain.from_iterable(dice.sample(list(images.values()), count))
         with closing(open_loader(subset)) as loader:
             loaded = gather(loader.start(dict(enumerate(rows)), extractors))
         found[subset] = loaded.cpu / max(len(rows), 1)

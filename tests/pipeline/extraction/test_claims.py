@@ -101,7 +101,10 @@ def test_shards_are_taken_one_by_one_with_what_they_lack_by_then(path):
     pending = not_tried(pending_shards(features, EVERY), set())
     wanted = np.array([*range(10), 64, 65, 127, 128, 149, 160])
     assert others["clip"].claim(0), "a run beside this one"
-    works = claim_shards(pending, wanted, features, runners, loader)
+    told: list[tuple[int, int]] = []
+    works = claim_shards(
+        pending, wanted, features, runners, loader, lambda *images: told.append(images)
+    )
     assert loader.asked == []
 
     work = next(works)
@@ -128,6 +131,7 @@ def test_shards_are_taken_one_by_one_with_what_they_lack_by_then(path):
         ([0, 21], ["clip", "lare"]),
     ]
     assert next(works, None) is None
+    assert told == [(10, 10), (4, 2), (2, 2)], "images that are ours, and those of the others"
 
 
 def test_a_shard_that_others_hold_or_did_is_passed_over(path):
@@ -138,4 +142,9 @@ def test_a_shard_that_others_hold_or_did_is_passed_over(path):
         assert others[name].claim(0)
         write(others[name], 1, range(64))
     loader: Any = Started()
-    assert [w.shard for w in claim_shards(pending, EVERY, features, runners, loader)] == [2]
+    told: list[tuple[int, int]] = []
+    works = claim_shards(
+        pending, EVERY, features, runners, loader, lambda *images: told.append(images)
+    )
+    assert [work.shard for work in works] == [2]
+    assert told == [(0, 128), (0, 128), (44, 0)]

@@ -82,6 +82,18 @@ def test_the_time_is_that_of_late_when_the_machine_slows_down():
     assert low < 650 * 4.0 < high
 
 
+def test_runs_beside_it_take_of_what_is_left_as_they_did_so_far():
+    machine = Machine({"clip": 1600})
+    for _ in range(10):
+        machine.pace.share(32, 32)
+        machine.work("clip", 4, 1.0)
+    low, high = machine.told()
+    assert low < (1600 - 640) / 2 / 8 * 1.0 < high
+    machine.pace.share(16, 944)
+    low, high = machine.told()
+    assert low < 2 * 1.0 < high, "what it took itself is all that it still does"
+
+
 def test_images_that_are_decoded_ahead_are_not_taken_for_the_pace():
     """One core decodes 192 images while the models get through the first 32."""
     machine = Machine({"clip": 6400})

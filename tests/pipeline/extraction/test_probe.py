@@ -4,8 +4,10 @@ import pytest
 
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.extraction import job, probe
+from clare.pipeline.extraction.loading import Loader
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.synthetic.toys import draw_faces
+from clare.store.row import Row
 from tests.pipeline.extraction.conftest import Job
 
 
@@ -35,3 +37,29 @@ def test_large_images_weigh_more_where_it_is_worth_to_look(two_sizes, monkeypatc
         assert found["real"] > found["small"]
     else:
         assert set(found.values()) == {1.0}
+
+
+def test_what_is_looked_at_are_all_views_of_an_image_that_are_still_to_be_made(
+    two_sizes, monkeypatch
+):
+    monkeypatch.setattr(probe, "WORTH", 10)
+    looked_at: list[list[Row]] = []
+
+    class Watched(Loader):
+        def start(self, rows, extractors):
+            looked_at.append(list(rows.values()))
+            return super().start(rows, extractors)
+
+    monkeypatch.setattr(job, "Loader", Watched)
+    for job_now, first in ((two_sizes.but(views=2), 0), (two_sizes.but(views=4), 2)):
+        looked_at.clear()
+        assert job_now.run().rows > 20
+        subsets = {rows[0].columns["subset"]: rows for rows in looked_at[:2]}
+        assert set(subsets) == {"real", "small"}
+        for rows in subsets.values():
+            views = {row.sample_id: [] for row in rows}
+            for row in rows:
+                views[row.sample_id].append(row.view)
+            training = {row.sample_id for row in rows if row.columns["split"] == "train"}
+            assert training and all(views[name] == [first, first + 1] for name in training)
+            assert all(views[name] == [0] for name in views.keys() - training)
