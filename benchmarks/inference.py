@@ -9,11 +9,17 @@ round. Their slowest is what a device of its own allows; on a CPU, where they sh
 limit is the sum of their times. The plain loop decodes a batch, runs the models over it, and goes
 on: as most scripts do. On a machine that others use too, ``--clock process`` says what the loop
 itself costs: seconds of all cores that this process took.
+
+Then one photograph with the miniature's models, from the command to its verdict, in a process of
+its own: against one that only imports the libraries that these models are of, and reads their
+weights.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +38,8 @@ from clare.inference.inputs import collect_inputs
 from clare.inference.predictor import Predictor
 from clare.inference.scores import Basis, ScoreFile
 from clare.inference.verdict import Verdict
+from clare.models.backbones import Backbone
+from clare.models.mini import WEIGHTS
 from clare.pipeline.extraction.batching import BatchRunner, largest_batch
 from clare.pipeline.extraction.loading import Inputs
 from clare.pipeline.extraction.rebuild import recorded_images
@@ -41,6 +49,22 @@ from clare.pipeline.synthetic.toys import draw_faces
 
 TRAINED_ON = 64
 OURS, PLAIN = "end to end", "plain loop"
+START, IMPORTS = "predict", "imports and weights"
+
+WHAT_IT_NEEDS = """
+import sys
+
+import numpy
+import open_clip
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+for path in sys.argv[1:]:
+    load_file(path)
+"""
 
 
 @dataclass
@@ -144,6 +168,30 @@ def _verdicts(paths: Sequence[Path], margins: Sequence[float]) -> Iterator[Verdi
         yield Verdict(path, "fake", p_fake=1 / (1 + np.exp(-margin)), margin=margin)
 
 
+def start(run: Path, picture: Path) -> Race:
+    """One photograph, judged by a process that has nothing yet."""
+    files = [*map(str, sorted(WEIGHTS.glob("clip/*.safetensors")))]
+    files += map(str, sorted(WEIGHTS.glob("diffusion/*/*.safetensors")))
+    commands = {
+        START: ("-m", "clare", "--quiet", "predict", str(run), str(picture)),
+        IMPORTS: ("-c", WHAT_IT_NEEDS, *files),
+    }
+    ways = {name: partial(in_own_process, *words) for name, words in commands.items()}
+    ratios = [Ratio(START, IMPORTS, 1 / 1.2)]
+    return Race("one photograph", ways, ratios, share=0.5, warm=False)
+
+
+def in_own_process(*words: str) -> None:
+    """Run Python with these words.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+
+
 @dataclass(frozen=True)
 class Sizes:
     images: int = 256
@@ -161,19 +209,26 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
         [Ratio(OURS, LIMIT, 0.9), Ratio(OURS, PLAIN)],
         rate=(1, "images/s"),
         derive=partial(limit_of_stages, bench.predictor.runtime.device),
+        share=0.5,
     )
+    yield start(_train(folder, "mini"), bench.paths[0])
 
 
 def _prepare(scratch: Path, count: int, side: int, clock: Callable[[], float]) -> Bench:
     for kind in ("real", "fake"):
         draw_faces(scratch / "few" / kind, TRAINED_ON // 2, seed=0, kind=kind)
         draw_faces(scratch / "many" / kind, count // 2, seed=1, kind=kind, size=side)
-    few = {kind: scratch / "few" / kind for kind in ("real", "fake")}
-    store = scratch / "features.zarr"
-    clare.extract(store, real=few["real"], fake=few["fake"], subset="few", backbone="tiny")
-    clare.train_head(store, scratch / "run", epochs=1)
     paths = sorted((scratch / "many").rglob("*.jpg"))
-    return Bench(Predictor(scratch / "run"), paths, scratch, clock)
+    return Bench(Predictor(_train(scratch, "tiny")), paths, scratch, clock)
+
+
+def _train(scratch: Path, backbone: Backbone) -> Path:
+    """A run of the default head on models of our own."""
+    few = {kind: scratch / "few" / kind for kind in ("real", "fake")}
+    store, run = scratch / f"{backbone}.zarr", scratch / backbone
+    clare.extract(store, real=few["real"], fake=few["fake"], subset="few", backbone=backbone)
+    clare.train_head(store, run, epochs=1)
+    return run
 
 
 SCRIPT = Script("inference", __doc__, parts, Sizes(), toy=Sizes(16, 64), full=Sizes(1024))

@@ -49,7 +49,7 @@ SECONDS = {
     "faces": 25,
     "training": 90,
     "tuning": 45,
-    "inference": 40,
+    "inference": 60,
     "discovery": 20,
 }
 """What `make bench` runs, each with the seconds it may take on two idle cores, imports apart."""

@@ -18,7 +18,7 @@ FIGURES = {
     "discovery": {"ours, manifests written against plain walk"},
     "faces": {"upright against turned"},
     "fusion": {"ours against published", "ours against limit"},
-    "inference": {"end to end against limit of the stages"},
+    "inference": {"end to end against limit of the stages", "predict against imports and weights"},
     "tuning": {"ln against plain", "blocks:1 against plain"},
     "extraction": {"end to end against limit of the stages", "end to end against published way"},
     "gpu": {

@@ -72,9 +72,9 @@ def test_an_index_that_nobody_changes_is_read_once(faces, tmp_path, monkeypatch)
     job.run()
     reads = []
 
-    def load(layout, subset):
+    def load(layout, subset, only):
         reads.append(subset)
-        return load_index(layout, subset)
+        return load_index(layout, subset, only)
 
     monkeypatch.setattr("clare.store.index.load_index", load)
     job.run()
