@@ -57,7 +57,7 @@ def test_what_is_looked_at_are_all_views_of_an_image_that_are_still_to_be_made(
         subsets = {rows[0].columns["subset"]: rows for rows in looked_at[:2]}
         assert set(subsets) == {"real", "small"}
         for rows in subsets.values():
-            views = {row.sample_id: [] for row in rows}
+            views: dict[str, list[int]] = {row.sample_id: [] for row in rows}
             for row in rows:
                 views[row.sample_id].append(row.view)
             training = {row.sample_id for row in rows if row.columns["split"] == "train"}
