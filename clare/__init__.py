@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from clare.heads.evaluation.evaluate import evaluate
     from clare.heads.evaluation.record import Evaluation
     from clare.heads.fusion import list_fusions
+    from clare.heads.probing.probe import probe
+    from clare.heads.probing.record import ProbeRecord
     from clare.heads.report.write import report
     from clare.heads.runs.run import Run, open_run
     from clare.heads.training.train_head import train_head
@@ -53,6 +55,7 @@ _HOMES = {
     "FeatureDataset": "clare.heads.data.dataset",
     "FeatureStore": "clare.store.feature_store",
     "Manifest": "clare.pipeline.manifests.sample",
+    "ProbeRecord": "clare.heads.probing.record",
     "Run": "clare.heads.runs.run",
     "TrainConfig": "clare.heads.config",
     "Verdict": "clare.inference.verdict",
@@ -77,6 +80,7 @@ _HOMES = {
     "open_store": "clare.store.feature_store",
     "pairs": "clare.pipeline.pairing.pairs",
     "predict": "clare.inference.predictor",
+    "probe": "clare.heads.probing.probe",
     "read_manifest": "clare.pipeline.manifests.csv_io",
     "train_head": "clare.heads.training.train_head",
     "trust": "clare.plugins",
@@ -93,6 +97,7 @@ __all__ = [
     "FeatureDataset",
     "FeatureStore",
     "Manifest",
+    "ProbeRecord",
     "Run",
     "TrainConfig",
     "Verdict",
@@ -118,6 +123,7 @@ __all__ = [
     "open_store",
     "pairs",
     "predict",
+    "probe",
     "read_manifest",
     "report",
     "train_head",

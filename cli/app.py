@@ -45,6 +45,8 @@ app = lazy_group(
         "export": "Write a run as ONNX, TorchScript, torch.export, safetensors or a folder for a "
         "model hub.",
         "sweep": "Train every combination; run again, it does only what is missing.",
+        "probe": "Fit linear probes to every cached feature, in minutes, and say what adds to "
+        "what.",
         "report": "Write one self-contained page: answer, figures, images, cost and settings.",
         "score": "Measure any detector's scores, as `clare evaluate` measures a run's.",
         "compare": "Compare two detectors on the rows that both have scored, with paired "

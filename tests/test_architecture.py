@@ -36,7 +36,7 @@ FLOORS = {
         ["heads.detector"],
         ["heads.runs", "heads.tokens"],
         ["heads.evaluation", "heads.importing", "heads.training"],
-        ["heads.sweeps"],
+        ["heads.probing", "heads.sweeps"],
         ["heads.report"],
     ],
     "cli": [["cli"], ["cli.views"], ["cli.commands"]],

@@ -10,7 +10,8 @@ import typer
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs, or the folder of one sweep.")
+        list[Path],
+        typer.Argument(help="Folders of finished runs, or the folder of one sweep or of probes."),
     ],
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
     store: Annotated[

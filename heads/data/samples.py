@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.frames import choose_frames
 from clare.heads.data.subsets import require_protocol
-from clare.heads.data.table import FeatureTable, Split
+from clare.heads.data.table import Split
+from clare.store.feature_store import FeatureStore
 from clare.store.rows import Rows
 from clare.wording import listed
 
@@ -24,9 +25,24 @@ CLASSES = ("real", "fake")
 """By label."""
 
 
+class Table(Protocol):
+    """Rows to choose from, as a `FeatureTable` is."""
+
+    @property
+    def store(self) -> FeatureStore:
+        """That holds them."""
+
+    @property
+    def rows(self) -> Rows:
+        """All of them."""
+
+    def complete(self, fields: Iterable[str]) -> NDArray[np.bool_]:
+        """(rows,) whether a row has a value in each of these fields."""
+
+
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one split, each with one or several views, as places in a `FeatureTable`.
+    """Samples of one split, each with one or several views, as places in a `Table`.
 
     Args:
         plain: (n,) the rows of view 0.
@@ -74,7 +90,7 @@ class Samples:
 
 
 def choose_samples(
-    table: FeatureTable, config: TrainConfig, fields: Iterable[str], split: Split
+    table: Table, config: TrainConfig, fields: Iterable[str], split: Split
 ) -> Samples:
     """The samples of a split that a run uses.
 
@@ -259,7 +275,7 @@ def _require_all(rows: Rows, config: TrainConfig, split: Split) -> None:
         require_protocol(config, [*fakes, *reals], where)
 
 
-def _require_both(samples: Samples, table: FeatureTable, config: TrainConfig, split: Split) -> None:
+def _require_both(samples: Samples, table: Table, config: TrainConfig, split: Split) -> None:
     wanted = CLASSES if config.takes_reals else CLASSES[1:]
     missing = [name for name in wanted if not samples.counts()[name]]
     if not missing:

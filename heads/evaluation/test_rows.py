@@ -9,6 +9,7 @@ from clare.advice import Notice
 from clare.errors import InputError
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.frames import choose_frames
+from clare.heads.data.leakage import Seen
 from clare.heads.evaluation.wanted import Asked, Wanted, has_label, list_wanted
 from clare.heads.runs.run import Run
 from clare.protocol import Protocol
@@ -109,7 +110,7 @@ def _gather(run: Run, store: FeatureStore, wanted: Wanted, asked: Asked) -> Unse
         group: [rows[place] for place in choose_frames(rows, asked.frames, asked.sampling)]
         for group, (_, _, rows) in wanted.rows.items()
     }
-    _refuse_seen(run, chosen, asked.protocol)
+    refuse_seen(run.seen, str(run.path), chosen, asked.protocol)
     # Sets of a protocol may be parts of one subset, which is looked up once.
     found = {
         (subset, split): FeatureDataset(
@@ -162,14 +163,30 @@ def _leave_out_bare(unseen: UnseenRows, protocol: Protocol, alone: bool) -> Unse
     return unseen.only(kept, absent)
 
 
-def _refuse_seen(run: Run, wanted: Mapping[str, Sequence[Row]], protocol: Protocol | None) -> None:
+def refuse_seen(
+    seen: Seen,
+    learner: str,
+    wanted: Mapping[str, Sequence[Row]],
+    protocol: Protocol | None = None,
+) -> None:
+    """Refuse test rows that share something with the rows of a training.
+
+    Args:
+        seen: by the training.
+        learner: what was trained, in words.
+        wanted: the test rows by group.
+        protocol: that names them.
+
+    Raises:
+        InputError: some do.
+    """
     for name, rows in wanted.items():
-        seen = [(row, shared) for row in rows if (shared := run.seen.shared_with(row))]
-        if seen:
-            shown = "; ".join(f"{row.sample_id} ({shared[0]})" for row, shared in seen[:SHOWN])
+        found = [(row, shared) for row in rows if (shared := seen.shared_with(row))]
+        if found:
+            shown = "; ".join(f"{row.sample_id} ({shared[0]})" for row, shared in found[:SHOWN])
             raise InputError(
-                f"{len(seen)} of the {len(rows)} test rows of {name} share a video, an identity or "
-                f"an image with the training of {run.path} ({shown})",
+                f"{len(found)} of the {len(rows)} test rows of {name} share a video, an identity "
+                f"or an image with the training of {learner} ({shown})",
                 f"take it out of a copy of protocol {protocol.name}"
                 if protocol
                 else "leave it out",

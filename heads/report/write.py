@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +15,13 @@ from markupsafe import Markup, escape
 from clare.advice import PYTHON, Notice, Wording
 from clare.errors import InputError
 from clare.heads.metrics.plots import ABOVE, BELOW, COLOURS, TINT
+from clare.heads.probing.record import ProbeRecord, is_probing, read_record
 from clare.heads.report import answer
 from clare.heads.report import sweep_results as sweeps
-from clare.heads.report.blocks import Block, Folded, Heading, Page, Section, Text
+from clare.heads.report.blocks import Block, Code, Folded, Heading, Page, Section, Text
 from clare.heads.report.commands import commands
 from clare.heads.report.run_results import Finding, read_findings, used_parts
-from clare.heads.report.sections import cost, data, mistakes, results
+from clare.heads.report.sections import cost, data, mistakes, probes, results
 from clare.heads.report.sections import lare_maps as maps
 from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
@@ -52,7 +54,7 @@ def report(
     The file needs nothing beside itself: no script, no style and no image from elsewhere.
 
     Args:
-        paths: folders of finished runs, or the folder of one sweep.
+        paths: folders of finished runs, or the folder of one sweep or of probes.
         out: the HTML file; its folder is made.
         store: where the store is now; where it was if left out.
         command: that asked for the page, word by word; it is shown.
@@ -71,7 +73,12 @@ def report(
     several = [path for path in folders if sweeps.is_sweep(path) and not is_run(path)]
     if several and len(folders) > 1:
         raise InputError(f"{several[0]} is a sweep", "give it a page of its own")
-    if several:
+    probing = [path for path in folders if is_probing(path)]
+    if probing and len(folders) > 1:
+        raise InputError(f"{probing[0]} holds probes", "give them a page of their own")
+    if probing:
+        page = _probe_page(read_record(folders[0]), folders[0].name)
+    elif several:
         page = _sweep_page(sweeps.read_sweep(folders[0]), named, command)
     else:
         page = _runs_page(read_findings(folders, named), command)
@@ -208,6 +215,22 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
             sweep_sections.runs(sweep),
             _folded(cost.cost(findings, used_parts(findings))),
             replace(made, blocks=[Folded("Shared by all runs", [common]), *made.blocks]),
+        ],
+        made=_made(),
+    )
+
+
+def _probe_page(record: ProbeRecord, name: str) -> Page:
+    command = [Code([shlex.join(record.command)])] if record.command else []
+    return Page(
+        title=f"Probes {name}: {record.fitted:,} on {len(record.shown)} inputs",
+        warnings=list(record.notices),
+        question=probes.question_of(record),
+        answer=probes.paragraphs_of(record),
+        facts=probes.facts_of(record),
+        sections=[
+            *probes.sections(record),
+            Section("made", "How it was made", [Text(f"Store: {record.store}"), *command]),
         ],
         made=_made(),
     )

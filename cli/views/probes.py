@@ -1,0 +1,65 @@
+"""What `clare probe` prints: the best probe of each input, and what adds to what."""
+
+from __future__ import annotations
+
+from clare.cli.views.console import console
+from clare.cli.views.table import table
+from clare.heads.probing.record import Probe, ProbeRecord
+from clare.heads.probing.said import answer_said, gain_text, interval_text
+from clare.wording import counted, duration
+
+SHOWN = 12
+"""Inputs in the terminal; the CSV has all."""
+
+
+def print_probes(record: ProbeRecord) -> None:
+    """Print them."""
+    best = record.best()
+    shown = [*best.values()][:SHOWN]
+    more = f"; the best {len(shown)} of {len(best)} inputs" if len(shown) < len(best) else ""
+    console.print(
+        table(
+            f"AUC of the probe that validation chose for each input{more}",
+            ("input", "probe", "validation", *record.tests, "mean"),
+            [_line(one, record) for one in shown],
+            left=2,
+        )
+    )
+    rows = ", ".join(f"{counted(n, 'row')} of {split}" for split, n in record.counts.items())
+    reading, fitting = (duration(seconds) for seconds in record.seconds)
+    console.print(
+        f"{counted(record.fitted, 'probe')} fitted on {rows}: {reading} reading, {fitting} "
+        "fitting; 95 % intervals of AUCs on test rows; validation chose norm, kind and strength",
+        style="dim",
+    )
+    for name, meaning in record.meaning.items():
+        console.print(f"{name}: {meaning}", style="dim")
+    if record.answers:
+        console.print(
+            table(
+                "does it add? gain in AUC, both less one alone",
+                ("added", "to", *record.tests, "mean", "mean, rows shuffled"),
+                [
+                    (
+                        one.added,
+                        one.base,
+                        *(gain_text(one.gains[name].auc) for name in record.tests),
+                        gain_text(one.mean.auc),
+                        gain_text(one.shuffled),
+                    )
+                    for one in record.answers
+                ],
+                left=2,
+            )
+        )
+        for one in record.answers:
+            console.print(answer_said(one), highlight=False)
+    for notice in record.notices:
+        console.print(f"note: {notice}", soft_wrap=True, highlight=False)
+
+
+def _line(one: Probe, record: ProbeRecord) -> tuple[str, ...]:
+    strength = "" if one.strength is None else f" {one.strength:g}"
+    figures = (*(one.tests[name] for name in record.tests), one.mean)
+    how = f"{one.norm}, {one.kind}{strength}"
+    return one.input, how, f"{one.val_auc:.3f}", *map(interval_text, figures)

@@ -1,0 +1,179 @@
+"""What a probe reads: fields of a store, each as one vector an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clare.advice import Name, Run
+from clare.errors import InputError
+from clare.heads.probing.pooling import POOLINGS, Pooling
+from clare.store.feature_store import FeatureStore
+from clare.store.spec import Fingerprint, differences
+from clare.wording import listed
+
+AND = "+"
+"""Between the parts of an input."""
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """A field of one fingerprint.
+
+    Args:
+        field: its name.
+        extractor: that wrote it.
+        digest: of the extractor's fingerprint.
+    """
+
+    field: str
+    extractor: str
+    digest: str
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """One vector an image.
+
+    Args:
+        name: as it is typed: ``clip_cls``, ``clip_tokens_5:mean``, ``lare:grid@200``.
+        source: the field.
+        pooling: its name; empty of a field that is a vector.
+        step: which of LaRE's steps, counted from 0.
+    """
+
+    name: str
+    source: Source
+    pooling: str = ""
+    step: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What its field is, see `POOLINGS`; empty of a vector."""
+        return ("lare" if self.source.field == "lare" else "tokens") if self.pooling else ""
+
+    @property
+    def how(self) -> Pooling | None:
+        """How values become its vectors; None where they are."""
+        return POOLINGS[self.kind][self.pooling] if self.pooling else None
+
+
+@dataclass(frozen=True, order=True)
+class ProbeInput:
+    """What one probe reads.
+
+    Args:
+        parts: side by side.
+        shuffled: whether the last one is another row's: the control of what it adds.
+    """
+
+    parts: tuple[Part, ...]
+    shuffled: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its parts' names."""
+        names = [part.name for part in self.parts]
+        return AND.join([*names[:-1], f"shuffled {names[-1]}"] if self.shuffled else names)
+
+    def beside(self, other: ProbeInput, *, shuffled: bool = False) -> ProbeInput:
+        """This one with another beside it."""
+        new = [part for part in other.parts if part not in self.parts]
+        return replace(self, parts=(*self.parts, *new), shuffled=shuffled)
+
+
+class Offer:
+    """The inputs that a store offers.
+
+    Args:
+        store: the store.
+        sources: the fields of the fingerprints that are read, in the order in which they are said.
+
+    Attributes:
+        inputs: every field by itself, in every pooling that fits it.
+        lare: the field that weighs tokens; None where there is none.
+    """
+
+    def __init__(self, store: FeatureStore, sources: Sequence[Source]) -> None:
+        self._store = store
+        self.sources = tuple(sources)
+        self._several = {
+            one.field for one in sources if sum(one.field == other.field for other in sources) > 1
+        }
+        own = [one for one in sources if one.field == "lare"]
+        self.lare = own[0] if len(own) == 1 else None
+        self.inputs = tuple(ProbeInput((part,)) for one in sources for part in self._parts(one))
+
+    def find(self, text: str) -> tuple[ProbeInput, ...]:
+        """The inputs of a name: ``clip_tokens_5`` is meant in each of its poolings.
+
+        Args:
+            text: FIELD, FIELD:POOLING or FIELD:POOLING@STEP; several with ``+`` between them.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        found: list[ProbeInput] = []
+        for number, one in enumerate(filter(None, map(str.strip, text.split(AND)))):
+            fitting = [own for own in self.inputs if _fits(own.name, one)]
+            if not fitting:
+                raise InputError(
+                    f"there is no input {one!r} for a probe: there are "
+                    f"{listed([own.name for own in self.inputs])}",
+                    Run("store.info", (self._store.path,), effect="tells what fields there are"),
+                )
+            found = [a.beside(b) for a in found for b in fitting] if number else fitting
+        if not found:
+            raise InputError("an input has no name", Name("a field", "inputs"))
+        return tuple(found)
+
+    def meaning(self) -> dict[str, str]:
+        """What sets fingerprints of one field apart, by the name of each."""
+        found: dict[str, str] = {}
+        for field in self._several:
+            own = [one for one in self.sources if one.field == field]
+            prints = [self._store.extractor(f"{one.extractor}-{one.digest}")[0] for one in own]
+            apart = differences(prints)
+            found |= {
+                self._name(one): ", ".join(f"{k} {v}" for k, v in apart[one.digest].items())
+                for one in own
+            }
+        return found
+
+    def _name(self, source: Source) -> str:
+        return (
+            f"{source.field}#{source.digest[:8]}" if source.field in self._several else source.field
+        )
+
+    def _parts(self, source: Source) -> list[Part]:
+        fingerprint, fields = self._store.extractor(f"{source.extractor}-{source.digest}")
+        name, axes = self._name(source), len(fields[source.field].shape)
+        if axes == 1:
+            return [Part(name, source)]
+        poolings = POOLINGS["lare" if source.field == "lare" else "tokens"]
+        fitting = [
+            pooling
+            for pooling, how in poolings.items()
+            if how.axes == axes and not (how.weighed and self.lare is None)
+        ]
+        shape = fields[source.field].shape
+        steps = _steps(fingerprint, shape[0]) if source.field == "lare" else ("",)
+        return [
+            Part(f"{name}:{pooling}{said}", source, pooling, number)
+            for number, said in enumerate(steps)
+            for pooling in fitting
+        ]
+
+
+def _fits(name: str, asked: str) -> bool:
+    """Whether an input has a name, or is one of those that it stands for."""
+    return name == asked or name.startswith((f"{asked}:", f"{asked}@", f"{asked}#"))
+
+
+def _steps(fingerprint: Fingerprint, count: int) -> tuple[str, ...]:
+    """What each of LaRE's steps adds to a name; nothing where there is only one."""
+    if count == 1:
+        return ("",)
+    steps = fingerprint.settings.get("timesteps")
+    named = steps if isinstance(steps, list) and len(steps) == count else range(count)
+    return tuple(f"@{step}" for step in named)

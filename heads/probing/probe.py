@@ -1,0 +1,196 @@
+"""`clare.probe`: every input, normalisation, kind and strength, on one read of the features."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clare.advice import Name, Notice
+from clare.bootstrap import USUAL, Resampling
+from clare.errors import InputError
+from clare.heads.config import TrainConfig
+from clare.heads.data.subsets import subsets_of, take_reals
+from clare.heads.evaluation.wanted import Asked, list_wanted
+from clare.heads.probing.alike import cka
+from clare.heads.probing.answers import answer
+from clare.heads.probing.inputs import ProbeInput
+from clare.heads.probing.norms import NORMS, Norm, can_whiten
+from clare.heads.probing.prober import Grid, Prober, best_of
+from clare.heads.probing.questions import read_question, usual_questions
+from clare.heads.probing.record import ProbeRecord, is_probing, write_record
+from clare.heads.probing.rows import ProbeRows, choose_rows, offer_of
+from clare.heads.probing.solvers import STRENGTHS, Kind
+from clare.heads.probing.vectors import Vectors
+from clare.progress import StepProgress
+from clare.store.feature_store import FeatureStore, open_store
+from clare.wording import listed
+
+ALIKE = 512
+"""Training rows that likeness is measured on."""
+
+
+def probe(
+    store: FeatureStore | Path | str,
+    out: Path | str,
+    *,
+    train: Sequence[str] = (),
+    reals: Sequence[str] = (),
+    domains: Sequence[str] = (),
+    test: Sequence[str] | None = None,
+    inputs: Sequence[str] = (),
+    norms: Sequence[Norm] = (),
+    kinds: Sequence[Kind] = ("ridge", "centroid"),
+    strengths: Sequence[float] = STRENGTHS,
+    fractions: Sequence[float] = (1.0,),
+    seeds: Sequence[int] = (0,),
+    ask: Sequence[str] | None = None,
+    features: Sequence[str] = (),
+    resamples: int = USUAL.count,
+    seed: int = USUAL.seed,
+    progress: StepProgress | None = None,
+    command: Sequence[str] = (),
+) -> ProbeRecord:
+    """Fit linear probes to every cached feature, and say which of them tell fakes from reals.
+
+    A probe is a linear layer on frozen vectors. Its strength of regularisation is chosen by AUC on
+    validation rows; test rows choose nothing. Each stored field is read once, whatever is fitted
+    to it.
+
+    Args:
+        store: the store.
+        out: folder that gets ``probes.json`` and ``probes.csv``.
+        train: subsets to train on; all if empty.
+        reals: subsets whose reals join.
+        domains: rows of these domains alone.
+        test: subsets to test on; every one that has fakes in the test split if None.
+        inputs: what probes read, see `Offer.find`; every field in every pooling if empty.
+        norms: what is done to vectors; all that can be, if empty.
+        kinds: of probes.
+        strengths: of regularisation.
+        fractions: shares of the training rows.
+        seeds: of shares below 1.
+        ask: sentences, see `read_question`; `usual_questions` if None.
+        features: beginnings of the digests of the fingerprints that are read; all if empty.
+        resamples: of the bootstrap.
+        seed: of the bootstrap and of the shuffled control.
+        progress: called with what is done.
+        command: that asked for it; it is recorded.
+
+    Raises:
+        InputError: a name is not usable, the splits leak, a class is missing, there are too few
+            rows for a normalisation that is named, or the folder holds something else.
+        StoreError: a subset or a fingerprint is not there.
+        CorruptStoreError: stored bytes are not what was written.
+    """
+    opened = store if isinstance(store, FeatureStore) else open_store(Path(store))
+    place, how = Path(out), Resampling(resamples, seed)
+    _require_numbers(strengths, fractions)
+    if place.exists() and not is_probing(place) and (not place.is_dir() or any(place.iterdir())):
+        raise InputError(f"{out} holds something else", Name("another folder", "out"))
+    plain = TrainConfig(train=tuple(train), reals=tuple(reals), domains=tuple(domains))
+    (config,), notices = take_reals(opened, [plain])
+    asked = Asked(test, domains=tuple(domains))
+    trained = subsets_of(opened, config)
+    tests = list_wanted(opened, asked, (config.reals, trained))
+    subsets = sorted({*trained, *(subset for subset, _, _ in tests.rows.values())})
+    offer = offer_of(opened, subsets, features)
+    chosen = list(dict.fromkeys(found for text in inputs for found in offer.find(text)))
+    chosen = chosen or list(offer.inputs)
+    questions = None if ask is None else [one for text in ask for one in read_question(text, offer)]
+    named = [one for question in questions or () for one in (question.base, question.added)]
+    parts = list(dict.fromkeys(part for one in [*chosen, *named] for part in one.parts))
+    sources = {part.source for part in parts}
+    if offer.lare and any(part.how is not None and part.how.weighed for part in parts):
+        sources.add(offer.lare)
+    whole = max(fractions)
+    shares = [(f, s) for f in sorted(fractions) for s in (seeds if f < 1 else seeds[:1])]
+    rows = choose_rows(opened, config, asked, sorted(sources), shares)
+
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="clare-probe-", dir=_beside(place)) as scratch:
+        vectors = Vectors(opened, rows.rows, parts, offer.lare, Path(scratch), progress)
+        read = time.monotonic()
+        told = [*notices, *rows.notices]
+        grid = Grid(chosen, norms or NORMS, kinds, strengths)
+        told += _require_whitening(vectors, rows, grid, asked=bool(norms))
+        prober = Prober(vectors, rows, grid, how, progress)
+        fitted = prober.probe(chosen)
+        probes = [
+            replace(
+                one.probe,
+                tests={name: measured.figures["auc"] for name, measured in sets.items()},
+                mean=mean.figures["auc"],
+            )
+            for one, (sets, mean) in zip(fitted, prober.measure(fitted), strict=True)
+        ]
+        best = {one.name: best_of(fitted, one.name, whole) for one in chosen}
+        if questions is None:
+            questions = usual_questions(chosen, {n: f.probe.val_auc for n, f in best.items()})
+        answers = answer(prober, questions, best, next(s for s in shares if s[0] == whole))
+        few = rows.train[:: max(1, len(rows.train) // ALIKE)][:ALIKE]
+        alike = cka([prober.vectors_of(one, few) for one in chosen])
+    record = ProbeRecord(
+        store=str(opened.path),
+        train=config.train or trained,
+        reals=config.reals,
+        counts={
+            n: len(p) for n, p in (("train", rows.train), ("val", rows.val), ("test", rows.test))
+        },
+        tests={name: len(places) for name, places in prober.sets.items()},
+        meaning=offer.meaning(),
+        layers={one.name: k for one in chosen if (k := _layer(one)) is not None},
+        probes=tuple(probes),
+        fitted=prober.fitted,
+        answers=tuple(answers),
+        shown=tuple(one.name for one in chosen),
+        alike=tuple(tuple(line) for line in alike.tolist()),
+        alike_rows=len(few),
+        resamples=how.count,
+        seconds=(read - begun, time.monotonic() - read),
+        notices=tuple(str(one) for one in told),
+        command=tuple(command),
+    )
+    place.mkdir(parents=True, exist_ok=True)
+    write_record(place, record)
+    return record
+
+
+def _require_numbers(strengths: Sequence[float], fractions: Sequence[float]) -> None:
+    if not strengths or not all(0 < one < math.inf for one in strengths):
+        raise InputError("a strength of regularisation is above 0", Name("some", "strengths"))
+    if not fractions or not all(0 < one <= 1 for one in fractions):
+        raise InputError("a share of the rows is above 0 and at most 1", Name("some", "fractions"))
+
+
+def _beside(folder: Path) -> Path:
+    """Where scratch files go: the nearest folder that is there."""
+    return next(one for one in (folder, *folder.absolute().parents) if one.is_dir())
+
+
+def _require_whitening(
+    vectors: Vectors, rows: ProbeRows, grid: Grid, *, asked: bool
+) -> list[Notice]:
+    """Say where whitening is left out, or refuse where it was asked for by name."""
+    if "whiten" not in grid.norms:
+        return []
+    fewest = min(len(places) for places in rows.shares.values())
+    wide = [one.name for one in grid.inputs if not can_whiten(fewest, vectors.width(one))]
+    if not wide:
+        return []
+    said = (
+        f"{listed(wide)} can't be whitened by {fewest} training rows: it takes more rows than "
+        "channels"
+    )
+    if asked:
+        raise InputError(said, Name("other normalisations", "norms", "none,l2,standard"))
+    return [Notice(f"{said}, so there it is left out")]
+
+
+def _layer(one: ProbeInput) -> int | None:
+    """The layer of an input's only part; None where its name tells none."""
+    tail = one.parts[0].source.field.rpartition("_")[2]
+    return int(tail) if len(one.parts) == 1 and tail.isdecimal() else None

@@ -1,0 +1,226 @@
+"""Fits probes, chooses their strengths on validation, and scores test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clare.bootstrap import Figure, Resampling
+from clare.errors import InputError
+from clare.heads.metrics.measure import Measured, mean_of
+from clare.heads.metrics.predictions import evaluation_sets
+from clare.heads.probing.inputs import ProbeInput
+from clare.heads.probing.moments import Moments, Values
+from clare.heads.probing.norms import Norm, can_whiten, linear_map
+from clare.heads.probing.record import Probe
+from clare.heads.probing.rows import ProbeRows
+from clare.heads.probing.solvers import Kind, fit
+from clare.heads.probing.vectors import Vectors
+from clare.progress import StepProgress
+from clare.ranks import Ranks
+from clare.shortcuts import auc_draws
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is probed.
+
+    Args:
+        inputs: what probes read.
+        norms: what is done to vectors.
+        kinds: of probes.
+        strengths: of regularisation; validation chooses.
+    """
+
+    inputs: Sequence[ProbeInput]
+    norms: Sequence[Norm]
+    kinds: Sequence[Kind]
+    strengths: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A probe with its scores of the test rows (n,)."""
+
+    probe: Probe
+    scores: Values
+
+
+class Prober:
+    """Fits probes on some rows, chooses strengths on validation and scores test rows.
+
+    Args:
+        vectors: of all rows.
+        rows: which of them train, choose and test.
+        grid: what is probed.
+        how: the bootstrap.
+        progress: called with what is done.
+    """
+
+    def __init__(
+        self,
+        vectors: Vectors,
+        rows: ProbeRows,
+        grid: Grid,
+        how: Resampling,
+        progress: StepProgress | None = None,
+    ) -> None:
+        self._vectors, self._rows = vectors, rows
+        self._grid, self._how, self._progress = grid, how, progress
+        self._exchanged = rows.exchanged(how.seed)
+        self.sets = evaluation_sets(rows.tested)
+        self.fitted = 0
+
+    def probe(
+        self, inputs: Sequence[ProbeInput], *, shares: Sequence[tuple[float, int]] | None = None
+    ) -> list[Fitted]:
+        """Every probe of some inputs; of some shares alone, where they are named."""
+        wanted = [*self._rows.shares] if shares is None else shares
+        found = []
+        for number, one in enumerate(inputs):
+            if self._progress is not None:
+                self._progress(f"fitting {one.name}", number, len(inputs))
+            for unit in (False, True):
+                norms = [norm for norm in self._grid.norms if (norm == "l2") == unit]
+                if norms:
+                    found += [self._fit(one, unit, norms, share) for share in wanted]
+        return [fitted for some in found for fitted in some]
+
+    def measure(self, several: Sequence[Fitted]) -> list[tuple[dict[str, Measured], Measured]]:
+        """The AUC of each on each test set, and in the mean, on the same resamples."""
+        rows, names = self._rows.tested, [str(n) for n in range(len(several))]
+        by_set: dict[str, dict[str, Measured]] = {}
+        for number, (name, places) in enumerate(self.sets.items()):
+            if self._progress is not None:
+                self._progress("resampling", number, len(self.sets))
+            some = rows.take(places)
+            facts = {n: one.scores[places] for n, one in zip(names, several, strict=True)}
+            drawn = auc_draws(facts, some.label, some.cluster, self._how, rising=names)
+            by_set[name] = {
+                n: Measured(len(some), {"auc": auc}, {"auc": draws} if len(draws) else {})
+                for n, (auc, draws) in drawn.items()
+            }
+        own = [{name: found[n] for name, found in by_set.items()} for n in names]
+        return [(one, mean_of([*one.values()])) for one in own]
+
+    def vectors_of(self, one: ProbeInput, places: NDArray[np.int64]) -> Values:
+        """(n, d) of some rows."""
+        return np.concatenate([*self._pieces(one, places, unit=False)])
+
+    def _fit(
+        self, one: ProbeInput, unit: bool, norms: Sequence[Norm], share: tuple[float, int]
+    ) -> list[Fitted]:
+        grid, rows = self._grid, self._rows
+        train, fraction, seed = rows.shares[share], *share
+        pieces = self._targets(one, train, unit=unit)
+        moments = Moments.of(pieces)
+        jobs: list[tuple[Norm, Kind, tuple[float | None, ...]]] = []
+        weights, bias = [], []
+        width = len(moments.mean)
+        for norm in norms:
+            if norm == "whiten" and not can_whiten(len(train), width):
+                continue  # said once, before anything is read
+            try:
+                linear = linear_map(moments, norm, self._vectors.widths(one))
+            except InputError as error:
+                raise InputError(
+                    f"{one.name} can't be probed: {error.what}", *error.advice
+                ) from error
+            for kind in grid.kinds:
+                found = fit(kind, moments, linear, grid.strengths, pieces)
+                jobs.append((norm, kind, found.strengths or (None,)))
+                weights.append(found.weights)
+                bias.append(found.bias)
+        if not jobs:
+            return []
+        every, offsets = np.concatenate(weights, 1), np.concatenate(bias)
+        self.fitted += every.shape[1]
+        val = self._scores(one, rows.val, every, offsets, unit=unit)
+        aucs = [_auc(column, rows.y[rows.val]) for column in val.T]
+        chosen, told = [], []
+        start = 0
+        for _, _, strengths in jobs:
+            mine = aucs[start : start + len(strengths)]
+            # Among equals the strongest: the simplest probe.
+            best = max(range(len(mine)), key=lambda k: (mine[k], k))
+            chosen.append(start + best)
+            told.append((strengths[best], mine))
+            start += len(strengths)
+        scores = self._scores(one, rows.test, every[:, chosen], offsets[chosen], unit=unit)
+        nothing = Figure(None, None, None, 0)
+        return [
+            Fitted(
+                Probe(
+                    one.name,
+                    width,
+                    norm,
+                    kind,
+                    fraction,
+                    seed,
+                    len(train),
+                    strength,
+                    {
+                        f"{s:g}": auc
+                        for s, auc in zip(strengths, path, strict=True)
+                        if s is not None
+                    },
+                    aucs[place],
+                    {},
+                    nothing,
+                ),
+                column,
+            )
+            for (norm, kind, strengths), (strength, path), place, column in zip(
+                jobs, told, chosen, scores.T, strict=True
+            )
+        ]
+
+    def _pieces(
+        self, one: ProbeInput, places: NDArray[np.int64], *, unit: bool
+    ) -> Iterator[Values]:
+        return self._vectors.pieces(one, places, unit=unit, exchanged=self._exchanged)
+
+    def _targets(
+        self, one: ProbeInput, places: NDArray[np.int64], *, unit: bool
+    ) -> Callable[[], Iterator[tuple[Values, Values]]]:
+        """Vectors with their targets, piece by piece, as often as it is called."""
+
+        def pieces() -> Iterator[tuple[Values, Values]]:
+            start = 0
+            for values in self._pieces(one, places, unit=unit):
+                yield values, self._rows.y[places[start : start + len(values)]]
+                start += len(values)
+
+        return pieces
+
+    def _scores(
+        self,
+        one: ProbeInput,
+        places: NDArray[np.int64],
+        weights: Values,
+        bias: Values,
+        *,
+        unit: bool,
+    ) -> Values:
+        """(n, K)."""
+        pieces = self._pieces(one, places, unit=unit)
+        return np.concatenate([values @ weights + bias for values in pieces])
+
+
+def best_of(fitted: Sequence[Fitted], name: str, fraction: float) -> Fitted:
+    """The probe of an input, of a share of the rows, that validation likes best."""
+    mine = [f for f in fitted if f.probe.input == name and f.probe.fraction == fraction]
+    return max(mine, key=lambda one: one.probe.val_auc)
+
+
+def _auc(scores: Values, y: Values) -> float:
+    """Share of pairs in the right order, ties half."""
+    real, fake = np.sort(scores[y < 0])[::-1], np.sort(scores[y > 0])[::-1]
+    ranks = Ranks.of(real, fake)
+    ends = np.arange(1, len(fake) + 1) if ranks.ends is None else ranks.ends
+    groups = np.diff(ends, prepend=0)
+    wrong = (groups * (ranks.above + ranks.beside)).sum() / 2
+    return float(1 - wrong / (len(real) * len(fake)))

@@ -1,0 +1,73 @@
+"""Questions of probes: does one input add to another?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clare.errors import InputError
+from clare.heads.probing.inputs import Offer, ProbeInput
+
+_ASKED = re.compile(r"(?:does\s+)?(\S+)\s+adds?\s+to\s+(\S+?)\s*\??", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Does one input add to another?
+
+    Args:
+        base: what it may add to.
+        added: what may add.
+    """
+
+    base: ProbeInput
+    added: ProbeInput
+
+    @property
+    def together(self) -> ProbeInput:
+        """Both."""
+        return self.base.beside(self.added)
+
+    @property
+    def control(self) -> ProbeInput:
+        """Both, but what is added is that of other rows."""
+        return self.base.beside(self.added, shuffled=True)
+
+
+def read_question(text: str, offer: Offer) -> list[Question]:
+    """The questions of a sentence, as ``does lare:grid add to clip_cls?``.
+
+    A field stands for each of its poolings.
+
+    Raises:
+        InputError: it is no such sentence, an input is not there, or what is added is more than one
+            field or a part of the base.
+    """
+    match = _ASKED.fullmatch(text.strip())
+    if match is None:
+        raise InputError(
+            f'{text!r} is no question that probes answer: ask, as "does lare add to clip_cls?"'
+        )
+    added, base = (offer.find(name) for name in match.groups())
+    found = [Question(a, b) for a in base for b in added if not {*b.parts} <= {*a.parts}]
+    if not found or any(len(one.added.parts) > 1 for one in found):
+        raise InputError(f"{text!r} asks what adds: name one input that the other does not have")
+    return found
+
+
+def usual_questions(inputs: Sequence[ProbeInput], aucs: Mapping[str, float]) -> list[Question]:
+    """Of every field, in the pooling that validation likes best: does it add to the best input?
+
+    Args:
+        inputs: what was probed.
+        aucs: AUC on validation by input's name.
+    """
+    single = [one for one in inputs if len(one.parts) == 1]
+    if not single:
+        return []
+    of_field: dict[object, ProbeInput] = {}
+    for one in sorted(single, key=lambda one: (-aucs[one.name], one.name)):
+        of_field.setdefault(one.parts[0].source, one)
+    best, *others = of_field.values()
+    return [Question(best, other) for other in others]

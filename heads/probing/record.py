@@ -1,0 +1,183 @@
+"""What probes say: one line each, the figures of those that were chosen, and what adds to what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clare.bootstrap import Figure
+from clare.errors import InputError
+from clare.files import write_durably
+from clare.heads.probing.norms import Norm
+from clare.heads.probing.solvers import Kind
+from clare.own_csv import csv_text
+from clare.typed_json import read_json, write_json
+
+RECORD = "probes.json"
+LINES = "probes.csv"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One input, one normalisation, one kind of probe, at the strength that validation chose.
+
+    Args:
+        input: its name.
+        width: of its vectors.
+        norm: what is done to them.
+        kind: of the probe.
+        fraction: share of the training rows.
+        seed: that the share was drawn with.
+        rows: that it was fitted on.
+        strength: of regularisation; None where it has none.
+        path: AUC on validation by strength.
+        val_auc: AUC on validation, at the chosen strength.
+        tests: AUC by test set.
+        mean: over the test sets.
+    """
+
+    input: str
+    width: int
+    norm: Norm
+    kind: Kind
+    fraction: float
+    seed: int
+    rows: int
+    strength: float | None
+    path: Mapping[str, float]
+    val_auc: float
+    tests: Mapping[str, Figure]
+    mean: Figure
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of two AUCs on the same rows and resamples.
+
+    Args:
+        auc: the difference, its interval paired.
+        p: two-sided, of the bootstrap, for no difference; None without resamples.
+        holm: the same, corrected for all differences that were asked for (Holm 1979).
+    """
+
+    auc: Figure
+    p: float | None
+    holm: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether one input adds to another.
+
+    Args:
+        base: what it may add to.
+        added: what may add.
+        alone: how the base was probed: normalisation and kind, chosen on validation.
+        together: how both were.
+        gains: by test set, with both less the base alone.
+        mean: over the test sets.
+        shuffled: the mean gain where the added vectors are those of other rows.
+    """
+
+    base: str
+    added: str
+    alone: str
+    together: str
+    gains: Mapping[str, Gain]
+    mean: Gain
+    shuffled: Figure
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """All of it.
+
+    Args:
+        store: path of the store.
+        train: subsets that the probes were fitted on.
+        reals: subsets whose reals stood beside.
+        counts: rows by split.
+        tests: rows by test set.
+        meaning: what sets fingerprints of one field apart, by name.
+        layers: by name of an input, the layer of the tower; of inputs that are a layer's.
+        probes: every one.
+        fitted: how many were fitted, each strength counted.
+        answers: what adds to what.
+        shown: names of the inputs that ``alike`` is of.
+        alike: linear CKA of each two of them.
+        alike_rows: training rows that ``alike`` was measured on.
+        resamples: of the bootstrap.
+        seconds: that reading, and then fitting, took.
+        notices: what may surprise.
+        command: that asked for it.
+    """
+
+    store: str
+    train: tuple[str, ...]
+    reals: tuple[str, ...]
+    counts: Mapping[str, int]
+    tests: Mapping[str, int]
+    meaning: Mapping[str, str]
+    layers: Mapping[str, int]
+    probes: tuple[Probe, ...]
+    fitted: int
+    answers: tuple[Answer, ...]
+    shown: tuple[str, ...]
+    alike: tuple[tuple[float, ...], ...]
+    alike_rows: int
+    resamples: int
+    seconds: tuple[float, float]
+    notices: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+    def best(self) -> dict[str, Probe]:
+        """Of each input, the probe of all rows that validation likes best; the best input first."""
+        most = max(probe.fraction for probe in self.probes)
+        found: dict[str, Probe] = {}
+        for probe in sorted(self.probes, key=lambda one: -one.val_auc):
+            if probe.fraction == most:
+                found.setdefault(probe.input, probe)
+        return found
+
+
+def write_record(folder: Path, record: ProbeRecord) -> None:
+    """Write the record, and its probes as CSV."""
+    tests = list(record.tests)
+    head = ["input", "width", "norm", "kind", "fraction", "seed", "rows", "strength", "val_auc"]
+    ends = ("", "_low", "_high")
+    columns = [*head, *(f"{t}_auc{end}" for t in [*tests, "mean"] for end in ends)]
+    lines = [
+        [
+            *(getattr(probe, name) for name in head),
+            *(
+                value
+                for figure in (*(probe.tests[t] for t in tests), probe.mean)
+                for value in (figure.value, figure.low, figure.high)
+            ),
+        ]
+        for probe in record.probes
+    ]
+    write_durably(folder / LINES, csv_text([columns, *lines]).encode())
+    write_json(folder / RECORD, record)
+
+
+def is_probing(folder: Path) -> bool:
+    """Whether a folder holds probes."""
+    return (folder / RECORD).is_file()
+
+
+def read_record(folder: Path) -> ProbeRecord:
+    """What `write_record` wrote.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if not is_probing(folder):
+        raise InputError(f"{folder} holds no probes: `{RECORD}` is missing")
+    return read_json(folder / RECORD, ProbeRecord)
+
+
+def ordered(names: Sequence[str], layers: Mapping[str, int]) -> list[str]:
+    """Names by their layer, those of none first."""
+    return sorted(names, key=lambda name: (layers.get(name, -1), name))

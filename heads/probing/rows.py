@@ -1,0 +1,221 @@
+"""The rows that probes are fitted on, chosen by and tested on: the same for all inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clare.advice import Notice, Run
+from clare.errors import InputError, StoreError
+from clare.heads.base import INPUTS
+from clare.heads.config import TrainConfig
+from clare.heads.data.leakage import Seen, refuse_leaks
+from clare.heads.data.samples import Samples, choose_samples
+from clare.heads.data.subsets import subsets_of
+from clare.heads.data.table import Split
+from clare.heads.evaluation.field_rows import Rows as RowList
+from clare.heads.evaluation.test_rows import refuse_seen
+from clare.heads.evaluation.wanted import Asked, has_label, list_wanted
+from clare.heads.metrics.predictions import Predictions
+from clare.heads.probing.inputs import Offer, Source
+from clare.store.feature_store import FeatureStore
+from clare.store.journal import COMPLETE
+from clare.store.row import Row
+from clare.store.rows import Rows, join_rows
+
+_NO_FEATURES = {INPUTS[role].field for role in ("mask", "parts", "pixels")}
+
+
+@dataclass(frozen=True)
+class CompleteRows:
+    """Rows of a split that have a value in every field; `choose_samples` takes from them.
+
+    Args:
+        store: the store.
+        rows: all of them complete.
+    """
+
+    store: FeatureStore
+    rows: Rows
+
+    def complete(self, fields: Iterable[str]) -> NDArray[np.bool_]:
+        """(rows,) true: whatever the field."""
+        return np.ones(len(self.rows), bool)
+
+
+@dataclass(frozen=True)
+class ProbeRows:
+    """All rows, those of training first, then validation, then tests.
+
+    Args:
+        rows: with the subset of each.
+        y: (N,) -1 for reals and 1 for fakes.
+        train: (n,) places of the training rows.
+        val: (n,) places of the validation rows.
+        test: (n,) places of the test rows.
+        tested: the test rows as an evaluation has them, with margins of zero.
+        shares: by fraction and seed, places of the training rows.
+        notices: what may surprise.
+    """
+
+    rows: RowList
+    y: NDArray[np.float64]
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+    tested: Predictions
+    shares: Mapping[tuple[float, int], NDArray[np.int64]]
+    notices: tuple[Notice, ...]
+
+    def exchanged(self, seed: int) -> NDArray[np.int64]:
+        """(N,) another row of the same split for each, whatever its label: the shuffled control."""
+        rng, found = np.random.default_rng([seed, 7]), np.arange(len(self.rows))
+        for places in (self.train, self.val, self.test):
+            found[places] = rng.permutation(places)
+        return found
+
+
+def offer_of(store: FeatureStore, subsets: Sequence[str], features: Sequence[str] = ()) -> Offer:
+    """The inputs that all of some subsets have.
+
+    Args:
+        store: the store.
+        subsets: the rows are of these.
+        features: beginnings of the digests of the fingerprints that are read; all if empty.
+
+    Raises:
+        StoreError: the subsets share no features, or a named fingerprint is not there.
+    """
+    keys = [
+        key
+        for key in store.extractor_keys()
+        if all(store.layout.is_recorded(key, name) for name in subsets)
+    ]
+    for digest in features:
+        if not any(key.rpartition("-")[2].startswith(digest) for key in keys):
+            raise StoreError(f"no fingerprint {digest} has values of {', '.join(subsets)}")
+    sources = []
+    for key in keys:
+        extractor, _, digest = key.rpartition("-")
+        if features and not digest.startswith(tuple(features)):
+            continue
+        fields = store.extractor(key)[1]
+        sources += [
+            Source(field, extractor, digest) for field in fields if field not in _NO_FEATURES
+        ]
+    offer = Offer(store, sources)
+    if not offer.inputs:
+        raise StoreError(
+            f"{', '.join(subsets)} have no features in common that a probe could read",
+            Run("extract", effect="makes them"),
+        )
+    return offer
+
+
+def choose_rows(
+    store: FeatureStore,
+    config: TrainConfig,
+    asked: Asked,
+    sources: Sequence[Source],
+    shares: Iterable[tuple[float, int]],
+) -> ProbeRows:
+    """The rows of all probes.
+
+    Args:
+        store: the store.
+        config: which rows train and choose.
+        asked: which rows test.
+        sources: the fields that a row must have, all of them.
+        shares: of the training rows, with the seed of each.
+
+    Raises:
+        InputError: the splits leak, a class is missing, or there is nothing to test on.
+        StoreError: a subset is not there.
+    """
+    subsets = subsets_of(store, config)
+    refuse_leaks(join_rows([store.rows(name) for name in subsets]))
+    signs: list[NDArray[np.float64]] = []
+    chosen: list[Rows] = []
+    for split in ("train", "val"):
+        table, samples = choose_split(store, config, sources, split)
+        chosen.append(table.rows.take(samples.plain))
+        if split == "train":
+            parts = _shares(table, samples, config, shares)
+        signs.append(2 * samples.labels.astype(np.float64) - 1)
+    seen = Seen.of(*chosen)
+    rows: list[tuple[str, Row]] = [(row.columns["subset"], row) for some in chosen for row in some]
+
+    wanted = list_wanted(store, asked, (config.reals, subsets))
+    refuse_seen(seen, "these probes", {name: some for name, (_, _, some) in wanted.rows.items()})
+    tested: list[tuple[str, Row]] = []
+    groups: list[str] = []
+    bare: list[str] = []
+    for group, (subset, _, some) in wanted.rows.items():
+        has = _complete(store, subset, sources)
+        mine = [row for row in some if has[row.slot]]
+        if not mine or (has_label(some, 1) and not has_label(mine, 1)):
+            bare.append(group)
+        tested += [(subset, row) for row in mine]
+        groups += [group] * len(mine)
+    if bare:
+        raise InputError(
+            f"{', '.join(bare)} has no test rows with all of these features", "extract them"
+        )
+    predictions = Predictions.of_rows(
+        [row for _, row in tested], np.zeros(len(tested)), groups, wanted.beside
+    )
+    signs.append(2 * predictions.label.astype(np.float64) - 1)
+    ends = np.cumsum([len(part) for part in signs])
+    train, val, test = (
+        np.arange(end - len(part), end) for part, end in zip(signs, ends, strict=True)
+    )
+    return ProbeRows(
+        [*rows, *tested],
+        np.concatenate(signs),
+        train,
+        val,
+        test,
+        predictions,
+        parts,
+        tuple(wanted.notices),
+    )
+
+
+def choose_split(
+    store: FeatureStore, config: TrainConfig, sources: Sequence[Source], split: Split
+) -> tuple[CompleteRows, Samples]:
+    """The rows of a split that a configuration takes, of those that have all fields."""
+    found = []
+    for name in subsets_of(store, config):
+        rows = store.rows(name)
+        kept = (rows.column("split") == split) & (rows.views == 0)
+        found.append(rows.take(kept & _complete(store, name, sources)[rows.slots]))
+    table = CompleteRows(store, join_rows(found))
+    return table, choose_samples(table, config, (), split)
+
+
+def _shares(
+    table: CompleteRows,
+    samples: Samples,
+    config: TrainConfig,
+    wanted: Iterable[tuple[float, int]],
+) -> dict[tuple[float, int], NDArray[np.int64]]:
+    """Places, among the training rows, of each share of them."""
+    place = {row: number for number, row in enumerate(samples.plain.tolist())}
+    found = {}
+    for fraction, seed in wanted:
+        share = replace(config, fraction=fraction, data_seed=seed)
+        mine = choose_samples(table, share, (), "train")
+        found[fraction, seed] = np.array([place[row] for row in mine.plain.tolist()], np.int64)
+    return found
+
+
+def _complete(store: FeatureStore, subset: str, sources: Sequence[Source]) -> NDArray[np.bool_]:
+    """By slot, whether a row has a value of every field."""
+    keys = {(one.extractor, one.digest) for one in sources}
+    states = [store.feature(subset, *key).states() == COMPLETE for key in keys]
+    found: NDArray[np.bool_] = np.logical_and.reduce(states)
+    return found

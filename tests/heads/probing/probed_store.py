@@ -1,0 +1,79 @@
+"""A store in which two features each hold a part of the truth, and a third one nothing."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from clare.store.feature_store import FeatureStore, create_store
+from clare.store.row import Row
+from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
+
+SPECS = {
+    "clip": [
+        FeatureSpec("clip_cls", (6,), "float32"),
+        FeatureSpec("clip_tokens_2", (16, 5), "float32"),
+        FeatureSpec("clip_tokens_4", (16, 5), "float32"),
+        FeatureSpec("clip_tokens_6", (16, 5), "float32"),
+    ],
+    "lare": [FeatureSpec("lare", (2, 3, 4, 8, 8), "float32", channel_axis=-3)],
+    "mask": [FeatureSpec("mask", (8, 8), "uint8")],
+}
+CLIP = Fingerprint("clip", 1, "aa", {"model": "first"})
+MASK = Fingerprint("mask", 1, "")
+LARE = Fingerprint("lare", 1, "bb", {"timesteps": [100, 300]})
+
+
+def make_rows(subset: str, count: int, split_of=("train", "train", "val", "test", "test")):
+    return [
+        Row(
+            sample_id=f"{subset}-{n}",
+            view=0,
+            content=hashlib.sha256(f"{subset}{n}".encode()).hexdigest(),
+            columns={"label": n % 2, "split": split_of[n // 2 % len(split_of)], "subset": subset},
+        )
+        for n in range(count)
+    ]
+
+
+def values_of(row: Row, specs, salt: str = ""):
+    """Three parts of the truth are drawn for each row: one of CLIP, one of LaRE, one of nobody."""
+    rng = np.random.default_rng(list(hashlib.sha256(f"{row.content}{salt}".encode()).digest()[:8]))
+    sign = 2 * row.columns["label"] - 1
+    found = {}
+    for spec in specs:
+        values = rng.normal(size=spec.shape)
+        if spec.field == "clip_cls":
+            values[0] += 0.8 * sign
+        elif spec.field == "clip_tokens_4":
+            values[:, 1] += 0.25 * sign
+        elif spec.field == "lare":
+            values = abs(values)
+            values[1, :, 2] += 5 + 0.8 * sign + rng.normal()
+        found[spec.field] = values.astype(spec.dtype)
+    return found
+
+
+def fill(store: FeatureStore, rows, prints=(CLIP, LARE, MASK), salt=""):
+    subset = rows[0].columns["subset"]
+    assigned = store.assign_rows(subset, rows)
+    for fingerprint in prints:
+        specs = SPECS[fingerprint.extractor]
+        store.declare(fingerprint, specs)
+        feature = store.feature(subset, fingerprint.extractor, fingerprint.digest)
+        for shard in feature.pending():
+            assert feature.claim(shard)
+            values = {s.field: np.zeros((SHARD_ROWS, *s.shape), s.dtype) for s in specs}
+            for row in assigned:
+                if row.slot // SHARD_ROWS == shard:
+                    for field, value in values_of(row, specs, salt).items():
+                        values[field][row.slot % SHARD_ROWS] = value
+            feature.write_shard(shard, values, {}, {})
+            feature.release(shard)
+
+
+def create_probed(path: Path) -> FeatureStore:
+    store = create_store(path)
+    fill(store, make_rows("gan", 800))
+    fill(store, make_rows("swap", 400, ("test",)))
+    return store

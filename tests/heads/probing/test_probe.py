@@ -1,0 +1,216 @@
+"""Probes of a store whose features hold known parts of the truth."""
+
+import csv
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+
+import clare
+from clare.errors import InputError, StoreError
+from clare.heads.data.dataset import FeatureDataset
+from clare.heads.probing.record import read_record
+from clare.heads.probing.said import is_sure
+from clare.heads.probing.solvers import STRENGTHS
+from clare.store.spec import Fingerprint
+from tests.heads.probing.probed_store import create_probed, fill, make_rows
+
+QUICK: dict[str, Any] = {"train": ["gan"], "resamples": 400}
+
+
+def ends(figure):
+    return figure.low, figure.high
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory):
+    return create_probed(tmp_path_factory.mktemp("probed") / "features.zarr")
+
+
+@pytest.fixture(scope="module")
+def found(probed, tmp_path_factory):
+    return clare.probe(probed, tmp_path_factory.mktemp("probes"), test=["gan", "swap"], **QUICK)
+
+
+def test_every_field_is_probed_in_every_pooling(found):
+    tokens = {
+        f"clip_tokens_{layer}:{pooling}"
+        for layer in (2, 4, 6)
+        for pooling in ("mean", "max", "by-lare")
+    }
+    # Two fingerprints of LaRE would not say which of them weighs; one does, and masks are none.
+    lare = {f"lare:{pooling}@{step}" for pooling in ("mean", "grid") for step in (100, 300)}
+    assert {*found.shown} == {"clip_cls", *tokens, *lare}
+    assert found.layers["clip_tokens_4:max"] == 4
+    assert found.counts == {"train": 320, "val": 160, "test": 720}
+    assert found.tests == {"gan": 320, "swap": 400}
+
+
+def test_what_tells_fakes_is_found_and_what_does_not_is_at_chance(found):
+    best = found.best()
+    assert best["clip_cls"].mean.value > 0.75
+    assert best["clip_tokens_4:mean"].mean.value > 0.9
+    assert best["lare:mean@300"].mean.value > 0.6
+    for name in ("clip_tokens_2:mean", "clip_tokens_6:max"):
+        assert best[name].mean.low < 0.55
+
+
+def test_a_probe_is_a_plain_ridge_on_the_same_rows(probed, tmp_path):
+    found = clare.probe(
+        probed,
+        tmp_path / "one",
+        inputs=["clip_cls"],
+        norms=["standard"],
+        kinds=["ridge"],
+        test=["swap"],
+        **QUICK,
+    )
+    rows = {}
+    for split in ("train", "val", "test"):
+        subsets = ["gan"] if split != "test" else ["swap"]
+        data = FeatureDataset(probed, ["clip_cls"], subsets=subsets, split=split)
+        rows[split] = data.read(range(len(data)))["clip_cls"].numpy().astype(float), data.labels
+    x, labels = rows["train"]
+    mean, deviation = x.mean(0), x.std(0)
+    plain = []
+    for strength in STRENGTHS:
+        one = Ridge(alpha=strength * len(x)).fit((x - mean) / deviation, 2 * labels - 1)
+        aucs = [
+            roc_auc_score(y, one.predict((values - mean) / deviation))
+            for values, y in (rows["val"], rows["test"])
+        ]
+        plain.append(aucs)
+    (probe,) = found.probes
+    assert [*probe.path.values()] == pytest.approx([val for val, _ in plain])
+    chosen = STRENGTHS.index(probe.strength)
+    assert plain[chosen][0] == pytest.approx(max(val for val, _ in plain))
+    assert probe.tests["swap"].value == pytest.approx(plain[chosen][1])
+
+
+def test_a_planted_gain_is_found_and_its_shuffled_control_is_not(probed, tmp_path):
+    found = clare.probe(
+        probed,
+        tmp_path / "asked",
+        inputs=["clip_cls"],
+        ask=["does lare:mean@300 add to clip_cls?", "clip_tokens_2:mean adds to clip_cls"],
+        test=["gan", "swap"],
+        **QUICK,
+    )
+    adds, idle = found.answers
+    assert (adds.base, adds.added) == ("clip_cls", "lare:mean@300")
+    assert is_sure(adds.mean)
+    gain, control, nothing = (ends(one) for one in (adds.mean.auc, adds.shuffled, idle.mean.auc))
+    assert gain[0] > 0.01
+    assert gain[0] > control[1]
+    assert not is_sure(idle.mean)
+    assert nothing[0] < 0.01
+
+
+def test_by_default_every_other_field_is_asked_whether_it_adds_to_the_best(found):
+    assert {one.base.partition(":")[0] for one in found.answers} == {"clip_tokens_4"}
+    fields = {one.added.partition(":")[0] for one in found.answers}
+    assert fields == {"clip_cls", "clip_tokens_2", "clip_tokens_6", "lare"}
+
+
+def test_smaller_shares_are_fitted_once_a_seed(probed, tmp_path):
+    found = clare.probe(
+        probed,
+        tmp_path / "shares",
+        inputs=["clip_cls"],
+        norms=["none"],
+        kinds=["centroid"],
+        fractions=[0.25, 1],
+        seeds=[0, 1, 2],
+        test=["swap"],
+        **QUICK,
+    )
+    shares = [(one.fraction, one.seed) for one in found.probes]
+    assert shares == [(0.25, 0), (0.25, 1), (0.25, 2), (1, 0)]
+    assert {one.rows for one in found.probes} == {80, 320}
+    assert len({one.tests["swap"].value for one in found.probes}) == 4
+
+
+def test_what_is_written_is_what_is_returned(found, probed, tmp_path):
+    again = clare.probe(probed, tmp_path / "again", test=["gan", "swap"], **QUICK)
+    read = read_record(tmp_path / "again")
+    assert read.probes == again.probes == found.probes
+    with (tmp_path / "again" / "probes.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(found.probes)
+    assert float(lines[0]["swap_auc"]) == found.probes[0].tests["swap"].value
+    assert [one.name for one in (tmp_path / "again").iterdir()] != []
+    assert not list(tmp_path.glob("**/*.npy"))
+
+
+def test_two_towers_stand_side_by_side_by_their_fingerprints(tmp_path):
+    store = create_probed(tmp_path / "features.zarr")
+    second = Fingerprint("clip", 1, "cc", {"model": "second"})
+    fill(store, make_rows("gan", 800), [second], "other")
+    found = clare.probe(store, tmp_path / "out", test=["gan"], kinds=["centroid"], **QUICK)
+    own = [name for name in found.shown if name.startswith("clip_cls#")]
+    assert len(own) == 2
+    assert "model second" in found.meaning[f"clip_cls#{second.digest[:8]}"]
+    narrow = clare.probe(
+        store,
+        tmp_path / "narrow",
+        test=["gan"],
+        kinds=["centroid"],
+        features=[second.digest[:6]],
+        **QUICK,
+    )
+    assert "clip_cls" in narrow.shown
+    assert not any(name.startswith("lare") for name in narrow.shown)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"inputs": ["clip_clas"]}, "no input 'clip_clas' for a probe: there are clip_cls"),
+        ({"inputs": ["clip_tokens_9"]}, "no input 'clip_tokens_9'"),
+        ({"ask": ["is lare good?"]}, "no question that probes answer"),
+        ({"ask": ["does clip_cls add to clip_cls?"]}, "asks what adds"),
+        ({"strengths": [0]}, "a strength of regularisation is above 0"),
+        ({"fractions": [2]}, "a share of the rows is above 0 and at most 1"),
+        ({"norms": ["whiten"], "fractions": [0.01]}, "can't be whitened by .* training rows"),
+        ({"train": ["swap"]}, "no complete training rows"),
+    ],
+)
+def test_what_cannot_be_probed_is_said_in_a_sentence(probed, tmp_path, settings, said):
+    with pytest.raises(InputError, match=said):
+        clare.probe(probed, tmp_path / "out", **{**QUICK, "test": ["gan"], **settings})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fingerprint_that_is_not_there_and_a_folder_of_something_else(probed, tmp_path):
+    with pytest.raises(StoreError, match="no fingerprint ffff has values of gan"):
+        clare.probe(probed, tmp_path / "out", test=["gan"], features=["ffff"], **QUICK)
+    (tmp_path / "mine.txt").write_text("kept")
+    with pytest.raises(InputError, match="holds something else"):
+        clare.probe(probed, tmp_path, test=["gan"], **QUICK)
+
+
+def test_rows_that_training_saw_are_no_test(tmp_path):
+    store = create_probed(tmp_path / "features.zarr")
+    leaked = make_rows("gan", 800)[0]
+    copy = type(leaked)(
+        sample_id="copy",
+        view=0,
+        content=leaked.content,
+        columns={**leaked.columns, "subset": "copies", "split": "test", "label": 1},
+    )
+    other = make_rows("copies", 2, ("test",))
+    fill(store, [copy, *other])
+    with pytest.raises(InputError, match="1 of the 3 test rows of copies share"):
+        clare.probe(store, tmp_path / "out", test=["copies"], **QUICK)
+
+
+def test_the_page_shows_inputs_layers_answers_and_likeness(probed, found, tmp_path):
+    clare.probe(probed, tmp_path / "probes", test=["gan", "swap"], **QUICK)
+    page = clare.report([tmp_path / "probes"], tmp_path / "page.html")
+    titles = [section.title for section in page.sections]
+    assert titles[:3] == ["Inputs", "Over the layers", "Does it add?"]
+    assert "Validation likes clip_tokens_4:" in page.answer[0]
+    assert len(page.answer) == 1 + len(found.answers)
+    assert np.allclose(np.diag(found.alike), 1)

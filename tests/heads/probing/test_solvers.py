@@ -1,0 +1,134 @@
+"""Probes are scikit-learn's, whatever was done to the vectors before."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import NearestCentroid
+
+from clare.errors import InputError
+from clare.heads.probing.alike import cka
+from clare.heads.probing.answers import holm, two_sided
+from clare.heads.probing.moments import Moments
+from clare.heads.probing.norms import NORMS, linear_map
+from clare.heads.probing.solvers import fit
+
+ROWS, WIDTH = 200, 7
+STRENGTHS = (1e-3, 0.1, 10.0)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    rng = np.random.default_rng(3)
+    y = np.where(np.arange(ROWS) % 3 == 0, 1.0, -1.0)
+    mixing = rng.normal(size=(WIDTH, WIDTH))
+    x = (rng.normal(size=(ROWS, WIDTH)) + 0.4 * y[:, None]) @ mixing + 5 * rng.normal(size=WIDTH)
+    x[:, 4] = 2.0  # a channel that never varies
+    return x, y
+
+
+def pieces_of(x, y):
+    return lambda: ((x[k : k + 64], y[k : k + 64]) for k in range(0, len(x), 64))
+
+
+def prepared(x, norm):
+    """The vectors as a person would normalise them."""
+    if norm == "l2":
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    centred = x - x.mean(0)
+    if norm == "standard":
+        deviation = x.std(0)
+        return x, centred / np.where(deviation > 1e-9, deviation, 1)
+    if norm == "whiten":
+        values, axes = np.linalg.eigh(centred.T @ centred / len(x))
+        kept = values > 1e-6
+        return x, centred @ axes[:, kept] / np.sqrt(values[kept])
+    return x, centred
+
+
+def fitted(x, y, norm, kind):
+    pieces = pieces_of(x, y)
+    moments = Moments.of(pieces)
+    return fit(kind, moments, linear_map(moments, norm, [x.shape[1]]), STRENGTHS, pieces)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_ridge_is_scikit_learns(drawn, norm):
+    x, z = prepared(drawn[0], norm)
+    y = drawn[1]
+    found = fitted(x, y, norm, "ridge")
+    for k, strength in enumerate(STRENGTHS):
+        alpha = strength * len(x) * z.var(0).mean()
+        theirs = Ridge(alpha=alpha).fit(z, y).predict(z)
+        assert x @ found.weights[:, k] + found.bias[k] == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_logistic_regression_is_scikit_learns(drawn, norm):
+    x, z = prepared(drawn[0], norm)
+    y = drawn[1]
+    found = fitted(x, y, norm, "logistic")
+    for k, strength in enumerate(STRENGTHS):
+        alpha = strength * len(x) * z.var(0).mean()
+        theirs = LogisticRegression(C=1 / alpha, solver="newton-cholesky", tol=1e-12, max_iter=200)
+        margins = theirs.fit(z, y).decision_function(z)
+        assert x @ found.weights[:, k] + found.bias[k] == pytest.approx(margins, abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_nearest_centroid_is_scikit_learns(drawn, norm):
+    varying = [channel for channel in range(WIDTH) if channel != 4]  # scikit-learn warns of it
+    x, z = prepared(drawn[0][:, varying], norm)
+    y = drawn[1]
+    found = fitted(x, y, norm, "centroid")
+    scores = x @ found.weights[:, 0] + found.bias[0]
+    assert (np.where(scores > 0, 1, -1) == NearestCentroid().fit(z, y).predict(z)).all()
+    assert found.strengths == ()
+
+
+def test_parts_side_by_side_count_the_same_whatever_their_scale(drawn):
+    x, y = drawn
+    louder = np.concatenate([x[:, :3], 1000 * x[:, 3:]], 1)
+
+    def scores(values):
+        pieces = pieces_of(values, y)
+        moments = Moments.of(pieces)
+        found = fit("ridge", moments, linear_map(moments, "none", [3, 4]), [1.0], pieces)
+        return values @ found.weights + found.bias
+
+    assert scores(louder) == pytest.approx(scores(x), abs=1e-6)
+
+
+def test_too_few_rows_cannot_whiten_and_constant_vectors_teach_nothing(drawn):
+    x, y = drawn
+    with pytest.raises(InputError, match="7 training rows can't whiten 7 channels"):
+        linear_map(Moments.of(pieces_of(x[:7], y[:7])), "whiten", [WIDTH])
+    with pytest.raises(InputError, match="the same in all training rows"):
+        linear_map(Moments.of(pieces_of(np.ones((8, 2)), y[:8])), "standard", [2])
+
+
+def test_inputs_are_alike_up_to_a_rotation_and_a_scale():
+    rng = np.random.default_rng(0)
+    x, other = rng.normal(size=(2, 300, 6))
+    turned = x @ np.linalg.qr(rng.normal(size=(6, 6)))[0] * 40 + 3
+    found = cka([x, turned - turned.mean(0), other])
+    assert found[0, 1] == pytest.approx(1, abs=0.02)
+    assert abs(found[0, 2]) < 0.1
+    assert np.diag(found) == pytest.approx(1)
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=8))
+def test_corrected_p_values_follow_holms_definition(values):
+    found = holm(values)
+    order = sorted(range(len(values)), key=values.__getitem__)
+    for rank, place in enumerate(order):
+        steps = [min(1, values[p] * (len(values) - r)) for r, p in enumerate(order[: rank + 1])]
+        assert found[place] == pytest.approx(max(steps))
+
+
+def test_a_p_value_counts_resamples_beyond_no_difference():
+    assert two_sided(np.arange(1.0, 100)) == pytest.approx(2 / 100)
+    assert two_sided(np.array([-1.0, 1.0])) == 1
+    assert two_sided(np.empty(0)) is None
+    assert holm([None, 0.5]) == [None, 0.5]
