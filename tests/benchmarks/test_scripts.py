@@ -19,7 +19,6 @@ FIGURES = {
     "faces": {"upright against turned"},
     "fusion": {"ours against published", "ours against limit"},
     "inference": {"end to end against limit of the stages", "predict against imports and weights"},
-    "inference": {"end to end against limit of the stages"},
     "probes": {"ours against scikit-learn", "ours against the read alone"},
     "tuning": {"ln against plain", "blocks:1 against plain"},
     "extraction": {"end to end against limit of the stages", "end to end against published way"},
