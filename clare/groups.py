@@ -5,7 +5,8 @@ One rule for all of CLaRE: validation and splits, leakage, audit, and the bootst
 A video is named within its subset, because every method numbers its own videos. An identity is
 named within its domain, the data that the image was made from: identity "3" of ff and "3" of cdf
 are two people, while fakes of two methods that were made from one person of ff show that person
-both. Where no domain is known, the name alone counts.
+both. Where no domain is known, the name alone counts. An image that was delivered, through a
+platform say, stays the image that it was.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
     """Everything that an image may share with images of its own split alone.
 
     Args:
-        columns: of a manifest; ``subset``, ``video_id``, ``domain``, ``source_ids`` and ``pair_id``
-            are read.
+        columns: of a manifest; ``subset``, ``parent_subset``, ``video_id``, ``domain``,
+            ``source_ids`` and ``pair_id`` are read.
         content: hash of the file's bytes; empty where it is not known.
 
     Returns:
@@ -66,8 +67,18 @@ def ties_of(columns: Mapping[str, Any], sample_id: str, content: str = "") -> li
     """
     found = groups_of(columns, content)
     if columns.get("label") == 0:
-        found.append(("real", sample_id))
+        found.append(("real", named_as(columns, sample_id)))
     return found
+
+
+def named_as(columns: Mapping[str, Any], sample_id: str) -> str:
+    """The name of the image in a row: where it was delivered, that of the image that was."""
+    return str(columns.get("parent_id") or sample_id)
+
+
+def subset_as(columns: Mapping[str, Any]) -> str:
+    """The subset of the image in a row; where it was delivered, that of the image that was."""
+    return str(columns.get("parent_subset") or columns.get("subset", ""))
 
 
 def met_by(group: Group) -> list[Group]:
@@ -99,7 +110,7 @@ def aligned_pair(columns: Mapping[str, Any]) -> str:
 def video_of(columns: Mapping[str, Any]) -> str:
     """The video that an image is a frame of, as ``subset/video``; empty where it is none."""
     video = columns.get("video_id")
-    return f"{columns.get('subset', '')}/{video}" if video else ""
+    return f"{subset_as(columns)}/{video}" if video else ""
 
 
 def altered_video(video_id: str, pair_kind: str) -> str:
@@ -125,9 +136,10 @@ def cluster_of(columns: Mapping[str, Any], sample_id: str, paired: Collection[st
             if aligned_pair(columns)
             else name
         )
-    if columns.get("label") == 0 and sample_id in paired:
-        return f"pair {sample_id}"
-    return f"{columns.get('subset', '')}/{image_of(sample_id)}"
+    own = named_as(columns, sample_id)
+    if columns.get("label") == 0 and own in paired:
+        return f"pair {own}"
+    return f"{subset_as(columns)}/{image_of(own)}"
 
 
 def image_of(sample_id: str) -> str:

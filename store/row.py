@@ -13,7 +13,7 @@ Identity = tuple[str, int, str, str, str]
 
 DECIDING = (
     *("boxes", "face_points", "face_detector", "mask_content", "mask_fake"),
-    *("pair_id", "pair_kind"),
+    *("pair_id", "pair_kind", "delivery", "delivery_steps"),
 )
 """Columns that are part of a row's identity, because stored values follow from them."""
 
@@ -51,9 +51,14 @@ class Row:
 
     @property
     def drawn(self) -> str:
-        """What decides an augmented view beside the content: the pair that shares it, if any."""
-        pair = aligned_pair(self.columns) if self.view else ""
-        return f" pair {pair}" if pair else ""
+        """What decides, beside the content, what is drawn: a delivery, and the pair that shares it.
+
+        An augmented view is drawn too, and the pair is then all that is added.
+        """
+        name = self.columns.get("delivery")
+        delivery = f" delivery {name}: {self.columns.get('delivery_steps')}" if name else ""
+        pair = aligned_pair(self.columns) if self.view or name else ""
+        return f"{delivery} pair {pair}" if pair else delivery
 
     @property
     def mask(self) -> str:

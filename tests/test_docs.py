@@ -15,6 +15,7 @@ import pytest
 from typer import BadParameter
 from typer.main import get_command
 
+from clare.augmentation.deliveries import read_set
 from clare.cli.app import app
 from clare.cli.command import commands_below
 from clare.cli.options import parse_assignments
@@ -136,6 +137,8 @@ def check_value(option: str, value: str) -> None:
         for name in value.split(","):
             plain = re.sub(r"^blocks:\d+$", "blocks", name)
             assert PLACEHOLDER.fullmatch(name) or plain in NAMES[option], f"{option} {name}"
+    elif option == "--set" and "=" not in value:  # of `manifest variants`
+        assert all(read_set(name) for name in value.split(",")), value
     elif option == "--set" and not PLACEHOLDER.search(value):
         for part, settings in parse_assignments([value]).items():
             assert settings.keys() <= settings_of(part), value

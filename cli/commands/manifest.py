@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clare.cli.command import Command, subgroup
-from clare.cli.commands import manifest_audit, manifest_import
+from clare.cli.commands import manifest_audit, manifest_import, manifest_variants
 from clare.cli.options import (
     MANIFESTS,
     FollowLinks,
@@ -30,6 +30,7 @@ app = subgroup("The lists of the subsets' images.")
 app.command("import-json", cls=Command)(manifest_import.import_json)
 app.command("import-csv", cls=Command)(manifest_import.import_csv)
 app.command("audit", cls=Command)(manifest_audit.audit)
+app.command("variants", cls=Command)(manifest_variants.variants)
 
 RootOption = Annotated[
     list[str] | None,

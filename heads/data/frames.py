@@ -30,8 +30,9 @@ def clip_of(row: Row) -> str:
 def choose_frames(rows: Sequence[Row], frames: int | None, sampling: Sampling) -> list[int]:
     """Places of the rows that are kept, in the order they had.
 
-    Frames of a clip are told apart by label too: a face swap may keep its video's name. They are
-    in the order of their numbers, and of their ids where they have none. Rows of no clip are kept.
+    Frames of a clip are told apart by label too, for a face swap may keep its video's name, and by
+    their delivery. They are in the order of their numbers, and of their ids where they have none.
+    Rows of no clip are kept.
 
     Args:
         rows: of one view.
@@ -42,11 +43,12 @@ def choose_frames(rows: Sequence[Row], frames: int | None, sampling: Sampling) -
     if frames is None:
         return list(range(len(rows)))
     kept: list[int] = []
-    clips: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+    clips: dict[tuple[str, str, int, str], list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         clip = clip_of(row)
         if clip:
-            clips[row.columns.get("subset", ""), clip, row.columns["label"]].append(place)
+            own = (row.columns.get("subset", ""), clip, row.columns["label"])
+            clips[*own, str(row.columns.get("delivery") or "")].append(place)
         else:
             kept.append(place)
     for places in clips.values():

@@ -18,7 +18,7 @@ from clare.wording import counted, listed, name_rows
 Ties = Mapping[str, frozenset[str]]
 """Hashes by kind."""
 
-SHARED = ("subset", "video_id", "domain", "pair_id", "source_ids")
+SHARED = ("subset", "parent_subset", "video_id", "domain", "pair_id", "source_ids")
 """Columns that say what a row shares with others; `groups_of` reads them."""
 
 
@@ -94,7 +94,9 @@ def _is_real(rows: Rows) -> list[bool]:
 
 
 def _names_of_reals(rows: Rows) -> list[str]:
-    return list(compress(rows.sample_ids.tolist(), _is_real(rows)))
+    parents = rows.column("parent_id").tolist()
+    names = [str(one or own) for one, own in zip(parents, rows.sample_ids.tolist(), strict=True)]
+    return list(compress(names, _is_real(rows)))
 
 
 def _as_pair(group: Group) -> Group:

@@ -225,7 +225,8 @@ def _with_masks(
 def _without_copies(chosen: _Chosen) -> _Chosen:
     """One sample an image: some releases list their reals once for each method."""
     rows = chosen.rows
-    images = zip(rows.contents.tolist(), rows.column("boxes").tolist(), strict=True)
+    names = (rows.column("boxes"), rows.column("delivery"))
+    images = zip(rows.contents.tolist(), *(one.tolist() for one in names), strict=True)
     kept: dict[object, int] = {}
     first = np.array(
         [kept.setdefault(image if image[0] else n, n) for n, image in enumerate(images)], np.int64

@@ -16,11 +16,14 @@ from clare.wording import listed
 def subsets_of(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
     """The subsets that a run reads, pools of reals included, sorted.
 
+    Deliveries of images are read where they are named, and not where all of a store is taken.
+
     Raises:
         InputError: the store is empty, or lacks a subset of the run's protocol.
     """
     there = store.subsets()
-    names = {*(config.train or there), *config.pools}
+    images = (name for name in there if not holds_deliveries(store.rows(name)))
+    names = {*(config.train or images), *config.pools}
     if not names:
         raise InputError(f"{store.path} has no rows", Run("extract", effect="fills it"))
     absent = sorted(names.difference(there))
@@ -86,8 +89,14 @@ def _pools(store: FeatureStore, config: TrainConfig) -> tuple[str, ...]:
         for name in there
         if name not in config.train
         and not _has_label(rows := store.rows(name), 1)
+        and not holds_deliveries(rows)
         and _domains(rows) & domains
     )
+
+
+def holds_deliveries(rows: Rows) -> bool:
+    """Whether rows are deliveries of images of other subsets."""
+    return any(rows.column("delivery").tolist())
 
 
 def _has_label(rows: Rows, label: int) -> bool:

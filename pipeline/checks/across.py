@@ -41,7 +41,8 @@ class SharedRows:
         """Rows of one label whose bytes stand in an earlier manifest too."""
         found: list[str] = []
         for sample in manifest.samples:
-            first = self._files.get(hash(sample.sha256)) if sample.sha256 else None
+            known = sample.sha256 and not sample.delivery  # a delivery is of its image's own file
+            first = self._files.get(hash(sample.sha256)) if known else None
             if first is not None and first[2] != manifest.name and first[0] == sample.label:
                 found.append(f"{sample.sample_id} (in {first[2]})")
         if found:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,7 @@ from clare.image_statistics import QUALITY, jpeg_size, laplacian_energy
 from clare.pipeline.checks.audit_report import Audit, Count, Shortcut, suggest
 from clare.pipeline.checks.duplicates import byte_doubles, near_doubles, picture_hash
 from clare.pipeline.images.decode import read_content
-from clare.pipeline.images.marks import FaceMarks
-from clare.pipeline.images.prepare import load_views
+from clare.pipeline.images.prepare import decode_whole, prepare_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.headers import file_columns
 from clare.pipeline.manifests.roots import Roots
@@ -151,7 +152,7 @@ def _looks(
     def look(row: tuple[Sample, Path]) -> Look | str:
         sample, path = row
         try:
-            return _look(read_content(path), settings, sample.face)
+            return _look(read_content(path), settings, sample)
         except ImageError as error:
             return str(error).partition(":")[0]
 
@@ -159,10 +160,13 @@ def _looks(
     return list(_mapped(look, rows, "measuring pixels", tell))
 
 
-def _look(data: bytes, settings: ImageSettings, face: FaceMarks) -> Look:
+def _look(data: bytes, settings: ImageSettings, sample: Sample) -> Look:
     side = settings.resize or SIDE
-    (plain,) = load_views(data, ImageSettings(), [0], content="")
-    (prepared,) = load_views(data, settings, [0], face=face, content="")
+    whole, delivery = decode_whole(data), sample.delivered
+    content = hashlib.sha256(data).hexdigest() if delivery else ""
+    prepare = partial(prepare_views, whole, views=[0], content=content, delivery=delivery)
+    (plain,) = prepare(ImageSettings())
+    (prepared,) = prepare(settings, face=sample.face)
     before, after = plain.pixels(side), prepared.pixels(side)
     return Look(
         hash=picture_hash(before),

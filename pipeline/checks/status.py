@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from clare.pipeline.datasets.record import BuildRecord, Counts, count_rows, read
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
 from clare.pipeline.manifests.csv_io import find_manifest, list_manifests, read_rows
-from clare.wording import counted
+from clare.pipeline.manifests.sample import Sample
+from clare.wording import counted, natural_key
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,16 @@ def _status(registry: Registry, folder: Path, name: str) -> SubsetStatus:
         notices = tuple(map(Notice, _why_absent(record))) if record else ()
         return SubsetStatus(name, "absent", {}, reals, pools, notices)
     changed = record is None and subset is not None
+    delivered: list[str] = []
     if record is None:
         try:
-            record = count_rows(name, read_rows(path).samples)
+            samples = read_rows(path).samples
+            record = count_rows(name, samples)
+            delivered = list(_deliveries(samples))
         except ManifestError as error:
             return SubsetStatus(name, "partial", {}, reals, pools, (Notice(error.what),))
     missing = [] if subset is None else list(_missing(subset, record))
-    said = [*missing, *_remarks(record)]
+    said = [*missing, *delivered, *_remarks(record)]
     if changed:
         said.insert(len(missing), "changed or written since it was built: folders are not known")
     notices = (*map(Notice, said), *_without_validation(record.counts))
@@ -134,6 +138,15 @@ def _remarks(record: BuildRecord) -> Iterator[str]:
     if record.unmatched:
         yield f"{counted(record.unmatched, 'file')} that no layout fits"
     yield from record.masks
+
+
+def _deliveries(samples: Iterable[Sample]) -> Iterator[str]:
+    found: dict[str, set[str]] = {}
+    for sample in samples:
+        if sample.delivery:
+            found.setdefault(sample.parent_subset, set()).add(sample.delivery)
+    for parent, names in sorted(found.items()):
+        yield f"deliveries of {parent}: {', '.join(sorted(names, key=natural_key))}"
 
 
 def _without_validation(counts: Counts) -> Iterator[Notice]:

@@ -192,7 +192,7 @@ def select_audited(
     selected = select_manifests(subsets, files, folder, roots, reals, fakes, follow_links=links)
     others = named_pools(pools)
     if others is None and _are_fakes(selected):
-        others = _registered_pools([manifest for manifest, _ in selected], folder)
+        others = registered_pools([manifest for manifest, _ in selected], folder)
     named = ",".join(others or ())
     beside = select_manifests(named, [], folder, roots, [], [], follow_links=links) if named else []
     names = {manifest.name for manifest, _ in selected}
@@ -259,7 +259,7 @@ def _pools_of(
     """The reals that belong beside fakes, as far as they are there; it is said either way."""
     found = []
     names = listed(manifest.name for manifest in manifests)
-    for pool in _registered_pools(manifests, folder):
+    for pool in registered_pools(manifests, folder):
         try:
             manifest = _without_copies(read_manifest(_find(pool, folder, places, progress)))
             for sample in {sample.root: sample for sample in manifest.samples}.values():
@@ -280,7 +280,8 @@ def _are_fakes(selected: Sequence[tuple[Manifest, Roots]]) -> bool:
     return all(sample.label for manifest, _ in selected for sample in manifest.samples)
 
 
-def _registered_pools(manifests: Sequence[Manifest], folder: Path) -> list[str]:
+def registered_pools(manifests: Sequence[Manifest], folder: Path) -> list[str]:
+    """The subsets of reals that the registry has for the domains of these subsets."""
     registry = load_registry(folder)
     pools: dict[str, None] = {}
     for manifest in manifests:
@@ -295,6 +296,19 @@ def find_subset(registry: Registry, folder: Path, name: str) -> Path | None:
     """The manifest of a subset by its own name, its id or an alias; None where there is none."""
     subset = registry.find(name)
     return find_manifest(folder, name) or (subset and find_manifest(folder, subset.id)) or None
+
+
+def read_named(name: str, folder: Path) -> Manifest:
+    """The manifest of a subset by its own name, its id or an alias; copies are left out.
+
+    Raises:
+        InputError: it has none.
+        ManifestError: it breaks a rule.
+    """
+    path = find_subset(load_registry(folder), folder, name)
+    if path is None:
+        raise no_manifest(folder, name)
+    return _without_copies(read_manifest(path))
 
 
 def no_manifest(folder: Path, name: str) -> InputError:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clare.errors import ImageError
-from clare.groups import aligned_pair
+from clare.augmentation.deliveries import Delivery
+from clare.errors import ImageError, InputError
+from clare.groups import aligned_pair, named_as
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import MissingDecoderError, read_content
-from clare.pipeline.images.prepare import PreparedImage, load_views
+from clare.pipeline.images.prepare import WholeImage, decode_whole, prepare_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Sample
@@ -85,6 +88,7 @@ class Loader:
         self.decoded: Callable[[int, float, float], None] | None = None
         self.threads = threads or cores()
         self._pool = ThreadPoolExecutor(self.threads, "clare-load")
+        self._last: tuple[tuple[str, ...], _Decoded] | None = None
 
     def close(self) -> None:
         """Stop the threads; what was not begun is dropped."""
@@ -96,29 +100,37 @@ class Loader:
         """Begin to load one shard; `gather` waits for it.
 
         Args:
-            rows: offset in the shard to row. The views of one sample share one decode.
+            rows: offset in the shard to row. The views of one sample share one decode, and so do
+                the deliveries of one image, also where they go on in the shard that is begun next.
             extractors: those that the shard still needs.
         """
-        groups: dict[str, dict[int, Row]] = {}
+        groups: dict[tuple[str, ...], dict[int, Row]] = {}
         for offset, row in rows.items():
-            groups.setdefault(f"{row.sample_id}\0{row.content}", {})[offset] = row
-        return [self._pool.submit(self._load, group, extractors) for group in groups.values()]
+            groups.setdefault(_file_of(row), {})[offset] = row
+        begun = []
+        for file, group in groups.items():
+            if self._last is None or self._last[0] != file:
+                decode = partial(self._decode, next(iter(group.values())))
+                self._last = file, _Decoded(decode)
+            begun.append(self._pool.submit(self._load, group, self._last[1], extractors))
+        return begun
 
-    def _load(self, rows: Mapping[int, Row], extractors: Sequence[Extractor]) -> LoadedShard:
+    def _load(
+        self, rows: Mapping[int, Row], decoded: _Decoded, extractors: Sequence[Extractor]
+    ) -> LoadedShard:
         began, cpu = time.perf_counter(), time.thread_time()
         loaded = LoadedShard()
-        try:
-            for (offset, row), image in zip(rows.items(), self._decode(rows), strict=True):
-                loaded.inputs[offset] = {e.name: e.prepare(image) for e in extractors}
-                if self._thumbnails:
-                    loaded.thumbnails[offset] = image.thumbnail()
-                if row.view == 0 and row.columns.get("label") == 1 and image.mask_is_empty:
-                    loaded.unmarked.add(offset)
-        except (ChangedFileError, MissingDecoderError) as error:
-            loaded.changed = dict.fromkeys(rows, str(error))
-        except ImageError as error:
-            loaded.inputs.clear()
-            loaded.failed = dict.fromkeys(rows, str(error))
+        samples: dict[str, dict[int, Row]] = {}
+        for offset, row in rows.items():
+            samples.setdefault(row.sample_id, {})[offset] = row
+        for own in samples.values():
+            try:
+                self._prepare(own, decoded, extractors, loaded)
+            except (ChangedFileError, MissingDecoderError) as error:
+                loaded.changed |= dict.fromkeys(own, str(error))
+            except ImageError as error:
+                loaded.inputs = {k: v for k, v in loaded.inputs.items() if k not in own}
+                loaded.failed |= dict.fromkeys(own, str(error))
         loaded.seconds = time.perf_counter() - began
         loaded.cpu = time.thread_time() - cpu
         if self.decoded is not None:
@@ -126,8 +138,33 @@ class Loader:
             self.decoded(len(rows), lane, loaded.cpu)
         return loaded
 
-    def _decode(self, rows: Mapping[int, Row]) -> list[PreparedImage]:
-        row = next(iter(rows.values()))
+    def _prepare(
+        self,
+        rows: Mapping[int, Row],
+        decoded: _Decoded,
+        extractors: Sequence[Extractor],
+        loaded: LoadedShard,
+    ) -> None:
+        """Add what the extractors make of the views of one sample."""
+        first = next(iter(rows.values()))
+        sample = sample_of_row(first)
+        images = prepare_views(
+            decoded.whole(),
+            self._images,
+            [row.view for row in rows.values()],
+            face=sample.face,
+            content=first.content,
+            pair=aligned_pair(first.columns),
+            delivery=_delivery_of(sample),
+        )
+        for (offset, row), image in zip(rows.items(), images, strict=True):
+            loaded.inputs[offset] = {e.name: e.prepare(image) for e in extractors}
+            if self._thumbnails:
+                loaded.thumbnails[offset] = image.thumbnail()
+            if row.view == 0 and row.columns.get("label") == 1 and image.mask_is_empty:
+                loaded.unmarked.add(offset)
+
+    def _decode(self, row: Row) -> WholeImage:
         sample = sample_of_row(row)
         data = _read_known(self._roots.resolve(sample), row.content)
         mask = None
@@ -137,16 +174,40 @@ class Loader:
                 mask = _read_known(self._roots.resolve(sample, sample.mask_path), known)
             except ImageError as error:
                 raise type(error)(f"mask {error}") from error
-        return load_views(
-            data,
-            self._images,
-            [r.view for r in rows.values()],
-            face=sample.face,
-            mask=mask,
-            mask_fake=sample.fake_in_mask,
-            content=row.content,
-            pair=aligned_pair(row.columns),
-        )
+        return decode_whole(data, mask, sample.fake_in_mask)
+
+
+class _Decoded:
+    """An image that is decoded when it is first asked for, once for all who ask."""
+
+    def __init__(self, decode: Callable[[], WholeImage]) -> None:
+        self._decode = decode
+        self._lock = threading.Lock()
+        self._found: Future[WholeImage] = Future()
+
+    def whole(self) -> WholeImage:
+        """The image; raises what decoding it raised."""
+        with self._lock:
+            if not self._found.done():
+                try:
+                    self._found.set_result(self._decode())
+                except Exception as error:
+                    self._found.set_exception(error)
+        return self._found.result()
+
+
+def _file_of(row: Row) -> tuple[str, ...]:
+    """What rows have in common that are made of one image and one mask."""
+    names = ("root", "path", "mask_path", "mask_content", "mask_fake")
+    own = (str(row.columns.get(name) or "") for name in names)
+    return (named_as(row.columns, row.sample_id), row.content, *own)
+
+
+def _delivery_of(sample: Sample) -> Delivery | None:
+    try:
+        return sample.delivered
+    except InputError as error:  # a manifest is asked before; a store may come from anywhere
+        raise ImageError(f"not deliverable: {error.what}") from error
 
 
 def _read_known(path: Path, content: str) -> bytes:

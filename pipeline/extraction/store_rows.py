@@ -44,7 +44,7 @@ def rows_of_samples(
 
     A file whose size and modification time equal those of its stored row is not read again; a
     sha256 that the manifest gives is taken, and checked when the image is decoded. Views above 0
-    are made for training samples alone: nothing else may use them.
+    are made for training samples alone: nothing else may use them. A delivery has none either.
 
     Args:
         samples: samples of one subset.
@@ -82,7 +82,8 @@ def rows_of_samples(
         ):
             # A view of an image that is another now would stay in training: it is made anew.
             stale = [r.view + 1 for r in stored.get(sample.sample_id, ()) if r.content != content]
-            count = max(views, *stale, 1) if sample.split == "train" else 1
+            viewed = sample.split == "train" and not sample.delivery
+            count = max(views, *stale, 1) if viewed else 1
             for view in range(count):
                 rows.append(
                     Row(sample_id=sample.sample_id, view=view, content=content, columns=columns)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from clare.augmentation.geometry import Placement, Size, to_shares
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,34 @@ class FaceMarks:
     points: str = ""
     detector: str = ""
     missing: str = ""
+
+    def moved(self, placement: Placement, before: Size, after: Size) -> FaceMarks:
+        """Where box and points go with the pixels of the image; what is none stays as it is.
+
+        Args:
+            placement: from shares of the image's sides to shares of its sides afterwards.
+            before: width and height of the image in pixels.
+            after: of what became of it.
+        """
+        move = np.diag([*after, 1.0]) @ placement @ to_shares(before)
+        boxes, points = self.boxes, self.points
+        with suppress(ValueError):
+            x0, y0, x1, y1 = parse_boxes(boxes)
+            ends = _through(move, np.array([(x0, y0), (x1, y1)]))
+            boxes = _written([*ends.min(0), *ends.max(0)])
+        with suppress(ValueError):
+            points = _written(_through(move, parse_points(points) + 0.5) - 0.5)
+        return replace(self, boxes=boxes, points=points)
+
+
+def _through(move: Placement, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where places (N, 2) go, which are counted from the image's edges."""
+    found: NDArray[np.float64] = (np.c_[places, np.ones(len(places))] @ move.T)[:, :2]
+    return found
+
+
+def _written(numbers: ArrayLike) -> str:
+    return " ".join(f"{number:.12g}" for number in np.ravel(numbers))
 
 
 def parse_boxes(text: str) -> tuple[float, float, float, float]:

@@ -1,19 +1,21 @@
-"""One decode of a file feeds every extractor and every view.
+"""One decode of a file feeds every extractor, every view and every delivery.
 
-The order is fixed: decode and turn upright, RGB, align, crop to the face box or the centre, squash
-(``resize``), encode again (``recode``), augment (views above 0), squash to the size that an
-extractor asks for.
+The order is fixed: decode and turn upright, RGB, deliver (of a row that has a delivery), align,
+crop to the face box or the centre, squash (``resize``), encode again (``recode``), augment (views
+above 0), squash to the size that an extractor asks for.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clare.augmentation.deliveries import Delivery
 from clare.augmentation.geometry import Crop, Placement, to_shares
 from clare.augmentation.photometry import recode
 from clare.augmentation.recipe import View, draw_view
@@ -41,7 +43,8 @@ class PreparedImage:
     Args:
         view: number of the view; 0 is the plain image.
         content: hash of the file's bytes.
-        size: width and height of the whole image in pixels, upright, as it is in the file.
+        size: width and height of the whole image in pixels, upright, as it is in the file, or was
+            delivered.
         plain: the prepared image before augmentation, RGB.
         image: this view of it, RGB.
         mask: this view of the mask, mode L, of the same size; None where there is none.
@@ -79,7 +82,10 @@ class PreparedImage:
 
     @property
     def noise_key(self) -> bytes:
-        """What seeded noise for this image depends on: content and view, nothing else."""
+        """What seeded noise for this image depends on: content and view, nothing else.
+
+        A delivery has the noise of its image, which then is no part of what sets them apart.
+        """
         return f"{self.content}/{self.view}".encode()
 
     def pixels(self, size: int) -> NDArray[np.uint8]:
@@ -165,6 +171,64 @@ def mask_fits(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return abs(height - high * width / whole) < 1 or abs(width - whole * height / high) < 1
 
 
+@dataclass(frozen=True, eq=False)
+class WholeImage:
+    """A file that was decoded.
+
+    Args:
+        image: RGB, upright.
+        mask: mode L, 255 where it is fake, of the size of its own file; None where there is none.
+    """
+
+    image: Image.Image
+    mask: Image.Image | None = None
+
+    def deliver(
+        self, delivery: Delivery, face: FaceMarks, content: str, seed: int
+    ) -> tuple[WholeImage, FaceMarks]:
+        """What a delivery makes of it, and where its face is then.
+
+        Raises:
+            ImageError: the image can't be delivered so.
+        """
+        image, mask = self.image, self.mask
+        if mask is not None and mask.size != image.size:
+            mask = _scale_mask(mask, image.size)
+        try:
+            drawn = delivery.view(content, image.size, seed)
+            made = WholeImage(
+                drawn.apply(image), None if mask is None else drawn.apply_to_mask(mask)
+            )
+        except (OSError, ValueError, MemoryError) as error:
+            what = f"{_pixels(image.size)} as {delivery.name}: {error}"
+            raise ImageError(f"not deliverable: {what}") from error
+        return made, face.moved(drawn.follow(image.size), image.size, made.image.size)
+
+
+def decode_whole(
+    data: bytes, mask: bytes | None = None, mask_fake: MaskFake = "white"
+) -> WholeImage:
+    """Decode an image and its mask.
+
+    Args:
+        data: bytes of the image file.
+        mask: bytes of the mask's file. A mask of another size is scaled to the image's later, if it
+            has its shape; see `mask_fits`.
+        mask_fake: what of the mask is fake.
+
+    Raises:
+        ImageError: the image or its mask can't be used; see `clare.pipeline.images.decode`.
+    """
+    plain = decode_rgb(data)
+    if mask is None:
+        return WholeImage(plain)
+    plain_mask = decode_mask(mask, mask_fake)
+    if not mask_fits(plain_mask.size, plain.size):
+        sizes = f"{_pixels(plain_mask.size)}, and its image has {_pixels(plain.size)}"
+        raise ImageError(f"mask other shape: it has {sizes}")
+    return WholeImage(plain, plain_mask)
+
+
 def load_views(
     data: bytes,
     settings: ImageSettings,
@@ -175,31 +239,51 @@ def load_views(
     mask_fake: MaskFake = "white",
     content: str,
     pair: str = "",
+    delivery: Delivery | None = None,
 ) -> list[PreparedImage]:
-    """Decode an image once and prepare the views asked for.
+    """`decode_whole` and `prepare_views` in one."""
+    return prepare_views(
+        decode_whole(data, mask, mask_fake),
+        settings,
+        views,
+        face=face,
+        content=content,
+        pair=pair,
+        delivery=delivery,
+    )
+
+
+def prepare_views(
+    whole: WholeImage,
+    settings: ImageSettings,
+    views: Sequence[int],
+    *,
+    face: FaceMarks = NOT_KNOWN,
+    content: str,
+    pair: str = "",
+    delivery: Delivery | None = None,
+) -> list[PreparedImage]:
+    """Prepare the views asked for.
 
     Args:
-        data: bytes of the image file.
+        whole: the image; it stays as it is.
         settings: how to prepare it.
         views: numbers of the views; 0 is the plain image.
         face: what the manifest says of the face.
-        mask: bytes of the mask's file. A mask of another size is scaled to the image's first, if it
-            has its shape; see `mask_fits`.
-        mask_fake: what of the mask is fake.
-        content: hash of ``data``: with the view's number it seeds the augmentation.
-        pair: whose members get the same views: it seeds them in the content's place, if given.
+        content: hash of the file: with the view's number it seeds the augmentation, with the
+            delivery's name what that draws.
+        pair: whose members get the same views and deliveries: it seeds them in the content's place,
+            if given.
+        delivery: what is done to the image first; nothing if None.
 
     Raises:
-        ImageError: the image or its mask can't be used; see `clare.pipeline.images.decode`.
+        ImageError: the image can't be used.
     """
-    plain = decode_rgb(data)
+    source = f"pair {pair}" if pair else content
+    if delivery is not None:
+        whole, face = whole.deliver(delivery, face, source, settings.view_seed)
+    plain, plain_mask = whole.image, whole.mask
     size = plain.size
-    plain_mask = None
-    if mask is not None:
-        plain_mask = decode_mask(mask, mask_fake)
-        if not mask_fits(plain_mask.size, plain.size):
-            sizes = f"{_pixels(plain_mask.size)}, and its image has {_pixels(plain.size)}"
-            raise ImageError(f"mask other shape: it has {sizes}")
     try:
         plain, plain_mask, alignment, cut = _cut_out(plain, plain_mask, face, settings)
     except MemoryError as error:
@@ -208,7 +292,6 @@ def load_views(
     try:
         if recoding is not None:
             plain = recode(plain, *recoding)
-        source = f"pair {pair}" if pair else content
         made = [_view(plain, plain_mask, settings, content, source, size, view) for view in views]
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error

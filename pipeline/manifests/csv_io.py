@@ -15,7 +15,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from clare.errors import ManifestError
+from clare.augmentation.deliveries import Delivery, is_delivery
+from clare.errors import InputError, ManifestError
 from clare.files import PARTIAL
 from clare.foreign import csv_rows, open_text, reading
 from clare.labels import read_label
@@ -226,6 +227,20 @@ def _parse_sha256(column: str, text: str) -> str:
     return text
 
 
+def _parse_delivery(column: str, text: str) -> str:
+    if not is_delivery(text):
+        raise ValueError(f"delivery {text[:80]!r} is no plain word")
+    return text
+
+
+@lru_cache(maxsize=4096)  # a list has many lines, and few deliveries
+def _parse_steps(column: str, text: str) -> str:
+    try:
+        return Delivery.of(column, text).text
+    except InputError as error:
+        raise ValueError(error.what) from None
+
+
 def _parse_boxes_cell(column: str, text: str) -> str:
     parse_boxes(text)
     return text
@@ -249,6 +264,8 @@ def _parse_confidence(column: str, text: str) -> float:
 _PARSERS: dict[str, Callable[[str, str], str | int | float]] = {
     "label": _parse_label,
     "frame_idx": _parse_count,
+    "delivery": _parse_delivery,
+    "delivery_steps": _parse_steps,
     "width": _parse_count,
     "height": _parse_count,
     "bytes": _parse_count,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from clare.augmentation.deliveries import Delivery
 from clare.columns import MaskFake
 from clare.groups import Group, cluster_of, groups_of, ties_of
 from clare.pipeline.images.marks import FaceMarks
@@ -31,6 +32,10 @@ class Sample:
             so, the same.
         pair_kind: how the members of a pair were made to lie on each other, pixel by pixel: vae,
             inpaint, sbi, blend, or a word of one's own.
+        delivery: what was done to the image on its way, by name; empty for the image itself.
+        delivery_steps: of which steps that is made; see `clare.augmentation.deliveries`.
+        parent_id: of a delivery, the ``sample_id`` of the image itself.
+        parent_subset: of a delivery, the subset of the image itself.
         compression: for example c23.
         width: pixels, as the file's header states, before any EXIF rotation.
         height: pixels, likewise.
@@ -66,6 +71,10 @@ class Sample:
     source_ids: str = ""
     pair_id: str = ""
     pair_kind: str = ""
+    delivery: str = ""
+    delivery_steps: str = ""
+    parent_id: str = ""
+    parent_subset: str = ""
     compression: str = ""
     width: int | None = None
     height: int | None = None
@@ -97,6 +106,15 @@ class Sample:
         return FaceMarks(self.boxes, self.face_points, self.face_detector, self.no_face)
 
     @property
+    def delivered(self) -> Delivery | None:
+        """What is done to its image before anything else; None where nothing is.
+
+        Raises:
+            InputError: its steps are none.
+        """
+        return Delivery.of(self.delivery, self.delivery_steps) if self.delivery else None
+
+    @property
     def groups(self) -> list[Group]:
         """What it shares with images of its own split alone; see `clare.groups`."""
         return [*groups_of(self._grouping(), self.sha256), ("image", f"{self.root}/{self.path}")]
@@ -122,7 +140,8 @@ class Sample:
 
     def _grouping(self) -> dict[str, Any]:
         names = ("subset", "video_id", "domain", "source_ids", "pair_id", "pair_kind")
-        return {name: getattr(self, name) for name in (*names, "label")}
+        more = ("label", "parent_id", "parent_subset")
+        return {name: getattr(self, name) for name in (*names, *more)}
 
 
 @dataclass(frozen=True)

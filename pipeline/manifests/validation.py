@@ -15,6 +15,9 @@ from clare.names import has_control, path_fault
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import name_rows
 
+_DELIVERED = ("delivery", "delivery_steps", "parent_id", "parent_subset")
+"""Columns of a delivery."""
+
 STATUSES = ("ok", "missing", "empty", "corrupt", "duplicate")
 
 
@@ -106,6 +109,11 @@ def _findings(name: str, samples: Sequence[Sample]) -> Iterator[_Finding]:
         "say what is fake in the mask, or leave it empty where that is white",
     )
     yield (
+        "a delivery without its steps or its image, or these without a delivery",
+        ids(lambda s: len({bool(getattr(s, name)) for name in _DELIVERED}) > 1),
+        f"fill all of {', '.join(_DELIVERED)}, or none",
+    )
+    yield (
         "a sample_id that is empty or has control characters",
         ids(lambda s: not s.sample_id or has_control(s.sample_id)),
         "give each row a plain name",
@@ -145,7 +153,7 @@ def _fold(path: str) -> str:
 def _check_files(samples: Sequence[Sample]) -> Iterator[_Finding]:
     labels: dict[tuple[str, str], int] = {}
     spellings: dict[tuple[str, str], str] = {}
-    listed: set[tuple[str, str, str]] = set()
+    listed: set[tuple[str, str, str, str]] = set()
     two_labels, collisions, repeated = [], [], []
     for s in samples:
         if labels.setdefault((s.root, s.path), s.label) != s.label:
@@ -154,16 +162,21 @@ def _check_files(samples: Sequence[Sample]) -> Iterator[_Finding]:
             two_labels.append(f"{s.sample_id!r} (sha256 {s.sha256[:12]}…)")
         if spellings.setdefault((s.root, _fold(s.path)), s.path) != s.path:
             collisions.append(f"{s.sample_id!r} ({s.path})")
-        if (s.root, s.path, s.boxes) in listed:
+        own = (s.root, s.path, s.boxes, s.delivery)
+        if own in listed:
             repeated.append(f"{s.sample_id!r} ({s.path})")
-        listed.add((s.root, s.path, s.boxes))
+        listed.add(own)
     yield "one file with two labels", two_labels, "keep it under one of them"
     yield (
         "paths that differ from another row's in case or accents' coding alone",
         collisions,
         "many disks can't hold both: rename one",
     )
-    yield "a file listed twice", repeated, "rows of one file differ in their boxes"
+    yield (
+        "a file listed twice",
+        repeated,
+        "rows of one file differ in their boxes or in their delivery",
+    )
 
 
 def _check_splits(samples: Sequence[Sample]) -> Iterator[_Finding]:

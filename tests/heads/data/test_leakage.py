@@ -191,3 +191,24 @@ def test_what_ties_two_splits_is_refused_and_nothing_else_is(rows):
             refuse_leaks(rows)
     else:
         refuse_leaks(rows)
+
+
+def delivered(parent: Row, split: str, subset: str = "swap_variants") -> Row:
+    made = {"delivery": "low", "delivery_steps": "jpeg 5", "parent_id": parent.sample_id}
+    columns = {**parent.columns, **made, "parent_subset": parent.columns["subset"]}
+    columns |= {"subset": subset, "split": split}
+    return Row(sample_id=f"{parent.sample_id}#low", view=0, content=parent.content, columns=columns)
+
+
+def test_a_delivery_shares_all_that_its_image_does():
+    parent = row("swap", "a", "train", "one", video_id="v1", source_ids="3", domain="ff")
+    assert Seen.of([parent]).shared_with(delivered(parent, "test")) == [
+        *("video swap/v1", "identity ff/3", "image one")
+    ]
+    beside = row("swap", "b", "test", "two", video_id="v1")
+    with pytest.raises(InputError, match="1 video in two splits, swap/v1"):
+        refuse_leaks([delivered(parent, "train"), beside])
+    fake = row("gan", "f", "test", "three", pair_id="a", label=1)
+    with pytest.raises(InputError, match="1 pair in two splits, a,"):
+        refuse_leaks([delivered(parent, "train"), fake])
+    refuse_leaks([delivered(parent, "test"), beside, fake])

@@ -1,11 +1,13 @@
 """Reals that a run takes by itself, and protocols that are there in part."""
 
+from dataclasses import replace
+
 import pytest
 
 from clare.advice import Set
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig, create_config
-from clare.heads.data.subsets import take_reals
+from clare.heads.data.subsets import subsets_of, take_reals
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import read_record
 from clare.heads.sweeps.axes import expand
@@ -105,3 +107,34 @@ def test_a_protocol_without_a_class_is_no_part_of_it(world, tmp_path, lacks):
     config = create_config({"protocol": str(path), "partial": True}, LINEAR)
     with pytest.raises(InputError):
         train_run(config, world, tmp_path / "run")
+
+
+def test_deliveries_are_trained_on_where_they_are_named_alone(tmp_path, build_store, rows_of):
+    plain = {name: rows_of["plain"](name, label, 32) for name, label in (("real", 0), ("gan", 1))}
+    subsets = dict(plain)
+    for name, rows in plain.items():
+        subsets[f"{name}_variants"] = [
+            rows_of["row"](
+                f"{name}_variants",
+                f"{row.sample_id}#{way}",
+                row.columns["label"],
+                row.columns["split"],
+                content=f"{name}/{row.sample_id}",
+                delivery=way,
+                delivery_steps="jpeg 5",
+                parent_id=row.sample_id,
+                parent_subset=name,
+            )
+            for row in rows
+            for way in ("low", "lower")
+        ]
+    store = build_store(tmp_path / "s.zarr", subsets)
+    assert subsets_of(store, LINEAR) == ("gan", "real")
+    named = replace(LINEAR, train=("gan",))
+    (taken,), _ = take_reals(store, [named])
+    assert taken.reals == ("real",)
+    train_run(taken, store, tmp_path / "plain")
+    every = replace(named, train=tuple(subsets))
+    train_run(every, store, tmp_path / "every")
+    rows = [read_record(tmp_path / run).rows["train"] for run in ("plain", "every")]
+    assert rows[1] == {label: 3 * count for label, count in rows[0].items()}
