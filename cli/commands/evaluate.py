@@ -76,6 +76,18 @@ def evaluate(
             "Not for figures of your own."
         ),
     ] = None,
+    variants: Annotated[
+        bool,
+        typer.Option(
+            "--variants",
+            help="Also the figures of deliveries of these rows (`clare manifest variants`), and "
+            "what each costs.",
+        ),
+    ] = False,
+    deliveries: Annotated[
+        str | None,
+        typer.Option(help="With --variants, these deliveries alone, comma-separated."),
+    ] = None,
     resamples: Annotated[
         int | None,
         typer.Option(min=0, help=f"Of the bootstrap behind each interval. [default: {RESAMPLES}]"),
@@ -97,7 +109,7 @@ def evaluate(
     set_: ModelSettings = None,
 ) -> None:
     """Test runs on rows that they have never seen, at the threshold from validation."""
-    from clare.advice import LeaveOut, Run
+    from clare.advice import LeaveOut, Run, Set
     from clare.cli.command import typed
     from clare.cli.options import prepare_folder, split_names, weights_at
     from clare.cli.views.console import console, show_progress, tell_next
@@ -117,6 +129,7 @@ def evaluate(
             "sampling": sampling,
             "baselines": baselines or None,
             "against": against,
+            "variants": variants or None,
             "resamples": resamples,
             "parquet": parquet or None,
             "out": out,
@@ -129,6 +142,9 @@ def evaluate(
         if len(runs) < 2:
             raise InputError("one run has no matrix.png, which goes there", LeaveOut("out"))
         prepare_folder(out, "out")
+    only = split_names(deliveries) or ()
+    if only and not variants:
+        raise InputError("deliveries are measured among variants", Set("variants", True))
     for run in runs:
         require_run(run)
 
@@ -155,6 +171,7 @@ def evaluate(
                 elsewhere=elsewhere,
                 baselines=baselines,
                 against=against,
+                variants=only or variants,
                 device=chosen,
                 resamples=RESAMPLES if resamples is None else resamples,
                 progress=show,
@@ -221,6 +238,7 @@ def _print(found: Evaluation) -> None:
     from clare.cli.views.figures import print_against, print_baselines, print_left_out
     from clare.cli.views.masks import print_figures
     from clare.cli.views.pairs import print_pairs
+    from clare.cli.views.variants import print_variants
 
     report = found.record
     trained_on = f", trained on {', '.join(report.trained_on)}"
@@ -234,4 +252,5 @@ def _print(found: Evaluation) -> None:
     print_baselines(report)
     print_against(report)
     print_pairs(report)
+    print_variants(report)
     console.print(f"\n{found.path}: {', '.join(file.name for file in found.files)}")

@@ -29,6 +29,7 @@ from clare.heads.evaluation.record import (
     PREDICTIONS,
     ROC,
     SCORES,
+    VARIANTS,
     Baselines,
     Evaluation,
     EvaluationRecord,
@@ -37,6 +38,8 @@ from clare.heads.evaluation.record import (
 )
 from clare.heads.evaluation.shortcuts import file_shortcuts, pixel_shortcuts
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
+from clare.heads.evaluation.variant_results import write_variants
+from clare.heads.evaluation.variants import find_variants, measure_variants, refuse_orphans
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.localizer import Localizer
 from clare.heads.metrics.by_subset import measure_subsets
@@ -69,6 +72,7 @@ def evaluate(
     elsewhere: Path | str | None = None,
     baselines: bool = False,
     against: str | None = None,
+    variants: bool | Sequence[str] = False,
     device: str = "auto",
     resamples: int = USUAL.count,
     seed: int = USUAL.seed,
@@ -81,8 +85,9 @@ def evaluate(
     """Score rows that a run has never seen, and write figures and pictures into its folder.
 
     The threshold is the run's own, from validation. Written are ``test_metrics.json``,
-    ``test_predictions.csv``, ``roc_curve.png`` and ``scores.png``; those of another test that were
-    there go to ``evaluations/NAME/``, so that none is lost.
+    ``test_predictions.csv``, ``roc_curve.png`` and ``scores.png``, of deliveries also
+    ``test_variants.csv``; those of another test that were there go to ``evaluations/NAME/``, so
+    that none is lost.
 
     Args:
         run: its folder.
@@ -99,6 +104,8 @@ def evaluate(
         baselines: also measure what needs no training: what file format, size, bytes and plain
             pixel statistics tell, and the store's features by themselves (`feature_scores`).
         against: name of a table of `clare.heads.evaluation.published` to stand beside.
+        variants: also the figures of deliveries of these rows, as the store has them; or the names
+            of those that are meant. See `clare.heads.evaluation.variants`.
         device: a torch device, or ``auto``.
         resamples: of the bootstrap behind each interval; 0 gives none.
         seed: of the bootstrap.
@@ -139,7 +146,11 @@ def evaluate(
             alone=alone,
         )
         aside = tests.aside(opened.record.all_subsets)
+    if variants or subsets:
+        refuse_orphans(source, subsets)
     unseen = choose_rows(opened, source, asked)
+    only = () if isinstance(variants, bool) else variants
+    delivered = find_variants(opened, source, unseen, only) if variants else None
     if asked.protocol is not None:
         splits = {one.split for one in asked.protocol.targets if one.name in unseen.places}
         split = ", ".join(sorted(splits))
@@ -175,6 +186,11 @@ def evaluate(
     if beside and not beside.subsets:
         tested = ", ".join(measured.subsets)
         notices.append(Notice(f"{against} has no published figures for {tested}"))
+    deliveries = {}
+    if delivered is not None:
+        scores = score_rows(opened.detector, delivered.unseen, device=place, progress=progress)
+        chosen = opened.chosen_threshold
+        deliveries = measure_variants(delivered, scores, predictions, chosen, how)
     masks = None
     if judge is not None:
         foils = None
@@ -212,6 +228,7 @@ def evaluate(
             how,
             _kinds_of_fakes(opened, source),
         ),
+        variants=deliveries,
         command=tuple(command),
     )
     found = Evaluation(opened.path, record, predictions, tuple(notices))
@@ -361,11 +378,14 @@ def _write(
     folder, record, predictions = found.path, found.record, found.predictions
     set_aside(folder)
     remove_durably(folder / METRICS)  # figures never stand beside the scores of another test
-    remove_durably(folder / PARQUET)
+    for extra in (PARQUET, VARIANTS):
+        remove_durably(folder / extra)
     write_predictions(predictions, folder / PREDICTIONS, images, threshold, more, parquet=parquet)
     places = evaluation_sets(predictions)
     sets = {name: predictions.take(where) for name, where in places.items()}
     plot_roc(sets, record.aucs, folder / ROC, title=record.control or "")
     plot_scores(sets, record.threshold, folder / SCORES, title=record.control or "")
+    if record.variants:
+        write_variants(record.variants, folder / VARIANTS)
     write_json(folder / METRICS, record)
     forget_earlier(folder, record)

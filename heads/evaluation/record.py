@@ -18,6 +18,7 @@ from clare.errors import InputError
 from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
 from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.pairs import PairFigures
+from clare.heads.evaluation.variant_results import VariantFigures
 from clare.heads.metrics.by_subset import FiguresBySubset
 from clare.heads.metrics.predictions import Predictions
 from clare.typed_json import read_json
@@ -28,7 +29,9 @@ ROC = "roc_curve.png"
 SCORES = "scores.png"
 PARQUET = "test_predictions.parquet"
 """The predictions once more, where that was asked for."""
-FILES = (METRICS, PREDICTIONS, PARQUET, ROC, SCORES)
+VARIANTS = "test_variants.csv"
+"""The figures of deliveries, where they were asked for."""
+FILES = (METRICS, PREDICTIONS, PARQUET, VARIANTS, ROC, SCORES)
 EARLIER = "evaluations"
 """Folder of a run's evaluations before its last, each in a folder of its own name."""
 
@@ -143,6 +146,7 @@ class EvaluationRecord(FiguresBySubset):
         masks: how well fake pixels were found; of localisers alone.
         against: published figures, where they were asked for.
         pairs: figures of pairs, by subset that has some.
+        variants: figures of deliveries, by subset that has some, where they were asked for.
         command: that made it, word by word; empty where it was no command, or is not known.
     """
 
@@ -163,6 +167,7 @@ class EvaluationRecord(FiguresBySubset):
     masks: MaskResults | None = None
     against: Against | None = None
     pairs: Mapping[str, PairFigures] = field(default_factory=dict)
+    variants: Mapping[str, VariantFigures] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 
     @property

@@ -148,13 +148,17 @@ def _by_protocol(store: FeatureStore, protocol: Protocol, alone: bool) -> Wanted
 def list_rows(
     store: FeatureStore, subset: str, split: str, domains: Sequence[str] = ()
 ) -> list[Row]:
-    """The plain rows of a subset's split, and of these domains if any, that have a label."""
+    """The plain rows of a subset's split, and of these domains if any, that have a label.
+
+    Deliveries of other rows are measured beside these: `clare.heads.evaluation.variants`.
+    """
     return [
         row
         for row in store.rows(subset)
         if row.view == 0
         and row.columns.get("split") == split
         and "label" in row.columns
+        and not row.columns.get("delivery")
         and (not domains or row.columns.get("domain") in domains)
     ]
 

@@ -192,6 +192,35 @@ def curve_plot(
     )
 
 
+def ladder_plot(rungs: Mapping[str, tuple[Interval, Interval]], figure: str, subset: str) -> Plot:
+    """What each damage takes from a figure: a rung from images as they are to damaged ones.
+
+    Args:
+        rungs: by damage, the figure of the images as they are and of the damaged ones.
+        figure: what the figure is called.
+        subset: whose images these are.
+    """
+    shown = {name: pair for name, pair in rungs.items() if pair[1].value is not None}
+
+    def draw(axes: Any) -> None:
+        for place, (clean, damaged) in enumerate(shown.values()):
+            axes.plot([clean.value, damaged.value], [place] * 2, color=GREY, lw=0.8)
+            if damaged.low is not None:
+                axes.hlines(place, damaged.low, damaged.high, color=COLOURS[1], lw=2.5, alpha=0.6)
+            axes.plot(clean.value, place, "o", ms=5, color=COLOURS[0])
+            axes.plot(damaged.value, place, "o", ms=5, color=COLOURS[1])
+        axes.axvline(0.5, color=GREY, lw=0.8, ls=":")
+        axes.set_yticks(range(len(shown)), list(shown))
+        axes.set(xlabel=figure, ylim=(len(shown) - 0.5, -0.5))
+
+    return Plot(
+        _draw(draw, (4.2, 0.8 + 0.24 * len(shown)), f"{figure} of {subset} by delivery"),
+        f"{figure} of {subset}, of the same images as they are and delivered; bars are 95 % "
+        f"intervals.{_chance_said(0.5)}",
+        [("k0", "as it is"), ("k1", "delivered")],
+    )
+
+
 def epoch_plot(
     curves: Mapping[str, Sequence[tuple[float, float]]], figure: str, chance: float | None
 ) -> Plot:

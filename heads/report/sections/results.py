@@ -25,6 +25,7 @@ from clare.heads.report.formatting import NAMES, figure_cell, lead_cell, number_
 from clare.heads.report.run_results import Finding
 from clare.heads.report.sections.localization import mask_baselines, mask_figures
 from clare.heads.report.sections.pairs import pair_figures
+from clare.heads.report.sections.variants import variant_figures
 from clare.heads.report.svg import roc_plot, score_plots
 from clare.wording import listed
 
@@ -42,7 +43,7 @@ def results(finding: Finding, *, alone: bool = True) -> list[Block]:
         told = f"Not tested on {finding.rows_said} yet"
         return [Text(Notice(told, Run("evaluate", (finding.path,))))]
     blocks = _tables(test) if test.masks is None else mask_figures(test)
-    blocks += pair_figures(test)
+    blocks += [*pair_figures(test), *variant_figures(test)]
     said = [*([_threshold_said(finding, test)] if test.masks is None else [])]
     said += [intervals_said([test])] if alone else []
     blocks += [Text(" ".join(said), "note")] if said else []
