@@ -190,7 +190,8 @@ def measure_variants(
         if deliveries:
             whole = predictions.take(of_set)
             found[subset] = VariantFigures(
-                *map(int, np.bincount(whole.label, minlength=2)),
+                real=int((whole.label == 0).sum()),
+                fake=int((whole.label == 1).sum()),
                 clean=_measured(whole, threshold, how).figures,
                 deliveries=deliveries,
                 missing=missing,

@@ -9,6 +9,7 @@ from PIL import Image
 
 from clare.augmentation.deliveries import Delivery
 from clare.pipeline.images import prepare
+from clare.pipeline.images.decode import decode_rgb
 from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings
@@ -84,11 +85,10 @@ def test_an_image_is_decoded_once_for_all_its_deliveries_across_shards(
 ):
     many = [Delivery.of(f"q{q}", f"jpeg {q}") for q in range(50, 80)]
     decoded = []
-    plain = prepare.decode_rgb
 
     def decode(data):
         decoded.append(hashlib.sha256(data).hexdigest())
-        return plain(data)
+        return decode_rgb(data)
 
     monkeypatch.setattr(prepare, "decode_rgb", decode)
     report = variants_job(images, tmp_path / "store", many, features=("pixels",)).run()
