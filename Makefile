@@ -64,7 +64,7 @@ mutants: $(READY)  ## plants faults in the core and lists those that no test not
 bench: $(READY)  ## ratios, measured interleaved in one run; 10 minutes on two idle cores
 	$(BIN)/python -m benchmarks
 
-bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 15 minutes, 6 GiB
+bench-scale: $(READY)  ## how the bookkeeping grows to a million rows; 11 minutes, 6 GiB
 	$(BIN)/python -m benchmarks.scale --full --rounds 1
 
 bench-full: $(READY)  ## full-size random weights
