@@ -8,7 +8,7 @@ clean validation; a change's interval is of resamples that both share.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from clare.advice import Name, Run
 from clare.bootstrap import Resampling, resample
 from clare.errors import InputError
-from clare.groups import subset_as
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.subsets import holds_deliveries
 from clare.heads.evaluation.test_rows import UnseenRows
@@ -27,9 +26,6 @@ from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import Run as FinishedRun
 from clare.store.feature_store import FeatureStore
 from clare.wording import listed
-
-_Image = tuple[str, str, str]
-"""Subset, sample id and hash of the file."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def find_variants(
         InputError: there are none, or one of ``only`` is not there.
         StoreError: the store has no such features of them.
     """
-    own: dict[_Image, list[int]] = defaultdict(list)
+    own: dict[tuple[str, ...], list[int]] = defaultdict(list)  # subset, sample id, hash of the file
     for place, (subset, row) in enumerate(unseen.rows()):
         own[subset, row.sample_id, row.content].append(place)
     tested = {subset for subset, _, _ in own}
@@ -83,12 +79,10 @@ def find_variants(
             store, run.detector.fields, subsets=[name], digests=run.record.digests
         )
         places = []
-        for place, row in enumerate(dataset.rows):
-            delivery = str(row.columns.get("delivery") or "")
-            image = (subset_as(row.columns), str(row.columns.get("parent_id")), row.content)
-            if not delivery or image not in own or (only and delivery not in only):
+        for place, (delivery, done, *image) in enumerate(_columns(dataset)):
+            of = own.get(tuple(image))
+            if not (delivery and of) or (only and delivery not in only):
                 continue
-            done = str(row.columns.get("delivery_steps"))
             if steps.setdefault(delivery, done) != done:
                 raise InputError(
                     f"delivery {delivery} is {steps[delivery]!r} of one image and {done!r} of "
@@ -97,12 +91,20 @@ def find_variants(
                 )
             places.append(place)
             names.append(delivery)
-            images.append(own[image])
+            images.append(of)
         if places:
             datasets[name], chosen[name] = dataset, places
     _require(names, known, tested, only)
     found = replace(unseen, datasets=datasets, places=chosen, beside={}, skipped={}, absent={})
     return Delivered(found, names, steps, images)
+
+
+def _columns(dataset: FeatureDataset) -> Iterator[tuple[str, ...]]:
+    """Delivery and steps of each row, and subset, sample id and hash of its image."""
+    rows = dataset.rows
+    names = ("delivery", "delivery_steps", "parent_subset", "parent_id")
+    columns = [rows.column(name).tolist() for name in names]
+    return zip(*columns, rows.contents.tolist(), strict=True)
 
 
 def _require(

@@ -150,6 +150,43 @@ def test_a_step_that_is_none_is_refused(text, said):
     assert said in str(refused.value)
 
 
+@given(
+    st.lists(
+        st.builds(
+            " ".join,
+            st.lists(
+                st.sampled_from(
+                    [
+                        "jpeg",
+                        "blur",
+                        "resize",
+                        "noise",
+                        "back",
+                        "kernel",
+                        "box",
+                        "5",
+                        ".5",
+                        "1-2",
+                        "0",
+                    ]
+                ),
+                min_size=1,
+                max_size=4,
+            ),
+        ),
+        max_size=3,
+    ).map(", ".join)
+)
+def test_any_text_is_a_delivery_that_can_be_told_again_or_is_refused(text):
+    try:
+        found = Delivery.of("mine", text)
+    except InputError as error:
+        assert str(error).startswith("delivery mine: ")
+    else:
+        assert Delivery.of("mine", found.text) == found
+        found.view("a", (40, 30)).apply(Image.new("RGB", (40, 30)))
+
+
 @pytest.mark.parametrize("name", ["", CLEAN, "a#b", "a b", ".x"])
 def test_a_name_is_a_plain_word(name):
     with pytest.raises(InputError, match="can't name a delivery"):
