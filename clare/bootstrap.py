@@ -122,3 +122,33 @@ def interval(draws: NDArray[np.float64]) -> tuple[float, float] | tuple[None, No
         return None, None
     low, high = np.quantile(draws, LEVEL)
     return float(low), float(high)
+
+
+def mean_figures(
+    values: Mapping[str, NDArray[np.float64]],
+    label: NDArray[np.int64],
+    cluster: NDArray[np.str_],
+    how: Resampling,
+) -> dict[str, Figure]:
+    """Means over rows with their intervals, all on the same resamples.
+
+    Args:
+        values: (N,) by name; nan in a row that the mean is not over.
+        label: see `resample`.
+        cluster: see `resample`.
+        how: see `resample`.
+
+    Returns:
+        By name; without a value where a mean is over no row, and without an interval where a
+        resample has none of its rows.
+    """
+    table = np.stack([*values.values()], axis=1)
+    known = np.isfinite(table).astype(np.float64)
+    table = np.where(known, table, 0.0)
+    with np.errstate(invalid="ignore"):
+        draws = [weights @ table / (weights @ known) for weights in resample(label, cluster, how)]
+    drawn = np.concatenate([np.empty((0, len(values))), *draws])
+    figures = {}
+    for name, total, count, column in zip(values, table.sum(0), known.sum(0), drawn.T, strict=True):
+        figures[name] = Figure.of(float(total / count) if count else None, column, int(count))
+    return figures

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clare.cli.options import ClipModel, ClipWeights, ModelSettings
+from clare.heads.metrics import COVERAGE
 from clare.protocol import Sampling
 
 if TYPE_CHECKING:
@@ -92,6 +93,13 @@ def evaluate(
         int | None,
         typer.Option(min=0, help=f"Of the bootstrap behind each interval. [default: {RESAMPLES}]"),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of reals, and of fakes, whose conformal set of labels is to hold the true "
+            f"one. [default: {COVERAGE}]"
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[
         Path | None,
@@ -131,6 +139,7 @@ def evaluate(
             "against": against,
             "variants": variants or None,
             "resamples": resamples,
+            "coverage": coverage,
             "parquet": parquet or None,
             "out": out,
         }
@@ -174,6 +183,7 @@ def evaluate(
                 variants=only or variants,
                 device=chosen,
                 resamples=RESAMPLES if resamples is None else resamples,
+                coverage=COVERAGE if coverage is None else coverage,
                 progress=show,
                 command=typed(),
                 parquet=parquet,
@@ -234,6 +244,7 @@ def _measure_as_df40(
 
 def _print(found: Evaluation) -> None:
 
+    from clare.cli.views.certainty import print_abstention, print_sets
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_against, print_baselines, print_left_out
     from clare.cli.views.masks import print_figures
@@ -253,4 +264,6 @@ def _print(found: Evaluation) -> None:
     print_against(report)
     print_pairs(report)
     print_variants(report)
+    print_sets(report)
+    print_abstention(report)
     console.print(f"\n{found.path}: {', '.join(file.name for file in found.files)}")

@@ -170,7 +170,7 @@ def print_baselines(report: EvaluationRecord) -> None:
         return
     names = in_order(name for aucs in found.subsets.values() for name in aucs)
     rows = [
-        (name, *(_cell(aucs.get(baseline)) for baseline in names))
+        (name, *(figure_cell(aucs.get(baseline)) for baseline in names))
         for name, aucs in found.subsets.items()
     ]
     heads = [title_of(name, short=True) for name in names]
@@ -180,7 +180,7 @@ def print_baselines(report: EvaluationRecord) -> None:
         (
             name,
             title_of(hardest, short=True),
-            _cell(report.subsets[name].frame["auc"]),
+            figure_cell(report.subsets[name].frame["auc"]),
             _lead(found.lead(name, hardest), report.subsets[name].frame["auc"].n),
             _beaten(found, name, hardest),
         )
@@ -211,9 +211,9 @@ def print_against(report: EvaluationRecord) -> None:
         ours = ["ours"] if figure == "ap" else ["ours", "ours: oracle, as published"]
         rows = []
         for name, one in subsets.items():
-            cells = [_cell(one.ours[figure])]
+            cells = [figure_cell(one.ours[figure])]
             if figure == "accuracy":
-                cells.append(_cell(one.ours["accuracy_oracle"]))
+                cells.append(figure_cell(one.ours["accuracy_oracle"]))
             published = (one.published.get(system, {}).get(figure) for system in systems)
             rows.append((name, *cells, *("–" if v is None else f"{v:.3f}" for v in published)))
         title = f"\n{heading} beside {found.table}"
@@ -276,10 +276,11 @@ def _count(found: SubsetFigures, level: str) -> str:
 
 def figure_cells(figures: Figures) -> Sequence[str]:
     """A cell a figure of `FIGURES`."""
-    return [_cell(figures.get(name)) for name in FIGURES]
+    return [figure_cell(figures.get(name)) for name in FIGURES]
 
 
-def _cell(figure: Figure | None) -> str:
+def figure_cell(figure: Figure | None) -> str:
+    """A figure above its interval; a dash where there is none."""
     if figure is None or figure.value is None:
         return "–"
     text = f"{figure.value:.3f}"

@@ -17,6 +17,7 @@ from clare.errors import InputError
 from clare.files import remove_durably
 from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.batch_cache import BatchCache
+from clare.heads.evaluation.conformal import calibrate_run, measure_conformal
 from clare.heads.evaluation.localization import MaskBaselines, measure_masks
 from clare.heads.evaluation.mask_judge import MaskJudge
 from clare.heads.evaluation.mask_results import MaskResults
@@ -42,7 +43,9 @@ from clare.heads.evaluation.variant_results import write_variants
 from clare.heads.evaluation.variants import find_variants, measure_variants, refuse_orphans
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.localizer import Localizer
-from clare.heads.metrics.by_subset import measure_subsets
+from clare.heads.metrics import COVERAGE
+from clare.heads.metrics.abstention import measure_abstention
+from clare.heads.metrics.by_subset import measure_levels, measure_subsets
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, write_predictions
 from clare.heads.model import Model
 from clare.heads.runs.run import Run, note_on_store, open_with_store
@@ -76,6 +79,7 @@ def evaluate(
     device: str = "auto",
     resamples: int = USUAL.count,
     seed: int = USUAL.seed,
+    coverage: float = COVERAGE,
     progress: StepProgress | None = None,
     cache: BatchCache | None = None,
     command: Sequence[str] = (),
@@ -109,6 +113,7 @@ def evaluate(
         device: a torch device, or ``auto``.
         resamples: of the bootstrap behind each interval; 0 gives none.
         seed: of the bootstrap.
+        coverage: share of reals, and of fakes, whose conformal set is to hold the true label.
         progress: called while rows are scored and figures resampled.
         cache: what was read for other runs, where several are tested on the same rows.
         command: that asked for it, word by word; it is recorded.
@@ -127,6 +132,7 @@ def evaluate(
     opened, source = open_with_store(run, store, elsewhere, settings)
     if against:
         require_table(against)
+    sets = calibrate_run(opened.path, coverage)
     aside: Sequence[str] = ()
     alone = isinstance(opened.detector, Localizer)
     if protocol is None:
@@ -174,14 +180,16 @@ def evaluate(
     notices += map(Notice, opened.caveats)
     if remainder := opened.record.remainder:
         notices.append(Notice(f"{opened.path.name} was {remainder}"))
+    chosen = opened.chosen_threshold
     measured = measure_subsets(
         predictions,
-        opened.chosen_threshold,
+        chosen,
         how,
         aside=aside,
         oracle=against is not None,
         progress=progress,
     )
+    places = evaluation_sets(predictions)
     beside = beside_published(measured, against) if against else None
     if beside and not beside.subsets:
         tested = ", ".join(measured.subsets)
@@ -189,7 +197,6 @@ def evaluate(
     deliveries = {}
     if delivered is not None:
         scores = score_rows(opened.detector, delivered.unseen, device=place, progress=progress)
-        chosen = opened.chosen_threshold
         deliveries = measure_variants(delivered, scores, predictions, chosen, how)
     masks = None
     if judge is not None:
@@ -203,6 +210,7 @@ def evaluate(
     if baselines and (judge is None or opened.record.rows["train"]["real"]):
         beaten, left_out = _baselines(opened, source, unseen, predictions, how, progress)
         notices += left_out
+    sure = partial(measure_abstention, threshold=opened.threshold, how=how)
     record = EvaluationRecord(
         **vars(measured),
         run=opened.path.name,
@@ -224,11 +232,13 @@ def evaluate(
         pairs=measure_pairs(
             [row for _, row in unseen.rows()],
             predictions,
-            evaluation_sets(predictions),
+            places,
             how,
             _kinds_of_fakes(opened, source),
         ),
         variants=deliveries,
+        conformal=None if sets is None else measure_conformal(sets, predictions, places, how),
+        abstention={} if chosen is None else measure_levels(predictions, places, sure, sure),
         command=tuple(command),
     )
     found = Evaluation(opened.path, record, predictions, tuple(notices))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.bootstrap import Figure, Resampling, resample
+from clare.bootstrap import Figure, Resampling, mean_figures
 from clare.heads.metrics.predictions import Predictions
 from clare.store.row import Row
 
@@ -118,9 +118,8 @@ def pair_accuracy(
         how: the bootstrap.
     """
     wins = np.where(fake == real, 0.5, fake > real)
-    none = np.zeros(len(wins), np.int64)
-    drawn = [weights @ wins / weights.sum(1) for weights in resample(none, cluster, how)]
-    return Figure.of(float(wins.mean()), np.concatenate([np.empty(0), *drawn]), len(wins))
+    one = np.zeros(len(wins), np.int64)
+    return mean_figures({"accuracy": wins}, one, cluster, how)["accuracy"]
 
 
 def _kind(fakes: Sequence[Row]) -> str:

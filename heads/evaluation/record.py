@@ -16,10 +16,11 @@ from clare.advice import Notice, Run
 from clare.bootstrap import Figure, Figures
 from clare.errors import InputError
 from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
+from clare.heads.evaluation.conformal import ConformalRecord
 from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.pairs import PairFigures
 from clare.heads.evaluation.variant_results import VariantFigures
-from clare.heads.metrics.by_subset import FiguresBySubset
+from clare.heads.metrics.by_subset import FiguresBySubset, Levels
 from clare.heads.metrics.predictions import Predictions
 from clare.typed_json import read_json
 
@@ -147,6 +148,9 @@ class EvaluationRecord(FiguresBySubset):
         against: published figures, where they were asked for.
         pairs: figures of pairs, by subset that has some.
         variants: figures of deliveries, by subset that has some, where they were asked for.
+        conformal: sets of labels, calibrated on validation; None of runs without scores of it.
+        abstention: accuracy where only the surest rows are judged, by subset; empty without a
+            threshold.
         command: that made it, word by word; empty where it was no command, or is not known.
     """
 
@@ -168,6 +172,8 @@ class EvaluationRecord(FiguresBySubset):
     against: Against | None = None
     pairs: Mapping[str, PairFigures] = field(default_factory=dict)
     variants: Mapping[str, VariantFigures] = field(default_factory=dict)
+    conformal: ConformalRecord | None = None
+    abstention: Mapping[str, Levels] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 
     @property

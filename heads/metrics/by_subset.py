@@ -208,6 +208,9 @@ def counted_subsets(
     return counted if counted or set(aside) & set(every) else every
 
 
+Measure = Callable[[Predictions], Figures]
+"""What gives the figures of some rows."""
+
 _Measured = dict[str, Measured]
 """By level: ``frame``, and ``video`` where every row belongs to a video."""
 
@@ -243,6 +246,30 @@ def _figures(levels: _Measured) -> Levels:
 def _category(rows: Predictions) -> str:
     """The kind of most fakes."""
     return str(Counter(rows.category[rows.label == 1].tolist()).most_common(1)[0][0])
+
+
+def measure_levels(
+    predictions: Predictions,
+    sets: Mapping[str, NDArray[np.int64]],
+    of_frames: Measure,
+    of_videos: Measure | None,
+) -> dict[str, Levels]:
+    """Figures of each set, of its images and, where each belongs to one, of its videos.
+
+    Args:
+        predictions: rows of all sets.
+        sets: places of the rows of each; see `evaluation_sets`.
+        of_frames: what measures images.
+        of_videos: what measures videos; None where nothing does.
+    """
+    found = {}
+    for name, places in sets.items():
+        rows = predictions.take(places)
+        videos = None if of_videos is None else video_level(rows)
+        found[name] = Levels(
+            of_frames(rows), None if of_videos is None or videos is None else of_videos(videos)
+        )
+    return found
 
 
 def turned_round(report: FiguresBySubset) -> list[Notice]:

@@ -16,9 +16,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from clare.bootstrap import Figure as Interval
+from clare.heads.metrics.abstention import RiskCoverage
 from clare.heads.metrics.plots import (
     COLOURS,
     GREY,
+    POINTS,
     STYLES,
     curve_names,
     draw_curves,
@@ -29,7 +31,7 @@ from clare.heads.metrics.plots import (
 )
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.report.blocks import Plot
-from clare.heads.report.formatting import NAMES
+from clare.heads.report.formatting import NAMES, decimal
 from clare.heads.report.sweep_axes import LAYER, Axis
 
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -93,6 +95,34 @@ def score_plots(sets: Mapping[str, Predictions], threshold: float | None) -> lis
         svg = _draw(draw, (4.2, 2.6), f"Histogram of the margins of {name}, reals and fakes")
         plots.append(Plot(svg, f"Margins of {name}; fake lies to the right.", keys))
     return plots
+
+
+def abstention_plot(
+    sets: Mapping[str, Predictions], threshold: float, aurcs: Mapping[str, float | None], of: str
+) -> Plot:
+    """The accuracy of the surest rows against their share, a curve a set.
+
+    Args:
+        sets: rows by name.
+        threshold: margin from which on a row is called fake.
+        aurcs: the area under each curve's risks, for the legend.
+        of: what the rows are, ``images`` say.
+    """
+
+    def draw(axes: Any) -> None:
+        for number, rows in enumerate(sets.values()):
+            share, accuracy = RiskCoverage(rows, threshold).curve()
+            shown = np.unique(np.linspace(0, len(share) - 1, POINTS).round().astype(int))
+            colour, style = stroke(number)
+            axes.plot(share[shown], accuracy[shown], style, color=colour, lw=1.5)
+        axes.set(xlabel=f"share of {of} that is judged", ylabel="accuracy", xlim=(-0.01, 1.01))
+
+    return Plot(
+        _draw(draw, (4.2, 3.0), f"Accuracy of the surest {of} of {', '.join(sets)}"),
+        f"The accuracy of the {of} whose margins are farthest from the threshold, against their "
+        "share.",
+        [(_swatch(n), f"{name}, AURC {decimal(aurcs[name])}") for n, name in enumerate(sets)],
+    )
 
 
 def history_plots(history: Sequence[Mapping[str, Any]]) -> list[Plot]:

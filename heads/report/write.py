@@ -21,7 +21,7 @@ from clare.heads.report import sweep_results as sweeps
 from clare.heads.report.blocks import Block, Code, Folded, Heading, Page, Section, Text
 from clare.heads.report.commands import commands
 from clare.heads.report.run_results import Finding, read_findings, used_parts
-from clare.heads.report.sections import cost, data, mistakes, probes, results
+from clare.heads.report.sections import certainty, cost, data, mistakes, probes, results
 from clare.heads.report.sections import lare_maps as maps
 from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
@@ -34,7 +34,7 @@ from clare.version import __version__
 
 _HERE = Path(__file__).parent
 
-MISTAKES, TRAINING = "Most wrong", "Training"
+MISTAKES, TRAINING, CERTAINTY = "Most wrong", "Training", "Sure and unsure"
 MAPS, DETECTION = "Image, truth and prediction", "Fakes told from reals"
 
 SHORT = 32
@@ -112,7 +112,7 @@ def _runs_page(findings: Sequence[Finding], command: Sequence[str]) -> Page:
     if one:
         first = [
             Section("results", f"Results on {one.rows_said}", results.results(one)),
-            *_of_masks(one),
+            *_more_of(one),
             *as_df40(findings),
             data.audit(findings, parts),
             maps.lare_maps(findings, parts),
@@ -149,20 +149,25 @@ def _run_section(one: Finding, number: int) -> Section:
     blocks = [
         *map(Text, answer.paragraphs_of(one)),
         *(results.results(one, alone=False) if one.test else []),
-        *(block for part in (*_of_masks(one), *_mistakes_of(one)) for block in _inner(part)),
+        *(block for part in (*_more_of(one), *_mistakes_of(one)) for block in _inner(part)),
         Heading(TRAINING),
         *cost.training(one),
     ]
     return Section(f"run-{number}", f"{one.name}: {one.detector}", blocks, folded=True)
 
 
-def _of_masks(one: Finding) -> list[Section]:
-    """What a page has of a tested localiser besides its results: pictures, and its scores."""
-    if not one.localises or one.test is None:
+def _more_of(one: Finding) -> list[Section]:
+    """What a page has of a tested run besides its results.
+
+    Of a localiser pictures and its scores; of any where it is sure and where it is not.
+    """
+    if one.test is None:
         return []
-    found = [Section("maps", MAPS, predicted_maps(one))]
-    if scores := results.detection(one):
+    found = [Section("maps", MAPS, predicted_maps(one))] if one.localises else []
+    if one.localises and (scores := results.detection(one)):
         found.append(Section("detection", DETECTION, scores))
+    if sure := certainty.certainty(one):
+        found.append(Section("certainty", CERTAINTY, sure))
     return found
 
 
@@ -205,7 +210,7 @@ def _sweep_page(sweep: sweeps.Sweep, store: Path | None, command: Sequence[str])
                 Section("results", f"Results on {leader.rows_said}", results.results(leader)),
                 leader,
             ),
-            *(_of_leader(part, leader) for part in _of_masks(leader)),
+            *(_of_leader(part, leader) for part in _more_of(leader)),
             _of_leader(data.audit([judged], used_parts([judged])), leader, judged),
             _of_leader(data.data([leader], parts), leader),
             _of_leader(maps.lare_maps([leader], parts), leader),
