@@ -60,14 +60,26 @@ def groups_of(columns: Mapping[str, Any], content: str = "") -> list[Group]:
     return found
 
 
+def full_name(subset: str, sample_id: str) -> str:
+    """A ``sample_id`` with its subset before it, by which no image of another subset is meant."""
+    start = f"{subset}/"
+    return sample_id if start == "/" or sample_id.startswith(start) else start + sample_id
+
+
+def names_of_real(columns: Mapping[str, Any], sample_id: str) -> tuple[str, ...]:
+    """What a fake's ``pair_id`` may call its real: the ``sample_id``, or the `full_name`."""
+    own = named_as(columns, sample_id)
+    return tuple(dict.fromkeys((own, full_name(subset_as(columns), own))))
+
+
 def ties_of(columns: Mapping[str, Any], sample_id: str, content: str = "") -> list[Group]:
-    """`groups_of`, and of a real its own name: a fake's ``pair_id`` may say that.
+    """`groups_of`, and of a real its own names: a fake's ``pair_id`` may say one of them.
 
     Two images are tied where one has what the other's `met_by` gives.
     """
     found = groups_of(columns, content)
     if columns.get("label") == 0:
-        found.append(("real", named_as(columns, sample_id)))
+        found += [("real", name) for name in names_of_real(columns, sample_id)]
     return found
 
 
@@ -78,7 +90,7 @@ def named_as(columns: Mapping[str, Any], sample_id: str) -> str:
 
 def subset_as(columns: Mapping[str, Any]) -> str:
     """The subset of the image in a row; where it was delivered, that of the image that was."""
-    return str(columns.get("parent_subset") or columns.get("subset", ""))
+    return str(columns.get("parent_subset") or columns.get("subset") or "")
 
 
 def met_by(group: Group) -> list[Group]:
@@ -118,6 +130,11 @@ def altered_video(video_id: str, pair_kind: str) -> str:
     return f"{video_id}{_ALTERED}{pair_kind}" if video_id else ""
 
 
+def unaltered_video(video_id: str, pair_kind: str) -> str:
+    """The ``video_id`` that an `altered_video` was made of; any other stays as it is."""
+    return video_id.removesuffix(f"{_ALTERED}{pair_kind}")
+
+
 def cluster_of(columns: Mapping[str, Any], sample_id: str, paired: Collection[str] = ()) -> str:
     """What a bootstrap draws as a whole: the video, else the first identity, pair or image.
 
@@ -131,15 +148,12 @@ def cluster_of(columns: Mapping[str, Any], sample_id: str, paired: Collection[st
     for kind, name in groups_of(columns):
         if kind != "video":
             return f"{kind} {name}"
-        return (
-            name.removesuffix(f"{_ALTERED}{columns['pair_kind']}")
-            if aligned_pair(columns)
-            else name
-        )
-    own = named_as(columns, sample_id)
-    if columns.get("label") == 0 and own in paired:
-        return f"pair {own}"
-    return f"{subset_as(columns)}/{image_of(own)}"
+        return unaltered_video(name, str(columns["pair_kind"])) if aligned_pair(columns) else name
+    if columns.get("label") == 0:
+        for name in names_of_real(columns, sample_id):
+            if name in paired:
+                return f"pair {name}"
+    return f"{subset_as(columns)}/{image_of(named_as(columns, sample_id))}"
 
 
 def image_of(sample_id: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain
 from typing import Any
 
 from clare.advice import Advice, Name
 from clare.errors import InputError
-from clare.groups import Group, Kind, first_tied, groups_of, met_by, ties_of
+from clare.groups import Group, Kind, first_tied, groups_of, met_by, names_of_real, ties_of
 from clare.store.row import Row
 from clare.store.rows import Rows, rows_of
 from clare.wording import counted, listed, name_rows
@@ -66,8 +66,8 @@ def _leaks(rows: Rows) -> bool:
         if split and any(first.setdefault(group, split) != split for group in groups[number]):
             return True
     pairs = {name: split for (kind, name), split in first.items() if kind == "pair"}
-    for name, split in zip(_names_of_reals(rows), compress(splits, _is_real(rows)), strict=True):
-        if split and pairs.get(name, split) != split:
+    for names, split in zip(_names_of_reals(rows), splits, strict=True):
+        if split and any(pairs.get(name, split) != split for name in names):
             return True
     images = {one for one in zip(rows.contents.tolist(), splits, strict=True) if all(one)}
     return len(images) > len({content for content, _ in images})
@@ -89,14 +89,14 @@ def _groups(rows: Rows) -> tuple[list[int], list[list[Group]]]:
     ]
 
 
-def _is_real(rows: Rows) -> list[bool]:
-    return [label == 0 for label in rows.column("label").tolist()]
-
-
-def _names_of_reals(rows: Rows) -> list[str]:
-    parents = rows.column("parent_id").tolist()
-    names = [str(one or own) for one, own in zip(parents, rows.sample_ids.tolist(), strict=True)]
-    return list(compress(names, _is_real(rows)))
+def _names_of_reals(rows: Rows) -> list[tuple[str, ...]]:
+    """(n,) what fakes may call each row by; nothing calls a fake so."""
+    columns = ("label", "subset", "parent_subset", "parent_id")
+    each = zip(*(rows.column(name).tolist() for name in columns), rows.sample_ids, strict=True)
+    return [
+        names_of_real(dict(zip(columns, one, strict=True)), sample_id) if one[0] == 0 else ()
+        for *one, sample_id in each
+    ]
 
 
 def _as_pair(group: Group) -> Group:
@@ -175,14 +175,10 @@ class Seen:
     def is_of(self, now: Seen) -> bool:
         """Whether a record is of the rows that there are now.
 
-        Names of reals are left out where it lacks them, as one of an earlier version does.
+        It may lack some names of reals, as one of an earlier version does.
         """
-        if "real" in {*self.trained, *self.chosen}:
-            return self == now
-        both = ({**now.trained}, {**now.chosen})
-        for ties in both:
-            ties.pop("real", None)
-        return self == Seen(*both, now.unknown)
+        both = ((self.trained, now.trained), (self.chosen, now.chosen))
+        return self.unknown == now.unknown and all(_is_of(*one) for one in both)
 
     def shared_with(self, row: Row) -> list[str]:
         """What of a row was seen, for example ``["video ff/003", "identity ff/17"]``."""
@@ -218,11 +214,17 @@ def _hashes(rows: Rows) -> Ties:
     found: dict[str, set[str]] = {}
     for kind, name in chain.from_iterable(_groups(rows)[1]):
         found.setdefault(kind, set()).add(_hash(name))
-    if reals := set(_names_of_reals(rows)):
+    if reals := set(chain.from_iterable(_names_of_reals(rows))):
         found["real"] = set(map(_hash, reals))
     if images := set(rows.contents.tolist()) - {""}:
         found["image"] = set(map(_hash, images))
     return {kind: frozenset(names) for kind, names in found.items()}
+
+
+def _is_of(before: Ties, now: Ties) -> bool:
+    none: frozenset[str] = frozenset()
+    alike = {**before, "real": none} == {**now, "real": none}
+    return alike and before.get("real", none) <= now.get("real", none)
 
 
 def _join(one: Ties, other: Ties) -> Ties:

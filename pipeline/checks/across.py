@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
-from clare.groups import Group, Kind, first_tied
+from clare.columns import SPLITS
+from clare.groups import Group, Kind, met_by
 from clare.pipeline.datasets.schema import Domain, Registry
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.wording import counted
@@ -27,7 +29,7 @@ class SharedRows:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._shared: dict[Group, tuple[str, str, str]] = {}
+        self._shared: dict[tuple[Group, str], tuple[str, str]] = {}
         self._files: dict[int, _Holder] = {}
         self._holders: dict[_Holder, _Holder] = {}
 
@@ -51,14 +53,17 @@ class SharedRows:
     def _two_splits(self, manifest: Manifest) -> Iterator[Broken]:
         found: dict[Group, str] = {}
         for sample in manifest.samples:
-            made = (sample.split, manifest.name, sample.sample_id)
+            made = (manifest.name, sample.sample_id)
             for tie in sample.ties if sample.split else ():
                 if tie[0] not in ("identity", "pair", "real"):
                     continue
-                for first in first_tied(self._shared, tie, made):
+                # Reals of one name may be of several splits: of each the first one counts.
+                self._shared.setdefault((tie, sample.split), made)
+                for split, other in product(SPLITS, met_by(tie)):
+                    first = self._shared.get((other, split))
                     # Within a manifest, its own rules speak of it.
-                    if first[0] != sample.split and first[1] != manifest.name:
-                        places = f"{sample.sample_id} in {sample.split}, {first[2]} in {first[0]}"
+                    if first and split != sample.split and first[0] != manifest.name:
+                        places = f"{sample.sample_id} in {sample.split}, {first[1]} in {split}"
                         found.setdefault(tie, f"{tie[1]}: {places}")
         for kind in ("identity", "pair"):
             kinds = ("pair", "real") if kind == "pair" else (kind,)

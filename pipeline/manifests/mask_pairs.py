@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clare.errors import ClareError
+from clare.groups import names_of_real
 from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
 from clare.pipeline.images.prepare import MARKED
 from clare.pipeline.manifests.headers import THREADS
@@ -55,10 +56,10 @@ class Fit(NamedTuple):
 def find_pairs(fakes: Sequence[Sample], reals: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
     """Fakes with the real picture that each was made from.
 
-    It is the one whose ``pair_id`` is the fake's, or whose ``sample_id`` that is, else the only one
+    It is the one whose ``pair_id`` is the fake's, or whose name that is, else the only one
     whose file is named by that, or, where a fake has none, as the fake's own.
     """
-    by_id = {real.sample_id: real for real in reals}
+    by_name = {name: real for real in reals for name in names_of_real(real.subset, real.sample_id)}
     by_pair = {real.pair_id: real for real in reals if real.pair_id}
     stems = Counter(map(_stem, reals))
     by_stem = {stem: real for real in reals if stems[stem := _stem(real)] == 1}
@@ -66,7 +67,7 @@ def find_pairs(fakes: Sequence[Sample], reals: Sequence[Sample]) -> Iterator[tup
         named = fake.pair_id.rpartition("/")[2].rpartition(":")[2]
         real = (
             by_pair.get(fake.pair_id)
-            or by_id.get(fake.pair_id)
+            or by_name.get(fake.pair_id)
             or by_stem.get(named or _stem(fake))
         )
         if real is not None:

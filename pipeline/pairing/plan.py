@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from clare.advice import Run, Set
 from clare.errors import InputError
-from clare.groups import altered_video, image_of
+from clare.groups import altered_video, full_name, image_of
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.splits import assign_splits
@@ -179,7 +179,7 @@ def pair_samples(
         subset=name,
         root="",
         category="real",
-        pair_id=source.sample_id,
+        pair_id=full_name(source.subset, source.sample_id),
         pair_kind=kind,
         width=row.width,
         height=row.height,

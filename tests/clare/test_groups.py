@@ -2,7 +2,15 @@
 
 from dataclasses import replace
 
-from clare.groups import aligned_pair, altered_video, cluster_of, groups_of, met_by, ties_of
+from clare.groups import (
+    aligned_pair,
+    altered_video,
+    cluster_of,
+    full_name,
+    groups_of,
+    met_by,
+    ties_of,
+)
 from clare.pipeline.extraction.store_rows import sample_columns
 from clare.pipeline.manifests.sample import Sample
 
@@ -38,6 +46,19 @@ def test_members_of_a_pair_are_one_group_also_where_the_fake_names_its_real():
     assert both[0].cluster == both[1].cluster == "pair p"
     assert ties_of({"label": 1}, "f") == []
     assert met_by(("real", "s")) == [("pair", "s")]
+
+
+def test_a_fake_may_name_its_real_with_the_subset_before_it():
+    real, other = PLAIN, replace(PLAIN, subset="b")
+    fake = replace(
+        PLAIN, sample_id="f", path="f.png", label=1, subset="vae", pair_id=full_name("a", "s")
+    )
+    assert fake.pair_id == "a/s" and full_name("a", "a/s") == "a/s" and full_name("", "s") == "s"
+    met = {group for tie in fake.ties for group in met_by(tie)}
+    assert met & set(real.ties) == {("real", "a/s")} and not met & set(other.ties)
+    columns = {"label": 0, "subset": "a"}
+    assert cluster_of(columns, "s", {"a/s"}) == "pair a/s" == fake.cluster
+    assert cluster_of({**columns, "subset": "b"}, "s", {"a/s"}) == "b/s"
 
 
 def test_a_pair_is_drawn_as_a_whole():

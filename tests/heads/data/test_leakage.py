@@ -144,18 +144,33 @@ def test_hashes_stay_as_they_stand_in_the_records_of_runs():
     seen = Seen.of([row("a", "1", video_id="v"), row("a", "2", content="\ud800")])
     assert to_json(seen)["trained"] == {
         "video": ["6878d55db11adbd4"],
-        "real": ["1bf41ef6fd6f6f6c", "f6fc42039fba3776"],
+        "real": ["1bf41ef6fd6f6f6c", "767513ff3bfc6dd8", "b27f9d5bfd0616c0", "f6fc42039fba3776"],
         "image": ["4208783e927d0d68"],
     }
 
 
-def test_a_record_without_names_of_reals_is_of_the_same_rows():
+def test_a_record_that_lacks_names_of_reals_is_of_the_same_rows():
     rows = [row("a", "1", content="one"), row("a", "2", content="two", label=1)]
     now = Seen.of(rows, rows[:1])
-    plain = [{k: v for k, v in one.items() if k != "real"} for one in (now.trained, now.chosen)]
-    earlier = Seen(plain[0], plain[1])
-    assert earlier.is_of(now) and now.is_of(now)
-    assert not earlier.is_of(Seen.of(rows[:1], rows[:1])) and not now.is_of(earlier)
+    for names in ([], ["real"]):  # none, or none with their subset before them
+        plain = [
+            {k: v for k, v in one.items() if k != "real"}
+            | {k: frozenset(sorted(one[k])[:1]) for k in names}
+            for one in (now.trained, now.chosen)
+        ]
+        earlier = Seen(plain[0], plain[1])
+        assert earlier.is_of(now) and now.is_of(now)
+        assert not earlier.is_of(Seen.of(rows[:1], rows[:1])) and not now.is_of(earlier)
+
+
+def test_a_pair_that_names_the_subset_of_its_real_is_no_pair_of_another_subset():
+    mine, other = row("mine", "1", "train", "one"), row("other", "1", "test", "two")
+    fake = row("vae", "f", "test", "three", label=1, pair_id="mine/1")
+    with pytest.raises(InputError, match="1 pair in two splits, mine/1"):
+        refuse_leaks([mine, other, fake])
+    refuse_leaks([other, fake, row("vae", "g", "train", "four", label=1, pair_id="other/2")])
+    assert Seen.of([mine]).shared_with(fake) == ["pair mine/1"]
+    assert Seen.of([other]).shared_with(fake) == []
 
 
 FEW = st.sampled_from(("", "a", "b", "a|b"))

@@ -348,6 +348,22 @@ def test_a_fake_may_not_be_split_from_its_real_in_another_subset(tmp_path, order
     assert found.gate and found.what.startswith("one pair in two splits")
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_each_split_of_reals_of_one_name_is_held_against_a_fake(tmp_path, split):
+    """The first real of the name may be of the fake's own split, and another one of another."""
+    for name, own_split in (("a", "train"), ("b", "test")):
+        own = Sample("0001", f"{name}/1.png", 0, name, split=own_split)
+        write_manifest(Manifest(name, (own,)), tmp_path / f"{name}.csv")
+    fake = Sample("f", "f.png", 1, "z", pair_id="0001", split=split)
+    write_manifest(Manifest("z", (fake,)), tmp_path / "z.csv")
+    (found,) = [one for one in check_manifests(tmp_path) if "two splits" in one.what]
+    assert found.gate and found.what.startswith("one pair in two splits")
+    # With its subset before it, the name is that of one of the two.
+    named = replace(fake, pair_id="a/0001" if split == "train" else "b/0001")
+    write_manifest(Manifest("z", (named,)), tmp_path / "z.csv")
+    assert not [one for one in check_manifests(tmp_path) if "two splits" in one.what]
+
+
 def files_unlike(manifests: Path, look: FileCheck) -> dict[str, tuple[str, ...]]:
     """Rows of simswap, by what is the matter with their files that the manifest does not know."""
     found = check_manifests(manifests, ["simswap"], look=look)
