@@ -91,6 +91,11 @@ class TrainConfig:
         uniformity: weight of the uniformity loss (GenD).
         slerp: whether vectors are mixed within their class while training
             (yermandy/deepfake-detection).
+        pair_batches: whether batches are of whole pairs, each real beside the fakes that were made
+            of it, in one view; rows without a pair take the places that are left.
+        pair_loss: weight of the pair loss, by which a fake's margin has to lie above that of its
+            own real. Batches are of whole pairs then.
+        pair_margin: how far above, in logits.
         supervision: what a decoder learns from: masks, or the label of the image alone, which its
             score has to tell.
         empty_masks: whether a decoder trains on real images too, as images with empty masks.
@@ -147,6 +152,9 @@ class TrainConfig:
     alignment: float = 0.0
     uniformity: float = 0.0
     slerp: bool = False
+    pair_batches: bool = False
+    pair_loss: float = 0.0
+    pair_margin: float = 1.0
     supervision: Literal["mask", "image"] = "mask"
     empty_masks: bool = False
     select: Literal["auc", "balanced_accuracy", "loss", "iou"] = "auc"
@@ -173,6 +181,8 @@ class TrainConfig:
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more and below 1"),
             "alignment": (0 <= self.alignment < math.inf, "0 or more"),
             "uniformity": (0 <= self.uniformity < math.inf, "0 or more"),
+            "pair_loss": (0 <= self.pair_loss < math.inf, "0 or more"),
+            "pair_margin": (0 <= self.pair_margin < math.inf, "0 or more"),
             "min_gain": (0 <= self.min_gain < math.inf, "0 or more"),
         }
         for name, lowest in least.items():
@@ -202,6 +212,11 @@ class TrainConfig:
     def takes_views(self) -> bool:
         """Whether stored views are drawn beside the plain ones."""
         return self.views and not self.augment
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether batches are of whole pairs."""
+        return self.pair_batches or (self.pair_loss > 0 and not self.detector.decoder)
 
     @property
     def takes_reals(self) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clare.augmentation.recipe import draw_view, find_recipe
+from clare.groups import aligned_pair
 from clare.heads.base import INPUTS
 from clare.heads.config import TrainConfig
 from clare.store.row import Row
@@ -30,6 +31,7 @@ class Augmentation:
         recipe: name of a recipe of views, or the path of its file.
         seed: of all views.
         rows: of a table; their content, view and the epoch decide a view, and nothing else does.
+            Members of a pair that lie on each other are drawn alike, by the pair.
 
     Raises:
         InputError: there is no such recipe, or it is a file that the user never named.
@@ -55,12 +57,13 @@ class Augmentation:
 
     def _draw(self, pixels: NDArray[np.uint8], place: int, epoch: int) -> NDArray[np.uint8]:
         row, image = self._rows[place], Image.fromarray(pixels)
+        pair = aligned_pair(row.columns)
         named = row.content or f"{row.columns['subset']}/{row.sample_id}"
         view = draw_view(
             self._recipe,
             image.size,
             view_seed=self._seed,
-            content=f"{named}/{row.view}",
+            content=f"pair {pair}" if pair else f"{named}/{row.view}",
             view=epoch,
         )
         seen = view.apply(image)

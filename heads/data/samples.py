@@ -11,12 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.advice import Name, Run, Set
+from clare.advice import LeaveOut, Name, Run, Set
 from clare.errors import InputError
+from clare.groups import unaltered_video
 from clare.heads.config import TrainConfig
 from clare.heads.data.frames import choose_frames
+from clare.heads.data.pairs import group_pairs, whole_batches
 from clare.heads.data.subsets import require_protocol
-from clare.heads.data.table import Split
+from clare.heads.data.table import Split, pieces
 from clare.store.feature_store import FeatureStore
 from clare.store.rows import Rows
 from clare.wording import listed
@@ -50,6 +52,8 @@ class Samples:
         first: (n + 1,) where each sample's views begin in ``views``.
         labels: (n,) int64.
         unmasked: fakes without a mask that are left out, by subset.
+        groups: (n,) of each, the number of what stays together in one batch and one view: a real
+            with its fakes, or what has no pair by itself. None where nothing is kept together.
     """
 
     plain: NDArray[np.int64]
@@ -57,6 +61,7 @@ class Samples:
     first: NDArray[np.int64]
     labels: NDArray[np.int64]
     unmasked: Mapping[str, int] = field(default_factory=dict)
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.plain)
@@ -65,24 +70,34 @@ class Samples:
         """Samples by class."""
         return {name: int((self.labels == label).sum()) for label, name in enumerate(CLASSES)}
 
-    def epoch(self, seed: int, epoch: int, *, views: bool) -> tuple[NDArray, NDArray]:
-        """The order of an epoch, a random view of each sample.
+    def epoch(
+        self, seed: int, epoch: int, batch: int, *, views: bool
+    ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+        """The batches of an epoch, each sample once, in a random view.
 
         Args:
-            seed: the data seed; seed and epoch alone decide the result.
+            seed: the data seed; it, the epoch and the size of a batch alone decide the result.
             epoch: counted from 1.
+            batch: samples of a batch at most. Where pairs are kept together, some may be smaller.
             views: whether views above 0 are drawn.
 
         Returns:
-            (n,) samples, and (n,) the row that stands for each of them.
+            By batch, (b,) samples and (b,) the row that stands for each of them.
         """
         rng = np.random.default_rng([seed, epoch])
-        order = rng.permutation(len(self))
-        counts = np.diff(self.first)[order]
-        drawn = (rng.random(len(self)) * counts).astype(np.int64)
+        if self.groups is None:
+            order = rng.permutation(len(self))
+            share = rng.random(len(self))
+            batches = pieces(order, batch)
+        else:
+            batches = whole_batches(self.groups, batch, rng)
+            order = np.concatenate(batches)
+            share = rng.random(len(self))[self.groups[order]]
         if not views:
-            return order, self.plain[order]
-        return order, self.views[self.first[order] + drawn]
+            return batches, [self.plain[some] for some in batches]
+        drawn = (share * np.diff(self.first)[order]).astype(np.int64)
+        places = self.views[self.first[order] + drawn]
+        return batches, np.split(places, np.cumsum([len(some) for some in batches])[:-1])
 
     def shuffled(self, seed: Sequence[int]) -> Samples:
         """The same samples with each other's labels: the control that must find nothing."""
@@ -97,11 +112,12 @@ def choose_samples(
     A sample's plain row has to be complete in all fields and of the run's domains. Where masks are
     learnt, a fake has to name one, and real images join if the configuration takes them. Of a
     video, as many frames are taken as asked for. An image that stands in several subsets counts
-    once. The fraction is one of training, of whole videos, within subset and label.
+    once. The fraction is one of training, of whole videos and pairs, within subset and label. Where
+    pairs are kept together, their members keep the views that all of them have.
 
     Raises:
         InputError: a class is missing, or a subset of the run's protocol is, or an image has two
-            labels, or fakes have no masks.
+            labels, or fakes have no masks, or there is no pair to keep together.
     """
     places = np.flatnonzero(table.complete(fields))
     rows = table.rows.take(places)
@@ -126,6 +142,8 @@ def choose_samples(
         chosen = _take_fraction(chosen, config.fraction, config.data_seed)
     samples = chosen.samples()
     _require_both(samples, table, config, split)
+    if split == "train" and config.takes_pairs:
+        samples = _in_pairs(samples, chosen.rows, table, config)
     return replace(samples, unmasked=unmasked)
 
 
@@ -242,17 +260,48 @@ def _without_copies(chosen: _Chosen) -> _Chosen:
     return chosen.take(first == np.arange(len(first)))
 
 
+def _in_pairs(samples: Samples, rows: Rows, table: Table, config: TrainConfig) -> Samples:
+    """Samples whose pairs stay together, in views that all members have.
+
+    Raises:
+        InputError: there is no pair.
+    """
+    groups = group_pairs(rows)
+    sizes = np.bincount(groups)
+    if sizes.max() == 1:
+        raise InputError(
+            "the training rows hold no pair: none of the fakes names a real among them",
+            LeaveOut(*(name for name in ("pair_batches", "pair_loss") if getattr(config, name))),
+            Run("pairs", effect="makes some"),
+        )
+    sample = np.repeat(np.arange(len(samples)), np.diff(samples.first))
+    views, group = table.rows.views[samples.views], groups[sample]
+    _, which, having = np.unique(
+        group * (views.max() + 1) + views, return_inverse=True, return_counts=True
+    )
+    kept = having[which] == sizes[group]
+    counts = np.bincount(sample[kept], minlength=len(samples))
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return replace(samples, views=samples.views[kept], first=first, groups=groups)
+
+
 def _take_fraction(chosen: _Chosen, fraction: float, seed: int) -> _Chosen:
     """A share of the videos, or of the samples that belong to none, by subset and label.
 
-    They stand in the order of a seeded hash, so a smaller share is a part of a larger one.
+    They stand in the order of a seeded hash, so a smaller share is a part of a larger one. Fakes
+    that lie on their reals stand where those do, and so most pairs are taken whole.
     """
     strata: dict[tuple[str, int], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     rows = chosen.rows
-    names = (rows.column("subset"), rows.column("label"), rows.column("video_id"), rows.sample_ids)
+    columns = ("subset", "label", "video_id", "pair_id", "pair_kind")
+    names = (*(rows.column(name) for name in columns), rows.sample_ids)
     each = zip(*(column.tolist() for column in names), strict=True)
-    for number, (subset, label, video, sample_id) in enumerate(each):
-        strata[subset, label][f"video {video}" if video else sample_id].append(number)
+    for number, (subset, label, video, pair, kind, sample_id) in enumerate(each):
+        if video:
+            name = f"video {unaltered_video(video, kind) if kind else video}"
+        else:
+            name = f"pair {pair}" if pair and kind else sample_id
+        strata[subset, label][name].append(number)
     taken: list[int] = []
     for groups in strata.values():
         wanted = fraction * sum(map(len, groups.values()))

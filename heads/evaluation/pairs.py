@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.bootstrap import Figure, Resampling, mean_figures
+from clare.heads.data.pairs import match_pairs
 from clare.heads.metrics.predictions import Predictions
 from clare.store.row import Row
+from clare.store.rows import Rows, rows_of
 
 BLENDED, DECODED = ("sbi", "blend"), ("vae",)
 """Kinds of pairs whose fakes are reals but for a seam, or for a decoder's trace."""
@@ -55,11 +57,12 @@ def measure_pairs(
         how: the bootstrap.
         trained: category and ``pair_kind`` of the fakes that the run was trained on.
     """
-    found = {}
+    found, known = {}, rows_of(rows)
     for name, places in sets.items():
-        fakes, reals, alone = match_pairs(rows, places)
-        if len(fakes):
-            kind = _kind([rows[place] for place in fakes])
+        some = known.take(places)
+        among, own, alone = match_pairs(some)
+        if len(among):
+            kind, fakes, reals = _kind(some.take(among)), places[among], places[own]
             accuracy = pair_accuracy(
                 predictions.margin[fakes],
                 predictions.margin[reals],
@@ -68,39 +71,6 @@ def measure_pairs(
             )
             found[name] = PairFigures(kind, accuracy, alone, _finds(kind, trained))
     return found
-
-
-def match_pairs(
-    rows: Sequence[Row], places: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Fakes of a set, each with its own real, as places in the rows.
-
-    It is the real of the same ``pair_id``, of the same subset first, or whose ``sample_id`` it is.
-
-    Returns:
-        (P,) fakes, (P,) reals, and how many fakes name one that is not there.
-    """
-    own: dict[tuple[str, str], int] = {}
-    named: dict[str, int] = {}
-    for place in places.tolist():
-        columns = rows[place].columns
-        if columns["label"] == 0:
-            pair = str(columns.get("pair_id") or rows[place].sample_id)
-            own.setdefault((str(columns.get("subset")), pair), place)
-            named.setdefault(pair, place)
-    fakes, reals, alone = [], [], 0
-    for place in places.tolist():
-        columns = rows[place].columns
-        pair = str(columns.get("pair_id") or "")
-        if columns["label"] == 0 or not pair:
-            continue
-        real = own.get((str(columns.get("subset")), pair), named.get(pair))
-        if real is None:
-            alone += 1
-        else:
-            fakes.append(place)
-            reals.append(real)
-    return np.array(fakes, np.int64), np.array(reals, np.int64), alone
 
 
 def pair_accuracy(
@@ -122,8 +92,8 @@ def pair_accuracy(
     return mean_figures({"accuracy": wins}, one, cluster, how)["accuracy"]
 
 
-def _kind(fakes: Sequence[Row]) -> str:
-    kinds = Counter(str(row.columns.get("pair_kind") or "") for row in fakes)
+def _kind(fakes: Rows) -> str:
+    kinds = Counter(str(kind or "") for kind in fakes.column("pair_kind").tolist())
     return kinds.most_common(1)[0][0]
 
 

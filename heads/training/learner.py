@@ -103,13 +103,20 @@ class Learner:
     def __len__(self) -> int:
         return len(self.configs)
 
-    def step(self, inputs: Inputs, labels: torch.Tensor, rates: Sequence[float]) -> torch.Tensor:
+    def step(
+        self,
+        inputs: Inputs,
+        labels: torch.Tensor,
+        rates: Sequence[float],
+        groups: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Learn from one batch.
 
         Args:
             inputs: of the fusion, shared by all runs.
             labels: (R, B).
             rates: R learning rates.
+            groups: (B,) equal for rows of one pair, shared by all runs; for the pair loss.
 
         Returns:
             (R,) losses, on the device.
@@ -123,9 +130,9 @@ class Learner:
         if self.configs[0].slerp:
             uniform = torch.stack([_uniform(c.seed, number, labels.shape[1]) for c in self.configs])
             uniform = uniform.to(self.device)
-        found = self._gradient(inputs, labels, uniform)
+        found = self._gradient(inputs, labels, uniform, groups)
         if found is None:  # and what the failed step held is free again
-            raise self._too_large(inputs, labels, uniform)
+            raise self._too_large(inputs, labels, uniform, groups)
         losses, gradient = found
         if self.configs[0].clip is not None:
             clip_rows(gradient, self.configs[0].clip)
@@ -133,12 +140,16 @@ class Learner:
         return losses.detach()
 
     def _gradient(
-        self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None
+        self,
+        inputs: Inputs,
+        labels: torch.Tensor,
+        uniform: torch.Tensor | None,
+        groups: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Losses (R,) and the gradient of their sum; None where memory is too small for them."""
         try:
             with self._randomness(self.optimizer.steps):
-                losses = self._each(inputs, labels, uniform)
+                losses = self._each(inputs, labels, uniform, groups)
                 (gradient,) = torch.autograd.grad(losses.sum(), self.values)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
@@ -147,7 +158,11 @@ class Learner:
         return losses, gradient
 
     def _too_large(
-        self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None
+        self,
+        inputs: Inputs,
+        labels: torch.Tensor,
+        uniform: torch.Tensor | None,
+        groups: torch.Tensor | None,
     ) -> InputError:
         """That a batch does not fit, and how much of it does, found by halving it."""
         size = labels.shape[1] // 2
@@ -156,7 +171,8 @@ class Learner:
                 torch.cuda.empty_cache()
             part: Inputs = {role: value[:size] for role, value in inputs.items()}
             drawn = None if uniform is None else uniform[:, :, :size]
-            if self._gradient(part, labels[:, :size], drawn) is not None:
+            some = None if groups is None else groups[:size]
+            if self._gradient(part, labels[:, :size], drawn, some) is not None:
                 break
             size //= 2
         advice = [Set("batch", size, effect="fits")] if size > 1 else []
@@ -172,7 +188,7 @@ class Learner:
     def judge(self, inputs: Inputs) -> torch.Tensor:
         """(R, B, judged) float64, without dropout, and in float32 as they are once it is saved."""
         self._objective.eval()
-        return self._each(inputs, None, None)
+        return self._each(inputs, None, None, None)
 
     def keep(self, runs: Sequence[int]) -> None:
         """Go on with some of the runs alone."""
@@ -226,7 +242,11 @@ class Learner:
         }
 
     def _each(
-        self, inputs: Inputs, labels: torch.Tensor | None, uniform: torch.Tensor | None
+        self,
+        inputs: Inputs,
+        labels: torch.Tensor | None,
+        uniform: torch.Tensor | None,
+        groups: torch.Tensor | None,
     ) -> torch.Tensor:
         """What `Objective` gives, of every run."""
         config = self.configs[0]
@@ -237,10 +257,10 @@ class Learner:
             parameters = self._pieces(self.values, self._learning)
             constants = self._pieces(self._constants, self._frozen)
             if len(self) > 1:
-                given = (0, None, None if labels is None else 0, None if uniform is None else 0)
+                own = [None if each is None else 0 for each in (labels, uniform)]
                 with _SharedInputs():
-                    return vmap(self._one, in_dims=given)(
-                        {**parameters, **constants}, inputs, labels, uniform
+                    return vmap(self._one, in_dims=(0, None, *own, None))(
+                        {**parameters, **constants}, inputs, labels, uniform, groups
                     )
             first = {name: value[0] for name, value in (parameters | constants).items()}
             one = self._compiled(
@@ -248,6 +268,7 @@ class Learner:
                 inputs,
                 None if labels is None else labels[0],
                 None if uniform is None else uniform[0],
+                groups,
             )
             return one[None]
 
@@ -257,9 +278,10 @@ class Learner:
         inputs: Inputs,
         labels: torch.Tensor | None,
         uniform: torch.Tensor | None,
+        groups: torch.Tensor | None,
     ) -> torch.Tensor:
         found: torch.Tensor = functional_call(
-            self._objective, dict(parameters), (inputs, labels, uniform)
+            self._objective, dict(parameters), (inputs, labels, uniform, groups)
         )
         return found
 

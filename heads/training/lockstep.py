@@ -62,6 +62,9 @@ class Stack:
                 self.learner.set_state(row, state.progress.state, state.progress.steps)
         labels = np.stack([run.train.labels for run in runs])
         self._labels = torch.from_numpy(labels).to(self.learner.device)
+        # Runs of one stack have their batches in common, and so their pairs.
+        groups = runs[0].train.groups if runs[0].config.pair_loss else None
+        self._groups = None if groups is None else torch.from_numpy(groups).to(self._labels)
         self._loss = torch.zeros(len(runs), device=self.learner.device, dtype=torch.float64)
         self._rates: list[float] = []
         self._judged: list[torch.Tensor] = []
@@ -94,7 +97,8 @@ class Stack:
         self._rates = [
             learning_rate(state.run.config, epoch, done, state.figures) for state in self.states
         ]
-        losses = self.learner.step(inputs, self._labels[:, picked], self._rates)
+        groups = None if self._groups is None else self._groups[picked]
+        losses = self.learner.step(inputs, self._labels[:, picked], self._rates, groups)
         self._loss += losses * len(picked)
 
     def judge(self, inputs: Inputs) -> None:
@@ -186,7 +190,7 @@ def arrange(states: Iterable[RunState]) -> list[SharedBatches]:
         size = state.parameters
         rows = _digest(run.train.plain, run.train.views)
         seen = (config.data_seed, config.takes_views, config.augment, pixels_of(config))
-        key = (rows, config.batch, *seen, config.epochs, start)
+        key = (rows, config.batch, config.takes_pairs, *seen, config.epochs, start)
         shared = latest.get(key)
         if shared is None or shared.parameters + size > SHARED_PARAMETERS:
             shared = latest[key] = SharedBatches(config, run.train, start)

@@ -91,6 +91,29 @@ def uniformity(vectors: torch.Tensor) -> torch.Tensor:
     return (potentials.sum() * (2 / (size * (size - 1)))).clamp(min=_LEAST_POTENTIAL).log()
 
 
+def pair_ranking(
+    logits: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor, margin: float = 1.0
+) -> torch.Tensor:
+    """Mean over pairs of log(1 + exp(margin - (m_fake - m_real))), m being a row's margin.
+
+    The loss of RankNet (Burges et al., "Learning to Rank using Gradient Descent", ICML 2005) of a
+    fake and its own real, with a margin.
+
+    Args:
+        logits: (B, 2); m is the second less the first.
+        labels: (B,) of 0 and 1.
+        groups: (B,) equal for rows of one pair: each fake among them is held against each real.
+        margin: how far above its real's a fake's margin has to lie.
+
+    Returns:
+        A scalar; 0 if no real stands beside its fake.
+    """
+    margins = logits.float().diff(dim=-1)[:, 0]
+    is_pair = (groups[:, None] == groups) & (labels[:, None] > labels)
+    losses = functional.softplus(margin - (margins[:, None] - margins))
+    return (losses * is_pair).sum() / is_pair.sum().clamp(min=1)
+
+
 def slerp(start: torch.Tensor, end: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Spherical interpolation between the directions of two vectors.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from clare.augmentation.recipe import find_recipe
 from clare.errors import InputError
 from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import Machine, TrainConfig
+from clare.heads.data.samples import Samples
 from clare.heads.detector import Detector
 from clare.heads.layers.tower import TowerFusion
 from clare.heads.localizer import Localizer
@@ -53,7 +55,26 @@ def notices_of_machine(machine: Machine, configs: Sequence[TrainConfig]) -> list
     return [Notice("recompute has no effect: no tower is tuned", LeaveOut("recompute"))]
 
 
-_OF_SCORES = ("label_smoothing", "balance", "alignment", "uniformity", "slerp")
+def notices_of_pairs(train: Samples, config: TrainConfig) -> list[Notice]:
+    """How many pairs are kept together, if any are.
+
+    Raises:
+        InputError: a batch can't hold the largest one.
+    """
+    if train.groups is None:
+        return []
+    sizes = np.bincount(train.groups)
+    if (largest := int(sizes.max())) > config.batch:
+        raise InputError(
+            f"a real and its fakes are up to {largest} rows, and a batch takes {config.batch}",
+            Set("batch", largest, effect="keeps them together"),
+        )
+    pairs, others = int((sizes - 1).sum()), int((sizes == 1).sum())
+    told = f"batches are of whole pairs: {counted(pairs, 'pair')}"
+    return [Notice(f"{told}, and {counted(others, 'row')} without one" if others else told)]
+
+
+_OF_SCORES = ("label_smoothing", "balance", "alignment", "uniformity", "slerp", "pair_loss")
 _OF_MAPS = ("score", "supervision", "empty_masks")
 """Settings that a localiser, or a detector, has no use for."""
 
@@ -128,8 +149,20 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
             Name("another classifier", "classifier"),
             LeaveOut("slerp"),
         )
+    if config.slerp and config.pair_loss:
+        raise InputError(
+            "slerp mixes each image with another of its class, and a fake of the pair loss lies "
+            "beside its own real",
+            LeaveOut("slerp"),
+            LeaveOut("pair_loss"),
+        )
     notes = []
     fitted = detector.classifier.is_fitted
+    if fitted and config.takes_pairs:
+        notes.append(Notice(f"{classifier} takes no steps, and pairs change nothing"))
+    if config.pair_margin != TrainConfig.pair_margin and not config.pair_loss:
+        what = "pair_margin changes nothing without pair_loss"
+        notes.append(Notice(what, Name("a weight", "pair_loss")))
     if isinstance(detector.fusion, TowerFusion):
         if fitted or config.scope != "full":
             why = f"{classifier} takes no steps" if fitted else "the prompts alone learn"
@@ -138,7 +171,13 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
         told = f"{part_name(chosen.tune)} moves {detector.fusion.told}"
         notes.append(Notice(f"{told}: {counted(moves, 'parameter')} of the image tower"))
     if config.augment:
-        find_recipe(config.augment)  # before anything is read
+        if find_recipe(config.augment).MIXES:  # read before anything else is
+            raise InputError(
+                f"{part_name(config.augment)} mixes fakes with their own reals, and augment sees "
+                "one square of pixels at a time",
+                Name("another recipe", "augment"),
+                Set("augment", "", effect="leaves it out; such views can be extracted"),
+            )
         if "pixels" not in detector.roles:
             raise InputError(
                 f"{chosen.way} begins with what its first blocks made once, and augment draws "

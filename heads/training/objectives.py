@@ -24,6 +24,7 @@ from clare.heads.training.losses import (
     alignment,
     class_weights,
     cross_entropy,
+    pair_ranking,
     slerp_within_class,
     uniformity,
 )
@@ -43,6 +44,7 @@ class Objective(nn.Module, ABC):
         inputs: Inputs,
         labels: torch.Tensor | None = None,
         uniform: torch.Tensor | None = None,
+        groups: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """A scalar; what `judge` gives where there are no labels.
 
@@ -50,12 +52,17 @@ class Objective(nn.Module, ABC):
             inputs: of the head's parts.
             labels: (B,).
             uniform: (2, B) random numbers for slerp.
+            groups: (B,) equal for rows of one pair, for the pair loss.
         """
-        return self.judge(inputs) if labels is None else self.loss(inputs, labels, uniform)
+        return self.judge(inputs) if labels is None else self.loss(inputs, labels, uniform, groups)
 
     @abstractmethod
     def loss(
-        self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None
+        self,
+        inputs: Inputs,
+        labels: torch.Tensor,
+        uniform: torch.Tensor | None,
+        groups: torch.Tensor | None,
     ) -> torch.Tensor:
         """A scalar."""
 
@@ -77,17 +84,26 @@ class DetectorObjective(Objective):
         self.register_buffer("weights", class_weights(labels) if config.balance else None)
 
     def loss(
-        self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None
+        self,
+        inputs: Inputs,
+        labels: torch.Tensor,
+        uniform: torch.Tensor | None,
+        groups: torch.Tensor | None,
     ) -> torch.Tensor:
         """A scalar."""
         config, vectors = self.config, self.fusion(inputs)
         if uniform is not None:
             vectors = slerp_within_class(vectors, labels, uniform)
-        loss = cross_entropy(self.classifier(vectors), labels, self.weights, config.label_smoothing)
+        logits = self.classifier(vectors)
+        loss = cross_entropy(logits, labels, self.weights, config.label_smoothing)
         if config.alignment:
             loss = loss + config.alignment * alignment(vectors, labels)
         if config.uniformity:
             loss = loss + config.uniformity * uniformity(vectors)
+        if groups is not None:
+            loss = loss + config.pair_loss * pair_ranking(
+                logits, labels, groups, config.pair_margin
+            )
         return loss
 
     def judge(self, inputs: Inputs) -> torch.Tensor:
@@ -114,7 +130,11 @@ class MaskObjective(Objective):
         self.by_mask = config.supervision == "mask"
 
     def loss(
-        self, inputs: Inputs, labels: torch.Tensor, uniform: torch.Tensor | None
+        self,
+        inputs: Inputs,
+        labels: torch.Tensor,
+        uniform: torch.Tensor | None,
+        groups: torch.Tensor | None,
     ) -> torch.Tensor:
         """A scalar."""
         maps = self.decoder(inputs)

@@ -38,7 +38,7 @@ from clare.heads.text.tower import TextTower
 from clare.heads.training.base_towers import BaseTowers, choose_beside_tower
 from clare.heads.training.fields import all_fields, split_fields, text_beside
 from clare.heads.training.new_record import make_record
-from clare.heads.training.notices import notices_of
+from clare.heads.training.notices import notices_of, notices_of_pairs
 from clare.heads.training.warm_start import Parent, open_parent
 from clare.models.tuned import find_tuning
 from clare.plugins import part_name
@@ -161,6 +161,7 @@ def prepare(
             for split, some in (("train", train), ("val", val))
             for name, count in some.unmasked.items()
         ]
+        notes += notices_of_pairs(train, config)
         if config.init_from is not None:
             # A run that was begun has its own record of its parent; new ones share the parent.
             known = folder if (folder / CONFIG).exists() else config.init_from
@@ -191,7 +192,8 @@ def rows_key(config: TrainConfig) -> object:
     rows = (config.train, config.reals, config.domains, config.frames, config.sampling)
     masks = (*(config.needs_masks(split) for split in ("train", "val")), config.takes_reals)
     # A protocol refuses rows that the same subsets without its name may take.
-    return rows, share, fields_of(config.detector), masks, config.protocol, config.partial
+    kept = (config.takes_pairs, config.protocol, config.partial)
+    return rows, share, fields_of(config.detector), masks, *kept
 
 
 def choose_splits(tables: Tables, config: TrainConfig) -> tuple[Samples, Samples, Seen]:

@@ -16,7 +16,7 @@ from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.augment import Augmentation, pixels_of
 from clare.heads.data.subsets import take_reals
-from clare.heads.data.table import Change, FieldPlan, load_fields, pieces, plan_memory
+from clare.heads.data.table import Change, FieldPlan, load_fields, plan_memory
 from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training.boards import require_boards
@@ -242,11 +242,12 @@ def _train_epoch(
     shared: SharedBatches, stacks: Sequence[Stack], tables: Tables, epoch: int, count: _Count
 ) -> None:
     config = shared.config
-    order, places = shared.samples.epoch(config.data_seed, epoch, views=config.takes_views)
-    taken = pieces(order, config.batch)
+    taken, places = shared.samples.epoch(
+        config.data_seed, epoch, config.batch, views=config.takes_views
+    )
     fields = sorted({field for stack in stacks for field in stack.fields})
     change = _changing(config, tables, epoch) if config.augment else None
-    batches = tables.train.batches(pieces(places, config.batch), fields, change)
+    batches = tables.train.batches(places, fields, change)
     for number, (some, batch) in enumerate(zip(taken, count.waits(batches), strict=True)):
         cache: Cache = {}
         picked = torch.from_numpy(some)

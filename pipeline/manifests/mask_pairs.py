@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clare.errors import ClareError
-from clare.groups import names_of_real
 from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
 from clare.pipeline.images.prepare import MARKED
 from clare.pipeline.manifests.headers import THREADS
@@ -59,7 +58,7 @@ def find_pairs(fakes: Sequence[Sample], reals: Sequence[Sample]) -> Iterator[tup
     It is the one whose ``pair_id`` is the fake's, or whose name that is, else the only one
     whose file is named by that, or, where a fake has none, as the fake's own.
     """
-    by_name = {name: real for real in reals for name in names_of_real(real.subset, real.sample_id)}
+    by_name = {name: real for real in reals for kind, name in real.ties if kind == "real"}
     by_pair = {real.pair_id: real for real in reals if real.pair_id}
     stems = Counter(map(_stem, reals))
     by_stem = {stem: real for real in reals if stems[stem := _stem(real)] == 1}

@@ -44,18 +44,25 @@ def test_only_train_and_val_are_taken(store):
 
 def test_an_epoch_takes_every_sample_once_in_a_random_view(store):
     table, samples = choose(store)
-    order, places = samples.epoch(3, 1, views=True)
+
+    def epoch(*which, views=True):
+        found = samples.epoch(*which, 32, views=views)
+        sizes = [len(some) for some in found[0]]
+        assert sizes == [32] * (len(samples) // 32) + [len(samples) % 32]
+        assert [len(some) for some in found[1]] == sizes
+        return [np.concatenate(some) for some in found]
+
+    order, places = epoch(3, 1)
     assert sorted(order.tolist()) == list(range(len(samples)))
     for sample, place in zip(order, places, strict=True):
         plain = table.rows[samples.plain[sample]]
         assert table.rows[place].sample_id == plain.sample_id
     gan = [table.rows[p].view for p in places if table.rows[p].columns["subset"] == "gan"]
     assert set(gan) == {0, 1}
-    again = samples.epoch(3, 1, views=True)
-    assert all(np.array_equal(a, b) for a, b in zip((order, places), again, strict=True))
-    assert not np.array_equal(samples.epoch(3, 2, views=True)[0], order)
-    assert not np.array_equal(samples.epoch(4, 1, views=True)[0], order)
-    order, places = samples.epoch(3, 1, views=False)
+    assert all(map(np.array_equal, (order, places), epoch(3, 1)))
+    assert not np.array_equal(epoch(3, 2)[0], order)
+    assert not np.array_equal(epoch(4, 1)[0], order)
+    order, places = epoch(3, 1, views=False)
     assert np.array_equal(places, samples.plain[order])
 
 

@@ -71,6 +71,17 @@ def test_row_and_epoch_decide_a_view_and_nothing_else(store):
     assert not torch.equal(together, other.draw(pixels_at(store, places), np.array(places), 1))
 
 
+def test_members_of_a_pair_that_lie_on_each_other_get_one_view(store):
+    rows = list(table(store).rows)
+    pair = {"pair_id": "mine/1", "pair_kind": "vae"}
+    for place in (2, 5):
+        rows[place] = replace(rows[place], columns={**rows[place].columns, **pair})
+    pixels = pixels_at(store, [2]).expand(3, -1, -1, -1)
+    for epoch in (1, 2):
+        drawn = Augmentation("gend", 0, rows).draw(pixels, np.array([2, 5, 6]), epoch)
+        assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
 @pytest.mark.parametrize("recipe", ["univfd", "declip", "lare2", "clare"])
 def test_a_recipe_that_changes_the_size_gives_the_square_that_the_tower_takes(store, recipe):
     drawn = Augmentation(recipe, 0, table(store).rows).draw(
@@ -115,6 +126,8 @@ def test_what_can_not_be_augmented_is_refused(store, tmp_path):
         TrainConfig(augment="gend")
     with pytest.raises(InputError, match="no recipe 'gendd': did you mean gend"):
         train_run(replace(LN, augment="gendd"), store, tmp_path / "run", machine(store))
+    with pytest.raises(InputError, match="pair_mix mixes fakes with their own reals"):
+        train_run(replace(LN, augment="pair_mix"), store, tmp_path / "run", machine(store))
     assert not (tmp_path / "run").exists()
 
 

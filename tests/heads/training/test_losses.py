@@ -15,6 +15,7 @@ from clare.heads.training.losses import (
     alignment,
     class_weights,
     cross_entropy,
+    pair_ranking,
     slerp,
     slerp_within_class,
     uniformity,
@@ -60,6 +61,24 @@ def test_uniformity_is_the_log_of_the_mean_potential(size, seed):
     vectors = draw(size, 5, seed=seed) * 7
     expected = math.log(mean([math.exp(-2 * d) for d in distances(vectors)]))
     assert float(uniformity(vectors)) == pytest.approx(expected, abs=1e-5)
+
+
+@given(labels=labels_of_a_batch, groups=st.integers(1, 5), margin=st.floats(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_the_pair_loss_is_the_mean_over_fakes_and_their_own_reals(labels, groups, margin):
+    logits, group = draw(len(labels), 2) * 3, torch.arange(len(labels)) % groups
+    fakes = [i for i in range(len(labels)) if labels[i] == 1]
+    reals = [i for i in range(len(labels)) if labels[i] == 0]
+    above = (logits[:, 1] - logits[:, 0]).tolist()
+    expected = mean(
+        [
+            math.log1p(math.exp(margin - (above[fake] - above[real])))
+            for fake in fakes
+            for real in reals
+            if group[fake] == group[real]
+        ]
+    )
+    assert float(pair_ranking(logits, labels, group, margin)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_known_values():

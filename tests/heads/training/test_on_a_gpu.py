@@ -44,6 +44,7 @@ HEADS = [
     {"fusion": "lare", "classifier": "linear", "timestep": 1, "draws": 2, "optimizer": "sgd"},
     {"fusion": "concat", "classifier": "linear", "alignment": 0.1, "uniformity": 0.5},
     {"fusion": "cls", "classifier": "coop", "slerp": True, "label_smoothing": 0.1},
+    {"fusion": "cls", "classifier": "cocoop", "pair_loss": 0.5, "precision": "bfloat16"},
 ]
 DECODERS = [
     *({"decoder": name} for name in list_parts(decoders) if name not in ("conv_12", "conv_20")),
@@ -81,7 +82,9 @@ def rehearse(settings, plain_text, runs=1, masks=False):
         learner = Learner(models, [config] * runs, labels)
         inputs = models[0].inputs(batch)
         taken = labels.to(DEVICE).expand(runs, -1)
-        losses = learner.step(inputs, taken, [1e-3] * runs) if learner.values.numel() else None
+        groups = labels.to(DEVICE) if config.pair_loss else None
+        learns = learner.values.numel()
+        losses = learner.step(inputs, taken, [1e-3] * runs, groups) if learns else None
         judged = learner.judge(inputs)
         assert judged.device.type == DEVICE and judged.shape[:2] == (runs, ROWS)
         if losses is not None:
@@ -101,15 +104,17 @@ def test_localisers(plain_text, settings):
     rehearse({"select": "iou", **settings}, plain_text, masks=by_mask)
 
 
-@pytest.mark.parametrize("classifier", ["linear", "coop"])
-def test_runs_side_by_side(plain_text, classifier):
-    rehearse({"fusion": "cls", "classifier": classifier}, plain_text, runs=3)
+@pytest.mark.parametrize(("classifier", "weight"), [("linear", 0.5), ("coop", 0.0)])
+def test_runs_side_by_side(plain_text, classifier, weight):
+    settings = {"fusion": "cls", "classifier": classifier, "pair_loss": weight}
+    rehearse(settings, plain_text, runs=3)
 
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
         ("vit", {"fusion": "cls", "tune": "ln", "slerp": True, "precision": "bfloat16"}),
+        ("vit", {"fusion": "cls", "tune": "ln", "pair_loss": 0.5, "precision": "bfloat16"}),
         *(("vit", {"fusion": "esa", **way}) for way in WAYS),
         ("rn50", {"fusion": "esa", "tune": "full", "tune_settings": {"batchnorm": "train"}}),
     ],
@@ -140,7 +145,8 @@ def test_towers_that_are_tuned(tmp_path, kind, settings):
         learner = Learner([model], [config], torch.zeros(8, dtype=torch.int64))
         inputs = model.inputs(batch)
         labels = torch.zeros(1, 8, dtype=torch.int64, device=DEVICE)
-        assert learner.step(inputs, labels, [1e-3]).device.type == DEVICE
+        groups = labels[0] if config.pair_loss else None
+        assert learner.step(inputs, labels, [1e-3], groups).device.type == DEVICE
         assert learner.judge(inputs).device.type == DEVICE
         assert model.margins(batch).device.type == DEVICE
 

@@ -298,6 +298,7 @@ DETECTORS = [
     name
     for name in list_presets()
     if not (read_preset(name).detector.decoder or read_preset(name).detector.is_tuned)
+    and not read_preset(name).takes_pairs
 ]
 
 
