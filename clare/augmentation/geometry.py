@@ -31,6 +31,10 @@ class Step(ABC):
         """The mask, mode L, after the step: as it was, unless the step moves anything."""
         return mask
 
+    def beside(self, real: Image.Image) -> Step:
+        """The step for a fake that lies on this real, pixel by pixel; the same for most."""
+        return self
+
     def follow(self, size: Size) -> tuple[Placement, Size]:
         """Where places of an image of this size go, and its size after the step.
 

@@ -187,6 +187,31 @@ class Noise(Step):
 
 
 @dataclass(frozen=True)
+class Mix(Step):
+    """A fake with some of its own real in it, rounded. A real stays as it is: it is its own real.
+
+    Args:
+        share: of the real, 0 to 1.
+        real: an image of the same size; None where there is none.
+    """
+
+    share: float
+    real: Image.Image | None = None
+
+    def beside(self, real: Image.Image) -> Mix:
+        """The step for a fake that lies on this real."""
+        return Mix(self.share, real)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """The mixed image."""
+        if self.real is None:
+            return image
+        share = np.float32(self.share)
+        fake, real = (np.asarray(one).astype(np.float32) for one in (image, self.real))
+        return Image.fromarray(np.rint(fake + share * (real - fake)).astype(np.uint8))
+
+
+@dataclass(frozen=True)
 class Grey(Step):
     """Without colour."""
 

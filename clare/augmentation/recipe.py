@@ -22,9 +22,12 @@ class ViewRecipe(ABC):
 
     Attributes:
         VERSION: raised by hand when the recipe gives other pixels.
+        MIXES: whether views of a fake hold some of the real that it lies on: `Mix` is among the
+            steps, and stands before all that moves anything.
     """
 
     VERSION: ClassVar[int] = 1
+    MIXES: ClassVar[bool] = False
 
     @property
     def definition(self) -> str:
@@ -53,6 +56,10 @@ class View:
     """
 
     steps: tuple[Step, ...]
+
+    def beside(self, real: Image.Image) -> View:
+        """The view of a fake that lies on this real, RGB and of the same size."""
+        return View(tuple(step.beside(real) for step in self.steps))
 
     def apply(self, image: Image.Image) -> Image.Image:
         """The view of an RGB image of the size that it was drawn for."""

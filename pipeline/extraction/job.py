@@ -25,7 +25,13 @@ from clare.pipeline.extraction.pace import DECODE, Pace
 from clare.pipeline.extraction.presets import merge_settings, read_preset
 from clare.pipeline.extraction.probe import decoding_weights
 from clare.pipeline.extraction.settings import ExtractSettings
-from clare.pipeline.extraction.store_rows import refuse_two_labels, rows_of_samples
+from clare.pipeline.extraction.store_rows import (
+    NO_REALS,
+    Pair,
+    reals_of_pairs,
+    refuse_two_labels,
+    rows_of_samples,
+)
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor, find_extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
@@ -36,6 +42,7 @@ from clare.pipeline.manifests.sample import Manifest
 from clare.plugins import part_name
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
+from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.wording import counted, listed
 
@@ -165,6 +172,11 @@ def run_job(
         for manifest, roots in selection
     ]
     refuse_two_labels(selection, wanted)
+    reals: dict[str, Mapping[Pair, Row]] = {}
+    if settings.views > 1 and settings.images.recipe.MIXES:
+        recipe = part_name(settings.images.view_recipe)
+        for (manifest, _), rows in zip(selection, wanted, strict=True):
+            reals[manifest.name] = reals_of_pairs(manifest.name, rows, recipe)
     for (manifest, _), rows in zip(selection, wanted, strict=True):
         subset = manifest.name
         slots[subset] = store.assign_rows(subset, rows).slots.tolist()
@@ -196,7 +208,7 @@ def run_job(
         subset = manifest.name
         if settings.micro_batch is None:
             _keep_micro_batches(runners, features[subset], runtime)
-        loader = create_loader(settings, roots)
+        loader = create_loader(settings, roots, reals.get(subset, NO_REALS))
         loader.decoded = partial(_count_decoded, pace, weights[subset])
         try:
             part = extract_subset(
@@ -375,9 +387,17 @@ def _side_in(stored: Iterable[Fingerprint]) -> int | None:
     return next(iter(sides), None)
 
 
-def create_loader(settings: ExtractSettings, roots: Roots) -> Loader:
-    """What decodes for an extraction; the caller closes it."""
-    return Loader(roots, settings.images, threads=settings.loaders, thumbnails=settings.thumbnails)
+def create_loader(
+    settings: ExtractSettings, roots: Roots, reals: Mapping[Pair, Row] = NO_REALS
+) -> Loader:
+    """What decodes for an extraction, with the reals that views mix in; the caller closes it."""
+    return Loader(
+        roots,
+        settings.images,
+        threads=settings.loaders,
+        thumbnails=settings.thumbnails,
+        reals=reals,
+    )
 
 
 def _weigh(

@@ -18,6 +18,7 @@ import numpy as np
 from clare.augmentation.deliveries import Delivery
 from clare.errors import ImageError, InputError
 from clare.groups import aligned_pair, named_as
+from clare.pipeline.extraction.store_rows import NO_REALS, Pair, pair_of
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import MissingDecoderError, read_content
 from clare.pipeline.images.prepare import WholeImage, decode_whole, prepare_views
@@ -67,6 +68,7 @@ class Loader:
         images: how images are prepared.
         threads: decoding threads; None takes the cores of this process.
         thumbnails: also make a small JPEG of each plain image.
+        reals: from `reals_of_pairs`, where views of fakes hold some of their reals.
 
     Attributes:
         threads: decoding threads.
@@ -81,10 +83,12 @@ class Loader:
         *,
         threads: int | None = None,
         thumbnails: bool = False,
+        reals: Mapping[Pair, Row] = NO_REALS,
     ) -> None:
         self._roots = roots
         self._images = images
         self._thumbnails = thumbnails
+        self._reals = reals
         self.decoded: Callable[[int, float, float], None] | None = None
         self.threads = threads or cores()
         self._pool = ThreadPoolExecutor(self.threads, "clare-load")
@@ -167,14 +171,22 @@ class Loader:
     def _decode(self, row: Row) -> WholeImage:
         sample = sample_of_row(row)
         data = _read_known(self._roots.resolve(sample), row.content)
-        mask = None
+        mask = real = None
         if sample.mask_path:
             known = str(row.columns.get("mask_content", ""))
-            try:
-                mask = _read_known(self._roots.resolve(sample, sample.mask_path), known)
-            except ImageError as error:
-                raise type(error)(f"mask {error}") from error
-        return decode_whole(data, mask, sample.fake_in_mask)
+            mask = self._read_beside("mask", sample, sample.mask_path, known)
+        if sample.label == 1 and sample.split == "train":  # what gets augmented views
+            own = self._reals.get(pair_of(row))
+            if own is not None:
+                its = sample_of_row(own)
+                real = self._read_beside("real of its pair", its, its.path, own.content)
+        return decode_whole(data, mask, sample.fake_in_mask, real)
+
+    def _read_beside(self, what: str, sample: Sample, path: str, content: str) -> bytes:
+        try:
+            return _read_known(self._roots.resolve(sample, path), content)
+        except ImageError as error:
+            raise type(error)(f"{what} {error}") from error
 
 
 class _Decoded:

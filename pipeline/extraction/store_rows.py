@@ -10,11 +10,13 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from stat import S_ISREG
+from types import MappingProxyType
 from typing import Any
 
 from clare.advice import Name
 from clare.errors import ImageError, InputError
 from clare.foreign import open_bytes
+from clare.groups import aligned_pair
 from clare.pipeline.images.decode import open_regular, read_header
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
@@ -24,6 +26,11 @@ from clare.wording import counted, name_rows
 
 _COLUMNS = tuple(field.name for field in fields(Sample) if field.name != "sample_id")
 _values_of = attrgetter(*_COLUMNS)
+
+Pair = tuple[str, str]
+"""The name and the kind of a pair whose members lie on each other."""
+
+NO_REALS: Mapping[Pair, Row] = MappingProxyType({})
 
 HASHERS = 16
 """Threads that hash files: enough to keep a network disk busy."""
@@ -125,6 +132,35 @@ def refuse_two_labels(
             if in_folders
             else "keep each under one label",
         )
+
+
+def pair_of(row: Row) -> Pair:
+    """The aligned pair that a row is of; its name is empty where it is of none."""
+    return aligned_pair(row.columns), str(row.columns.get("pair_kind") or "")
+
+
+def reals_of_pairs(subset: str, rows: Sequence[Row], recipe: str) -> dict[Pair, Row]:
+    """The plain rows of the reals that fakes lie on.
+
+    Args:
+        subset: that the rows are of.
+        rows: from `rows_of_samples`.
+        recipe: of views that mix these reals in.
+
+    Raises:
+        InputError: a fake that gets augmented views lies on none of them.
+    """
+    plain = [row for row in rows if row.view == 0 and row.columns["label"] == 0]
+    reals = {pair: row for row in plain if (pair := pair_of(row))[0]}
+    fakes = [row for row in rows if row.view == 1 and row.columns["label"] == 1]
+    if alone := [row.sample_id for row in fakes if pair_of(row) not in reals]:
+        raise InputError(
+            f"views by {recipe} mix a fake with the real that it lies on, and "
+            f"{counted(len(alone), 'fake')} of {subset} lie on none of its reals, as pair_id and "
+            f"pair_kind say: {name_rows(alone)}",
+            Name("another recipe", "view_recipe"),
+        )
+    return reals
 
 
 def sample_columns(sample: Sample) -> dict[str, Any]:

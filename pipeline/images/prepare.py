@@ -178,10 +178,12 @@ class WholeImage:
     Args:
         image: RGB, upright.
         mask: mode L, 255 where it is fake, of the size of its own file; None where there is none.
+        real: the real that a fake lies on, RGB and of its size, where views mix it in.
     """
 
     image: Image.Image
     mask: Image.Image | None = None
+    real: Image.Image | None = None
 
     def deliver(
         self, delivery: Delivery, face: FaceMarks, content: str, seed: int
@@ -197,7 +199,9 @@ class WholeImage:
         try:
             drawn = delivery.view(content, image.size, seed)
             made = WholeImage(
-                drawn.apply(image), None if mask is None else drawn.apply_to_mask(mask)
+                drawn.apply(image),
+                None if mask is None else drawn.apply_to_mask(mask),
+                None if self.real is None else drawn.apply(self.real),
             )
         except (OSError, ValueError, MemoryError) as error:
             what = f"{_pixels(image.size)} as {delivery.name}: {error}"
@@ -206,27 +210,33 @@ class WholeImage:
 
 
 def decode_whole(
-    data: bytes, mask: bytes | None = None, mask_fake: MaskFake = "white"
+    data: bytes,
+    mask: bytes | None = None,
+    mask_fake: MaskFake = "white",
+    real: bytes | None = None,
 ) -> WholeImage:
-    """Decode an image and its mask.
+    """Decode an image, its mask, and the real that it lies on.
 
     Args:
         data: bytes of the image file.
         mask: bytes of the mask's file. A mask of another size is scaled to the image's later, if it
             has its shape; see `mask_fits`.
         mask_fake: what of the mask is fake.
+        real: bytes of the file of the real that a fake lies on, for views that mix it in.
 
     Raises:
-        ImageError: the image or its mask can't be used; see `clare.pipeline.images.decode`.
+        ImageError: one of them can't be used; see `clare.pipeline.images.decode`.
     """
     plain = decode_rgb(data)
-    if mask is None:
-        return WholeImage(plain)
-    plain_mask = decode_mask(mask, mask_fake)
-    if not mask_fits(plain_mask.size, plain.size):
+    plain_mask = None if mask is None else decode_mask(mask, mask_fake)
+    if plain_mask is not None and not mask_fits(plain_mask.size, plain.size):
         sizes = f"{_pixels(plain_mask.size)}, and its image has {_pixels(plain.size)}"
         raise ImageError(f"mask other shape: it has {sizes}")
-    return WholeImage(plain, plain_mask)
+    beside = None if real is None else decode_rgb(real)
+    if beside is not None and beside.size != plain.size:
+        sizes = f"{_pixels(beside.size)}, and the fake on it {_pixels(plain.size)}"
+        raise ImageError(f"pair other shape: its real has {sizes}")
+    return WholeImage(plain, plain_mask, beside)
 
 
 def load_views(
@@ -240,10 +250,11 @@ def load_views(
     content: str,
     pair: str = "",
     delivery: Delivery | None = None,
+    real: bytes | None = None,
 ) -> list[PreparedImage]:
     """`decode_whole` and `prepare_views` in one."""
     return prepare_views(
-        decode_whole(data, mask, mask_fake),
+        decode_whole(data, mask, mask_fake, real),
         settings,
         views,
         face=face,
@@ -282,17 +293,21 @@ def prepare_views(
     source = f"pair {pair}" if pair else content
     if delivery is not None:
         whole, face = whole.deliver(delivery, face, source, settings.view_seed)
-    plain, plain_mask = whole.image, whole.mask
+    plain, plain_mask, real = whole.image, whole.mask, whole.real
     size = plain.size
     try:
         plain, plain_mask, alignment, cut = _cut_out(plain, plain_mask, face, settings)
+        real = None if real is None else _cut_out(real, None, face, settings)[0]
     except MemoryError as error:
         raise ImageError("too large: its alignment or crop does not fit in memory") from error
     recoding = settings.recoding()
     try:
         if recoding is not None:
             plain = recode(plain, *recoding)
-        made = [_view(plain, plain_mask, settings, content, source, size, view) for view in views]
+            real = None if real is None else recode(real, *recoding)
+        made = [
+            _view(plain, plain_mask, real, settings, content, source, size, view) for view in views
+        ]
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"not encodable: {plain.width}x{plain.height} pixels: {error}") from error
     for image in made:
@@ -339,6 +354,7 @@ def _cut_out(
 def _view(
     plain: Image.Image,
     mask: Image.Image | None,
+    real: Image.Image | None,
     settings: ImageSettings,
     content: str,
     source: str,
@@ -350,6 +366,7 @@ def _view(
     drawn = draw_view(
         settings.recipe, plain.size, view_seed=settings.view_seed, content=source, view=view
     )
+    drawn = drawn if real is None else drawn.beside(real)
     mask = None if mask is None else drawn.apply_to_mask(mask)
     return PreparedImage(view, content, size, plain, drawn.apply(plain), mask, drawn)
 

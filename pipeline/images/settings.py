@@ -46,7 +46,8 @@ class ImageSettings:
         view_seed: seed of the augmented views.
         view_recipe: how they are augmented: clare, or as published by gend, yermandy, univfd,
             declip (declip_blur, declip_jitter, declip_jpeg) or lare2; or deliveries, by compact;
-            or a Python file with a `clare.augmentation.recipe.ViewRecipe`.
+            pair_mix mixes fakes of pairs with their own reals; or a Python file with a
+            `clare.augmentation.recipe.ViewRecipe`.
 
     Raises:
         InputError: a value is out of range or of another form.

@@ -20,6 +20,7 @@ from clare.augmentation.photometry import (
     Jitter,
     Jpeg,
     KernelBlur,
+    Mix,
     Noise,
     ScipyBlur,
 )
@@ -35,6 +36,7 @@ KNOWN = {
     "declip_jpeg": "c4006ea2e6d19978",
     "gend": "8bd81ff415a7aa5c",
     "lare2": "210135cc22816194",
+    "pair_mix": "411e6317a5d5ec41",
     "univfd": "59011c7c2df31860",
     "yermandy": "8e7f46e6426d44a3",
 }
@@ -249,6 +251,25 @@ def test_lare2_draws_what_lare2_draws():
         *(MIRROR.how, UPSIDE_DOWN.how, HALF_TURN.how),
         *(Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270),
     }
+
+
+def test_pair_mix_draws_shares_of_the_real_up_to_four_fifths():
+    views = drawn("pair_mix")
+    mixes = steps_of(views, Mix)
+    assert 900 < len(mixes) < 1100
+    within([mix.share for mix in mixes], 0, 0.8)
+    assert all(isinstance(step, Mix) is False for steps in views for step in steps[1:])
+    assert find("pair_mix").MIXES and not find("clare").MIXES
+
+
+def test_a_mix_is_between_a_fake_and_its_real_and_leaves_a_real_as_it_is(photo):
+    real = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    values = [np.asarray(one).astype(float) for one in (photo, real)]
+    for share in (0.0, 0.3, 0.8):
+        mixed = np.asarray(Mix(share).beside(real).apply(photo)).astype(float)
+        by_hand = (1 - share) * values[0] + share * values[1]
+        assert np.abs(mixed - by_hand).max() <= 0.5 + 1e-4
+        assert Mix(share).apply(photo).tobytes() == photo.tobytes()
 
 
 def test_univfd_s_blur_is_scipy_s_channel_by_channel_in_place(photo):
