@@ -51,6 +51,7 @@ SECONDS = {
     "tuning": 45,
     "inference": 60,
     "discovery": 20,
+    "pairs": 25,
 }
 """What `make bench` runs, each with the seconds it may take on two idle cores, imports apart."""
 
