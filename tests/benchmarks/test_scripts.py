@@ -20,7 +20,6 @@ FIGURES = {
     "fusion": {"ours against published", "ours against limit"},
     "inference": {"end to end against limit of the stages", "predict against imports and weights"},
     "probes": {"ours against scikit-learn", "ours against the read alone"},
-    "inference": {"end to end against limit of the stages"},
     "pairs": {"clare pairs against plain script", "clare pairs against vae alone"},
     "tuning": {"ln against plain", "blocks:1 against plain"},
     "extraction": {"end to end against limit of the stages", "end to end against published way"},
