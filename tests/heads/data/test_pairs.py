@@ -47,6 +47,21 @@ def test_a_fake_meets_the_real_that_it_names_of_its_own_subset_first():
     assert [len(some) for some in match_pairs(SOME.take(np.array([2, 8])))[:2]] == [0, 0]
 
 
+def test_a_delivered_fake_meets_the_real_that_was_delivered_likewise():
+    """By its pair, or by the name of the image that was delivered, with its subset before it."""
+    told = {"parent_subset": "mine"}
+    rows = [
+        row("v", "r75", 0, "p", delivery="jpeg_75"),
+        row("v", "r30", 0, "p", delivery="jpeg_30"),
+        row("v", "f30", 1, "p", delivery="jpeg_30"),
+        row("v", "f", 1, "p"),
+        row("w", "1/blur", 0, delivery="blur", parent_id="1", **told),
+        row("x", "g", 1, "mine/1", delivery="blur"),
+    ]
+    fakes, reals, alone = match_pairs(rows_of(rows))
+    assert list(zip(fakes, reals, strict=True)) == [(2, 1), (5, 4)] and alone == 1
+
+
 def test_a_real_and_all_its_fakes_are_one_group():
     assert group_pairs(SOME).tolist() == [0, 1, 1, 0, 2, 2, 3, 4, 0]
 
