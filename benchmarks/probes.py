@@ -29,7 +29,7 @@ from clare.bootstrap import Resampling
 from clare.heads.config import TrainConfig
 from clare.heads.evaluation.field_rows import FieldRows
 from clare.heads.evaluation.wanted import Asked
-from clare.heads.probing.norms import NORMS
+from clare.heads.linear.norms import NORMS
 from clare.heads.probing.prober import Grid, Prober
 from clare.heads.probing.rows import ProbeRows, choose_rows, offer_of
 from clare.heads.probing.vectors import Vectors

@@ -30,7 +30,7 @@ FLOORS = {
     ],
     "heads": [
         ["heads.base", "heads.config", "heads.metrics"],
-        ["heads.layers", "heads.published"],
+        ["heads.layers", "heads.linear", "heads.published"],
         ["heads.data", "heads.decoders", "heads.fusion", "heads.model", "heads.text"],
         ["heads.checkpoints", "heads.classifiers", "heads.localizer"],
         ["heads.detector"],

@@ -96,9 +96,9 @@ def probe(
     from clare.advice import Name, Run
     from clare.cli.command import typed
     from clare.errors import InputError
-    from clare.heads.probing.norms import norm_named
+    from clare.heads.linear.norms import norm_named
+    from clare.heads.linear.solvers import STRENGTHS, kind_named
     from clare.heads.probing.probe import probe as run_probes
-    from clare.heads.probing.solvers import STRENGTHS, kind_named
     from clare.heads.sweeps.axes import parse_values
     from clare.typed_json import to_json
 
@@ -109,7 +109,7 @@ def probe(
             raise InputError(f"{text!r} are no numbers", Name("some", setting)) from error
 
     from clare.cli.views.console import console, show_progress, tell_next
-    from clare.cli.views.probes import print_probes
+    from clare.cli.views.probes import as_typed, print_probes
 
     with show_progress("probing") as show:
         found = run_probes(
@@ -137,3 +137,6 @@ def probe(
     print_probes(found)
     console.print(f"{out}: probes.csv, probes.json")
     tell_next(Run("report", (out,)))
+    best = next(iter(found.best().values()))
+    if (head := found.head_of(best)) is not None:
+        tell_next(Run("train_head", settings=as_typed(found.store, head)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from clare.cli.views.console import console
 from clare.cli.views.table import table
 from clare.heads.probing.record import Probe, ProbeRecord
@@ -56,6 +59,19 @@ def print_probes(record: ProbeRecord) -> None:
             console.print(answer_said(one), highlight=False)
     for notice in record.notices:
         console.print(f"note: {notice}", soft_wrap=True, highlight=False)
+
+
+def as_typed(store: str, head: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a head by the names that options have."""
+    plain = {k: v for k, v in head.items() if k not in ("fields", "fusion_settings")}
+    decided = plain.pop("classifier_settings")
+    return {
+        "store": store,
+        **plain,
+        **head.get("fields", {}),
+        **{f"{head['fusion']}.{name}": v for name, v in head.get("fusion_settings", {}).items()},
+        **{f"probe.{name}": v for name, v in decided.items()},
+    }
 
 
 def _line(one: Probe, record: ProbeRecord) -> tuple[str, ...]:

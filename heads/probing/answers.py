@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from clare.bootstrap import Figure
+from clare.heads.linear.moments import Values
 from clare.heads.metrics.measure import Measured, difference_of
-from clare.heads.probing.moments import Values
 from clare.heads.probing.prober import Fitted, Prober
 from clare.heads.probing.questions import Question
 from clare.heads.probing.record import Answer, Gain

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from clare.advice import Name, Run
 from clare.errors import InputError
-from clare.heads.probing.pooling import POOLINGS, Pooling
+from clare.heads.layers.pooling import POOLINGS, Pooling
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint, differences
 from clare.wording import listed

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from clare.advice import Name, Notice
 from clare.bootstrap import USUAL, Resampling
@@ -15,15 +16,15 @@ from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.subsets import subsets_of, take_reals
 from clare.heads.evaluation.wanted import Asked, list_wanted
+from clare.heads.linear.norms import NORMS, Norm, can_whiten
+from clare.heads.linear.solvers import STRENGTHS, Kind
 from clare.heads.probing.alike import cka
 from clare.heads.probing.answers import answer
 from clare.heads.probing.inputs import ProbeInput
-from clare.heads.probing.norms import NORMS, Norm, can_whiten
 from clare.heads.probing.prober import Grid, Prober, best_of
 from clare.heads.probing.questions import read_question, usual_questions
 from clare.heads.probing.record import ProbeRecord, is_probing, write_record
 from clare.heads.probing.rows import ProbeRows, choose_rows, offer_of
-from clare.heads.probing.solvers import STRENGTHS, Kind
 from clare.heads.probing.vectors import Vectors
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore, open_store
@@ -137,12 +138,14 @@ def probe(
         store=str(opened.path),
         train=config.train or trained,
         reals=config.reals,
+        domains=config.domains,
         counts={
             n: len(p) for n, p in (("train", rows.train), ("val", rows.val), ("test", rows.test))
         },
         tests={name: len(places) for name, places in prober.sets.items()},
         meaning=offer.meaning(),
         layers={one.name: k for one in chosen if (k := _layer(one)) is not None},
+        heads={one.name: head for one in chosen if (head := _head(one)) is not None},
         probes=tuple(probes),
         fitted=prober.fitted,
         answers=tuple(answers),
@@ -188,6 +191,23 @@ def _require_whitening(
     if asked:
         raise InputError(said, Name("other normalisations", "norms", "none,l2,standard"))
     return [Notice(f"{said}, so there it is left out")]
+
+
+def _head(one: ProbeInput) -> dict[str, Any] | None:
+    """What makes a head of an input, beside its probe; None where no fusion reads so."""
+    part = one.parts[0]
+    how, field = part.how, part.source.field
+    if len(one.parts) > 1 or (how is not None and how.weighed):
+        return None
+    features = {part.source.extractor: part.source.digest}
+    if how is None:
+        return {"fusion": "cls", "fields": {"cls": field}, "features": features}
+    pooling = {"pooling": part.pooling}
+    if part.kind == "lare":
+        chosen = {"fusion": "pooled_lare", "timestep": part.step}
+    else:
+        chosen = {"fusion": "pooled", "fields": {"tokens": field}}
+    return {**chosen, "fusion_settings": pooling, "features": features}
 
 
 def _layer(one: ProbeInput) -> int | None:

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from clare.bootstrap import Figure, Resampling
 from clare.errors import InputError
+from clare.heads.linear.moments import Moments, Values
+from clare.heads.linear.norms import Norm, can_whiten, linear_map
+from clare.heads.linear.solvers import Kind, fit
 from clare.heads.metrics.measure import Measured, mean_of
 from clare.heads.metrics.predictions import evaluation_sets
 from clare.heads.probing.inputs import ProbeInput
-from clare.heads.probing.moments import Moments, Values
-from clare.heads.probing.norms import Norm, can_whiten, linear_map
 from clare.heads.probing.record import Probe
 from clare.heads.probing.rows import ProbeRows
-from clare.heads.probing.solvers import Kind, fit
 from clare.heads.probing.vectors import Vectors
 from clare.progress import StepProgress
 from clare.ranks import Ranks

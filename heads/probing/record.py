@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.files import write_durably
-from clare.heads.probing.norms import Norm
-from clare.heads.probing.solvers import Kind
+from clare.heads.linear.norms import Norm
+from clare.heads.linear.solvers import Kind
 from clare.own_csv import csv_text
 from clare.typed_json import read_json, write_json
 
@@ -97,10 +98,13 @@ class ProbeRecord:
         store: path of the store.
         train: subsets that the probes were fitted on.
         reals: subsets whose reals stood beside.
+        domains: that rows were of; all if empty.
         counts: rows by split.
         tests: rows by test set.
         meaning: what sets fingerprints of one field apart, by name.
         layers: by name of an input, the layer of the tower; of inputs that are a layer's.
+        heads: by name of an input, what makes a head of it: see `head_of`. Sums, and tokens that
+            LaRE weighs, have none.
         probes: every one.
         fitted: how many were fitted, each strength counted.
         answers: what adds to what.
@@ -116,10 +120,12 @@ class ProbeRecord:
     store: str
     train: tuple[str, ...]
     reals: tuple[str, ...]
+    domains: tuple[str, ...]
     counts: Mapping[str, int]
     tests: Mapping[str, int]
     meaning: Mapping[str, str]
     layers: Mapping[str, int]
+    heads: Mapping[str, Mapping[str, Any]]
     probes: tuple[Probe, ...]
     fitted: int
     answers: tuple[Answer, ...]
@@ -130,6 +136,28 @@ class ProbeRecord:
     seconds: tuple[float, float]
     notices: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+
+    def head_of(self, probe: Probe) -> dict[str, Any] | None:
+        """Settings of `clare.train_head` that make a run of a probe; None where no head reads so.
+
+        Args:
+            probe: one of these.
+        """
+        if probe.input not in self.heads:
+            return None
+        fitted = {"kind": probe.kind, "norm": probe.norm}
+        strength = {} if probe.strength is None else {"strength": probe.strength}
+        share = {"fraction": probe.fraction, "data_seed": probe.seed} if probe.fraction < 1 else {}
+        return {
+            **self.heads[probe.input],
+            "classifier": "probe",
+            "classifier_settings": {**fitted, **strength},
+            "standardize": False,
+            "train": list(self.train),
+            **({"reals": list(self.reals)} if self.reals else {}),
+            **({"domains": list(self.domains)} if self.domains else {}),
+            **share,
+        }
 
     def best(self) -> dict[str, Probe]:
         """Of each input, the probe of all rows that validation likes best; the best input first."""

@@ -41,6 +41,14 @@ class TestLare(FusionContract):
     part = "lare"
 
 
+class TestPooled(FusionContract):
+    part = "pooled"
+
+
+class TestPooledLare(FusionContract):
+    part = "pooled_lare"
+
+
 class TestRoi(FusionContract):
     part = "roi"
 
@@ -59,6 +67,14 @@ class TestCoOp(ClassifierContract):
 
 class TestKnn(ClassifierContract):
     part = "knn"
+
+
+class TestProbe(ClassifierContract):
+    part = "probe"
+
+
+class TestUnitProbe(ClassifierContract):
+    part, settings = "probe", {"norm": "l2", "kind": "centroid"}
 
 
 class TestLinear(ClassifierContract):

@@ -57,6 +57,7 @@ def test_all_are_there():
         "fixed_prompts",
         "knn",
         "linear",
+        "probe",
         "text_similarity",
     ]
 

@@ -11,9 +11,9 @@ from sklearn.metrics import roc_auc_score
 import clare
 from clare.errors import InputError, StoreError
 from clare.heads.data.dataset import FeatureDataset
+from clare.heads.linear.solvers import STRENGTHS
 from clare.heads.probing.record import read_record
 from clare.heads.probing.said import is_sure
-from clare.heads.probing.solvers import STRENGTHS
 from clare.store.spec import Fingerprint
 from tests.heads.probing.probed_store import create_probed, fill, make_rows
 
@@ -214,3 +214,13 @@ def test_the_page_shows_inputs_layers_answers_and_likeness(probed, found, tmp_pa
     assert "Validation likes clip_tokens_4:" in page.answer[0]
     assert len(page.answer) == 1 + len(found.answers)
     assert np.allclose(np.diag(found.alike), 1)
+
+
+@pytest.mark.parametrize("name", ["clip_cls", "clip_tokens_4:max", "lare:grid@300"])
+def test_a_probe_becomes_a_run_with_the_same_figures(found, probed, tmp_path, name):
+    probe = found.best()[name]
+    run = clare.train_head(probed, tmp_path / "run", **found.head_of(probe))
+    assert run.validation.metrics["auc"].value == pytest.approx(probe.val_auc, abs=1e-3)
+    tested = clare.evaluate(run.path, probed, ["gan", "swap"], resamples=0)
+    for subset, auc in tested.record.aucs.items():
+        assert auc == pytest.approx(probe.tests[subset].value, abs=1e-3)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import InputError
-from clare.heads.probing.moments import Moments, Pieces
+from clare.heads.linear.moments import Moments, Pieces
 
 Kind = Literal["ridge", "logistic", "centroid"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestCentroid
 
 from clare.errors import InputError
+from clare.heads.linear.moments import Moments
+from clare.heads.linear.norms import NORMS, linear_map
+from clare.heads.linear.solvers import fit
 from clare.heads.probing.alike import cka
 from clare.heads.probing.answers import holm, two_sided
-from clare.heads.probing.moments import Moments
-from clare.heads.probing.norms import NORMS, linear_map
-from clare.heads.probing.solvers import fit
 
 ROWS, WIDTH = 200, 7
 STRENGTHS = (1e-3, 0.1, 10.0)

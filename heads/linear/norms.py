@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clare.advice import LeaveOut
 from clare.errors import InputError
-from clare.heads.probing.moments import Moments
+from clare.heads.linear.moments import Moments
 
 Norm = Literal["none", "l2", "standard", "whiten"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
