@@ -67,10 +67,12 @@ class KernelBlur(Step):
         """The image, blurred."""
         from scipy import ndimage
 
-        values = np.asarray(image).astype(np.float64)
-        for axis, size in ((0, self.height), (1, self.width)):
-            values = ndimage.correlate1d(values, self._kernel(size), axis, mode="mirror")
-        return Image.fromarray(np.floor(values + 0.5).astype(np.uint8))
+        values: NDArray[np.float64] = ndimage.correlate1d(
+            np.asarray(image), self._kernel(self.height), 0, output=np.float64, mode="mirror"
+        )
+        ndimage.correlate1d(values, self._kernel(self.width), 1, output=values, mode="mirror")
+        values += 0.5
+        return Image.fromarray(values.astype(np.uint8))
 
     def _kernel(self, size: int) -> NDArray[np.float64]:
         if self.deviation is None:

@@ -15,6 +15,7 @@ from benchmarks.script import SECONDS, main
 pytestmark = pytest.mark.slow
 
 FIGURES = {
+    "deliveries": {"deliveries against by hand", "deliveries against damaged files"},
     "discovery": {"ours, manifests written against plain walk"},
     "faces": {"upright against turned"},
     "fusion": {"ours against published", "ours against limit"},
