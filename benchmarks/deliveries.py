@@ -14,10 +14,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.rounds import Race, Ratio
 from benchmarks.script import Parts, Script, main
@@ -48,6 +47,15 @@ class Sizes:
     side: int = 512
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What all ways share."""
+
+    extractors: list[Extractor]
+    device: str
+    store: Path
+
+
 def parts(sizes: Sizes, folder: Path) -> Parts:
     files = draw_faces(folder / "images", sizes.images, seed=0, size=sizes.side)
     samples = [Sample(f.stem, f.name, 0, "images", split="test") for f in files]
@@ -58,10 +66,10 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
         create_extractor(name, overrides[name], ImageSettings(), runtime)
         for name in ("lare", "clip")
     ]
-    with_models = (extractors, runtime.device, folder / "store")
+    bench = Bench(extractors, runtime.device, folder / "store")
     turns = {
-        OURS: partial(extract, OURS, *ours, *with_models),
-        BY_HAND: partial(by_hand, *ours, folder / "damaged", *with_models),
+        OURS: partial(extract, OURS, *ours, bench),
+        BY_HAND: partial(by_hand, *ours, folder / "damaged", bench),
     }
     ratios = [Ratio(OURS, BY_HAND, aim=1.0), Ratio(OURS, FILES)]
     yield Race("images", turns, ratios, rate=(len(made.samples), "images/s"))
@@ -78,34 +86,29 @@ def damage(made: Manifest, roots: Roots, folder: Path) -> tuple[Manifest, Roots]
         assert delivery is not None
         path = f"{sample.sample_id.replace('#', '-')}.png"
         delivery.view(sample.sample_id, image.size).apply(image).save(folder / path)
-        plain = {"delivery": "", "delivery_steps": "", "parent_id": "", "parent_subset": ""}
-        rows.append(replace(sample, path=path, **plain))
+        rows.append(Sample(sample.sample_id, path, sample.label, made.name, split="test"))
     return Manifest(made.name, tuple(rows)), Roots(folder, {})
 
 
-def by_hand(made: Manifest, roots: Roots, damaged: Path, *with_models: Any) -> Mapping[str, float]:
+def by_hand(made: Manifest, roots: Roots, damaged: Path, bench: Bench) -> Mapping[str, float]:
     """Both what follows the files, and all of it."""
     began = time.perf_counter()
     theirs = damage(made, roots, damaged)
     seconds = time.perf_counter() - began
-    found = extract(FILES, *theirs, *with_models)
+    found = extract(FILES, *theirs, bench)
     return {**found, BY_HAND: seconds + found[FILES]}
 
 
-def extract(
-    name: str,
-    manifest: Manifest,
-    roots: Roots,
-    extractors: list[Extractor],
-    device: str,
-    folder: Path,
-) -> Mapping[str, float]:
+def extract(name: str, manifest: Manifest, roots: Roots, bench: Bench) -> Mapping[str, float]:
     """All rows of a manifest into a new store; hashes are known before the clock starts."""
-    shutil.rmtree(folder, ignore_errors=True)
-    store = create_store(folder)
+    shutil.rmtree(bench.store, ignore_errors=True)
+    store = create_store(bench.store)
     rows = store.assign_rows(manifest.name, rows_of_samples(manifest.samples, roots, []))
-    features = open_features(store, manifest.name, extractors)
-    runners = {one.name: BatchRunner(one, device, largest_batch(device)) for one in extractors}
+    features = open_features(store, manifest.name, bench.extractors)
+    runners = {
+        one.name: BatchRunner(one, bench.device, largest_batch(bench.device))
+        for one in bench.extractors
+    }
     loader = Loader(roots, ImageSettings())
     began = time.perf_counter()
     slots = [row.slot for row in rows]
