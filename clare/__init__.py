@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from clare.heads.training.train_head import train_head
     from clare.inference.import_head import import_head
     from clare.inference.predictor import load_detector, predict
+    from clare.inference.stability import StabilitySettings
     from clare.inference.verdict import Verdict
     from clare.pipeline.checks.audit import audit
     from clare.pipeline.checks.check import check_manifests
@@ -57,6 +58,7 @@ _HOMES = {
     "Manifest": "clare.pipeline.manifests.sample",
     "ProbeRecord": "clare.heads.probing.record",
     "Run": "clare.heads.runs.run",
+    "StabilitySettings": "clare.inference.stability",
     "TrainConfig": "clare.heads.config",
     "Verdict": "clare.inference.verdict",
     "__version__": "clare.version",
@@ -99,6 +101,7 @@ __all__ = [
     "Manifest",
     "ProbeRecord",
     "Run",
+    "StabilitySettings",
     "TrainConfig",
     "Verdict",
     "__version__",

@@ -88,6 +88,11 @@ class PlannedStep:
             )
         return kind.make(self, dice, number, size)
 
+    @property
+    def draws(self) -> bool:
+        """Whether anything of it is drawn."""
+        return self.low != self.high or _KINDS[self.kind].random
+
     def __str__(self) -> str:
         """The step as a set says it, always in the same way."""
         upper = f"-{self.high:.15g}" if self.high != self.low else ""
@@ -135,6 +140,11 @@ class Delivery:
     def text(self) -> str:
         """Its steps as `of` reads them: equal texts give equal pixels under one name."""
         return ", ".join(map(str, self.steps))
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything is drawn, so that another seed gives other pixels."""
+        return any(step.draws for step in self.steps)
 
     def view(self, content: str, size: Size, seed: int = 0) -> View:
         """What it does to one image; the same for the same image, whatever stands beside it.
@@ -273,6 +283,7 @@ class _Kind:
         whole: whether it is a whole number.
         scales: whether a filter, and ``back``, may follow.
         kernel: whether ``kernel SIZE`` may.
+        random: whether it draws more than its number.
     """
 
     number: str
@@ -282,6 +293,7 @@ class _Kind:
     whole: bool = False
     scales: bool = False
     kernel: bool = False
+    random: bool = False
 
     def fault(self, low: float, high: float) -> str:
         """What keeps numbers from being its own; empty where nothing does."""
@@ -339,7 +351,7 @@ _KINDS: Mapping[str, _Kind] = MappingProxyType(
         "scipy_blur": _Kind("a sigma in pixels", 0.01, 100, _scipy_blur),
         "resize": _Kind("a factor", 0.001, 8, _resize, scales=True),
         "short_side": _Kind("pixels", 1, 8192, _short_side, whole=True, scales=True),
-        "noise": _Kind("a sigma", 0.0001, 1, _noise),
+        "noise": _Kind("a sigma", 0.0001, 1, _noise, random=True),
         "crop": _Kind("a share", 0.01, 1, _crop),
     }
 )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from clare.heads.layers.tower import BaseTower
     from clare.heads.runs.run import Run
     from clare.inference.inputs import Images
+    from clare.inference.redelivery import Redelivery
+    from clare.inference.stability import StabilitySettings
     from clare.inference.videos import Judged
     from clare.models.runtime import Runtime
     from clare.pipeline.extraction.direct import ExtractedImage, InputImage
@@ -159,29 +161,38 @@ class Predictor:
 
         return float(p_fake(self.run.threshold))
 
-    def predict(self, images: Images, frames: int = FRAMES) -> list[Verdict]:
+    def predict(
+        self, images: Images, frames: int = FRAMES, stability: StabilitySettings | None = None
+    ) -> list[Verdict]:
         """Judge images and videos, in their order.
 
         Args:
             images: files, folders (every image and video below them), arrays uint8 (H, W, 3) of
                 RGB, or Pillow's images; one or several.
             frames: of each video at most, evenly spaced.
+            stability: how each image is delivered and judged again; not at all if None.
 
         Returns:
             One verdict each; that on a video holds those on its frames.
 
         Raises:
-            InputError: a file is not there, a folder holds no image, or an array is none.
+            InputError: a file is not there, a folder holds no image, an array is none, or a video
+                is among them where deliveries are asked for.
         """
+        from clare.inference.redelivery import Redelivery
+
         self.notices = [*self._always]
         inputs = collect_inputs(images, self.notices.append)
-        return [verdict for verdict, _ in self.detect(inputs, frames) if verdict.level != "frame"]
+        again = None if stability is None else Redelivery(stability, self.run.path, inputs)
+        judged = self.detect(inputs, frames, again=again)
+        return [verdict for verdict, _ in judged if verdict.level != "frame"]
 
     def detect(
         self,
         inputs: Sequence[InputImage | Video],
         frames: int = FRAMES,
         *,
+        again: Redelivery | None = None,
         pictures: bool = False,
     ) -> Iterator[Judged]:
         """Judge images and videos as they come, in their order.
@@ -191,6 +202,7 @@ class Predictor:
         Args:
             inputs: see `collect_inputs`.
             frames: of each video at most, evenly spaced.
+            again: how each image is delivered and judged again; not at all if None.
             pictures: whether pictures for looking at are made too.
 
         Yields:
@@ -208,12 +220,19 @@ class Predictor:
 
             locate = FaceFinder(self._faces).mark
         most = sum(frames if isinstance(one, Video) else 1 for one in inputs)
+        most *= 1 if again is None else 1 + len(again)
         size = min(largest_batch(self.runtime.device), max(1, most))
         images = images_of(inputs, frames)
+        if again is not None:
+            images = again.images(images)
         batches = extract_images(
             images, self._sources, self.runtime, size, locate, pictures=pictures
         )
-        judged = (pair for batch in batches for pair in zip(self._judge(batch), batch, strict=True))
+        judged: Iterator[tuple[Verdict, ExtractedImage]] = (
+            pair for batch in batches for pair in zip(self._judge(batch), batch, strict=True)
+        )
+        if again is not None:
+            judged = again.gather(judged)
         yield from add_videos(judged, self.run.threshold)
 
     def _choose_faces(self, given: Mapping[str, Any]) -> FaceSettings | None:
@@ -347,6 +366,7 @@ def predict(
     align: Align | None = None,
     device: str = "auto",
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    stability: StabilitySettings | None = None,
     **faces: Any,
 ) -> list[Verdict]:
     """Judge images and videos with a run: extract their features as it was trained, score them.
@@ -362,6 +382,7 @@ def predict(
         align: as `load_detector` takes it.
         device: ``auto`` or a torch device.
         settings: as `load_detector` takes them.
+        stability: how each image is delivered and judged again; not at all if None.
         faces: as `load_detector` takes them.
 
     Raises:
@@ -369,4 +390,4 @@ def predict(
         WeightsError: weights are not on disk and can't be fetched.
     """
     detector = load_detector(run, align=align, device=device, settings=settings, **faces)
-    return detector.predict(images, frames)
+    return detector.predict(images, frames, stability)

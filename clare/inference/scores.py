@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from clare.advice import Name
 from clare.errors import InputError
 from clare.files import remove_durably
+from clare.inference.stability import Labels
 from clare.inference.verdict import Level, Verdict
 from clare.parquet import SUFFIX, read_rows, require_parquet, write_rows
 from clare.row_file import LINES, RowFile
@@ -19,6 +20,7 @@ from clare.wording import counted
 
 if TYPE_CHECKING:
     from clare.inference.predictor import Predictor
+    from clare.inference.redelivery import Redelivery
 
 ENDINGS = (".csv", LINES, SUFFIX)
 """What a file of scores may end with."""
@@ -39,11 +41,18 @@ class Score:
         frames: of a video, how many were judged.
         score: p(fake); of a video the mean of its frames'.
         margin: logit of fake less logit of real; of a localiser the score of its map.
-        verdict: fake from the threshold on; None where the image could not be judged.
+        verdict: fake from the threshold on; unsure where it does not survive delivery, if that was
+            asked for; None where the image could not be judged.
         failure: why it could not; empty where it could.
         fake_area: of a localiser, the share of the pixels above 0.5.
         seen: whether the run was trained or chosen on this very file; None where nobody can tell.
         faces: how many faces the image has; None where none was looked for.
+        deliveries: of the image, how many were judged; None where none was asked for.
+        agree: share of them whose verdict is that on the image itself.
+        score_low: the lowest p(fake) of them.
+        score_high: the highest.
+        labels: the image's conformal set: real, fake, both or neither; None where that was not
+            asked for, or the run has no scores of validation.
         threshold: margin from which on the verdict is fake.
         run: folder of the run.
         detector: beginning of the sha256 of its parameters.
@@ -58,11 +67,16 @@ class Score:
     frames: int | None = None
     score: float | None = None
     margin: float | None = None
-    verdict: Literal["real", "fake"] | None = None
+    verdict: Literal["real", "fake", "unsure"] | None = None
     failure: str = ""
     fake_area: float | None = None
     seen: bool | None = None
     faces: int | None = None
+    deliveries: int | None = None
+    agree: float | None = None
+    score_low: float | None = None
+    score_high: float | None = None
+    labels: Labels | None = None
     threshold: float = 0.0
     run: str = ""
     detector: str = ""
@@ -89,8 +103,21 @@ class Basis:
     remarks: tuple[str, ...]
 
     @classmethod
-    def of(cls, predictor: Predictor, remarks: Sequence[str], frames: int) -> Basis:
-        """That of a predictor that is given so many frames of a video."""
+    def of(
+        cls,
+        predictor: Predictor,
+        remarks: Sequence[str],
+        frames: int,
+        again: Redelivery | None = None,
+    ) -> Basis:
+        """That of a predictor that is given so many frames of a video.
+
+        Args:
+            predictor: that judges.
+            remarks: see the class.
+            frames: of each video at most.
+            again: how each image is delivered and judged again, if it is.
+        """
         from clare.heads.runs.record import BEST
         from clare.models.hub import file_sha256
 
@@ -99,10 +126,14 @@ class Basis:
         settings = f"{predictor.runtime.dtype}, {counted(frames, 'frame')} a video"
         if predictor.preparation:
             settings = f"{settings}, {predictor.preparation}"
+        if again is not None:
+            settings = f"{settings}, {again}"
         return cls(_text(run.path), sha256[:_DIGITS], run.threshold, settings, tuple(remarks))
 
     def row(self, verdict: Verdict) -> Score:
         """A verdict with what it hangs on."""
+        stable = verdict.stability
+        low, high = (None if stable is None else stable.spread) or (None, None)
         return Score(
             path=_text(verdict.path),
             level=verdict.level,
@@ -111,11 +142,16 @@ class Basis:
             frames=_judged(verdict),
             score=verdict.p_fake,
             margin=verdict.margin,
-            verdict=verdict.label,
+            verdict=verdict.outcome,
             failure=verdict.failure,
             fake_area=verdict.fake_area,
             seen=verdict.seen,
             faces=verdict.faces,
+            deliveries=None if stable is None else stable.judged,
+            agree=None if stable is None else stable.agree,
+            score_low=low,
+            score_high=high,
+            labels=None if stable is None else stable.labels,
             threshold=self.threshold,
             run=self.run,
             detector=self.detector,

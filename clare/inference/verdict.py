@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from clare.inference.stability import Stability
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -45,6 +47,7 @@ class Verdict:
         remarks: of a video, what is not as it should be with its file.
         faces: how many faces the image has, of which one is judged; None where none was looked for.
         alignment: what brought a part of it into a square of so many pixels: what was judged.
+        stability: whether it survives delivery; None where nobody asked.
     """
 
     path: Path
@@ -63,6 +66,12 @@ class Verdict:
     remarks: tuple[str, ...] = ()
     faces: int | None = None
     alignment: tuple[Similarity, int] | None = field(default=None, repr=False, compare=False)
+    stability: Stability | None = None
+
+    @property
+    def outcome(self) -> Literal["real", "fake", "unsure"] | None:
+        """The label, or ``unsure`` where it was asked for and does not survive delivery."""
+        return "unsure" if self.stability is not None and not self.stability.sure else self.label
 
     @property
     def map(self) -> NDArray[np.float32] | None:

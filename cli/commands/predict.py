@@ -18,6 +18,7 @@ from clare.cli.options import (
     Settings,
     with_settings,
 )
+from clare.inference.stability import StabilitySettings
 from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.settings import Align
 from clare.pipeline.video import FRAMES
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from clare.inference.verdict import Verdict
     from clare.pipeline.extraction.direct import ExtractedImage
 
-FACES = "Faces"
+FACES, STABILITY = "Faces", "Stability"
 
 
 @with_settings
@@ -64,6 +65,15 @@ def predict(
     frames: Annotated[
         int, typer.Option(min=1, help="Of each video at most, evenly spaced.")
     ] = FRAMES,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            "--stability",
+            help="Judge each image again as platforms would deliver it, and call it unsure where "
+            "its verdict does not survive that.",
+            rich_help_panel=STABILITY,
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     *,
     align: Annotated[
@@ -74,6 +84,7 @@ def predict(
             rich_help_panel=FACES,
         ),
     ] = None,
+    stable: Annotated[dict[str, Any], Settings(StabilitySettings, {"delivery_set": STABILITY})],
     faces: Annotated[dict[str, Any], Settings(FaceSettings, {"detector": FACES})],
     lare_model: Annotated[
         str | None,
@@ -92,7 +103,7 @@ def predict(
     A video's p(fake) is the mean of its frames'. Exit code 3: it is done, but some images could not
     be judged.
     """
-    from clare.advice import LeaveOut, Name, Notice
+    from clare.advice import LeaveOut, Name, Notice, Set
     from clare.cli.options import parse_assignments, prepare_file, prepare_folder
     from clare.cli.views.console import progress_bar, warn
     from clare.cli.views.verdicts import VerdictTable, remarks, show_file, show_masks
@@ -101,8 +112,10 @@ def predict(
     from clare.inference.inputs import collect_inputs
     from clare.inference.mask_files import MaskFolder, require_decoder
     from clare.inference.predictor import Predictor
+    from clare.inference.redelivery import Redelivery
     from clare.inference.scores import Basis, ScoreFile, require_format
     from clare.pipeline.extraction.presets import merge_settings
+    from clare.settings import build_settings
     from clare.typed_json import to_json
     from clare.wording import counted
 
@@ -112,6 +125,15 @@ def predict(
     if masks is not None:
         require_decoder(run)
     inputs = collect_inputs(images, warn)
+    again = None
+    if stability:
+        again = Redelivery(build_settings("stability", StabilitySettings, stable), run, inputs)
+    elif stable:
+        raise InputError(
+            "these say how the stability of verdicts is looked at, which was not asked for",
+            Set("stability", True, effect="asks for it"),
+            LeaveOut(*stable),
+        )
     # Before the models run, which may take hours.
     if out is not None:
         require_format(out)
@@ -138,7 +160,7 @@ def predict(
     for notice in detector.notices:
         warn(notice)
     told = remarks(detector)
-    basis, shown = Basis.of(detector, told, frames), VerdictTable(detector)
+    basis, shown = Basis.of(detector, told, frames, again), VerdictTable(detector)
     total, before, seen, failed, crowded = len(inputs), 0, 0, 0, 0
     with ExitStack() as stack:
         file = None
@@ -146,12 +168,16 @@ def predict(
             file = stack.enter_context(ScoreFile(out, basis))
             inputs = [one for one in inputs if not file.holds(one.path)]
             before = file.verdicts.total()
+        if again is not None:
+            for notice in again.notices:
+                warn(notice)
+            warn(again.cost(len(inputs)))
         bar = stack.enter_context(progress_bar())
         written = None
         if masks is not None:
             written = stack.enter_context(MaskFolder(masks, detector, told))
         task = bar.add_task("judging", total=total, completed=total - len(inputs))
-        judged = detector.detect(inputs, frames, pictures=explain is not None)
+        judged = detector.detect(inputs, frames, again=again, pictures=explain is not None)
         for verdict, image in judged:
             if image is not None and verdict.margin is not None:
                 if explain is not None:
@@ -176,7 +202,7 @@ def predict(
         failed, of = file.verdicts[None], file.verdicts.total()
         show_file(file.path, file.verdicts, before)
     elif not json_:
-        shown.show()
+        shown.show(again)
     if written is not None:
         show_masks(written.folder, written.count)
     if crowded:

@@ -17,10 +17,16 @@ from clare.wording import counted
 
 if TYPE_CHECKING:
     from clare.inference.predictor import Predictor
+    from clare.inference.redelivery import Redelivery
+    from clare.inference.stability import Stability
     from clare.inference.verdict import Verdict
 
 SHOWN, SHOWN_FAILURES = 50, 20
 """Verdicts that the table has, and failures beside them."""
+
+DELIVERED = ["delivered", "agree", "set"]
+"""Columns of what was judged again: the spread of p(fake), how many have the same verdict, and the
+conformal set of labels."""
 
 
 class VerdictTable:
@@ -38,31 +44,40 @@ class VerdictTable:
 
     def add(self, verdict: Verdict) -> None:
         """Take a verdict on an image or a video; most are counted alone."""
-        self._verdicts[verdict.label] += 1
+        self._verdicts[verdict.outcome] += 1
         self._failures += verdict.label is None
         if sum(self._verdicts.values()) <= SHOWN or (
             verdict.label is None and self._failures <= SHOWN_FAILURES
         ):
             self._shown.append(replace(verdict, squashed=None))  # maps fill memory
 
-    def show(self) -> None:
-        """Print it, with the threshold that the verdicts hang on."""
+    def show(self, again: Redelivery | None = None) -> None:
+        """Print it, with what the verdicts hang on.
+
+        Args:
+            again: how the images were delivered and judged again, if they were.
+        """
         columns = ["image", "verdict", "p(fake)", "margin"]
-        if self._detector.is_localizer:
-            columns.append("fake area")
-        rows = [
-            (_name(v), _label(v), _number(v.p_fake), _number(v.margin), _percent(v.fake_area))
-            for v in self._shown
-        ]
-        console.print(table(None, columns, [row[: len(columns)] for row in rows], left=2))
+        columns += ["fake area"] if self._detector.is_localizer else []
+        columns += DELIVERED if again is not None else []
+        rows = [self._row(verdict, len(columns)) for verdict in self._shown]
+        console.print(table(None, columns, rows, left=2))
         total = sum(self._verdicts.values())
         if more := total - len(rows):
             console.print(worded(Notice(f"… and {more:,} more", Name("a file for all", "out"))))
         if total > 1:
             console.print(summary(self._verdicts))
         console.print(_threshold(self._detector))
+        if again is not None:
+            console.print(f"delivered: the lowest and highest p(fake) of {again}")
         if self._detector.is_localizer:
             console.print("fake area: of all pixels, those with p(fake) above 0.5")
+
+    def _row(self, one: Verdict, columns: int) -> tuple[str, ...]:
+        cells = [_name(one), _label(one), _number(one.p_fake), _number(one.margin)]
+        cells += [_percent(one.fake_area)] if self._detector.is_localizer else []
+        cells += _delivered(one.stability)
+        return tuple(cells[:columns])
 
 
 def show_file(out: Path, verdicts: Mapping[str | None, int], before: int) -> None:
@@ -78,8 +93,8 @@ def show_file(out: Path, verdicts: Mapping[str | None, int], before: int) -> Non
 
 
 def summary(verdicts: Mapping[str | None, int]) -> str:
-    """How many are fake, real and failed."""
-    names = {"fake": "fake", "real": "real", None: "failed"}
+    """How many are fake, real, unsure and failed."""
+    names = {"fake": "fake", "real": "real", "unsure": "unsure", None: "failed"}
     return ", ".join(f"{verdicts[key]:,} {name}" for key, name in names.items() if verdicts[key])
 
 
@@ -113,11 +128,20 @@ def _name(verdict: Verdict) -> str:
 
 
 def _label(verdict: Verdict) -> str:
-    return verdict.label or f"failed: {verdict.failure}"
+    return verdict.outcome or f"failed: {verdict.failure}"
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _delivered(stable: Stability | None) -> list[str]:
+    """The cells of `DELIVERED`."""
+    if stable is None or stable.spread is None:
+        return ["-"] * len(DELIVERED)
+    low, high = stable.spread
+    agreeing = round((stable.agree or 0) * stable.judged)
+    return [f"{low:.4f}–{high:.4f}", f"{agreeing} of {stable.judged}", stable.labels or "-"]
 
 
 def _percent(value: float | None) -> str:

@@ -16,15 +16,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL.Image import Image
 
+from clare.augmentation.deliveries import Delivery
 from clare.errors import ImageError
 from clare.models.runtime import Runtime
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError, Launched
 from clare.pipeline.extraction.loading import Inputs
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.align import Similarity
-from clare.pipeline.images.decode import decode_rgb, read_content
+from clare.pipeline.images.decode import read_content
 from clare.pipeline.images.marks import FaceMarks
-from clare.pipeline.images.prepare import NOT_KNOWN, load_views
+from clare.pipeline.images.prepare import NOT_KNOWN, decode_whole, prepare_views
 from clare.pipeline.images.settings import ImageSettings
 
 SHOWN_SIDE = 256
@@ -59,10 +60,14 @@ class InputImage:
     Args:
         path: its file, or a name where it comes from memory.
         read: gives its encoded bytes, in any thread, or raises `ImageError`.
+        delivery: what is done to it before anything looks at it; nothing if None.
+        seed: of what the delivery draws.
     """
 
     path: Path
     read: Callable[[], bytes]
+    delivery: Delivery | None = None
+    seed: int = 0
 
     @classmethod
     def of_file(cls, path: Path) -> InputImage:
@@ -155,12 +160,14 @@ def _load(
     try:
         data = source.read()
         image.content = hashlib.sha256(data).hexdigest()
-        face = NOT_KNOWN
+        whole, face = decode_whole(data), NOT_KNOWN
+        if source.delivery is not None:
+            whole, _ = whole.deliver(source.delivery, face, image.content, source.seed)
         if locate is not None:
-            face, image.faces = locate(decode_rgb(data))
+            face, image.faces = locate(whole.image)
         prepared = {}
         for settings in dict.fromkeys(one.images for one in sources):
-            (one,) = load_views(data, settings, [0], face=face, content=image.content)
+            (one,) = prepare_views(whole, settings, [0], face=face, content=image.content)
             prepared[settings] = one
             image.size = one.size
             if pictures:

@@ -12,9 +12,11 @@ from PIL import Image
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.training.train_head import train_head
 from clare.inference.predictor import load_detector
+from clare.inference.stability import StabilitySettings
 from clare.pipeline.extraction.extract import extract
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.scan import list_images
+from tests.figures import existing
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +217,16 @@ def test_a_name_that_is_not_utf8_has_its_verdict_in_the_file_too(clare, run, pic
     code, _, err = clare("predict", run, "a\udcff.png", "--device", "cpu", "--out", "found.csv")
     assert code == 0, err
     assert [row["path"] for row in rows_of(tmp_path / "found.csv")] == ["a\\udcff.png"]
+
+
+def test_a_delivery_that_does_nothing_has_the_score_of_the_image_with_the_noise_of_lare(
+    run, pictures, tmp_path
+):
+    own = tmp_path / "own.yaml"
+    own.write_text("title: t\nsource: s\ndeliveries:\n  nothing: crop 1\n  small: resize 0.5\n")
+    settings = StabilitySettings(str(own), times=2)
+    photo = sorted((pictures / "fake").iterdir())[0]
+    (found,) = load_detector(run, device="cpu").predict(photo, stability=settings)
+    nothing, small = existing(found.stability).redelivered
+    assert nothing.p_fake == pytest.approx(found.p_fake, abs=1e-6)
+    assert small.p_fake != pytest.approx(found.p_fake, abs=1e-6)

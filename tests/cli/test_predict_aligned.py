@@ -158,3 +158,16 @@ def test_the_parts_of_a_face_are_found_in_images_that_are_not_aligned(clare, tra
     assert found.faces == 0 and found.margin is not None
     code, _, error = clare("predict", "run", "empty.png", "--device", "cpu", "--pick", "centre")
     assert code == 0, error
+
+
+def test_the_face_of_a_delivered_image_is_found_anew(clare, trained):
+    """A crop of the middle moves the face, and one that leaves half of it out gives no score."""
+    photo = sorted((trained / "photos" / "real").iterdir())[0]
+    own = trained / "own.yaml"
+    own.write_text("title: t\nsource: s\ndeliveries:\n  all: crop 1\n  bit: crop 0.05\n")
+    more = ("--stability", "--delivery-set", own, "--upright", "--json")
+    code, printed, err = judge(clare, trained, photo, *more)
+    assert code == 0, err
+    row = json.loads(printed)
+    assert row["deliveries"] == 1 and row["agree"] == 1 and row["faces"] == 1
+    assert row["score_low"] == row["score_high"] == pytest.approx(row["score"], abs=1e-6)

@@ -232,3 +232,24 @@ def test_names_of_files_are_unique_and_never_too_long(tmp_path):
     assert len(set(stems)) == len(names) and stems[0].startswith("0-")
     for stem in stems:
         (tmp_path / f"{stem}-overlay.png.12345678-12345678.partial").touch()
+
+
+def test_deliveries_are_judged_by_their_maps_and_the_mask_is_that_of_the_image(
+    clare, run, images, tmp_path
+):
+    command = ("predict", run, *images[:2], "--device", "cpu", "--masks")
+    assert clare(*command, "plain", "--out", "plain.jsonl")[0] == 0
+    again = ("--stability", "--times", 3)
+    assert clare(*command, "stable", "--out", "stable.jsonl", *again)[0] == 0
+    plain, stable = (
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("plain.jsonl", "stable.jsonl")
+    )
+    for one, other in zip(plain, stable, strict=True):
+        assert other["fake_area"] == pytest.approx(one["fake_area"], abs=1e-6)
+        assert other["deliveries"] == 3 and 0 <= other["agree"] <= 1
+        assert other["score_low"] < other["score_high"]
+        assert other["labels"] is None, "validation has fakes alone"
+    for path in sorted((tmp_path / "plain").glob("*.png")):
+        assert path.read_bytes() == (tmp_path / "stable" / path.name).read_bytes()
+    assert len(list((tmp_path / "stable").glob("*.png"))) == 4, "a mask and an overlay an image"

@@ -244,3 +244,19 @@ def test_a_recipe_of_views_draws_the_deliveries_of_its_set():
     told = ImageSettings(view_recipe="compact").to_json()
     assert told["view_recipe_definition"] == read_set("compact").text
     assert "view_recipe_definition" not in ImageSettings(view_recipe="gend").to_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "draws"),
+    [
+        ("jpeg 50", False),
+        ("jpeg 50-51", True),
+        ("resize 0.5, crop 0.9, blur 1", False),
+        ("jpeg 50, resize 0.5-0.6", True),
+        ("noise 0.1", True),
+    ],
+)
+def test_what_draws_something_gives_other_pixels_for_another_seed(photo, text, draws):
+    delivery = Delivery.of("d", text)
+    made = {delivery.view("a", SIZE, seed).apply(photo).tobytes() for seed in range(6)}
+    assert delivery.draws == draws == (len(made) > 1)
