@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from clare.advice import Name, Set
+from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,7 +116,34 @@ def choose_runtime(
     chosen: Dtype = (GPU_DTYPE if on_gpu else "float32") if dtype == "auto" else dtype
     name = f" ({torch.cuda.get_device_name(device)})" if on_gpu else ""
     _log.info("device %s%s, %s, %d CPU threads", device, name, chosen, torch.get_num_threads())
+    if compile:
+        require_compiler(device)
     return Runtime(device=device, dtype=chosen, compile=compile)
+
+
+def require_compiler(device: str) -> None:
+    """Refuse ``torch.compile`` where what it writes can't be built, before anything is read.
+
+    A small function is compiled, since it depends on the device what that takes: a C++ compiler, a
+    C compiler and Triton, headers of Python.
+
+    Args:
+        device: a torch device.
+
+    Raises:
+        InputError: it can't; says why.
+    """
+    import torch
+
+    try:
+        torch.compile(lambda one: one + 1)(torch.ones(2, device=device))
+    except Exception as error:  # of Dynamo, of a backend, of a compiler's process
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(
+            f"torch.compile can't build anything for {device} here ({reason})",
+            "install a C++ compiler, for example g++",
+            LeaveOut("compile"),
+        ) from error
 
 
 @contextlib.contextmanager

@@ -48,8 +48,8 @@ def predict(
     explain: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for a picture an image: its LaRE map, and where the attention looked, or "
-            "which pixels are fake."
+            help="Folder for a picture an image: its LaRE map, where the attention looked or which "
+            "parts of the face were read, or which pixels are fake."
         ),
     ] = None,
     masks: Annotated[

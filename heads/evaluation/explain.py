@@ -11,6 +11,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from clare.heads.base import INPUTS
 from clare.heads.evaluation.overlay import lay_over
@@ -43,6 +44,25 @@ def lare_map(detector: Model, features: Mapping[str, np.ndarray]) -> NDArray[np.
     return mean
 
 
+def _parts_of(detector: Model, features: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The boxes (N, 4) of the parts that are there; None where the detector reads none."""
+    name = detector.config.fields.get("parts", INPUTS["parts"].field)
+    if name not in detector.fields:
+        return None
+    boxes = features[name]
+    return boxes[boxes.any(1)]
+
+
+def _with_boxes(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """A picture with outlines of boxes, left, top, right and bottom as shares of its sides."""
+    image = Image.fromarray(picture)
+    draw, thick = ImageDraw.Draw(image), max(1, image.width // 128)
+    for box in np.rint(boxes * np.array(image.size * 2)).astype(int):
+        begin, end = box[:2], np.maximum(box[:2], box[2:] - 1)  # of the smallest, one pixel
+        draw.rectangle([*begin.tolist(), *end.tolist()], outline="yellow", width=thick)
+    return np.asarray(image)
+
+
 @torch.inference_mode()
 def plot_explanation(
     detector: Model,
@@ -54,8 +74,9 @@ def plot_explanation(
 ) -> None:
     """Draw an image beside its LaRE map and what the detector makes of its places.
 
-    That is the patches that the attention looked at, averaged over heads; of a localiser the
-    probability of each pixel, alone and over the image. All show the whole image squashed to a
+    That is the patches that the attention looked at, averaged over heads; the parts of the face
+    that tokens were pooled over; of a localiser the probability of each pixel, alone and over the
+    image. All show the whole image squashed to a
     square, so that places correspond. LaRE is that of `lare_map`. What the detector does not have
     is left out.
 
@@ -80,6 +101,8 @@ def plot_explanation(
         side = round(attention.shape[1] ** 0.5)
         patches = attention[0].cpu().numpy().reshape(side, side)
         panels.append(("attention", patches, {**_THROUGH, "cmap": "viridis"}))
+    if (boxes := _parts_of(detector, features)) is not None:
+        panels.append((f"{len(boxes)} parts of the face", _with_boxes(picture, boxes), {}))
     if isinstance(detector, Localizer):
         found = probability_map(detector.maps(batch)[0], (picture.shape[0], picture.shape[1]))
         panels.append(("p(fake) of each pixel", found, {"cmap": "gray", "vmin": 0, "vmax": 1}))

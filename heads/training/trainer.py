@@ -32,6 +32,7 @@ from clare.heads.training.prepare import (
 )
 from clare.heads.training.run_folder import RunFolder
 from clare.heads.training.run_state import RunState
+from clare.models.runtime import require_compiler
 from clare.store.feature_store import FeatureStore, open_store
 
 
@@ -129,6 +130,9 @@ def _train(
     """`train_runs`, in folders that nobody else writes to."""
     opened = store if isinstance(store, FeatureStore) else open_store(store)
     device = torch.device(machine.device)
+    if machine.compile:
+        observer.busy("looking for a compiler")
+        require_compiler(machine.device)
     observer.busy("looking at the rows")
     configs, notices = take_reals(opened, configs)
     notices = [*notices, *notices_of_machine(machine, configs)]

@@ -141,11 +141,15 @@ def test_a_detector_in_python_aligns_too(trained):
     assert plain.faces is None and plain.alignment is None and plain.margin != verdict.margin
 
 
-def test_the_parts_of_a_face_are_found_in_images_that_are_not_aligned(clare, trained, tmp_path):
+@pytest.mark.parametrize("tune", ["none", "ln"])
+def test_the_parts_of_a_face_are_found_in_images_that_are_not_aligned(
+    clare, trained, tmp_path, tune
+):
     photos = trained / "photos"
     given = {"manifest": trained / "mine.csv", "root": photos, "backbone": "tiny"}
-    extract(tmp_path / "f.zarr", **given, features="clip,face_parts")
-    train_head(tmp_path / "f.zarr", tmp_path / "run", epochs=1, device="cpu", fusion="roi")
+    extract(tmp_path / "f.zarr", **given, features="clip,face_parts,pixels")
+    parts = {"fusion": "roi", "classifier": "linear", "tune": tune}
+    train_head(tmp_path / "f.zarr", tmp_path / "run", epochs=1, device="cpu", **parts)
     evaluate(tmp_path / "run", device="cpu", resamples=0)
     tested = rows_of(tmp_path / "run" / "test_predictions.csv")
     detector = load_detector(tmp_path / "run", device="cpu", upright=True)

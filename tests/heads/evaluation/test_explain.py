@@ -60,6 +60,31 @@ def test_the_panel_names_the_timestep(features, tmp_path, monkeypatch):
         assert written.width > written.height
 
 
+def test_the_parts_of_a_face_that_are_read_are_outlined(tmp_path, monkeypatch):
+    panels: list[str] = []
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr(Axes, "set_title", lambda axes, title: panels.append(title))
+    monkeypatch.setattr(Axes, "imshow", lambda axes, values, **how: drawn.append(values))
+    specs = {"clip_cls": (5,), "clip_tokens": (16, 5), "face_parts": (5, 4)}
+    config = DetectorConfig(fusion="roi", classifier="linear", standardize=False)
+    boxes = np.zeros((5, 4), np.float32)
+    boxes[0], boxes[4] = (0.25, 0.5, 0.5, 0.75), (0, 0, 1, 1)
+    boxes[1] = (0.3, 0.5, 0.301, 0.501)  # less than a pixel
+    values = {name: np.zeros(shape, np.float32) for name, shape in specs.items()}
+    picture = np.zeros((64, 64, 3), np.uint8)
+    plot_explanation(
+        Detector(config, specs).eval(),
+        {**values, "face_parts": boxes},
+        picture,
+        "",
+        tmp_path / "why.png",
+    )
+    assert panels == ["image", "3 parts of the face"]
+    there = np.argwhere(drawn[-1][1:-1, 1:-1].any(-1)) + 1
+    assert there.min(0).tolist() == [32, 16] and there.max(0).tolist() == [47, 31]
+    assert not drawn[-1][40, 24].any() and drawn[-1][0].all(0).tolist() == [True, True, False]
+
+
 def test_of_a_localiser_the_map_is_drawn(features, tmp_path, monkeypatch):
     panels: list[str] = []
     drawn: list[np.ndarray] = []

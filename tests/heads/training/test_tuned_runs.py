@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from safetensors.torch import load_file
 
 from clare.errors import InputError
@@ -12,6 +14,7 @@ from clare.heads.config import create_config
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.detector import create_model
 from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.evaluation.explain import plot_explanation
 from clare.heads.runs.record import read_record
 from clare.heads.runs.run import open_run
 from clare.heads.training.learner import Learner
@@ -71,6 +74,21 @@ def test_blocks_behind_the_layer_that_is_read_are_not_kept(stores, tmp_path, way
     with torch.no_grad():
         margins = run.detector.margins(data.read(range(len(data))))
     assert found.predictions.margin == pytest.approx(margins.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("way", ["full", "visual-prompts"])
+def test_what_a_tuned_run_looked_at_is_drawn(stores, tmp_path, monkeypatch, way):
+    panels: list[str] = []
+    monkeypatch.setattr(Axes, "set_title", lambda axes, title: panels.append(title))
+    store = stores("vit")
+    config = create_config({"tune": way, "epochs": 1}, LARE2)
+    train_run(config, store, tmp_path / "run", machine(store))
+    run = open_run(tmp_path / "run", places=places(store))
+    row = FeatureDataset(store, ["pixels", "lare"], subsets=["all"], split="test")[0]
+    features = {name: np.asarray(row[name]) for name in ("pixels", "lare")}
+    picture = features["pixels"]
+    plot_explanation(run.detector, features, picture, "", tmp_path / "why.png", (200,))
+    assert panels == ["image", "LaRE, timestep 200", "attention"]
 
 
 @pytest.mark.parametrize(("kind", "config"), [("vit", LN), ("rn50", LARE2)])

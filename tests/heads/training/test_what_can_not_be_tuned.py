@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from clare.errors import InputError
 from clare.heads.config import create_config
 from clare.heads.runs.run import open_run
 from clare.heads.training.trainer import train_run
+from clare.models.runtime import choose_runtime
 from clare.pipeline.images.settings import ImageSettings
 from tests.heads.tuned_runs import LN, machine, places
 from tests.heads.tuned_store import create_tuned, write_tower
@@ -54,6 +56,23 @@ def test_pixels_that_the_tower_did_not_see_are_refused(tmp_path, how, said):
     store = create_tuned(tmp_path / "features.zarr", "vit", **how)
     with pytest.raises(InputError, match=said):
         train_run(LN, store, tmp_path / "run")
+
+
+def test_without_a_compiler_nothing_begins(stores, tmp_path, monkeypatch):
+    def uncompiled(function):
+        def run(*given):
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\n\nSet …")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", uncompiled)
+    said = r"^torch.compile can't build anything for cpu here \(Inv.* found\): install a C\+\+ comp"
+    store = stores("vit")
+    with pytest.raises(InputError, match=said):
+        train_run(LN, store, tmp_path / "run", machine(store, compile=True))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match=said):
+        choose_runtime("cpu", compile=True)
 
 
 def test_a_decoder_tunes_no_tower():
