@@ -50,6 +50,7 @@ _NUMBER = r"(\d{1,5}(?:\.\d{0,6})?|\.\d{1,6})"
 _STEP = re.compile(rf"([a-z_]+) {_NUMBER}(?:-{_NUMBER})?((?: \S+)*)")
 _MOST_PIXELS = 1 << 26
 """Of an image that a step makes larger."""
+_MOST_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,12 @@ class Delivery:
         """A delivery from the text of its steps.
 
         Raises:
-            InputError: a step is not known, or its number is out of bounds.
+            InputError: a step is not known, its number is out of bounds, or there are many.
         """
-        return cls(name, tuple(_parse(name, part.strip()) for part in text.split(",")))
+        parts = text.split(",")
+        if len(parts) > _MOST_STEPS:
+            raise InputError(f"delivery {name} has {len(parts)} steps, more than {_MOST_STEPS}")
+        return cls(name, tuple(_parse(name, part.strip()) for part in parts))
 
     @property
     def text(self) -> str:

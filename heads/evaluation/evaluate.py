@@ -155,8 +155,7 @@ def evaluate(
     if variants or subsets:
         refuse_orphans(source, subsets)
     unseen = choose_rows(opened, source, asked)
-    only = () if isinstance(variants, bool) else variants
-    delivered = find_variants(opened, source, unseen, only) if variants else None
+    delivered = find_variants(opened, source, unseen, variants) if variants else None
     if asked.protocol is not None:
         splits = {one.split for one in asked.protocol.targets if one.name in unseen.places}
         split = ", ".join(sorted(splits))
@@ -197,7 +196,7 @@ def evaluate(
     deliveries = {}
     if delivered is not None:
         scores = score_rows(opened.detector, delivered.unseen, device=place, progress=progress)
-        deliveries = measure_variants(delivered, scores, predictions, chosen, how)
+        deliveries = measure_variants(delivered, scores, predictions, chosen, how, progress)
     masks = None
     if judge is not None:
         foils = None

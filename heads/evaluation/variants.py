@@ -24,6 +24,7 @@ from clare.heads.evaluation.variant_results import FIGURES, DeliveryFigures, Var
 from clare.heads.metrics.measure import Measured, difference_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import Run as FinishedRun
+from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
 from clare.wording import listed
 
@@ -46,7 +47,7 @@ class Delivered:
 
 
 def find_variants(
-    run: FinishedRun, store: FeatureStore, unseen: UnseenRows, only: Collection[str] = ()
+    run: FinishedRun, store: FeatureStore, unseen: UnseenRows, wanted: bool | Collection[str] = True
 ) -> Delivered:
     """The deliveries that a store has of the rows of a test, and the run's features of.
 
@@ -54,12 +55,13 @@ def find_variants(
         run: whose features are needed.
         store: the store.
         unseen: the rows of the test.
-        only: these deliveries alone; all if empty.
+        wanted: these deliveries alone; all if True.
 
     Raises:
-        InputError: there are none, or one of ``only`` is not there.
+        InputError: there are none, or one that is wanted is not there.
         StoreError: the store has no such features of them.
     """
+    only = () if isinstance(wanted, bool) else wanted
     own: dict[tuple[str, ...], list[int]] = defaultdict(list)  # subset, sample id, hash of the file
     for place, (subset, row) in enumerate(unseen.rows()):
         own[subset, row.sample_id, row.content].append(place)
@@ -162,6 +164,7 @@ def measure_variants(
     predictions: Predictions,
     threshold: float | None,
     how: Resampling,
+    progress: StepProgress | None = None,
 ) -> dict[str, VariantFigures]:
     """The figures of each set of a test that has deliveries.
 
@@ -171,6 +174,7 @@ def measure_variants(
         predictions: (N,) of the rows of the test.
         threshold: margin from which on a row is called fake, from validation on images as they are.
         how: the bootstrap.
+        progress: called before each delivery is measured.
     """
     by_name: dict[str, dict[int, float]] = defaultdict(dict)
     for name, places, margin in zip(
@@ -178,45 +182,40 @@ def measure_variants(
     ):
         by_name[name] |= dict.fromkeys(places, margin)
     found = {}
+    tell = progress or (lambda title, done, total: None)
     for subset, of_set in evaluation_sets(predictions).items():
         deliveries, missing = {}, {}
-        for name, scores in by_name.items():
+        whole = predictions.take(of_set)
+        every: Measured | None = None
+        for done, (name, scores) in enumerate(by_name.items()):
+            tell(f"deliveries of {subset}", done, len(by_name))
             have = np.array([place for place in of_set.tolist() if place in scores], np.int64)
-            if not (predictions.label[have] == 1).any():
+            clean = predictions.take(have)
+            if not (clean.label == 1).any():
                 continue  # the reals beside it alone were delivered so
+            every = every or _measured(whole, threshold, how)
+            before = every
             if len(have) < len(of_set):
                 missing[name] = len(of_set) - len(have)
-            clean = predictions.take(have)
+                before = _measured(clean, threshold, how)
             damaged = replace(clean, margin=np.array([scores[k] for k in have.tolist()]))
-            deliveries[name] = _figures(clean, damaged, delivered.steps[name], threshold, how)
-        if deliveries:
-            whole = predictions.take(of_set)
-            found[subset] = VariantFigures(
-                real=int((whole.label == 0).sum()),
-                fake=int((whole.label == 1).sum()),
-                clean=_measured(whole, threshold, how).figures,
-                deliveries=deliveries,
-                missing=missing,
+            after = _measured(damaged, threshold, how)
+            deliveries[name] = DeliveryFigures(
+                delivered.steps[name],
+                *_counts(clean),
+                figures=after.figures,
+                clean=before.figures,
+                change=difference_of(before, after).figures,
             )
+        if every is not None:
+            counts, clean_figures = _counts(whole), every.figures
+            found[subset] = VariantFigures(*counts, clean_figures, deliveries, missing)
     return found
 
 
-def _figures(
-    clean: Predictions,
-    damaged: Predictions,
-    steps: str,
-    threshold: float | None,
-    how: Resampling,
-) -> DeliveryFigures:
-    before, after = (_measured(rows, threshold, how) for rows in (clean, damaged))
-    return DeliveryFigures(
-        steps=steps,
-        real=int((clean.label == 0).sum()),
-        fake=int((clean.label == 1).sum()),
-        figures=after.figures,
-        clean=before.figures,
-        change=difference_of(before, after).figures,
-    )
+def _counts(rows: Predictions) -> tuple[int, int]:
+    """Reals and fakes."""
+    return int((rows.label == 0).sum()), int((rows.label == 1).sum())
 
 
 def _measured(rows: Predictions, threshold: float | None, how: Resampling) -> Measured:

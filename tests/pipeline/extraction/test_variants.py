@@ -114,6 +114,15 @@ def test_a_delivery_that_an_image_can_not_take_fails_alone(images, tmp_path):
     assert all("not deliverable: 96x96 pixels as large" in why for why in report.failures.values())
 
 
+def test_steps_that_nobody_checked_fail_their_row(images, tmp_path):
+    job = variants_job(images, tmp_path / "store", features=("pixels",))
+    ((manifest, roots),) = job.manifests
+    forged = replace(manifest.samples[0], delivery_steps="zip 3")
+    made = Manifest(manifest.name, (forged, *manifest.samples[1:3]))
+    (reason,) = job.but(manifests=[(made, roots)]).run().failures.values()
+    assert "not deliverable: delivery jpeg_50: 'zip 3' is no step" in reason
+
+
 def test_a_changed_definition_is_another_row_and_nothing_else_is(images, tmp_path):
     job = variants_job(images, tmp_path / "store", features=("pixels",))
     job.run()
