@@ -22,6 +22,7 @@ from clare.heads.training import objectives
 from clare.heads.training.learner import Learner
 from clare.models import clip, timm_tower, weights
 from clare.models.runtime import Runtime
+from clare.pipeline.models import stable_diffusion as diffusion
 
 DEVICE = "cuda"
 
@@ -37,13 +38,16 @@ def fake_gpu() -> Iterator[FakeTensorMode]:
         return {name: mode.from_tensor(value) for name, value in found.items()}
 
     def made_real(make, *modules):
-        """A maker whose networks are built of numbers, which some ask for, and are then fake."""
+        """A maker of networks, or of what holds some, that are built of numbers and are then fake.
+
+        Some ask for numbers, and to build one of fake tensors takes longer than to run it.
+        """
 
         def wrapped(*args, **kwargs):
             with unset_fake_temporarily(), mock.patch.object(weights, "_read", read):
                 made = make(*args, **kwargs)
-            for name in modules:
-                getattr(made, name)._apply(mode.from_tensor)
+            for module in [getattr(made, name) for name in modules] or [made]:
+                module._apply(mode.from_tensor)
             return made
 
         return wrapped
@@ -57,6 +61,7 @@ def fake_gpu() -> Iterator[FakeTensorMode]:
         mock.patch.object(nn.Module, "_apply", _apply),
         mock.patch.object(clip, "load_clip", made_real(clip.load_clip, "visual")),
         mock.patch.object(timm_tower, "load_tower", made_real(timm_tower.load_tower, "trunk")),
+        mock.patch.object(diffusion, "build", made_real(diffusion.build)),
         mock.patch.object(Runtime, "tensor", _tensor),
         mock.patch.object(Learner, "_randomness", lambda *_: nullcontext()),
         mock.patch.object(torch.autograd, "grad", zero_gradient),

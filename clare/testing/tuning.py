@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import ClassVar, Literal
 
@@ -38,9 +39,9 @@ class TuningContract(PartContract):
     kinds: ClassVar[Sequence[Kind]] = ("vit",)
 
     @pytest.fixture
-    def towers(self, tmp_path: Path) -> list[LoadedTower]:
-        """A small tower of each kind, with random weights."""
-        return [make_tower(tmp_path / kind, kind) for kind in self.kinds]
+    def towers(self) -> list[LoadedTower]:
+        """A small tower of each kind, with random weights; the same in all tests."""
+        return [make_tower(kind) for kind in self.kinds]
 
     def tune(self, tower: LoadedTower) -> tuple[Tower, Moving]:
         """A copy of a tower that moves, every field of which is read."""
@@ -95,16 +96,19 @@ class TuningContract(PartContract):
             assert any(not torch.equal(value, before[name]) for name, value in after.items())
 
 
-def make_tower(folder: Path, kind: Kind) -> LoadedTower:
-    """A small tower with random weights."""
-    settings: ClipSettings | TowerSettings = TowerSettings(str(folder))
-    if kind == "pe" or kind == "dinov3":
-        write_tiny_tower(folder, kind)
-    else:
-        sizes = {"vit": {"image_size": SIZE, "layers": 2}, "rn50": {"width": 4}, "timm": {}}
-        write_tiny_clip(folder, kind, sizes=sizes[kind])
-        settings = ClipSettings(str(folder))
-    return load_image_tower(settings, Runtime())
+@cache
+def make_tower(kind: Kind) -> LoadedTower:
+    """A small tower with random weights; made once, since what tunes it leaves it alone."""
+    settings: ClipSettings | TowerSettings
+    with TemporaryDirectory() as folder:
+        if kind == "pe" or kind == "dinov3":
+            write_tiny_tower(Path(folder), kind)
+            settings = TowerSettings(folder)
+        else:
+            sizes = {"vit": {"image_size": SIZE, "layers": 2}, "rn50": {"width": 4}, "timm": {}}
+            write_tiny_clip(Path(folder), kind, sizes=sizes[kind])
+            settings = ClipSettings(folder)
+        return load_image_tower(settings, Runtime())
 
 
 def see(tower: LoadedTower, module: Tower) -> dict[str, torch.Tensor]:
