@@ -27,11 +27,8 @@ ROOT = Path(__file__).parents[3]
 QUICK = ("torchscript", "safetensors", "folder")
 KINDS = [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("onnx", "pt2"))]
 NAMES = {"onnx": "a.onnx", "torchscript": "a.pt", "pt2": "a.pt2", "safetensors": "a.safetensors"}
+RUNNABLE = [("linear", "torchscript"), ("linear", "folder"), ("map", "torchscript")]
 SLOW = [("linear", "onnx"), ("linear", "pt2"), ("map", "folder"), ("map", "onnx")]
-RUNNABLE = [
-    *(("linear", "torchscript"), ("linear", "folder"), ("map", "torchscript")),
-    *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW),
-]
 
 
 RUNS: dict[str, dict] = {
@@ -139,35 +136,49 @@ def prepare(file, pixels):
     return torch.from_numpy(values).float().permute(2, 0, 1)
 
 
-@pytest.mark.parametrize(("run", "kind"), RUNNABLE)
-def test_an_image_file_is_judged_as_predict_judges_it(run, kind, place, exported, outside):
+@pytest.mark.parametrize(
+    "cases", [RUNNABLE, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["quick", "slow"]
+)
+def test_image_files_are_judged_as_predict_judges_them(cases, place, exported, outside):
+    """One process runs all files: to start it takes longer than to judge."""
     pytest.importorskip("onnxruntime")
-    made = exported(run, kind)
-    assert made.kind == kind and 0 <= made.difference < 1e-4
-    facts = facts_of(made)
     files = sorted((place / "fake").iterdir())[:3]
-    (pixels,) = (prepare_all(files, one["pixels"]) for one in facts["inputs"])
-
-    names = ([one["name"] for one in facts[side]] for side in ("inputs", "outputs"))
-    described = SimpleNamespace(**dict(zip(("inputs", "outputs"), names, strict=True)))
     outside.cases.clear()
-    for count in (1, 3):
-        name = str(made.path.relative_to(outside.place))
-        outside.add(name, kind, described, [pixels[:count]], f"{run}-{kind}-{count}")
+    for run, kind in cases:
+        made = exported(run, kind)
+        assert made.kind == kind and 0 <= made.difference < 1e-4
+        facts = facts_of(made)
+        (pixels,) = (prepare_all(files, one["pixels"]) for one in facts["inputs"])
+        names = ([one["name"] for one in facts[side]] for side in ("inputs", "outputs"))
+        described = SimpleNamespace(**dict(zip(("inputs", "outputs"), names, strict=True)))
+        for count in (1, 3):
+            name = str(made.path.relative_to(outside.place))
+            outside.add(name, kind, described, [pixels[:count]], f"{run}-{kind}-{count}")
     outside.run()
-    verdicts = clare.predict(place / "runs" / run, files, device="cpu", settings=tower(place))
-    for count in (1, 3):
-        margin, p_fake, *maps = outside.outputs(f"{run}-{kind}-{count}")
-        ours = torch.tensor([one.margin for one in verdicts[:count]])
-        torch.testing.assert_close(margin, ours, atol=1e-4, rtol=0)
-        probabilities = torch.tensor([one.p_fake for one in verdicts[:count]])
-        torch.testing.assert_close(p_fake, probabilities, atol=1e-4, rtol=0)
-        labels = [facts["labels"][m >= facts["threshold"]] for m in margin.tolist()]
-        assert labels == [one.label for one in verdicts[:count]]
-        assert len(maps) == (run == "map")
-        for found in maps:
-            squashed = np.stack([np.asarray(one.squashed) for one in verdicts[:count]])
-            torch.testing.assert_close(found, torch.from_numpy(squashed), atol=1e-4, rtol=0)
+    verdicts = {
+        run: clare.predict(place / "runs" / run, files, device="cpu", settings=tower(place))
+        for run in {run for run, _ in cases}
+    }
+    for run, kind in cases:
+        facts = facts_of(exported(run, kind))
+        for count in (1, 3):
+            outputs = outside.outputs(f"{run}-{kind}-{count}")
+            require_verdicts(outputs, verdicts[run][:count], facts)
+            assert len(outputs) == 2 + (run == "map"), (run, kind)
+
+
+def require_verdicts(outputs, verdicts, facts):
+    """What an exported file gives of some images is what `predict` said of them."""
+    margin, p_fake, *maps = outputs
+    ours = torch.tensor([one.margin for one in verdicts])
+    torch.testing.assert_close(margin, ours, atol=1e-4, rtol=0)
+    probabilities = torch.tensor([one.p_fake for one in verdicts])
+    torch.testing.assert_close(p_fake, probabilities, atol=1e-4, rtol=0)
+    labels = [facts["labels"][m >= facts["threshold"]] for m in margin.tolist()]
+    assert labels == [one.label for one in verdicts]
+    for found in maps:
+        squashed = np.stack([np.asarray(one.squashed) for one in verdicts])
+        torch.testing.assert_close(found, torch.from_numpy(squashed), atol=1e-4, rtol=0)
 
 
 def prepare_all(files, pixels):
