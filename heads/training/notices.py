@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,15 +112,24 @@ def _localizer_notices(model: Localizer, config: TrainConfig) -> list[Notice]:
 def kept_bytes(model: Localizer) -> int:
     """Bytes that a decoder keeps of one image between its forward and its backward pass.
 
-    Nothing is computed: the decoder runs on shapes alone, of one and of two images. 0 where it is
-    none that can.
+    Nothing is computed: the decoder runs on shapes alone, of one and of two images, and of several
+    that are alike only one. 0 where it is none that can.
     """
-    try:
-        decoder = copy.deepcopy(model.decoder).to("meta")
-        one, two = (_kept(decoder, model.shapes, rows) for rows in (1, 2))
-    except (NotImplementedError, RuntimeError, TypeError):
-        return 0
-    return two - one
+    decoder = model.decoder
+    sizes = tuple((name, *value.shape) for name, value in decoder.state_dict().items())
+    alike = (type(decoder), decoder.settings, tuple(model.shapes.items()), sizes)
+    if alike not in _KEPT:
+        try:
+            probe = copy.deepcopy(decoder).to("meta")
+            one, two = (_kept(probe, model.shapes, rows) for rows in (1, 2))
+            _KEPT[alike] = two - one
+        except (NotImplementedError, RuntimeError, TypeError):
+            _KEPT[alike] = 0
+    return _KEPT[alike]
+
+
+_KEPT: dict[Any, int] = {}
+"""By what decides it: a sweep has many runs of one decoder, and shapes run slowly."""
 
 
 def _kept(decoder: nn.Module, shapes: Shapes, rows: int) -> int:
