@@ -8,7 +8,7 @@ from typing import Any
 from clare.cli.views.console import console
 from clare.cli.views.table import table
 from clare.heads.probing.record import Probe, ProbeRecord
-from clare.heads.probing.said import answer_said, gain_text, interval_text
+from clare.heads.probing.said import answers_said, gain_text, interval_text
 from clare.wording import counted, duration
 
 SHOWN = 12
@@ -55,8 +55,8 @@ def print_probes(record: ProbeRecord) -> None:
                 left=2,
             )
         )
-        for one in record.answers:
-            console.print(answer_said(one), highlight=False)
+        for said in answers_said(record.answers):
+            console.print(said, highlight=False)
     for notice in record.notices:
         console.print(f"note: {notice}", soft_wrap=True, highlight=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -63,16 +64,22 @@ def answer(
     ]
 
 
-def two_sided(draws: Values) -> float | None:
-    """The bootstrap's p-value for no difference (Davison and Hinkley 1997, section 4.4).
+def two_sided(value: float | None, draws: Values) -> float | None:
+    """The p-value for no difference, by its bootstrap standard error and the normal law.
+
+    Counting resamples beyond zero can't tell p below 2 / (resamples + 1), which a correction for
+    many differences soon lifts above any bound.
 
     Args:
-        draws: (B,) the difference in each resample; None is given of none.
+        value: the difference.
+        draws: (B,) of it in each resample; where there are none, there is no p.
     """
-    if not len(draws) or np.isnan(draws).any():
+    if value is None or len(draws) < 2 or np.isnan(draws).any():
         return None
-    tail = min((draws <= 0).sum(), (draws >= 0).sum())
-    return min(1.0, 2 * (1 + float(tail)) / (len(draws) + 1))
+    error = float(np.std(draws, ddof=1))
+    if error == 0:
+        return 1.0 if value == 0 else 0.0
+    return math.erfc(abs(value) / error / math.sqrt(2))
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -88,7 +95,7 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 def _gain(one: Measured, other: Measured) -> tuple[Figure, float | None]:
     found = difference_of(one, other)
-    return found.figures["auc"], two_sided(found.draws.get("auc", np.empty(0)))
+    return found.figures["auc"], two_sided(found.values["auc"], found.draws.get("auc", np.empty(0)))
 
 
 def _how(fitted: Fitted) -> str:

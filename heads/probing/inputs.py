@@ -76,6 +76,12 @@ class ProbeInput:
         names = [part.name for part in self.parts]
         return AND.join([*names[:-1], f"shuffled {names[-1]}"] if self.shuffled else names)
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it holds something of two fields."""
+        how = self.parts[0].how
+        return len(self.parts) > 1 or (how is not None and how.weighed)
+
     def beside(self, other: ProbeInput, *, shuffled: bool = False) -> ProbeInput:
         """This one with another beside it."""
         new = [part for part in other.parts if part not in self.parts]

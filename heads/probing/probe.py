@@ -197,7 +197,7 @@ def _head(one: ProbeInput) -> dict[str, Any] | None:
     """What makes a head of an input, beside its probe; None where no fusion reads so."""
     part = one.parts[0]
     how, field = part.how, part.source.field
-    if len(one.parts) > 1 or (how is not None and how.weighed):
+    if one.is_mixed:
         return None
     features = {part.source.extractor: part.source.digest}
     if how is None:

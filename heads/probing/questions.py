@@ -59,11 +59,13 @@ def read_question(text: str, offer: Offer) -> list[Question]:
 def usual_questions(inputs: Sequence[ProbeInput], aucs: Mapping[str, float]) -> list[Question]:
     """Of every field, in the pooling that validation likes best: does it add to the best input?
 
+    Sums are left out, and tokens that LaRE weighs: they hold something of two fields.
+
     Args:
         inputs: what was probed.
         aucs: AUC on validation by input's name.
     """
-    single = [one for one in inputs if len(one.parts) == 1]
+    single = [one for one in inputs if not one.is_mixed]
     if not single:
         return []
     of_field: dict[object, ProbeInput] = {}

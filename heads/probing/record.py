@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Gain:
 
     Args:
         auc: the difference, its interval paired.
-        p: two-sided, of the bootstrap, for no difference; None without resamples.
+        p: two-sided, for no difference, see `two_sided`; None without resamples.
         holm: the same, corrected for all differences that were asked for (Holm 1979).
     """
 
@@ -207,5 +208,10 @@ def read_record(folder: Path) -> ProbeRecord:
 
 
 def ordered(names: Sequence[str], layers: Mapping[str, int]) -> list[str]:
-    """Names by their layer, those of none first."""
-    return sorted(names, key=lambda name: (layers.get(name, -1), name))
+    """Names by their layer, those of none first; numbers in them count as numbers."""
+
+    def place(name: str) -> tuple[int, list[tuple[str, int]]]:
+        pieces = re.findall(r"(\D*)(\d*)", name)
+        return layers.get(name, -1), [(text, int(digits or -1)) for text, digits in pieces]
+
+    return sorted(names, key=place)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 from clare.bootstrap import Figure
 from clare.heads.probing.record import Answer, Gain
 from clare.wording import listed
@@ -31,22 +34,23 @@ def is_sure(gain: Gain) -> bool:
     return gain.holm is not None and gain.holm <= SURE
 
 
-def answer_said(answer: Answer) -> str:
-    """The answer to one question, in a sentence."""
-    question = f"{answer.added} beside {answer.base}"
-    mean = answer.mean.auc
-    if mean.value is None:
-        return f"{question}: no figure."
-    size = f"{mean.value:+.3f} AUC"
-    if answer.mean.p is None:
-        return f"{question}: {size} in the mean, without an interval."
-    ups = [n for n, one in answer.gains.items() if is_sure(one) and (one.auc.value or 0) > 0]
-    downs = [n for n, one in answer.gains.items() if is_sure(one) and (one.auc.value or 0) < 0]
-    told = []
-    if is_sure(answer.mean):
-        told.append(f"it {'adds' if mean.value > 0 else 'costs'} {size} in the mean")
-    else:
-        told.append(f"nothing clear in the mean ({size})")
-    told += [f"it adds on {listed(ups)}"] if ups else []
-    told += [f"it costs on {listed(downs)}"] if downs else []
-    return f"{question}: {'; '.join(told)}."
+def answers_said(answers: Sequence[Answer]) -> list[str]:
+    """The answers in sentences: one for each clear gain or loss, one for all that is not clear."""
+    clear, unclear = [], defaultdict[str, list[str]](list)
+    for one in answers:
+        sizes = {name: gain for name, gain in one.gains.items() if is_sure(gain)}
+        mean = one.mean.auc.value
+        if mean is None or not (sizes or is_sure(one.mean)):
+            unclear[one.base].append(f"{one.added} ({'–' if mean is None else f'{mean:+.3f}'})")
+            continue
+        told = []
+        if is_sure(one.mean):
+            told.append(f"it {'adds' if mean > 0 else 'costs'} {mean:+.3f} AUC in the mean")
+        for verb, up in (("adds", True), ("costs", False)):
+            if some := [name for name, gain in sizes.items() if ((gain.auc.value or 0) > 0) == up]:
+                told.append(f"it {verb} on {listed(some)}")
+        clear.append(f"{one.added} beside {one.base}: {'; '.join(told)}.")
+    return clear + [
+        f"Nothing clear beside {base}: {listed(some)}; AUC in the mean in brackets."
+        for base, some in unclear.items()
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clare.bootstrap import Figure
 from clare.heads.probing.record import Answer, Gain, Probe, ProbeRecord, ordered
-from clare.heads.probing.said import answer_said
+from clare.heads.probing.said import answers_said
 from clare.heads.report.blocks import Block, Cell, Items, Plots, Section, Table, Text, row
 from clare.heads.report.formatting import auc_heat, decimal, figure_cell, lead_cell
 from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
@@ -55,7 +55,7 @@ def paragraphs_of(record: ProbeRecord) -> list[str]:
         f"on test rows its AUC is {decimal(best.mean.value)} in the mean over "
         f"{counted(len(record.tests), 'subset')}{ends}."
     )
-    return [said, *map(answer_said, record.answers)]
+    return [said, *answers_said(record.answers)]
 
 
 def facts_of(record: ProbeRecord) -> list[tuple[str, str, str]]:

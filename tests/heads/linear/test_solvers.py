@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm as normal
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestCentroid
 
@@ -127,8 +128,12 @@ def test_corrected_p_values_follow_holms_definition(values):
         assert found[place] == pytest.approx(max(steps))
 
 
-def test_a_p_value_counts_resamples_beyond_no_difference():
-    assert two_sided(np.arange(1.0, 100)) == pytest.approx(2 / 100)
-    assert two_sided(np.array([-1.0, 1.0])) == 1
-    assert two_sided(np.empty(0)) is None
+def test_a_p_value_is_that_of_a_normal_law():
+    draws = np.random.default_rng(0).normal(0.02, 0.01, 5000)
+    expected = 2 * normal.sf(0.02 / draws.std(ddof=1))
+    assert two_sided(0.02, draws) == pytest.approx(expected)
+    assert two_sided(-0.02, -draws) == pytest.approx(expected)
+    assert two_sided(0.0, np.zeros(9)) == 1
+    assert two_sided(0.1, np.empty(0)) is None
+    assert two_sided(None, draws) is None
     assert holm([None, 0.5]) == [None, 0.5]
