@@ -7,17 +7,25 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clare.advice import Run, Set
 from clare.errors import InputError
 from clare.groups import altered_video, full_name, image_of
+from clare.pipeline.images.marks import parse_points
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.pair import PairKind
 from clare.pipeline.pairing.files import PairRow
 from clare.pipeline.pairing.settings import Coding
+
+CANDIDATES = 16
+"""Of which the partner is one."""
 
 SAME_SOURCE = ("domain", "compression", "format", "width", "height", "split")
 """Columns in which two photographs agree that are blended: one source, and one split."""
@@ -103,8 +111,9 @@ def find_partners(reals: Sequence[Sample], seed: int) -> dict[str, Sample]:
     """For each real another person's photograph of the same source and split, as far as one is.
 
     They are of one domain, compression, format and size, as a camera's are, of no common video or
-    identity. Which it is follows from a seeded hash of both names, so that images that are added
-    later change few partners.
+    identity. Of the next `CANDIDATES` by a seeded hash of the names it is the one whose face is
+    turned most alike (Li et al. take the nearest landmarks), so that images that are added later
+    change few partners.
     """
     sources: dict[tuple[object, ...], list[Sample]] = defaultdict(list)
     for sample in reals:
@@ -112,16 +121,36 @@ def find_partners(reals: Sequence[Sample], seed: int) -> dict[str, Sample]:
             sources[tuple(getattr(sample, name) for name in SAME_SOURCE)].append(sample)
     found: dict[str, Sample] = {}
     for some in sources.values():
+        shapes = {sample.sample_id: _shape_of(sample) for sample in some}
         ring = sorted((_hash(f"{seed}\n{one.sample_id}"), one.sample_id, one) for one in some)
         hashes = [place for place, _, _ in ring]
         for sample in some:
             start = bisect_left(hashes, _hash(f"{seed}\npartner of {sample.sample_id}"))
-            for step in range(len(ring)):
-                other = ring[(start + step) % len(ring)][2]
-                if not _related(sample, other):
-                    found[sample.sample_id] = other
-                    break
+            after = (ring[(start + step) % len(ring)][2] for step in range(len(ring)))
+            others = list(islice((o for o in after if not _related(sample, o)), CANDIDATES))
+            if others:
+                alike = [_likeness(shapes[sample.sample_id], shapes[o.sample_id]) for o in others]
+                found[sample.sample_id] = others[alike.index(max(alike))]
     return found
+
+
+def _shape_of(sample: Sample) -> NDArray[np.complex128] | None:
+    """The five points, wherever they are, however large and turned in the plane."""
+    try:
+        points = parse_points(sample.face_points) if sample.face_points else None
+    except ValueError:
+        return None  # making the pair names the reason
+    if points is None:
+        return None
+    place = points[:, 0] + 1j * points[:, 1]
+    place -= place.mean()
+    length = np.linalg.norm(place)
+    return place / length if length else None
+
+
+def _likeness(one: NDArray[np.complex128] | None, other: NDArray[np.complex128] | None) -> float:
+    """Cosine of Procrustes' distance of two shapes; -1 where one is not known."""
+    return -1.0 if one is None or other is None else float(abs(np.vdot(one, other)))
 
 
 def _related(one: Sample, other: Sample) -> bool:

@@ -40,6 +40,7 @@ class Blend(PairKind):
     """The real member is the photograph as it is; the partner's face is laid over its own."""
 
     Settings = BlendSettings
+    VERSION = 2
     needs_face = True
     needs_partner = True
 
@@ -48,8 +49,9 @@ class Blend(PairKind):
         assert partner is not None
         settings: BlendSettings = self.settings
         dice = self.dice(photo, partner.content)
-        laid, covered = _lay(partner, photo)
-        whole = face_mask(photo, dice) * covered
+        laid, covered, reached = _lay(partner, face_mask(partner, dice), photo)
+        # Both faces: what lies beside the partner's is no face.
+        whole = face_mask(photo, dice) * reached
         if not whole.any():
             raise ImageError("empty mask: the partner's face does not reach this one's")
         place = neighbourhood(whole)
@@ -65,22 +67,25 @@ class Blend(PairKind):
         return Draft(photo.pixels, mask, fake)
 
 
-def _lay(partner: Photo, photo: Photo) -> tuple[Pixels, Mask]:
-    """The partner's picture with its face where the photograph's is, and 1 where it reaches."""
+def _lay(partner: Photo, face: Mask, photo: Photo) -> tuple[Pixels, Mask, Mask]:
+    """The partner's picture with its face where the photograph's is; 1 where the picture reaches,
+    and 1 where its face does."""
     a, b, x, y = similarity(*_anchors(photo, partner))
-    image = Image.fromarray(partner.pixels)
+    image, shape = Image.fromarray(partner.pixels), Image.fromarray(face)
     shrink = math.hypot(a, b)
     if shrink > 1:  # bilinear weights alone would leave out pixels of a larger face
         size = max(1, round(image.width / shrink)), max(1, round(image.height / shrink))
         a, b = a / shrink, b / shrink
         x, y = ((value + 0.5) / shrink - 0.5 for value in (x, y))
         image = image.resize(size, Image.Resampling.BICUBIC)
+        shape = shape.resize(size, Image.Resampling.BILINEAR)
     # Pillow counts from the edge, and points are centres.
     there = (a, -b, 0.5 * (1 - a + b) + x, b, a, 0.5 * (1 - a - b) + y)
     how = (photo.size, Image.Transform.AFFINE, there)
     whole = Image.new("L", image.size, 255).transform(*how, Image.Resampling.BILINEAR)
     laid = np.asarray(image.transform(*how, Image.Resampling.BICUBIC))
-    return laid, (np.asarray(whole) == 255).astype(np.float32)
+    reached = np.asarray(shape.transform(*how, Image.Resampling.BILINEAR)) > 0.5
+    return laid, (np.asarray(whole) == 255).astype(np.float32), reached.astype(np.float32)
 
 
 def _anchors(photo: Photo, partner: Photo) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

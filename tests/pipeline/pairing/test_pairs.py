@@ -323,6 +323,44 @@ def test_a_face_is_laid_where_the_other_one_is(tmp_path):
         assert (shown[5, 5] == pixels(tmp_path / "out", real.path)[5, 5]).all()
 
 
+def test_what_lies_beside_the_partner_s_face_is_not_laid_on(tmp_path):
+    """A narrow face in green and a wide one in grey: the narrow one is no wider on the other."""
+    boxes = {"narrow": "52 16 76 112", "wide": "20 16 108 112"}
+    for name, colour, ground in (("narrow", "blue", "lime"), ("wide", "red", "grey")):
+        picture = Image.new("RGB", (128, 128), ground)
+        box = tuple(map(int, boxes[name].split()))
+        ImageDraw.Draw(picture).ellipse(box, fill=colour)  # type: ignore[arg-type]
+        picture.save(tmp_path / f"{name}.png")
+    samples = tuple(
+        Sample(f"t/{name}", f"{name}.png", 0, "t", split="train", boxes=box, width=128, height=128)
+        for name, box in boxes.items()
+    )
+    write_manifest(Manifest("t", samples), tmp_path / "t.csv")
+    how: Any = {"settings": {"blend": {"match_colours": False}}}
+    pairs("blend", None, tmp_path / "out", manifest=tmp_path / "t.csv", root=tmp_path, **how)
+    shown = pixels(tmp_path / "out", members(tmp_path / "out")["t/wide"][1].path)
+    greenness = shown[..., 1] - np.maximum(shown[..., 0], shown[..., 2])
+    assert shown[64, 64, 2] > 100 and greenness.max() < 60
+
+
+def test_a_partner_is_turned_alike(photos):
+    """Half of the faces look to the left, however large they are and however their heads lean."""
+    looks = {1: "30 40 70 40 58 60 38 80 62 80", -1: "30 40 70 40 42 60 38 80 62 80"}
+    dice, rows = np.random.default_rng(0), []
+    for number, row in enumerate(read_manifest(photos / "toys.csv").samples):
+        side = 1 if number % 2 else -1
+        place = np.array(looks[side].split(), float).view(complex) * dice.uniform(0.5, 2)
+        place = place * np.exp(1j * dice.uniform(-1, 1)) + complex(*dice.uniform(0, 99, 2))
+        points = " ".join(f"{value:.2f}" for value in place.view(float))
+        rows.append(replace(row, split="train", face_points=points, category=str(side)))
+    partners = find_partners(rows, 0)
+    assert len(partners) == len(rows)
+    assert all(partners[row.sample_id].category == row.category for row in rows)
+    # Where nobody's points are known it is the next one, as ever.
+    bare = [replace(row, face_points="") for row in rows]
+    assert len(find_partners(bare, 0)) == len(rows)
+
+
 def test_large_photographs_are_scaled_down_with_their_faces(tmp_path):
     draw_faces(tmp_path / "real", 2, seed=1, size=200)
     built = build_manifest("toys", [tmp_path / "real"], []).manifest
