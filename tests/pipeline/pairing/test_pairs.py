@@ -329,7 +329,7 @@ def test_what_lies_beside_the_partner_s_face_is_not_laid_on(tmp_path):
     for name, colour, ground in (("narrow", "blue", "lime"), ("wide", "red", "grey")):
         picture = Image.new("RGB", (128, 128), ground)
         box = tuple(map(int, boxes[name].split()))
-        ImageDraw.Draw(picture).ellipse(box, fill=colour)  # type: ignore[arg-type]
+        ImageDraw.Draw(picture).ellipse(box, fill=colour)
         picture.save(tmp_path / f"{name}.png")
     samples = tuple(
         Sample(f"t/{name}", f"{name}.png", 0, "t", split="train", boxes=box, width=128, height=128)
