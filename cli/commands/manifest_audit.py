@@ -135,12 +135,17 @@ def _print(report: Audit) -> None:
     heads = ("split", "label", "images", "videos", "identities")
     console.print(table(", ".join(report.subsets), heads, counts, left=2))
     prepared = describe_preparation(report.prepared.to_json()) or "no preparation"
-    rows = [
-        (fact.title, _cell(one.before), _cell(one.after))
-        for name, fact in FACTS.items()
-        if (one := report.shortcuts.get(name))
+    known = {fact.title: one for n, fact in FACTS.items() if (one := report.shortcuts.get(n))}
+    paired = any(one.in_pairs is not None for one in known.values())
+    facts = [
+        (title, _cell(one.before), _cell(one.after), *([_cell(one.in_pairs)] if paired else []))
+        for title, one in known.items()
     ]
-    console.print(table("\nAUC of one fact alone, 95 % interval", ("", "as it is", prepared), rows))
+    columns = ("", "as it is", prepared, *(["above its own real"] if paired else []))
+    console.print(table("\nAUC of one fact alone, 95 % interval", columns, facts))
+    if paired:
+        told = "above its own real: the share of fakes that lie on a real and have more than it"
+        console.print(told, style="dim")
     console.print(
         f"Laplacian energy and bytes of prepared pictures: of {report.decoded} of "
         f"{report.images} images, squashed to {report.side} pixels",
@@ -151,8 +156,8 @@ def _print(report: Audit) -> None:
         console.print(f"- {worded(notice)}")
 
 
-def _cell(figure: Figure) -> str:
-    if figure.value is None:
+def _cell(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
         return "–"
     if figure.low is None:
         return f"{figure.value:.3f}"

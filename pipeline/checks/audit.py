@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from clare.advice import Name
-from clare.bootstrap import Figure, Resampling
+from clare.bootstrap import Figure, Resampling, mean_figures
 from clare.columns import SPLITS
 from clare.errors import ImageError, InputError
 from clare.file_facts import BYTES, FACTS, JPEG_SIZE, LAPLACIAN
@@ -83,7 +83,9 @@ def audit(
     unusable: Counter[str] = Counter()
     samples, paths, columns = _readable(selected, unusable, tell)
     _refuse_one_label(samples, [manifest.name for manifest, _ in selected])
-    files = _aucs(_file_facts(columns), samples, seed, resamples)
+    facts = _file_facts(columns)
+    files = _aucs(facts, samples, seed, resamples)
+    in_pairs = _in_pairs(facts, samples, seed, resamples)
     asked = settings is not None
     settings = settings or suggest(files)
 
@@ -96,13 +98,19 @@ def audit(
     ]
     drawn = [sample for sample, _ in seen]
     _refuse_one_label(drawn, [manifest.name for manifest, _ in selected])
-    pixels = _aucs(_pixel_facts([look for _, look in seen]), drawn, seed, resamples)
+    measured = _pixel_facts([look for _, look in seen])
+    pixels = _aucs(measured, drawn, seed, resamples)
+    of_pixels = {one.name: measured[f"{one.name} before"] for one in (LAPLACIAN, JPEG_SIZE)}
+    in_pairs |= _in_pairs(of_pixels, drawn, seed, resamples)
     near = near_doubles(drawn, np.array([look.hash for _, look in seen]))
     return Audit(
         subsets=tuple(manifest.name for manifest, _ in selected),
         counts=tuple(_counts(samples)),
         unusable=dict(sorted(unusable.items())),
-        shortcuts=_before_and_after(files, pixels, settings),
+        shortcuts={
+            name: replace(one, in_pairs=in_pairs.get(name))
+            for name, one in _before_and_after(files, pixels, settings).items()
+        },
         prepared=settings,
         asked=asked,
         decoded=len(drawn),
@@ -223,12 +231,15 @@ def _counts(samples: Sequence[Sample]) -> Iterator[Count]:
 
 
 def _draw(samples: Sequence[Sample], limit: int, seed: int) -> list[int]:
-    """Places of at most ``limit`` rows of each label, in their order."""
+    """Places of at most ``limit`` rows of each label, in their order.
+
+    Of as many reals as fakes those of the same places are drawn, so that pairs stay whole.
+    """
     chosen: list[int] = []
     for label in (0, 1):
         places = [k for k, sample in enumerate(samples) if sample.label == label]
         if limit and len(places) > limit:
-            places = random.Random(f"{seed}/{label}").sample(places, limit)
+            places = random.Random(str(seed)).sample(places, limit)
         chosen += places
     return sorted(chosen)
 
@@ -250,6 +261,28 @@ def _aucs(
     label = np.array([sample.label for sample in samples], np.int64)
     cluster = np.array([sample.cluster for sample in samples], np.str_)
     return free_aucs(facts, label, cluster, Resampling(resamples, seed))
+
+
+def _in_pairs(
+    facts: Mapping[str, Fact], samples: Sequence[Sample], seed: int, resamples: int
+) -> dict[str, Figure]:
+    """Of each fact that is a number, the share of fakes above the reals that they lie on."""
+    keys = [(one.pair_id, one.pair_kind, one.delivery) for one in samples]
+    own = {key: k for k, key in enumerate(keys) if samples[k].label == 0 and all(key[:2])}
+    fakes = [k for k, key in enumerate(keys) if samples[k].label == 1 and key in own]
+    reals = [own[keys[k]] for k in fakes]
+    numbers = {
+        n: values.astype(np.float64) for n, values in facts.items() if values.dtype.kind == "f"
+    }
+    above = {
+        name: np.where(values[fakes] == values[reals], 0.5, values[fakes] > values[reals])
+        for name, values in numbers.items()
+    }
+    if not (fakes and above):
+        return {}
+    cluster = np.array([samples[k].cluster for k in reals], np.str_)
+    one = np.ones(len(fakes), np.int64)
+    return mean_figures(above, one, cluster, Resampling(resamples, seed))
 
 
 def _mapped(

@@ -12,7 +12,7 @@ from clare.file_facts import FACTS, FORMAT, TABLES
 from clare.pipeline.checks.duplicates import Doubles
 from clare.pipeline.images.settings import ImageSettings
 from clare.typed_json import to_json
-from clare.wording import listed, name_rows
+from clare.wording import counted, listed, name_rows
 
 TELLS = 0.6
 """AUC from which on a fact counts as a shortcut, if its interval lies above one half."""
@@ -47,10 +47,13 @@ class Shortcut:
     Args:
         before: of the images as they are.
         after: of the images as they would be prepared.
+        in_pairs: share of fakes whose value is above that of the real that they lie on, a tie being
+            a half, of the images as they are; None without such pairs, and of facts without order.
     """
 
     before: Figure
     after: Figure
+    in_pairs: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,12 @@ def _shortcuts(found: Mapping[str, Shortcut], images: Mapping[str, Any]) -> Iter
         if tells(one.before):
             title, auc = FACTS[name].title, _said(one.before)
             yield Notice(f"real and fake differ in {title}, AUC {auc}", FACTS[name].advice)
+    for name, one in known.items():
+        if one.in_pairs is not None and (leaning := _leaning(one.in_pairs)):
+            yield Notice(
+                f"{leaning} {FACTS[name].title} than the real that they lie on: what is trained on "
+                "pairs may learn that"
+            )
     left = [
         f"{FACTS[name].title} {_said(one.after)}" for name, one in known.items() if tells(one.after)
     ]
@@ -189,6 +198,19 @@ def _shortcuts(found: Mapping[str, Shortcut], images: Mapping[str, Any]) -> Iter
             "an earlier compression stays in the pixels: coding images anew lays one and the same "
             "over all of them, and undoes none"
         )
+
+
+def _leaning(share: Figure) -> str:
+    """That fakes have more, or less, of a fact than their own reals; empty where neither."""
+    if share.value is None or share.low is None or share.high is None:
+        return ""
+    side, value, low, high = "more", share.value, share.low, share.high
+    if value < 0.5:
+        side, value, low, high = "less", 1 - value, 1 - high, 1 - low
+    if value < TELLS or low <= 0.5:
+        return ""
+    told = f"{100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+    return f"of {counted(share.n, 'fake')}, {told} have {side}"
 
 
 def _said(figure: Figure) -> str:

@@ -18,7 +18,7 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.roots import Roots
-from clare.pipeline.manifests.sample import Manifest
+from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.toys import draw_faces
 
 EACH = 12
@@ -162,6 +162,38 @@ def test_pixels_are_measured_on_a_draw_and_bad_files_are_counted(unlike, tmp_pat
     report = audit(chosen(unlike), limit=5, resamples=0)
     assert (report.decoded, report.images, report.side) == (10, 2 * EACH, 256)
     assert report.shortcuts["format"].before.n == 2 * EACH
+
+
+def test_fakes_are_held_against_the_reals_that_they_lie_on(tmp_path):
+    """Pictures are far apart in sharpness; each fake is a little less sharp than its own real."""
+    dice, rows = np.random.default_rng(0), []
+    for number in range(16):
+        noise = dice.normal(0, 2 + 4 * number, (64, 64, 3))
+        for label, name in enumerate(("real", "fake")):
+            values = np.clip(128 + noise * (1 - 0.05 * label), 0, 255).astype(np.uint8)
+            path = f"{name}-{number}.png"
+            Image.fromarray(values).save(tmp_path / path)
+            row = Sample(f"v/{path}", path, label, "v", split="train")
+            rows.append(replace(row, pair_id=f"p{number}", pair_kind="vae"))
+    places = Roots(tmp_path, {})
+    report = audit([(Manifest("v", tuple(rows)), places)], resamples=50)
+    sharpness = report.shortcuts["laplacian"]
+    assert sharpness.before.value is not None and sharpness.before.value < 0.6
+    assert sharpness.in_pairs is not None
+    assert (sharpness.in_pairs.value, sharpness.in_pairs.n) == (0.0, 16)
+    size = report.shortcuts["pixels"].in_pairs
+    assert size is not None and size.value == 0.5
+    assert report.shortcuts["format"].in_pairs is None
+    (told,) = [one.what for one in report.notices if "lie on" in one.what and "Lapl" in one.what]
+    assert told.startswith("of 16 fakes, 100 % (100 to 100) have less Laplacian energy than the")
+    # A draw takes whole pairs, of as many reals as fakes.
+    drawn = audit([(Manifest("v", tuple(rows)), places)], limit=5, resamples=0)
+    found = drawn.shortcuts["laplacian"].in_pairs
+    assert found is not None and found.n == 5
+    # Who names no kind may show another moment of a clip.
+    clips = tuple(replace(row, pair_kind="") for row in rows)
+    report = audit([(Manifest("v", clips), places)], resamples=50)
+    assert all(one.in_pairs is None for one in report.shortcuts.values())
 
 
 def test_images_videos_and_people_are_counted_by_split_and_label(unlike):
