@@ -23,7 +23,7 @@ from clare.heads.layers.standardization import Standardization
 from clare.heads.layers.tower import TOWER_ROLES, BaseTower, TowerFusion
 from clare.heads.localizer import Localizer, roles_of
 from clare.heads.model import Model, Specs, check_field, fields_by_role
-from clare.models.tuned import DETECTOR_METADATA, TunedRecord, find_tuning
+from clare.models.tuned import DETECTOR_METADATA, BegunAs, TunedRecord, find_tuning
 from clare.models.weights import fill, read_header, read_tensors
 from clare.plugins import find_part, part_name
 from clare.settings import build_settings
@@ -301,7 +301,7 @@ def save_detector(detector: Model, path: Path) -> None:
         tuned = TunedRecord(
             config.tune,
             config.tune_settings,
-            own.to_json(),
+            BegunAs(own.extractor, own.version, own.weights, own.settings),
             base.loaded.origin,
             tuple(tower_fields(config).values()),
         )
@@ -341,7 +341,7 @@ def load_detector(
     saved = _read_header(path)
     try:
         if saved.tuned is not None and tower is not None:
-            began = Fingerprint(**saved.tuned.tower)
+            began = Fingerprint(**vars(saved.tuned.tower))
             require_same(began, tower.fingerprint, began.extractor)
         detector = create_model(saved.config, saved.specs, text, tower)
     except InputError as error:

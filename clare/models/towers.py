@@ -122,30 +122,35 @@ def load_image_tower(settings: ClipSettings | TowerSettings, runtime: Runtime) -
     return base if settings.tuned is None else _put_in(base, Path(settings.tuned))
 
 
-def _put_in(base: LoadedTower, run: Path) -> LoadedTower:
+def _put_in(base: LoadedTower, run: Path, later: tuple[Path, ...] = ()) -> LoadedTower:
     """A tower with what moved of it in a run.
 
+    Args:
+        base: the tower as it came.
+        run: a folder.
+        later: runs that began with what moved in this one.
+
     Raises:
-        InputError: the run tuned another tower.
+        InputError: the run tuned another tower, or none.
     """
     from clare.models.tuned import read_tuned
 
+    if (place := run.absolute()) in later:
+        raise InputError(f"{run} says that its tower was tuned in {run} before")
     tuned = read_tuned(run)
     known = tuned.record.tower
     if (before := tuned.record.origin.get("tuned")) is not None:
-        base = _put_in(base, Path(before))
-    if tuned.record.extractor != base.extractor:
-        raise InputError(
-            f"{run} tuned a tower of {tuned.record.extractor}, not of {base.extractor}"
-        )
-    if known["weights"] != base.weights:
+        base = _put_in(base, Path(before), (*later, place))
+    if known.extractor != base.extractor:
+        raise InputError(f"{run} tuned a tower of {known.extractor}, not of {base.extractor}")
+    if known.weights != base.weights:
         raise InputError(
             f"the weights found for {base.extractor} (sha256 {base.weights[:12]}…) are not those "
-            f"that {run} was tuned from ({known['weights'][:12]}…)",
+            f"that {run} was tuned from ({known.weights[:12]}…)",
             Name("the right ones", f"{base.extractor}.model"),
         )
     for name in ("quick_gelu", "size", "mean_std", "config"):
-        there, here = known["settings"].get(name), base.settings.get(name)
+        there, here = known.settings.get(name), base.settings.get(name)
         if there != here:
             raise InputError(
                 f"{run} was tuned with {name} {there}, and {base.extractor} has {here}",
@@ -156,7 +161,7 @@ def _put_in(base: LoadedTower, run: Path) -> LoadedTower:
         module=tuned.onto(base.module),
         weights=tuned.sha256,
         settings={**base.settings, "tuning": part_name(tuned.record.way)},
-        origin={**base.origin, "tuned": str(run.absolute())},
+        origin={**base.origin, "tuned": str(place)},
     )
 
 

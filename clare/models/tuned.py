@@ -61,27 +61,39 @@ class Moving:
 
 
 @dataclass(frozen=True)
+class BegunAs:
+    """The fingerprint of the features that a tower made before it was tuned.
+
+    Args:
+        extractor: that reads it.
+        version: of the extractor.
+        weights: sha256 of those that it came with.
+        settings: everything else that decides a value.
+    """
+
+    extractor: str
+    version: int
+    weights: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class TunedRecord:
     """What a saved detector says of the tower that was tuned with it.
 
     Args:
         way: of tuning.
         settings: of the way, those that differ from its defaults.
-        tower: the fingerprint of the features that the tower made before, as plain JSON.
+        tower: what it was before.
         origin: where its weights came from.
         fields: of the tower that the head reads.
     """
 
     way: str
     settings: Mapping[str, Any]
-    tower: Mapping[str, Any]
-    origin: Mapping[str, Any]
+    tower: BegunAs
+    origin: Mapping[str, str]
     fields: tuple[str, ...]
-
-    @property
-    def extractor(self) -> str:
-        """That reads the tower."""
-        return str(self.tower["extractor"])
 
 
 @dataclass(frozen=True)
@@ -99,7 +111,7 @@ class TunedTower:
     @property
     def sha256(self) -> str:
         """Of the weights that the tower came with, and of what moved."""
-        found = hashlib.sha256(str(self.record.tower["weights"]).encode())
+        found = hashlib.sha256(self.record.tower.weights.encode())
         for name, value in sorted(self.tensors.items()):
             found.update(f"\n{name} {tuple(value.shape)}\n".encode())
             found.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())

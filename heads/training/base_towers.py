@@ -21,6 +21,9 @@ from clare.wording import listed
 PIXELS = "pixels"
 """The extractor that stores what a tower looks at."""
 
+AS_BEFORE = "with the other options of the extraction that made the store"
+"""What is to be added to an advised command: which images, how they are prepared, which models."""
+
 
 def choose_beside_tower(
     store: FeatureStore,
@@ -63,8 +66,8 @@ def choose_beside_tower(
             f"the store has no {pixels}, which a tower that is tuned looks at",
             Run(
                 "extract",
-                settings={"subset": list(subsets), "features": pixels, f"{PIXELS}.size": size},
-                effect="stores them",
+                settings={"features": PIXELS, f"{PIXELS}.size": size},
+                effect=f"{AS_BEFORE} stores them",
             ),
         )
     sized = {**config.extracted, PIXELS: {"size": size}}
@@ -141,7 +144,7 @@ def _require_fitting(tower: Fingerprint, pixels: Fingerprint) -> None:
             Run(
                 "extract",
                 settings={"features": PIXELS, f"{PIXELS}.size": wanted},
-                effect="stores others",
+                effect=f"{AS_BEFORE} stores others",
             ),
         )
     frames = frame_of(tower), frame_of(pixels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from clare.advice import LeaveOut, Run
 from clare.errors import InputError
@@ -14,7 +13,7 @@ from clare.heads.data.subsets import subsets_of
 from clare.heads.detector import tower_fields
 from clare.heads.runs.record import extractor_record
 from clare.heads.runs.tower import NOWHERE_ELSE, Places, rebuild_tower
-from clare.heads.training.base_towers import tower_key
+from clare.heads.training.base_towers import AS_BEFORE, tower_key
 from clare.models.tuned import BLOCK, Tuning, find_tuning
 from clare.plugins import part_name
 from clare.settings import build_settings
@@ -83,14 +82,13 @@ def _missing(
         )
     tower = rebuild_tower(record, dict(places.get(name, {})))
     depth = len(tower.loaded.module.blocks)
-    settings: dict[str, Any] = {"subset": list(subsets_of(store, config)), "features": name}
     if not hasattr(tower.loaded.module.visual, "transformer"):
         way.begin(tower.loaded.module, ())  # says what it needs
     after = way.after(depth) or 0
     layers = sorted({*record.fingerprint.settings.get("layers", ()), after})
-    settings |= {"clip.layers": layers, "clip.class_layers": True}
+    settings = {"features": name, "clip.layers": layers, "clip.class_layers": True}
     return InputError(
         f"the last {depth - 1 - after} of {depth} blocks begin with patches and class token after "
         f"block {after}, which the store lacks",
-        Run("extract", settings=settings, effect="stores them"),
+        Run("extract", settings=settings, effect=f"{AS_BEFORE} stores them"),
     )

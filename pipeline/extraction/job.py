@@ -349,7 +349,9 @@ def _tuned(settings: ExtractSettings, names: Sequence[str]) -> Iterator[Override
     from clare.models.tuned import read_tuned
 
     record = read_tuned(settings.tuned).record
-    name, recorded = record.extractor, record.tower["settings"]
+    name, recorded = record.tower.extractor, record.tower.settings
+    if name not in TOWERS:
+        raise InputError(f"{settings.tuned} says that it tuned a tower of {name}, which has none")
     if name not in names:
         raise InputError(
             f"{settings.tuned} tuned the tower of {name}, which is not extracted",

@@ -9,7 +9,7 @@ import torch
 from clare.errors import InputError
 from clare.models.runtime import Runtime
 from clare.models.towers import ClipSettings, _reading, load_image_tower
-from clare.models.tuned import TunedRecord, TunedTower, tune
+from clare.models.tuned import BegunAs, TunedRecord, TunedTower, tune
 from clare.models.tuning import list_tunings
 from tests.fake_gpu import DEVICE, fake_gpu
 from tests.heads.tuned_store import write_tower
@@ -27,7 +27,7 @@ def tuned(tower, way, settings):
     tensors = {name: state[name].clone() for name in moving.names}
     for value in tensors.values():
         value += 0.01
-    return TunedTower(TunedRecord(way, settings, {"weights": "ab"}, {}, fields), tensors)
+    return TunedTower(TunedRecord(way, settings, BegunAs("clip", 1, "ab", {}), {}, fields), tensors)
 
 
 WAYS = [(way, {"last": 1} if way == "blocks" else {}) for way in list_tunings()]

@@ -11,7 +11,7 @@ from clare.models.image_tower import ClipTower
 from clare.models.runtime import Runtime
 from clare.models.tiny import write_tiny_clip, write_tiny_tower
 from clare.models.towers import ClipSettings, TowerSettings, load_image_tower
-from clare.models.tuned import TunedRecord, TunedTower, tune
+from clare.models.tuned import BegunAs, TunedRecord, TunedTower, tune
 from clare.plugins import trust_named
 
 CLIPS: Any = {
@@ -158,7 +158,7 @@ def test_a_layer_that_moved_is_read_without_it_too(towers, tmp_path, way):
     own, moving = tune(with_layer, way, {}, fields)
     state = own.state_dict()
     tensors = {name: state[name] + 0.01 for name in moving.names}
-    kept = TunedTower(TunedRecord(way, {}, {"weights": "ab"}, {}, fields), tensors)
+    kept = TunedTower(TunedRecord(way, {}, BegunAs("clip", 1, "ab", {}), {}, fields), tensors)
     images = torch.randn(2, 3, 32, 32)
     expected = kept.onto(with_layer)(images)
     found = kept.onto(loaded(tmp_path / "model", "vit").module)(images)

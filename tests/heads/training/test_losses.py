@@ -151,6 +151,14 @@ def test_partners_permute_each_class(labels, seed):
     assert torch.equal(labels[partner], labels)
 
 
+def test_of_a_class_with_one_image_in_a_batch_that_image_stays():
+    vectors, labels = draw(5, 6), torch.tensor([0, 0, 1, 0, 0])
+    mixed = slerp_within_class(vectors, labels, uniform(5, 3))
+    own = functional.normalize(vectors, dim=1)
+    torch.testing.assert_close(mixed[2], own[2], atol=1e-3, rtol=0)
+    assert not torch.allclose(mixed[[0, 1, 3, 4]], own[[0, 1, 3, 4]], atol=1e-2)
+
+
 def test_every_permutation_of_a_class_is_as_likely():
     labels = torch.tensor([1, 0, 1, 1])
     seen: dict[tuple[int, ...], int] = {}

@@ -111,7 +111,11 @@ def test_a_way_goes_on_after_a_kill(cached, killed_and_resumed, tmp_path, way):
 @pytest.mark.parametrize(
     ("kind", "given", "said"),
     [
-        ("vit", "blocks:1", r"after block 0, which the store lacks: .*'class_layers': True"),
+        (
+            "vit",
+            "blocks:1",
+            r"after block 0, which the store lacks: .*'class_layers': True.*of the extraction",
+        ),
         ("rn50", "blocks:1", "open_clip's own vision transformers alone, .* ModifiedResNet"),
         ("pe", "blocks:1", "open_clip's own vision transformers alone, not of those of tower"),
         ("vit", "blocks:2", "has 2 blocks, and the last 2 of them leave none"),

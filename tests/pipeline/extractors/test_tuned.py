@@ -1,10 +1,13 @@
 """Towers that a run tuned, read by their extractor: what they give is what the run sees inside."""
 
+import json
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import clare
 from clare.errors import InputError
@@ -13,6 +16,8 @@ from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.run import open_run
 from clare.models.tiny import write_tiny_clip
+from clare.models.tuned import DETECTOR_METADATA
+from clare.models.weights import read_header
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import open_store
 
@@ -71,6 +76,47 @@ def test_features_of_a_tuned_tower_are_those_that_the_run_sees(world):
     plain = FeatureDataset(store, ["clip_cls"], split="test", digests={"clip": base[5:]})
     untuned = plain.read(range(len(plain)))["clip_cls"]
     assert (untuned - inside).abs().max() > 1e-3
+
+
+def forged(world, place, *path, value):
+    """A copy of the run whose saved detector says something else of its tower."""
+    shutil.copytree(world / "ln", place)
+    file = place / "best.safetensors"
+    header = json.loads(read_header(file)[DETECTOR_METADATA])
+    *places, last = path
+    inner = header["tuned"]
+    for one in places:
+        inner = inner[one]
+    inner[last] = value
+    save_file(load_file(file), file, {DETECTOR_METADATA: json.dumps(header)})
+    return place
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("tower", "weights"), None, "tower.weights can't be"),
+        (("tower",), {"extractor": "clip"}, r"tower\.\w+ is missing"),
+        (("tower", "settings"), [], "tower.settings can't be"),
+        (("tower", "extractor"), "pixels", "says that it tuned a tower of pixels, which has none"),
+        (("origin", "tuned"), 5, "origin.tuned can't be 5: it is text"),
+        (("way",), "../evil", "no tuning"),
+        (("settings",), {"width": 1}, "ln has no setting 'width'"),
+        (("fields",), ["clip_tokens_99"], "moves nothing of this tower that clip_tokens_99 dep"),
+        (("fields",), ["clip_tokens"], "moves other tensors of this tower than the run has"),
+    ],
+)
+def test_what_a_run_says_of_its_tower_is_checked(world, tmp_path, path, value, said):
+    run = forged(world, tmp_path / "run", *path, value=value)
+    with pytest.raises(InputError, match=said):
+        extract(world, features=("clip", "pixels"), tuned=run)
+
+
+def test_a_run_that_says_it_was_tuned_in_itself_is_refused(world, tmp_path):
+    place = str(tmp_path / "run")
+    run = forged(world, tmp_path / "run", "origin", "tuned", value=place)
+    with pytest.raises(InputError, match=r"says that its tower was tuned in .*run before"):
+        extract(world, features=("clip",), tuned=run)
 
 
 @pytest.mark.parametrize("head_only", [False, True])
