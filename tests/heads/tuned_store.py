@@ -50,6 +50,7 @@ def create_tuned(
     images: ImageSettings | None = None,
     side: int = 0,
     seed: int = 0,
+    paired: bool = False,
     **settings: Any,
 ) -> FeatureStore:
     """Rows of a subset ``all``, half of them fake; a fake has a brighter corner.
@@ -61,6 +62,7 @@ def create_tuned(
         images: how the pixels were prepared, as they say; as the tower's if None.
         side: of the pixels; that of the tower if 0.
         seed: of the tower's weights.
+        paired: whether each fake is said to lie on the real before it.
         settings: further ones of the tower's extractor.
     """
     name = write_tower(path.with_name("model"), kind, seed)
@@ -73,7 +75,7 @@ def create_tuned(
         "pixels", {"size": side or model.size}, images or ImageSettings(), runtime
     )
     store = create_store(path)
-    rows = store.assign_rows("all", [_row(number) for number in range(count)])
+    rows = store.assign_rows("all", [_row(number, paired) for number in range(count)])
     pictures = np.stack([_picture(row, model.size) for row in rows])
     read = tower.forward({"pixels": pictures})
     values = {field: value.numpy() for field, value in read.items()}
@@ -87,10 +89,12 @@ def create_tuned(
     return store
 
 
-def _row(number: int) -> Row:
+def _row(number: int, paired: bool) -> Row:
     content = hashlib.sha256(f"{number}".encode()).hexdigest()
     split = SPLITS[number // 2 % len(SPLITS)]
-    columns = {"label": number % 2, "split": split, "subset": "all"}
+    columns: dict[str, Any] = {"label": number % 2, "split": split, "subset": "all"}
+    if paired:
+        columns |= {"pair_id": f"pair {number // 2}", "pair_kind": "vae"}
     return Row(sample_id=f"all-{number}", view=0, content=content, columns=columns)
 
 

@@ -94,10 +94,19 @@ def test_what_a_cached_preset_differs_in_from_the_one_that_tunes():
         assert {n for n in tuned if tuned[n] != cached[n]} - {"preset"} == differing
 
 
+def test_what_a_preset_of_pairs_differs_in_from_the_plain_one():
+    for plain, more in (("clare", set()), ("gend", {"augment"})):
+        before, after = (read_preset(name).to_json() for name in (plain, f"{plain}-pairs"))
+        differing = {name for name in after if before[name] != after[name]} - {"preset"}
+        assert differing == {"pair_batches", "pair_loss", *more}
+    assert read_preset("gend-pairs").augment == "compact"
+
+
 @pytest.mark.parametrize("name", TUNED)
 def test_every_preset_that_tunes_runs(name, tmp_path):
     kind = "rn50" if name == "lare2" else "vit"
-    store = create_tuned(tmp_path / "features.zarr", kind)
+    paired = read_preset(name).takes_pairs
+    store = create_tuned(tmp_path / "features.zarr", kind, paired=paired)
     config = create_config({"epochs": 1, "batch": 8}, read_preset(name))
     places = {"clip": {"model": str(tmp_path / "model")}}
     train_run(config, store, tmp_path / "run", Machine(settings=places))
