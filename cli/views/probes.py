@@ -7,7 +7,7 @@ from typing import Any
 
 from clare.cli.views.console import console
 from clare.cli.views.table import table
-from clare.heads.probing.record import Probe, ProbeRecord
+from clare.heads.probing.record import Probe, ProbeRecord, how_said
 from clare.heads.probing.said import answers_said, gain_text, interval_text
 from clare.wording import counted, duration
 
@@ -75,7 +75,5 @@ def as_typed(store: str, head: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(one: Probe, record: ProbeRecord) -> tuple[str, ...]:
-    strength = "" if one.strength is None else f" {one.strength:g}"
     figures = (*(one.tests[name] for name in record.tests), one.mean)
-    how = f"{one.norm}, {one.kind}{strength}"
-    return one.input, how, f"{one.val_auc:.3f}", *map(interval_text, figures)
+    return one.input, how_said(one), f"{one.val_auc:.3f}", *map(interval_text, figures)

@@ -34,8 +34,8 @@ def linear_map(moments: Moments, norm: Norm, widths: Sequence[int]) -> Values:
     """The map T (d, k) of a normalisation: z = T^T (x - mean). All but the unit length are linear.
 
     Where an input has several parts, each is brought to a total variance of 1, so that none
-    outweighs another by its width or scale (the block scaling of multiple factor analysis,
-    Escofier and Pages 1994).
+    outweighs another by its width or scale (block scaling, Westerhuis et al. 1998); whitening needs
+    none.
 
     Args:
         moments: of the training rows; for ``l2``, of vectors of unit length.
@@ -62,14 +62,9 @@ def linear_map(moments: Moments, norm: Norm, widths: Sequence[int]) -> Values:
     return np.diag(scale)
 
 
-def can_whiten(rows: int, width: int) -> bool:
-    """Whether there are more rows than channels."""
-    return rows > width
-
-
 def _whitening(moments: Moments) -> Values:
     width = len(moments.mean)
-    if not can_whiten(moments.rows, width):
+    if moments.rows <= width:
         raise InputError(
             f"{moments.rows} training rows can't whiten {width} channels: it takes more rows than "
             "channels",

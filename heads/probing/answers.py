@@ -3,65 +3,89 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
 from clare.bootstrap import Figure
 from clare.heads.linear.moments import Values
-from clare.heads.metrics.measure import Measured, difference_of
-from clare.heads.probing.prober import Fitted, Prober
+from clare.heads.metrics.measure import Measured, difference_of, mean_of
+from clare.heads.probing.prober import Fitted, Prober, best_of
 from clare.heads.probing.questions import Question
-from clare.heads.probing.record import Answer, Gain
+from clare.heads.probing.record import Answer, Gain, how_said
+
+FEWEST = 200
+"""Resamples that a standard error is taken from."""
+
+_Gap = tuple[Figure, float | None]
 
 
 def answer(
     prober: Prober,
     questions: Sequence[Question],
-    best: Mapping[str, Fitted],
+    fitted: Sequence[Fitted],
     share: tuple[float, int],
 ) -> list[Answer]:
-    """What adds to what, all differences corrected together."""
-    if not questions:
-        return []
-    known = dict(best)
+    """What adds to what, all differences corrected together.
+
+    Both sides, and the controls, have the same normalisations to choose from. A sum shifts what a
+    strength means, so that even noise beside an input can gain a little: an input adds where both
+    together beat the base, and beat the base beside shuffled rows.
+
+    Args:
+        prober: fits what is not fitted yet.
+        questions: that are asked.
+        fitted: what is.
+        share: of the training rows, that is answered for.
+    """
+    known: dict[str, list[Fitted]] = defaultdict(list)
+    for one in fitted:
+        if (one.probe.fraction, one.probe.seed) == share:
+            known[one.probe.input].append(one)
     wanted = {
         one.name: one
         for question in questions
-        for one in (question.base, question.together, question.control)
+        for one in (question.base, question.together, *question.controls)
     }
-    for fitted in prober.probe(
-        [one for n, one in wanted.items() if n not in known], shares=[share]
-    ):
-        mine = known.get(fitted.probe.input)
-        if mine is None or fitted.probe.val_auc > mine.probe.val_auc:
-            known[fitted.probe.input] = fitted
-    names = [*wanted]
-    measured = dict(zip(names, prober.measure([known[name] for name in names]), strict=True))
-    gains: list[tuple[Figure, float | None]] = []
-    controls = []
+    for one in prober.probe([one for n, one in wanted.items() if n not in known], shares=[share]):
+        known[one.probe.input].append(one)
+    sides = []
     for question in questions:
-        sets, mean = measured[question.base.name]
-        both, both_mean = measured[question.together.name]
-        for one, other in ((sets[n], both[n]) for n in sets):
-            gains.append(_gain(one, other))
-        gains.append(_gain(mean, both_mean))
-        controls.append(_gain(mean, measured[question.control.name][1])[0])
-    corrected = holm([p for _, p in gains])
-    every = [Gain(figure, p, q) for (figure, p), q in zip(gains, corrected, strict=True)]
-    per = len(prober.sets) + 1
-    return [
-        Answer(
-            question.base.name,
-            question.added.name,
-            _how(known[question.base.name]),
-            _how(known[question.together.name]),
-            dict(zip(prober.sets, every[number * per : number * per + per - 1], strict=True)),
-            every[(number + 1) * per - 1],
-            controls[number],
+        norms = {one.probe.norm for one in known[question.together.name]}
+        names = (question.base, question.together, *question.controls)
+        some = [[one for one in known[n.name] if one.probe.norm in norms] for n in names]
+        if all(some):
+            sides.append((question, [best_of(ones) for ones in some]))
+    chosen = list({id(one): one for _, several in sides for one in several}.values())
+    measured = dict(zip(map(id, chosen), prober.measure(chosen), strict=True))
+    gains: list[list[_Gap]] = []
+    controls = []
+    for _, several in sides:
+        (base, base_mean), (both, both_mean), *others = (measured[id(one)] for one in several)
+        shuffled = {name: mean_of([sets[name] for sets, _ in others]) for name in prober.sets}
+        shuffled_mean = mean_of([mean for _, mean in others])
+        gaps = [_gap(base[name], both[name], shuffled[name]) for name in prober.sets]
+        gains.append([*gaps, _gap(base_mean, both_mean, shuffled_mean)])
+        controls.append(difference_of(base_mean, shuffled_mean).figures["auc"])
+    corrected = iter(holm([p for gaps in gains for _, p in gaps]))
+    answers = []
+    for (question, (base_probe, both_probe, *_)), gaps, control in zip(
+        sides, gains, controls, strict=True
+    ):
+        every = [Gain(figure, p, next(corrected)) for figure, p in gaps]
+        answers.append(
+            Answer(
+                question.base.name,
+                question.added.name,
+                how_said(base_probe.probe),
+                how_said(both_probe.probe),
+                dict(zip(prober.sets, every[:-1], strict=True)),
+                every[-1],
+                control,
+            )
         )
-        for number, question in enumerate(questions)
-    ]
+    return answers
 
 
 def two_sided(value: float | None, draws: Values) -> float | None:
@@ -72,9 +96,9 @@ def two_sided(value: float | None, draws: Values) -> float | None:
 
     Args:
         value: the difference.
-        draws: (B,) of it in each resample; where there are none, there is no p.
+        draws: (B,) of it in each resample; of fewer than `FEWEST` there is no p.
     """
-    if value is None or len(draws) < 2 or np.isnan(draws).any():
+    if value is None or len(draws) < FEWEST or np.isnan(draws).any():
         return None
     error = float(np.std(draws, ddof=1))
     if error == 0:
@@ -93,12 +117,16 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return found
 
 
-def _gain(one: Measured, other: Measured) -> tuple[Figure, float | None]:
-    found = difference_of(one, other)
-    return found.figures["auc"], two_sided(found.values["auc"], found.draws.get("auc", np.empty(0)))
-
-
-def _how(fitted: Fitted) -> str:
-    probe = fitted.probe
-    strength = "" if probe.strength is None else f" at {probe.strength:g}"
-    return f"{probe.norm}, {probe.kind}{strength}"
+def _gap(base: Measured, both: Measured, shuffled: Measured) -> _Gap:
+    """The gain over the base, and the larger p of it and of that over the shuffled controls."""
+    gain, beyond = difference_of(base, both), difference_of(shuffled, both)
+    values = [found.values["auc"] for found in (gain, beyond)]
+    tests = [
+        two_sided(value, found.draws.get("auc", np.empty(0)))
+        for value, found in zip(values, (gain, beyond), strict=True)
+    ]
+    p: float | None = None
+    if None not in tests and None not in values:
+        same = (values[0] or 0) * (values[1] or 0) > 0
+        p = max(one or 0.0 for one in tests) if same else 1.0
+    return gain.figures["auc"], p

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clare.advice import Name, Run
+from clare.advice import Name, Notice, Run
 from clare.errors import InputError
 from clare.heads.layers.pooling import POOLINGS, Pooling
 from clare.store.feature_store import FeatureStore
@@ -64,17 +65,18 @@ class ProbeInput:
 
     Args:
         parts: side by side.
-        shuffled: whether the last one is another row's: the control of what it adds.
+        shuffled: number of a shuffle, from 1: the last part is that of other rows, the control of
+            what it adds. 0 where it is the row's own.
     """
 
     parts: tuple[Part, ...]
-    shuffled: bool = False
+    shuffled: int = 0
 
     @property
     def name(self) -> str:
         """Its parts' names."""
         names = [part.name for part in self.parts]
-        return AND.join([*names[:-1], f"shuffled {names[-1]}"] if self.shuffled else names)
+        return AND.join(names) + (f", shuffle {self.shuffled}" if self.shuffled else "")
 
     @property
     def is_mixed(self) -> bool:
@@ -82,7 +84,7 @@ class ProbeInput:
         how = self.parts[0].how
         return len(self.parts) > 1 or (how is not None and how.weighed)
 
-    def beside(self, other: ProbeInput, *, shuffled: bool = False) -> ProbeInput:
+    def beside(self, other: ProbeInput, *, shuffled: int = 0) -> ProbeInput:
         """This one with another beside it."""
         new = [part for part in other.parts if part not in self.parts]
         return replace(self, parts=(*self.parts, *new), shuffled=shuffled)
@@ -94,13 +96,17 @@ class Offer:
     Args:
         store: the store.
         sources: the fields of the fingerprints that are read, in the order in which they are said.
+        notices: what is left out.
 
     Attributes:
         inputs: every field by itself, in every pooling that fits it.
         lare: the field that weighs tokens; None where there is none.
     """
 
-    def __init__(self, store: FeatureStore, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, store: FeatureStore, sources: Sequence[Source], notices: Sequence[Notice] = ()
+    ) -> None:
+        self.notices = tuple(notices)
         self._store = store
         self.sources = tuple(sources)
         self._several = {
@@ -120,7 +126,10 @@ class Offer:
             InputError: there is none of that name.
         """
         found: list[ProbeInput] = []
-        for number, one in enumerate(filter(None, map(str.strip, text.split(AND)))):
+        names = [name.strip() for name in text.split(AND)]
+        if not all(names) or len(set(names)) < len(names):
+            raise InputError(f"{text!r} is no sum of different inputs", Name("fields", "inputs"))
+        for number, one in enumerate(names):
             fitting = [own for own in self.inputs if _fits(own.name, one)]
             if not fitting:
                 raise InputError(
@@ -129,8 +138,6 @@ class Offer:
                     Run("store.info", (self._store.path,), effect="tells what fields there are"),
                 )
             found = [a.beside(b) for a in found for b in fitting] if number else fitting
-        if not found:
-            raise InputError("an input has no name", Name("a field", "inputs"))
         return tuple(found)
 
     def meaning(self) -> dict[str, str]:
@@ -153,16 +160,17 @@ class Offer:
 
     def _parts(self, source: Source) -> list[Part]:
         fingerprint, fields = self._store.extractor(f"{source.extractor}-{source.digest}")
-        name, axes = self._name(source), len(fields[source.field].shape)
+        shape = fields[source.field].shape
+        name, axes = self._name(source), len(shape)
         if axes == 1:
             return [Part(name, source)]
         poolings = POOLINGS["lare" if source.field == "lare" else "tokens"]
         fitting = [
             pooling
             for pooling, how in poolings.items()
-            if how.axes == axes and not (how.weighed and self.lare is None)
+            if how.axes == axes
+            and not (how.weighed and (self.lare is None or not is_square(shape[0])))
         ]
-        shape = fields[source.field].shape
         steps = _steps(fingerprint, shape[0]) if source.field == "lare" else ("",)
         return [
             Part(f"{name}:{pooling}{said}", source, pooling, number)
@@ -171,9 +179,19 @@ class Offer:
         ]
 
 
+def is_square(positions: int) -> bool:
+    """Whether tokens form a square, over which LaRE can be laid."""
+    return math.isqrt(positions) ** 2 == positions
+
+
 def _fits(name: str, asked: str) -> bool:
     """Whether an input has a name, or is one of those that it stands for."""
-    return name == asked or name.startswith((f"{asked}:", f"{asked}@", f"{asked}#"))
+    own, _, pooling = name.partition(":")
+    field, _, digest = asked.partition(":")[0].partition("#")
+    wanted = asked.partition(":")[2]
+    if own.partition("#")[0] != field or not own.partition("#")[2].startswith(digest):
+        return False
+    return not wanted or pooling == wanted or pooling.startswith(f"{wanted}@")
 
 
 def _steps(fingerprint: Fingerprint, count: int) -> tuple[str, ...]:

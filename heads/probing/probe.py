@@ -10,25 +10,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clare.advice import Name, Notice
+import numpy as np
+
+from clare.advice import Name
 from clare.bootstrap import USUAL, Resampling
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.subsets import subsets_of, take_reals
-from clare.heads.evaluation.wanted import Asked, list_wanted
-from clare.heads.linear.norms import NORMS, Norm, can_whiten
-from clare.heads.linear.solvers import STRENGTHS, Kind
-from clare.heads.probing.alike import cka
+from clare.heads.evaluation.wanted import Asked, has_label, list_rows, list_wanted
+from clare.heads.linear.norms import NORMS, Norm, norm_named
+from clare.heads.linear.solvers import STRENGTHS, Kind, kind_named
+from clare.heads.probing.alike import LEAST, cka
 from clare.heads.probing.answers import answer
 from clare.heads.probing.inputs import ProbeInput
-from clare.heads.probing.prober import Grid, Prober, best_of
+from clare.heads.probing.prober import Fitted, Grid, Prober, best_of
 from clare.heads.probing.questions import read_question, usual_questions
-from clare.heads.probing.record import ProbeRecord, is_probing, write_record
-from clare.heads.probing.rows import ProbeRows, choose_rows, offer_of
+from clare.heads.probing.record import Probe, ProbeRecord, is_probing, write_record
+from clare.heads.probing.rows import choose_rows, offer_of
 from clare.heads.probing.vectors import Vectors
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore, open_store
-from clare.wording import listed
 
 ALIKE = 512
 """Training rows that likeness is measured on."""
@@ -89,13 +90,13 @@ def probe(
     """
     opened = store if isinstance(store, FeatureStore) else open_store(Path(store))
     place, how = Path(out), Resampling(resamples, seed)
-    _require_numbers(strengths, fractions)
+    _require(strengths, fractions, seeds, kinds, norms)
     if place.exists() and not is_probing(place) and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"{out} holds something else", Name("another folder", "out"))
     plain = TrainConfig(train=tuple(train), reals=tuple(reals), domains=tuple(domains))
     (config,), notices = take_reals(opened, [plain])
-    asked = Asked(test, domains=tuple(domains))
     trained = subsets_of(opened, config)
+    asked = Asked(_tests(opened, tuple(domains)) if test is None else test, domains=tuple(domains))
     tests = list_wanted(opened, asked, (config.reals, trained))
     subsets = sorted({*trained, *(subset for subset, _, _ in tests.rows.values())})
     offer = offer_of(opened, subsets, features)
@@ -115,25 +116,19 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="clare-probe-", dir=_beside(place)) as scratch:
         vectors = Vectors(opened, rows.rows, parts, offer.lare, Path(scratch), progress)
         read = time.monotonic()
-        told = [*notices, *rows.notices]
-        grid = Grid(chosen, norms or NORMS, kinds, strengths)
-        told += _require_whitening(vectors, rows, grid, asked=bool(norms))
+        grid = Grid(chosen, norms or NORMS, kinds, sorted({*strengths}), bool(norms))
         prober = Prober(vectors, rows, grid, how, progress)
         fitted = prober.probe(chosen)
-        probes = [
-            replace(
-                one.probe,
-                tests={name: measured.figures["auc"] for name, measured in sets.items()},
-                mean=mean.figures["auc"],
-            )
-            for one, (sets, mean) in zip(fitted, prober.measure(fitted), strict=True)
-        ]
-        best = {one.name: best_of(fitted, one.name, whole) for one in chosen}
+        probes = _measured(prober, fitted)
+        share = next(one for one in shares if one[0] == whole)
+        mine = [one for one in fitted if (one.probe.fraction, one.probe.seed) == share]
         if questions is None:
-            questions = usual_questions(chosen, {n: f.probe.val_auc for n, f in best.items()})
-        answers = answer(prober, questions, best, next(s for s in shares if s[0] == whole))
-        few = rows.train[:: max(1, len(rows.train) // ALIKE)][:ALIKE]
-        alike = cka([prober.vectors_of(one, few) for one in chosen])
+            aucs = {n: best_of(several).probe.val_auc for n, several in _by_input(mine).items()}
+            questions = usual_questions([one for one in chosen if one.name in aucs], aucs)
+        answers = answer(prober, questions, fitted, share)
+        few = rows.train[np.unique(np.linspace(0, len(rows.train) - 1, ALIKE).astype(int))]
+        alike = cka([prober.vectors_of(one, few) for one in chosen]) if len(few) >= LEAST else []
+        told = [*notices, *offer.notices, *rows.notices, *prober.notices]
     record = ProbeRecord(
         store=str(opened.path),
         train=config.train or trained,
@@ -150,7 +145,7 @@ def probe(
         fitted=prober.fitted,
         answers=tuple(answers),
         shown=tuple(one.name for one in chosen),
-        alike=tuple(tuple(line) for line in alike.tolist()),
+        alike=tuple(map(tuple, alike)),
         alike_rows=len(few),
         resamples=how.count,
         seconds=(read - begun, time.monotonic() - read),
@@ -162,35 +157,66 @@ def probe(
     return record
 
 
-def _require_numbers(strengths: Sequence[float], fractions: Sequence[float]) -> None:
+def _measured(prober: Prober, fitted: Sequence[Fitted]) -> list[Probe]:
+    """The probes with their AUCs on test rows, and intervals for the best of an input and share."""
+    shares: dict[tuple[str, float, int], list[Fitted]] = {}
+    for one in fitted:
+        shares.setdefault((one.probe.input, one.probe.fraction, one.probe.seed), []).append(one)
+    best = [best_of(several) for several in shares.values()]
+    measured = dict(zip(map(id, fitted), prober.measure(fitted, Resampling(0, 0)), strict=True))
+    measured |= dict(zip(map(id, best), prober.measure(best), strict=True))
+    return [
+        replace(
+            one.probe,
+            tests={name: found.figures["auc"] for name, found in measured[id(one)][0].items()},
+            mean=measured[id(one)][1].figures["auc"],
+        )
+        for one in fitted
+    ]
+
+
+def _by_input(fitted: Sequence[Fitted]) -> dict[str, list[Fitted]]:
+    found: dict[str, list[Fitted]] = {}
+    for one in fitted:
+        found.setdefault(one.probe.input, []).append(one)
+    return found
+
+
+def _require(
+    strengths: Sequence[float],
+    fractions: Sequence[float],
+    seeds: Sequence[int],
+    kinds: Sequence[str],
+    norms: Sequence[str],
+) -> None:
+    """Refuse what can't be fitted."""
     if not strengths or not all(0 < one < math.inf for one in strengths):
         raise InputError("a strength of regularisation is above 0", Name("some", "strengths"))
     if not fractions or not all(0 < one <= 1 for one in fractions):
         raise InputError("a share of the rows is above 0 and at most 1", Name("some", "fractions"))
+    for setting, values in (("seeds", seeds), ("kinds", kinds)):
+        if not values:
+            raise InputError(f"there are no {setting}", Name("some", setting))
+    for kind in kinds:
+        kind_named(kind)
+    for norm in norms:
+        norm_named(norm)
+
+
+def _tests(store: FeatureStore, domains: tuple[str, ...]) -> list[str] | None:
+    """The subsets with test fakes that have any features; None where there are none."""
+    keys = store.extractor_keys()
+    return [
+        name
+        for name in store.subsets()
+        if has_label(list_rows(store, name, "test", domains), 1)
+        and any(store.layout.is_recorded(key, name) for key in keys)
+    ] or None
 
 
 def _beside(folder: Path) -> Path:
-    """Where scratch files go: the nearest folder that is there."""
-    return next(one for one in (folder, *folder.absolute().parents) if one.is_dir())
-
-
-def _require_whitening(
-    vectors: Vectors, rows: ProbeRows, grid: Grid, *, asked: bool
-) -> list[Notice]:
-    """Say where whitening is left out, or refuse where it was asked for by name."""
-    if "whiten" not in grid.norms:
-        return []
-    fewest = min(len(places) for places in rows.shares.values())
-    wide = [one.name for one in grid.inputs if not can_whiten(fewest, vectors.width(one))]
-    if not wide:
-        return []
-    said = (
-        f"{listed(wide)} can't be whitened by {fewest} training rows: it takes more rows than "
-        "channels"
-    )
-    if asked:
-        raise InputError(said, Name("other normalisations", "norms", "none,l2,standard"))
-    return [Notice(f"{said}, so there it is left out")]
+    """Where scratch files go: the nearest folder above that is there."""
+    return next(one for one in folder.absolute().parents if one.is_dir())
 
 
 def _head(one: ProbeInput) -> dict[str, Any] | None:

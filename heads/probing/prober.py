@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clare.advice import Notice
 from clare.bootstrap import Figure, Resampling
 from clare.errors import InputError
 from clare.heads.linear.moments import Moments, Values
-from clare.heads.linear.norms import Norm, can_whiten, linear_map
+from clare.heads.linear.norms import Norm, linear_map
 from clare.heads.linear.solvers import Kind, fit
 from clare.heads.metrics.measure import Measured, mean_of
 from clare.heads.metrics.predictions import evaluation_sets
@@ -22,6 +23,10 @@ from clare.heads.probing.vectors import Vectors
 from clare.progress import StepProgress
 from clare.ranks import Ranks
 from clare.shortcuts import auc_draws
+from clare.wording import listed
+
+TOGETHER = 32
+"""Probes whose scores are resampled at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,16 @@ class Grid:
         inputs: what probes read.
         norms: what is done to vectors.
         kinds: of probes.
-        strengths: of regularisation; validation chooses.
+        strengths: of regularisation, rising; validation chooses.
+        named: whether the normalisations were asked for by name: then one that an input can't
+            have is refused, and not left out.
     """
 
     inputs: Sequence[ProbeInput]
     norms: Sequence[Norm]
     kinds: Sequence[Kind]
     strengths: Sequence[float]
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,11 +81,24 @@ class Prober:
         self._exchanged = rows.exchanged(how.seed)
         self.sets = evaluation_sets(rows.tested)
         self.fitted = 0
+        self._left_out: dict[tuple[Norm, str], list[str]] = {}
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What was left out, and why."""
+        return [
+            Notice(f"{norm} is left out for {listed(names)}: {why}")
+            for (norm, why), names in self._left_out.items()
+        ]
 
     def probe(
         self, inputs: Sequence[ProbeInput], *, shares: Sequence[tuple[float, int]] | None = None
     ) -> list[Fitted]:
-        """Every probe of some inputs; of some shares alone, where they are named."""
+        """Every probe of some inputs; of some shares alone, where they are named.
+
+        Raises:
+            InputError: an input can't have a normalisation that was asked for by name.
+        """
         wanted = [*self._rows.shares] if shares is None else shares
         found = []
         for number, one in enumerate(inputs):
@@ -89,26 +110,40 @@ class Prober:
                     found += [self._fit(one, unit, norms, share) for share in wanted]
         return [fitted for some in found for fitted in some]
 
-    def measure(self, several: Sequence[Fitted]) -> list[tuple[dict[str, Measured], Measured]]:
-        """The AUC of each on each test set, and in the mean, on the same resamples."""
-        rows, names = self._rows.tested, [str(n) for n in range(len(several))]
-        by_set: dict[str, dict[str, Measured]] = {}
-        for number, (name, places) in enumerate(self.sets.items()):
-            if self._progress is not None:
-                self._progress("resampling", number, len(self.sets))
-            some = rows.take(places)
-            facts = {n: one.scores[places] for n, one in zip(names, several, strict=True)}
-            drawn = auc_draws(facts, some.label, some.cluster, self._how, rising=names)
-            by_set[name] = {
-                n: Measured(len(some), {"auc": auc}, {"auc": draws} if len(draws) else {})
-                for n, (auc, draws) in drawn.items()
-            }
-        own = [{name: found[n] for name, found in by_set.items()} for n in names]
-        return [(one, mean_of([*one.values()])) for one in own]
+    def measure(
+        self, several: Sequence[Fitted], how: Resampling | None = None
+    ) -> list[tuple[dict[str, Measured], Measured]]:
+        """The AUC of each on each test set, and in the mean, on the same resamples.
+
+        Args:
+            several: the probes.
+            how: the bootstrap; the usual one if None.
+        """
+        how = self._how if how is None else how
+        found: list[dict[str, Measured]] = [{} for _ in several]
+        for start in range(0, len(several), TOGETHER):
+            if self._progress is not None and how.count:
+                self._progress("resampling", start, len(several))
+            some = several[start : start + TOGETHER]
+            names = [str(start + number) for number in range(len(some))]
+            for name, places in self.sets.items():
+                rows = self._rows.tested.take(places)
+                facts = {n: one.scores[places] for n, one in zip(names, some, strict=True)}
+                drawn = auc_draws(facts, rows.label, rows.cluster, how, rising=names)
+                for n, (auc, draws) in drawn.items():
+                    kept = {"auc": draws} if len(draws) else {}
+                    found[int(n)][name] = Measured(len(rows), {"auc": auc}, kept)
+        return [(one, mean_of([*one.values()])) for one in found]
 
     def vectors_of(self, one: ProbeInput, places: NDArray[np.int64]) -> Values:
-        """(n, d) of some rows."""
-        return np.concatenate([*self._pieces(one, places, unit=False)])
+        """(n, d) of some rows, centred; parts side by side have a total variance of 1 each."""
+        found = []
+        for part in one.parts:
+            vectors = np.concatenate([*self._pieces(ProbeInput((part,)), places, unit=False)])
+            vectors -= vectors.mean(0)
+            total = np.sqrt((vectors**2).sum() / len(vectors)) if len(one.parts) > 1 else 1
+            found.append(vectors / (total or 1))
+        return np.concatenate(found, 1)
 
     def _fit(
         self, one: ProbeInput, unit: bool, norms: Sequence[Norm], share: tuple[float, int]
@@ -121,14 +156,16 @@ class Prober:
         weights, bias = [], []
         width = len(moments.mean)
         for norm in norms:
-            if norm == "whiten" and not can_whiten(len(train), width):
-                continue  # said once, before anything is read
             try:
                 linear = linear_map(moments, norm, self._vectors.widths(one))
             except InputError as error:
-                raise InputError(
-                    f"{one.name} can't be probed: {error.what}", *error.advice
-                ) from error
+                if grid.named:
+                    told = f"{one.name} can't be probed with {norm}: {error.what}"
+                    raise InputError(told, *error.advice) from error
+                left = self._left_out.setdefault((norm, error.what), [])
+                if not one.shuffled and one.name not in left:
+                    left.append(one.name)
+                continue
             for kind in grid.kinds:
                 found = fit(kind, moments, linear, grid.strengths, pieces)
                 jobs.append((norm, kind, found.strengths or (None,)))
@@ -210,10 +247,9 @@ class Prober:
         return np.concatenate([values @ weights + bias for values in pieces])
 
 
-def best_of(fitted: Sequence[Fitted], name: str, fraction: float) -> Fitted:
-    """The probe of an input, of a share of the rows, that validation likes best."""
-    mine = [f for f in fitted if f.probe.input == name and f.probe.fraction == fraction]
-    return max(mine, key=lambda one: one.probe.val_auc)
+def best_of(fitted: Sequence[Fitted]) -> Fitted:
+    """The probe that validation likes best."""
+    return max(fitted, key=lambda one: one.probe.val_auc)
 
 
 def _auc(scores: Values, y: Values) -> float:

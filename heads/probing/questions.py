@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from clare.errors import InputError
 from clare.heads.probing.inputs import Offer, ProbeInput
 
+SHUFFLES = 5
+"""Controls of a question."""
+
 _ASKED = re.compile(r"(?:does\s+)?(\S+)\s+adds?\s+to\s+(\S+?)\s*\??", re.IGNORECASE)
 
 
@@ -30,9 +33,10 @@ class Question:
         return self.base.beside(self.added)
 
     @property
-    def control(self) -> ProbeInput:
-        """Both, but what is added is that of other rows."""
-        return self.base.beside(self.added, shuffled=True)
+    def controls(self) -> tuple[ProbeInput, ...]:
+        """Both, but what is added is that of other rows, shuffled anew in each."""
+        numbers = range(1, SHUFFLES + 1)
+        return tuple(self.base.beside(self.added, shuffled=number) for number in numbers)
 
 
 def read_question(text: str, offer: Offer) -> list[Question]:

@@ -35,7 +35,8 @@ class Probe:
         strength: of regularisation; None where it has none.
         path: AUC on validation by strength.
         val_auc: AUC on validation, at the chosen strength.
-        tests: AUC by test set.
+        tests: AUC by test set; with an interval of the probe that validation likes best for its
+            input and share.
         mean: over the test sets.
     """
 
@@ -59,7 +60,8 @@ class Gain:
 
     Args:
         auc: the difference, its interval paired.
-        p: two-sided, for no difference, see `two_sided`; None without resamples.
+        p: the larger of two, for no gain over the base and for none over the base beside shuffled
+            rows; None without resamples.
         holm: the same, corrected for all differences that were asked for (Holm 1979).
     """
 
@@ -79,7 +81,7 @@ class Answer:
         together: how both were.
         gains: by test set, with both less the base alone.
         mean: over the test sets.
-        shuffled: the mean gain where the added vectors are those of other rows.
+        shuffled: the mean gain of the controls, in which the added vectors are other rows'.
     """
 
     base: str
@@ -110,7 +112,8 @@ class ProbeRecord:
         fitted: how many were fitted, each strength counted.
         answers: what adds to what.
         shown: names of the inputs that ``alike`` is of.
-        alike: linear CKA of each two of them.
+        alike: linear CKA of each two of them; None of one that does not vary, nothing of too few
+            rows.
         alike_rows: training rows that ``alike`` was measured on.
         resamples: of the bootstrap.
         seconds: that reading, and then fitting, took.
@@ -131,7 +134,7 @@ class ProbeRecord:
     fitted: int
     answers: tuple[Answer, ...]
     shown: tuple[str, ...]
-    alike: tuple[tuple[float, ...], ...]
+    alike: tuple[tuple[float | None, ...], ...]
     alike_rows: int
     resamples: int
     seconds: tuple[float, float]
@@ -170,6 +173,12 @@ class ProbeRecord:
         return found
 
 
+def how_said(probe: Probe) -> str:
+    """What was done to vectors, the kind of probe and its strength."""
+    strength = "" if probe.strength is None else f" {probe.strength:g}"
+    return f"{probe.norm}, {probe.kind}{strength}"
+
+
 def write_record(folder: Path, record: ProbeRecord) -> None:
     """Write the record, and its probes as CSV."""
     tests = list(record.tests)
@@ -187,8 +196,8 @@ def write_record(folder: Path, record: ProbeRecord) -> None:
         ]
         for probe in record.probes
     ]
-    write_durably(folder / LINES, csv_text([columns, *lines]).encode())
     write_json(folder / RECORD, record)
+    write_durably(folder / LINES, csv_text([columns, *lines]).encode())
 
 
 def is_probing(folder: Path) -> bool:

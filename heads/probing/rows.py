@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.advice import Notice, Run
+from clare.advice import Name, Notice, Run
 from clare.errors import InputError, StoreError
 from clare.heads.base import INPUTS
 from clare.heads.config import TrainConfig
@@ -21,10 +21,12 @@ from clare.heads.evaluation.test_rows import refuse_seen
 from clare.heads.evaluation.wanted import Asked, has_label, list_wanted
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.probing.inputs import Offer, Source
+from clare.heads.probing.questions import SHUFFLES
 from clare.store.feature_store import FeatureStore
 from clare.store.journal import COMPLETE
 from clare.store.row import Row
 from clare.store.rows import Rows, join_rows
+from clare.wording import listed
 
 _NO_FEATURES = {INPUTS[role].field for role in ("mask", "parts", "pixels")}
 
@@ -70,11 +72,15 @@ class ProbeRows:
     shares: Mapping[tuple[float, int], NDArray[np.int64]]
     notices: tuple[Notice, ...]
 
-    def exchanged(self, seed: int) -> NDArray[np.int64]:
-        """(N,) another row of the same split for each, whatever its label: the shuffled control."""
-        rng, found = np.random.default_rng([seed, 7]), np.arange(len(self.rows))
-        for places in (self.train, self.val, self.test):
-            found[places] = rng.permutation(places)
+    def exchanged(self, seed: int) -> list[NDArray[np.int64]]:
+        """For each shuffle, (N,) another row of the same split for each row, whatever its label."""
+        found = []
+        for number in range(SHUFFLES):
+            rng, others = np.random.default_rng([seed, number]), np.arange(len(self.rows))
+            for places in (self.train, self.val, self.test):
+                order = rng.permutation(places)
+                others[order] = np.roll(order, 1)
+            found.append(others)
         return found
 
 
@@ -89,11 +95,11 @@ def offer_of(store: FeatureStore, subsets: Sequence[str], features: Sequence[str
     Raises:
         StoreError: the subsets share no features, or a named fingerprint is not there.
     """
-    keys = [
-        key
+    lacking = {
+        key: [name for name in subsets if not store.layout.is_recorded(key, name)]
         for key in store.extractor_keys()
-        if all(store.layout.is_recorded(key, name) for name in subsets)
-    ]
+    }
+    keys = [key for key, names in lacking.items() if not names]
     for digest in features:
         if not any(key.rpartition("-")[2].startswith(digest) for key in keys):
             raise StoreError(f"no fingerprint {digest} has values of {', '.join(subsets)}")
@@ -106,7 +112,12 @@ def offer_of(store: FeatureStore, subsets: Sequence[str], features: Sequence[str
         sources += [
             Source(field, extractor, digest) for field in fields if field not in _NO_FEATURES
         ]
-    offer = Offer(store, sources)
+    partly = {key: names for key, names in lacking.items() if 0 < len(names) < len(subsets)}
+    notices = [
+        Notice(f"{key} is not probed: {listed(names)} has nothing of it")
+        for key, names in partly.items()
+    ]
+    offer = Offer(store, sources, notices)
     if not offer.inputs:
         raise StoreError(
             f"{', '.join(subsets)} have no features in common that a probe could read",
@@ -139,8 +150,9 @@ def choose_rows(
     refuse_leaks(join_rows([store.rows(name) for name in subsets]))
     signs: list[NDArray[np.float64]] = []
     chosen: list[Rows] = []
+    lacking: dict[str, tuple[int, int]] = {}
     for split in ("train", "val"):
-        table, samples = choose_split(store, config, sources, split)
+        table, samples = choose_split(store, config, sources, split, lacking)
         chosen.append(table.rows.take(samples.plain))
         if split == "train":
             parts = _shares(table, samples, config, shares)
@@ -158,6 +170,7 @@ def choose_rows(
         mine = [row for row in some if has[row.slot]]
         if not mine or (has_label(some, 1) and not has_label(mine, 1)):
             bare.append(group)
+        _note(lacking, f"{group} (test)", len(some) - len(mine), len(some))
         tested += [(subset, row) for row in mine]
         groups += [group] * len(mine)
     if bare:
@@ -180,21 +193,50 @@ def choose_rows(
         test,
         predictions,
         parts,
-        tuple(wanted.notices),
+        (*wanted.notices, *_incomplete(lacking)),
     )
 
 
 def choose_split(
-    store: FeatureStore, config: TrainConfig, sources: Sequence[Source], split: Split
+    store: FeatureStore,
+    config: TrainConfig,
+    sources: Sequence[Source],
+    split: Split,
+    lacking: dict[str, tuple[int, int]],
 ) -> tuple[CompleteRows, Samples]:
-    """The rows of a split that a configuration takes, of those that have all fields."""
+    """The rows of a split that a configuration takes, of those that have all fields.
+
+    How many have not, and of how many, is added to ``lacking``.
+    """
     found = []
     for name in subsets_of(store, config):
         rows = store.rows(name)
         kept = (rows.column("split") == split) & (rows.views == 0)
-        found.append(rows.take(kept & _complete(store, name, sources)[rows.slots]))
+        has = kept & _complete(store, name, sources)[rows.slots]
+        _note(lacking, f"{name} ({split})", int(kept.sum() - has.sum()), int(kept.sum()))
+        found.append(rows.take(has))
     table = CompleteRows(store, join_rows(found))
     return table, choose_samples(table, config, (), split)
+
+
+def _note(lacking: dict[str, tuple[int, int]], where: str, missing: int, count: int) -> None:
+    if missing:
+        lacking[where] = missing, count
+
+
+def _incomplete(lacking: Mapping[str, tuple[int, int]]) -> list[Notice]:
+    """What is said of rows that lack a field: no probe is fitted to them, or tested on them."""
+    if not lacking:
+        return []
+    told = listed(
+        f"{missing:,} of {count:,} of {name}" for name, (missing, count) in lacking.items()
+    )
+    return [
+        Notice(
+            f"rows that lack a field which some probe reads are left out of all: {told}",
+            Name("fewer fields", "inputs"),
+        )
+    ]
 
 
 def _shares(

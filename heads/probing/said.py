@@ -45,7 +45,7 @@ def answers_said(answers: Sequence[Answer]) -> list[str]:
             continue
         told = []
         if is_sure(one.mean):
-            told.append(f"it {'adds' if mean > 0 else 'costs'} {mean:+.3f} AUC in the mean")
+            told.append(f"it {'adds' if mean > 0 else 'costs'} {abs(mean):.3f} AUC in the mean")
         for verb, up in (("adds", True), ("costs", False)):
             if some := [name for name, gain in sizes.items() if ((gain.auc.value or 0) > 0) == up]:
                 told.append(f"it {verb} on {listed(some)}")

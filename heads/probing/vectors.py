@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clare.advice import Name
 from clare.errors import InputError
+from clare.files import require_free_space
 from clare.heads.base import INPUTS
 from clare.heads.evaluation.field_rows import FieldRows, Rows
 from clare.heads.probing.inputs import Part, ProbeInput, Source
@@ -49,45 +50,29 @@ class Vectors:
         folder: Path,
         progress: StepProgress | None = None,
     ) -> None:
-        self._count = len(rows)
+        readers = {source: _reader(store, rows, source) for source in {p.source for p in parts}}
+        weighed = any(part.how is not None and part.how.weighed for part in parts)
+        if weighed and lare is not None and lare not in readers:
+            readers[lare] = _reader(store, rows, lare)
+        self._widths = {part: _width(part, readers[part.source].shape) for part in parts}
+        needed = len(rows) * sum(self._widths.values()) * np.dtype(np.float32).itemsize
+        require_free_space(folder, needed)
         self._files: dict[Part, NDArray[np.float32]] = {}
-        by_source: dict[Source, list[Part]] = defaultdict(list)
-        for part in parts:
-            by_source[part.source].append(part)
-        for number, (source, mine) in enumerate(by_source.items()):
-            values = _reader(store, rows, source)
-            weighed = any(part.how is not None and part.how.weighed for part in mine)
-            weights = _reader(store, rows, lare) if weighed and lare is not None else None
-            for start in range(0, len(rows), STEP):
-                places = np.arange(start, min(start + STEP, len(rows)))
-                read = torch.from_numpy(values.read(places))
-                maps = None if weights is None else _maps(weights.read(places), 0)
-                for part in mine:
-                    vectors = _pooled(part, read, maps)
-                    if part not in self._files:
-                        self._files[part] = np.lib.format.open_memmap(
-                            folder / f"{len(self._files)}.npy",
-                            "w+",
-                            np.float32,
-                            (len(rows), vectors.shape[1]),
-                        )
-                    self._files[part][places] = vectors
-                if progress is not None:
-                    told = f"reading {source.field}"
-                    progress(
-                        told, number * len(rows) + len(places) + start, len(by_source) * len(rows)
-                    )
-
-    def __len__(self) -> int:
-        return self._count
-
-    def width(self, asked: ProbeInput) -> int:
-        """The length of an input's vectors."""
-        return sum(self._files[part].shape[1] for part in asked.parts)
+        for number, (part, width) in enumerate(self._widths.items()):
+            file, shape = folder / f"{number}.npy", (len(rows), width)
+            self._files[part] = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        for start in range(0, len(rows), STEP):
+            places = np.arange(start, min(start + STEP, len(rows)))
+            read = {one: torch.from_numpy(reader.read(places)) for one, reader in readers.items()}
+            maps = INPUTS["lare"].take(read[lare], 0, None) if weighed and lare else None
+            for part, file in self._files.items():
+                file[places] = _pooled(part, read[part.source], maps, places, rows)
+            if progress is not None:
+                progress("reading features", int(places[-1]) + 1, len(rows))
 
     def widths(self, asked: ProbeInput) -> list[int]:
-        """The length of each part's."""
-        return [self._files[part].shape[1] for part in asked.parts]
+        """The length of each part's vectors."""
+        return [self._widths[part] for part in asked.parts]
 
     def pieces(
         self,
@@ -95,7 +80,7 @@ class Vectors:
         places: NDArray[np.int64],
         *,
         unit: bool,
-        exchanged: NDArray[np.int64],
+        exchanged: Sequence[NDArray[np.int64]],
     ) -> Iterator[NDArray[np.float64]]:
         """Vectors (n, d) of some rows at a time.
 
@@ -103,14 +88,15 @@ class Vectors:
             asked: what they are of.
             places: the rows.
             unit: whether each part is brought to unit length.
-            exchanged: (N,) whose last part stands in a row where the input is shuffled.
+            exchanged: for each shuffle, (N,) whose last part stands in a row.
         """
         last = len(asked.parts) - 1
         for start in range(0, len(places), PIECE):
             mine = places[start : start + PIECE]
             columns = []
             for number, part in enumerate(asked.parts):
-                rows = exchanged[mine] if asked.shuffled and number == last else mine
+                own = not asked.shuffled or number != last
+                rows = mine if own else exchanged[asked.shuffled - 1][mine]
                 values = self._files[part][rows].astype(np.float64)
                 if unit:
                     length = np.linalg.norm(values, axis=1, keepdims=True)
@@ -123,21 +109,32 @@ def _reader(store: FeatureStore, rows: Rows, source: Source) -> FieldRows:
     return FieldRows(store, rows, source.extractor, source.field, source.digest)
 
 
-def _maps(stored: NDArray[np.generic], step: int) -> torch.Tensor:
-    """LaRE's maps (B, 4, h, w) of one step, the mean of its draws."""
-    return INPUTS["lare"].take(torch.from_numpy(stored), step, None)
+def _width(part: Part, shape: tuple[int, ...]) -> int:
+    """The length of a part's vectors, of a field of this shape."""
+    if part.kind != "lare" or part.how is None:
+        return shape[-1]
+    return part.how.pool(torch.zeros(1, *shape[2:]), None).shape[1]
 
 
-def _pooled(part: Part, read: torch.Tensor, maps: torch.Tensor | None) -> NDArray[np.float32]:
-    """(B, d)."""
+def _pooled(
+    part: Part,
+    read: torch.Tensor,
+    maps: torch.Tensor | None,
+    places: NDArray[np.int64],
+    rows: Rows,
+) -> NDArray[np.float32]:
+    """(B, d) of the rows at some places."""
     values = read
     if (how := part.how) is not None:
         one = INPUTS["lare"].take(read, part.step, None) if part.kind == "lare" else read.float()
         values = how.pool(one, maps)
     found: NDArray[np.float32] = values.float().numpy()
-    if not np.isfinite(found).all():
+    if not (finite := np.isfinite(found).all(1)).all():
+        subset, row = rows[int(places[np.argmin(finite)])]
         raise InputError(
-            f"{part.name} holds what is no finite number, which no probe can be fitted to",
-            "extract these rows again",
+            f"{part.name} of {row.sample_id} in {subset} holds what is no finite number, which no "
+            "probe can be fitted to",
+            "extract this row again",
+            Name("other fields", "inputs"),
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clare.bootstrap import Figure
-from clare.heads.probing.record import Answer, Gain, Probe, ProbeRecord, ordered
+from clare.heads.probing.record import Answer, Gain, Probe, ProbeRecord, how_said, ordered
 from clare.heads.probing.said import answers_said
 from clare.heads.report.blocks import Block, Cell, Items, Plots, Section, Table, Text, row
 from clare.heads.report.formatting import auc_heat, decimal, figure_cell, lead_cell
@@ -30,7 +30,7 @@ def sections(record: ProbeRecord) -> list[Section]:
         found.append(_answers(record))
     if any(one.fraction < 1 for one in record.probes):
         found.append(_fractions(record))
-    found += [_alike(record), _every(record)]
+    found += [*([_alike(record)] if record.alike else []), _every(record)]
     return found
 
 
@@ -83,7 +83,7 @@ def _board(record: ProbeRecord) -> Section:
         ]
         for one in (best[name] for name in names)
     ]
-    heads = [Cell(name, _how(best[name])) for name in names]
+    heads = [Cell(name, how_said(best[name])) for name in names]
     blocks: list[Block] = [
         matrix("AUC of the probe that validation chose for each input", heads, columns, cells),
         Text(
@@ -137,9 +137,10 @@ def _answers(record: ProbeRecord) -> Section:
             Table("Gain in AUC of both inputs together over one alone", columns, lines, names=2),
             Text(
                 "Each side is the probe that validation chose. Intervals are paired: both sides on "
-                "the same resamples. p is that of no difference, corrected for all "
-                f"{several} differences (Holm). The last column is the control: the same width, "
-                "each vector another image's.",
+                "the same resamples. The last column is the control, the mean of five: the added "
+                "vectors are other images'. p is that of no gain over the one alone, or over the "
+                f"control, whichever is larger, corrected for all {several} differences (Holm). "
+                "Intervals do not count the luck of training and validation rows.",
                 "note",
             ),
         ],
@@ -158,7 +159,7 @@ def _answer_line(one: Answer, record: ProbeRecord) -> list[Cell]:
 
 def _gain(gain: Gain) -> Cell:
     cell = lead_cell(gain.auc)
-    said = "" if gain.holm is None else f"p {gain.holm:.3f}"
+    said = "" if gain.holm is None else "p < .001" if gain.holm < 0.001 else f"p {gain.holm:.3f}"
     return Cell(cell.text, "\n".join(filter(None, [cell.under, said])), cell.value)
 
 
@@ -179,7 +180,7 @@ def _fractions(record: ProbeRecord) -> Section:
             mean = sum(found) / len(found) if found else None
             spread = f"{min(found):.3f} to {max(found):.3f}" if len(found) > 1 else ""
             cells.append(Cell(decimal(mean), spread, mean))
-        rows.append([Cell(name, _how(chosen)), *cells])
+        rows.append([Cell(name, how_said(chosen)), *cells])
     return Section(
         "fractions",
         "Fewer training rows",
@@ -216,7 +217,9 @@ def _alike(record: ProbeRecord) -> Section:
     return Section("alike", "How alike the inputs are", blocks, folded=True)
 
 
-def _share(value: float) -> Cell:
+def _share(value: float | None) -> Cell:
+    if value is None:
+        return Cell("–")
     return Cell(f"{value:.2f}", "", value, max(0.0, min(1.0, value)))
 
 
@@ -235,8 +238,3 @@ def _every(record: ProbeRecord) -> Section:
     head: Sequence[str] = [*columns, *record.tests, "mean"]
     table = Table("probes.csv, the best on validation first", head, rows, names=3)
     return Section("probes", "Every probe", [table], folded=True)
-
-
-def _how(probe: Probe) -> str:
-    strength = "" if probe.strength is None else f" {probe.strength:g}"
-    return f"{probe.norm}, {probe.kind}{strength}"

@@ -1,6 +1,7 @@
 """Probes of a store whose features hold known parts of the truth."""
 
 import csv
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from sklearn.metrics import roc_auc_score
 import clare
 from clare.errors import InputError, StoreError
 from clare.heads.data.dataset import FeatureDataset
+from clare.heads.evaluation.field_rows import FieldRows
 from clare.heads.linear.solvers import STRENGTHS
 from clare.heads.probing.record import read_record
 from clare.heads.probing.said import is_sure
 from clare.store.spec import Fingerprint
-from tests.heads.probing.probed_store import create_probed, fill, make_rows
+from tests.heads.probing.probed_store import CLIP, LARE, create_probed, fill, make_rows
 
 QUICK: dict[str, Any] = {"train": ["gan"], "resamples": 400}
 
@@ -108,6 +110,136 @@ def test_a_planted_gain_is_found_and_its_shuffled_control_is_not(probed, tmp_pat
     assert nothing[0] < 0.01
 
 
+def test_noise_adds_nothing_and_is_not_said_to_cost(probed, found, tmp_path):
+    answers = {one.added.partition(":")[0]: one for one in found.answers}
+    for name in ("clip_tokens_2", "clip_tokens_6"):
+        assert not is_sure(answers[name].mean)
+        assert abs(answers[name].mean.auc.value) < 0.03
+
+
+def test_a_question_gives_both_sides_the_same_normalisations(probed, tmp_path):
+    """Seven rows a class can whiten six channels, and not ten."""
+    found = clare.probe(
+        probed,
+        tmp_path / "few",
+        inputs=["clip_cls"],
+        fractions=[0.022],
+        ask=["does lare:mean@300 add to clip_cls?"],
+        test=["swap"],
+        **QUICK,
+    )
+    assert {one.norm for one in found.probes} == {"none", "l2", "standard", "whiten"}
+    assert {one.rows for one in found.probes} == {8}
+    (one,) = found.answers
+    assert "whiten" not in one.alone + one.together
+    assert any("whiten is left out for clip_cls+lare:mean@300" in told for told in found.notices)
+
+
+def test_questions_of_a_share_are_asked_of_one_seed(probed, tmp_path):
+    found = clare.probe(
+        probed,
+        tmp_path / "seeds",
+        inputs=["clip_cls"],
+        norms=["standard"],
+        kinds=["centroid"],
+        fractions=[0.25],
+        seeds=[3, 0],
+        ask=["does lare:mean@300 add to clip_cls?"],
+        test=["swap"],
+        **QUICK,
+    )
+    alone = clare.probe(
+        probed,
+        tmp_path / "one",
+        inputs=["clip_cls"],
+        norms=["standard"],
+        kinds=["centroid"],
+        fractions=[0.25],
+        seeds=[3],
+        ask=["does lare:mean@300 add to clip_cls?"],
+        test=["swap"],
+        **QUICK,
+    )
+    assert found.answers == alone.answers
+
+
+def test_tokens_weighed_by_lare_and_sums_are_what_they_say(probed, tmp_path):
+    """Against a plain reading of the same rows, part for part."""
+    found = clare.probe(
+        probed,
+        tmp_path / "sum",
+        inputs=["clip_tokens_4:by-lare+clip_cls"],
+        norms=["standard"],
+        kinds=["centroid"],
+        features=[CLIP.digest, LARE.digest],
+        test=["swap"],
+        **QUICK,
+    )
+    vectors = {}
+    for split, subset in (("train", "gan"), ("test", "swap")):
+        data = FeatureDataset(
+            probed, ["clip_cls", "clip_tokens_4", "lare"], subsets=[subset], split=split
+        )
+        batch = data.read(range(len(data)))
+        error = batch["lare"][:, 0].mean(1)  # the first step, its draws averaged
+        cells = error.reshape(-1, 4, 4, 2, 4, 2).mean((1, 3, 5)).flatten(1)
+        weights = cells / cells.sum(1, keepdim=True)
+        pooled = (batch["clip_tokens_4"] * weights[..., None]).sum(1)
+        vectors[split] = [pooled.numpy().astype(float), batch["clip_cls"].numpy().astype(float)]
+        vectors[split + " labels"] = data.labels
+    scaled = []
+    for split in ("train", "test"):
+        parts = []
+        for part, train in zip(vectors[split], vectors["train"], strict=True):
+            parts.append((part - train.mean(0)) / train.std(0) / np.sqrt(train.shape[1]))
+        scaled.append(np.concatenate(parts, 1))
+    means = [scaled[0][vectors["train labels"] == label].mean(0) for label in (0, 1)]
+    scores = [((scaled[1] - mean) ** 2).sum(1) for mean in means]
+    auc = roc_auc_score(vectors["test labels"], scores[0] - scores[1])
+    assert found.probes[0].tests["swap"].value == pytest.approx(auc)
+
+
+def test_rows_that_lack_a_field_are_told(tmp_path):
+    store = create_probed(tmp_path / "features.zarr")
+    extra = make_rows("swap", 440, ("test",))[400:]
+    fill(store, extra, [CLIP])
+    found = clare.probe(store, tmp_path / "out", test=["swap"], kinds=["centroid"], **QUICK)
+    assert found.tests["swap"] == 400
+    assert any("40 of 440 of swap (test)" in told for told in found.notices)
+
+
+def test_strengths_may_come_in_any_order(probed, tmp_path):
+    chosen = []
+    for number, strengths in enumerate(([10, 1, 0.1], [0.1, 1, 10, 10])):
+        found = clare.probe(
+            probed,
+            tmp_path / str(number),
+            inputs=["clip_cls"],
+            kinds=["ridge"],
+            strengths=strengths,
+            test=["swap"],
+            **QUICK,
+        )
+        chosen.append([one.strength for one in found.probes])
+        assert found.fitted == 4 * 3
+    assert chosen[0] == chosen[1]
+
+
+def test_every_field_is_read_once(probed, tmp_path, monkeypatch):
+    read = Counter[str]()
+    plain = FieldRows.read
+
+    def counting(self, places):
+        read[str(self.keys) + str(self.shape)] += len(places)
+        return plain(self, places)
+
+    monkeypatch.setattr(FieldRows, "read", counting)
+    found = clare.probe(probed, tmp_path / "out", test=["swap"], kinds=["centroid"], **QUICK)
+    rows = sum(found.counts.values())
+    # Three layers of tokens share a fingerprint and a shape.
+    assert sorted(read.values()) == [rows, rows, 3 * rows]
+
+
 def test_by_default_every_other_field_is_asked_whether_it_adds_to_the_best(found):
     assert {one.base.partition(":")[0] for one in found.answers} == {"clip_tokens_4"}
     fields = {one.added.partition(":")[0] for one in found.answers}
@@ -173,7 +305,14 @@ def test_two_towers_stand_side_by_side_by_their_fingerprints(tmp_path):
         ({"ask": ["does clip_cls add to clip_cls?"]}, "asks what adds"),
         ({"strengths": [0]}, "a strength of regularisation is above 0"),
         ({"fractions": [2]}, "a share of the rows is above 0 and at most 1"),
-        ({"norms": ["whiten"], "fractions": [0.01]}, "can't be whitened by .* training rows"),
+        (
+            {"norms": ["whiten"], "fractions": [0.01]},
+            "clip_.* can't be probed with whiten: 4 train",
+        ),
+        ({"inputs": ["clip_cls+"]}, "no sum of different inputs"),
+        ({"inputs": ["clip_cls+clip_cls"]}, "no sum of different inputs"),
+        ({"kinds": []}, "there are no kinds"),
+        ({"kinds": ["svm"]}, "there is no probe 'svm'"),
         ({"train": ["swap"]}, "no complete training rows"),
     ],
 )
@@ -212,7 +351,7 @@ def test_the_page_shows_inputs_layers_answers_and_likeness(probed, found, tmp_pa
     titles = [section.title for section in page.sections]
     assert titles[:3] == ["Inputs", "Over the layers", "Does it add?"]
     assert "Validation likes clip_tokens_4:" in page.answer[0]
-    clear = {said.partition(" ")[0] for said in page.answer[1:] if "it adds +" in said}
+    clear = {said.partition(" ")[0] for said in page.answer[1:] if "it adds 0." in said}
     assert clear == {"lare:mean@300", "clip_cls"}
     assert np.allclose(np.diag(found.alike), 1)
 
