@@ -160,8 +160,9 @@ class Prober:
                 linear = linear_map(moments, norm, self._vectors.widths(one))
             except InputError as error:
                 if grid.named:
-                    told = f"{one.name} can't be probed with {norm}: {error.what}"
-                    raise InputError(told, *error.advice) from error
+                    raise InputError(
+                        f"{one.name} can't be probed with {norm}: {error.what}", *error.advice
+                    ) from error
                 left = self._left_out.setdefault((norm, error.what), [])
                 if not one.shuffled and one.name not in left:
                     left.append(one.name)

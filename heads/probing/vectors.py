@@ -65,8 +65,8 @@ class Vectors:
             places = np.arange(start, min(start + STEP, len(rows)))
             read = {one: torch.from_numpy(reader.read(places)) for one, reader in readers.items()}
             maps = INPUTS["lare"].take(read[lare], 0, None) if weighed and lare else None
-            for part, file in self._files.items():
-                file[places] = _pooled(part, read[part.source], maps, places, rows)
+            for part, vectors in self._files.items():
+                vectors[places] = _pooled(part, read[part.source], maps, places, rows)
             if progress is not None:
                 progress("reading features", int(places[-1]) + 1, len(rows))
 

@@ -175,7 +175,7 @@ def test_tokens_weighed_by_lare_and_sums_are_what_they_say(probed, tmp_path):
         test=["swap"],
         **QUICK,
     )
-    vectors = {}
+    vectors, labels = {}, {}
     for split, subset in (("train", "gan"), ("test", "swap")):
         data = FeatureDataset(
             probed, ["clip_cls", "clip_tokens_4", "lare"], subsets=[subset], split=split
@@ -186,16 +186,16 @@ def test_tokens_weighed_by_lare_and_sums_are_what_they_say(probed, tmp_path):
         weights = cells / cells.sum(1, keepdim=True)
         pooled = (batch["clip_tokens_4"] * weights[..., None]).sum(1)
         vectors[split] = [pooled.numpy().astype(float), batch["clip_cls"].numpy().astype(float)]
-        vectors[split + " labels"] = data.labels
+        labels[split] = data.labels
     scaled = []
     for split in ("train", "test"):
         parts = []
         for part, train in zip(vectors[split], vectors["train"], strict=True):
             parts.append((part - train.mean(0)) / train.std(0) / np.sqrt(train.shape[1]))
         scaled.append(np.concatenate(parts, 1))
-    means = [scaled[0][vectors["train labels"] == label].mean(0) for label in (0, 1)]
+    means = [scaled[0][labels["train"] == label].mean(0) for label in (0, 1)]
     scores = [((scaled[1] - mean) ** 2).sum(1) for mean in means]
-    auc = roc_auc_score(vectors["test labels"], scores[0] - scores[1])
+    auc = roc_auc_score(labels["test"], scores[0] - scores[1])
     assert found.probes[0].tests["swap"].value == pytest.approx(auc)
 
 
