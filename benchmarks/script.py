@@ -41,17 +41,17 @@ from benchmarks.rounds import Clock, Facts, Figure, Outcome, Progress, Race
 from clare.wording import counted, duration
 
 SECONDS = {
-    "store": 75,
-    "extraction": 75,
+    "store": 70,
+    "extraction": 65,
     "fusion": 45,
-    "prompts": 60,
+    "prompts": 55,
     "decoders": 60,
     "faces": 25,
-    "training": 90,
+    "training": 80,
     "tuning": 45,
-    "inference": 60,
-    "discovery": 20,
-    "pairs": 25,
+    "inference": 50,
+    "discovery": 15,
+    "pairs": 24,
 }
 """What `make bench` runs, each with the seconds it may take on two idle cores, imports apart."""
 

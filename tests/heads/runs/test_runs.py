@@ -99,7 +99,7 @@ def test_the_configuration_of_a_run_comes_back(run, tmp_path):
         (tmp_path / "mine.yaml").write_text(text)
         with pytest.raises(InputError, match=message):
             read_config(tmp_path / "mine.yaml")
-    with pytest.raises(InputError, match="'no-such' is not one of clare, clare-published"):
+    with pytest.raises(InputError, match="'no-such' is not one of clare, clare-pairs, clare-pub"):
         read_preset("no-such")
 
 
