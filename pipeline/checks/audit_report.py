@@ -201,16 +201,16 @@ def _shortcuts(found: Mapping[str, Shortcut], images: Mapping[str, Any]) -> Iter
 
 
 def _leaning(share: Figure) -> str:
-    """That fakes have more, or less, of a fact than their own reals; empty where neither."""
+    """That fakes are higher, or lower, in a fact than their own reals; empty where neither."""
     if share.value is None or share.low is None or share.high is None:
         return ""
-    side, value, low, high = "more", share.value, share.low, share.high
+    side, value, low, high = "higher", share.value, share.low, share.high
     if value < 0.5:
-        side, value, low, high = "less", 1 - value, 1 - high, 1 - low
+        side, value, low, high = "lower", 1 - value, 1 - high, 1 - low
     if value < TELLS or low <= 0.5:
         return ""
     told = f"{100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
-    return f"of {counted(share.n, 'fake')}, {told} have {side}"
+    return f"of {counted(share.n, 'fake')}, {told} are {side} in"
 
 
 def _said(figure: Figure) -> str:

@@ -89,9 +89,11 @@ class Inpaint(ModelPairKind):
         remark = remark_on(self._coder.backbone or "")
         told = [remark.replace("features", "fakes")] if remark else []
         if not self._denoiser.inpaints:
+            own = self._coder.backbone
+            model = f"the {own} backbone" if own else self.settings.model
             told.append(
-                f"{self.settings.model} is no model for inpainting: regions are filled by masked "
-                f"denoising in {self.settings.steps} steps"
+                f"{model} is no model for inpainting: regions are filled by masked denoising in "
+                f"{self.settings.steps} steps"
             )
         return told
 

@@ -185,7 +185,7 @@ def test_fakes_are_held_against_the_reals_that_they_lie_on(tmp_path):
     assert size is not None and size.value == 0.5
     assert report.shortcuts["format"].in_pairs is None
     (told,) = [one.what for one in report.notices if "lie on" in one.what and "Lapl" in one.what]
-    assert told.startswith("of 16 fakes, 100 % (100 to 100) have less Laplacian energy than the")
+    assert told.startswith("of 16 fakes, 100 % (100 to 100) are lower in Laplacian energy than the")
     # A draw takes whole pairs, of as many reals as fakes.
     drawn = audit([(Manifest("v", tuple(rows)), places)], limit=5, resamples=0)
     found = drawn.shortcuts["laplacian"].in_pairs
