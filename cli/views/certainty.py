@@ -20,10 +20,9 @@ def print_sets(record: EvaluationRecord) -> None:
     title = f"\nConformal sets of labels, to cover {found.sets.frame.coverage:g}"
     heads = ("subset", *conformal.TITLES.values())
     console.print(table(title, heads, _rows(found.subsets, conformal.TITLES)))
-    console.print(
-        "calibrated on validation; covered: the set holds the true label; unsure: it holds both",
-        style="dim",
-    )
+    told = "covered: the set holds the true label; unsure: it holds both; neither: none"
+    for sentence in (told, *found.sets.calibrated()):
+        console.print(sentence, style="dim")
     for sentence in found.sets.said():
         console.print(sentence, style="yellow")
 

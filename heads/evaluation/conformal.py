@@ -30,6 +30,17 @@ class RunSets:
     frame: LabelSets
     video: LabelSets | None
 
+    def calibrated(self) -> Iterator[str]:
+        """On how many each was calibrated, and what that leaves open, a sentence each."""
+        for kind, sets in (("images", self.frame), ("videos", self.video)):
+            if sets is not None and not sets.uncalibrated:
+                low, high = sets.leeway(min(sets.reals, sets.fakes))
+                yield (
+                    f"sets of {kind} are calibrated on {sets.reals:,} reals and {sets.fakes:,} "
+                    f"fakes of validation, where a video or person counts as one: with so many, "
+                    f"{sets.coverage:g} means {low:.2f} to {high:.2f} (95 %)"
+                )
+
     def said(self, *, videos: bool = True) -> Iterator[str]:
         """Which labels could not be calibrated, a sentence each; of videos too or not."""
         for kind, sets in (("images", self.frame), ("videos", self.video if videos else None)):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clare.bootstrap import Figure, Resampling, mean_figures
+from clare.bootstrap import LEVEL, Figure, Resampling, mean_figures
 from clare.errors import InputError
 from clare.heads.metrics import COVERAGE
 from clare.heads.metrics.predictions import Predictions
@@ -65,6 +65,20 @@ class LabelSets:
     def needed(self) -> int:
         """How many videos, people or single rows of a label a calibration needs at the least."""
         return math.ceil(self.coverage / (1 - self.coverage) * (1 - ROUNDING))
+
+    def leeway(self, count: int) -> tuple[float, float]:
+        """Between which shares of a label its coverage lies, 95 %, for so many to calibrate it on.
+
+        The coverage that one calibration on n single rows gives is Beta(k, n + 1 - k), k the rank
+        of the quantile (Vovk 2012); of clusters that is an approximation.
+        """
+        from scipy.stats import beta
+
+        rank = math.ceil((count + 1) * self.coverage * (1 - ROUNDING))
+        if rank > count:
+            return 1.0, 1.0
+        low, high = beta.ppf(LEVEL, rank, count + 1 - rank)
+        return float(low), float(high)
 
     @property
     def uncalibrated(self) -> dict[str, int]:

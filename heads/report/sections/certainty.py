@@ -30,9 +30,9 @@ def label_sets(test: EvaluationRecord) -> list[Block]:
     told = (
         f"A conformal set holds each label that can't be ruled out: over rows like those of "
         f"validation it holds the true one for {stated} of the reals and for {stated} of the fakes "
-        "(split-conformal prediction, calibrated for each label on validation alone, where a video "
-        "or person counts as one). A share covered whose interval lies below that says that a "
-        "subset's rows are not like those of validation. Unsure: the set holds both labels; "
+        "(split-conformal prediction, calibrated for each label on validation alone). A share "
+        "covered whose interval lies below that says that a subset's rows are not like those of "
+        "validation. Unsure: the set holds both labels; "
         "neither: it is empty; sure: it holds one. The checkpoint was chosen on the same rows, "
         "which may cost a little coverage."
     )
@@ -42,7 +42,10 @@ def label_sets(test: EvaluationRecord) -> list[Block]:
             ["subset", *conformal.TITLES.values()],
             list(_rows(found.subsets, conformal.TITLES)),
         ),
-        *(Text(f"{sentence(one)}.", "note") for one in found.sets.said()),
+        *(
+            Text(f"{sentence(one)}.", "note")
+            for one in (*found.sets.calibrated(), *found.sets.said())
+        ),
         Text(told, "note"),
     ]
 

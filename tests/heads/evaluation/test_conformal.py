@@ -74,6 +74,7 @@ def test_what_could_not_be_calibrated_is_said(run, monkeypatch):
         print_sets(record)
     printed = " ".join(capture.get().split())
     assert "Conformal sets of labels, to cover 0.85" in printed and "accuracy where sure" in printed
+    assert "sets of images are calibrated on 24 reals and" in printed and "(95 %)" in printed
     need = "sets of videos: a coverage of 0.85 needs 6 reals on validation"
     assert f"{need}, each of another video or person, and there are 4: {said}" in printed
     with console.capture() as capture:

@@ -165,3 +165,16 @@ def test_where_nothing_is_sure_there_is_no_accuracy():
     found = measure_sets(rows_of([0.0, 1.0, 2.0, 3.0], [0, 0, 1, 1]), sets, Resampling(20))
     assert found["unsure"].value == 1 and found["accuracy_sure"].value is None
     assert found["accuracy_sure"].n == 0 and found["accuracy_sure"].low is None
+
+
+@pytest.mark.parametrize("n", [9, 30, 200])
+def test_so_few_to_calibrate_on_leave_so_much_open(n):
+    """Of uniform scores the coverage of one calibration is its cut."""
+    random = np.random.default_rng(n)
+    names = np.arange(n).astype(str)
+    cuts = np.array(
+        [existing(conformal_quantile(random.random(n), names, 0.9)) for _ in range(2000)]
+    )
+    low, high = LabelSets(0.9, 0.0, 0.0, n, n).leeway(n)
+    assert np.mean((cuts > low) & (cuts < high)) == pytest.approx(0.95, abs=0.02)
+    assert LabelSets(0.9, None, None, 8, 8).leeway(8) == (1.0, 1.0)
