@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -39,6 +39,7 @@ def tables(draw):
     return heads, draw(st.lists(row, min_size=1, max_size=4)), left
 
 
+@settings(max_examples=50)
 @given(tables(), st.sampled_from([30, 60, 80, 100, 120]))
 def test_no_word_and_no_number_is_cut_or_folded(made, width):
     heads, rows, left = made

@@ -11,10 +11,10 @@ from clare.store.row import Row
 from tests.pipeline.extraction.conftest import Job
 
 
-@pytest.fixture
-def two_sizes(tmp_path) -> Job:
-    draw_faces(tmp_path / "large", 20, seed=0, size=768)
-    draw_faces(tmp_path / "small", 20, seed=0, size=64, kind="fake")
+def two_subsets(tmp_path, size: int, count: int) -> Job:
+    """Reals of a size, and small fakes."""
+    draw_faces(tmp_path / "large", count, seed=0, size=size)
+    draw_faces(tmp_path / "small", count, seed=0, size=64, kind="fake")
     selection = select_manifests(
         None, [], tmp_path, [], [tmp_path / "large"], [f"small={tmp_path / 'small'}"]
     )
@@ -22,7 +22,7 @@ def two_sizes(tmp_path) -> Job:
 
 
 @pytest.mark.parametrize("worth", [10, 1000])
-def test_large_images_weigh_more_where_it_is_worth_to_look(two_sizes, monkeypatch, worth):
+def test_large_images_weigh_more_where_it_is_worth_to_look(tmp_path, monkeypatch, worth):
     found = {}
     monkeypatch.setattr(probe, "WORTH", worth)
 
@@ -31,8 +31,8 @@ def test_large_images_weigh_more_where_it_is_worth_to_look(two_sizes, monkeypatc
         return found
 
     monkeypatch.setattr(job, "decoding_weights", look)
-    report = two_sizes.run()
-    assert report.rows == 40 and not report.failures
+    report = two_subsets(tmp_path, 512, 10).run()
+    assert report.rows == 20 and not report.failures
     if worth == 10:
         assert found["real"] > found["small"]
     else:
@@ -40,7 +40,7 @@ def test_large_images_weigh_more_where_it_is_worth_to_look(two_sizes, monkeypatc
 
 
 def test_what_is_looked_at_are_all_views_of_an_image_that_are_still_to_be_made(
-    two_sizes, monkeypatch
+    tmp_path, monkeypatch
 ):
     monkeypatch.setattr(probe, "WORTH", 10)
     looked_at: list[list[Row]] = []
@@ -51,9 +51,10 @@ def test_what_is_looked_at_are_all_views_of_an_image_that_are_still_to_be_made(
             return super().start(rows, extractors)
 
     monkeypatch.setattr(job, "Loader", Watched)
-    for job_now, first in ((two_sizes.but(views=2), 0), (two_sizes.but(views=4), 2)):
+    subsets_of = two_subsets(tmp_path, 64, 12)
+    for job_now, first in ((subsets_of.but(views=2), 0), (subsets_of.but(views=4), 2)):
         looked_at.clear()
-        assert job_now.run().rows > 20
+        assert job_now.run().rows > 12
         subsets = {rows[0].columns["subset"]: rows for rows in looked_at[:2]}
         assert set(subsets) == {"real", "small"}
         for rows in subsets.values():

@@ -55,7 +55,7 @@ CHOSEN = st.builds(
 ) | st.builds(ImageSettings, crop=st.just("boxes"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     size=st.tuples(st.integers(180, 320), st.integers(180, 320)),
     shift=st.tuples(st.integers(-20, 20), st.integers(-20, 20)),

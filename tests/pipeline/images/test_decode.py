@@ -286,7 +286,7 @@ class TestFormats:
 ORIGINALS = [*LOSSLESS.values(), *LOSSY.values(), *GREYS.values()]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(ORIGINALS), st.randoms(use_true_random=False), st.booleans())
 def test_damaged_files_decode_or_raise_an_image_error(data, dice, cut):
     damaged = bytearray(data)

@@ -146,7 +146,7 @@ def test_what_a_file_says_beside_its_pixels_goes_nowhere():
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     mode=st.sampled_from(MODES),
     width=st.integers(1, 80),

@@ -46,7 +46,7 @@ def eroded(marked, by):
     return np.logical_and.reduce(shifts)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     dice=st.randoms(use_true_random=False),
     width=st.integers(64, 300),

@@ -185,7 +185,7 @@ def test_repeated_missing_and_contradicting_rows(data):
         import_csv([path])
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.sampled_from("ab1,;\t \n\"'.png/\\0\ufeff\x00é"), max_size=60))
 def test_any_text_is_a_table_or_refused_in_a_sentence(tmp_path, text):
     (tmp_path / "any.csv").write_text(text, newline="")

@@ -545,7 +545,7 @@ DOCUMENTS = st.recursive(
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(DOCUMENTS)
 def test_any_json_is_read_or_refused(tmp_path, document):

@@ -35,7 +35,13 @@ from clare.store.feature_store import open_store
 from clare.store.row import Row
 
 KINDS = ("blend", "inpaint", "sbi", "vae")
-BACKBONES = {"inpaint": "tiny", "vae": "tiny"}
+TINY: dict[str, Any] = {"backbone": "tiny"}
+HOW: dict[str, dict[str, Any]] = {
+    "blend": {},
+    "inpaint": {**TINY, "settings": {"inpaint": {"steps": 4}}},
+    "sbi": {},
+    "vae": TINY,
+}
 COUNT, SIDE = 24, 84
 FACE = "20 18 62 72"
 
@@ -85,8 +91,7 @@ def pixels(folder, path):
 def made(photos, tmp_path_factory):
     """Pairs of each kind."""
     folder = tmp_path_factory.mktemp("made")
-    for kind in KINDS:
-        how: dict[str, Any] = {"backbone": BACKBONES.get(kind, "real")}
+    for kind, how in HOW.items():
         pairs(kind, None, folder / kind, manifest=photos / "toys.csv", root=photos, **how)
     return folder
 
@@ -129,8 +134,7 @@ def test_a_round_trip_keeps_the_photograph_as_it_is_but_for_what_no_block_holds(
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "blend"])
 def test_an_image_gives_the_same_pair_whatever_stands_beside_it(made, photos, tmp_path, kind):
     alone = with_rows(photos, tmp_path, 5)
-    how: dict[str, Any] = {"backbone": BACKBONES.get(kind, "real")}
-    pairs(kind, None, tmp_path / "out", manifest=alone, root=photos, **how)
+    pairs(kind, None, tmp_path / "out", manifest=alone, root=photos, **HOW[kind])
     one, all_of = content(tmp_path / "out"), content(made / kind)
     pictures = [name for name in one if not name.endswith(".csv")]
     assert len(pictures) == 3
@@ -141,8 +145,7 @@ def test_an_image_gives_the_same_pair_whatever_stands_beside_it(made, photos, tm
 def test_a_run_that_was_stopped_goes_on_and_gives_what_an_undisturbed_one_gives(
     made, photos, tmp_path, kind
 ):
-    how = {"manifest": photos / "toys.csv", "root": photos}
-    how["backbone"] = BACKBONES.get(kind, "real")
+    how = {"manifest": photos / "toys.csv", "root": photos, **HOW[kind]}
 
     def stop(what, done, total):
         if done == 7:
@@ -197,23 +200,25 @@ def test_an_audit_finds_no_shortcut(made, drawn, kind):
 
 
 def test_both_members_are_coded_as_the_photographs_own_file(photos, tmp_path):
-    how = {"manifest": photos / "toys.csv", "root": photos, "coding": "jpeg"}
-    pairs("vae", None, tmp_path, **how, backbone="tiny")
-    for name, rows in members(tmp_path).items():
+    some = with_rows(photos, tmp_path, *range(6))
+    how = {"manifest": some, "root": photos, "coding": "jpeg"}
+    out = tmp_path / "out"
+    pairs("vae", None, out, **how, backbone="tiny")
+    for name, rows in members(out).items():
         with Image.open(photos / "real" / name.rpartition("/")[2]) as source:
             for row in rows:
                 assert row.format == "jpeg"
-                begin = (tmp_path / row.path).read_bytes()[:11]
+                begin = (out / row.path).read_bytes()[:11]
                 assert begin[2:4] == b"\xff\xe0" and begin[6:] == b"JFIF\0", "APP0 follows at once"
-                with Image.open(tmp_path / row.path) as image:
+                with Image.open(out / row.path) as image:
                     assert vars(image)["quantization"] == vars(source)["quantization"]
         assert rows[0].bytes == rows[1].bytes
 
 
 def test_a_part_of_the_image_is_replaced(photos, tmp_path):
+    where: Any = {"manifest": with_rows(photos, tmp_path, *range(8)), "root": photos, **TINY}
     for region in ("face", "rectangle"):
         folder, how = tmp_path / region, {"vae": {"region": region, "latent": "sample"}}
-        where: Any = {"manifest": photos / "toys.csv", "root": photos, "backbone": "tiny"}
         pairs("vae", None, folder, **where, settings=how)
         for real, fake in members(folder).values():
             mask = np.asarray(decode_mask(read_content(folder / fake.mask_path)))
