@@ -31,7 +31,7 @@ def make_text_tower() -> TextTower:
     from clare.pipeline.images.settings import ImageSettings
 
     with TemporaryDirectory() as folder:
-        settings = tiny_overrides(Path(folder))["clip"]
+        settings = tiny_overrides(Path(folder), ("clip",))["clip"]
         clip = create_extractor("clip", settings, ImageSettings(), Runtime())
         file = Path(folder) / TEXT_TOWER
         file.write_bytes(clip.assets()[TEXT_TOWER])

@@ -80,8 +80,9 @@ class FusionContract(PartContract):
 
     def test_its_vectors_have_the_width_that_it_says(self) -> None:
         for shapes in self.shapes:
-            vectors = self.make(shapes).eval()(self.draw(2, shapes))
-            assert vectors.shape == (2, self.make(shapes).width), shapes
+            part = self.make(shapes).eval()
+            vectors = part(self.draw(2, shapes))
+            assert vectors.shape == (2, part.width), shapes
             assert vectors.dtype == torch.float32 and vectors.isfinite().all(), shapes
 
     def test_a_row_depends_on_no_other(self) -> None:
