@@ -16,7 +16,7 @@ from clare.errors import InputError
 from clare.heads.base import INPUTS, Shapes
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.data.samples import Samples
-from clare.heads.detector import Detector
+from clare.heads.detector import Detector, tower_fields
 from clare.heads.layers.tower import TowerFusion
 from clare.heads.localizer import Localizer
 from clare.heads.model import Model
@@ -30,12 +30,13 @@ def notices_of(model: Model, config: TrainConfig) -> list[Notice]:
     Raises:
         InputError: parts and losses contradict each other.
     """
+    read = [*zip(model.roles, model.fields, strict=True), *tower_fields(model.config).items()]
     notes = [
         Notice(
             f"{name} is read as {role}, in place of {INPUTS[role].field}"
             + ("" if INPUTS[role].standardized else ", and is not standardised")
         )
-        for role, name in zip(model.roles, model.fields, strict=True)
+        for role, name in read
         if name != INPUTS[role].field != "" and not isinstance(model, Localizer)
     ]
     idle = _OF_SCORES if isinstance(model, Localizer) else _OF_MAPS

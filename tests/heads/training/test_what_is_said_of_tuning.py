@@ -37,6 +37,14 @@ def test_recompute_without_a_tower_is_said_to_be_idle(store, tmp_path):
     assert said[1] == []
 
 
+def test_another_field_of_the_tower_is_said_to_be_read(store, tmp_path):
+    noting = Noting()
+    train_run(replace(LN, epochs=1), store, tmp_path / "run", machine(store), noting)
+    assert "clip_cls_pre is read as cls, in place of clip_cls, and is not standardised" in (
+        noting.notes
+    )
+
+
 @pytest.mark.parametrize("on", [False, True])
 def test_recompute_is_advised_where_it_is_not_on(store, on):
     detector, batch, labels = fresh(store, LN)
