@@ -96,6 +96,8 @@ def probe(
     plain = TrainConfig(train=tuple(train), reals=tuple(reals), domains=tuple(domains))
     (config,), notices = take_reals(opened, [plain])
     trained = subsets_of(opened, config)
+    for name in trained:
+        opened.rows(name)  # says of one that is not there what there is
     asked = Asked(_tests(opened, tuple(domains)) if test is None else test, domains=tuple(domains))
     tests = list_wanted(opened, asked, (config.reals, trained))
     subsets = sorted({*trained, *(subset for subset, _, _ in tests.rows.values())})

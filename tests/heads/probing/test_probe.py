@@ -323,6 +323,8 @@ def test_what_cannot_be_probed_is_said_in_a_sentence(probed, tmp_path, settings,
 
 
 def test_a_fingerprint_that_is_not_there_and_a_folder_of_something_else(probed, tmp_path):
+    with pytest.raises(StoreError, match="nobody"):
+        clare.probe(probed, tmp_path / "out", train=["gan"], reals=["nobody"])
     with pytest.raises(StoreError, match="no fingerprint ffff has values of gan"):
         clare.probe(probed, tmp_path / "out", test=["gan"], features=["ffff"], **QUICK)
     (tmp_path / "mine.txt").write_text("kept")
