@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -217,3 +217,27 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
             )
         )
     return notes
+
+
+def slerp_notices(config: TrainConfig, counts: Mapping[str, int]) -> list[Notice]:
+    """What slerp has to mix in each class, of so many training images.
+
+    Raises:
+        InputError: a class has a single one.
+    """
+    if not config.slerp:
+        return []
+    name, fewest = min(counts.items(), key=lambda one: one[1])
+    if fewest < 2:
+        raise InputError(
+            f"slerp mixes images of one class, and training has a single {name} one",
+            Name("subsets with more of them", "train"),
+            LeaveOut("slerp"),
+        )
+    expected = config.batch * fewest / sum(counts.values())
+    if expected >= 2:
+        return []
+    what = (
+        f"a batch has {expected:.1f} {name} images on average, and slerp leaves one alone as it is"
+    )
+    return [Notice(what, Name("larger batches", "batch"))]

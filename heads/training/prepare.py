@@ -38,7 +38,7 @@ from clare.heads.text.tower import TextTower
 from clare.heads.training.base_towers import BaseTowers, choose_beside_tower
 from clare.heads.training.fields import all_fields, split_fields, text_beside
 from clare.heads.training.new_record import make_record
-from clare.heads.training.notices import notices_of, notices_of_pairs
+from clare.heads.training.notices import notices_of, notices_of_pairs, slerp_notices
 from clare.heads.training.warm_start import Parent, open_parent
 from clare.models.tuned import find_tuning
 from clare.plugins import part_name
@@ -156,6 +156,7 @@ def prepare(
             text = load_text_tower(store, chosen.text).to(device)
         detector = create_detector(config, chosen.specs, text, towers.of(config))
         notes, parent = [*chosen.notes, *notices_of(detector, config)], None
+        notes += slerp_notices(config, train.counts())
         notes += [
             Notice(f"{name}: {counted(count, 'fake')} without a mask, left out of split {split}")
             for split, some in (("train", train), ("val", val))

@@ -458,3 +458,22 @@ def test_a_folder_of_something_else_is_left_alone(store, tmp_path):
     train_run(LINEAR, store.path, tmp_path / "run")
     with pytest.raises(InputError, match=r"holds another run \(lr was 0.02 and is 0.5\)"):
         train_run(replace(LINEAR, lr=0.5), store.path, tmp_path / "run")
+
+
+SLERP = {"slerp": True, "classifier_settings": {"normalize": True}, "epochs": 1}
+
+
+def test_slerp_with_a_single_image_of_a_class_is_refused(tmp_path, build_store, rows_of):
+    reals = [r for r in rows_of["plain"]("pool", 0, 16) if r.columns["split"] != "train"]
+    reals.append(rows_of["row"]("pool", "only", 0, "train"))
+    subsets = {"pool": reals, "gan": rows_of["plain"]("gan", 1, 16)}
+    store = build_store(tmp_path / "features.zarr", subsets)
+    with pytest.raises(InputError, match=r"slerp mixes images of one class.* a single real one"):
+        train_run(create_config(SLERP, LINEAR), store.path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_slerp_in_batches_with_few_of_a_class_says_so(store, tmp_path):
+    config = create_config({**SLERP, "batch": 2, "train": ("gan",), "reals": ("pool",)}, LINEAR)
+    _, log = told(config, store, tmp_path / "run")
+    assert "a batch has 1.0 real images on average; slerp leaves one alone" in log
