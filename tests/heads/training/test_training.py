@@ -476,4 +476,4 @@ def test_slerp_with_a_single_image_of_a_class_is_refused(tmp_path, build_store, 
 def test_slerp_in_batches_with_few_of_a_class_says_so(store, tmp_path):
     config = create_config({**SLERP, "batch": 2, "train": ("gan",), "reals": ("pool",)}, LINEAR)
     _, log = told(config, store, tmp_path / "run")
-    assert "a batch has 1.0 real images on average; slerp leaves one alone" in log
+    assert "a batch has 1.0 real images on average, and slerp leaves one alone" in log
