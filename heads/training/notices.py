@@ -220,12 +220,12 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
 
 
 def slerp_notices(config: TrainConfig, counts: Mapping[str, int]) -> list[Notice]:
-    """What slerp has to mix in each class, of so many training images.
+    """What slerp has to mix in each class, of so many training images; a decoder mixes none.
 
     Raises:
         InputError: a class has a single one.
     """
-    if not config.slerp:
+    if not config.slerp or config.detector.decoder:
         return []
     name, fewest = min(counts.items(), key=lambda one: one[1])
     if fewest < 2:
