@@ -17,7 +17,7 @@ from clare.heads.evaluation.record import (
     METRICS,
     PREDICTIONS,
     EvaluationRecord,
-    list_evaluations,
+    evaluations_by_name,
     read_evaluation,
 )
 from clare.heads.metrics.by_subset import counted_subsets, fakes_alone
@@ -240,10 +240,7 @@ def _meeting(first: Path, second: Path) -> tuple[tuple[Path, Path], tuple[str, .
     """
     if not (first.is_dir() and second.is_dir()):
         return (first, second), ()
-    mine, theirs = (
-        {read_evaluation(folder).name: folder for folder in list_evaluations(run)}
-        for run in (first, second)
-    )
+    mine, theirs = evaluations_by_name(first), evaluations_by_name(second)
     if both := [name for name in mine if name in theirs]:
         return (mine[both[0]], theirs[both[0]]), tuple(both[1:])
     if (

@@ -18,6 +18,7 @@ from clare.files import remove_durably
 from clare.heads.evaluation.baselines import feature_scores, measure_baselines
 from clare.heads.evaluation.batch_cache import BatchCache
 from clare.heads.evaluation.conformal import calibrate_run, measure_conformal
+from clare.heads.evaluation.earlier import forget_earlier, keep_measured, set_aside
 from clare.heads.evaluation.localization import MaskBaselines, measure_masks
 from clare.heads.evaluation.mask_judge import MaskJudge
 from clare.heads.evaluation.mask_results import MaskResults
@@ -34,8 +35,6 @@ from clare.heads.evaluation.record import (
     Baselines,
     Evaluation,
     EvaluationRecord,
-    forget_earlier,
-    set_aside,
 )
 from clare.heads.evaluation.shortcuts import file_shortcuts, pixel_shortcuts
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
@@ -91,7 +90,7 @@ def evaluate(
     The threshold is the run's own, from validation. Written are ``test_metrics.json``,
     ``test_predictions.csv``, ``roc_curve.png`` and ``scores.png``, of deliveries also
     ``test_variants.csv``; those of another test that were there go to ``evaluations/NAME/``, so
-    that none is lost.
+    that none is lost. Of the same test, what is not measured again stays; see `keep_measured`.
 
     Args:
         run: its folder.
@@ -240,7 +239,8 @@ def evaluate(
         abstention={} if chosen is None else measure_levels(predictions, places, sure, sure),
         command=tuple(command),
     )
-    found = Evaluation(opened.path, record, predictions, tuple(notices))
+    record, kept = keep_measured(opened.path, record, predictions)
+    found = Evaluation(opened.path, record, predictions, (*notices, *kept))
     images = [str(row.columns.get("path", row.sample_id)) for _, row in unseen.rows()]
     _write(found, images, opened.threshold, {} if judge is None else judge.columns(), parquet)
     return found

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Literal, get_args
 from clare.advice import Notice, Run
 from clare.bootstrap import Figure, Figures
 from clare.errors import InputError
-from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
+from clare.files import PARTIAL
 from clare.heads.evaluation.conformal import ConformalRecord
 from clare.heads.evaluation.mask_results import MaskResults
 from clare.heads.evaluation.pairs import PairFigures
@@ -152,6 +150,7 @@ class EvaluationRecord(FiguresBySubset):
         abstention: accuracy where only the surest rows are judged, by subset; empty without a
             threshold.
         command: that made it, word by word; empty where it was no command, or is not known.
+        commands_before: those of the same test before it, whose figures it kept.
     """
 
     run: str
@@ -175,6 +174,7 @@ class EvaluationRecord(FiguresBySubset):
     conformal: ConformalRecord | None = None
     abstention: Mapping[str, Levels] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    commands_before: tuple[tuple[str, ...], ...] = ()
 
     @property
     def detects(self) -> bool:
@@ -207,7 +207,10 @@ class EvaluationRecord(FiguresBySubset):
 
     @property
     def name(self) -> str:
-        """What was tested: of two tests with one name the rows were asked for alike."""
+        """What was tested: of two tests with one name the rows were asked for alike.
+
+        What was measured of them beside, as deliveries, is no part of it.
+        """
         chosen = [Path(self.protocol).stem] if self.protocol else sorted(self.subsets)
         asked: list[object] = [self.store, self.split, self.protocol, self.frames, self.sampling]
         asked.append(sorted(self.domains))
@@ -269,6 +272,18 @@ def list_evaluations(run: Path) -> list[Path]:
     return found + [one for one in _earlier(run) if one.name != last and one not in damaged]
 
 
+def evaluations_by_name(run: Path) -> dict[str, Path]:
+    """The folder of each of a run's tests, the last one first; of two of one name the newer.
+
+    Raises:
+        InputError: the record of the last one is damaged.
+    """
+    found: dict[str, Path] = {}
+    for folder in list_evaluations(run):
+        found.setdefault(read_evaluation(folder).name, folder)
+    return found
+
+
 def unreadable_evaluations(run: Path) -> dict[Path, InputError]:
     """The folders of a run's earlier evaluations that can't be read, and why."""
     found = {}
@@ -283,37 +298,6 @@ def unreadable_evaluations(run: Path) -> dict[Path, InputError]:
 def _earlier(run: Path) -> list[Path]:
     folders = sorted((run / EARLIER).glob("*"))
     return [one for one in folders if one.suffix != PARTIAL and is_evaluated(one)]
-
-
-def set_aside(run: Path) -> None:
-    """Keep a run's last evaluation under its own name, before another is written in its place.
-
-    One that can't be read, of another version maybe, is kept under a number.
-    """
-    if not is_evaluated(run):
-        return
-    try:
-        folder = run / EARLIER / read_evaluation(run).name
-    except InputError:
-        places = (run / EARLIER / f"unreadable-{number}" for number in itertools.count(1))
-        folder = next(place for place in places if not place.exists())
-    partial = folder.with_name(f"{folder.name}{PARTIAL}")
-    with storage_errors(partial):
-        shutil.rmtree(partial, ignore_errors=True)
-        make_folder(partial)
-        for name in FILES:
-            if (run / name).is_file():
-                shutil.copyfile(run / name, partial / name)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-        sync_folder(folder.parent)
-
-
-def forget_earlier(run: Path, record: EvaluationRecord) -> None:
-    """Remove what `set_aside` kept of the same test, once the new one is written."""
-    shutil.rmtree(run / EARLIER / record.name, ignore_errors=True)
-    if (run / EARLIER).is_dir() and not any((run / EARLIER).iterdir()):
-        (run / EARLIER).rmdir()
 
 
 def is_evaluated(run: Path) -> bool:

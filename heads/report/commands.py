@@ -29,7 +29,8 @@ def commands(findings: Sequence[Finding], parts: Sequence[Part], own: Sequence[s
         except CorruptStoreError as error:
             damage.append(error)
     said += [one.record.command for one in findings]
-    said += [one.test.command for one in findings if one.test is not None]
+    tests = [one.test for one in findings if one.test is not None]
+    said += [command for test in tests for command in (*test.commands_before, test.command)]
     said += [one.as_df40.command for one in findings if one.as_df40 is not None]
     lines = [shlex.join(words) for words in dict.fromkeys([*said, tuple(own)]) if words]
     blocks: list[Block] = [Text(Notice(error.what, *error.advice), "note") for error in damage]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clare.bootstrap import Resampling
 from clare.heads.evaluation.compare import compare, compare_predictions
 from clare.heads.evaluation.comparison import Comparison, Pair, compare_masks
-from clare.heads.evaluation.record import PREDICTIONS, list_evaluations, read_evaluation
+from clare.heads.evaluation.record import PREDICTIONS, evaluations_by_name
 from clare.heads.metrics.measure import Measured, difference_of, mean_of
 from clare.heads.metrics.predictions import Predictions, evaluation_sets, read_predictions
 from clare.heads.report.run_results import Finding
@@ -115,8 +115,7 @@ def _predictions(finding: Finding, test: str) -> Predictions:
     """The scores of one of a run's tests."""
     if finding.test is not None and finding.test.name == test and finding.predictions is not None:
         return finding.predictions
-    folders = {read_evaluation(one).name: one for one in list_evaluations(finding.path)}
-    return read_predictions(folders[test] / PREDICTIONS, masks=True)
+    return read_predictions(evaluations_by_name(finding.path)[test] / PREDICTIONS, masks=True)
 
 
 def _shared(first: Predictions, second: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,12 +91,19 @@ def test_figures_are_those_of_damaging_by_hand_and_predicting(here, tmp_path):
         ]
 
 
-def test_deliveries_are_in_no_other_figure_and_in_no_training(here):
-    code, _, error = here("evaluate", "run", "--resamples", 0)
+@pytest.fixture
+def untested(here, tmp_path):
+    """The run, without an evaluation."""
+    left_out = shutil.ignore_patterns("test_*", "evaluations")
+    return shutil.copytree("run", tmp_path / "untested", ignore=left_out)
+
+
+def test_deliveries_are_in_no_other_figure_and_in_no_training(here, untested):
+    code, _, error = here("evaluate", untested, "--resamples", 0)
     assert code == 0, error
-    found = json.loads(Path("run/test_metrics.json").read_text())
+    found = json.loads((untested / "test_metrics.json").read_text())
     assert list(found["subsets"]) == ["faces"] and found["variants"] == {}
-    assert not Path("run/test_variants.csv").exists()
+    assert not (untested / "test_variants.csv").exists()
     record = json.loads(Path("run/config.json").read_text())
     assert "faces_variants" not in json.dumps(record)
     assert {r.columns["split"] for r in open_store("features.zarr").rows("faces_variants")} == {
@@ -112,11 +120,27 @@ def test_the_page_has_the_table_and_the_ladder(here):
     assert 'aria-label="AUC of faces by delivery"' in page
 
 
-def test_some_deliveries_alone(here):
-    command = ("evaluate", "run", "--variants", "--deliveries", "half", "--resamples", 0, "--json")
-    code, out, _ = here(*command)
-    assert code == 0
-    assert list(json.loads(out)["variants"]["faces"]["deliveries"]) == ["half"]
+def test_some_deliveries_alone_and_those_of_the_same_test_before(here, untested, tmp_path):
+    def deliveries(*asked):
+        code, out, _ = here("evaluate", untested, *asked, "--resamples", 0, "--json")
+        assert code == 0
+        return json.loads(out)["variants"]["faces"]["deliveries"]
+
+    half = deliveries("--variants", "--deliveries", "half")
+    assert list(half) == ["half"]
+    assert deliveries() == half, "a test without them keeps what was measured"
+    assert list(deliveries("--variants", "--deliveries", "low")) == ["half", "low"]
+    with (untested / "test_variants.csv").open(newline="") as file:
+        assert [row["delivery"] for row in csv.DictReader(file)] == ["clean", "half", "low"]
+    code, out, error = here("evaluate", untested, "--resamples", 0)
+    assert code == 0 and "Deliveries of faces" in out
+    assert "figures of deliveries are of the test before" in " ".join((out + error).split())
+    assert here("report", untested, "--out", tmp_path / "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    assert all(f"--variants --deliveries {name}" in page for name in ("half", "low"))
+
+
+def test_a_delivery_that_is_not_there_is_refused(here):
     code, _, error = here("evaluate", "run", "--deliveries", "half")
     assert code == 1 and "give --variants" in error
     code, _, error = here("evaluate", "run", "--variants", "--deliveries", "half,zip")

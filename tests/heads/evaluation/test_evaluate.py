@@ -30,6 +30,7 @@ from clare.heads.evaluation.record import (
     CONTROL,
     METRICS,
     PREDICTIONS,
+    evaluations_by_name,
     list_evaluations,
     read_evaluation,
     unreadable_evaluations,
@@ -434,6 +435,21 @@ def test_every_test_is_kept_and_the_same_one_replaces_itself(store, tmp_path):
     again = test("gan", resamples=5)
     found = {one.name: one for one in map(read_evaluation, list_evaluations(run))}
     assert found == {one.name: one for one in (both, again, framed)}
+
+
+def test_what_was_measured_of_other_scores_is_kept_whole_and_compared_no_more(store, tmp_path):
+    run = make_run(tmp_path / "run", store, reals=("pool",))
+    first = evaluate(run, None, ["swap"], baselines=True, resamples=0).record
+    again = evaluate(run, None, ["swap"], resamples=0)
+    assert again.record.baselines == first.baselines is not None
+    assert "whose scores are the same" in again.notices[-1].what
+    save_detector(open_run(make_run(tmp_path / "b", store, noise=1.0)).detector, run / BEST)
+    other = evaluate(run, None, ["swap"], resamples=0)
+    assert other.record.baselines is None and "of other scores" in other.notices[-1].what
+    assert [read_evaluation(one) for one in list_evaluations(run)] == [other.record, again.record]
+    assert evaluations_by_name(run) == {other.record.name: run}
+    last = evaluate(run, None, ["swap"], baselines=True, resamples=0).record
+    assert [read_evaluation(one) for one in list_evaluations(run)] == [last, again.record]
 
 
 def test_scores_that_could_not_be_written_leave_no_figures(store, tmp_path, monkeypatch):
