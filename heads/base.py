@@ -17,17 +17,28 @@ from torch import nn
 from clare.errors import InputError
 
 Role = Literal[
-    "cls", "tokens", "tokens_2", "lare", "parts", "mask", "pixels", "block_tokens", "block_cls"
+    "cls",
+    "tokens",
+    "tokens_2",
+    "lare",
+    "lare_steps",
+    "parts",
+    "mask",
+    "pixels",
+    "block_tokens",
+    "block_cls",
 ]
 """What a field of the store is to a fusion or a decoder.
 
-Parts are boxes: left, top, right and bottom as shares of the image's sides, all zero where a part
-is not there. A mask is what a decoder learns; pixels are what a tower looks at that is tuned, and
-block_tokens and block_cls what the first of its blocks takes that moves.
+LaRE is one noise step of it, or all its steps with every draw. Parts are boxes: left, top, right
+and bottom as shares of the image's sides, all zero where a part is not there. A mask is what a
+decoder learns; pixels are what a tower looks at that is tuned, and block_tokens and block_cls what
+the first of its blocks takes that moves.
 """
 
 Inputs = Mapping[Role, torch.Tensor]
-"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), parts (B, N, 4), mask
+"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), lare_steps
+(B, 4 T, D, h, w) of T steps with D draws each, four channels a step, parts (B, N, 4), mask
 (B, S, S), pixels (B, S, S, 3) of 0 to 255, block_tokens (B, P, D), block_cls (B, D)."""
 
 Shapes = Mapping[Role, tuple[int, ...]]
@@ -44,8 +55,9 @@ class InputSpec:
         axes: of a stored row.
         channel_axis: of an input, negative.
         standardized: whether its channels may be brought to mean 0 and deviation 1.
-        drawn: whether rows are stored as (timesteps, draws, ...), of which one timestep is taken
-            and the draws are averaged.
+        drawn: whether rows are stored as (timesteps, draws, ...).
+        every: whether all timesteps and draws of such rows are taken, the timesteps side by side as
+            channels; else one timestep is taken and the draws are averaged.
     """
 
     field: str
@@ -53,6 +65,7 @@ class InputSpec:
     channel_axis: int = -1
     standardized: bool = True
     drawn: bool = False
+    every: bool = False
 
     def shape(self, stored: tuple[int, ...], timestep: int, draws: int | None) -> tuple[int, ...]:
         """The shape of one row's input, of the stored shape.
@@ -62,18 +75,23 @@ class InputSpec:
         """
         if not self.drawn:
             return stored
-        if not 0 <= timestep < stored[0]:
+        if not (self.every or 0 <= timestep < stored[0]):
             raise InputError(
                 f"there is no LaRE timestep {timestep}: the store has {stored[0]}, counted from 0"
             )
         if draws is not None and not 1 <= draws <= stored[1]:
             raise InputError(f"{draws} LaRE draws can't be averaged: the store has {stored[1]}")
+        if self.every:
+            steps, own, channels, *sides = stored
+            return (steps * channels, own if draws is None else draws, *sides)
         return stored[2:]
 
     def take(self, stored: torch.Tensor, timestep: int, draws: int | None) -> torch.Tensor:
         """The input of a batch (B, *stored shape); the mean of draws is float32."""
         if not self.drawn:
             return stored
+        if self.every:
+            return stored[:, :, :draws].transpose(2, 3).flatten(1, 2)
         return stored[:, timestep, :draws].mean(1, dtype=torch.float32)
 
 
@@ -82,6 +100,7 @@ INPUTS: Mapping[Role, InputSpec] = {
     "tokens": InputSpec("clip_tokens", axes=2),
     "tokens_2": InputSpec("clip_tokens_layer3", axes=2),
     "lare": InputSpec("lare", axes=5, channel_axis=-3, drawn=True),
+    "lare_steps": InputSpec("lare", axes=5, channel_axis=-4, drawn=True, every=True),
     "parts": InputSpec("face_parts", axes=2, standardized=False),
     "mask": InputSpec("mask", axes=2, standardized=False),
     "pixels": InputSpec("pixels", axes=3, standardized=False),

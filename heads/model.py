@@ -81,7 +81,7 @@ class Model(nn.Module, ABC):
                 device.
 
         Returns:
-            By role; of LaRE (B, 4, h, w): one timestep averaged over its draws.
+            By role; ``lare`` is one timestep averaged over its draws.
         """
         inputs: dict[Role, torch.Tensor] = {}
         for role in self._field:

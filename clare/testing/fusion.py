@@ -19,20 +19,23 @@ from clare.heads.detector import Detector, load_detector, save_detector
 from clare.testing.part import PartContract
 from clare.testing.steps import is_drawn, take_steps
 
+STEPS_32: Shapes = MappingProxyType({"lare_steps": (12, 2, 32, 32)})
+STEPS_8: Shapes = MappingProxyType({"lare_steps": (12, 2, 8, 8)})
+"""Three noise steps of four channels, with two draws each."""
 VIT_L14: Shapes = MappingProxyType(
-    {"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32), "parts": (5, 4)}
+    {"cls": (768,), "tokens": (256, 1024), "lare": (4, 32, 32), **STEPS_32, "parts": (5, 4)}
 )
 VIT_B32: Shapes = MappingProxyType(
-    {"cls": (512,), "tokens": (49, 768), "lare": (4, 32, 32), "parts": (5, 4)}
+    {"cls": (512,), "tokens": (49, 768), "lare": (4, 32, 32), **STEPS_32, "parts": (5, 4)}
 )
 RN50: Shapes = MappingProxyType(
-    {"cls": (1024,), "tokens": (196, 1024), "lare": (4, 32, 32), "parts": (5, 4)}
+    {"cls": (1024,), "tokens": (196, 1024), "lare": (4, 32, 32), **STEPS_32, "parts": (5, 4)}
 )
 SMALL: Shapes = MappingProxyType(
-    {"cls": (12,), "tokens": (16, 24), "lare": (4, 8, 8), "parts": (5, 4)}
+    {"cls": (12,), "tokens": (16, 24), "lare": (4, 8, 8), **STEPS_8, "parts": (5, 4)}
 )
 ODD: Shapes = MappingProxyType(
-    {"cls": (24,), "tokens": (9, 24), "lare": (4, 8, 8), "parts": (5, 4)}
+    {"cls": (24,), "tokens": (9, 24), "lare": (4, 8, 8), **STEPS_8, "parts": (5, 4)}
 )
 """A grid that LaRE's side is no multiple of, and a tower whose widths agree."""
 
@@ -164,7 +167,7 @@ class FusionContract(PartContract):
         specs = {
             "clip_cls": self.small["cls"],
             "clip_tokens": self.small["tokens"],
-            "lare": (1, 2, *lare),  # one timestep, two draws
+            "lare": (3, 2, *lare),  # three timesteps, two draws
             "face_parts": self.small["parts"],
         }
         generator = torch.Generator().manual_seed(2)

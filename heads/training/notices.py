@@ -201,7 +201,7 @@ def _detector_notices(detector: Detector, config: TrainConfig) -> list[Notice]:
                 "of the face where they were before",
                 LeaveOut("augment"),
             )
-        if {"lare"} & set(detector.roles):
+        if {"lare", "lare_steps"} & set(detector.roles):
             what = f"augment {part_name(config.augment)} changes what the tower sees; LaRE stays"
             notes.append(Notice(f"{what} that of the image as it is stored"))
     learning = {} if fitted else detector.parameters_to_train(config.scope)

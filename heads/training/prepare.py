@@ -47,7 +47,7 @@ from clare.store.rows import join_rows
 from clare.store.spec import Fingerprint
 from clare.wording import counted
 
-_SPATIAL = {"tokens", "lare", "parts"}
+_SPATIAL = {"tokens", "lare", "lare_steps", "parts"}
 """Inputs of which a fusion lays two over each other, place by place."""
 
 

@@ -41,6 +41,18 @@ class TestLare(FusionContract):
     part = "lare"
 
 
+class TestLareTokensByEsa(FusionContract):
+    part = "lare_tokens_t"
+
+
+class TestLareTokensByCrossAttention(FusionContract):
+    part, settings = "lare_tokens_t", {"attention": "cross_attn"}
+
+
+class TestLareTrajectory(FusionContract):
+    part = "lare_trajectory"
+
+
 class TestPooled(FusionContract):
     part = "pooled"
 

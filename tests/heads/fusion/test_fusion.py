@@ -5,6 +5,9 @@ That every one keeps the contract stands in `tests/clare/testing`.
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,8 +16,11 @@ from torch.nn import functional
 from clare.errors import InputError
 from clare.heads import fusion
 from clare.heads.base import Fusion
+from clare.heads.config import DetectorConfig
+from clare.heads.detector import Detector
 from clare.heads.fusion.roi import cover
 from clare.heads.layers.attention import FEW
+from clare.heads.layers.steps import describe_steps
 from clare.plugins import find_part
 from clare.settings import build_settings
 
@@ -239,3 +245,66 @@ def test_a_part_that_is_not_there_is_a_vector_that_learns(box):
 def test_a_part_has_a_width():
     with pytest.raises(InputError, match="part_width 0 is not at least 1"):
         make("roi", {"part_width": 0}, PARTS)
+
+
+# LaRE over its noise steps: three of them, with two draws each.
+
+STEPS = {"cls": (12,), "tokens": (16, 24), "lare_steps": (12, 2, 8, 8)}
+
+
+@pytest.mark.parametrize("attention", ["esa", "cross_attn"])
+def test_tokens_under_all_steps_are_the_attention_over_their_channels(attention):
+    inputs = draw(STEPS)
+    part = make("lare_tokens_t", {"attention": attention, "heads": 2}, STEPS).eval()
+    joined = {**SMALL, "lare": (12, 8, 8)}
+    plain = make(attention, {"heads": 2}, joined).eval()
+    given = {**inputs, "lare": inputs["lare_steps"].mean(2)}
+    torch.testing.assert_close(part(inputs), plain(given))
+    torch.testing.assert_close(part.attention(inputs), plain.attention(given))
+
+
+def test_a_trajectory_tells_level_spread_of_places_and_draws_and_movement_of_each_step():
+    maps = draw(STEPS)["lare_steps"]
+    found = describe_steps(maps).unflatten(1, (4, 4))
+    for row, step, channel in itertools.product(range(3), range(3), range(4)):
+        drawn = maps[row, 4 * step + channel].numpy()
+        mean = drawn.mean(0)
+        before = maps[row, 4 * (step - 1) + channel].numpy().mean(0) if step else mean
+        expected = mean.mean(), mean.std(), drawn.std(0), mean - before
+        told = [float(one[channel, step]) for one in found[row]]
+        roots = [np.sqrt(np.square(one).mean()) for one in expected[2:]]
+        assert told == pytest.approx([*expected[:2], *roots], abs=1e-5)
+
+
+def test_a_trajectory_sees_draws_that_differ_and_steps_that_change_places():
+    maps = draw(STEPS)["lare_steps"]
+    part = make("lare_trajectory", shapes=STEPS).eval()
+    same_draws = maps.mean(2, keepdim=True).expand_as(maps)
+    other_order = torch.cat([maps[:, 4:8], maps[:, :4], maps[:, 8:]], 1)
+    for other in (same_draws, other_order):
+        assert not torch.allclose(part({"lare_steps": other}), part({"lare_steps": maps}))
+
+
+def test_one_draw_has_no_spread():
+    found = describe_steps(draw(STEPS)["lare_steps"][:, :, :1])
+    assert found.isfinite().all() and not found[:, 8:12].any()
+
+
+@pytest.mark.parametrize("name", ["lare_tokens_t", "lare_trajectory"])
+def test_a_store_with_one_step_has_no_trajectory(name):
+    with pytest.raises(InputError, match="several noise steps, and the store has one") as caught:
+        make(name, shapes={**STEPS, "lare_steps": (4, 2, 8, 8)})
+    assert "timesteps" in str(caught.value)
+
+
+def test_all_steps_are_standardised_by_step_and_take_as_many_draws_as_are_asked_for():
+    stored = torch.randn(64, 2, 3, 4, 6, 6) * torch.tensor([1.0, 9.0]).view(2, 1, 1, 1, 1) + 5
+    config = DetectorConfig("lare_trajectory", "linear", draws=2)
+    detector = Detector(config, {"lare": (2, 3, 4, 6, 6)})
+    detector.fit_statistics([{"lare": stored}])
+    found = detector.inputs({"lare": stored})["lare_steps"]
+    assert found.shape == (64, 8, 2, 6, 6)
+    torch.testing.assert_close(found.mean((0, 2, 3, 4)), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.std((0, 2, 3, 4)), torch.ones(8), atol=1e-3, rtol=0)
+    with pytest.raises(InputError, match="4 LaRE draws"):
+        Detector(DetectorConfig("lare_trajectory", "linear", draws=4), {"lare": (2, 3, 4, 6, 6)})
