@@ -10,15 +10,15 @@ from contextlib import suppress
 import typer
 
 from clare.advice import Notice
-from clare.cli.command import HELP_WIDTH, StoppedError, lazy_group, loudness
+from clare.cli.command import EXIT_INTERRUPTED, HELP_WIDTH, StoppedError, lazy_group, loudness
 from clare.cli.defaults import load_defaults
 from clare.cli.wording import worded
 from clare.errors import ClareError
 from clare.files import TRACEBACK, environment_error
+from clare.slurm import scratch
 from clare.wording import printable
 
 EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130
 
 app = lazy_group(
     {
@@ -59,7 +59,8 @@ app = lazy_group(
     name="clare",
     help="Detect generated faces: extract LaRE and CLIP features once, train heads many times.",
     epilog="Exit codes: 0 done; 1 it could not be done, in one sentence; 2 an option or a value "
-    "that does not exist; 3 done, but some images or runs failed; 130 stopped by Ctrl-C. "
+    "that does not exist; 3 done, but some images or runs failed; 75 stopped by "
+    "SIGTERM or SIGUSR1, and work remains; 130 stopped by Ctrl-C. "
     f"--verbose, or {TRACEBACK}=1 in the environment, shows where an error came from.",
     no_args_is_help=True,
     add_completion=True,
@@ -84,6 +85,8 @@ def main() -> None:
     # Torch's threads would spin while they wait, and take the cores from decoding, from the workers
     # beside them and from other programs. It is read as torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if place := scratch():  # the node's own disk, for all that is written for a moment
+        os.environ["TMPDIR"] = place
     try:
         try:
             load_defaults()
@@ -94,7 +97,7 @@ def main() -> None:
         _let_go()
     except StoppedError as error:
         _say(error.notice)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(error.exit_code)
     except SystemExit as end:  # Typer says nothing of Ctrl-C while it reads the command line
         if end.code == EXIT_INTERRUPTED:
             _say(StoppedError(None).notice)

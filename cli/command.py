@@ -19,9 +19,15 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from clare.advice import Advice, Notice
+from clare.stopping import EXIT_STOPPED, StopAskedError, heed_signals
 from clare.wording import duration
 
 AGAIN = "the same command goes on where this one stopped"
+
+EXIT_INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as a shell has it."""
+
+_HEEDED = "clare.heeds_signals"
 
 _LIST = re.compile(r"<list\[(\w+)\]>")
 
@@ -50,15 +56,18 @@ _typed: ContextVar[tuple[str, ...]] = ContextVar("typed", default=())
 
 
 class StoppedError(Exception):
-    """The user stopped a command.
+    """The user, or a scheduler, stopped a command.
 
     Args:
         advice: how to go on, if anything is to.
+        by: the scheduler's signal; None where it was Ctrl-C.
     """
 
-    def __init__(self, advice: Advice | None) -> None:
-        super().__init__(advice)
-        self.notice = Notice("stopped") if advice is None else Notice("stopped", advice)
+    def __init__(self, advice: Advice | None, by: str | None = None) -> None:
+        super().__init__(advice, by)
+        what = "stopped" if by is None else f"stopped by {by}"
+        self.notice = Notice(what) if advice is None else Notice(what, advice)
+        self.exit_code = EXIT_INTERRUPTED if by is None else EXIT_STOPPED
 
 
 class _Quick:
@@ -130,9 +139,9 @@ class Command(_Quick, TyperCommand):
         try:
             with _telling() if loudness.verbose else nullcontext():
                 return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            ask = _going_on.get()
-            raise StoppedError(ask() if ask is not None else None) from error
+        except (KeyboardInterrupt, StopAskedError) as error:
+            ask, by = _going_on.get(), error.name if isinstance(error, StopAskedError) else None
+            raise StoppedError(ask() if ask is not None else None, by) from error
 
 
 @contextmanager
@@ -263,8 +272,15 @@ def subgroup(line: str) -> typer.Typer:
 
 
 def when_stopped(advice: Callable[[], Advice | None]) -> None:
-    """Settle what a user is told who stops the running command: how to go on, if anything is to."""
+    """Settle what a user is told who stops the running command: how to go on, if anything is to.
+
+    From here on a scheduler may stop it too; see `clare.stopping`.
+    """
     _going_on.set(advice)
+    context = _running.get()
+    if context is not None and not context.meta.get(_HEEDED):
+        context.meta[_HEEDED] = True
+        context.with_resource(heed_signals())
 
 
 def running() -> typer.Context | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
+from clare.slurm import device_of_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,10 @@ class Runtime:
 def choose_runtime(
     device: str = "auto", dtype: Dtype | Literal["auto"] = "auto", *, compile: bool = False
 ) -> Runtime:
-    """Resolve ``auto``: the first GPU that there is, and half precision on it.
+    """Resolve ``auto``: a GPU if there is one, and half precision on it.
+
+    Of several that the tasks of a SLURM job on one node share, each takes its own: it is made the
+    process's current one, so that ``cuda`` names it.
 
     Args:
         device: ``auto`` or a torch device.
@@ -102,6 +106,8 @@ def choose_runtime(
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda":
+            torch.cuda.set_device(device_of_task(torch.cuda.device_count()))
     try:
         torch.empty(1, device=device)
     # What torch raises for a device that is unknown, not built in (CUDA) or without storage (meta).

@@ -16,8 +16,10 @@ from clare.pipeline.extraction.settings import ExtractSettings
 def extract(job: Annotated[ExtractSettings, EXTRACTION], source: Annotated[Any, IMAGES]) -> None:
     """Extract features, each image once; run again, it does only what is missing.
 
-    Exit code 3: it is done, but more images failed than --max-failures allows.
+    Exit code 3: it is done, but more images failed than --max-failures allows; 75: a scheduler
+    stopped it (SIGTERM, or SIGUSR1 as a warning), and work remains.
     """
+    when_stopped(lambda: AGAIN)
     from clare.advice import Run
 
     # Not before all settings are checked: they bring torch.
@@ -25,7 +27,6 @@ def extract(job: Annotated[ExtractSettings, EXTRACTION], source: Annotated[Any, 
     from clare.cli.views.progress import ExtractView
     from clare.pipeline.extraction.job import run_job
 
-    when_stopped(lambda: AGAIN)
     with ExtractView() as view:
         selection = source.select(view)
         report = run_job(job, selection, view, typed())

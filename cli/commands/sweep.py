@@ -102,8 +102,10 @@ def sweep(
 ) -> None:
     """Train every combination; run again, it does only what is missing.
 
-    Exit code 3: it is done, but some runs failed or could not be tested.
+    Exit code 3: it is done, but some runs failed or could not be tested; 75: a scheduler stopped
+    it (SIGTERM, or SIGUSR1 as a warning), and work remains.
     """
+    when_stopped(lambda: AGAIN)
     from clare.heads.config import SETTABLE, create_config
     from clare.heads.sweeps.axes import expand
     from clare.plugins import trust_named
@@ -139,7 +141,6 @@ def sweep(
     opened, subsets = open_store(store), split_names(evaluate) or []
     if evaluate is not None:
         require_tests(opened, subsets, configs.values())
-    when_stopped(lambda: AGAIN)
     with TrainView(epochs=False) as view:
         tests = SweepTests(
             opened,

@@ -44,7 +44,10 @@ def train_head(
     clip_model: ClipModel = None,
     clip_weights: ClipWeights = None,
 ) -> None:
-    """Train a head on a store's features; checkpoint and threshold come from validation."""
+    """Train a head on a store's features; checkpoint and threshold come from validation.
+
+    Exit code 75: a scheduler stopped it (SIGTERM, or SIGUSR1 as a warning); resume it.
+    """
     from clare.advice import Run
     from clare.errors import InputError
     from clare.heads.config import create_config

@@ -66,6 +66,8 @@ class ExtractView(_View, job.Observer):
         self._before: dict[str, int] = {}
         self._detail = ""
         self._left: tuple[float, float] | None = None
+        self._began = time.monotonic()
+        self._told = 0
 
     def indexing(self, done: int, total: int) -> None:
         """Image headers were read."""
@@ -91,7 +93,7 @@ class ExtractView(_View, job.Observer):
 
     def planned(self, plan: job.Plan) -> None:
         """Say what the run will cost, before it starts."""
-        self._pending = plan.pending
+        self._pending, self._began = plan.pending, time.monotonic()
         for name, key in plan.fingerprints.items():
             messages.print(f"{key}: micro-batches of {plan.micro_batches[name]}")
         if remark := remark_on(plan.backbone):
@@ -108,18 +110,36 @@ class ExtractView(_View, job.Observer):
         """Show the rows that are on disk."""
         self._before[subset] = rows
         self._detail = f", {subset}" + (f", {failures} failed" if failures else "")
-        self._show_rows()
+        if messages.is_terminal:
+            self._show_rows()
+        else:
+            self._log_shard()
 
     def time_left(self, least: float, most: float) -> None:
         """Say how long it will take as soon as that is known, and mend it from then on."""
         if self._left is None:
             messages.print(f"{time_range(least, most)} to go")
         self._left = (least, most)
-        self._show_rows()
+        if messages.is_terminal:
+            self._show_rows()
 
     def _show_rows(self) -> None:
-        time = f", {time_range(*self._left)} left" if self._left is not None else ""
-        self._show("extracting", sum(self._before.values()), self._pending, f"{self._detail}{time}")
+        self._show("extracting", self._rows, self._pending, f"{self._detail}{self._time_left()}")
+
+    def _log_shard(self) -> None:
+        """Print a line where no bar is seen, as in the file of a job, once for each shard."""
+        if (rows := self._rows) > self._told:
+            self._told = rows
+            rate = rows / max(time.monotonic() - self._began, 1e-9)
+            of = f"{rows} of {self._pending} rows, {rate:.1f} rows/s"
+            messages.print(f"{of}{self._detail}{self._time_left()}")
+
+    @property
+    def _rows(self) -> int:
+        return sum(self._before.values())
+
+    def _time_left(self) -> str:
+        return f", {time_range(*self._left)} left" if self._left is not None else ""
 
     def waiting(self, subset: str, shards: int) -> None:
         """Say that another run holds the rest."""

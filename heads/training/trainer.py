@@ -33,6 +33,7 @@ from clare.heads.training.prepare import (
 from clare.heads.training.run_folder import RunFolder
 from clare.heads.training.run_state import RunState
 from clare.models.runtime import require_compiler
+from clare.stopping import Patience, patience
 from clare.store.feature_store import FeatureStore, open_store
 
 
@@ -112,6 +113,8 @@ def train_runs(
         InputError: a configuration, the rows or a folder is not usable; said before training.
         StoreError: a field, a subset or a text tower is not there.
         CorruptStoreError: stored bytes are not what was written.
+        StopAskedError: a scheduler asked for the end; runs go on from the last epoch that is done,
+            or, where that was not to be waited for, from the last one that was kept.
     """
     with hold_runs(folders):
         return _train(
@@ -161,9 +164,10 @@ def _train(
             fit(state, tables.train, tables.val)
     _finish(states, tables, observer)
     count = _Count(sum(shared.samples_left for shared in all_shared), observer)
-    for shared in all_shared:
-        _train_together(shared, tables, machine, observer, count)
-        _finish([state for group in shared.groups for state in group], tables, observer)
+    with patience() as stop:
+        for shared in all_shared:
+            _train_together(shared, tables, machine, observer, count, stop)
+            _finish([state for group in shared.groups for state in group], tables, observer)
     return [state.failure for state in states]
 
 
@@ -200,7 +204,12 @@ def _begin(states: Sequence[RunState]) -> None:
 
 
 def _train_together(
-    shared: SharedBatches, tables: Tables, machine: Machine, observer: Observer, count: _Count
+    shared: SharedBatches,
+    tables: Tables,
+    machine: Machine,
+    observer: Observer,
+    count: _Count,
+    stop: Patience,
 ) -> None:
     """Train runs on the same batches to their ends, and keep them."""
     stacks = [
@@ -209,9 +218,13 @@ def _train_together(
     ]
     config, saved = shared.config, time.monotonic()
     for epoch in range(shared.start + 1, config.epochs + 1):
+        if stop.asked and epoch > shared.start + 1:
+            for stack in stacks:
+                stack.save()
+        stop.end()
         states = [state for stack in stacks for state in stack.states]
         began = time.monotonic()
-        _train_epoch(shared, stacks, tables, epoch, count)
+        _train_epoch(shared, stacks, tables, epoch, count, stop)
         seconds = time.monotonic() - began
         judge_all(stacks, tables.val, config.batch)
         for stack in stacks:
@@ -243,7 +256,12 @@ def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> N
 
 
 def _train_epoch(
-    shared: SharedBatches, stacks: Sequence[Stack], tables: Tables, epoch: int, count: _Count
+    shared: SharedBatches,
+    stacks: Sequence[Stack],
+    tables: Tables,
+    epoch: int,
+    count: _Count,
+    stop: Patience,
 ) -> None:
     config = shared.config
     taken, places = shared.samples.epoch(
@@ -253,6 +271,7 @@ def _train_epoch(
     change = _changing(config, tables, epoch) if config.augment else None
     batches = tables.train.batches(places, fields, change)
     for number, (some, batch) in enumerate(zip(taken, count.waits(batches), strict=True)):
+        stop.check()
         cache: Cache = {}
         picked = torch.from_numpy(some)
         for stack in stacks:

@@ -34,7 +34,7 @@ from clare.pipeline.extraction.job import (
     create_loader,
     row_disk,
 )
-from clare.pipeline.extraction.loading import Inputs, Loader, cores
+from clare.pipeline.extraction.loading import Inputs, Loader
 from clare.pipeline.extraction.loop import extract_subset
 from clare.pipeline.extraction.pace import (
     DECODE,
@@ -64,6 +64,7 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.toys import draw_faces
+from clare.slurm import cores
 from clare.store.feature_store import create_store
 from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS

@@ -19,7 +19,7 @@ from clare.models.backbones import Overrides, backbone_overrides, recorded_place
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features, pending_shards, require_own_fields
-from clare.pipeline.extraction.loading import Loader, cores
+from clare.pipeline.extraction.loading import Loader
 from clare.pipeline.extraction.loop import ExtractReport, extract_subset
 from clare.pipeline.extraction.pace import DECODE, Pace
 from clare.pipeline.extraction.presets import merge_settings, read_preset
@@ -40,6 +40,7 @@ from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.plugins import part_name
+from clare.slurm import cores
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.row import Row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from clare.pipeline.images.prepare import WholeImage, decode_whole, prepare_view
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Sample
+from clare.slurm import cores
 from clare.store.row import Row
 
 _SAMPLE_FIELDS = {f.name for f in fields(Sample)}
@@ -233,13 +233,6 @@ def _read_known(path: Path, content: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != content:
         raise ChangedFileError("changed: not the file that the manifest or this run began with")
     return data
-
-
-def cores() -> int:
-    """Cores that this process may use: a scheduler often grants fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def gather(parts: Sequence[Future[LoadedShard]]) -> LoadedShard:

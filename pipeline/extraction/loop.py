@@ -7,16 +7,12 @@ may work on one store; a shard is written whole and journalled, so a run may die
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
@@ -26,6 +22,7 @@ from clare.pipeline.extraction.claims import Work, claim_shards, not_tried, pend
 from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
 from clare.pipeline.extraction.pace import DECODE, FORWARD, WRITE, Pace, stage_of
 from clare.progress import Progress
+from clare.stopping import patience
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import SHARD_ROWS
@@ -113,6 +110,7 @@ def extract_subset(
     Raises:
         StrictFailureError: ``strict`` was asked for and a row failed.
         DiskSpaceError: the disk is full; what is journalled stays.
+        StopAskedError: a scheduler asked for the end, and rows are left.
     """
     report = ExtractReport(store.path)
     began = time.perf_counter()
@@ -122,23 +120,25 @@ def extract_subset(
     tried: set[tuple[int, str]] = set()
     wanted = np.unique(np.fromiter(slots, np.int64))
     try:
-        with _interrupts() as stop_if_asked:
-            computer = _Computer(features, writer, report, strict, stop_if_asked, pace, computed)
+        with patience() as stop:
+            computer = _Computer(features, writer, report, strict, stop.check, pace, computed)
             while pending := not_tried(pending_shards(features, wanted), tried):
+                stop.end()
                 queue: deque[Work] = deque()
                 claimed = False
                 for work in claim_shards(pending, wanted, features, runners, loader, pace.share):
                     claimed = True
-                    tried.update((work.shard, name) for name in work.lacking)
                     queue.append(work)
                     if len(queue) > LOOKAHEAD:
-                        computer.compute(queue.popleft())
-                while queue:
-                    computer.compute(queue.popleft())
+                        tried |= computer.compute(queue.popleft())
+                    if stop.asked:
+                        break
+                while queue and not stop.asked:
+                    tried |= computer.compute(queue.popleft())
                 computer.finish()
                 writer.drain()
                 if not claimed:
-                    stop_if_asked()
+                    stop.check()
                     if waiting is not None:
                         waiting(len(pending))
                     time.sleep(POLL_SECONDS)
@@ -151,35 +151,6 @@ def extract_subset(
             report.stage_seconds[stage_of(FORWARD, name)] = runner.seconds
             runner.seconds = 0.0
     return report
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], None]]:
-    """Remember Ctrl-C: Python drops the exception where it strikes a library's callback.
-
-    Yields:
-        Raises KeyboardInterrupt if Ctrl-C was pressed.
-    """
-    pressed = threading.Event()
-
-    def stop_if_asked() -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(previous):
-        yield stop_if_asked
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        previous(number, frame)
-
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield stop_if_asked
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 class _Shard:
@@ -233,10 +204,13 @@ class _Computer:
         self._strict = strict
         self._in_flight: deque[tuple[Launched, list[int], _Shard]] = deque()
 
-    def compute(self, work: Work) -> None:
+    def compute(self, work: Work) -> set[tuple[int, str]]:
         """Launch every micro-batch of a shard; it is written once the last one is fetched.
 
         The extractors take turns, so that what each of them costs is soon known.
+
+        Returns:
+            The shard, with each extractor that it was computed for.
         """
         loaded = gather(work.loading)
         seconds = self._report.stage_seconds
@@ -257,6 +231,7 @@ class _Computer:
             for _ in turn:
                 turns.append(turn)
                 break
+        return {(work.shard, name) for name in work.lacking}
 
     def _launch(self, shard: _Shard, loaded: LoadedShard) -> Iterator[None]:
         """Launch the micro-batches of one extractor, one a step."""

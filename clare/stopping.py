@@ -1,0 +1,189 @@
+"""Being told to stop: what Ctrl-C, SIGTERM and SIGUSR1 ask of work that can go on another time.
+
+A scheduler warns with SIGUSR1 where it is asked to, and takes a job away with SIGTERM and, half a
+minute later, SIGKILL. So SIGUSR1 lets what is in hand be finished, however long it takes; SIGTERM
+gives it `GRACE` seconds, then drops it, and after `LIMIT` seconds the process ends in any case:
+nothing that is half written counts.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_STOPPED = 75
+"""The exit code of work that was told to stop and can go on: EX_TEMPFAIL of ``sysexits.h``."""
+
+GRACE = 5.0
+"""Seconds after SIGTERM in which what is in hand may be finished."""
+
+LIMIT = 9.0
+"""Seconds after SIGTERM when the process ends, also inside of a library that does not return."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopAskedError(BaseException):
+    """A scheduler asked for the end, and work remains; as KeyboardInterrupt, no `Exception`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class _Asked:
+    """What this process was told: the first signal's name, and when its patience ends."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.until: float | None = None
+        self.patient = 0
+
+    def tell(self, number: int, frame: FrameType | None = None) -> None:
+        """Handle a signal: at once where nothing is to be finished, or where its time is up."""
+        self.name = self.name or signal.Signals(number).name
+        if number == signal.SIGTERM and self.until is None:
+            self.until = time.monotonic() + GRACE
+        if not self.patient or self.is_late:
+            raise StopAskedError(self.name)
+
+    @property
+    def is_late(self) -> bool:
+        return self.until is not None and time.monotonic() >= self.until
+
+
+_asked = _Asked()
+
+
+class Patience:
+    """What work looks at that is not to be torn off at any line; see `patience`."""
+
+    def __init__(self) -> None:
+        self.pressed = threading.Event()
+
+    @property
+    def asked(self) -> bool:
+        """Whether nothing new is to be begun."""
+        return _asked.name is not None
+
+    def end(self) -> None:
+        """End here if that was asked for.
+
+        Raises:
+            StopAskedError: it was.
+        """
+        if _asked.name is not None:
+            raise StopAskedError(_asked.name)
+
+    def check(self) -> None:
+        """End here if what is in hand is not to be finished either.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed.
+            StopAskedError: the time after SIGTERM is up.
+        """
+        if self.pressed.is_set():
+            raise KeyboardInterrupt
+        if _asked.is_late:
+            self.end()
+
+
+@contextmanager
+def patience() -> Iterator[Patience]:
+    """Let signals of a scheduler wait until the work looks at them.
+
+    Ctrl-C is remembered too: Python drops the exception where it strikes a library's callback.
+    """
+    found = Patience()
+    previous = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    is_ours = is_main and callable(previous)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        found.pressed.set()
+        if callable(previous):
+            previous(number, frame)
+
+    if is_ours:
+        signal.signal(signal.SIGINT, remember)
+    _asked.patient += 1
+    try:
+        yield found
+    finally:
+        _asked.patient -= 1
+        if is_ours:
+            signal.signal(signal.SIGINT, previous)
+
+
+def ask_to_stop(name: str) -> None:
+    """Ask the work of this process to end after what is in hand, as SIGUSR1 does.
+
+    Args:
+        name: what asks, for the message.
+    """
+    _asked.name = _asked.name or name
+
+
+@contextmanager
+def heed_signals() -> Iterator[None]:
+    """Take SIGTERM and SIGUSR1 as a wish to stop, where nobody else takes them; see `patience`.
+
+    A thread watches the time, because Python hears of a signal only between two lines of its own.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or set(before.values()) != {signal.SIG_DFL}:
+        yield
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    previous = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    owner = os.getpid()
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:
+            _asked.tell(number, frame)
+        else:  # a child of a fork
+            os._exit(128 + number)
+
+    for number in _SIGNALS:
+        signal.signal(number, tell)
+    watch = threading.Thread(target=_watch, args=(heard, owner), name="clare-stop", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous)
+        os.close(told)
+        watch.join()
+        os.close(heard)
+        _asked.name, _asked.until = None, None
+
+
+def _watch(heard: int, owner: int) -> None:
+    """Wait for SIGTERM, then see to it that the process ends in time."""
+    while data := os.read(heard, 1):
+        if data[0] != signal.SIGTERM:
+            continue
+        if not _ends_within(heard, GRACE):
+            os.kill(owner, signal.SIGTERM)  # once more, now to be heeded at once
+            if not _ends_within(heard, LIMIT - GRACE):
+                os._exit(EXIT_STOPPED)
+        return
+
+
+def _ends_within(heard: int, seconds: float) -> bool:
+    """Whether the work ends, and with it this pipe, before the time is up."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if select.select([heard], [], [], left)[0] and not os.read(heard, 1):
+            return True
+    return False

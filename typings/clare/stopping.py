@@ -1,0 +1,1 @@
+../../clare/stopping.py
