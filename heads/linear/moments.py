@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,39 +17,64 @@ Pieces = Callable[[], Iterator[tuple[Values, Values]]]
 
 @dataclass(frozen=True)
 class Moments:
-    """Of n rows with d channels.
+    """Of n rows with d channels. All of it is float64: small strengths divide by what the scatter's
+    smallest eigenvalues are, which float32 does not hold.
 
     Args:
-        rows: n.
-        mean: (d,).
+        counts: (2,) rows of reals and of fakes.
+        sums: (2, d) of the vectors of reals and of fakes.
         scatter: (d, d) the sum over rows of (x - mean)(x - mean)^T.
         cross: (d,) the sum over rows of (x - mean)(y - mean of y), y -1 for reals and 1 for fakes.
-        target: mean of y.
-        means: (2, d) of reals and of fakes.
     """
 
-    rows: int
-    mean: Values
+    counts: Values
+    sums: Values
     scatter: Values
     cross: Values
-    target: float
-    means: Values
 
     @classmethod
     def of(cls, pieces: Pieces) -> Moments:
-        """In two passes, so that nothing cancels; memory does not grow with the rows."""
-        sums, counts = np.zeros(0), np.zeros(2)
-        for values, y in pieces():
-            if not sums.size:
-                sums = np.zeros((2, values.shape[1]))
-            for label, sign in enumerate((-1, 1)):
-                sums[label] += values[y == sign].sum(0)
-                counts[label] += (y == sign).sum()
-        rows = int(counts.sum())
-        mean, target = sums.sum(0) / rows, float((counts[1] - counts[0]) / rows)
-        scatter, cross = np.zeros((len(mean), len(mean))), np.zeros(len(mean))
-        for values, y in pieces():
-            centred = values - mean
-            scatter += centred.T @ centred
-            cross += centred.T @ (y - target)
-        return cls(rows, mean, scatter, cross, target, sums / counts[:, None])
+        """In one pass; memory does not grow with the rows."""
+        return reduce(cls.beside, (cls._of_rows(values, y) for values, y in pieces()))
+
+    @classmethod
+    def _of_rows(cls, values: Values, y: Values) -> Moments:
+        labels = np.stack([y < 0, y > 0]).astype(np.float64)
+        centred = values - values.mean(0)
+        cross = centred.T @ (y - y.mean())
+        return cls(labels.sum(1), labels @ values, centred.T @ centred, cross)
+
+    def beside(self, other: Moments) -> Moments:
+        """Of these rows and of other ones together, so that nothing cancels (Chan et al. 1983)."""
+        share = self.rows * other.rows / (self.rows + other.rows)
+        apart, turned = other.mean - self.mean, other.target - self.target
+        scatter = np.outer(share * apart, apart)
+        scatter += self.scatter
+        scatter += other.scatter
+        return Moments(
+            self.counts + other.counts,
+            self.sums + other.sums,
+            scatter,
+            self.cross + other.cross + share * turned * apart,
+        )
+
+    @property
+    def rows(self) -> int:
+        """n."""
+        return int(self.counts.sum())
+
+    @property
+    def mean(self) -> Values:
+        """(d,)."""
+        found: Values = self.sums.sum(0) / self.rows
+        return found
+
+    @property
+    def target(self) -> float:
+        """The mean of y."""
+        return float(self.counts[1] - self.counts[0]) / self.rows
+
+    @property
+    def means(self) -> Values:
+        """(2, d) of reals and of fakes."""
+        return self.sums / self.counts[:, None]

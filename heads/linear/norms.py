@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -30,17 +31,56 @@ def norm_named(name: str) -> Norm:
     raise InputError(f"there is no normalisation {name!r}: there are {', '.join(NORMS)}")
 
 
-def linear_map(moments: Moments, norm: Norm, widths: Sequence[int]) -> Values:
-    """The map T (d, k) of a normalisation: z = T^T (x - mean). All but the unit length are linear.
+@dataclass(frozen=True)
+class LinearMap:
+    """z = T^T (x - mean), of d channels to k.
+
+    Args:
+        scale: (d,) of each channel; T is its diagonal where there are no axes.
+        axes: T (d, k) of whitened vectors.
+    """
+
+    scale: Values
+    axes: Values | None = None
+
+    def take(self, values: Values) -> Values:
+        """T^T v of values (d, ...)."""
+        if self.axes is not None:
+            return self.axes.T @ values
+        return (self.scale * values.T).T
+
+    def back(self, values: Values) -> Values:
+        """T w of values (k, ...)."""
+        if self.axes is not None:
+            return self.axes @ values
+        return (self.scale * values.T).T
+
+    def variance(self, moments: Moments) -> Values:
+        """(k,) of z's channels."""
+        if self.axes is not None:
+            return np.ones(self.axes.shape[1])
+        found: Values = self.scale**2 * np.diag(moments.scatter) / moments.rows
+        return found
+
+    def scatter(self, moments: Moments) -> Values:
+        """(d, d) of z, where there are no axes: with them it is a diagonal of n."""
+        return self.scale[:, None] * moments.scatter * self.scale
+
+
+def linear_map(
+    moments: Moments, norm: Norm, widths: Sequence[int], ratio: float = 1.0
+) -> LinearMap:
+    """The map of a normalisation. All but the unit length are linear.
 
     Where an input has several parts, each is brought to a total variance of 1, so that none
-    outweighs another by its width or scale (block scaling, Westerhuis et al. 1998); whitening needs
-    none.
+    outweighs another by its width or scale (block scaling, Westerhuis et al. 1998); the last one
+    then to that of the ratio, which is a strength of its own for it. Whitening needs neither.
 
     Args:
         moments: of the training rows; for ``l2``, of vectors of unit length.
         norm: its name.
         widths: of the input's parts.
+        ratio: the last part's total variance, of several.
 
     Raises:
         InputError: whitening has fewer rows than channels, or no channel varies.
@@ -49,9 +89,9 @@ def linear_map(moments: Moments, norm: Norm, widths: Sequence[int]) -> Values:
     still = variance <= np.finfo(np.float64).eps * (1 + moments.mean**2)
     if still.all():
         raise InputError("its vectors are the same in all training rows: there is nothing to learn")
-    if norm == "whiten":
-        return _whitening(moments)
     scale = np.ones(len(variance))
+    if norm == "whiten":
+        return LinearMap(scale, _whitening(moments))
     if norm == "standard":
         scale = 1 / np.sqrt(np.where(still, 1, variance))
     if len(widths) > 1:
@@ -59,7 +99,8 @@ def linear_map(moments: Moments, norm: Norm, widths: Sequence[int]) -> Values:
         for start, end in zip(ends - widths, ends, strict=True):
             total = (variance[start:end] * scale[start:end] ** 2).sum()
             scale[start:end] /= np.sqrt(total) if total > 0 else 1
-    return np.diag(scale)
+        scale[ends[-2] :] *= np.sqrt(ratio)
+    return LinearMap(scale)
 
 
 def _whitening(moments: Moments) -> Values:

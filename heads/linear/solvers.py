@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clare.errors import InputError
 from clare.heads.linear.moments import Moments, Pieces
+from clare.heads.linear.norms import LinearMap
 
 Kind = Literal["ridge", "logistic", "centroid"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -58,7 +59,7 @@ def kind_named(name: str) -> Kind:
 
 
 def fit(
-    kind: Kind, moments: Moments, linear: Values, strengths: Sequence[float], pieces: Pieces
+    kind: Kind, moments: Moments, linear: LinearMap, strengths: Sequence[float], pieces: Pieces
 ) -> Linear:
     """Fit a probe for each strength.
 
@@ -73,30 +74,63 @@ def fit(
     Args:
         kind: which.
         moments: of the training rows.
-        linear: T (d, k).
+        linear: the normalisation.
         strengths: of the regularisation.
         pieces: the training rows again; only ``logistic`` reads them.
     """
     if kind == "centroid":
         return _centroid(moments, linear)
-    scatter = linear.T @ moments.scatter @ linear
-    spectrum, axes = np.linalg.eigh(scatter)
-    spectrum = np.maximum(spectrum, 0)
-    alphas = np.array(strengths) * spectrum.mean()
-    basis = linear @ axes
+    spread = linear.variance(moments) * moments.rows
+    alphas = np.array(strengths) * spread.mean()
     if kind == "ridge":
-        ideal = axes.T @ (linear.T @ moments.cross)
-        weights = basis @ (ideal[:, None] / (spectrum[:, None] + alphas))
+        cross = linear.take(moments.cross)
+        inner = (
+            _ridge(linear.scatter(moments), cross, alphas)
+            if linear.axes is None
+            else cross[:, None] / (moments.rows + alphas)
+        )
+        weights = linear.back(inner)
         return Linear(tuple(strengths), weights, moments.target - moments.mean @ weights)
-    weights, bias = _logistic(moments, basis, spectrum, alphas, pieces)
+    if linear.axes is None:
+        spread, axes = np.linalg.eigh(linear.scatter(moments))
+        basis = linear.back(axes)
+    else:
+        basis = linear.axes
+    weights, bias = _logistic(moments, basis, np.maximum(spread, 0), alphas, pieces)
     return Linear(tuple(strengths), weights, bias)
 
 
-def _centroid(moments: Moments, linear: Values) -> Linear:
-    real, fake = (moments.means - moments.mean) @ linear
-    weights = linear @ (2 * (fake - real))
+def _centroid(moments: Moments, linear: LinearMap) -> Linear:
+    real, fake = (linear.take(one - moments.mean) for one in moments.means)
+    weights = linear.back(2 * (fake - real))
     bias = real @ real - fake @ fake - moments.mean @ weights
     return Linear((), weights[:, None], np.array([bias]))
+
+
+def _ridge(scatter: Values, cross: Values, alphas: Values) -> Values:
+    """(k, K) of (scatter + alpha)^-1 cross for each alpha.
+
+    Turned once to three diagonals, which takes a third of the time of eigenvectors; each alpha is
+    then a solve along them.
+    """
+    from scipy.linalg import lapack
+
+    if len(cross) == 1:
+        return cross[:, None] / (scatter + alphas)
+    size = int(lapack.dsytrd_lwork(len(cross), lower=1)[0])
+    turned, main, side, tau, _ = lapack.dsytrd(scatter, lower=1, lwork=size)
+    turns = turned[1:, :-1]
+
+    def turn(values: Values, back: bool) -> Values:
+        values = np.array(values, order="F")
+        size = 64 * values.shape[1]
+        way = "N" if back else "T"
+        values[1:] = lapack.dormqr("L", way, turns, tau, values[1:], size)[0]
+        return values
+
+    ideal = turn(cross[:, None], back=False)
+    solved = [lapack.dgtsv(side, main + alpha, side, ideal)[3] for alpha in alphas]
+    return turn(np.concatenate(solved, 1), back=True)
 
 
 def _logistic(

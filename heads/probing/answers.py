@@ -30,8 +30,9 @@ def answer(
     """What adds to what, all differences corrected together.
 
     Both sides, and the controls, have the same normalisations to choose from. A sum shifts what a
-    strength means, so that even noise beside an input can gain a little: an input adds where both
-    together beat the base, and beat the base beside shuffled rows.
+    strength means, and validation may like a ratio by luck, so that even noise beside an input can
+    gain or lose a little: an input adds where both together beat the base, and beat the base beside
+    shuffled rows by more than one shuffle differs from another.
 
     Args:
         prober: fits what is not fitted yet.
@@ -63,11 +64,10 @@ def answer(
     controls = []
     for _, several in sides:
         (base, base_mean), (both, both_mean), *others = (measured[id(one)] for one in several)
-        shuffled = {name: mean_of([sets[name] for sets, _ in others]) for name in prober.sets}
-        shuffled_mean = mean_of([mean for _, mean in others])
-        gaps = [_gap(base[name], both[name], shuffled[name]) for name in prober.sets]
-        gains.append([*gaps, _gap(base_mean, both_mean, shuffled_mean)])
-        controls.append(difference_of(base_mean, shuffled_mean).figures["auc"])
+        gaps = [_gap(base[n], both[n], [sets[n] for sets, _ in others]) for n in prober.sets]
+        means = [mean for _, mean in others]
+        gains.append([*gaps, _gap(base_mean, both_mean, means)])
+        controls.append(difference_of(base_mean, mean_of(means)).figures["auc"])
     corrected = iter(holm([p for gaps in gains for _, p in gaps]))
     answers = []
     for (question, (base_probe, both_probe, *_)), gaps, control in zip(
@@ -88,7 +88,7 @@ def answer(
     return answers
 
 
-def two_sided(value: float | None, draws: Values) -> float | None:
+def two_sided(value: float | None, draws: Values, luck: float = 0.0) -> float | None:
     """The p-value for no difference, by its bootstrap standard error and the normal law.
 
     Counting resamples beyond zero can't tell p below 2 / (resamples + 1), which a correction for
@@ -97,10 +97,11 @@ def two_sided(value: float | None, draws: Values) -> float | None:
     Args:
         value: the difference.
         draws: (B,) of it in each resample; of fewer than `FEWEST` there is no p.
+        luck: a variance that resamples do not show.
     """
     if value is None or len(draws) < FEWEST or np.isnan(draws).any():
         return None
-    error = float(np.std(draws, ddof=1))
+    error = math.sqrt(float(np.var(draws, ddof=1)) + luck)
     if error == 0:
         return 1.0 if value == 0 else 0.0
     return math.erfc(abs(value) / error / math.sqrt(2))
@@ -117,14 +118,19 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return found
 
 
-def _gap(base: Measured, both: Measured, shuffled: Measured) -> _Gap:
-    """The gain over the base, and the larger p of it and of that over the shuffled controls."""
-    gain, beyond = difference_of(base, both), difference_of(shuffled, both)
-    values = [found.values["auc"] for found in (gain, beyond)]
-    tests = [
-        two_sided(value, found.draws.get("auc", np.empty(0)))
-        for value, found in zip(values, (gain, beyond), strict=True)
-    ]
+def _gap(base: Measured, both: Measured, controls: Sequence[Measured]) -> _Gap:
+    """The gain over the base, and the larger p of it and of that over the shuffled controls.
+
+    What controls differ by is the luck of fitting and choosing: as much of it is in both together,
+    and a share in the controls' mean.
+    """
+    gain, beyond = difference_of(base, both), difference_of(mean_of(controls), both)
+    found = [one.values["auc"] for one in controls]
+    spread = [one for one in found if one is not None]
+    luck = float(np.var(spread, ddof=1)) * (1 + 1 / len(spread)) if len(spread) > 1 else 0.0
+    values = gain.values["auc"], beyond.values["auc"]
+    draws = [one.draws.get("auc", np.empty(0)) for one in (gain, beyond)]
+    tests = [two_sided(values[0], draws[0]), two_sided(values[1], draws[1], luck)]
     p: float | None = None
     if None not in tests and None not in values:
         same = (values[0] or 0) * (values[1] or 0) > 0

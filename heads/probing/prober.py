@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +12,25 @@ from numpy.typing import NDArray
 from clare.advice import Notice
 from clare.bootstrap import Figure, Resampling
 from clare.errors import InputError
-from clare.heads.linear.moments import Moments, Values
+from clare.heads.linear.moments import Moments, Pieces, Values
 from clare.heads.linear.norms import Norm, linear_map
-from clare.heads.linear.solvers import Kind, fit
+from clare.heads.linear.solvers import Kind, Linear, fit
 from clare.heads.metrics.measure import Measured, mean_of
 from clare.heads.metrics.predictions import evaluation_sets
+from clare.heads.probing.choosing import auc, is_clearly_better
 from clare.heads.probing.inputs import ProbeInput
 from clare.heads.probing.record import Probe
 from clare.heads.probing.rows import ProbeRows
 from clare.heads.probing.vectors import Vectors
 from clare.progress import StepProgress
-from clare.ranks import Ranks
 from clare.shortcuts import auc_draws
 from clare.wording import listed
 
 TOGETHER = 32
 """Probes whose scores are resampled at a time."""
+
+RATIOS = (1.0, 0.1, 10.0, 0.01, 100.0)
+"""Of a sum's last part to the others, nearest to 1 first: how much less it is regularised."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,50 @@ class Fitted:
 
     probe: Probe
     scores: Values
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The probes of all strengths."""
+
+    norm: Norm
+    kind: Kind
+    ratio: float | None
+    found: Linear
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """One of a path: its place there, that among all paths, and the AUCs of the path."""
+
+    path: _Path
+    place: int
+    column: int
+    aucs: Sequence[float]
+
+    @property
+    def auc(self) -> float:
+        """On validation."""
+        return self.aucs[self.place]
+
+    def probe(self, one: ProbeInput, moments: Moments, share: tuple[float, int]) -> Probe:
+        """What is told of it, before it is tested."""
+        path, strengths = self.path, self.path.found.strengths
+        return Probe(
+            input=one.name,
+            width=len(moments.cross),
+            norm=path.norm,
+            kind=path.kind,
+            fraction=share[0],
+            seed=share[1],
+            rows=moments.rows,
+            strength=strengths[self.place] if strengths else None,
+            ratio=path.ratio,
+            path={f"{s:g}": auc for s, auc in zip(strengths, self.aucs, strict=bool(strengths))},
+            val_auc=self.auc,
+            tests={},
+            mean=Figure(None, None, None, 0),
+        )
 
 
 class Prober:
@@ -107,7 +155,8 @@ class Prober:
             for unit in (False, True):
                 norms = [norm for norm in self._grid.norms if (norm == "l2") == unit]
                 if norms:
-                    found += [self._fit(one, unit, norms, share) for share in wanted]
+                    moments = self._moments(one, unit, wanted)
+                    found += [self._fit(one, unit, norms, moments[k], k) for k in wanted]
         return [fitted for some in found for fitted in some]
 
     def measure(
@@ -130,9 +179,9 @@ class Prober:
                 rows = self._rows.tested.take(places)
                 facts = {n: one.scores[places] for n, one in zip(names, some, strict=True)}
                 drawn = auc_draws(facts, rows.label, rows.cluster, how, rising=names)
-                for n, (auc, draws) in drawn.items():
+                for n, (value, draws) in drawn.items():
                     kept = {"auc": draws} if len(draws) else {}
-                    found[int(n)][name] = Measured(len(rows), {"auc": auc}, kept)
+                    found[int(n)][name] = Measured(len(rows), {"auc": value}, kept)
         return [(one, mean_of([*one.values()])) for one in found]
 
     def vectors_of(self, one: ProbeInput, places: NDArray[np.int64]) -> Values:
@@ -145,19 +194,76 @@ class Prober:
             found.append(vectors / (total or 1))
         return np.concatenate(found, 1)
 
+    def _moments(
+        self, one: ProbeInput, unit: bool, shares: Sequence[tuple[float, int]]
+    ) -> dict[tuple[float, int], Moments]:
+        """Of each share of the training rows; what lies in a smaller one is not read again."""
+        found: dict[tuple[float, int], Moments] = {}
+        before: tuple[float, int] | None = None
+        for share in sorted(shares, key=lambda share: share[::-1]):
+            mine = self._rows.shares[share]
+            inner = None if before is None else self._rows.shares[before]
+            nested = inner is not None and bool(np.isin(inner, mine).all())
+            rest = np.setdiff1d(mine, inner) if nested and inner is not None else mine
+            parts = [found[before]] if nested and before is not None else []
+            if len(rest):
+                parts.append(Moments.of(self._targets(one, rest, unit=unit)))
+            found[share], before = reduce(Moments.beside, parts), share
+        return found
+
     def _fit(
-        self, one: ProbeInput, unit: bool, norms: Sequence[Norm], share: tuple[float, int]
+        self,
+        one: ProbeInput,
+        unit: bool,
+        norms: Sequence[Norm],
+        moments: Moments,
+        share: tuple[float, int],
     ) -> list[Fitted]:
-        grid, rows = self._grid, self._rows
-        train, fraction, seed = rows.shares[share], *share
-        pieces = self._targets(one, train, unit=unit)
-        moments = Moments.of(pieces)
-        jobs: list[tuple[Norm, Kind, tuple[float | None, ...]]] = []
-        weights, bias = [], []
-        width = len(moments.mean)
+        """Every norm and kind of one input and share, at the strengths that validation likes."""
+        rows = self._rows
+        paths = self._paths(one, norms, moments, self._targets(one, rows.shares[share], unit=unit))
+        if not paths:
+            return []
+        every = np.concatenate([path.found.weights for path in paths], 1)
+        offsets = np.concatenate([path.found.bias for path in paths])
+        self.fitted += every.shape[1]
+        val = self._scores(one, rows.val, every, offsets, unit=unit)
+        y = rows.y[rows.val]
+        aucs = [auc(column, y) for column in val.T]
+        best: dict[tuple[Norm, Kind], _Choice] = {}
+        start = 0
+        for path in paths:
+            mine = aucs[start : start + len(path.found.bias)]
+            # Among equals the strongest: the simplest probe.
+            place = max(range(len(mine)), key=lambda k: (mine[k], k))
+            chosen = _Choice(path, place, start + place, mine)
+            key = path.norm, path.kind
+            before = best.setdefault(key, chosen)  # at a ratio of 1
+            if chosen.auc > before.auc and is_clearly_better(
+                val[:, chosen.column], val[:, before.column], y
+            ):
+                best[key] = chosen
+            start += len(mine)
+        columns = [chosen.column for chosen in best.values()]
+        scores = self._scores(one, rows.test, every[:, columns], offsets[columns], unit=unit)
+        return [
+            Fitted(chosen.probe(one, moments, share), column)
+            for chosen, column in zip(best.values(), scores.T, strict=True)
+        ]
+
+    def _paths(
+        self,
+        one: ProbeInput,
+        norms: Sequence[Norm],
+        moments: Moments,
+        pieces: Pieces,
+    ) -> list[_Path]:
+        """All strengths of each norm, kind and ratio."""
+        grid, widths, paths = self._grid, self._vectors.widths(one), []
         for norm in norms:
+            ratios = RATIOS if len(widths) > 1 and norm != "whiten" else RATIOS[:1]
             try:
-                linear = linear_map(moments, norm, self._vectors.widths(one))
+                maps = [linear_map(moments, norm, widths, ratio) for ratio in ratios]
             except InputError as error:
                 if grid.named:
                     raise InputError(
@@ -168,62 +274,18 @@ class Prober:
                     left.append(one.name)
                 continue
             for kind in grid.kinds:
-                found = fit(kind, moments, linear, grid.strengths, pieces)
-                jobs.append((norm, kind, found.strengths or (None,)))
-                weights.append(found.weights)
-                bias.append(found.bias)
-        if not jobs:
-            return []
-        every, offsets = np.concatenate(weights, 1), np.concatenate(bias)
-        self.fitted += every.shape[1]
-        val = self._scores(one, rows.val, every, offsets, unit=unit)
-        aucs = [_auc(column, rows.y[rows.val]) for column in val.T]
-        chosen, told = [], []
-        start = 0
-        for _, _, strengths in jobs:
-            mine = aucs[start : start + len(strengths)]
-            # Among equals the strongest: the simplest probe.
-            best = max(range(len(mine)), key=lambda k: (mine[k], k))
-            chosen.append(start + best)
-            told.append((strengths[best], mine))
-            start += len(strengths)
-        scores = self._scores(one, rows.test, every[:, chosen], offsets[chosen], unit=unit)
-        nothing = Figure(None, None, None, 0)
-        return [
-            Fitted(
-                Probe(
-                    one.name,
-                    width,
-                    norm,
-                    kind,
-                    fraction,
-                    seed,
-                    len(train),
-                    strength,
-                    {
-                        f"{s:g}": auc
-                        for s, auc in zip(strengths, path, strict=True)
-                        if s is not None
-                    },
-                    aucs[place],
-                    {},
-                    nothing,
-                ),
-                column,
-            )
-            for (norm, kind, strengths), (strength, path), place, column in zip(
-                jobs, told, chosen, scores.T, strict=True
-            )
-        ]
+                for ratio, linear in zip(ratios, maps, strict=True):
+                    found = fit(kind, moments, linear, grid.strengths, pieces)
+                    told = ratio if len(ratios) > 1 else None
+                    paths.append(_Path(norm, kind, told, found))
+        return paths
 
     def _pieces(
         self, one: ProbeInput, places: NDArray[np.int64], *, unit: bool
     ) -> Iterator[Values]:
         return self._vectors.pieces(one, places, unit=unit, exchanged=self._exchanged)
 
-    def _targets(
-        self, one: ProbeInput, places: NDArray[np.int64], *, unit: bool
-    ) -> Callable[[], Iterator[tuple[Values, Values]]]:
+    def _targets(self, one: ProbeInput, places: NDArray[np.int64], *, unit: bool) -> Pieces:
         """Vectors with their targets, piece by piece, as often as it is called."""
 
         def pieces() -> Iterator[tuple[Values, Values]]:
@@ -251,13 +313,3 @@ class Prober:
 def best_of(fitted: Sequence[Fitted]) -> Fitted:
     """The probe that validation likes best."""
     return max(fitted, key=lambda one: one.probe.val_auc)
-
-
-def _auc(scores: Values, y: Values) -> float:
-    """Share of pairs in the right order, ties half."""
-    real, fake = np.sort(scores[y < 0])[::-1], np.sort(scores[y > 0])[::-1]
-    ranks = Ranks.of(real, fake)
-    ends = np.arange(1, len(fake) + 1) if ranks.ends is None else ranks.ends
-    groups = np.diff(ends, prepend=0)
-    wrong = (groups * (ranks.above + ranks.beside)).sum() / 2
-    return float(1 - wrong / (len(real) * len(fake)))

@@ -33,11 +33,13 @@ class Probe:
         seed: that the share was drawn with.
         rows: that it was fitted on.
         strength: of regularisation; None where it has none.
-        path: AUC on validation by strength.
+        path: AUC on validation by strength, at the chosen ratio.
         val_auc: AUC on validation, at the chosen strength.
         tests: AUC by test set; with an interval of the probe that validation likes best for its
             input and share.
         mean: over the test sets.
+        ratio: of a sum, the total variance that its last part is brought to, where the others have
+            1: how much less it is regularised. Chosen on validation; None where it has none.
     """
 
     input: str
@@ -52,6 +54,7 @@ class Probe:
     val_auc: float
     tests: Mapping[str, Figure]
     mean: Figure
+    ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,15 +177,17 @@ class ProbeRecord:
 
 
 def how_said(probe: Probe) -> str:
-    """What was done to vectors, the kind of probe and its strength."""
+    """What was done to vectors, the kind of probe, its strength, and the last part's ratio."""
     strength = "" if probe.strength is None else f" {probe.strength:g}"
-    return f"{probe.norm}, {probe.kind}{strength}"
+    ratio = "" if probe.ratio in (None, 1) else f", last part x {probe.ratio:g}"
+    return f"{probe.norm}, {probe.kind}{strength}{ratio}"
 
 
 def write_record(folder: Path, record: ProbeRecord) -> None:
     """Write the record, and its probes as CSV."""
     tests = list(record.tests)
-    head = ["input", "width", "norm", "kind", "fraction", "seed", "rows", "strength", "val_auc"]
+    head = ["input", "width", "norm", "kind", "fraction", "seed", "rows", "strength"]
+    head += ["ratio", "val_auc"]
     ends = ("", "_low", "_high")
     columns = [*head, *(f"{t}_auc{end}" for t in [*tests, "mean"] for end in ends)]
     lines = [

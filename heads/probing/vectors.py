@@ -61,12 +61,15 @@ class Vectors:
         for number, (part, width) in enumerate(self._widths.items()):
             file, shape = folder / f"{number}.npy", (len(rows), width)
             self._files[part] = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        self._lengths = {part: np.empty(len(rows)) for part in self._widths}
         for start in range(0, len(rows), STEP):
             places = np.arange(start, min(start + STEP, len(rows)))
             read = {one: torch.from_numpy(reader.read(places)) for one, reader in readers.items()}
             maps = INPUTS["lare"].take(read[lare], 0, None) if weighed and lare else None
             for part, vectors in self._files.items():
-                vectors[places] = _pooled(part, read[part.source], maps, places, rows)
+                found = _pooled(part, read[part.source], maps, places, rows)
+                vectors[places] = found
+                self._lengths[part][places] = np.linalg.norm(found.astype(np.float64), axis=1)
             if progress is not None:
                 progress("reading features", int(places[-1]) + 1, len(rows))
 
@@ -99,8 +102,8 @@ class Vectors:
                 rows = mine if own else exchanged[asked.shuffled - 1][mine]
                 values = self._files[part][rows].astype(np.float64)
                 if unit:
-                    length = np.linalg.norm(values, axis=1, keepdims=True)
-                    values /= np.maximum(length, np.finfo(np.float64).tiny)
+                    length = np.maximum(self._lengths[part][rows], np.finfo(np.float64).tiny)
+                    values /= length[:, None]
                 columns.append(values)
             yield columns[0] if len(columns) == 1 else np.concatenate(columns, 1)
 

@@ -101,6 +101,28 @@ def test_parts_side_by_side_count_the_same_whatever_their_scale(drawn):
     assert scores(louder) == pytest.approx(scores(x), abs=1e-6)
 
 
+def test_a_ratio_is_a_strength_of_its_own_for_the_last_part(drawn):
+    x, y = drawn
+    pieces = pieces_of(x, y)
+    moments = Moments.of(pieces)
+    found = fit("ridge", moments, linear_map(moments, "none", [3, 4], 0.01), [0.1], pieces)
+    centred = x - x.mean(0)
+    parts = [p / np.sqrt((p**2).sum() / ROWS) for p in (centred[:, :3], centred[:, 3:])]
+    z = np.concatenate([parts[0], parts[1] / 10], 1)
+    theirs = Ridge(alpha=0.1 * ROWS * z.var(0).mean()).fit(z, y).predict(z)
+    assert x @ found.weights[:, 0] + found.bias[0] == pytest.approx(theirs, abs=1e-6)
+
+
+def test_moments_of_rows_apart_are_those_of_all(drawn):
+    x, y = drawn
+    x = x + 1e4 * (np.arange(ROWS) > 50)[:, None]  # the first rows are unlike the others
+    apart = Moments.of(pieces_of(x[:50], y[:50])).beside(Moments.of(pieces_of(x[50:], y[50:])))
+    assert apart.rows == ROWS
+    assert apart.scatter == pytest.approx(np.cov(x.T, bias=True) * ROWS, rel=1e-9, abs=1e-3)
+    assert apart.cross == pytest.approx((x - x.mean(0)).T @ (y - y.mean()), rel=1e-9, abs=1e-6)
+    assert apart.means == pytest.approx(np.stack([x[y < 0].mean(0), x[y > 0].mean(0)]))
+
+
 def test_too_few_rows_cannot_whiten_and_constant_vectors_teach_nothing(drawn):
     x, y = drawn
     with pytest.raises(InputError, match="7 training rows can't whiten 7 channels"):
@@ -140,6 +162,8 @@ def test_a_p_value_is_that_of_a_normal_law():
     expected = 2 * normal.sf(0.02 / draws.std(ddof=1))
     assert two_sided(0.02, draws) == pytest.approx(expected)
     assert two_sided(-0.02, -draws) == pytest.approx(expected)
+    wider = 2 * normal.sf(0.02 / np.sqrt(draws.var(ddof=1) + 0.03**2))
+    assert two_sided(0.02, draws, 0.03**2) == pytest.approx(wider)
     assert two_sided(0.0, np.zeros(500)) == 1
     assert two_sided(0.1, np.array([0.1, 0.11])) is None
     assert two_sided(None, draws) is None

@@ -77,3 +77,32 @@ def create_probed(path: Path) -> FeatureStore:
     fill(store, make_rows("gan", 800))
     fill(store, make_rows("swap", 400, ("test",)))
     return store
+
+
+def store_of(path: Path, vectors, signs, splits) -> FeatureStore:
+    """A store with given vectors (N, d) by field, of rows whose signs and splits are (N,)."""
+    store, fingerprint = create_store(path), Fingerprint("clip", 1, "dd")
+    specs = [FeatureSpec(name, value.shape[1:], "float32") for name, value in vectors.items()]
+    rows = [
+        Row(
+            sample_id=f"{n}",
+            view=0,
+            content=hashlib.sha256(f"{n}".encode()).hexdigest(),
+            columns={"label": int(sign > 0), "split": str(split), "subset": "drawn"},
+        )
+        for n, (sign, split) in enumerate(zip(signs, splits, strict=True))
+    ]
+    store.assign_rows("drawn", rows)
+    store.declare(fingerprint, specs)
+    feature = store.feature("drawn", "clip", fingerprint.digest)
+    for shard in feature.pending():
+        assert feature.claim(shard)
+        start = shard * SHARD_ROWS
+        values = {}
+        for name, value in vectors.items():
+            values[name] = np.zeros((SHARD_ROWS, *value.shape[1:]), np.float32)
+            mine = value[start : start + SHARD_ROWS]
+            values[name][: len(mine)] = mine
+        feature.write_shard(shard, values, {}, {})
+        feature.release(shard)
+    return store
