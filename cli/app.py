@@ -53,6 +53,7 @@ app = lazy_group(
         "intervals.",
         "manifest": "The lists of the subsets' images.",
         "store": "The feature store.",
+        "slurm": "Job scripts for SLURM: printed, never submitted.",
         "trust": "Let runs and stores that name a file as their part use its code.",
         "draw": "Draw faces, so that the pipeline can be tried without a dataset.",
     },
