@@ -17,6 +17,7 @@ from clare.pipeline.datasets.plain_folders import REAL_POOL
 from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.extraction.presets import merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.extraction.towers import require_one_tower
 from clare.pipeline.extractors import list_extractors
 from clare.pipeline.manifests.mask_folders import mask_folders
 from clare.pipeline.manifests.roots import split_option
@@ -90,6 +91,7 @@ class Experiment:
             if not folder.is_dir():
                 raise InputError(f"{folder} is no folder: name a folder of images")
         _ = mask_folders(self.masks, self.mask_fake)
+        require_one_tower(self.extraction.settings)
         _ = self.settings
         self._refuse_another_run(None)
 

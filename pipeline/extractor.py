@@ -51,6 +51,7 @@ class Extractor(ABC):
 
     Attributes:
         name: public name: the name of the subclass's file.
+        label: that it goes by beside others of its name: the name, or one with a number.
         VERSION: raised by hand when equal settings and weights give other values.
         needs_face: whether its values say where the face is, so that somebody has to know it.
         fields: what it writes.
@@ -59,6 +60,7 @@ class Extractor(ABC):
     """
 
     name: ClassVar[str]
+    label: str
     VERSION: ClassVar[int] = 1
     needs_face: ClassVar[bool] = False
     Settings: ClassVar[type]
@@ -67,7 +69,7 @@ class Extractor(ABC):
     origin: Mapping[str, str] = types.MappingProxyType({})
 
     def __init_subclass__(cls) -> None:
-        cls.name = cls.__module__.rpartition(".")[2]
+        cls.name = cls.label = cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def __init__(self, settings: Any, images: ImageSettings, runtime: Runtime) -> None: ...

@@ -95,7 +95,7 @@ def find_clip(model: str, weights: str | None) -> ClipSource:
             f"open_clip has no model {model!r} (near it: {', '.join(near) or 'none'}), "
             "and there is no such folder"
         )
-    tag = weights or "openai"
+    tag = weights or _own_tag(name)
     # A tag is no path, whatever lies in the working directory: ./openai is one.
     if known := open_clip.get_pretrained_cfg(name, tag):
         file = _fetch_tag(name, tag, known)
@@ -114,6 +114,14 @@ def find_clip(model: str, weights: str | None) -> ClipSource:
     raise InputError(
         f"open_clip has no weights {tag!r} for {name} (it has: {tags}), and there is no such file"
     )
+
+
+def _own_tag(name: str) -> str:
+    """The weights of a named model that are meant where none are named."""
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    return tags[0] if len(tags) == 1 else "openai"
 
 
 def known_normalisations(model: str, quick_gelu: bool) -> list[dict[str, tuple[float, ...]]]:

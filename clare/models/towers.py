@@ -26,9 +26,11 @@ class ClipSettings:
     """Settings of `clip`.
 
     Args:
-        model: a name of open_clip, ``hf-hub:owner/name``, or a local folder.
-        weights: a tag of the named model, or a local file or folder; None means ``openai``.
-        layers: further blocks to store, zero-based; ``layer1`` to ``layer4`` for ResNets.
+        model: a name of open_clip, ``hf-hub:owner/name``, or a local folder; `extract` takes
+            several, comma-separated, timm's names among them.
+        weights: a tag of the named model, or a local file or folder; None means ``openai``, or the
+            one tag that there is.
+        layers: further blocks to store, zero-based; ``layer1`` to ``layer4`` for ResNets; ``all``.
         mean_std: ``clip`` normalises as the model was trained, ``half`` with 0.5 and 0.5,
             ``imagenet`` with ImageNet's mean and deviation.
         size: input side in pixels; None means the tower's own.
@@ -53,9 +55,10 @@ class TowerSettings:
     """Settings of `tower`.
 
     Args:
-        model: a name of timm, ``hf-hub:owner/name``, or a local folder.
+        model: a name of timm, ``hf-hub:owner/name``, or a local folder; `extract` takes several,
+            comma-separated.
         weights: a tag of the named model, or a local file or folder in place of its own weights.
-        layers: blocks to store beside the last, zero-based.
+        layers: blocks to store beside the last, zero-based; ``all``.
         mean_std: ``own`` normalises as the model was trained; ``clip``, ``imagenet`` and ``half``
             (0.5 and 0.5) as others were.
         size: input side in pixels; None means the tower's own.
@@ -64,11 +67,14 @@ class TowerSettings:
 
     model: str = "vit_pe_core_large_patch14_336"
     weights: str | None = None
-    layers: tuple[int, ...] = ()
+    layers: tuple[int | str, ...] = ()
     mean_std: Literal["own", "clip", "imagenet", "half"] = "own"
     size: int | None = None
     tuned: str | None = None
 
+
+ALL = "all"
+"""In the place of layers: every one but that which is stored in any case."""
 
 TOWERS: Mapping[str, type[ClipSettings] | type[TowerSettings]] = {
     "clip": ClipSettings,
@@ -102,6 +108,32 @@ class LoadedTower:
     settings: Mapping[str, Any]
     origin: Mapping[str, str]
     text: Callable[[], dict[str, bytes]] = dict
+
+
+def reader_of(model: str, otherwise: str) -> str:
+    """The extractor that reads a model: ``tower`` where it is timm's and has no text side.
+
+    Args:
+        model: a name, or a local folder.
+        otherwise: the extractor of all else.
+    """
+    folder = Path(model.removeprefix("local-dir:")).expanduser()
+    if folder.is_dir():
+        from clare.models.clip_files import CONFIG, TRANSFORMERS
+        from clare.models.hub import read_json
+
+        file = folder / TRANSFORMERS
+        if (folder / CONFIG).is_file() or not file.is_file():
+            return otherwise
+        return "tower" if "architecture" in read_json(file) else otherwise
+    if ":" in model:
+        return otherwise
+    import open_clip
+    import timm
+
+    if open_clip.get_model_config(model.replace("/", "-")) is not None:
+        return otherwise
+    return "tower" if timm.is_model(model.partition(".")[0]) else otherwise
 
 
 def load_image_tower(settings: ClipSettings | TowerSettings, runtime: Runtime) -> LoadedTower:
@@ -298,6 +330,8 @@ def _read_resnet(
 
     numbers = {f"layer{k}": k for k in (1, 2, 3, 4)}  # 0 is the stem
     asked = {f"layer{layer}" if isinstance(layer, int) else layer for layer in layers}
+    if ALL in asked:
+        asked = (asked - {ALL}) | (set(numbers) - {"layer3"})
     if unknown := sorted(asked - set(numbers)):
         raise InputError(f"clip's layers of a ResNet are {', '.join(numbers)}, not {unknown[0]}")
     chosen = sorted(asked)
@@ -339,7 +373,11 @@ def _choose_blocks(layers: Sequence[int | str], last: int, extractor: str) -> li
     Raises:
         InputError: there is no such block.
     """
+    found = set(range(last)) if ALL in layers else set()
     for layer in layers:
+        if layer == ALL:
+            continue
         if not isinstance(layer, int) or not 0 <= layer <= last:
             raise InputError(f"{extractor}'s layers of this model are 0 to {last}, not {layer}")
-    return sorted({int(layer) for layer in layers})
+        found.add(layer)
+    return sorted(found)

@@ -175,14 +175,14 @@ class BatchRunner:
         for field in {**promised, **returned}:
             if (found := returned.get(field)) != (wanted := promised.get(field)):
                 raise InputError(
-                    f"extractor {self.extractor.name} does not keep to its fields: of {field!r} "
+                    f"extractor {self.extractor.label} does not keep to its fields: of {field!r} "
                     f"they say {wanted or 'nothing'}, and forward returned {found or 'nothing'}"
                 )
 
     def _halve(self) -> None:
         if self.micro_batch == 1:
             raise InputError(
-                f"{self.extractor.name}: not even one image fits into the memory of the device",
+                f"{self.extractor.label}: not even one image fits into the memory of the device",
                 "use a smaller model",
                 Set("dtype", "float16"),
                 Name("another", "device"),
@@ -190,7 +190,7 @@ class BatchRunner:
         self.micro_batch //= 2
         _log.warning(
             "%s: out of memory, going on with micro-batches of %d",
-            self.extractor.name,
+            self.extractor.label,
             self.micro_batch,
         )
 

@@ -259,7 +259,7 @@ class _Trial:
         self._extractors, self._folder, self._seconds = extractors, folder, seconds
         self._samples, self._roots = draw_samples(selection, SAMPLED)
         self._runners = {
-            one.name: BatchRunner(one, runtime.device, settings.micro_batch) for one in extractors
+            one.label: BatchRunner(one, runtime.device, settings.micro_batch) for one in extractors
         }
         self._rows: list[Row] = []
         self._inputs: list[dict[str, Inputs]] = []
@@ -301,7 +301,7 @@ class _Trial:
         for other in {max(size // 2, 1), 2 * size} - {size}:
             self._observer.measuring(f"micro-batches of {other}")
             another = BatchRunner(runner.extractor, self._runtime.device, other)
-            inputs = [one[runner.extractor.name] for one in self._inputs]
+            inputs = [one[runner.extractor.label] for one in self._inputs]
             rate = forward(another, inputs, budget)
             if rate.batch == other:  # and not one that fits time or memory better
                 found.append(rate)

@@ -66,12 +66,12 @@ def open_features(
     """Declare the extractors' arrays for one subset.
 
     Returns:
-        Extractor name to the feature of this subset.
+        Extractor's label to the feature of this subset.
     """
     features = {}
     for extractor in extractors:
         store.declare(extractor.fingerprint, extractor.fields)
-        features[extractor.name] = store.feature(
+        features[extractor.label] = store.feature(
             subset, extractor.name, extractor.fingerprint.digest
         )
     return features

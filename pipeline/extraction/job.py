@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from clare.advice import Name, Notice, Run
-from clare.errors import CorruptStoreError, InputError
+from clare.advice import LeaveOut, Name, Notice, Run
+from clare.errors import CorruptStoreError, InputError, WeightsError
 from clare.models.backbones import Overrides, backbone_overrides, recorded_places
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.batching import BatchRunner
@@ -31,6 +32,12 @@ from clare.pipeline.extraction.store_rows import (
     reals_of_pairs,
     refuse_two_labels,
     rows_of_samples,
+)
+from clare.pipeline.extraction.towers import (
+    Wanted,
+    list_wanted,
+    models_of,
+    refuse_twins,
 )
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.extractors import create_extractor, find_extractor
@@ -71,9 +78,9 @@ class Plan:
         disk: bytes that will be written.
         free: bytes free on the store's disk.
         subsets: subset to the rows that it lacks.
-        images: extractor name to the images that it lacks.
-        micro_batches: extractor name to images a batch.
-        fingerprints: extractor name to its folder in the store.
+        images: extractor's label to the images that it lacks.
+        micro_batches: extractor's label to images a batch.
+        fingerprints: extractor's label to its folder in the store.
         backbone: ``real``, ``mini`` or ``tiny``.
     """
 
@@ -183,7 +190,7 @@ def run_job(
         slots[subset] = store.assign_rows(subset, rows).slots.tolist()
         features[subset] = open_features(store, subset, extractors)
     del wanted
-    runners = {e.name: BatchRunner(e, runtime.device, settings.micro_batch) for e in extractors}
+    runners = {e.label: BatchRunner(e, runtime.device, settings.micro_batch) for e in extractors}
     assets = {e.fingerprint.key: _assets(store, e) for e in extractors}
     todo = {name: pending_shards(features[name], np.array(slots[name])) for name in features}
     if settings.micro_batch is None:
@@ -309,31 +316,48 @@ def create_extractors(
         if "size" in given.get("pixels", {}):
             given = merge_settings({"mask": {"size": given["pixels"]["size"]}}, given)
     files = {part_name(name): name for name in names}
+    wanted = list_wanted(names, given)
+    parts = {part_name(one.name) for one in wanted}
     if twice := [name for name in names if files[part_name(name)] != name]:
         raise InputError(
             f"{listed(twice)} and {files[part_name(twice[0])]} are extractors of one name: "
             "rename one of the files"
         )
-    if unused := sorted(set(given) - set(map(part_name, names))):
+    if unused := sorted(set(given) - parts):
         raise InputError(
             f"settings were given for {listed(unused)}, which is not extracted",
             Name("it too", "features", ",".join([*names, *unused])),
         )
     preset = read_preset(settings.preset)
     with (
-        backbone_overrides(settings.backbone, *files) as overrides,
+        backbone_overrides(settings.backbone, *parts) as overrides,
         _tuned(settings, names) as tuned,
     ):
         merged = merge_settings(preset, overrides, tuned, given)
         made: dict[str, Extractor] = {}
         # Pixels last: they are what a tower looks at, unless a size is given.
-        for name in sorted(names, key=PIXELS.__eq__):
-            own = merged.get(part_name(name), {})
-            if name == PIXELS and "size" not in own:
+        for one in sorted(wanted, key=lambda one: one.name == PIXELS):
+            own = one.settings(merged)
+            if one.name == PIXELS and "size" not in own:
                 size = _side_of(made.values()) or _side_in(stored)
                 own = {**own, "size": size} if size is not None else own
-            made[name] = create_extractor(name, own, settings.images, runtime)
-        return [made[name] for name in names]
+            made[one.label] = _create(one, own, settings.images, runtime)
+        refuse_twins({label: one.fingerprint.key for label, one in made.items()})
+        return [made[one.label] for one in wanted]
+
+
+def _create(
+    wanted: Wanted, own: Mapping[str, Any], images: ImageSettings, runtime: Runtime
+) -> Extractor:
+    """One extractor; what is wrong with one of several models is said with its name."""
+    try:
+        made = create_extractor(wanted.name, own, images, runtime)
+    except (InputError, WeightsError) as error:
+        if not wanted.model:
+            raise
+        raise type(error)(f"{wanted.model}: {error.what}", *error.advice) from error
+    made.label = wanted.label
+    return made
 
 
 @contextmanager
@@ -357,6 +381,11 @@ def _tuned(settings: ExtractSettings, names: Sequence[str]) -> Iterator[Override
         raise InputError(
             f"{settings.tuned} tuned the tower of {name}, which is not extracted",
             Name("it too", "features", ",".join([*names, name])),
+        )
+    if len(models_of(name, settings.settings.get(name, {}))) > 1:
+        raise InputError(
+            f"{settings.tuned} tuned one tower of {name}, and several are named",
+            LeaveOut(f"{name}.model"),
         )
     known = {field.name for field in fields(TOWERS[name])}
     own = {key: value for key, value in recorded.items() if key in known}

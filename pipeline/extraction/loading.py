@@ -162,7 +162,7 @@ class Loader:
             delivery=_delivery_of(sample),
         )
         for (offset, row), image in zip(rows.items(), images, strict=True):
-            loaded.inputs[offset] = {e.name: e.prepare(image) for e in extractors}
+            loaded.inputs[offset] = {e.label: e.prepare(image) for e in extractors}
             if self._thumbnails:
                 loaded.thumbnails[offset] = image.thumbnail()
             if row.view == 0 and row.columns.get("label") == 1 and image.mask_is_empty:

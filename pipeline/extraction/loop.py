@@ -44,7 +44,7 @@ class ExtractReport:
 
     Args:
         store: folder of the feature store.
-        fingerprints: extractor name to the folder of its arrays in the store.
+        fingerprints: extractor's label to the folder of its arrays in the store.
         rows: rows that this run journalled, failed ones included.
         failures: (subset, sample id, view) to the reason, of the rows that have no features now.
         unmarked: (subset, sample id) of fakes whose mask marks nothing.
@@ -99,7 +99,7 @@ def extract_subset(
         subset: the subset to work on.
         slots: of the rows to work on; those of earlier manifests may have no file any more.
         features: from `clare.pipeline.extraction.claims.open_features`.
-        runners: extractor name to its batch runner.
+        runners: extractor's label to its batch runner.
         loader: decodes; the caller closes it.
         strict: stop at the first row that fails.
         progress: called with (rows journalled, rows that failed) after each shard.
@@ -160,7 +160,7 @@ class _Shard:
         self.work = work
         self.feature = feature
         self.runner = runner
-        lacking = set(work.lacking[runner.extractor.name])
+        lacking = set(work.lacking[runner.extractor.label])
         self.offsets = sorted(lacking & loaded.inputs.keys())
         self.failed = {o: why for o, why in loaded.failed.items() if o in lacking}
         self.changed = {o: why for o, why in loaded.changed.items() if o in lacking}
@@ -222,7 +222,7 @@ class _Computer:
         self._writer.note_unmarked(work.rows[offset].sample_id for offset in loaded.unmarked)
         turns = deque(
             self._launch(
-                _Shard(work, runner, self._features[runner.extractor.name], loaded), loaded
+                _Shard(work, runner, self._features[runner.extractor.label], loaded), loaded
             )
             for runner in work.runners
         )
@@ -235,7 +235,7 @@ class _Computer:
 
     def _launch(self, shard: _Shard, loaded: LoadedShard) -> Iterator[None]:
         """Launch the micro-batches of one extractor, one a step."""
-        runner, name = shard.runner, shard.runner.extractor.name
+        runner, name = shard.runner, shard.runner.extractor.label
         waiting = shard.offsets
         self._pace.skip(stage_of(FORWARD, name), len(shard.work.lacking[name]) - len(waiting))
         if not waiting:
@@ -265,7 +265,7 @@ class _Computer:
             began = time.perf_counter()
             shard.take(offsets, launched)
             shard.runner.seconds += time.perf_counter() - began
-            name = shard.runner.extractor.name
+            name = shard.runner.extractor.label
             self._pace.add(stage_of(FORWARD, name), len(offsets), *shard.runner.cost(launched))
             if self._computed is not None:
                 self._computed()
@@ -332,7 +332,7 @@ class _Writer:
         shard.feature.release(work.shard)
         spent, seconds = time.perf_counter() - began, report.stage_seconds
         seconds[WRITE] = seconds.get(WRITE, 0.0) + spent
-        name = shard.runner.extractor.name
+        name = shard.runner.extractor.label
         stage, images = stage_of(WRITE, name), len(work.lacking[name])
         self._pace.add(stage, images, spent, time.thread_time() - cpu)
         for offset, reason in (shard.failed | shard.changed).items():

@@ -180,7 +180,7 @@ def forward(runner: BatchRunner, inputs: Sequence[Inputs], seconds: float) -> Ra
                     yield len(ahead.fetch()[1])
                 ahead = launched
 
-    stage = stage_of(FORWARD, runner.extractor.name)
+    stage = stage_of(FORWARD, runner.extractor.label)
     return measure_repeatedly(stage, parts(), seconds, runner.micro_batch)
 
 

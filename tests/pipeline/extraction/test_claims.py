@@ -20,7 +20,9 @@ from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, make_rows, shar
 
 LARE = dataclasses.replace(FINGERPRINT, extractor="lare")
 EXTRACTORS: Any = [
-    SimpleNamespace(name=print_.extractor, fingerprint=print_, fields=FIELDS)
+    SimpleNamespace(
+        name=print_.extractor, label=print_.extractor, fingerprint=print_, fields=FIELDS
+    )
     for print_ in (FINGERPRINT, LARE)
 ]
 EVERY = np.arange(192)

@@ -259,7 +259,7 @@ def test_the_tiny_tower_carries_its_mark(towers):
         ({"model": "hf-hub:me/tower"}, "hf download me/tower"),
         ({"model": "vit_small_patch16_18x2_224"}, "no weights of"),
         ({"layers": (3,)}, "0 to 2"),
-        ({"layers": ("last",)}, "whole number"),
+        ({"layers": ("last",)}, "0 to 2, not last"),
         ({"mean_std": "dino"}, "own, clip, imagenet, half"),
         ({"size": 60}, "multiple of the patch, 8"),
         ({"size": 0}, "multiple of the patch"),
