@@ -10,10 +10,12 @@ import numpy as np
 
 from clare.errors import InputError
 from clare.models.mini import SIZE, WEIGHTS
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.faces import FIRST_TRAINING_IDENTITY, Faces, list_faces
 from clare.pipeline.synthetic.fakes import KINDS, Drawn, create_kind, draw_reals
+from clare.pipeline.synthetic.painting import locate
 
 REALS = "reals"
 """Name of the pool of reals."""
@@ -89,6 +91,7 @@ def _write(folder: Path, name: str, faces: Faces, drawn: Drawn) -> Path:
 
     (folder / name).mkdir(parents=True, exist_ok=True)
     samples = []
+    marks = [FaceMarks()] * len(faces) if drawn.seen is None else locate(drawn.seen)
     for row, (identity, file) in enumerate(zip(faces.identity.tolist(), drawn.files, strict=True)):
         path = f"{name}/{identity:06d}.jpg"
         (folder / path).write_bytes(file)
@@ -115,6 +118,8 @@ def _write(folder: Path, name: str, faces: Faces, drawn: Drawn) -> Path:
                 bytes=len(file),
                 sha256=hashlib.sha256(file).hexdigest(),
                 mask_path=mask,
+                boxes=marks[row].boxes,
+                face_points=marks[row].points,
             )
         )
     manifest = folder / "manifests" / f"{name}.csv"

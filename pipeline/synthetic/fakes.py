@@ -46,12 +46,14 @@ class Drawn:
         others: identity that each picture was also made from, or None.
         masks: bool (N, H, W) of the exchanged region, or None.
         paired: whether each was made from the photograph of the same face.
+        seen: the faces that are where they were painted; None where a model drew them.
     """
 
     files: list[bytes]
     others: np.ndarray | None = None
     masks: np.ndarray | None = None
     paired: bool = False
+    seen: Faces | None = None
 
 
 def take_photographs(faces: Faces, seed: int = 0) -> np.ndarray:
@@ -61,7 +63,7 @@ def take_photographs(faces: Faces, seed: int = 0) -> np.ndarray:
 
 def draw_reals(faces: Faces, seed: int = 0) -> Drawn:
     """The photographs themselves."""
-    return Drawn(finish(take_photographs(faces, seed), (11, seed)))
+    return Drawn(finish(take_photographs(faces, seed), (11, seed)), seen=faces)
 
 
 class Diffusion:
@@ -192,7 +194,7 @@ def draw_from_images(model: Diffusion, faces: Faces, strength: float, seed: int 
 def draw_round_trips(model: Diffusion, faces: Faces, seed: int = 0) -> Drawn:
     """Photographs that went through the autoencoder and back."""
     pictures = model.round_trip(take_photographs(faces, seed))
-    return Drawn(finish(pictures, (15, seed)), paired=True)
+    return Drawn(finish(pictures, (15, seed)), paired=True, seen=faces)
 
 
 def draw_gaussian(faces: Faces, seed: int = 0, others: int = 1000) -> Drawn:
@@ -240,7 +242,7 @@ def draw_swaps(faces: Faces, others: np.ndarray, seed: int = 0) -> Drawn:
     shift = ((target - source) * alpha).sum((1, 2), keepdims=True) / inside
     mixed = target + alpha * (source + 0.7 * shift - target)
     pictures = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-    return Drawn(finish(pictures, (18, seed)), others, alpha[..., 0] > 0.5, paired=True)
+    return Drawn(finish(pictures, (18, seed)), others, alpha[..., 0] > 0.5, paired=True, seen=given)
 
 
 def draw_local(model: Diffusion, faces: Faces, seed: int = 0, strength: float = 0.0) -> Drawn:
@@ -264,7 +266,7 @@ def draw_local(model: Diffusion, faces: Faces, seed: int = 0, strength: float = 
     mixed = target + alpha[..., None] * (source.astype(np.float32) - target)
     pictures = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
     noise = (20, round(100 * strength), seed)
-    return Drawn(finish(pictures, noise), None, alpha > 0.5, paired=True)
+    return Drawn(finish(pictures, noise), None, alpha > 0.5, paired=True, seen=faces)
 
 
 def _ovals(faces: Faces, seed: int, size: int) -> np.ndarray:

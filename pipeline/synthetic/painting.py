@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clare.models.mini import SIZE
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.synthetic.faces import Faces
 
 _SKIN = np.array([[246, 220, 204], [232, 190, 160], [203, 154, 114], [148, 98, 66], [92, 60, 42]])
@@ -22,6 +23,12 @@ _BACK = np.array(
         [232, 230, 226],
     ]
 )
+
+
+_TURN = 0.16
+"""How far a head that is turned wholly carries its face's middle to the side."""
+_EYES, _NOSE, _MOUTH, _SMILE = -0.08, 0.16, 0.33, 1.6
+"""Heights in the face, and how far a smile lifts the corners of the mouth."""
 
 
 class _Canvas:
@@ -47,6 +54,36 @@ def paint(faces: Faces, size: int = SIZE) -> np.ndarray:
     return np.concatenate(blocks) if blocks else np.zeros((0, size, size, 3), np.uint8)
 
 
+def locate(faces: Faces, size: int = SIZE) -> list[FaceMarks]:
+    """Where each face is in its picture: the head's box, and eyes, nose and corners of the mouth.
+
+    Args:
+        faces: N of them.
+        size: side of the pictures in pixels.
+    """
+    if not len(faces):
+        return []
+    trait, shot = faces.traits.T, faces.circumstances.T
+    roll, scale, sideways, upright = _pose(shot)
+    cos, sin = np.cos(roll) / scale, np.sin(roll) / scale
+    middle, apart, wide = _TURN * faces.yaw, _eyes_apart(trait), _mouth_width(trait)
+    corner = _MOUTH - _SMILE * faces.smile * wide**2
+    level = np.ones_like(middle)
+    x = np.stack([middle - apart, middle + apart, middle, middle - wide, middle + wide], 1)
+    y = np.stack([_EYES * level, _EYES * level, _NOSE * level, corner, corner], 1)
+    u = cos[:, None] * x - sin[:, None] * y + sideways[:, None]
+    v = sin[:, None] * x + cos[:, None] * y + upright[:, None]
+    points = (np.stack([u, v], 2) + 1) * size / 2 - 0.5
+    width, height = _head(trait)
+    reach = np.stack([np.hypot(width * cos, height * sin), np.hypot(width * sin, height * cos)], 1)
+    at = np.stack([sideways, upright], 1)
+    ends = np.clip((np.concatenate([at - reach, at + reach], 1) + 1) * size / 2, 0, size)
+    return [
+        FaceMarks(boxes=_written(box), points=_written(five))
+        for box, five in zip(ends, points, strict=True)
+    ]
+
+
 def _part(faces: Faces, start: int) -> Faces:
     end = start + 512
     return Faces(faces.identity[start:end], faces.traits[start:end], faces.circumstances[start:end])
@@ -61,7 +98,7 @@ def _paint(faces: Faces, size: int) -> np.ndarray:
 
     x, y = _head_frame(canvas, shot)
     turn = _wide(faces.yaw.astype(np.float32), x)
-    width, height = _wide(0.40 + 0.10 * trait[10], x), _wide(0.54 + 0.08 * trait[11], x)
+    width, height = (_wide(half, x) for half in _head(trait))
     long, curly = faces.hair_style == 3, faces.hair_style == 2
     bald = faces.hair_style == 0
 
@@ -76,18 +113,35 @@ def _paint(faces: Faces, size: int) -> np.ndarray:
     line = y + height * _wide(0.42 + 0.2 * trait[13], x) + 0.5 * (x - 0.12 * turn) ** 2
     crown = np.maximum(behind, line)
     canvas.lay(crown, np.clip(hair[:, None, None, :] * lit**1.3, 0, 255), ~bald * 1.0)
-    _features(canvas, faces, x - 0.16 * turn, y, width, height, skin, hair, trait)
+    _features(canvas, faces, x - _TURN * turn, y, width, height, skin, hair, trait)
     return np.clip(canvas.colour + 0.5, 0, 255).astype(np.uint8)
 
 
 def _head_frame(canvas: _Canvas, shot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (N, H, W) in which the head is upright, at the origin and of unit scale."""
-    roll = 0.3 * (shot[5] - 0.5)
-    sideways, upright = 0.2 * (shot[6] - 0.5), 0.02 + 0.14 * (shot[7] - 0.5)
-    scale = 0.78 + 0.24 * shot[8]
+    roll, scale, sideways, upright = _pose(shot)
     u, v = canvas.u - _wide(sideways, canvas.u), canvas.v - _wide(upright, canvas.u)
     cos, sin = _wide(np.cos(roll) * scale, u), _wide(np.sin(roll) * scale, u)
     return cos * u + sin * v, cos * v - sin * u
+
+
+def _pose(shot: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Roll in radians, how much smaller the head is than the picture, and where its middle is."""
+    roll, scale = 0.3 * (shot[5] - 0.5), 0.78 + 0.24 * shot[8]
+    return roll, scale, 0.2 * (shot[6] - 0.5), 0.02 + 0.14 * (shot[7] - 0.5)
+
+
+def _head(trait: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half of a head's width, and of its height."""
+    return 0.40 + 0.10 * trait[10], 0.54 + 0.08 * trait[11]
+
+
+def _eyes_apart(trait: np.ndarray) -> np.ndarray:
+    return 0.17 + 0.05 * trait[14]
+
+
+def _mouth_width(trait: np.ndarray) -> np.ndarray:
+    return 0.14 + 0.06 * trait[13]
 
 
 def _background(canvas: _Canvas, faces: Faces, shot: np.ndarray) -> None:
@@ -135,8 +189,8 @@ def _features(
     """Beard, eyes, brows, nose, mouth and glasses, about the face's turned middle."""
     beard = np.maximum(_oval(x, y, width * 0.98, height * 0.98), 0.2 - y + 0.35 * np.abs(x))
     canvas.lay(beard, hair * 0.9, faces.beard * 0.8)
-    apart, large = _wide(0.17 + 0.05 * trait[14], x), _wide(0.075 + 0.02 * trait[12], x)
-    eye_x, eye_y = np.abs(x) - apart, y + 0.08
+    apart, large = _wide(_eyes_apart(trait), x), _wide(0.075 + 0.02 * trait[12], x)
+    eye_x, eye_y = np.abs(x) - apart, y - _EYES
     white = np.full((len(faces), 3), 238.0, np.float32)
     iris = _IRIS[faces.eyes].astype(np.float32)
     canvas.lay(_oval(eye_x, eye_y, large * 1.2, large * 0.75), white, 1.0)
@@ -146,8 +200,8 @@ def _features(
     nose = np.maximum(np.abs(x) - 0.03 - 0.12 * np.maximum(y, 0), np.abs(y - 0.08) - 0.12)
     canvas.lay(nose, skin * 0.78, 0.8)
     smile = _wide(faces.smile.astype(np.float32), x)
-    wide = _wide(0.14 + 0.06 * trait[13], x)
-    mouth = _oval(x, y - 0.33 + smile * 1.6 * x**2, wide, 0.035 + 0.02 * smile)
+    wide = _wide(_mouth_width(trait), x)
+    mouth = _oval(x, y - _MOUTH + _SMILE * smile * x**2, wide, 0.035 + 0.02 * smile)
     lips = np.clip(skin * np.array([0.85, 0.5, 0.52]) + np.array([12, 0, 4]), 0, 255)
     canvas.lay(mouth, lips, 1.0)
     rim = np.abs(_oval(eye_x, eye_y, large * 2, large * 1.7)) - 0.018
@@ -174,3 +228,7 @@ def _wide(values: np.ndarray | float, like: np.ndarray) -> np.ndarray:
     """Values (N,) so that they meet arrays (N, H, W)."""
     values = np.asarray(values, np.float32)
     return values[:, None, None] if values.ndim == 1 else np.broadcast_to(values, like.shape)
+
+
+def _written(numbers: np.ndarray) -> str:
+    return " ".join(f"{number:.2f}" for number in np.ravel(numbers))

@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 
 from clare.errors import InputError, WeightsError
+from clare.pipeline.images.marks import parse_boxes, parse_points
 from clare.pipeline.manifests.csv_io import read_manifest
 from clare.pipeline.manifests.masks import look_at_masks
+from clare.pipeline.pairing.pairs import pairs
 from clare.pipeline.synthetic.camera import Camera, develop, finish
 from clare.pipeline.synthetic.dataset import split_of, write_miniature
 from clare.pipeline.synthetic.faces import SKINS, list_faces, write_captions
 from clare.pipeline.synthetic.fakes import draw_reals, draw_swaps, take_photographs
-from clare.pipeline.synthetic.painting import paint
+from clare.pipeline.synthetic.painting import locate, paint
 
 COUNT = 40
 FEW = 20
@@ -112,6 +114,36 @@ def test_the_data_set_is_valid_and_split_by_person(written):
             reals=reals,
         )
         assert [one.what[: -len(" change")] for one in found] == said
+
+
+def test_marks_are_where_the_face_is_painted():
+    faces = list_faces(np.arange(FEW), np.zeros(FEW, int))
+    pictures = paint(faces, 128).astype(int)
+    for picture, marks, bald in zip(
+        pictures, locate(faces, 128), faces.hair_style == 0, strict=True
+    ):
+        points = parse_points(marks.points)
+        colours = [picture[y, x] for x, y in points.round().astype(int)]
+        assert all(pupil.max() < 40 for pupil in colours[:2])
+        x0, y0, x1, y1 = parse_boxes(marks.boxes)
+        assert (points[:, 0] > x0).all() and (points[:, 0] < x1).all()
+        assert y0 < points[:, 1].min() and points[:, 1].max() < y1
+        if bald:  # the crown is seen: of another colour than what is above it
+            middle = round((x0 + x1) / 2)
+            inside, above = picture[round(y0) + 4, middle], picture[max(0, round(y0) - 4), middle]
+            assert np.abs(inside - above).sum() > 20
+    assert locate(list_faces([], [])) == []
+
+
+def test_rows_have_the_marks_of_faces_that_were_painted_and_pairs_are_made_by_them(
+    written, tmp_path
+):
+    place, paths = written
+    manifests = {path.stem: read_manifest(path).samples for path in paths}
+    assert not any(s.boxes or s.face_points for s in manifests["gaussian"])
+    assert all(s.boxes and s.face_points for s in (*manifests["reals"], *manifests["swap"]))
+    made = pairs("sbi", None, tmp_path / "sbi", manifest=paths[0], root=place)
+    assert made.pairs > FEW / 2
 
 
 def test_the_data_set_is_the_same_every_time(written, tmp_path):
