@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clare.augmentation.deliveries import CLEAN
 from clare.bootstrap import Figure, Figures
 from clare.cli.views.console import console
@@ -9,6 +11,7 @@ from clare.cli.views.table import table
 from clare.heads.evaluation.record import EvaluationRecord
 from clare.heads.evaluation.variant_results import FIGURES
 
+SHOWN = ("iou", "ap")
 HEADS = ("AUC", "change", "accuracy", "change", "FPR", "change")
 
 
@@ -19,11 +22,18 @@ def print_variants(record: EvaluationRecord) -> None:
         first = (f"{CLEAN}\n{_count(found.real, found.fake)}",)
         rows = [(*first, *(cell for own in clean for cell in (own, "")))]
         rows += [
-            (f"{name}\n{_count(one.real, one.fake)}", *_cells(one.figures, one.change))
+            (f"{name}\n{_count(one.real, one.fake)}", *_cells(one.figures, one.change, FIGURES))
             for name, one in found.deliveries.items()
         ]
         title = f"\nDeliveries of {subset}, beside the same images as they are"
         console.print(table(title, ("delivery", *HEADS), rows))
+        if masked := {name: one.masks for name, one in found.deliveries.items() if one.masks}:
+            title = f"\nFake pixels of {subset}, delivered, beside the same images as they are"
+            found_rows = [
+                (f"{name}\n{one.figures['iou'].n} fakes", *_cells(one.figures, one.change, SHOWN))
+                for name, one in masked.items()
+            ]
+            console.print(table(title, ("delivery", "IoU", "change", "AP", "change"), found_rows))
         for said in found.told:
             console.print(said)
     if record.variants:
@@ -38,8 +48,8 @@ def _count(real: int, fake: int) -> str:
     return f"{real} real, {fake} fake"
 
 
-def _cells(figures: Figures, change: Figures) -> list[str]:
-    each = ((_cell(figures[name]), _cell(change[name], "+")) for name in FIGURES)
+def _cells(figures: Figures, change: Figures, names: Sequence[str]) -> list[str]:
+    each = ((_cell(figures[name]), _cell(change[name], "+")) for name in names)
     return [cell for pair in each for cell in pair]
 
 

@@ -38,8 +38,13 @@ from clare.heads.evaluation.record import (
 )
 from clare.heads.evaluation.shortcuts import file_shortcuts, pixel_shortcuts
 from clare.heads.evaluation.test_rows import UnseenRows, choose_rows
-from clare.heads.evaluation.variant_results import write_variants
-from clare.heads.evaluation.variants import find_variants, measure_variants, refuse_orphans
+from clare.heads.evaluation.variant_results import VariantFigures, write_variants
+from clare.heads.evaluation.variants import (
+    Delivered,
+    find_variants,
+    measure_variants,
+    refuse_orphans,
+)
 from clare.heads.evaluation.wanted import Asked
 from clare.heads.localizer import Localizer
 from clare.heads.metrics import COVERAGE
@@ -192,10 +197,12 @@ def evaluate(
     if beside and not beside.subsets:
         tested = ", ".join(measured.subsets)
         notices.append(Notice(f"{against} has no published figures for {tested}"))
-    deliveries = {}
+    deliveries: Mapping[str, VariantFigures] = {}
     if delivered is not None:
-        scores = score_rows(opened.detector, delivered.unseen, device=place, progress=progress)
-        deliveries = measure_variants(delivered, scores, predictions, chosen, how, progress)
+        deliveries, said = _deliveries(
+            delivered, opened, source, predictions, judge, how, place, progress
+        )
+        notices += said
     masks = None
     if judge is not None:
         foils = None
@@ -352,6 +359,28 @@ def _baselines(
     scores, left_out = feature_scores(run, store, rows, progress)
     sets = evaluation_sets(predictions)
     return measure_baselines(sets, predictions, shortcuts, scores, how, source), left_out
+
+
+def _deliveries(
+    delivered: Delivered,
+    run: Run,
+    store: FeatureStore,
+    predictions: Predictions,
+    judge: MaskJudge | None,
+    how: Resampling,
+    device: str,
+    progress: StepProgress | None,
+) -> tuple[Mapping[str, VariantFigures], list[Notice]]:
+    rows = delivered.unseen
+    again = None if judge is None else MaskJudge(run, store, rows.rows())
+    take = None if again is None else again.add
+    scores = score_rows(run.detector, rows, device=device, progress=progress, take_maps=take)
+    masks = None if judge is None or again is None else (judge.figures, again.figures)
+    found = measure_variants(
+        delivered, scores, predictions, run.chosen_threshold, how, progress, masks
+    )
+    unread = again is not None and again.unread and not (judge and judge.unread)
+    return found, [*again.notices] if again is not None and unread else []
 
 
 def _masks(

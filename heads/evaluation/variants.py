@@ -20,13 +20,23 @@ from clare.errors import InputError
 from clare.heads.data.dataset import FeatureDataset
 from clare.heads.data.subsets import holds_deliveries
 from clare.heads.evaluation.test_rows import UnseenRows
-from clare.heads.evaluation.variant_results import FIGURES, DeliveryFigures, VariantFigures
+from clare.heads.evaluation.variant_results import (
+    FIGURES,
+    MASK_FIGURES,
+    DeliveryFigures,
+    MaskChange,
+    VariantFigures,
+)
+from clare.heads.metrics.masks import MaskFigures, average_columns, columns_of
 from clare.heads.metrics.measure import Measured, difference_of, measure_draws
 from clare.heads.metrics.predictions import Predictions, evaluation_sets
 from clare.heads.runs.run import Run as FinishedRun
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
 from clare.wording import listed
+
+Masks = tuple[Sequence[MaskFigures | None], Sequence[MaskFigures | None]]
+"""Figures of masks of the rows of a test, and of the delivered rows."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,7 @@ def measure_variants(
     threshold: float | None,
     how: Resampling,
     progress: StepProgress | None = None,
+    masks: Masks | None = None,
 ) -> dict[str, VariantFigures]:
     """The figures of each set of a test that has deliveries.
 
@@ -175,21 +186,21 @@ def measure_variants(
         threshold: margin from which on a row is called fake, from validation on images as they are.
         how: the bootstrap.
         progress: called before each delivery is measured.
+        masks: of a localiser: what was found in each row of the test, and in each delivered one.
     """
-    by_name: dict[str, dict[int, float]] = defaultdict(dict)
-    for name, places, margin in zip(
-        delivered.names, delivered.places, margins.tolist(), strict=True
-    ):
-        by_name[name] |= dict.fromkeys(places, margin)
+    by_name: dict[str, dict[int, int]] = defaultdict(dict)
+    for row, (name, places) in enumerate(zip(delivered.names, delivered.places, strict=True)):
+        by_name[name] |= dict.fromkeys(places, row)
     found = {}
     tell = progress or (lambda title, done, total: None)
     for subset, of_set in evaluation_sets(predictions).items():
         deliveries, missing = {}, {}
         whole = predictions.take(of_set)
         every: Measured | None = None
-        for done, (name, scores) in enumerate(by_name.items()):
+        for done, (name, rows) in enumerate(by_name.items()):
             tell(f"deliveries of {subset}", done, len(by_name))
-            have = np.array([place for place in of_set.tolist() if place in scores], np.int64)
+            have = np.array([place for place in of_set.tolist() if place in rows], np.int64)
+            own = np.array([rows[place] for place in have.tolist()], np.int64)
             clean = predictions.take(have)
             if not (clean.label == 1).any():
                 continue  # the reals beside it alone were delivered so
@@ -198,7 +209,7 @@ def measure_variants(
             if len(have) < len(of_set):
                 missing[name] = len(of_set) - len(have)
                 before = _measured(clean, threshold, how)
-            damaged = replace(clean, margin=np.array([scores[k] for k in have.tolist()]))
+            damaged = replace(clean, margin=margins[own])
             after = _measured(damaged, threshold, how)
             deliveries[name] = DeliveryFigures(
                 delivered.steps[name],
@@ -206,11 +217,35 @@ def measure_variants(
                 figures=after.figures,
                 clean=before.figures,
                 change=difference_of(before, after).figures,
+                masks=None if masks is None else _masks(masks, have, own, clean.cluster, how),
             )
         if every is not None:
             counts, clean_figures = _counts(whole), every.figures
             found[subset] = VariantFigures(*counts, clean_figures, deliveries, missing)
     return found
+
+
+def _masks(
+    masks: Masks,
+    have: NDArray[np.int64],
+    own: NDArray[np.int64],
+    clusters: NDArray[np.str_],
+    how: Resampling,
+) -> MaskChange | None:
+    """Of the rows at places ``have``, delivered as the rows ``own``."""
+    clean, damaged = (
+        columns_of([part[k] for k in at.tolist()])
+        for part, at in zip(masks, (have, own), strict=True)
+    )
+    both = np.array([None not in pair for pair in zip(clean["iou"], damaged["iou"], strict=True)])
+    if not both.any():
+        return None
+    before, after = (
+        {name: np.array(found[name], np.float64)[both] for name in MASK_FIGURES}
+        for found in (clean, damaged)
+    )
+    gaps = {name: after[name] - before[name] for name in MASK_FIGURES}
+    return MaskChange(*(average_columns(one, clusters[both], how) for one in (after, before, gaps)))
 
 
 def _counts(rows: Predictions) -> tuple[int, int]:

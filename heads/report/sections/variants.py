@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clare.augmentation.deliveries import CLEAN
 from clare.bootstrap import Figures
 from clare.heads.evaluation.record import EvaluationRecord
@@ -25,6 +27,9 @@ def variant_figures(test: EvaluationRecord) -> list[Block]:
         columns: list[str | Cell] = ["delivery", "rows"]
         columns += [cell for name in ("AUC", "accuracy", "FPR") for cell in (name, "change")]
         blocks.append(Table(f"Deliveries of {subset}", columns, _rows(found)))
+        if masked := _mask_rows(found):
+            heads = ["delivery", "fakes", "IoU", "change", "AP", "change"]
+            blocks.append(Table(f"Fake pixels of {subset}, delivered", heads, masked))
         blocks += [Text(f"{subset}: {sentence(said)}.", "note") for said in found.told]
         ladder = {
             name: (one.clean["auc"], one.figures["auc"]) for name, one in found.deliveries.items()
@@ -40,16 +45,33 @@ def _rows(found: VariantFigures) -> list[list[Cell]]:
     clean = [cell for name in FIGURES for cell in (figure_cell(found.clean[name]), Cell(""))]
     rows = [[Cell(CLEAN), _count(found.real, found.fake), *clean]]
     rows += [
-        [Cell(name, one.steps), _count(one.real, one.fake), *_cells(one.figures, one.change)]
+        [
+            Cell(name, one.steps),
+            _count(one.real, one.fake),
+            *_cells(one.figures, one.change, FIGURES),
+        ]
         for name, one in found.deliveries.items()
     ]
     return rows
+
+
+def _mask_rows(found: VariantFigures) -> list[list[Cell]]:
+    """Of localisers; masks went with their images."""
+    return [
+        [
+            Cell(name, one.steps),
+            Cell(f"{own.figures['iou'].n:,}"),
+            *_cells(own.figures, own.change, ("iou", "ap")),
+        ]
+        for name, one in found.deliveries.items()
+        if (own := one.masks) is not None
+    ]
 
 
 def _count(real: int, fake: int) -> Cell:
     return Cell(f"{real:,} real", f"{fake:,} fake")
 
 
-def _cells(figures: Figures, change: Figures) -> list[Cell]:
-    each = ((figure_cell(figures[name]), lead_cell(change[name])) for name in FIGURES)
+def _cells(figures: Figures, change: Figures, names: Sequence[str]) -> list[Cell]:
+    each = ((figure_cell(figures[name]), lead_cell(change[name])) for name in names)
     return [cell for pair in each for cell in pair]

@@ -15,11 +15,13 @@ from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.compare import compare
 from clare.heads.evaluation.evaluate import evaluate, write_matrix
 from clare.heads.evaluation.record import read_evaluation
+from clare.heads.evaluation.variant_results import MASK_FIGURES
 from clare.heads.localizer import Localizer
 from clare.heads.runs.run import open_run
 from clare.heads.training.trainer import train_run
 from clare.store.feature_store import create_store
 from clare.store.spec import Fingerprint
+from tests.figures import existing
 from tests.heads.masked_store import SPECS, fill, fill_feature, make_rows
 
 CONFIG = TrainConfig(
@@ -273,6 +275,42 @@ def test_a_cut_is_not_taken_from_values_of_another_fingerprint(masked, run, tmp_
     assert found.record.masks is not None and not found.record.masks.cuts
     (said,) = [note for note in notes_of(found) if note.startswith("LaRE is not among")]
     assert "several fingerprints" in said
+
+
+def test_masks_of_deliveries_are_those_that_went_with_the_images(run, tmp_path):
+    store = create_store(tmp_path / "features.zarr")
+    rows = make_rows("local", 1, 48)
+    told = {"delivery": "half", "delivery_steps": "resize 0.5", "parent_subset": "local"}
+    delivered = [
+        replace(
+            row,
+            sample_id=f"{row.sample_id}#half",  # another quarter is marked: the image was moved
+            columns={**row.columns, **told, "parent_id": row.sample_id},
+        )
+        for row in rows
+        if row.columns["split"] == "test"
+    ]
+    gone = replace(delivered[0], columns={**delivered[0].columns, "blank": True})
+    alone = [replace(one, columns={**rows[5].columns, "subset": "alone"}) for one in delivered[1:]]
+    fill(store, "local", rows)
+    fill(store, "local_variants", [gone, *delivered[1:]])
+    fill(store, "alone", alone)
+    by_hand = existing(evaluate(run, store, ["alone"], resamples=0).record.masks).subsets["alone"]
+    found = evaluate(run, store, ["local"], variants=True, resamples=20).record
+    (half,) = found.variants["local"].deliveries.values()
+    masks = existing(half.masks)
+    own = existing(found.masks).subsets["local"].figures
+    assert own["iou"].n == len(delivered) == 8
+    for name in MASK_FIGURES:
+        figure, change = masks.figures[name], masks.change[name]
+        assert figure.value == pytest.approx(by_hand.figures[name].value)
+        assert figure.n == masks.clean[name].n == 7, "a mask that was cut away is in neither"
+        assert change.value == pytest.approx(
+            existing(figure.value) - existing(masks.clean[name].value)
+        )
+        assert existing(change.low) <= existing(change.value) <= existing(change.high)
+    with (run / "test_variants.csv").open(newline="") as file:
+        assert float(list(csv.DictReader(file))[1]["iou"]) == masks.figures["iou"].value
 
 
 def test_a_reals_mask_marks_nothing(tmp_path):
