@@ -63,7 +63,7 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
         scratch = folder / "vectors"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        vectors = Vectors(store, rows.rows, wanted, None, scratch)
+        vectors = Vectors(store, rows.rows, wanted, None, rows.train, scratch)
         prober = Prober(vectors, rows, grid, Resampling(0, 0))
         for found in prober.probe(offer.inputs):
             probe = found.probe

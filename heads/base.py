@@ -7,17 +7,20 @@ whose name is the part's.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from clare.errors import InputError
 
 Role = Literal[
     "cls",
+    "cls_2",
     "tokens",
     "tokens_2",
     "lare",
@@ -37,7 +40,7 @@ the first of its blocks takes that moves.
 """
 
 Inputs = Mapping[Role, torch.Tensor]
-"""A batch by role, float32: cls (B, E), tokens (B, P, C), lare (B, 4, h, w), lare_steps
+"""A batch by role, float32: cls and cls_2 (B, E), tokens (B, P, C), lare (B, 4, h, w), lare_steps
 (B, 4 T, D, h, w) of T steps with D draws each, four channels a step, parts (B, N, 4), mask
 (B, S, S), pixels (B, S, S, 3) of 0 to 255, block_tokens (B, P, D), block_cls (B, D)."""
 
@@ -97,6 +100,7 @@ class InputSpec:
 
 INPUTS: Mapping[Role, InputSpec] = {
     "cls": InputSpec("clip_cls", axes=1, standardized=False),
+    "cls_2": InputSpec("", axes=1, standardized=False),
     "tokens": InputSpec("clip_tokens", axes=2),
     "tokens_2": InputSpec("clip_tokens_layer3", axes=2),
     "lare": InputSpec("lare", axes=5, channel_axis=-3, drawn=True),
@@ -156,7 +160,7 @@ class Fusion(nn.Module, ABC):
 
     Attributes:
         Settings: frozen dataclass of plain values.
-        roles: the inputs that it takes.
+        roles: the inputs that it takes; where settings decide them, see `roles_of`.
         width: D, the length of its vectors.
         still: names of tensors in it that stay as they were loaded, and are saved nowhere.
     """
@@ -170,6 +174,18 @@ class Fusion(nn.Module, ABC):
         super().__init__()
         self.settings = settings
         self.shapes = {role: tuple(shapes[role]) for role in self.roles}
+
+    @classmethod
+    def roles_of(cls, settings: Any) -> tuple[Role, ...]:
+        """The inputs that it takes with some settings."""
+        return cls.roles
+
+    def rows_to_fit(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of the training rows that `fit` takes, of labels (N,); most take none."""
+        return np.empty(0, np.int64)
+
+    def fit(self, batches: Iterable[tuple[Inputs, torch.Tensor]]) -> None:
+        """Keep what it takes from training rows and their labels (B,) before anything is learnt."""
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> torch.Tensor:

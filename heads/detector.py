@@ -52,6 +52,16 @@ def find_fusion(name: str) -> type[Fusion]:
     return find_part(fusion, name, Fusion)  # type: ignore[type-abstract]
 
 
+def fusion_roles(config: DetectorConfig) -> tuple[Role, ...]:
+    """The inputs that a configuration's fusion takes.
+
+    Raises:
+        InputError: there is no such fusion, or a setting of it is not usable.
+    """
+    part = find_fusion(config.fusion)
+    return part.roles_of(build_settings(config.fusion, part.Settings, config.fusion_settings))
+
+
 def find_classifier(name: str) -> type[Classifier]:
     """A classifier by its name, or by the path of its file.
 
@@ -105,10 +115,10 @@ def fields_of(config: DetectorConfig) -> tuple[str, ...]:
         own = tower_fields(config)
         roles = (
             *_begun_with(config),
-            *(r for r in find_fusion(config.fusion).roles if r not in own),
+            *(r for r in fusion_roles(config) if r not in own),
         )
     else:
-        roles = find_fusion(config.fusion).roles
+        roles = fusion_roles(config)
     return tuple(fields_by_role(config, roles).values())
 
 
@@ -120,7 +130,7 @@ def tower_fields(config: DetectorConfig) -> dict[Role, str]:
     """
     if not config.is_tuned:
         return {}
-    roles = [role for role in find_fusion(config.fusion).roles if role in TOWER_ROLES]
+    roles = [role for role in fusion_roles(config) if role in TOWER_ROLES]
     if not roles:
         raise InputError(
             f"fusion {part_name(config.fusion)} takes nothing of an image tower, which could be "
@@ -174,9 +184,9 @@ class Detector(Model):
         fusion_class = find_fusion(config.fusion)
         decision_class = find_classifier(config.classifier)
         own = tower_fields(config)
-        others = [role for role in fusion_class.roles if role not in own]
-        super().__init__(config, specs, [*_begun_with(config), *others])
         settings = build_settings(config.fusion, fusion_class.Settings, config.fusion_settings)
+        others = [role for role in fusion_class.roles_of(settings) if role not in own]
+        super().__init__(config, specs, [*_begun_with(config), *others])
         self.base = tower if own else None
         if own:
             self.fusion: Fusion = self._over_tower(fusion_class, settings, specs, own, tower)

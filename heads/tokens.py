@@ -70,9 +70,9 @@ def reads_tokens(detector: DetectorConfig) -> bool:
 
 
 def _roles(detector: DetectorConfig) -> tuple[str, ...]:
-    from clare.heads.detector import find_fusion
+    from clare.heads.detector import fusion_roles
 
-    return find_fusion(detector.fusion).roles
+    return fusion_roles(detector)
 
 
 def _decoder_fields(text: str) -> dict[str, str]:

@@ -142,10 +142,10 @@ def largest_difference(model: ExportedModel, run: Runner) -> float:
 def _refuse_noise(run: Path, config: DetectorConfig) -> None:
     """Refuse a whole detector that reads LaRE: its noise is drawn from the bytes of a file."""
     from clare.heads.base import INPUTS
-    from clare.heads.detector import find_fusion
+    from clare.heads.detector import fusion_roles
     from clare.heads.localizer import roles_of
 
-    roles = roles_of(config) if config.decoder else find_fusion(config.fusion).roles
+    roles = roles_of(config) if config.decoder else fusion_roles(config)
     if any(INPUTS[role].drawn for role in roles):
         raise InputError(
             f"{run} reads LaRE, which is no function of the pixels: its noise is drawn from the "

@@ -65,10 +65,17 @@ def as_typed(store: str, head: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a head by the names that options have."""
     plain = {k: v for k, v in head.items() if k not in ("fields", "fusion_settings")}
     decided = plain.pop("classifier_settings")
+    fields = head.get("fields", {})
     return {
         "store": store,
         **plain,
-        **head.get("fields", {}),
+        **(
+            fields
+            if {*fields} in ({"cls"}, {"tokens"})
+            else {"train.fields": fields}
+            if fields
+            else {}
+        ),
         **{f"{head['fusion']}.{name}": v for name, v in head.get("fusion_settings", {}).items()},
         **{f"probe.{name}": v for name, v in decided.items()},
     }

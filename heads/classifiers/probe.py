@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from clare.errors import InputError
@@ -28,15 +27,23 @@ class ProbeSettings:
         kind: ridge, logistic or centroid.
         norm: what is done to vectors first: none, l2, standard or whiten.
         strength: of regularisation, as a share of a channel's mean variance.
+        widths: of the parts that vectors consist of, where there are several.
+        ratio: total variance that the last of several parts is brought to, the others having 1.
     """
 
     kind: Kind = "ridge"
     norm: Norm = "standard"
     strength: float = 0.1
+    widths: tuple[int, ...] = ()
+    ratio: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.strength < math.inf:
             raise InputError(f"probe's setting strength can't be {self.strength}: above 0")
+        if not 0 < self.ratio < math.inf:
+            raise InputError(f"probe's setting ratio can't be {self.ratio}: above 0")
+        if any(width < 1 for width in self.widths):
+            raise InputError("probe's setting widths are of 1 or more")
 
 
 class Probe(Classifier):
@@ -51,13 +58,19 @@ class Probe(Classifier):
 
     def __init__(self, settings: ProbeSettings, width: int, text: TextTower | None) -> None:
         super().__init__(settings, width, text)
+        self.widths = list(settings.widths or (width,))
+        if sum(self.widths) != width:
+            raise InputError(
+                f"probe's setting widths {', '.join(map(str, self.widths))} are of vectors of "
+                f"{sum(self.widths)}, and these have {width} channels"
+            )
         self.register_buffer("weight", torch.zeros(2, width))
         self.register_buffer("bias", torch.zeros(2))
 
     @property
     def normalizes(self) -> bool:
         """Whether only the direction of a vector counts."""
-        return bool(self.settings.norm == "l2")
+        return bool(self.settings.norm == "l2") and len(self.widths) == 1
 
     def fit(self, vectors: torch.Tensor, labels: torch.Tensor) -> None:
         """Fit the plane to all training vectors (N, D).
@@ -65,20 +78,16 @@ class Probe(Classifier):
         Raises:
             InputError: whitening has fewer rows than channels, or no channel varies.
         """
-        rows = vectors.detach().cpu().float().numpy()
+        rows = self._normed(vectors.detach().cpu().float().double()).numpy()
         y = 2.0 * labels.cpu().numpy() - 1
 
         def pieces() -> Iterator[tuple[Values, Values]]:
             for start in range(0, len(rows), PIECE):
-                some = rows[start : start + PIECE].astype(np.float64)
-                if self.normalizes:
-                    length = np.linalg.norm(some, axis=1, keepdims=True)
-                    some = some / np.maximum(length, np.finfo(np.float64).tiny)
-                yield some, y[start : start + PIECE]
+                yield rows[start : start + PIECE], y[start : start + PIECE]
 
         moments, how = Moments.of(pieces), self.settings
         try:
-            linear = linear_map(moments, how.norm, [self.width])
+            linear = linear_map(moments, how.norm, self.widths, how.ratio)
         except InputError as error:
             raise InputError(f"the probe can't be fitted: {error.what}", *error.advice) from error
         found = fit(how.kind, moments, linear, [how.strength], pieces)
@@ -90,5 +99,10 @@ class Probe(Classifier):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """(B, D) to logits (B, 2)."""
-        vectors = unit(vectors) if self.normalizes else vectors
-        return torch.nn.functional.linear(vectors, self.weight, self.bias)
+        return torch.nn.functional.linear(self._normed(vectors), self.weight, self.bias)
+
+    def _normed(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What the plane is of: each part of unit length, where that is the normalisation."""
+        if self.settings.norm != "l2":
+            return vectors
+        return torch.cat([unit(part) for part in vectors.split(self.widths, -1)], -1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
@@ -112,6 +114,14 @@ class TowerFusion(Fusion):
         for name in self._trained:
             self.tower.get_submodule(name).train(mode)
         return self
+
+    def rows_to_fit(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those that the fusion within takes."""
+        return self.inner.rows_to_fit(labels)
+
+    def fit(self, batches: Iterable[tuple[Inputs, torch.Tensor]]) -> None:
+        """Fit the fusion within, to the tower as it now is."""
+        self.inner.fit((self._read(inputs), labels) for inputs, labels in batches)
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """The vectors of the fusion within, (B, D)."""

@@ -54,6 +54,16 @@ class Part:
         return ("lare" if self.source.field == "lare" else "tokens") if self.pooling else ""
 
     @property
+    def is_weighed(self) -> bool:
+        """Whether LaRE decides how much each of its tokens counts."""
+        return self.how is not None and self.how.weighed
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether its tokens are ranked along a direction, which labels gave."""
+        return self.how is not None and self.how.ranked
+
+    @property
     def how(self) -> Pooling | None:
         """How values become its vectors; None where they are."""
         return POOLINGS[self.kind][self.pooling] if self.pooling else None
@@ -81,8 +91,7 @@ class ProbeInput:
     @property
     def is_mixed(self) -> bool:
         """Whether it holds something of two fields."""
-        how = self.parts[0].how
-        return len(self.parts) > 1 or (how is not None and how.weighed)
+        return len(self.parts) > 1 or self.parts[0].is_weighed
 
     def beside(self, other: ProbeInput, *, shuffled: int = 0) -> ProbeInput:
         """This one with another beside it."""

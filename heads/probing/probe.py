@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from clare.heads.linear.norms import NORMS, Norm, norm_named
 from clare.heads.linear.solvers import STRENGTHS, Kind, kind_named
 from clare.heads.probing.alike import LEAST, cka
 from clare.heads.probing.answers import answer
+from clare.heads.probing.heads import head_of
 from clare.heads.probing.inputs import ProbeInput
 from clare.heads.probing.prober import Fitted, Grid, Prober, best_of
 from clare.heads.probing.questions import read_question, usual_questions
@@ -108,28 +108,28 @@ def probe(
     named = [one for question in questions or () for one in (question.base, question.added)]
     parts = list(dict.fromkeys(part for one in [*chosen, *named] for part in one.parts))
     sources = {part.source for part in parts}
-    if offer.lare and any(part.how is not None and part.how.weighed for part in parts):
+    if offer.lare and any(part.is_weighed for part in parts):
         sources.add(offer.lare)
-    whole = max(fractions)
     shares = [(f, s) for f in sorted(fractions) for s in (seeds if f < 1 else seeds[:1])]
     rows = choose_rows(opened, config, asked, sorted(sources), shares)
 
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="clare-probe-", dir=_beside(place)) as scratch:
-        vectors = Vectors(opened, rows.rows, parts, offer.lare, Path(scratch), progress)
+        ranking = rows.shares[rows.largest]
+        vectors = Vectors(opened, rows.rows, parts, offer.lare, ranking, Path(scratch), progress)
         read = time.monotonic()
         grid = Grid(chosen, norms or NORMS, kinds, sorted({*strengths}), bool(norms))
         prober = Prober(vectors, rows, grid, how, progress)
         fitted = prober.probe(chosen)
         probes = _measured(prober, fitted)
-        share = next(one for one in shares if one[0] == whole)
-        mine = [one for one in fitted if (one.probe.fraction, one.probe.seed) == share]
+        mine = [one for one in fitted if (one.probe.fraction, one.probe.seed) == rows.largest]
         if questions is None:
             aucs = {n: best_of(several).probe.val_auc for n, several in _by_input(mine).items()}
             questions = usual_questions([one for one in chosen if one.name in aucs], aucs)
-        answers = answer(prober, questions, fitted, share)
+        answers = answer(prober, questions, fitted, rows.largest)
         few = rows.train[np.unique(np.linspace(0, len(rows.train) - 1, ALIKE).astype(int))]
         alike = cka([prober.vectors_of(one, few) for one in chosen]) if len(few) >= LEAST else []
+        heads = {one.name: head_of(one, offer.lare, vectors.widths(one)) for one in chosen}
         told = [*notices, *offer.notices, *rows.notices, *prober.notices]
     record = ProbeRecord(
         store=str(opened.path),
@@ -142,7 +142,7 @@ def probe(
         tests={name: len(places) for name, places in prober.sets.items()},
         meaning=offer.meaning(),
         layers={one.name: k for one in chosen if (k := _layer(one)) is not None},
-        heads={one.name: head for one in chosen if (head := _head(one)) is not None},
+        heads={name: head for name, head in heads.items() if head is not None},
         probes=tuple(probes),
         fitted=prober.fitted,
         answers=tuple(answers),
@@ -219,23 +219,6 @@ def _tests(store: FeatureStore, domains: tuple[str, ...]) -> list[str] | None:
 def _beside(folder: Path) -> Path:
     """Where scratch files go: the nearest folder above that is there."""
     return next(one for one in folder.absolute().parents if one.is_dir())
-
-
-def _head(one: ProbeInput) -> dict[str, Any] | None:
-    """What makes a head of an input, beside its probe; None where no fusion reads so."""
-    part = one.parts[0]
-    how, field = part.how, part.source.field
-    if one.is_mixed:
-        return None
-    features = {part.source.extractor: part.source.digest}
-    if how is None:
-        return {"fusion": "cls", "fields": {"cls": field}, "features": features}
-    pooling = {"pooling": part.pooling}
-    if part.kind == "lare":
-        chosen = {"fusion": "pooled_lare", "timestep": part.step}
-    else:
-        chosen = {"fusion": "pooled", "fields": {"tokens": field}}
-    return {**chosen, "fusion_settings": pooling, "features": features}
 
 
 def _layer(one: ProbeInput) -> int | None:

@@ -147,11 +147,14 @@ class Prober:
         Raises:
             InputError: an input can't have a normalisation that was asked for by name.
         """
-        wanted = [*self._rows.shares] if shares is None else shares
+        every = [*self._rows.shares] if shares is None else shares
         found = []
         for number, one in enumerate(inputs):
             if self._progress is not None:
                 self._progress(f"fitting {one.name}", number, len(inputs))
+            # Where tokens are ranked, labels of the largest share decided how.
+            ranked = any(part.is_ranked for part in one.parts)
+            wanted = [share for share in every if not ranked or share == self._rows.largest]
             for unit in (False, True):
                 norms = [norm for norm in self._grid.norms if (norm == "l2") == unit]
                 if norms:

@@ -109,8 +109,8 @@ class ProbeRecord:
         tests: rows by test set.
         meaning: what sets fingerprints of one field apart, by name.
         layers: by name of an input, the layer of the tower; of inputs that are a layer's.
-        heads: by name of an input, what makes a head of it: see `head_of`. Sums, and tokens that
-            LaRE weighs, have none.
+        heads: by name of an input, what makes a head of it: see `head_of`. Sums of more fields
+            than a head takes have none.
         probes: every one.
         fitted: how many were fitted, each strength counted.
         answers: what adds to what.
@@ -152,13 +152,15 @@ class ProbeRecord:
         """
         if probe.input not in self.heads:
             return None
-        fitted = {"kind": probe.kind, "norm": probe.norm}
+        head = dict(self.heads[probe.input])
+        fitted = {"kind": probe.kind, "norm": probe.norm, **head.pop("classifier_settings", {})}
+        ratio = {} if probe.ratio is None else {"ratio": probe.ratio}
         strength = {} if probe.strength is None else {"strength": probe.strength}
         share = {"fraction": probe.fraction, "data_seed": probe.seed} if probe.fraction < 1 else {}
         return {
-            **self.heads[probe.input],
+            **head,
             "classifier": "probe",
-            "classifier_settings": {**fitted, **strength},
+            "classifier_settings": {**fitted, **strength, **ratio},
             "standardize": False,
             "train": list(self.train),
             **({"reals": list(self.reals)} if self.reals else {}),

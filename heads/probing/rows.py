@@ -72,6 +72,11 @@ class ProbeRows:
     shares: Mapping[tuple[float, int], NDArray[np.int64]]
     notices: tuple[Notice, ...]
 
+    @property
+    def largest(self) -> tuple[float, int]:
+        """The largest share, the first where there are several."""
+        return max(self.shares, key=lambda share: share[0])
+
     def exchanged(self, seed: int) -> list[NDArray[np.int64]]:
         """For each shuffle, (N,) another row of the same split for each row, whatever its label."""
         found = []

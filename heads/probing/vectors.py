@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from clare.errors import InputError
 from clare.files import require_free_space
 from clare.heads.base import INPUTS
 from clare.heads.evaluation.field_rows import FieldRows, Rows
+from clare.heads.layers.pooling import class_direction, rows_of_direction
 from clare.heads.probing.inputs import Part, ProbeInput, Source
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore
@@ -33,6 +34,7 @@ class Vectors:
         rows: N rows, all of them complete in every field.
         parts: what is read.
         lare: the field that weighs tokens, where a part is weighed.
+        train: places of the rows that the direction of ranked tokens comes from.
         folder: for the files; empty, and the caller's to remove.
         progress: called while fields are read.
 
@@ -47,11 +49,12 @@ class Vectors:
         rows: Rows,
         parts: Sequence[Part],
         lare: Source | None,
+        train: NDArray[np.int64],
         folder: Path,
         progress: StepProgress | None = None,
     ) -> None:
         readers = {source: _reader(store, rows, source) for source in {p.source for p in parts}}
-        weighed = any(part.how is not None and part.how.weighed for part in parts)
+        weighed = any(part.is_weighed for part in parts)
         if weighed and lare is not None and lare not in readers:
             readers[lare] = _reader(store, rows, lare)
         self._widths = {part: _width(part, readers[part.source].shape) for part in parts}
@@ -62,12 +65,15 @@ class Vectors:
             file, shape = folder / f"{number}.npy", (len(rows), width)
             self._files[part] = np.lib.format.open_memmap(file, "w+", np.float32, shape)
         self._lengths = {part: np.empty(len(rows)) for part in self._widths}
+        ranked = {part.source for part in self._widths if part.how is not None and part.how.ranked}
+        directions = _directions({one: readers[one] for one in ranked}, train)
         for start in range(0, len(rows), STEP):
             places = np.arange(start, min(start + STEP, len(rows)))
             read = {one: torch.from_numpy(reader.read(places)) for one, reader in readers.items()}
             maps = INPUTS["lare"].take(read[lare], 0, None) if weighed and lare else None
             for part, vectors in self._files.items():
-                found = _pooled(part, read[part.source], maps, places, rows)
+                weighed_by = maps if part.is_weighed else directions.get(part.source)
+                found = _pooled(part, read[part.source], weighed_by, places, rows)
                 vectors[places] = found
                 self._lengths[part][places] = np.linalg.norm(found.astype(np.float64), axis=1)
             if progress is not None:
@@ -119,10 +125,28 @@ def _width(part: Part, shape: tuple[int, ...]) -> int:
     return part.how.pool(torch.zeros(1, *shape[2:]), None).shape[1]
 
 
+def _directions(
+    readers: Mapping[Source, FieldRows], train: NDArray[np.int64]
+) -> dict[Source, torch.Tensor]:
+    """What tokens are ranked by, of each field that is: see `class_direction`."""
+    if not readers:
+        return {}
+    label = next(iter(readers.values())).label
+    chosen = train[rows_of_direction(label[train])]
+
+    def batches() -> Iterator[tuple[dict[Source, torch.Tensor], torch.Tensor]]:
+        for start in range(0, len(chosen), STEP):
+            places = chosen[start : start + STEP]
+            tokens = {one: torch.from_numpy(reader.read(places)) for one, reader in readers.items()}
+            yield tokens, torch.from_numpy(label[places])
+
+    return class_direction(batches())
+
+
 def _pooled(
     part: Part,
     read: torch.Tensor,
-    maps: torch.Tensor | None,
+    beside: torch.Tensor | None,
     places: NDArray[np.int64],
     rows: Rows,
 ) -> NDArray[np.float32]:
@@ -130,7 +154,7 @@ def _pooled(
     values = read
     if (how := part.how) is not None:
         one = INPUTS["lare"].take(read, part.step, None) if part.kind == "lare" else read.float()
-        values = how.pool(one, maps)
+        values = how.pool(one, beside)
     found: NDArray[np.float32] = values.float().numpy()
     if not (finite := np.isfinite(found).all(1)).all():
         subset, row = rows[int(places[np.argmin(finite)])]

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from clare.advice import Notice, Set
 from clare.augmentation import USUAL
 from clare.errors import InputError
-from clare.heads.config import TrainConfig
+from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.fingerprints import Chosen, frame_of
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples
 from clare.heads.data.subsets import subsets_of
 from clare.heads.data.table import FeatureTable, pieces
 from clare.heads.detector import (
+    Detector,
     create_model,
     fields_of,
-    find_fusion,
+    fusion_roles,
     needs_text,
     tower_fields,
 )
@@ -148,7 +149,7 @@ def prepare(
         if key not in samples:
             samples[key] = choose_splits(tables, config)
         train, val, seen = samples[key]
-        if config.detector.decoder or _lays_over_each_other(config.detector.fusion):
+        if config.detector.decoder or _lays_over_each_other(config.detector):
             _require_aligned(store, chosen, config, train)
         if config.shuffle_labels:
             train, val = train.shuffled([config.seed, 0]), val.shuffled([config.seed, 1])
@@ -269,8 +270,35 @@ def measure_channels(
         detector.fit_statistics(table.batches(order, detector.fields))
 
 
-def _lays_over_each_other(fusion: str) -> bool:
-    return len(_SPATIAL.intersection(find_fusion(fusion).roles)) > 1
+def fit_fusions(
+    runs: Sequence[Prepared], table: FeatureTable, progress: Callable[[str], None]
+) -> None:
+    """Give every fusion what it takes from training rows and their labels, once channels are
+    measured.
+
+    Args:
+        runs: that begin; one that goes on has it from its folder.
+        table: the rows that train them.
+        progress: told what is read.
+    """
+    for run in runs:
+        if not isinstance(detector := run.detector, Detector):
+            continue
+        chosen = detector.fusion.rows_to_fit(run.train.labels)
+        if not len(chosen):
+            continue
+        progress(f"reading {', '.join(detector.fields)} for {detector.config.fusion}")
+        order = pieces(run.train.plain[chosen], detector.scored_together)
+        labels = pieces(run.train.labels[chosen], detector.scored_together)
+        batches = zip(table.batches(order, detector.fields), labels, strict=True)
+        with torch.no_grad():
+            detector.fusion.fit(
+                (detector.inputs(batch), torch.from_numpy(some)) for batch, some in batches
+            )
+
+
+def _lays_over_each_other(config: DetectorConfig) -> bool:
+    return len(_SPATIAL.intersection(fusion_roles(config))) > 1
 
 
 def _require_aligned(

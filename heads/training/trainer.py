@@ -25,6 +25,7 @@ from clare.heads.training.lockstep import Cache, SharedBatches, Stack, arrange, 
 from clare.heads.training.notices import notices_of_machine
 from clare.heads.training.prepare import (
     Tables,
+    fit_fusions,
     measure_channels,
     open_tables,
     prepare,
@@ -158,6 +159,7 @@ def _train(
     load_fields((tables.train, tables.val), plans, observer.loading)
     begun = [state.run for state in states if not state.progress.epoch]
     measure_channels(begun, tables.train, observer.busy)
+    fit_fusions(begun, tables.train, observer.busy)
     for state in states:
         if state.is_fitted and not state.complete:
             observer.busy(f"fitting {state.folder.path}")

@@ -1,9 +1,12 @@
 """`clare probe` as it is typed."""
 
 import json
+import shlex
 
 import pytest
 
+from clare.heads.probing.record import read_record
+from clare.heads.runs.run import open_run
 from tests.heads.probing.probed_store import create_probed
 
 
@@ -38,6 +41,20 @@ def test_json_holds_every_probe(clare, probed, tmp_path):
     assert len(found["probes"]) == 6
     assert found["fitted"] == 2 * (2 + 2 + 1)
     assert found["command"][:2] == ["clare", "probe"]
+
+
+def test_the_command_that_is_advised_makes_the_run_of_a_sum(clare, probed, tmp_path):
+    chosen = ["--inputs", "clip_tokens_4:top+lare:grid@300+clip_tokens_2:max", "--kinds", "ridge"]
+    options = ["--train", "gan", "--test", "swap", "--resamples", 0, "--out", tmp_path / "probes"]
+    code, _, err = clare("probe", "--store", probed, *chosen, "--norms", "standard", *options)
+    assert code == 0, err
+    (advised,) = [line for line in err.splitlines() if "clare train-head" in line]
+    _, *words = shlex.split(advised[advised.index("clare train-head") :])
+    code, _, err = clare(*words, "--out", tmp_path / "run")
+    assert code == 0, err
+    (probe,) = read_record(tmp_path / "probes").probes
+    validation = open_run(tmp_path / "run").validation
+    assert validation.metrics["auc"].value == pytest.approx(probe.val_auc, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_what_trains_are_the_heads_own_parameters(name, decision, text):
     assert all(
         parameter is dict(detector.named_parameters())[n] for n, parameter in learning.items()
     )
-    still = name in ("cls", "pooled", "pooled_lare") and detector.is_fitted
+    still = name in ("cls", "pooled", "pooled_lare", "side_by_side") and detector.is_fitted
     assert bool(learning) != still
     if learning and not detector.is_fitted:
         torch.nn.functional.cross_entropy(detector(batch), torch.tensor([0, 1] * 3)).backward()

@@ -1,5 +1,7 @@
 """Our own parts keep the contracts that others' parts are asked to keep; broken ones don't."""
 
+from types import MappingProxyType
+
 import pytest
 
 from clare.heads import classifiers, decoders, fusion
@@ -59,6 +61,15 @@ class TestPooled(FusionContract):
 
 class TestPooledLare(FusionContract):
     part = "pooled_lare"
+
+
+class TestSideBySide(FusionContract):
+    part = "side_by_side"
+
+
+class TestSideBySideOfTokens(FusionContract):
+    part = "side_by_side"
+    settings = MappingProxyType({"parts": ("tokens:top", "tokens:by-lare", "cls", "lare:mean@2")})
 
 
 class TestRoi(FusionContract):

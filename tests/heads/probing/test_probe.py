@@ -40,7 +40,7 @@ def test_every_field_is_probed_in_every_pooling(found):
     tokens = {
         f"clip_tokens_{layer}:{pooling}"
         for layer in (2, 4, 6)
-        for pooling in ("mean", "max", "by-lare")
+        for pooling in ("mean", "max", "top", "by-lare")
     }
     # Two fingerprints of LaRE would not say which of them weighs; one does, and masks are none.
     lare = {f"lare:{pooling}@{step}" for pooling in ("mean", "grid") for step in (100, 300)}
@@ -236,8 +236,8 @@ def test_every_field_is_read_once(probed, tmp_path, monkeypatch):
     monkeypatch.setattr(FieldRows, "read", counting)
     found = clare.probe(probed, tmp_path / "out", test=["swap"], kinds=["centroid"], **QUICK)
     rows = sum(found.counts.values())
-    # Three layers of tokens share a fingerprint and a shape.
-    assert sorted(read.values()) == [rows, rows, 3 * rows]
+    # Three layers of tokens share a fingerprint and a shape; what ranks them is found first.
+    assert sorted(read.values()) == [rows, rows, 3 * (rows + found.counts["train"])]
 
 
 def test_by_default_every_other_field_is_asked_whether_it_adds_to_the_best(found):
@@ -358,10 +358,80 @@ def test_the_page_shows_inputs_layers_answers_and_likeness(probed, found, tmp_pa
     assert np.allclose(np.diag(found.alike), 1)
 
 
+def test_top_tokens_are_those_along_what_parts_the_training_classes(probed, tmp_path):
+    """Against a plain reading of the same rows."""
+    found = clare.probe(
+        probed,
+        tmp_path / "top",
+        inputs=["clip_tokens_4:top"],
+        norms=["none"],
+        kinds=["centroid"],
+        fractions=[0.25, 1],
+        test=["swap"],
+        **QUICK,
+    )
+    tokens, labels = {}, {}
+    for split, subset in (("train", "gan"), ("test", "swap")):
+        data = FeatureDataset(probed, ["clip_tokens_4"], subsets=[subset], split=split)
+        tokens[split] = data.read(range(len(data)))["clip_tokens_4"].numpy().astype(float)
+        labels[split] = data.labels
+    means = tokens["train"].mean(1)
+    real, fake = (means[labels["train"] == label].mean(0) for label in (0, 1))
+    pooled = {}
+    for split, values in tokens.items():
+        best = np.argsort(-(values @ (fake - real)), 1)[:, :2]  # an eighth of 16
+        pooled[split] = np.take_along_axis(values, best[..., None], 1).mean(1)
+    real, fake = (pooled["train"][labels["train"] == label].mean(0) for label in (0, 1))
+    auc = roc_auc_score(labels["test"], pooled["test"] @ (fake - real))
+    (probe,) = found.probes  # of the largest share alone: its labels gave the direction
+    assert probe.fraction == 1
+    assert probe.tests["swap"].value == pytest.approx(auc)
+
+
 @pytest.mark.parametrize("name", ["clip_cls", "clip_tokens_4:max", "lare:grid@300"])
 def test_a_probe_becomes_a_run_with_the_same_figures(found, probed, tmp_path, name):
-    probe = found.best()[name]
-    run = clare.train_head(probed, tmp_path / "run", **found.head_of(probe))
+    check_run(found, found.best()[name], probed, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        ("clip_tokens_2:max+clip_tokens_4:top+lare:mean@100+lare:mean@300", "standard"),
+        ("clip_cls+lare:grid@300", "l2"),
+        ("clip_tokens_4:by-lare", "whiten"),
+    ],
+)
+def test_so_do_sums_ranked_tokens_and_weighed_ones(probed, tmp_path, name, norm):
+    found = clare.probe(
+        probed,
+        tmp_path / "sums",
+        inputs=[name],
+        norms=[norm],
+        kinds=["ridge"],
+        test=["gan", "swap"],
+        ask=[],
+        train=["gan"],
+        resamples=0,
+    )
+    check_run(found, found.probes[0], probed, tmp_path / "run")
+
+
+def test_a_sum_of_more_fields_than_a_head_takes_has_no_run(probed, tmp_path):
+    found = clare.probe(
+        probed,
+        tmp_path / "wide",
+        inputs=["clip_tokens_2:max+clip_tokens_4:max+clip_tokens_6:max"],
+        norms=["none"],
+        kinds=["centroid"],
+        test=["swap"],
+        ask=[],
+        **QUICK,
+    )
+    assert found.head_of(found.probes[0]) is None
+
+
+def check_run(found, probe, probed, folder):
+    run = clare.train_head(probed, folder, **found.head_of(probe))
     assert run.validation.metrics["auc"].value == pytest.approx(probe.val_auc, abs=1e-3)
     tested = clare.evaluate(run.path, probed, ["gan", "swap"], resamples=0)
     for subset, auc in tested.record.aucs.items():

@@ -1,0 +1,88 @@
+"""What makes a run of a probe: the fusion that gives an input's vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clare.heads.probing.inputs import Part, ProbeInput, Source
+
+_ROLES: Mapping[str, tuple[str, ...]] = {
+    "": ("cls", "cls_2"),
+    "tokens": ("tokens", "tokens_2"),
+    "lare": ("lare",),
+}
+"""By what a field is: the roles that fields of it may have in one head."""
+
+
+def head_of(one: ProbeInput, lare: Source | None, widths: Sequence[int]) -> dict[str, Any] | None:
+    """Settings of `clare.train_head` that read an input, beside those of its probe.
+
+    Args:
+        one: the input.
+        lare: the field that weighs tokens.
+        widths: of its parts.
+
+    Returns:
+        None where no head reads so: more than two fields of vectors or of tokens, LaRE of several
+        fingerprints, or one field of two.
+    """
+    part = one.parts[0]
+    if len(one.parts) == 1 and not (part.is_weighed or part.is_ranked):
+        return _alone(part)
+    roles = _roles_of(one)
+    weighing = {lare} if lare and any(part.is_weighed for part in one.parts) else set()
+    sources = [*roles, *weighing.difference(roles)]
+    names = [source.field for source in sources]
+    laid = [source for source in sources if source.field == "lare"]
+    if None in roles.values() or len(set(names)) < len(names) or len(laid) > 1:
+        return None
+    fields = {role: source.field for source, role in roles.items() if source.field != "lare"}
+    settings = {"parts": [_said(part, roles[part.source]) for part in one.parts]}
+    several = {"classifier_settings": {"widths": list(widths)}} if len(widths) > 1 else {}
+    return {
+        "fusion": "side_by_side",
+        "fusion_settings": settings,
+        **({"fields": fields} if fields else {}),
+        "features": _features(sources),
+        **several,
+    }
+
+
+def _alone(part: Part) -> dict[str, Any]:
+    """A single part, by the fusion that is made for it."""
+    features = {part.source.extractor: part.source.digest}
+    if not part.pooling:
+        return {"fusion": "cls", "fields": {"cls": part.source.field}, "features": features}
+    if part.kind == "lare":
+        chosen: dict[str, Any] = {"fusion": "pooled_lare", "timestep": part.step}
+    else:
+        chosen = {"fusion": "pooled", "fields": {"tokens": part.source.field}}
+    return {**chosen, "fusion_settings": {"pooling": part.pooling}, "features": features}
+
+
+def _roles_of(one: ProbeInput) -> dict[Source, str | None]:
+    """The role of each field; None of one too many."""
+    found: dict[Source, str | None] = {}
+    left = {kind: list(roles) for kind, roles in _ROLES.items()}
+    for part in one.parts:
+        if part.source not in found:
+            free = left[part.kind]
+            found[part.source] = free.pop(0) if free else None
+    return found
+
+
+def _said(part: Part, role: str | None) -> str:
+    """A part as the fusion names it."""
+    pooling = f":{part.pooling}" if part.pooling else ""
+    step = f"@{part.step}" if part.kind == "lare" else ""
+    return f"{role}{pooling}{step}"
+
+
+def _features(sources: Sequence[Source]) -> dict[str, str]:
+    """The fingerprint of each extractor; of each field where an extractor has several."""
+    prints = {(source.extractor, source.digest) for source in sources}
+    extractors = [extractor for extractor, _ in prints]
+    if len(set(extractors)) == len(extractors):
+        return dict(sorted(prints))
+    return {source.field: source.digest for source in sources}
