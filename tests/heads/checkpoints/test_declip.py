@@ -90,6 +90,7 @@ def check(run, batch, expected):
     assert run.threshold == 0.0
 
 
+@pytest.mark.slow
 def test_a_vits_decoder_makes_its_codes_maps(tmp_path):
     torch.manual_seed(0)
     decoder = seeded(plain_decoder("ViT", "layer20", 4))
@@ -102,6 +103,7 @@ def test_a_vits_decoder_makes_its_codes_maps(tmp_path):
     assert any("bilinearly" in one for one in run.caveats)
 
 
+@pytest.mark.slow
 def test_vit_and_resnet_are_two_fingerprints_stacked_over_the_vits_grid(tmp_path):
     torch.manual_seed(0)
     decoder = seeded(plain_decoder("ViT,RN50", "layer20", 4))
@@ -126,6 +128,7 @@ def test_a_linear_decoder_is_a_logit_a_patch(tmp_path):
     check(run, {"clip_tokens_7": tokens}, expected)
 
 
+@pytest.mark.slow
 def test_an_attention_decoder_sees_patches_alone_and_says_so(tmp_path):
     from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock
 

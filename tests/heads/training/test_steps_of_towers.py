@@ -183,6 +183,7 @@ def test_attention_multiplies_by_weights_that_stay_once_for_all_tokens(stores):
     assert tokens not in products.counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [LN, LARE2], ids=["ln", "lare2"])
 def test_a_compiled_step_is_that_of_one_that_is_not(stores, monkeypatch, config):
     store = stores("vit")

@@ -93,6 +93,7 @@ def of_length(count):
     return [Sample(path, path, 0, "x") for path in [*paths, "real/few/0.png", "real/few/1.png"]]
 
 
+@pytest.mark.slow
 def test_folders_of_thousands_are_classes():
     assert all(video for video, _ in guess_videos(of_length(LONG)))
     assert not any(video for video, _ in guess_videos(of_length(LONG + 1)))
