@@ -270,7 +270,8 @@ def all_done(path: Path) -> Any:
     """The whole of `clare extract` where nothing is left to do, but for loading the models."""
     from clare.models.runtime import choose_runtime
     from clare.pipeline.extraction.extract import read_call
-    from clare.pipeline.extraction.job import Observer, run_job
+    from clare.pipeline.extraction.job import run_job
+    from clare.pipeline.extraction.plan import Observer
     from clare.pipeline.extractors import find_extractor
 
     choose_runtime("cpu", "auto")  # both bring libraries

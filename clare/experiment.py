@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from clare.heads.evaluation.record import EvaluationRecord
     from clare.heads.report.blocks import Page
     from clare.heads.training import trainer
-    from clare.pipeline.extraction import job
     from clare.pipeline.extraction.loop import ExtractReport
+    from clare.pipeline.extraction.plan import Observer
     from clare.pipeline.manifests.sample import Manifest
 
 PAGE = "report.html"
@@ -179,7 +179,7 @@ class Experiment:
                 Name("their folder", "masks", "DIR"),
             )
 
-    def extract(self, observer: job.Observer) -> ExtractReport:
+    def extract(self, observer: Observer) -> ExtractReport:
         """Extract what the store lacks.
 
         Raises:

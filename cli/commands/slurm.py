@@ -35,7 +35,7 @@ def extract(
     All options of `clare extract` are checked here, and not on a node hours later.
     """
     from clare.cli.views.console import warn
-    from clare.pipeline.extraction.job import Observer
+    from clare.pipeline.extraction.plan import Observer
 
     if not any(getattr(source, name) for name in _PLAIN_FOLDERS):  # whose images nobody waits for
         source.select(Observer())

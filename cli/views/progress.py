@@ -18,7 +18,7 @@ from clare.cli.views.table import table
 from clare.heads.runs.record import Epoch, Validation
 from clare.heads.training import trainer
 from clare.models.backbones import remark_on
-from clare.pipeline.extraction import job
+from clare.pipeline.extraction import plan as extraction
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.wording import counted, duration, name_rows, size, time_range
 
@@ -57,7 +57,7 @@ class _View:
             messages.print(f"{label}{of}{detail}")
 
 
-class ExtractView(_View, job.Observer):
+class ExtractView(_View, extraction.Observer):
     """What is seen of an extraction; its results go to standard output."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class ExtractView(_View, job.Observer):
         """Show the files hashed."""
         self._show(f"{subset}: looking at files", done, total)
 
-    def planned(self, plan: job.Plan) -> None:
+    def planned(self, plan: extraction.Plan) -> None:
         """Say what the run will cost, before it starts."""
         self._pending, self._began = plan.pending, time.monotonic()
         for name, key in plan.fingerprints.items():

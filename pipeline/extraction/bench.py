@@ -25,15 +25,9 @@ from clare.pipeline.extraction.bottleneck import (
     torch_threads,
 )
 from clare.pipeline.extraction.claims import open_features
+from clare.pipeline.extraction.creating import create_extractors
 from clare.pipeline.extraction.extract import Place, read_call
-from clare.pipeline.extraction.job import (
-    THUMBNAIL_BYTES,
-    Observer,
-    Selection,
-    create_extractors,
-    create_loader,
-    row_disk,
-)
+from clare.pipeline.extraction.job import create_loader
 from clare.pipeline.extraction.loading import Inputs, Loader
 from clare.pipeline.extraction.loop import extract_subset
 from clare.pipeline.extraction.pace import (
@@ -46,6 +40,7 @@ from clare.pipeline.extraction.pace import (
     kind_of,
     lanes,
 )
+from clare.pipeline.extraction.plan import THUMBNAIL_BYTES, Observer, Selection, row_disk
 from clare.pipeline.extraction.rates import (
     EXTRACTION,
     WRITTEN,

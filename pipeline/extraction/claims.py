@@ -11,7 +11,7 @@ import numpy as np
 from clare.errors import InputError
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.loading import LoadedShard, Loader
-from clare.pipeline.extractor import Extractor
+from clare.pipeline.extraction.plan import Declared
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
 from clare.store.row import Row
@@ -39,7 +39,7 @@ class Work:
     written: int = 0
 
 
-def require_own_fields(store: FeatureStore, extractors: Sequence[Extractor]) -> None:
+def require_own_fields(store: FeatureStore, extractors: Sequence[Declared]) -> None:
     """Refuse a field that two extractors write, before the first image: no head could name it.
 
     Raises:
@@ -61,7 +61,7 @@ def require_own_fields(store: FeatureStore, extractors: Sequence[Extractor]) -> 
 
 
 def open_features(
-    store: FeatureStore, subset: str, extractors: Sequence[Extractor]
+    store: FeatureStore, subset: str, extractors: Sequence[Declared]
 ) -> dict[str, Feature]:
     """Declare the extractors' arrays for one subset.
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from clare.columns import MaskFake
-from clare.pipeline.extraction.job import Observer, run_job
+from clare.pipeline.extraction.job import run_job
 from clare.pipeline.extraction.loop import ExtractReport
+from clare.pipeline.extraction.plan import Observer
 from clare.pipeline.extraction.settings import ExtractSettings, build_extraction
 from clare.pipeline.extraction.source import Source
 from clare.pipeline.manifests.folder_rules import FolderRules

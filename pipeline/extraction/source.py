@@ -11,7 +11,7 @@ from clare.advice import LeaveOut
 from clare.columns import MaskFake
 from clare.errors import InputError
 from clare.pipeline.datasets.select import select_manifests, select_protocol
-from clare.pipeline.extraction.job import Observer, Selection
+from clare.pipeline.extraction.plan import Observer, Selection
 from clare.pipeline.manifests.mask_folders import mask_folders
 
 NAMED_BY_PROTOCOL = ("subset", "manifest", "real", "fake", "reals", "masks", "mask_fake")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from clare.pipeline.datasets.select import select_manifests
-from clare.pipeline.extraction.job import Observer, Selection, run_job
+from clare.pipeline.extraction.job import run_job
 from clare.pipeline.extraction.loop import ExtractReport
+from clare.pipeline.extraction.plan import Observer, Selection
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.store.feature_store import open_store
 from clare.store.journal import COMPLETE

@@ -14,7 +14,9 @@ from clare.heads.report.commands import commands
 from clare.heads.report.stores import Source
 from clare.models.runtime import Runtime
 from clare.pipeline.datasets.select import select_manifests
-from clare.pipeline.extraction.job import Observer, create_extractors, run_job
+from clare.pipeline.extraction.creating import create_extractors
+from clare.pipeline.extraction.job import run_job
+from clare.pipeline.extraction.plan import Observer
 from clare.pipeline.extraction.store_rows import refuse_two_labels, rows_of_samples
 from clare.pipeline.extractors.lare import LareExtractor
 from clare.pipeline.images.prepare import load_views

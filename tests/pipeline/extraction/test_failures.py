@@ -19,8 +19,8 @@ from clare.advice import Name
 from clare.errors import DiskSpaceError, InputError, RowUnavailableError, WeightsError
 from clare.models.hub import TRIAL
 from clare.models.runtime import Runtime
-from clare.pipeline.extraction.job import Observer
 from clare.pipeline.extraction.loop import StrictFailureError
+from clare.pipeline.extraction.plan import Observer
 from clare.pipeline.extraction.rebuild import rebuild_extractor
 from clare.pipeline.extractors import create_extractor
 from clare.pipeline.extractors.lare import LareExtractor
