@@ -55,6 +55,9 @@ class TrainConfig:
             among several fingerprints.
         fraction: share of the training rows, by subset and label, whole videos. Smaller shares
             lie in larger ones.
+        calibration: share of validation's people, videos and images that choose neither checkpoint
+            nor threshold: conformal sets are calibrated on them alone. With none they are
+            calibrated on the rows that chose, and cover less than they state where these are few.
         views: whether augmented views are drawn beside the plain one.
         augment: a recipe of views that are drawn anew in every epoch, of the pixels that a tuned
             tower looks at: clare, gend, yermandy, univfd, declip, lare2 and others, or a Python
@@ -124,6 +127,7 @@ class TrainConfig:
     features: Mapping[str, str] = field(default_factory=dict)
     extracted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fraction: float = 1.0
+    calibration: float = 0.0
     views: bool = True
     augment: str = ""
     shuffle_labels: bool = False
@@ -171,6 +175,7 @@ class TrainConfig:
         }
         limits = {
             "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
+            "calibration": (0 <= self.calibration < 1, "0 or more and below 1"),
             "lr": (0 < self.lr < math.inf, "above 0"),
             "min_lr": (0 <= self.min_lr <= self.lr, f"0 to the learning rate, {self.lr}"),
             "warmup_lr": (0 <= self.warmup_lr < math.inf, "0 or more"),

@@ -15,7 +15,7 @@ from clare.heads.metrics import COVERAGE
 from clare.heads.metrics.by_subset import Levels, measure_levels
 from clare.heads.metrics.conformal import LabelSets, calibrate, measure_sets
 from clare.heads.metrics.predictions import Predictions, read_predictions, video_level
-from clare.heads.runs.record import VAL_PREDICTIONS
+from clare.heads.runs.record import CALIBRATION_PREDICTIONS, VAL_PREDICTIONS
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class RunSets:
     Args:
         frame: of single images.
         video: of whole videos; None where no validation row is of one.
+        apart: whether they are calibrated on rows that chose neither checkpoint nor threshold.
     """
 
     frame: LabelSets
     video: LabelSets | None
+    apart: bool = False
 
     def calibrated(self) -> Iterator[str]:
         """On how many each was calibrated, and what that leaves open, a sentence each."""
@@ -40,6 +42,11 @@ class RunSets:
                     f"fakes of validation, where a video or person counts as one: with so many, "
                     f"{sets.coverage:g} means {low:.2f} to {high:.2f} (95 %)"
                 )
+        if not self.apart:
+            yield (
+                "checkpoint and threshold were chosen on these rows too, so that less may be "
+                "covered: training's calibration keeps some apart"
+            )
 
     def said(self, *, videos: bool = True) -> Iterator[str]:
         """Which labels could not be calibrated, a sentence each; of videos too or not."""
@@ -70,6 +77,8 @@ class ConformalRecord:
 def calibrate_run(run: Path, coverage: float = COVERAGE) -> RunSets | None:
     """The conformal sets of a run, from the scores of validation that are in its folder.
 
+    Where rows were kept apart for it, from these alone; see `clare.heads.data.calibration`.
+
     Args:
         run: a finished run's folder.
         coverage: share of reals, and of fakes, whose set is to hold the true label.
@@ -81,16 +90,17 @@ def calibrate_run(run: Path, coverage: float = COVERAGE) -> RunSets | None:
     Raises:
         InputError: the file is damaged, or the coverage is not between 0 and 1.
     """
-    path = run / VAL_PREDICTIONS
+    path = run / CALIBRATION_PREDICTIONS
+    if not (apart := path.is_file()):
+        path = run / VAL_PREDICTIONS
     if not path.is_file():
         return None
     rows = read_predictions(path, names=False)
     if len(np.unique(rows.label)) < 2:
         return None
     videos = video_level(rows.take(rows.video != ""))
-    return RunSets(
-        calibrate(rows, coverage), None if videos is None else calibrate(videos, coverage)
-    )
+    of_videos = None if videos is None else calibrate(videos, coverage)
+    return RunSets(calibrate(rows, coverage), of_videos, apart)
 
 
 def measure_conformal(

@@ -32,6 +32,8 @@ BEST = DETECTOR
 LAST = "last.safetensors"
 VAL_METRICS = "val_metrics.json"
 VAL_PREDICTIONS = "val_predictions.csv"
+CALIBRATION_PREDICTIONS = "calibration_predictions.csv"
+"""Scores of the rows of validation that chose nothing, where some were kept apart."""
 
 CARRIED = "tower"
 """Folder of the tower that an imported head brought along."""

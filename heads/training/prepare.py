@@ -16,6 +16,7 @@ from clare.advice import Notice, Set
 from clare.augmentation import USUAL
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig
+from clare.heads.data.calibration import keep_apart
 from clare.heads.data.fingerprints import Chosen, frame_of
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples
@@ -61,6 +62,7 @@ class Prepared:
         detector: the head, fresh, standardised, on the device.
         train: its training samples, places in the table of the train split.
         val: its validation samples, places in the table of the val split.
+        apart: (n,) which of these choose nothing; see `keep_apart`.
         record: for its folder.
         seen: by it, and by the runs that it begins from.
         notes: what the user may not expect.
@@ -70,6 +72,7 @@ class Prepared:
     detector: Model
     train: Samples
     val: Samples
+    apart: NDArray[np.bool_]
     record: RunRecord
     seen: Seen
     notes: tuple[Notice, ...]
@@ -184,7 +187,10 @@ def prepare(
         )
         record = replace(record, parent=None if parent is None else parent.record)
         notes += [Notice(f"this run is {record.remainder}")] if record.lacking else []
-        made.append(Prepared(config, detector.to(device), train, val, record, seen, tuple(notes)))
+        apart = keep_apart(tables.val.rows.take(val.plain), val.labels, config.calibration)
+        made.append(
+            Prepared(config, detector.to(device), train, val, apart, record, seen, tuple(notes))
+        )
     return made
 
 

@@ -25,6 +25,7 @@ from clare.heads.metrics.predictions import Predictions, write_predictions
 from clare.heads.model import Model
 from clare.heads.runs.record import (
     BEST,
+    CALIBRATION_PREDICTIONS,
     CONFIG,
     CURVES,
     LAST,
@@ -175,22 +176,37 @@ class RunFolder:
             ) from error
 
     def finish(
-        self, progress: Progress, rows: Sequence[Row], labels: NDArray[np.int64]
+        self,
+        progress: Progress,
+        rows: Sequence[Row],
+        labels: NDArray[np.int64],
+        apart: NDArray[np.bool_],
     ) -> Validation:
-        """Measure the best epoch on validation, and close the folder."""
+        """Measure the best epoch on the rows that choose, and close the folder.
+
+        Args:
+            progress: of the run.
+            rows: (n,) of validation.
+            labels: (n,) theirs.
+            apart: (n,) which of them choose nothing: their scores are kept for calibration.
+        """
         from clare.heads.metrics.plots import plot_curves
 
-        predictions = replace(Predictions.of_rows(rows, progress.judged[:, 0]), label=labels)
+        whole = replace(Predictions.of_rows(rows, progress.judged[:, 0]), label=labels)
+        predictions, judged = whole.take(~apart), progress.judged[~apart]
         metrics: dict[str, Figure] = {}
         threshold = 0.0  # of a decoder that saw one label alone: a probability of one half
         if len(set(labels.tolist())) == 2:
             threshold = best_threshold(predictions.margin, predictions.label)
             metrics = measure(predictions, threshold)
         if "val_iou" in progress.history[-1]:
-            metrics["iou"] = _mean_iou(predictions, progress.judged[:, 2])
+            metrics["iou"] = _mean_iou(predictions, judged[:, 2])
         found = Validation(progress.best_epoch, threshold, metrics, file_sha256(self.path / BEST))
-        images = [str(row.columns.get("path", row.sample_id)) for row in rows]
-        write_predictions(predictions, self.path / VAL_PREDICTIONS, images, threshold)
+        images = np.array([str(row.columns.get("path", row.sample_id)) for row in rows])
+        for file, some in ((VAL_PREDICTIONS, ~apart), (CALIBRATION_PREDICTIONS, apart)):
+            if some.any():
+                named = images[some].tolist()
+                write_predictions(whole.take(some), self.path / file, named, threshold)
         plot_curves(progress.history, self.path / CURVES)
         name, figure = found.chief
         self.log(

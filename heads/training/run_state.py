@@ -87,7 +87,10 @@ class RunState:
             )
             self.folder.log(self.failure)
             return
-        if self.run.config.needs_masks("val") and not np.isfinite(judged[:, -1]).any():
+        if (
+            self.run.config.needs_masks("val")
+            and not np.isfinite(judged[~self.run.apart, -1]).any()
+        ):
             self.failure = (
                 f"{self.folder.path} can't be chosen by validation: no mask of its fakes marks "
                 "anything at 256 x 256"
@@ -96,7 +99,8 @@ class RunState:
             return
         progress, before = self.progress, _rank(self.progress, self.figures)
         run = self.run
-        found = figures_of(run.detector, run.config, judged, run.val.labels)
+        choose = ~run.apart
+        found = figures_of(run.detector, run.config, judged[choose], run.val.labels[choose])
         progress.history.append(record | found)
         # The control scores the last epoch: choosing the best one would find what is not there.
         if (

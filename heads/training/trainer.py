@@ -252,7 +252,7 @@ def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> N
         if not state.complete or state.failure is not None:
             continue
         rows = tables.val.rows.take(state.run.val.plain)
-        found = state.folder.finish(state.progress, rows, state.run.val.labels)
+        found = state.folder.finish(state.progress, rows, state.run.val.labels, state.run.apart)
         observer.finished(state.folder.path, found)
         state.progress.state, state.progress.best = {}, torch.empty(0)
 

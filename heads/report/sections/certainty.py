@@ -32,9 +32,7 @@ def label_sets(test: EvaluationRecord) -> list[Block]:
         f"validation it holds the true one for {stated} of the reals and for {stated} of the fakes "
         "(split-conformal prediction, calibrated for each label on validation alone). A share "
         "covered whose interval lies below that says that a subset's rows are not like those of "
-        "validation. Unsure: the set holds both labels; "
-        "neither: it is empty; sure: it holds one. The checkpoint was chosen on the same rows, "
-        "which may cost a little coverage."
+        "validation. Unsure: the set holds both labels; neither: it is empty; sure: it holds one."
     )
     return [
         Table(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,17 @@ from clare.errors import InputError
 from clare.heads.evaluation.conformal import calibrate_run
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.evaluation.record import METRICS, read_evaluation
+from clare.heads.metrics.conformal import calibrate
+from clare.heads.metrics.measure import best_threshold
 from clare.heads.metrics.predictions import read_predictions, video_level
 from clare.heads.report.run_results import read_findings
 from clare.heads.report.sections.certainty import label_sets
-from clare.heads.runs.record import VAL_METRICS, VAL_PREDICTIONS
+from clare.heads.runs.record import (
+    CALIBRATION_PREDICTIONS,
+    VAL_METRICS,
+    VAL_PREDICTIONS,
+    read_validation,
+)
 from clare.heads.training.train_head import train_head
 from tests.figures import existing
 
@@ -80,6 +88,36 @@ def test_what_could_not_be_calibrated_is_said(run, monkeypatch):
     with console.capture() as capture:
         print_sets(replace(record, conformal=None))
     assert not capture.get()
+
+
+def test_rows_that_are_kept_apart_choose_nothing_and_calibrate_alone(store, run, tmp_path):
+    data: Any = {"train": ["gan", "swap"], "reals": ["pool"], "device": "cpu", "epochs": 2}
+    apart = tmp_path / "apart"
+    train_head(store, apart, fusion="cls", classifier="linear", calibration=0.5, **data)
+    chosen, kept, all_of_them = (
+        read_predictions(path)
+        for path in (
+            apart / VAL_PREDICTIONS,
+            apart / CALIBRATION_PREDICTIONS,
+            run / VAL_PREDICTIONS,
+        )
+    )
+    names = [
+        set(zip(one.subset.tolist(), one.sample_id.tolist(), strict=True))
+        for one in (chosen, kept, all_of_them)
+    ]
+    assert names[0] | names[1] == names[2] and not names[0] & names[1]
+    assert not set(chosen.cluster.tolist()) & set(kept.cluster.tolist())
+    validation = read_validation(apart)
+    assert validation.auc.n == len(chosen)
+    assert validation.threshold == best_threshold(chosen.margin, chosen.label)
+    found = existing(evaluate(apart, resamples=0, coverage=0.8).record.conformal)
+    assert found.sets.apart and found.sets.frame == calibrate(kept, 0.8)
+    assert "keeps some apart" not in "".join(found.sets.calibrated())
+    assert "keeps some apart" in "".join(existing(calibrate_run(run)).calibrated())
+    with pytest.raises(InputError, match=r"0\.99 leaves no .* of validation to choose by"):
+        train_head(store, tmp_path / "none", fusion="cls", calibration=0.99, **data)
+    assert not (tmp_path / "none").exists()
 
 
 def test_without_scores_of_validation_there_are_no_sets(run, store, tmp_path):
