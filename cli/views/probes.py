@@ -7,24 +7,28 @@ from typing import Any
 
 from clare.cli.views.console import console
 from clare.cli.views.table import table
-from clare.heads.probing.record import Probe, ProbeRecord, how_said
+from clare.heads.probing.record import Probe, ProbeRecord, UntrainedScore, how_said
 from clare.heads.probing.said import answers_said, gain_text, interval_text
 from clare.wording import counted, duration
 
 SHOWN = 12
-"""Inputs in the terminal; the CSV has all."""
+"""Inputs in the terminal, and as many scores that need no fit; the CSV has all."""
 
 
 def print_probes(record: ProbeRecord) -> None:
     """Print them."""
     best = record.best()
     shown = [*best.values()][:SHOWN]
+    untrained = sorted(record.untrained, key=lambda one: -one.val_auc)[:SHOWN]
     more = f"; the best {len(shown)} of {len(best)} inputs" if len(shown) < len(best) else ""
     console.print(
         table(
             f"AUC of the probe that validation chose for each input{more}",
-            ("input", "probe", "validation", *record.tests, "mean"),
-            [_line(one, record) for one in shown],
+            ("input", "probe, or how", "validation", *record.tests, "mean"),
+            [
+                *(_line(one.input, how_said(one), one, record) for one in shown),
+                *(_line(one.name, one.how, one, record) for one in untrained),
+            ],
             left=2,
         )
     )
@@ -81,6 +85,6 @@ def as_typed(store: str, head: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _line(one: Probe, record: ProbeRecord) -> tuple[str, ...]:
+def _line(name: str, how: str, one: Probe | UntrainedScore, record: ProbeRecord) -> tuple[str, ...]:
     figures = (*(one.tests[name] for name in record.tests), one.mean)
-    return one.input, how_said(one), f"{one.val_auc:.3f}", *map(interval_text, figures)
+    return name, how, f"{one.val_auc:.3f}", *map(interval_text, figures)

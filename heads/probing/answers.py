@@ -59,7 +59,9 @@ def answer(
         if all(some):
             sides.append((question, [best_of(ones) for ones in some]))
     chosen = list({id(one): one for _, several in sides for one in several}.values())
-    measured = dict(zip(map(id, chosen), prober.measure(chosen), strict=True))
+    measured = dict(
+        zip(map(id, chosen), prober.measure([one.scores for one in chosen]), strict=True)
+    )
     gains: list[list[_Gap]] = []
     controls = []
     for _, several in sides:

@@ -25,8 +25,15 @@ from clare.heads.probing.heads import head_of
 from clare.heads.probing.inputs import ProbeInput
 from clare.heads.probing.prober import Fitted, Grid, Prober, best_of
 from clare.heads.probing.questions import read_question, usual_questions
-from clare.heads.probing.record import Probe, ProbeRecord, is_probing, write_record
+from clare.heads.probing.record import (
+    Probe,
+    ProbeRecord,
+    UntrainedScore,
+    is_probing,
+    write_record,
+)
 from clare.heads.probing.rows import choose_rows, offer_of
+from clare.heads.probing.untrained import Untrained, score_untrained
 from clare.heads.probing.vectors import Vectors
 from clare.progress import StepProgress
 from clare.store.feature_store import FeatureStore, open_store
@@ -108,6 +115,9 @@ def probe(
     named = [one for question in questions or () for one in (question.base, question.added)]
     parts = list(dict.fromkeys(part for one in [*chosen, *named] for part in one.parts))
     sources = {part.source for part in parts}
+    # Mean LaRE stands beside the probes wherever LaRE is read.
+    means = [part for one in offer.inputs for part in one.parts if part.pooling == "mean"]
+    parts += [p for p in means if p.kind == "lare" and p.source in sources and p not in parts]
     if offer.lare and any(part.is_weighed for part in parts):
         sources.add(offer.lare)
     shares = [(f, s) for f in sorted(fractions) for s in (seeds if f < 1 else seeds[:1])]
@@ -130,7 +140,8 @@ def probe(
         few = rows.train[np.unique(np.linspace(0, len(rows.train) - 1, ALIKE).astype(int))]
         alike = cka([prober.vectors_of(one, few) for one in chosen]) if len(few) >= LEAST else []
         heads = {one.name: head_of(one, offer.lare, vectors.widths(one)) for one in chosen}
-        told = [*notices, *offer.notices, *rows.notices, *prober.notices]
+        untrained, left_out = score_untrained(opened, vectors, rows, parts)
+        told = [*notices, *left_out, *offer.notices, *rows.notices, *prober.notices]
     record = ProbeRecord(
         store=str(opened.path),
         train=config.train or trained,
@@ -144,6 +155,7 @@ def probe(
         layers={one.name: k for one in chosen if (k := _layer(one)) is not None},
         heads={name: head for name, head in heads.items() if head is not None},
         probes=tuple(probes),
+        untrained=tuple(_untrained(prober, untrained)),
         fitted=prober.fitted,
         answers=tuple(answers),
         shown=tuple(one.name for one in chosen),
@@ -165,8 +177,10 @@ def _measured(prober: Prober, fitted: Sequence[Fitted]) -> list[Probe]:
     for one in fitted:
         shares.setdefault((one.probe.input, one.probe.fraction, one.probe.seed), []).append(one)
     best = [best_of(several) for several in shares.values()]
-    measured = dict(zip(map(id, fitted), prober.measure(fitted, Resampling(0, 0)), strict=True))
-    measured |= dict(zip(map(id, best), prober.measure(best), strict=True))
+    plain = prober.measure([one.scores for one in fitted], Resampling(0, 0))
+    measured = dict(zip(map(id, fitted), plain, strict=True))
+    drawn = prober.measure([one.scores for one in best])
+    measured |= dict(zip(map(id, best), drawn, strict=True))
     return [
         replace(
             one.probe,
@@ -174,6 +188,20 @@ def _measured(prober: Prober, fitted: Sequence[Fitted]) -> list[Probe]:
             mean=measured[id(one)][1].figures["auc"],
         )
         for one in fitted
+    ]
+
+
+def _untrained(prober: Prober, several: Sequence[Untrained]) -> list[UntrainedScore]:
+    measured = prober.measure([one.scores for one in several])
+    return [
+        UntrainedScore(
+            one.name,
+            one.how,
+            one.val_auc,
+            {name: found.figures["auc"] for name, found in sets.items()},
+            mean.figures["auc"],
+        )
+        for one, (sets, mean) in zip(several, measured, strict=True)
     ]
 
 

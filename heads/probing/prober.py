@@ -163,12 +163,12 @@ class Prober:
         return [fitted for some in found for fitted in some]
 
     def measure(
-        self, several: Sequence[Fitted], how: Resampling | None = None
+        self, several: Sequence[Values], how: Resampling | None = None
     ) -> list[tuple[dict[str, Measured], Measured]]:
         """The AUC of each on each test set, and in the mean, on the same resamples.
 
         Args:
-            several: the probes.
+            several: scores (n,) of the test rows.
             how: the bootstrap; the usual one if None.
         """
         how = self._how if how is None else how
@@ -180,7 +180,7 @@ class Prober:
             names = [str(start + number) for number in range(len(some))]
             for name, places in self.sets.items():
                 rows = self._rows.tested.take(places)
-                facts = {n: one.scores[places] for n, one in zip(names, some, strict=True)}
+                facts = {n: scores[places] for n, scores in zip(names, some, strict=True)}
                 drawn = auc_draws(facts, rows.label, rows.cluster, how, rising=names)
                 for n, (value, draws) in drawn.items():
                     kept = {"auc": draws} if len(draws) else {}

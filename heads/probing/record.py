@@ -58,6 +58,25 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class UntrainedScore:
+    """A score that no training row was fitted to, on the rows that probes are tested on.
+
+    Args:
+        name: what it is.
+        how: what it does, in a few words.
+        val_auc: AUC on validation rows, which chose the direction where nothing fixes it.
+        tests: AUC by test set.
+        mean: over the test sets.
+    """
+
+    name: str
+    how: str
+    val_auc: float
+    tests: Mapping[str, Figure]
+    mean: Figure
+
+
+@dataclass(frozen=True)
 class Gain:
     """A difference of two AUCs on the same rows and resamples.
 
@@ -122,6 +141,7 @@ class ProbeRecord:
         seconds: that reading, and then fitting, took.
         notices: what may surprise.
         command: that asked for it.
+        untrained: what tells fakes without a fit.
     """
 
     store: str
@@ -143,6 +163,7 @@ class ProbeRecord:
     seconds: tuple[float, float]
     notices: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    untrained: tuple[UntrainedScore, ...] = ()
 
     def head_of(self, probe: Probe) -> dict[str, Any] | None:
         """Settings of `clare.train_head` that make a run of a probe; None where no head reads so.
@@ -192,17 +213,17 @@ def write_record(folder: Path, record: ProbeRecord) -> None:
     head += ["ratio", "val_auc"]
     ends = ("", "_low", "_high")
     columns = [*head, *(f"{t}_auc{end}" for t in [*tests, "mean"] for end in ends)]
-    lines = [
-        [
-            *(getattr(probe, name) for name in head),
-            *(
-                value
-                for figure in (*(probe.tests[t] for t in tests), probe.mean)
-                for value in (figure.value, figure.low, figure.high)
-            ),
-        ]
-        for probe in record.probes
+
+    def figures(one: Probe | UntrainedScore) -> list[float | None]:
+        several = (*(one.tests[t] for t in tests), one.mean)
+        return [value for figure in several for value in (figure.value, figure.low, figure.high)]
+
+    lines: list[list[Any]] = [
+        [*(getattr(probe, name) for name in head), *figures(probe)] for probe in record.probes
     ]
+    for one in record.untrained:
+        known = {"input": one.name, "kind": "untrained", "val_auc": one.val_auc}
+        lines.append([*(known.get(name) for name in head), *figures(one)])
     write_json(folder / RECORD, record)
     write_durably(folder / LINES, csv_text([columns, *lines]).encode())
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clare.bootstrap import Figure
-from clare.heads.probing.record import Answer, Gain, Probe, ProbeRecord, how_said, ordered
+from clare.heads.probing.record import (
+    Answer,
+    Gain,
+    Probe,
+    ProbeRecord,
+    UntrainedScore,
+    how_said,
+    ordered,
+)
 from clare.heads.probing.said import answers_said
 from clare.heads.report.blocks import Block, Cell, Items, Plots, Section, Table, Text, row
 from clare.heads.report.formatting import auc_heat, decimal, figure_cell, lead_cell
@@ -45,17 +53,29 @@ def question_of(record: ProbeRecord) -> str:
 def paragraphs_of(record: ProbeRecord) -> list[str]:
     """The answer."""
     best = next(iter(record.best().values()))
-    ends = (
-        ""
-        if best.mean.low is None
-        else f" (95 % interval {best.mean.low:.3f} to {best.mean.high:.3f})"
-    )
     said = (
         f"Validation likes {best.input} best ({best.norm}, {best.kind}; AUC {best.val_auc:.3f}); "
         f"on test rows its AUC is {decimal(best.mean.value)} in the mean over "
-        f"{counted(len(record.tests), 'subset')}{ends}."
+        f"{counted(len(record.tests), 'subset')}{_interval(best.mean)}."
     )
-    return [said, *answers_said(record.answers)]
+    return [said, *_untrained_said(record), *answers_said(record.answers)]
+
+
+def _untrained_said(record: ProbeRecord) -> list[str]:
+    """What of all that nothing was fitted to validation likes best."""
+    if not record.untrained:
+        return []
+    one = max(record.untrained, key=lambda one: one.val_auc)
+    return [
+        f"Of what nothing was fitted to, validation likes {one.name} best (AUC {one.val_auc:.3f}); "
+        f"on test rows its AUC is {decimal(one.mean.value)}{_interval(one.mean)}."
+    ]
+
+
+def _interval(figure: Figure) -> str:
+    if figure.low is None:
+        return ""
+    return f" (95 % interval {figure.low:.3f} to {figure.high:.3f})"
 
 
 def facts_of(record: ProbeRecord) -> list[tuple[str, str, str]]:
@@ -75,19 +95,24 @@ def _board(record: ProbeRecord) -> Section:
     best = record.best()
     names = ordered([*best], record.layers) if record.layers else [*best]
     columns = [Cell("validation", "chose the probe"), *map(Cell, record.tests), Cell("mean")]
+    rows: list[Probe | UntrainedScore] = [*(best[name] for name in names), *record.untrained]
     cells = [
         [
             Cell(f"{one.val_auc:.3f}", "", one.val_auc, quiet=True),
             *(figure_cell(one.tests[name], auc_heat) for name in record.tests),
             figure_cell(one.mean, auc_heat),
         ]
-        for one in (best[name] for name in names)
+        for one in rows
     ]
-    heads = [Cell(name, how_said(best[name])) for name in names]
+    heads = [
+        *(Cell(name, how_said(best[name])) for name in names),
+        *(Cell(one.name, one.how) for one in record.untrained),
+    ]
     blocks: list[Block] = [
         matrix("AUC of the probe that validation chose for each input", heads, columns, cells),
         Text(
-            "Below each input: what was done to its vectors, the kind of probe, its strength. "
+            "Below each input: what was done to its vectors, the kind of probe, its strength. The "
+            "last rows are scores that nothing was fitted to. "
             "Test rows chose nothing. Intervals are of 95 %, whole videos or people drawn. "
             f"{COLOURS_SAID}",
             "note",

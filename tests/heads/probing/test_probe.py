@@ -270,7 +270,7 @@ def test_what_is_written_is_what_is_returned(found, probed, tmp_path):
     assert read.probes == again.probes == found.probes
     with (tmp_path / "again" / "probes.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == len(found.probes)
+    assert len(lines) == len(found.probes) + len(found.untrained)
     assert float(lines[0]["swap_auc"]) == found.probes[0].tests["swap"].value
     assert [one.name for one in (tmp_path / "again").iterdir()] != []
     assert not list(tmp_path.glob("**/*.npy"))
