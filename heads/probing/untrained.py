@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from clare.advice import Notice
 from clare.errors import InputError
 from clare.heads.base import INPUTS
-from clare.heads.classifiers.text_similarity import PROMPTS
+from clare.heads.detector import find_classifier
 from clare.heads.evaluation.baseline_names import title_of
 from clare.heads.evaluation.shortcuts import file_shortcuts
 from clare.heads.layers.pooling import rows_of_direction
@@ -141,8 +142,9 @@ def _prompts(store: FeatureStore, part: Part, vectors: Vectors, rows: ProbeRows)
     there = {path.name for path in store.layout.assets(key)}
     if source.field != INPUTS["cls"].field or TEXT_TOWER not in there:
         return []
+    settings: Any = find_classifier("text_similarity").Settings()
     with torch.no_grad():
-        texts = load_text_tower(store, key).encode_text(PROMPTS).double().numpy()
+        texts = load_text_tower(store, key).encode_text(settings.prompts).double().numpy()
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     towards = texts[1::2].mean(0) - texts[0::2].mean(0)
     if vectors.widths(ProbeInput((part,))) != [len(towards)]:
@@ -151,7 +153,7 @@ def _prompts(store: FeatureStore, part: Part, vectors: Vectors, rows: ProbeRows)
     def scores(places: NDArray[np.int64]) -> Values:
         return np.concatenate([values @ towards for values in _of(part, vectors, places)])
 
-    how = f"mean cosine to {len(PROMPTS) // 2} prompts of fakes less to as many of reals"
+    how = f"mean cosine to {len(texts) // 2} prompts of fakes less to as many of reals"
     return [_untrained(f"{part.name}, zero-shot", how, rows, scores, fixed=True)]
 
 
