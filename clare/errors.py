@@ -9,6 +9,7 @@
     ├── ImageError          one image can't be used; its row is recorded as failed
     └── StoreError          the feature store can't do what was asked
         ├── CorruptStoreError   stored bytes are not what was written; names subset, field and row
+        ├── LostClaimError      this process was held up, and another took over what it wrote
         ├── RowUnavailableError the row has no value: pending, or failed at extraction
         └── DiskSpaceError      the disk is, or would become, full
 
@@ -61,6 +62,10 @@ class StoreError(ClareError):
 
 class CorruptStoreError(StoreError):
     """Stored bytes are not what was written; the message names subset, field and row."""
+
+
+class LostClaimError(StoreError):
+    """This process was held up for so long that another took over what it was writing."""
 
 
 class RowUnavailableError(StoreError):

@@ -157,7 +157,36 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
+class Fence:
+    """How the file of one writer comes to its name; here of one who is alone for certain."""
+
+    def partial(self, path: Path) -> Path:
+        """The file's partial file. A writer has one, so what a killed one left is written over."""
+        return owned_partial(path)
+
+    def require(self) -> None:
+        """See that the writer has not been overtaken.
+
+        Raises:
+            LostClaimError: another writer has taken over.
+        """
+
+    def publish(self, temporary: Path, path: Path) -> None:
+        """Give a whole file its name.
+
+        Raises:
+            LostClaimError: another writer has taken over, and the name is his.
+        """
+        temporary.replace(path)
+
+
+OWNED = Fence()
+"""Of a writer whom nobody disturbs."""
+
+
+def write_durably(
+    path: Path, *buffers: Any, owned: bool = False, fence: Fence | None = None
+) -> None:
     """Write a file so that, whatever happens, it is there as a whole or not at all.
 
     The bytes are on the disk when the call returns: temporary file in the same folder, fsync,
@@ -169,14 +198,18 @@ def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
         owned: whether nobody else writes this file meanwhile. Its temporary file then has one
             name, so that what a killed writer left is written over, and the folder, which may
             hold very many files, need not be searched for it.
+        fence: of a writer who may be overtaken by another; it names the temporary file.
 
     Raises:
         DiskSpaceError: the disk is full; the file that was there before is untouched.
+        LostClaimError: the fence says so; the file is another's.
     """
     make_folder(path.parent)
+    if fence is None and owned:
+        fence = OWNED
     unique = f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}"
-    temporary = owned_partial(path) if owned else path.with_name(unique)
-    how = os.O_TRUNC if owned else os.O_EXCL
+    temporary = path.with_name(unique) if fence is None else fence.partial(path)
+    how = os.O_EXCL if fence is None else os.O_TRUNC
     with storage_errors(path):
         try:
             # A link of that name may have come with a stranger's folder: nothing is written there.
@@ -187,7 +220,7 @@ def write_durably(path: Path, *buffers: Any, owned: bool = False) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            temporary.replace(path)
+            (fence or OWNED).publish(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

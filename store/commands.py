@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from clare.files import remove_partials, write_durably
-from clare.store.layout import Layout
-from clare.store.locks import exclusive
+from clare.store.layout import STORE_CLAIM, Layout
 from clare.store.records import checking, read_file, seal, unseal
 from clare.typed_json import convert
 
@@ -38,9 +37,9 @@ def read_commands(layout: Layout) -> list[StoreCommand]:
 
 def add_command(layout: Layout, command: StoreCommand) -> None:
     """Note a command, durably, unless it is noted already."""
-    with exclusive(layout.store_lock):
+    with layout.claims.exclusive(STORE_CLAIM) as fence:
         known = read_commands(layout)
         if command not in known:
             remove_partials(layout.root, layout.commands.name)
             lines = (seal(asdict(one)) for one in [*known, command])
-            write_durably(layout.commands, *lines)
+            write_durably(layout.commands, *lines, fence=fence)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clare.errors import CorruptStoreError, StoreError
-from clare.files import remove_partials
+from clare.errors import CorruptStoreError, LostClaimError, StoreError
+from clare.files import PARTIAL, remove_partials
 from clare.store.extractor_records import extractor_group
 from clare.store.index import RowIndex, SubsetIndex
-from clare.store.journal import COMPLETE, FAILED, Journal, ShardRecord, withdraw_record
+from clare.store.journal import (
+    COMPLETE,
+    FAILED,
+    Journal,
+    ShardRecord,
+    read_record,
+    withdraw_record,
+)
 from clare.store.layout import ZARR, Layout, shard_path
-from clare.store.locks import LockFile, exclusive, lock_file
 from clare.store.reader import FieldReader
 from clare.store.records import damaged
 from clare.store.row import Row
@@ -24,10 +31,14 @@ from clare.store.zarr_shards import (
     GROUP,
     array_metadata,
     fill_value,
+    read_checksums,
     storage_dtype,
     write_metadata,
     write_shard_file,
 )
+
+_TRIES = 3
+"""Times that a shard is written anew because somebody who had lost it wrote into it."""
 
 
 class Feature:
@@ -50,6 +61,7 @@ class Feature:
         self.fields = dict(journal.fields)
         self.key = fingerprint.key
         self._journal = journal
+        self._shards_claim = layout.shards_claim(self.subset, self.key)
         self._claims: dict[int, list[Row]] = {}
         self._shards_of_arrays = 0
         self.refresh()
@@ -95,28 +107,31 @@ class Feature:
     def claim(self, shard: int) -> bool:
         """Take a pending shard for writing, without waiting.
 
-        The claim is a kernel lock, free as soon as this process ends, and it is refused to
-        every other process, thread and store object meanwhile.
+        The claim is refused to every other process, thread and store object meanwhile. It is free
+        as soon as this process ends, or, where locks don't reach other hosts, soon after
+        (`clare.store.claims`).
 
         Returns:
             False where the shard is held by somebody else or is not pending any more.
         """
-        if not self._lock().acquire(shard):
+        claims = self.layout.claims
+        if not claims.take(self._shards_claim, shard):
             return False
         try:
             # Only now is it certain that nobody else is between his writing and his record.
             self._journal.refresh_shard(shard)
             if self.pending_offsets(shard):
+                self._clear(shard, claims.former(self._shards_claim, shard))
                 self._claims[shard] = self.shard_rows(shard)
         finally:
             if shard not in self._claims:
-                self._lock().release(shard)
+                claims.release(self._shards_claim, shard)
         return shard in self._claims
 
     def release(self, shard: int) -> None:
         """Give a claimed shard back, written or not."""
         if self._claims.pop(shard, None) is not None:
-            self._lock().release(shard)
+            self.layout.claims.release(self._shards_claim, shard)
 
     def release_all(self) -> None:
         """Give every claimed shard back."""
@@ -148,6 +163,7 @@ class Feature:
         Raises:
             DiskSpaceError: the disk is full; the shard stays pending.
             StoreError: the shard is not claimed.
+            LostClaimError: this process was held up for long, and another took the shard over.
             ValueError: the values are not what the extractor declared.
         """
         if shard not in self._claims:
@@ -171,26 +187,72 @@ class Feature:
 
         self._make_arrays()
         before = self._journal.record(shard)
-        withdraw_record(self.layout, self.subset, self.key, shard)
-        checksums, sizes = {}, {}
-        for name, array in stored.items():
-            path = shard_path(self.array_path(name), shard, self.fields[name])
-            self.layout.require_own(path.parent)
-            checksums[name] = write_shard_file(path, array)
-            sizes[name] = path.stat().st_size
-        ShardRecord(
+        record = partial(
+            ShardRecord,
             subset=self.subset,
             key=self.key,
             shard=shard,
             complete=tuple(sorted(done)),
             failed=dict(failed),
             identities=identities,
-            checksums=checksums,
-            file_bytes=sizes,
             made_with=made_with,
             thumbnails=thumbnails or (before is not None and before.thumbnails),
-        ).write(self.layout)
-        self._journal.refresh_shard(shard)
+        )
+        try:
+            self._publish(shard, stored, record)
+        except LostClaimError:
+            self._withdraw_mixed(shard)
+            raise
+        finally:
+            self._journal.refresh_shard(shard)
+
+    def _publish(
+        self, shard: int, stored: Mapping[str, np.ndarray], record: Callable[..., ShardRecord]
+    ) -> None:
+        """Write every field's file, then the record, whose checksums decide what the shard is."""
+        claims = self.layout.claims
+        fence = claims.fence(self._shards_claim, shard)
+        for _ in range(_TRIES):
+            withdraw_record(self.layout, self.subset, self.key, shard, fence)
+            checksums, sizes = {}, {}
+            for name, array in stored.items():
+                path = self._shard_path(name, shard)
+                self.layout.require_own(path.parent)
+                checksums[name] = write_shard_file(path, array, fence)
+                sizes[name] = path.stat().st_size
+            written = record(checksums=checksums, file_bytes=sizes)
+            written.write(self.layout, fence)
+            # One who lost this shard may have slept between a last look at his lease and a rename.
+            if not claims.by_leases or self._is_as_recorded(written):
+                return
+        raise StoreError(f"shard {shard} of {self.subset}/{self.key} is written by somebody else")
+
+    def _withdraw_mixed(self, shard: int) -> None:
+        """Queue a shard that this process wrote into after another had taken it over."""
+        with suppress(FileNotFoundError):
+            record = read_record(self.layout, self.subset, self.key, shard, self.fields)
+            if not self._is_as_recorded(record):
+                withdraw_record(self.layout, self.subset, self.key, shard)
+
+    def _is_as_recorded(self, record: ShardRecord) -> bool:
+        """Whether the files of a shard have the checksums that its record says, row by row."""
+        return all(
+            np.array_equal(read_checksums(self._shard_path(name, record.shard), spec), expected)
+            for name, spec in self.fields.items()
+            for expected in [record.checksums[name]]
+        )
+
+    def _clear(self, shard: int, former: str) -> None:
+        """Delete the partial files of a process that is gone, whose claim was taken over."""
+        if former:
+            for name in self.fields:
+                path = self._shard_path(name, shard)
+                remove_partials(path.parent, path.name)
+            record = self.layout.record(self.subset, self.key, shard)
+            record.with_name(f"{record.name}.{former}{PARTIAL}").unlink(missing_ok=True)
+
+    def _shard_path(self, field: str, shard: int) -> Path:
+        return shard_path(self.array_path(field), shard, self.fields[field])
 
     def states(self) -> np.ndarray:
         """(slots,) uint8 over all slots of the subset: 0 pending, 1 complete, 2 failed."""
@@ -246,9 +308,6 @@ class Feature:
             )
         return FieldReader(self._journal, self.fields[field], threads)
 
-    def _lock(self) -> LockFile:
-        return lock_file(self.layout.shards_lock(self.subset, self.key))
-
     def _match_index(self, records: Mapping[int, ShardRecord], index: SubsetIndex) -> None:
         if not records:
             return
@@ -302,7 +361,7 @@ class Feature:
         """Make or grow the arrays to the subset's length; other writers may do so too."""
         if self._shards_of_arrays >= self.rows.read().shards:
             return
-        with exclusive(self.layout.rows_lock(self.subset)):
+        with self.layout.claims.exclusive(self.layout.rows_claim(self.subset)) as fence:
             shards = self.rows.read().shards
             fields = list(self.fields.values())
             nodes = [
@@ -316,5 +375,5 @@ class Feature:
                 nodes.append((self.array_path(name), array_metadata(spec, shards)))
             for folder, metadata in nodes:
                 remove_partials(folder, ZARR)
-                write_metadata(folder, metadata)
+                write_metadata(folder, metadata, fence)
         self._shards_of_arrays = shards

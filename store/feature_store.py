@@ -37,8 +37,7 @@ from clare.store.extractor_records import (
 from clare.store.feature import Feature
 from clare.store.index import RowIndex, SubsetIndex, assign
 from clare.store.journal import PENDING, Journal
-from clare.store.layout import LOCKS, ZARR, Layout
-from clare.store.locks import exclusive
+from clare.store.layout import EXTRACTORS_CLAIM, LOCKS, STORE_CLAIM, ZARR, Layout
 from clare.store.records import damaged, read_sealed, seal
 from clare.store.row import DECIDING, Row
 from clare.store.rows import Rows, join_rows, objects
@@ -76,10 +75,10 @@ def create_store(path: Path | str) -> FeatureStore:
                     f"{folder} is not empty and not a feature store",
                     Name("another folder", "store"),
                 )
-            with exclusive(layout.store_lock):
+            with layout.claims.exclusive(STORE_CLAIM) as fence:
                 if not layout.is_begun:
                     remove_partials(folder, layout.marker.name)
-                    write_durably(layout.marker, seal(SIGNATURE))
+                    write_durably(layout.marker, seal(SIGNATURE), fence=fence)
         return open_store(folder)
 
 
@@ -214,8 +213,11 @@ class FeatureStore:
         _check_name("subset", subset)
         self.layout.require_own(self.layout.segments(subset))
         make_folder(self.layout.segments(subset))
-        with exclusive(self.layout.rows_lock(subset)):
-            return assign(self.layout, subset, self.index(subset), rows)
+        claims = self.layout.claims
+        with claims.exclusive(self.layout.rows_claim(subset)) as fence:
+            if claims.by_leases:
+                self._indexes.pop(subset, None)  # a network disk may hide that a file was replaced
+            return assign(self.layout, subset, self.index(subset), rows, fence)
 
     def declare(self, fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) -> None:
         """Record an extractor's fingerprint and fields, durably; once is enough.
@@ -231,15 +233,15 @@ class FeatureStore:
         record = self.layout.extractor_record(fingerprint.key)
         assets = self.layout.asset_record(fingerprint.key)
         self.layout.require_own(record.parent)
-        with exclusive(self.layout.extractors_lock):
+        with self.layout.claims.exclusive(EXTRACTORS_CLAIM) as fence:
             remove_partials(self.layout.group(), ZARR)
-            write_metadata(self.layout.group(), GROUP)
+            write_metadata(self.layout.group(), GROUP, fence)
             remove_partials(record.parent, record.name)
             remove_partials(record.parent, assets.name)
             if not assets.exists():
-                write_durably(assets, seal(Assets({}, pending=True).to_json()))
+                write_durably(assets, seal(Assets({}, pending=True).to_json()), fence=fence)
             if not record.exists():
-                write_durably(record, seal(extractor_record(fingerprint, fields)))
+                write_durably(record, seal(extractor_record(fingerprint, fields)), fence=fence)
         _, declared = self.extractor(fingerprint.key)
         if declared != {spec.field: spec for spec in fields}:
             raise StoreError(
@@ -279,15 +281,16 @@ class FeatureStore:
             if not is_asset_name(name):
                 raise StoreError(f"{name!r} can't name a file of {key}")
         folder = self.layout.extractor(key)
-        with exclusive(self.layout.extractors_lock):
+        with self.layout.claims.exclusive(EXTRACTORS_CLAIM) as fence:
             if self.has_assets(key):
                 return
             self.layout.require_own(folder)
             remove_partials(folder)
             for name, content in assets.items():
-                write_durably(folder / name, content)
+                write_durably(folder / name, content, fence=fence)
             files = {path.name: describe_asset(path) for path in self.layout.assets(key)}
-            write_durably(self.layout.asset_record(key), seal(Assets(files).to_json()))
+            record = seal(Assets(files).to_json())
+            write_durably(self.layout.asset_record(key), record, fence=fence)
 
     def has_assets(self, key: str) -> bool:
         """Whether an extractor's asset files are there as a whole.

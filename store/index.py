@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import StoreError
-from clare.files import remove_partials
+from clare.files import Fence, remove_partials
 from clare.store.layout import Layout
 from clare.store.records import damaged
 from clare.store.row import DECIDING, Row
@@ -131,10 +131,13 @@ class RowIndex:
         return self._known[1]
 
 
-def assign(layout: Layout, subset: str, index: SubsetIndex, rows: Sequence[Row]) -> Rows:
+def assign(
+    layout: Layout, subset: str, index: SubsetIndex, rows: Sequence[Row], fence: Fence
+) -> Rows:
     """Give each row its slot, durably; see `FeatureStore.assign_rows`.
 
-    The caller holds the subset's exclusive lock, and read the index while holding it.
+    The caller holds the claim of the subset's rows, which the fence is of, and read the index while
+    holding it.
     """
     given = _usable(rows)
     _refuse_repeats(given)
@@ -171,7 +174,7 @@ def assign(layout: Layout, subset: str, index: SubsetIndex, rows: Sequence[Row])
 
     changed |= _other_views(index, given)
     for segment in _with_changes(index.segments, changed):
-        segment.write(layout)
+        segment.write(layout, fence)
     if fresh:
         shards = -(-len(fresh) // SHARD_ROWS)
         if index.shards + shards > MOST_SHARDS:
@@ -180,7 +183,7 @@ def assign(layout: Layout, subset: str, index: SubsetIndex, rows: Sequence[Row])
             part = fresh[start : start + ROWS_A_SEGMENT]
             first = index.shards + start // SHARD_ROWS
             segment = Segment(subset, first, -(-len(part) // SHARD_ROWS))
-            segment.with_entries(part).write(layout)
+            segment.with_entries(part).write(layout, fence)
     return replace(given, slots=slots)
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from clare.files import (
+    OWNED,
+    Fence,
     make_folder,
     owned_partial,
     remove_durably,
@@ -77,8 +79,12 @@ class ShardRecord:
         states.flags.writeable = False
         return states
 
-    def write(self, layout: Layout) -> None:
-        """Publish the record: from here on the shard's rows count as done."""
+    def write(self, layout: Layout, fence: Fence = OWNED) -> None:
+        """Publish the record: from here on the shard's rows count as done.
+
+        Raises:
+            LostClaimError: another process has taken the shard over.
+        """
         record = {
             "subset": self.subset,
             "extractor": self.key,
@@ -95,14 +101,18 @@ class ShardRecord:
         }
         path = layout.record(self.subset, self.key, self.shard)
         try:
-            write_durably(path, seal(record), owned=True)
+            write_durably(path, seal(record), fence=fence)
+            if fence.partial(path) != owned_partial(path):
+                owned_partial(path).unlink(missing_ok=True)  # the mark, which is else the partial
         except BaseException:
             with suppress(OSError):
                 _mark(path)
             raise
 
 
-def withdraw_record(layout: Layout, subset: str, key: str, shard: int) -> None:
+def withdraw_record(
+    layout: Layout, subset: str, key: str, shard: int, fence: Fence = OWNED
+) -> None:
     """Before a shard's files change: take back its record, and say that it is being written.
 
     What says so is the record's own partial file. Shard files with neither were never written so:
@@ -110,6 +120,7 @@ def withdraw_record(layout: Layout, subset: str, key: str, shard: int) -> None:
     """
     path = layout.record(subset, key, shard)
     make_folder(path.parent)
+    fence.require()
     with storage_errors(path):
         _mark(path)
         sync_folder(path.parent)

@@ -9,7 +9,7 @@
     arrays/<subset>/<key>/<field>/c/<shard>/0…    the values, Zarr v3
     extractors/<key>/record.json, assets.json     settings and fields; files that go with them
     thumbnails/<subset>/<shard>.thumbs            small pictures of the rows
-    locks/                                        empty files whose bytes are locked
+    locks/                                        who works on what; no data
 
 ``key`` is ``<extractor>-<digest>``; a shard's number has six digits in names, but none to spare
 in Zarr's chunk keys.
@@ -28,6 +28,7 @@ from pathlib import Path
 from clare.errors import StoreError
 from clare.files import PARTIAL, owned_partial
 from clare.names import is_plain
+from clare.store.claims.claims import Claims, claims_of
 from clare.store.spec import MOST_SHARDS, FeatureSpec
 
 ZARR = "zarr.json"
@@ -46,6 +47,12 @@ ROWS, JOURNAL, ARRAYS, EXTRACTORS, THUMBNAILS, LOCKS = (
 )
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
 """What the system says where no folder stands, or none that may be read."""
+
+STORE_CLAIM = "store"
+"""The claim that is held while the store's own files are written."""
+
+EXTRACTORS_CLAIM = "extractors"
+"""The claim that is held while extractors' records and assets are written."""
 
 MARKER, COMMANDS, RECORD, ASSETS = "store.json", "commands.jsonl", "record.json", "assets.json"
 
@@ -197,22 +204,21 @@ class Layout:
         return {int(entry.name[:6]) for entry in _numbered(folder, ".thumbs")}
 
     @property
-    def store_lock(self) -> Path:
-        """Held while the store's own files are written."""
-        return self.root / LOCKS / "store.lock"
+    def claims(self) -> Claims:
+        """What this process claims in the store."""
+        return claims_of(self.root / LOCKS)
 
-    @property
-    def extractors_lock(self) -> Path:
-        """Held while extractors' records and assets are written."""
-        return self.root / LOCKS / "extractors.lock"
+    def rows_claim(self, subset: str) -> str:
+        """The claim that is held while a subset's index, or the length of its arrays, changes."""
+        return f"{subset}/rows"
 
-    def rows_lock(self, subset: str) -> Path:
-        """Held while a subset's index, or the length of its arrays, changes."""
-        return self.root / LOCKS / subset / "rows.lock"
+    def thumbnails_claim(self, subset: str) -> str:
+        """The claim that is held, numbered as the shard, while a file of pictures is written."""
+        return f"{subset}/thumbnails"
 
-    def shards_lock(self, subset: str, key: str) -> Path:
-        """Its byte n is held by the owner of shard n."""
-        return self.root / LOCKS / subset / f"{key}.lock"
+    def shards_claim(self, subset: str, key: str) -> str:
+        """The claims of an extractor's shards, each numbered as its shard."""
+        return f"{subset}/{key}"
 
     def folders(self, *tops: str) -> list[str]:
         """Names of the folders in these folders of the store; ``*`` stands for any folder."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import StoreError
-from clare.files import write_durably
+from clare.files import Fence, write_durably
 from clare.foreign import RECORD
 from clare.store.layout import Layout
 from clare.store.records import checking, read_file, require, seal, unseal, whole
@@ -87,7 +87,7 @@ class Segment:
             "rows": len(self.rows),
         }
 
-    def write(self, layout: Layout) -> None:
+    def write(self, layout: Layout, fence: Fence) -> None:
         """Write or replace the segment's file, atomically and durably.
 
         Raises:
@@ -99,7 +99,7 @@ class Segment:
             raise StoreError(
                 f"rows of {self.subset} are too long to be read again", "leave out some columns"
             )
-        write_durably(path, b"".join(lines))
+        write_durably(path, b"".join(lines), fence=fence)
 
 
 def read_segment(

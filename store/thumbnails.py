@@ -14,7 +14,6 @@ from stat import S_ISREG
 from clare.errors import CorruptStoreError
 from clare.files import write_durably
 from clare.store.layout import Layout
-from clare.store.locks import exclusive
 from clare.store.records import checking, checksum, read_file, require, seal, unseal, whole
 from clare.store.spec import SHARD_ROWS
 
@@ -27,7 +26,7 @@ def write_thumbnails(
     """Add pictures to those of a shard, by offset, durably."""
     path = layout.thumbnails(subset, shard)
     # A shard's owner is one extractor's: those of other extractors write the same pictures' file.
-    with exclusive(layout.rows_lock(subset)):
+    with layout.claims.exclusive(layout.thumbnails_claim(subset), shard) as fence:
         kept: dict[int, bytes] = {}
         with suppress(CorruptStoreError, FileNotFoundError):
             kept = _read_all(path, subset, shard)
@@ -35,7 +34,7 @@ def write_thumbnails(
             return
         listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
         line = seal({"subset": subset, "shard": shard, "pictures": listed})
-        write_durably(path, line, *(pictures[offset] for offset, _, _ in listed), owned=True)
+        write_durably(path, line, *(pictures[offset] for offset, _, _ in listed), fence=fence)
 
 
 def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:
@@ -66,8 +65,8 @@ def check_thumbnails(layout: Layout, subset: str, shard: int, *, quick: bool = F
 def forget_thumbnails(layout: Layout, subset: str, shard: int) -> None:
     """Put a file without pictures in the place of one that is lost."""
     line = seal({"subset": subset, "shard": shard, "pictures": []})
-    with exclusive(layout.rows_lock(subset)):
-        write_durably(layout.thumbnails(subset, shard), line, owned=True)
+    with layout.claims.exclusive(layout.thumbnails_claim(subset), shard) as fence:
+        write_durably(layout.thumbnails(subset, shard), line, fence=fence)
 
 
 def _read_all(path: Path, subset: str, shard: int) -> dict[int, bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clare.files import write_durably
+from clare.files import OWNED, Fence, write_durably
 from clare.store.layout import ZARR
 from clare.store.records import checksum
 from clare.store.spec import SHARD_ROWS, FeatureSpec
@@ -83,23 +83,24 @@ def metadata_text(metadata: dict[str, Any]) -> bytes:
     return json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n"
 
 
-def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
+def write_metadata(folder: Path, metadata: dict[str, Any], fence: Fence) -> None:
     """Bring a node's ``zarr.json`` to the given content, atomically and durably.
 
-    The caller holds the subset's exclusive lock.
+    The caller holds the claim of the subset's rows, which the fence is of.
     """
     path = folder / ZARR
     text = metadata_text(metadata)
     if not path.is_file() or path.read_bytes() != text:
-        write_durably(path, text)
+        write_durably(path, text, fence=fence)
 
 
-def write_shard_file(path: Path, values: np.ndarray) -> np.ndarray:
+def write_shard_file(path: Path, values: np.ndarray, fence: Fence = OWNED) -> np.ndarray:
     """Write one shard and return the checksums of its rows.
 
     Args:
         path: the shard's file.
         values: (64, *shape) in the stored type, C-contiguous.
+        fence: of the shard's claim.
 
     Returns:
         (64,) uint32, the CRC-32C of each row's bytes.
@@ -108,8 +109,20 @@ def write_shard_file(path: Path, values: np.ndarray) -> np.ndarray:
     checksums = np.array([checksum(row) for row in rows], "<u4")
     cell = rows.dtype.itemsize * rows.shape[1] + _CHECKSUM_BYTES
     buffers = [part for pair in zip(rows, checksums.reshape(-1, 1), strict=True) for part in pair]
-    write_durably(path, *buffers, _index_in_order(cell), owned=True)
+    write_durably(path, *buffers, _index_in_order(cell), fence=fence)
     return checksums
+
+
+def read_checksums(path: Path, spec: FeatureSpec) -> np.ndarray:
+    """(64,) uint32, the checksums that stand behind the rows of a shard file of ours.
+
+    Of a file of another size they are all 0.
+    """
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    if len(data) != shard_bytes(spec):
+        return np.zeros(SHARD_ROWS, np.uint32)
+    cells = data[:-INDEX_BYTES].reshape(SHARD_ROWS, -1)
+    return np.ascontiguousarray(cells[:, -_CHECKSUM_BYTES:]).view("<u4").reshape(-1)
 
 
 @lru_cache

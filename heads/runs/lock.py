@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clare.advice import Name
 from clare.errors import InputError
-from clare.store.locks import lock_file
+from clare.store.claims.locks import lock_file
 
 LOCKS = ".clare-runs.lock"
 """Beside the folders of runs; see `hold_runs`."""

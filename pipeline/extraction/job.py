@@ -28,6 +28,7 @@ from clare.pipeline.manifests.roots import Roots
 from clare.slurm import cores
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
+from clare.store.layout import Layout
 from clare.store.row import Row
 
 
@@ -54,6 +55,8 @@ def run_job(
     """
     observer = observer or Observer()
     runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
+    claims = Layout(settings.store.absolute()).claims
+    claims.configure(leases=settings.claims == "leases", expire=settings.lease_seconds)
     store = create_store(settings.store)
     for notice in look_at(settings, selection, store):
         observer.noticed(notice)

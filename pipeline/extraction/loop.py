@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clare.errors import ClareError
+from clare.errors import ClareError, LostClaimError
 from clare.pipeline.extraction.batching import BatchRunner, BatchTooLargeError, Launched
 from clare.pipeline.extraction.claims import Work, claim_shards, not_tried, pending_shards
 from clare.pipeline.extraction.loading import LoadedShard, Loader, gather
@@ -116,8 +116,8 @@ def extract_subset(
     began = time.perf_counter()
     pace = pace or Pace({}, 0, 1)
     most = LOOKAHEAD * len(runners)
-    writer = _Writer(store, subset, report, progress, pace, most)
     tried: set[tuple[int, str]] = set()
+    writer = _Writer(store, subset, report, progress, pace, most, tried.discard)
     wanted = np.unique(np.fromiter(slots, np.int64))
     try:
         with patience() as stop:
@@ -284,7 +284,9 @@ class _Writer:
         progress: Progress | None,
         pace: Pace,
         most: int,
+        lost: Callable[[tuple[int, str]], None],
     ) -> None:
+        self._lost = lost
         self._pace = pace
         self._most = most
         self._store = store
@@ -316,20 +318,25 @@ class _Writer:
     def _write(self, shard: _Shard) -> None:
         began, cpu = time.perf_counter(), time.thread_time()
         work, report = shard.work, self._report
-        if shard.thumbnails:
-            self._store.write_thumbnails(self._subset, work.shard, shard.thumbnails)
         complete = set(shard.offsets) - set(shard.failed)
-        if complete or shard.failed:
-            made_with = shard.runner.made_with()
-            shard.feature.write_shard(
-                work.shard,
-                shard.values,
-                shard.failed,
-                made_with,
-                complete,
-                thumbnails=bool(shard.thumbnails),
-            )
-        shard.feature.release(work.shard)
+        try:
+            if shard.thumbnails:
+                self._store.write_thumbnails(self._subset, work.shard, shard.thumbnails)
+            if complete or shard.failed:
+                made_with = shard.runner.made_with()
+                shard.feature.write_shard(
+                    work.shard,
+                    shard.values,
+                    shard.failed,
+                    made_with,
+                    complete,
+                    thumbnails=bool(shard.thumbnails),
+                )
+        except LostClaimError:  # another has it: whether he ends it, the next look at it will tell
+            self._lost((work.shard, shard.runner.extractor.name))
+            return
+        finally:
+            shard.feature.release(work.shard)
         spent, seconds = time.perf_counter() - began, report.stage_seconds
         seconds[WRITE] = seconds.get(WRITE, 0.0) + spent
         name = shard.runner.extractor.label

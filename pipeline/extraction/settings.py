@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from clare.pipeline.extraction.presets import read_preset
 from clare.pipeline.images.settings import ImageSettings
 from clare.plugins import resolve_part
 from clare.settings import build_settings
+from clare.store.claims.claims import EXPIRE, LEAST_EXPIRE
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class ExtractSettings:
         loaders: decoding threads; by default one a core.
         max_failures: share of new rows that may fail, as 1% or 0.01.
         strict: stop at the first image that fails.
+        claims: how processes keep out of each other's way: auto, by locks, or by leases where locks
+            don't reach every host; leases, always, for the store and for good.
+        lease_seconds: seconds without a sign of life after which a process has lost its leases.
 
     Raises:
         InputError: a value is out of range.
@@ -63,6 +68,8 @@ class ExtractSettings:
     loaders: int | None = None
     max_failures: float | str = "1%"
     strict: bool = False
+    claims: Literal["auto", "leases"] = "auto"
+    lease_seconds: float = EXPIRE
 
     def __post_init__(self) -> None:
         if not self.features:
@@ -78,6 +85,10 @@ class ExtractSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, not {value}")
+        if not LEAST_EXPIRE <= self.lease_seconds < math.inf:
+            raise InputError(
+                f"lease_seconds must be at least {LEAST_EXPIRE}, not {self.lease_seconds}"
+            )
         _ = self.allowed_failures
 
     @property

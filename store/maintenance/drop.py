@@ -14,8 +14,14 @@ from clare.advice import Name
 from clare.errors import StoreError
 from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
 from clare.store.feature_store import FeatureStore
-from clare.store.layout import ARRAYS, JOURNAL, ROWS, THUMBNAILS
-from clare.store.locks import LockFile, exclusive, lock_file
+from clare.store.layout import (
+    ARRAYS,
+    EXTRACTORS_CLAIM,
+    JOURNAL,
+    ROWS,
+    STORE_CLAIM,
+    THUMBNAILS,
+)
 
 DROPPED = "dropped"
 """A folder of this name and the ending of partial files holds what is being deleted."""
@@ -97,8 +103,8 @@ def drop(
         InputError: nothing is named.
         StoreError: a subset or a fingerprint is not there, or an extraction is writing to it.
     """
-    plan = plan_drop(store, subsets, features)
-    with exclusive(store.layout.store_lock), storage_errors(store.path):
+    plan, claims = plan_drop(store, subsets, features), store.layout.claims
+    with store.layout.claims.exclusive(STORE_CLAIM), storage_errors(store.path):
         for stale in store.path.glob(f"{DROPPED}.*{PARTIAL}"):
             shutil.rmtree(stale)
         bin_ = store.path / f"{DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
@@ -109,11 +115,11 @@ def drop(
                     _throw(folder, bin_)
             for subset in plan.subsets:
                 # Rows last: values without rows would be damage, rows without values are pending.
-                with exclusive(store.layout.rows_lock(subset)):
+                with claims.exclusive(store.layout.rows_claim(subset)):
                     for folder in _of_subset(store, subset):
                         _throw(folder, bin_)
             for key in plan.extractors:
-                with exclusive(store.layout.extractors_lock):
+                with claims.exclusive(EXTRACTORS_CLAIM):
                     _throw(store.layout.extractor(key), bin_)
         shutil.rmtree(bin_)
         sync_folder(store.path)
@@ -155,21 +161,22 @@ def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[None]:
         *itertools.product(plan.subsets, store.extractor_keys()),
         *itertools.product(store.subsets(), plan.extractors),
     }
-    held: list[tuple[LockFile, int]] = []
+    claims = store.layout.claims
+    held: list[tuple[str, int]] = []
     try:
         for subset, key in sorted(going):
-            lock = lock_file(store.layout.shards_lock(subset, key))
+            name = store.layout.shards_claim(subset, key)
             for shard in range(store.index(subset).shards):
-                if not lock.acquire(shard):
+                if not claims.take(name, shard):
                     raise StoreError(
                         f"an extraction is writing {key} of {subset}",
                         "wait for its end, or stop it",
                     )
-                held.append((lock, shard))
+                held.append((name, shard))
         yield
     finally:
-        for lock, shard in held:
-            lock.release(shard)
+        for name, shard in held:
+            claims.release(name, shard)
 
 
 def _throw(folder: Path, bin_: Path) -> None:

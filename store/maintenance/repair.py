@@ -23,8 +23,7 @@ from clare.store.extractor_records import (
 from clare.store.feature_store import SIGNATURE
 from clare.store.index import load_index
 from clare.store.journal import withdraw_record
-from clare.store.layout import JOURNAL, Layout, folder_belongs, shard_path
-from clare.store.locks import exclusive, lock_file
+from clare.store.layout import EXTRACTORS_CLAIM, JOURNAL, Layout, folder_belongs, shard_path
 from clare.store.maintenance.salvage import salvage_index
 from clare.store.maintenance.verify import ASIDE, Problem, verify_store
 from clare.store.records import DamagedRecordError, checking, read_file, seal, unseal
@@ -148,11 +147,11 @@ def _mend_index(layout: Layout, problem: Problem) -> str:
     subset = problem.subset
     recorded = (layout.recorded(subset, key) for key in layout.folders(f"{JOURNAL}/{subset}"))
     least = max((max(shards, default=-1) + 1 for shards in recorded), default=0)
-    with exclusive(layout.rows_lock(subset)):
+    with layout.claims.exclusive(layout.rows_claim(subset)) as fence:
         salvage = salvage_index(layout, subset, least)
         for segment in salvage.segments:
             if layout.segment(subset, segment.first_shard) in salvage.damage:
-                segment.write(layout)
+                segment.write(layout, fence)
     names = ", ".join(path.name for path in salvage.damage)
     return f"rows/{subset}: lost lines dropped ({names}); their samples get new slots"
 
@@ -186,37 +185,38 @@ def _mend_assets(layout: Layout, problem: Problem) -> str:
 def _mend_metadata(layout: Layout, problem: Problem) -> str:
     subset, key = problem.subset, problem.key
     if not subset:
-        write_metadata(layout.group(), GROUP)
+        with layout.claims.exclusive(EXTRACTORS_CLAIM) as fence:
+            write_metadata(layout.group(), GROUP, fence)
         return "arrays/zarr.json: written anew"
-    with exclusive(layout.rows_lock(subset)):
-        write_metadata(layout.group(subset), GROUP)
+    with layout.claims.exclusive(layout.rows_claim(subset)) as fence:
+        write_metadata(layout.group(subset), GROUP, fence)
         if not key:
             return f"arrays/{subset}/zarr.json: written anew"
         if not layout.extractor_record(key).is_file():
             return f"arrays/{subset}/{key}: gone with its extractor's record"
         fingerprint, fields = read_extractor(layout, key)
         folder = layout.group(subset, key)
-        write_metadata(folder, extractor_group(fingerprint, list(fields.values())))
+        write_metadata(folder, extractor_group(fingerprint, list(fields.values())), fence)
         shards = load_index(layout, subset).shards
         for name, spec in fields.items():
-            write_metadata(folder / name, array_metadata(spec, shards))
+            write_metadata(folder / name, array_metadata(spec, shards), fence)
     return f"arrays/{subset}/{key}: metadata written anew"
 
 
 def _mend_shard(layout: Layout, problem: Problem) -> str:
     subset, key, shard = problem.subset, problem.key, problem.shard
-    lock = lock_file(layout.shards_lock(subset, key))
+    claims, name = layout.claims, layout.shards_claim(subset, key)
     where = f"{subset}/{key}, shard {shard}"
-    if not lock.acquire(shard):
+    if not claims.take(name, shard):
         return f"{where}: left to the run that is writing it"
     try:
-        withdraw_record(layout, subset, key, shard)
+        withdraw_record(layout, subset, key, shard, claims.fence(name, shard))
         if layout.extractor_record(key).is_file():
             for name, spec in read_extractor(layout, key)[1].items():
                 shard_path(layout.array(subset, key, name), shard, spec).unlink(missing_ok=True)
         layout.being_written(subset, key, shard).unlink(missing_ok=True)
     finally:
-        lock.release(shard)
+        claims.release(name, shard)
     return f"{where}: queued for the next extraction"
 
 

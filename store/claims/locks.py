@@ -10,8 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from clare.files import make_folder, storage_errors
@@ -74,17 +72,6 @@ def lock_file(path: Path) -> LockFile:
         opened = LockFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666))
         status = os.fstat(opened.descriptor)
         return _files.setdefault((status.st_dev, status.st_ino), opened)
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file alone, among processes and threads; waits for its turn."""
-    lock = lock_file(path)
-    lock.acquire(0, wait=True)
-    try:
-        yield
-    finally:
-        lock.release(0)
 
 
 def _forget_locks_of_parent() -> None:

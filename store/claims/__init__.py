@@ -1,0 +1,1 @@
+"""Who may write what, among processes, hosts and objects: kernel locks, or leases."""

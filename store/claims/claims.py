@@ -1,0 +1,394 @@
+"""The claims of this process in one store: kernel locks where they keep everybody out, else leases.
+
+Each process that claims anything shows a heartbeat and holds the lock of a byte drawn for it.
+Whoever is granted the byte of a process that lives knows that locks keep nobody out here. He says
+so in the store (`_mode`): from then on everybody takes leases, those too that hold locks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from clare.errors import ClareError, LostClaimError
+from clare.files import PARTIAL, Fence, make_folder
+from clare.foreign import parse_json
+from clare.store.claims.folder_register import FolderRegister, link
+from clare.store.claims.heartbeats import Heartbeat, Watch
+from clare.store.claims.leases import Leases
+from clare.store.claims.locks import LockFile, lock_file
+from clare.store.claims.mounts import locks_may_reach
+from clare.store.claims.owner import Beat, Owner, this_process
+from clare.store.claims.pulse import PULSE
+from clare.store.claims.register import Clock
+
+EXPIRE = 240.0
+"""Seconds without a heartbeat after which a process has lost its claims: longer than any pause of a
+server, of what a network disk's client remembers, or of a model that lets no thread run."""
+
+LEAST_EXPIRE = 2.0
+"""Fewer seconds would make every hiccup of a disk a loss."""
+
+BEATS_A_LIFE = 24
+"""Heartbeats in that time: several may be late or lost."""
+
+_SURE = 2.5  # beats: of a process that lives, one comes in that time
+_MODE = "_mode"
+_POLL = 0.2
+
+
+class Claims:
+    """What this process claims in one store; made by `claims_of`.
+
+    Args:
+        folder: of the store's claims.
+        clock: this process's time.
+    """
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.owner: Owner
+        self.expire = EXPIRE
+        self._force = False
+        self._clock = clock or Clock(time.monotonic, time.sleep)
+        self._register = FolderRegister(folder)
+        self._one = threading.RLock()
+        self._joined = self._settled = self._used = False
+        self._held: set[tuple[str, int]] = set()
+        self._locked: set[tuple[str, int]] = set()
+        self._leases: Leases | None = None
+        self._known: set[str] = set()  # others, whom locks keep out
+        self._granted: dict[str, int] = {}  # others, whose byte was to be had: what their beat was
+        self._heartbeat: Heartbeat
+        self._watch: Watch
+
+    @property
+    def by_leases(self) -> bool:
+        """Whether claims are leases: then a claim may be lost to others, and files may be stale."""
+        return self._leases is not None
+
+    @property
+    def beat_seconds(self) -> float:
+        """Seconds from one heartbeat to the next."""
+        return self.expire / BEATS_A_LIFE
+
+    def configure(self, *, leases: bool, expire: float) -> None:
+        """Say how to claim; what the store says already stays as it is.
+
+        Args:
+            leases: take leases, whatever locks would do; for good, and for everybody.
+            expire: seconds without a heartbeat after which a process has lost its leases.
+        """
+        with self._one:
+            self._force = leases
+            if self._joined:
+                if leases and self._leases is None:
+                    self._change_to_leases()
+            else:
+                self.expire = expire
+
+    def take(self, name: str, number: int = 0) -> bool:
+        """Claim something, without waiting; False where somebody else has it."""
+        self._ready()
+        with self._one:
+            if (name, number) in self._held:
+                return False
+            if self._leases is not None:
+                taken = self._leases.take(_entry(name, number))
+            elif taken := self._lock(name).acquire(number):
+                self._locked.add((name, number))
+            if taken:
+                self._held.add((name, number))
+            return taken
+
+    def release(self, name: str, number: int = 0) -> None:
+        """Give a claim back."""
+        with self._one:
+            if (name, number) not in self._held:
+                return
+            self._held.discard((name, number))
+            if self._leases is not None:
+                self._leases.release(_entry(name, number))
+            if (name, number) in self._locked:
+                self._locked.discard((name, number))
+                self._lock(name).release(number)
+
+    @contextmanager
+    def exclusive(self, name: str, number: int = 0) -> Iterator[Fence]:
+        """Hold a claim, among processes and threads; waits for its turn.
+
+        Yields:
+            Through which the files are written that the claim is about.
+        """
+        self._ready()
+        while not self._wait_for(name, number):
+            self._clock.sleep(random.uniform(0.2, 1) * _POLL)
+        try:
+            yield self.fence(name, number)
+        finally:
+            self.release(name, number)
+
+    def fence(self, name: str, number: int = 0) -> Fence:
+        """How files are written that a claim of this process is about."""
+        return _ClaimFence(self, name, number)
+
+    def former(self, name: str, number: int) -> str:
+        """The token of a process that is gone, whose claim this one took over; empty if none."""
+        with self._one:
+            return self._leases.former(_entry(name, number)) if self._leases is not None else ""
+
+    def require(self, name: str, number: int) -> None:
+        """See that a claim is still this process's own.
+
+        Raises:
+            LostClaimError: it was taken over.
+        """
+        with self._one:
+            if self._leases is None and self._watch.since(self._heartbeat.last) > self.expire / 2:
+                self._beat()  # it slept: see first what others have found meanwhile
+            lost = self._leases is not None and not self._leases.holds(_entry(name, number))
+        if lost:
+            raise LostClaimError(
+                f"{name}, {number} was taken over by another process, because this one was held up "
+                f"for more than {self.expire:.0f} seconds"
+            )
+
+    def beat(self) -> bool:
+        """What is done every few seconds; False where nothing is claimed any more."""
+        with self._one:
+            if not self._joined:
+                return False
+            if not (self._held or self._used):
+                self.leave()
+                return False
+            self._used = False
+            with suppress(OSError, ClareError):  # a server that is away for a while
+                self._beat()
+                self._watch.sweep()
+            return self._joined
+
+    def leave(self) -> None:
+        """Give everything back, and show no heartbeat any more."""
+        with self._one:
+            for name, number in list(self._held):
+                self.release(name, number)
+            if self._joined:
+                self._joined, self._leases = False, None
+                with suppress(OSError, ClareError):
+                    self._heartbeat.end()
+                with suppress(OSError, ClareError):
+                    self._byte_lock().release(_byte(self.owner.token))
+
+    def _ready(self) -> None:
+        """Begin to claim, once; waits until it is clear how others do."""
+        with self._one:
+            self._used = True
+            if not self._joined:
+                self._join()
+        while self._unclear():
+            self._clock.sleep(_POLL)
+
+    def _join(self) -> None:
+        make_folder(self.folder)
+        self.owner = this_process(
+            self.folder
+        )  # under a new token: an old one means nothing to anybody
+        self._known, self._granted = set(), {}
+        leases = self._read_mode() or self._force or not locks_may_reach(self.folder)
+        self._heartbeat = Heartbeat(self._register, self.owner, self._clock)
+        every = self.beat_seconds
+        self._watch = Watch(self._register, self.owner, self._clock, self.expire, every)
+        self._settled = False
+        # In this order: who sees the heartbeat, and that of a process that uses locks, tries it.
+        self._byte_lock().acquire(_byte(self.owner.token), wait=True)
+        if leases:
+            self._change_to_leases()
+        else:
+            self._heartbeat.beat()
+        self._joined = True
+        PULSE.add(self)
+
+    def _beat(self) -> None:
+        if not self.folder.is_dir():  # the store is gone
+            self._held.clear()
+            self.leave()
+            return
+        self._heartbeat.beat()
+        if self._leases is None:
+            self._look_around()
+
+    def _read_mode(self) -> bool:
+        """Whether the store says that leases are taken; how long they last it says too."""
+        if _MODE not in self._register.names(""):
+            return False
+        found = self._register.read(_MODE)
+        with suppress(ValueError, TypeError, KeyError):
+            expire = float(parse_json(found[0])["expire"]) if found else 0.0
+            self.expire = expire if expire >= LEAST_EXPIRE else self.expire
+        return True
+
+    def _change_to_leases(self) -> None:
+        data = json.dumps({"expire": self.expire, "leases": True}).encode()
+        if not self._read_mode():
+            self._register.create(_MODE, data)
+        self._watch.expire = self.expire
+        self._heartbeat.leases = True
+        self._heartbeat.beat()
+        leases = Leases(self._register, self._heartbeat, self._watch)
+        for name, number in self._held:
+            leases.take(_entry(name, number))  # who is refused finds it lost
+        self._leases, self._settled = leases, False
+
+    def _unclear(self) -> bool:
+        with self._one:
+            if not self._joined or self._settled:
+                return False
+            if self._leases is None:
+                unclear = self._look_around()
+                if self._leases is None:
+                    self._settled = not unclear
+                    return unclear
+            # Those that use locks must have seen that others do not.
+            for token in self._watch.tokens():
+                seen = self._watch.look(token, fresh=True)
+                if seen is None or seen.leases:
+                    continue
+                if not self._watch.is_gone(token):
+                    return True
+                self._watch.forget(token)
+            self._settled = True
+            return False
+
+    def _look_around(self) -> bool:
+        """See whether locks keep the others out, and change to leases if not.
+
+        Returns:
+            Whether it is still unclear, of a process that may have ended.
+        """
+        if self._read_mode():
+            self._change_to_leases()
+            return False
+        unclear = False
+        for token in self._watch.tokens() - self._known:
+            seen = self._watch.look(token, fresh=True)
+            if seen is None:
+                continue
+            if seen.owner.has_ended(self.owner):
+                self._watch.forget(token)
+                continue
+            lock = self._byte_lock()
+            if not lock.acquire(_byte(token)):
+                self._known.add(token)
+                continue
+            lock.release(_byte(token))
+            if self._lives(seen):
+                self._change_to_leases()
+                return False
+            if self._watch.unchanged(token) > _SURE * self.beat_seconds:
+                self._watch.forget(token)
+            else:
+                unclear = True
+        return unclear
+
+    def _lives(self, beat: Beat) -> bool:
+        """Whether a process lives for certain whose byte is to be had: it has beaten since."""
+        me, token = self.owner, beat.owner.token
+        before = self._granted.setdefault(token, beat.count)
+        if me.machine and me.machine == beat.owner.machine:
+            # Who ends takes his heartbeat away first, and a killed one is seen to have ended.
+            return not beat.owner.has_ended(me) and self._watch.look(token, fresh=True) is not None
+        return beat.count != before
+
+    def _wait_for(self, name: str, number: int) -> bool:
+        """Take a claim; waits in the kernel where it is a lock. False: try again."""
+        if self._leases is not None:
+            return self.take(name, number)
+        lock = self._lock(name)
+        lock.acquire(number, wait=True)
+        with self._one:
+            if self._leases is None and self._joined:
+                self._held.add((name, number))
+                self._locked.add((name, number))
+                return True
+        lock.release(number)
+        self._ready()
+        return False
+
+    def _lock(self, name: str) -> LockFile:
+        return lock_file(self.folder / f"{name}.lock")
+
+    def _byte_lock(self) -> LockFile:
+        return lock_file(self.folder / "_alive.lock")
+
+
+class _ClaimFence(Fence):
+    """Files of a claim that is a lock are renamed, as ever; see `Fence`.
+
+    With leases each process has a partial file of its own name. It looks at its lease directly
+    before a file gets its name, and once more behind that: who was held up in between has put his
+    file in the place of another's, and knows it.
+    """
+
+    def __init__(self, claims: Claims, name: str, number: int) -> None:
+        self._claims = claims
+        self._of = name, number
+
+    def partial(self, path: Path) -> Path:
+        if not self._claims.by_leases:
+            return super().partial(path)
+        return path.with_name(f"{path.name}.{self._claims.owner.token}{PARTIAL}")
+
+    def require(self) -> None:
+        self._claims.require(*self._of)
+
+    def publish(self, temporary: Path, path: Path) -> None:
+        self.require()
+        if not self._claims.by_leases:
+            super().publish(temporary, path)
+            return
+        try:
+            if os.path.lexists(path):
+                temporary.replace(path)
+            elif link(temporary, path):
+                temporary.unlink()
+            else:
+                self.require()
+                temporary.replace(path)  # what was there is of one who is gone
+        except FileNotFoundError as error:
+            self.require()
+            raise error
+        self.require()
+
+
+_known: dict[Path, Claims] = {}
+_opening = threading.Lock()
+
+
+def claims_of(folder: Path) -> Claims:
+    """The claims of this process in a store, by the folder of its claims."""
+    with _opening:
+        if folder not in _known:
+            _known[folder] = Claims(folder)
+        return _known[folder]
+
+
+def _entry(name: str, number: int) -> str:
+    return f"{name}/{number:06d}"
+
+
+def _byte(token: str) -> int:
+    return int(token, 16) >> 2  # a place in a file has 63 bits
+
+
+def _forget_claims_of_parent() -> None:
+    global _known, _opening
+    _known, _opening = {}, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_claims_of_parent)

@@ -1,0 +1,88 @@
+"""Whether locks on a disk can reach the other hosts that mount it, as far as this host can tell.
+
+Some clients of network disks keep locks to themselves and grant what another host holds: NFS
+mounted with ``nolock`` or ``local_lock``, Lustre with ``localflock``. Others refuse them, or never
+answer.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from clare.foreign import read_bytes
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_MOST_BYTES = 1 << 24
+_PATIENCE = 10.0
+"""Seconds for which a lock may be waited for: a server that is away gives none."""
+
+_NETWORK = {
+    *("9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4"),
+    *("orangefs", "pvfs2", "smb3", "virtiofs"),
+}
+_TRY = "import fcntl,sys; fcntl.lockf(open(sys.argv[1],'ab'), fcntl.LOCK_EX|fcntl.LOCK_NB)"
+
+
+def locks_may_reach(folder: Path) -> bool:
+    """False where locks in a folder certainly keep no other host out.
+
+    Args:
+        folder: that is there; a file of no content is made in it on network disks.
+    """
+    kind, options = _mount(folder)
+    if not kind_reaches(kind, options):
+        return False
+    return not (kind in _NETWORK or kind.startswith("fuse")) or _are_granted(folder)
+
+
+def kind_reaches(kind: str, options: set[str]) -> bool:
+    """What a mount's type and options say; True where they say nothing."""
+    if kind in ("nfs", "nfs4"):
+        return options.isdisjoint({"nolock", "local_lock=all", "local_lock=posix"})
+    if kind == "lustre":
+        return "flock" in options
+    if kind in ("cifs", "smb3"):
+        return "nobrl" not in options
+    return True
+
+
+def _mount(folder: Path) -> tuple[str, set[str]]:
+    """Type and options of the mount that a folder lies on; empty where the system has no list."""
+    place = folder.resolve()
+    best, found = -1, ("", set[str]())
+    try:
+        lines = read_bytes(_MOUNTS, _MOST_BYTES).decode(errors="surrogateescape").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        first, _, last = line.partition(" - ")
+        words, more = first.split(), last.split()
+        if len(words) < 6 or len(more) < 2:
+            continue
+        point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), words[4]))
+        # Of several at one place, the last was mounted over the others.
+        if place.is_relative_to(point) and len(point.parts) >= best:
+            options = {*words[5].split(","), *(more[2].split(",") if len(more) > 2 else ())}
+            best, found = len(point.parts), (more[0], options)
+    return found
+
+
+def _are_granted(folder: Path) -> bool:
+    """Whether a lock is granted at all; asked in a process of its own, which may never end."""
+    words = [sys.executable, "-I", "-S", "-c", _TRY, str(folder / "_probe.lock")]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    until = time.monotonic() + _PATIENCE
+    while child.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    if child.returncode is None:
+        child.kill()  # not waited for: a process in such a call can't be ended
+        return False
+    assert child.stderr is not None
+    refusal = child.stderr.read()
+    child.stderr.close()
+    # Held by another that tries it: then somebody was granted it.
+    return child.returncode == 0 or b"BlockingIOError" in refusal or b"PermissionError" in refusal
