@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -49,9 +49,16 @@ class Claims:
     Args:
         folder: of the store's claims.
         clock: this process's time.
+        locks: opens a file of locks.
     """
 
-    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock | None = None,
+        locks: Callable[[Path], LockFile] = lock_file,
+    ) -> None:
+        self._open_locks = locks
         self.folder = folder
         self.owner: Owner
         self.expire = EXPIRE
@@ -321,10 +328,10 @@ class Claims:
         return False
 
     def _lock(self, name: str) -> LockFile:
-        return lock_file(self.folder / f"{name}.lock")
+        return self._open_locks(self.folder / f"{name}.lock")
 
     def _byte_lock(self) -> LockFile:
-        return lock_file(self.folder / "_alive.lock")
+        return self._open_locks(self.folder / "_alive.lock")
 
 
 class _ClaimFence(Fence):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 from clare.foreign import read_bytes
@@ -20,11 +20,21 @@ _MOST_BYTES = 1 << 24
 _PATIENCE = 10.0
 """Seconds for which a lock may be waited for: a server that is away gives none."""
 
+_GRACE = 0.5
+
 _NETWORK = {
     *("9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4"),
     *("orangefs", "pvfs2", "smb3", "virtiofs"),
 }
-_TRY = "import fcntl,sys; fcntl.lockf(open(sys.argv[1],'ab'), fcntl.LOCK_EX|fcntl.LOCK_NB)"
+_TRY = """
+import fcntl, sys
+try:
+    fcntl.lockf(open(sys.argv[1], "ab"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except (BlockingIOError, PermissionError):
+    pass  # somebody was granted it
+except OSError:
+    sys.exit(1)
+"""
 
 
 def locks_may_reach(folder: Path) -> bool:
@@ -74,15 +84,11 @@ def _mount(folder: Path) -> tuple[str, set[str]]:
 def _are_granted(folder: Path) -> bool:
     """Whether a lock is granted at all; asked in a process of its own, which may never end."""
     words = [sys.executable, "-I", "-S", "-c", _TRY, str(folder / "_probe.lock")]
-    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    until = time.monotonic() + _PATIENCE
-    while child.poll() is None and time.monotonic() < until:
-        time.sleep(0.005)
-    if child.returncode is None:
-        child.kill()  # not waited for: a process in such a call can't be ended
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return child.wait(_PATIENCE) == 0
+    except subprocess.TimeoutExpired:
+        child.kill()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_GRACE)  # no longer: a process in such a call can't be ended
         return False
-    assert child.stderr is not None
-    refusal = child.stderr.read()
-    child.stderr.close()
-    # Held by another that tries it: then somebody was granted it.
-    return child.returncode == 0 or b"BlockingIOError" in refusal or b"PermissionError" in refusal

@@ -205,18 +205,18 @@ def _mend_metadata(layout: Layout, problem: Problem) -> str:
 
 def _mend_shard(layout: Layout, problem: Problem) -> str:
     subset, key, shard = problem.subset, problem.key, problem.shard
-    claims, name = layout.claims, layout.shards_claim(subset, key)
+    claims, claim = layout.claims, layout.shards_claim(subset, key)
     where = f"{subset}/{key}, shard {shard}"
-    if not claims.take(name, shard):
+    if not claims.take(claim, shard):
         return f"{where}: left to the run that is writing it"
     try:
-        withdraw_record(layout, subset, key, shard, claims.fence(name, shard))
+        withdraw_record(layout, subset, key, shard, claims.fence(claim, shard))
         if layout.extractor_record(key).is_file():
             for name, spec in read_extractor(layout, key)[1].items():
                 shard_path(layout.array(subset, key, name), shard, spec).unlink(missing_ok=True)
         layout.being_written(subset, key, shard).unlink(missing_ok=True)
     finally:
-        claims.release(name, shard)
+        claims.release(claim, shard)
     return f"{where}: queued for the next extraction"
 
 

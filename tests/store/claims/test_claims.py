@@ -1,0 +1,293 @@
+"""Claims of several hosts on one store: locks where they reach, leases where they don't."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clare.errors import LostClaimError
+from clare.store.claims.claims import EXPIRE, Claims
+from clare.store.claims.locks import lock_file
+from clare.store.claims.register import Clock
+from clare.store.feature_store import create_store, open_store
+from clare.store.layout import Layout
+from clare.store.maintenance.verify import verify_store
+from tests.store.conftest import (
+    ASSETS,
+    FIELDS,
+    FINGERPRINT,
+    MADE_WITH,
+    contents,
+    extract,
+    make_rows,
+    shard_values,
+)
+
+
+class Host:
+    """A host with a mount of the disk, a clock, and a process that claims."""
+
+    def __init__(self, folder, mount, at_home: bool) -> None:
+        self.time, self.asleep = 0.0, lambda: None
+        mount.symlink_to(folder)
+        self.path = mount / "features.zarr"
+
+        def locks(path):
+            return lock_file(path.with_name(f"{path.name}.{mount.name}") if at_home else path)
+
+        self.claims = Claims(self.path / "locks", Clock(lambda: self.time, self.sleep), locks)
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.asleep()
+
+    @property
+    def feature(self):
+        return open_store(self.path).feature("faces", "clip")
+
+
+@pytest.fixture
+def hosts(tmp_path, monkeypatch):
+    """Two hosts; whether locks reach from one to the other is for each test to say."""
+    made: dict = {}
+    monkeypatch.setattr(Layout, "claims", property(lambda self: made[self.root].claims))
+
+    def make(*, at_home: bool = True):
+        (tmp_path / "disk").mkdir()
+        several = [Host(tmp_path / "disk", tmp_path / name, at_home) for name in "ab"]
+        made.update({host.path: host for host in several})
+        return several
+
+    yield make
+    for host in made.values():
+        host.claims.leave()
+
+
+@pytest.fixture
+def shared(hosts):
+    """Two hosts that take leases, and a store of 100 rows, nothing of which is extracted."""
+    several = hosts()
+    for host in several:
+        host.claims.configure(leases=True, expire=EXPIRE)
+    fill(several[0])
+    return several
+
+
+def fill(host: Host) -> None:
+    store = create_store(host.path)
+    store.assign_rows("faces", make_rows(100))
+    store.declare(FINGERPRINT, FIELDS)
+    store.write_assets(FINGERPRINT.key, ASSETS)
+
+
+def write(feature, shard: int) -> None:
+    values = shard_values(feature.shard_rows(shard))
+    try:
+        feature.write_shard(shard, values, {}, MADE_WITH)
+    finally:
+        feature.release(shard)
+
+
+@pytest.fixture
+def undisturbed(tmp_path):
+    def compare(path):
+        assert verify_store(path) == []
+        store = create_store(tmp_path / "other" / "features.zarr")
+        store.assign_rows("faces", make_rows(100))
+        extract(store)
+        mine, theirs = contents(path), contents(store.path)
+        assert {k: v for k, v in mine.items() if not k.endswith(".partial")} == theirs
+
+    (tmp_path / "other").mkdir()
+    real = Layout.__dict__["claims"]
+
+    def checked(path):
+        from clare.store.claims.claims import claims_of
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                Layout,
+                "claims",
+                property(
+                    lambda self: (
+                        claims_of(self.root / "locks")
+                        if "other" in self.root.parts
+                        else real.fget(self)
+                    )
+                ),
+            )
+            compare(path)
+
+    return checked
+
+
+def test_locks_that_reach_stay_locks(hosts):
+    one, other = hosts(at_home=False)
+    assert one.claims.take("x", 1) and not other.claims.take("x", 1)
+    assert other.claims.take("x", 2) and not one.claims.take("x", 2)
+    one.claims.release("x", 1)
+    assert other.claims.take("x", 1)
+    assert not one.claims.by_leases and not other.claims.by_leases
+
+
+def test_locks_that_stay_at_home_are_found_out_and_held_ones_become_leases(hosts):
+    one, other = hosts()
+    assert one.claims.take("x", 1) and not one.claims.by_leases
+    other.asleep = one.claims.beat
+    assert not other.claims.take("x", 1), "held by a lock before, and by a lease now"
+    assert one.claims.by_leases and other.claims.by_leases
+    assert other.claims.take("x", 2) and not one.claims.take("x", 2)
+    one.claims.require("x", 1)
+    one.claims.release("x", 1)
+    assert other.claims.take("x", 1)
+
+
+def test_leases_are_for_good_and_for_everybody(hosts):
+    one, other = hosts(at_home=False)
+    one.claims.configure(leases=True, expire=60.0)
+    assert one.claims.take("x") and one.claims.by_leases
+    assert not other.claims.take("x") and other.claims.by_leases
+    assert other.claims.expire == 60.0, "the store says how long"
+
+
+def test_a_sleeper_with_a_lock_finds_out_before_he_writes(hosts):
+    sleeper, other = hosts()
+    assert sleeper.claims.take("x", 1)
+    other.claims.configure(leases=True, expire=EXPIRE)
+    assert not other.claims.take("x", 2) or True  # waits until the sleeper is gone for long
+    assert other.claims.take("x", 1)
+    sleeper.time += 2 * EXPIRE
+    with pytest.raises(LostClaimError, match="taken over"):
+        sleeper.claims.require("x", 1)
+
+
+def test_one_waits_for_the_other_s_exclusive_claim(hosts):
+    one, other = hosts()
+    for host in (one, other):
+        host.claims.configure(leases=True, expire=EXPIRE)
+    order: list[str] = []
+    with one.claims.exclusive("rows"):
+        thread = threading.Thread(target=lambda: enter(other, order))
+        thread.start()
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def enter(host, order):
+    with host.claims.exclusive("rows"):
+        order.append("second")
+
+
+def take_over(host: Host, shard: int):
+    """What a second host does that saw no heartbeat for long: its feature, with the claim."""
+    feature = host.feature
+    assert not feature.claim(shard)
+    host.time += EXPIRE + 1
+    assert feature.claim(shard)
+    return feature
+
+
+def test_who_was_taken_over_writes_nothing(shared, undisturbed):
+    sleeper, other = shared
+    mine = sleeper.feature
+    assert mine.claim(0)
+    theirs = take_over(other, 0)
+    with pytest.raises(LostClaimError):
+        write(mine, 0)
+    assert theirs.pending() == [0, 1]
+    write(theirs, 0)
+    assert mine.claim(1)
+    write(mine, 1)
+    undisturbed(other.path)
+
+
+@pytest.mark.parametrize("record_too", [False, True])
+def test_a_file_that_a_sleeper_puts_in_the_place_of_another_s_is_found(
+    shared, undisturbed, monkeypatch, record_too
+):
+    sleeper, other = shared
+    mine = sleeper.feature
+    assert mine.claim(0)
+    wrong = {k: np.full_like(v, 9) for k, v in shard_values(mine.shard_rows(0)).items()}
+
+    # He falls asleep when his lease was just looked at, and the file is still to be linked.
+    theirs: list[Any] = []
+    real = os.link
+
+    def sleep(existing, path, **how):
+        if "/c/0/" in str(path) and not theirs:
+            data = existing.read_bytes()
+            theirs.append(take_over(other, 0))
+            if record_too:
+                write(theirs[0], 0)
+                path.unlink()
+                existing.write_bytes(data)  # of all orders, the one in which his link succeeds
+        return real(existing, path, **how)
+
+    monkeypatch.setattr(os, "link", sleep)
+    with pytest.raises(LostClaimError):
+        mine.write_shard(0, wrong, {}, MADE_WITH)
+    mine.release(0)
+    theirs[0].refresh()
+    assert theirs[0].pending() == [0, 1], "what he mixed up is done again"
+    if record_too:
+        assert theirs[0].claim(0)
+    write(theirs[0], 0)
+    assert theirs[0].claim(1)
+    write(theirs[0], 1)
+    undisturbed(other.path)
+
+
+def test_what_a_sleeper_puts_there_before_the_record_is_written_over(
+    shared, undisturbed, monkeypatch
+):
+    """The new owner has written all fields when the old one's file comes, and then the record."""
+    sleeper, other = shared
+    mine = sleeper.feature
+    assert mine.claim(0)
+    theirs, real = take_over(other, 0), os.link
+    done: list[Any] = []
+
+    def disturb(existing, path, **how):
+        if path.name == "000000.json" and not done:
+            done.append(path)
+            field = mine.array_path("pixels") / "c/0/0/0/0"
+            damaged = bytearray(field.read_bytes())
+            damaged[8:16] = bytes(8)
+            damaged[12:16] = bytes(4)
+            field.write_bytes(damaged)
+        return real(existing, path, **how)
+
+    monkeypatch.setattr(os, "link", disturb)
+    write(theirs, 0)
+    assert done
+    assert theirs.claim(1)
+    write(theirs, 1)
+    undisturbed(other.path)
+
+
+def test_what_a_killed_owner_left_is_cleared_by_who_takes_over_and_by_nobody_before(shared):
+    killed, other = shared
+    mine = killed.feature
+    assert mine.claim(0)
+    shard = mine.array_path("clip_cls") / "c" / "0"
+    shard.mkdir(parents=True)
+    left = killed.claims.fence("faces/x", 0).partial(shard / "0")
+    left.write_bytes(b"half")
+    assert not other.feature.claim(0) and left.exists()
+    theirs = take_over(other, 0)
+    assert not left.exists()
+    theirs.release(0)
+
+
+def test_rows_of_two_hosts_get_slots_of_their_own(shared):
+    one, other = shared
+    open_store(one.path).assign_rows("faces", make_rows(130))
+    got = open_store(other.path).assign_rows("faces", make_rows(10, start=500))
+    assert got.slots.tolist() == list(range(192, 202))
+    assert verify_store(other.path) == []
