@@ -71,6 +71,7 @@ class Inpaint(ModelPairKind):
     """The real member is the photograph; without pasting, all of the fake is the model's."""
 
     Settings = InpaintSettings
+    VERSION = 2
 
     def __init__(self, settings: InpaintSettings, runtime: Runtime | None, seed: int) -> None:
         assert runtime is not None
@@ -134,6 +135,8 @@ class Inpaint(ModelPairKind):
                 if number == 0:
                     latents = denoiser.add_noise(clean, noise, time)
                 latents = denoiser.step(latents, time, beside)
+                if beside is not None:
+                    continue  # such a model was trained to keep the rest by itself
                 after = times[number + 1] if number + 1 < len(times) else None
                 rest = clean if after is None else denoiser.add_noise(clean, noise, after)
                 latents = mask * latents + (1 - mask) * rest

@@ -5,9 +5,11 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
@@ -20,6 +22,7 @@ from clare.pipeline.checks.audit import audit
 from clare.pipeline.extraction.extract import extract
 from clare.pipeline.extractors.lare import LareExtractor, LareSettings
 from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
+from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.folders import build_manifest
@@ -27,8 +30,10 @@ from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.manifests.validation import validate
+from clare.pipeline.pair import Photo
 from clare.pipeline.pairing.pairs import pairs
 from clare.pipeline.pairing.plan import find_partners
+from clare.pipeline.pairs.inpaint import Inpaint, InpaintSettings
 from clare.pipeline.synthetic.dataset import write_miniature
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.feature_store import open_store
@@ -262,24 +267,76 @@ def test_without_pasting_all_of_an_inpainted_image_is_the_models(photos, tmp_pat
     assert any("by masked denoising in 2 steps" in str(one) for one in told)
 
 
-def test_a_model_for_inpainting_is_given_the_mask_and_the_rest(tmp_path, photos):
-    folder = tmp_path / "model"
+@pytest.fixture(scope="module")
+def inpainter(tmp_path_factory):
+    """A small model for inpainting, in the layout of diffusers, that looks at all of its inputs."""
+    folder = tmp_path_factory.mktemp("inpainter")
     write_tiny_diffusion(folder)
     unet = folder / "unet"
     config = json.loads((unet / "config.json").read_text())
     (unet / "config.json").write_text(json.dumps({**config, "in_channels": 9}))
     weights = load_file(unet / "diffusion_pytorch_model.safetensors")
     first = weights["conv_in.weight"]
-    weights["conv_in.weight"] = torch.cat([first, torch.zeros_like(first), first[:, :1]], 1)
+    more = torch.randn(first.shape[0], 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    weights["conv_in.weight"] = torch.cat([first, 0.1 * more], 1)
     save_file(weights, unet / "diffusion_pytorch_model.safetensors")
-    path = with_rows(photos, tmp_path, 0)
+    return folder
+
+
+def test_a_model_for_inpainting_is_taken_as_such(inpainter, tmp_path, photos):
     told: list[Notice] = []
-    how: Any = {"manifest": path, "root": photos, "notice": told.append}
-    settings = {"inpaint": {"model": str(folder), "steps": 2}}
+    how: Any = {"manifest": with_rows(photos, tmp_path, 0), "root": photos, "notice": told.append}
+    settings = {"inpaint": {"model": str(inpainter), "steps": 2}}
     assert pairs("inpaint", None, tmp_path / "out", **how, settings=settings).pairs == 1
     assert not any("masked denoising" in str(one) for one in told)
     with pytest.raises(InputError, match="9 channels"):
-        LareExtractor(LareSettings(model=str(folder)), ImageSettings(), Runtime())
+        LareExtractor(LareSettings(model=str(inpainter)), ImageSettings(), Runtime())
+
+
+def test_a_model_for_inpainting_makes_what_diffusers_pipeline_makes(inpainter, monkeypatch):
+    from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion_inpaint as theirs
+
+    settings = InpaintSettings(model=str(inpainter), region="rectangle", paste=False, steps=5)
+    kind = Inpaint(settings, Runtime(), seed=0)
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    picture = Image.fromarray(grey).resize((64, 64), Image.Resampling.BICUBIC)
+    draft = kind.prepare(Photo("ab" * 32, np.asarray(picture), FaceMarks()), None)
+    (made,) = kind.forward({name: np.stack([one]) for name, one in draft.inputs.items()})
+    assert 0.1 < draft.inputs["mask"].mean() < 0.6
+
+    schedule = json.loads((inpainter / "scheduler/scheduler_config.json").read_text())
+    pipeline = theirs.StableDiffusionInpaintPipeline(
+        vae=(vae := diffusers.AutoencoderKL.from_pretrained(inpainter / "vae")),
+        unet=diffusers.UNet2DConditionModel.from_pretrained(inpainter / "unet"),
+        text_encoder=transformers.CLIPTextModel.from_pretrained(inpainter / "text_encoder"),
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(inpainter / "tokenizer"),
+        scheduler=diffusers.DDIMScheduler.from_config({**schedule, "clip_sample": False}),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.from_numpy(draft.inputs["noise"])[None]
+    monkeypatch.setattr(theirs, "randn_tensor", lambda *_, **__: noise)
+
+    def encode(image, generator):  # the mean of its latents, as ours
+        return vae.encode(image).latent_dist.mode() * vae.config.scaling_factor
+
+    monkeypatch.setattr(pipeline, "_encode_vae_image", encode)
+    region = draft.inputs["mask"][0].repeat(kind.factor, 0).repeat(kind.factor, 1)
+    (wanted,) = pipeline(
+        prompt=settings.prompt,
+        image=picture,
+        mask_image=Image.fromarray((255 * region).astype(np.uint8)),
+        height=64,
+        width=64,
+        strength=settings.strength,
+        num_inference_steps=settings.steps,
+        guidance_scale=1.0,  # our prompt alone, without its opposite
+        output_type="np",
+    ).images
+    assert np.abs(made - (255 * wanted)).max() < 2  # grey in the region's place is 127.5 there
+    assert np.abs(made - np.asarray(picture).astype(float)).mean() > 5
 
 
 def test_a_partner_is_another_person_of_the_same_source_and_split(photos, tmp_path):
