@@ -176,8 +176,7 @@ class Predictor:
             One verdict each; that on a video holds those on its frames.
 
         Raises:
-            InputError: a file is not there, a folder holds no image, an array is none, or a video
-                is among them where deliveries are asked for.
+            InputError: a file is not there, a folder holds no image, or an array is none.
         """
         from clare.inference.redelivery import Redelivery
 
@@ -209,17 +208,16 @@ class Predictor:
             Each image with what the extractors made of it; of a video each frame likewise, and
             then the video itself.
         """
-        from clare.inference.videos import add_videos, images_of
+        from clare.inference.videos import add_videos, images_of, most_images
         from clare.pipeline.extraction.batching import largest_batch
         from clare.pipeline.extraction.direct import extract_images
-        from clare.pipeline.video.read import Video
 
         locate = None
         if self._faces is not None:
             from clare.pipeline.faces.finder import FaceFinder
 
             locate = FaceFinder(self._faces).mark
-        most = sum(frames if isinstance(one, Video) else 1 for one in inputs)
+        most = most_images(inputs, frames)
         most *= 1 if again is None else 1 + len(again)
         size = min(largest_batch(self.runtime.device), max(1, most))
         images = images_of(inputs, frames)
@@ -233,7 +231,8 @@ class Predictor:
         )
         if again is not None:
             judged = again.gather(judged)
-        yield from add_videos(judged, self.run.threshold)
+        finish = None if again is None else again.of_video
+        yield from add_videos(judged, self.run.threshold, finish)
 
     def _choose_faces(self, given: Mapping[str, Any]) -> FaceSettings | None:
         """How faces are looked for; None where none are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -34,6 +34,11 @@ class VideoImage(InputImage):
     frame: Frame | None
 
 
+def most_images(inputs: Iterable[InputImage | Video], frames: int) -> int:
+    """How many images are judged at most, where so many frames of each video are."""
+    return sum(frames if isinstance(one, Video) else 1 for one in inputs)
+
+
 def images_of(inputs: Iterable[InputImage | Video], frames: int) -> Iterator[InputImage]:
     """Images as they are, and the frames of videos, decoded one after the other.
 
@@ -56,13 +61,16 @@ def images_of(inputs: Iterable[InputImage | Video], frames: int) -> Iterator[Inp
 
 
 def add_videos(
-    judged: Iterable[tuple[Verdict, ExtractedImage]], threshold: float
+    judged: Iterable[tuple[Verdict, ExtractedImage]],
+    threshold: float,
+    finish: Callable[[Verdict, float], Verdict] | None = None,
 ) -> Iterator[Judged]:
     """Verdicts on images as they are; on frames, each with its place, and then on their video.
 
     Args:
         judged: in the order of `images_of`.
         threshold: margin from which on a video is called fake, as an image is.
+        finish: given each verdict on a video, and the threshold; gives what is to be said.
     """
     for video, group in groupby(judged, lambda pair: getattr(pair[1].source, "video", None)):
         if video is None:
@@ -76,7 +84,8 @@ def add_videos(
                 continue
             found.append(replace(verdict, level="frame", frame=frame.index, seconds=frame.seconds))
             yield found[-1], image
-        yield _of_video(video, found, threshold), None
+        whole = _of_video(video, found, threshold)
+        yield (whole if finish is None else finish(whole, threshold)), None
 
 
 def _of_video(video: Video, found: Sequence[Verdict], threshold: float) -> Verdict:

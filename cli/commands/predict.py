@@ -114,6 +114,7 @@ def predict(
     from clare.inference.predictor import Predictor
     from clare.inference.redelivery import Redelivery
     from clare.inference.scores import Basis, ScoreFile, require_format
+    from clare.inference.videos import most_images
     from clare.pipeline.extraction.presets import merge_settings
     from clare.settings import build_settings
     from clare.typed_json import to_json
@@ -171,7 +172,7 @@ def predict(
         if again is not None:
             for notice in again.notices:
                 warn(notice)
-            warn(again.cost(len(inputs)))
+            warn(again.cost(most_images(inputs, frames)))
         bar = stack.enter_context(progress_bar())
         written = None
         if masks is not None:

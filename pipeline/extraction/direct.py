@@ -62,12 +62,14 @@ class InputImage:
         read: gives its encoded bytes, in any thread, or raises `ImageError`.
         delivery: what is done to it before anything looks at it; nothing if None.
         seed: of what the delivery draws.
+        drawn_by: hash that this follows from too; that of its own bytes where it is empty.
     """
 
     path: Path
     read: Callable[[], bytes]
     delivery: Delivery | None = None
     seed: int = 0
+    drawn_by: str = ""
 
     @classmethod
     def of_file(cls, path: Path) -> InputImage:
@@ -162,7 +164,8 @@ def _load(
         image.content = hashlib.sha256(data).hexdigest()
         whole, face = decode_whole(data), NOT_KNOWN
         if source.delivery is not None:
-            whole, _ = whole.deliver(source.delivery, face, image.content, source.seed)
+            drawn_by = source.drawn_by or image.content
+            whole, _ = whole.deliver(source.delivery, face, drawn_by, source.seed)
         if locate is not None:
             face, image.faces = locate(whole.image)
         prepared = {}

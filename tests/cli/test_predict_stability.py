@@ -22,6 +22,7 @@ from clare.inference.stability import StabilitySettings
 from clare.pipeline.extraction.direct import ExtractedImage, InputImage
 from clare.pipeline.extraction.extract import extract
 from clare.pipeline.images.decode import decode_rgb
+from clare.pipeline.video.read import Video
 from tests.figures import existing
 
 DEVICE = ("--device", "cpu")
@@ -169,7 +170,6 @@ def test_what_can_not_be_asked_is_refused_before_the_models_run(
     clare, run, images, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("clare.inference.predictor.Predictor", None)
-    (tmp_path / "clip.mp4").write_bytes(b"")
     (tmp_path / "own.yaml").write_text("title: own\nsource: me\ndeliveries:\n  a: jpeg 50\n")
     for words, said in (
         (("--times", 3), "--stability"),
@@ -181,9 +181,43 @@ def test_what_can_not_be_asked_is_refused_before_the_models_run(
     ):
         code, _, err = clare("predict", run, images[0], *DEVICE, *words)
         assert code == 1 and said in " ".join(err.split()), err
+
+
+def test_frames_of_a_video_are_delivered_alike_and_add_up_to_it(clare, run, images, tmp_path):
     pytest.importorskip("av")
-    code, _, err = clare("predict", run, "clip.mp4", *DEVICE, "--stability")
-    assert code == 1 and "clip.mp4 is a video, and deliveries are of images" in err
+    from tests.pipeline.video.clips import write_clip
+
+    clip, way = write_clip(tmp_path / "a.mkv", 20), read_set("platform")["platform"]
+    frames = [frame.png() for frame in Video(clip).frames(3)]
+    drawn_by, files = hashlib.sha256(frames[0]).hexdigest(), []
+    for number, frame in enumerate(frames):
+        picture = decode_rgb(frame)
+        files.append(tmp_path / f"{number}.png")
+        way.view(drawn_by, picture.size, seed=0).apply(picture).save(files[-1])
+    detector = Predictor(run, "cpu")
+    by_hand = [existing(one.margin) for one in detector.predict(files)]
+    assert len(set(by_hand)) == 3
+    _, video = detector.predict([images[0], clip], 3, StabilitySettings(times=3))
+    stable = existing(video.stability)
+    second = [existing(one.stability).redelivered[1] for one in video.frames]
+    assert [one.margin for one in second] == pytest.approx(by_hand, abs=1e-5)
+    assert stable.redelivered[1].delivery == "platform"
+    assert stable.redelivered[1].p_fake == pytest.approx(np.mean([one.p_fake for one in second]))
+    assert stable.judged == 3 and stable.labels is None, "validation has no videos"
+    code, _, err = clare("predict", run, clip, *DEVICE, "--stability", "--times", 2, "--frames", 3)
+    said = " ".join(err.split())
+    assert code == 0 and "at most 6 more passes" in said and "all of one alike" in said
+    assert "no conformal sets of them" in said
+
+
+def test_a_video_that_can_not_be_read_has_no_stability(run, images, tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    found = Predictor(run, "cpu").predict(
+        [tmp_path / "clip.mp4", images[0]], 3, StabilitySettings(times=2)
+    )
+    assert found[0].failure and found[0].stability is None
+    assert existing(found[1].stability).judged == 2
 
 
 def test_a_set_is_taken_in_turns_and_what_draws_nothing_once(run, tmp_path):
