@@ -103,21 +103,22 @@ class Tower(nn.Module):
     def read_by(self, fields: Collection[str]) -> list[str]:
         """The parameters that one of some fields depends on, in their order.
 
-        Those that gradients would reach in a pass on shapes alone, which computes nothing.
+        Those that gradients would reach from a pass of one blank image, in float32.
 
         Args:
             fields: of the tower; those of layers that it was not asked for may be among them.
         """
-        shapes: dict[int, Any] = {id(one): _shape_of(one) for one in self.buffers()}
-        shapes |= {id(one): nn.Parameter(_shape_of(one)) for one in self.parameters()}
-        probe = copy.deepcopy(self, shapes).eval()
+        shared: dict[int, Any] = {id(one): _in_float32(one) for one in self.buffers()}
+        shared |= {id(one): nn.Parameter(_in_float32(one)) for one in self.parameters()}
+        probe = copy.deepcopy(self, shared).eval()
         last = self._indices[-1]
         numbers = {n: k for n in fields if (k := layer_of(n)) is not None and k <= last}
         probe._tokens = {**self._tokens, **numbers}
         probe._indices = sorted({*self._indices, *numbers.values()})
         probe._compile = False
+        device = next(self.parameters()).device
         with torch.enable_grad():
-            found = probe(torch.empty(1, 3, self.side, self.side, device="meta"))
+            found = probe(torch.zeros(1, 3, self.side, self.side, device=device))
         reached = _begun_with(found[name] for name in fields if name in found)
         return [name for name, one in probe.named_parameters() if id(one) in reached]
 
@@ -223,10 +224,9 @@ def layer_of(field: str) -> int | None:
     return int(number) if number.isdigit() else None
 
 
-def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of the same shape without values; float32 where it is of any floats."""
-    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return torch.empty(tensor.shape, dtype=dtype, device="meta")
+def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory where it is float32 already, or of no floats."""
+    return tensor.detach().float() if tensor.is_floating_point() else tensor
 
 
 def _begun_with(results: Iterable[torch.Tensor]) -> set[int]:
