@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from clare.errors import InputError
+from clare.models.extraction_cost import ExtractionCost
 from clare.models.runtime import Runtime
 from clare.store.spec import FeatureSpec, Fingerprint
 
@@ -91,6 +92,19 @@ class Extractor(ABC):
         None where the values are no function of the pixels alone, as those of seeded noise.
         """
         return None
+
+    def cost(self) -> ExtractionCost | None:
+        """What one image costs, counted on one; None where that is not known."""
+        import torch
+
+        from clare.models.extraction_cost import count_operations
+
+        if (model := self.pixel_model()) is None:
+            return None
+        device = next((value.device for value in model.module.parameters()), None)
+        blank = torch.zeros(1, 3, model.size, model.size, device=device)
+        with torch.compiler.set_stance("force_eager"):  # what is compiled can't be counted
+            return ExtractionCost(count_operations(lambda: model.module(blank)))
 
     def sign(
         self, weights: str, settings: Mapping[str, Any], images: ImageSettings, **derived: Any

@@ -21,6 +21,7 @@ from clare.heads.linear.norms import NORMS, Norm, norm_named
 from clare.heads.linear.solvers import STRENGTHS, Kind, kind_named
 from clare.heads.probing.alike import LEAST, cka
 from clare.heads.probing.answers import answer
+from clare.heads.probing.costs import gflops
 from clare.heads.probing.heads import head_of
 from clare.heads.probing.inputs import ProbeInput
 from clare.heads.probing.prober import Fitted, Grid, Prober, best_of
@@ -156,6 +157,7 @@ def probe(
         heads={name: head for name, head in heads.items() if head is not None},
         probes=tuple(probes),
         untrained=tuple(_untrained(prober, untrained)),
+        costs=gflops(opened, chosen, offer.lare),
         fitted=prober.fitted,
         answers=tuple(answers),
         shown=tuple(one.name for one in chosen),

@@ -29,6 +29,9 @@ from clare.wording import listed
 TOGETHER = 32
 """Probes whose scores are resampled at a time."""
 
+NAMED = 4
+"""Inputs whose names are told where something is left out for them."""
+
 RATIOS = (1.0, 0.1, 10.0, 0.01, 100.0)
 """Of a sum's last part to the others, nearest to 1 first: how much less it is regularised."""
 
@@ -135,7 +138,7 @@ class Prober:
     def notices(self) -> list[Notice]:
         """What was left out, and why."""
         return [
-            Notice(f"{norm} is left out for {listed(names)}: {why}")
+            Notice(f"{norm} is left out for {_named(names)}: {why}")
             for (norm, why), names in self._left_out.items()
         ]
 
@@ -311,6 +314,10 @@ class Prober:
         """(n, K)."""
         pieces = self._pieces(one, places, unit=unit)
         return np.concatenate([values @ weights + bias for values in pieces])
+
+
+def _named(names: Sequence[str]) -> str:
+    return listed(names) if len(names) <= NAMED else f"{len(names)} inputs"
 
 
 def best_of(fitted: Sequence[Fitted]) -> Fitted:

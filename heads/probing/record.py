@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,8 @@ class ProbeRecord:
         notices: what may surprise.
         command: that asked for it.
         untrained: what tells fakes without a fit.
+        costs: billions of operations an image, by name of an input; of inputs whose extractors kept
+            them.
     """
 
     store: str
@@ -164,6 +166,7 @@ class ProbeRecord:
     notices: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     untrained: tuple[UntrainedScore, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     def head_of(self, probe: Probe) -> dict[str, Any] | None:
         """Settings of `clare.train_head` that make a run of a probe; None where no head reads so.

@@ -89,8 +89,8 @@ def _untrained(name: str, how: str, rows: ProbeRows, scores: Scores, *, fixed: b
     val, test = scores(rows.val), scores(rows.test)
     found = auc(val, rows.y[rows.val])
     if not fixed and found < 0.5:
-        return Untrained(name, f"{how}; less of it is fake", 1 - found, -test)
-    return Untrained(name, how if fixed else f"{how}; more of it is fake", found, test)
+        return Untrained(name, f"{how}; fakes have less", 1 - found, -test)
+    return Untrained(name, how if fixed else f"{how}; fakes have more", found, test)
 
 
 def _mean_lare(part: Part, vectors: Vectors, rows: ProbeRows) -> Untrained:
@@ -171,7 +171,7 @@ def _files(rows: ProbeRows, prints: Sequence[Fingerprint]) -> list[Untrained]:
                 how = "share of fakes among training images of the same"
                 found.append(_untrained(title_of(name), how, rows, numbers.take, fixed=True))
         elif not np.isnan(numbers := values.astype(np.float64))[judged].any():
-            how = "of the file"
+            how = "as the store's rows have it"
             found.append(_untrained(title_of(name), how, rows, numbers.take, fixed=False))
     return found
 

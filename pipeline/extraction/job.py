@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 from clare.advice import Notice
 from clare.errors import CorruptStoreError
+from clare.models.extraction_cost import COST
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.extraction.assigned import Assigned, assign_rows
 from clare.pipeline.extraction.batching import BatchRunner
@@ -188,8 +190,15 @@ def _tell_time(pace: Pace, observer: Observer) -> None:
 
 
 def missing_assets(store: FeatureStore, extractor: Extractor) -> Mapping[str, bytes]:
-    """The asset files that are still to be written."""
-    return {} if store.has_assets(extractor.fingerprint.key) else extractor.assets()
+    """The asset files that are still to be written, what an image costs among them."""
+    if store.has_assets(extractor.fingerprint.key):
+        return {}
+    try:
+        cost = extractor.cost()
+    except Exception:  # whatever a model of anybody's raises: no value depends on it
+        cost = None
+    known = {} if cost is None else {COST: (json.dumps(asdict(cost)) + "\n").encode()}
+    return {**extractor.assets(), **known}
 
 
 def keep_micro_batches(

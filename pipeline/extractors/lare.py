@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from clare.errors import InputError
+from clare.models.extraction_cost import ExtractionCost
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
 from clare.store.spec import FeatureSpec
@@ -169,6 +170,24 @@ class LareExtractor(Extractor):
             error = (predicted.float() - flat).view(noise.shape) * self._scale
             maps = error.square() if self._settings.error == "squared" else error.abs()
             return {"lare": maps.half()}
+
+    def cost(self) -> ExtractionCost:
+        """The VAE's encoder once, the UNet for each draw of each step."""
+        import numpy as np
+        import torch
+
+        from clare.models.extraction_cost import count_operations
+        from clare.pipeline.models.stable_diffusion import encode_pixels
+
+        runtime, settings = self._runtime, self._settings
+        blank = np.zeros((1, settings.size, settings.size, 3), np.uint8)
+        latent = torch.zeros(1, *self._latent_shape).to(runtime.device, runtime.torch_dtype)
+        with torch.compiler.set_stance("force_eager"):  # what is compiled can't be counted
+            encoder = count_operations(lambda: encode_pixels(self._vae, runtime, blank, None))
+            draw = count_operations(
+                lambda: self._unet(latent, self._steps[:1], encoder_hidden_states=self._text)
+            )
+        return ExtractionCost(encoder + len(settings.timesteps) * settings.draws * draw, encoder)
 
     def _latents(self, inputs: Mapping[str, np.ndarray]) -> torch.Tensor:
         """Scaled latents (B, C, h, w) in float32."""

@@ -17,6 +17,7 @@ from clare.heads.probing.record import (
 from clare.heads.probing.said import answers_said
 from clare.heads.report.blocks import Block, Cell, Items, Plots, Section, Table, Text, row
 from clare.heads.report.formatting import auc_heat, decimal, figure_cell, lead_cell
+from clare.heads.report.sections.costs import cost_section, frontier_said
 from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
 from clare.heads.report.svg import curve_plot
 from clare.heads.report.sweep_axes import LAYER, Axis
@@ -36,6 +37,8 @@ def sections(record: ProbeRecord) -> list[Section]:
         found.append(Section("layers", "Over the layers", [layers]))
     if record.answers:
         found.append(_answers(record))
+    if costs := cost_section(record):
+        found.append(costs)
     if any(one.fraction < 1 for one in record.probes):
         found.append(_fractions(record))
     found += [*([_alike(record)] if record.alike else []), _every(record)]
@@ -58,7 +61,12 @@ def paragraphs_of(record: ProbeRecord) -> list[str]:
         f"on test rows its AUC is {decimal(best.mean.value)} in the mean over "
         f"{counted(len(record.tests), 'subset')}{_interval(best.mean)}."
     )
-    return [said, *_untrained_said(record), *answers_said(record.answers)]
+    return [
+        said,
+        *_untrained_said(record),
+        *answers_said(record.answers),
+        *frontier_said(record),
+    ]
 
 
 def _untrained_said(record: ProbeRecord) -> list[str]:
