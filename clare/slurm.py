@@ -23,7 +23,7 @@ def cores() -> int:
     return usable if granted is None else max(1, min(usable, granted))
 
 
-def device_of_task(visible: int) -> int:
+def device_of_task(visible: int, task: int | None = None) -> int:
     """Which of the visible devices this task takes.
 
     ``SLURM_LOCALID`` counts the tasks of a node, and is an index only where several tasks see the
@@ -31,8 +31,9 @@ def device_of_task(visible: int) -> int:
 
     Args:
         visible: how many devices the process sees, at least 1.
+        task: the task's number on its node, where somebody else tells it.
     """
-    return (_number("SLURM_LOCALID") or 0) % visible
+    return (_number("SLURM_LOCALID") or 0 if task is None else task) % visible
 
 
 def scratch() -> str | None:

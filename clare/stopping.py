@@ -47,10 +47,11 @@ class _Asked:
 
     def tell(self, number: int, frame: FrameType | None = None) -> None:
         """Handle a signal: at once where nothing is to be finished, or where its time is up."""
-        self.name = self.name or signal.Signals(number).name
+        is_first, self.name = self.name is None, self.name or signal.Signals(number).name
         if number == signal.SIGTERM and self.until is None:
             self.until = time.monotonic() + GRACE
-        if not self.patient or self.is_late:
+        # What a job's shell passes on comes twice: what ends already is not to be torn up.
+        if (is_first and not self.patient) or self.is_late:
             raise StopAskedError(self.name)
 
     @property
@@ -64,13 +65,14 @@ _asked = _Asked()
 class Patience:
     """What work looks at that is not to be torn off at any line; see `patience`."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: threading.Event | None) -> None:
         self.pressed = threading.Event()
+        self._ending = ending
 
     @property
     def asked(self) -> bool:
         """Whether nothing new is to be begun."""
-        return _asked.name is not None
+        return _asked.name is not None or (self._ending is not None and self._ending.is_set())
 
     def end(self) -> None:
         """End here if that was asked for.
@@ -78,8 +80,8 @@ class Patience:
         Raises:
             StopAskedError: it was.
         """
-        if _asked.name is not None:
-            raise StopAskedError(_asked.name)
+        if self.asked:
+            raise StopAskedError(_asked.name or "who gave the work")
 
     def check(self) -> None:
         """End here if what is in hand is not to be finished either.
@@ -95,12 +97,15 @@ class Patience:
 
 
 @contextmanager
-def patience() -> Iterator[Patience]:
+def patience(ending: threading.Event | None = None) -> Iterator[Patience]:
     """Let signals of a scheduler wait until the work looks at them.
 
     Ctrl-C is remembered too: Python drops the exception where it strikes a library's callback.
+
+    Args:
+        ending: asks for the end as a warning does, where this process is a worker of another.
     """
-    found = Patience()
+    found = Patience(ending)
     previous = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()
     is_ours = is_main and callable(previous)
@@ -119,15 +124,6 @@ def patience() -> Iterator[Patience]:
         _asked.patient -= 1
         if is_ours:
             signal.signal(signal.SIGINT, previous)
-
-
-def ask_to_stop(name: str) -> None:
-    """Ask the work of this process to end after what is in hand, as SIGUSR1 does.
-
-    Args:
-        name: what asks, for the message.
-    """
-    _asked.name = _asked.name or name
 
 
 @contextmanager

@@ -64,6 +64,15 @@ MANIFESTS = Path("data_manifests")
 Store = Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The feature store.")]
 STORE = Path("features.zarr")
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Dask workers that do it: local:N on this machine, tcp://HOST:PORT of a scheduler, or "
+        "a YAML file of SLURMCluster's settings (docs/cluster.md).",
+        rich_help_panel="Run",
+    ),
+]
+
 WEIGHTS = "Where weights are, if not where they were"
 ClipModel = Annotated[
     str | None,

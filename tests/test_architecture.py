@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("clare", "cli", "data_manifests", "heads", "pipeline", "store")
-SHARED = ("clare", "clare.augmentation", "clare.models", "data_manifests", "store")
+SHARED = ("clare", "clare.augmentation", "clare.cluster", "clare.models", "data_manifests", "store")
 FLOORS = {
     "store": [["store.claims"], ["store"], ["store.maintenance"]],
     "pipeline": [
@@ -27,6 +27,7 @@ FLOORS = {
             *("pipeline.checks", "pipeline.extraction", "pipeline.faces"),
             *("pipeline.official_lists", "pipeline.pairing"),
         ],
+        ["pipeline.cluster"],
     ],
     "heads": [
         ["heads.base", "heads.config", "heads.metrics"],
@@ -47,6 +48,7 @@ beside it in the same room, never a neighbour of its floor."""
 OUTSIDE = {
     "clare": {"data_manifests"},
     "clare.augmentation": {"clare"},
+    "clare.cluster": {"clare"},
     "clare.models": {"clare"},
     "clare.experiment": {*SHARED, "pipeline", "heads"},
     "clare.exports": {*SHARED, "clare.inference", "pipeline", "heads"},

@@ -87,7 +87,11 @@ class Runtime:
 
 
 def choose_runtime(
-    device: str = "auto", dtype: Dtype | Literal["auto"] = "auto", *, compile: bool = False
+    device: str = "auto",
+    dtype: Dtype | Literal["auto"] = "auto",
+    *,
+    compile: bool = False,
+    task: int | None = None,
 ) -> Runtime:
     """Resolve ``auto``: a GPU if there is one, and half precision on it.
 
@@ -98,6 +102,8 @@ def choose_runtime(
         device: ``auto`` or a torch device.
         dtype: ``auto`` or one of `DTYPES`.
         compile: pass the models through ``torch.compile``.
+        task: number of this process among those that share the devices, where SLURM does not
+            tell it.
 
     Raises:
         InputError: the device is not there, or a name is unknown.
@@ -107,7 +113,7 @@ def choose_runtime(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda":
-            torch.cuda.set_device(device_of_task(torch.cuda.device_count()))
+            torch.cuda.set_device(device_of_task(torch.cuda.device_count(), task))
     try:
         torch.empty(1, device=device)
     # What torch raises for a device that is unknown, not built in (CUDA) or without storage (meta).

@@ -8,12 +8,16 @@ import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
 from clare.cli.extract_options import EXTRACTION, IMAGES
-from clare.cli.options import STORE, with_settings
+from clare.cli.options import STORE, Cluster, with_settings
 from clare.pipeline.extraction.settings import ExtractSettings
 
 
 @with_settings
-def extract(job: Annotated[ExtractSettings, EXTRACTION], source: Annotated[Any, IMAGES]) -> None:
+def extract(
+    job: Annotated[ExtractSettings, EXTRACTION],
+    source: Annotated[Any, IMAGES],
+    cluster: Cluster = None,
+) -> None:
     """Extract features, each image once; run again, it does only what is missing.
 
     Exit code 3: it is done, but more images failed than --max-failures allows; 75: a scheduler
@@ -22,14 +26,23 @@ def extract(job: Annotated[ExtractSettings, EXTRACTION], source: Annotated[Any, 
     when_stopped(lambda: AGAIN)
     from clare.advice import Run
 
+    if cluster is not None:
+        from clare.cluster.connect import require_cluster
+
+        require_cluster(cluster)
+
     # Not before all settings are checked: they bring torch.
     from clare.cli.views.console import tell_next, warn
     from clare.cli.views.progress import ExtractView
+    from clare.pipeline.cluster.job import run_cluster_job
     from clare.pipeline.extraction.job import run_job
 
     with ExtractView() as view:
         selection = source.select(view)
-        report = run_job(job, selection, view, typed())
+        if cluster is None:
+            report = run_job(job, selection, view, typed())
+        else:
+            report = run_cluster_job(job, selection, cluster, view, typed())
     view.finished(report)
     if report.too_many_failed:
         failed = f"{len(report.failures)} of {report.rows} rows failed"

@@ -97,6 +97,7 @@ class BatchRunner:
             "device": self._device,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
+            **({"card": torch.cuda.get_device_name(self._device)} if self.on_gpu else {}),
         }
 
     def launch(self, inputs: Sequence[Inputs]) -> Launched:

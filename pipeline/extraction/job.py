@@ -150,13 +150,23 @@ def note_command(
 
 
 def create_loader(
-    settings: ExtractSettings, roots: Roots, reals: Mapping[Pair, Row] = NO_REALS
+    settings: ExtractSettings,
+    roots: Roots,
+    reals: Mapping[Pair, Row] = NO_REALS,
+    threads: int | None = None,
 ) -> Loader:
-    """What decodes for an extraction, with the reals that views mix in; the caller closes it."""
+    """What decodes for an extraction; the caller closes it.
+
+    Args:
+        settings: of the extraction.
+        roots: where paths of images start.
+        reals: that views mix in.
+        threads: decoding threads, where the settings don't say.
+    """
     return Loader(
         roots,
         settings.images,
-        threads=settings.loaders,
+        threads=settings.loaders or threads,
         thumbnails=settings.thumbnails,
         reals=reals,
     )

@@ -7,12 +7,15 @@ may work on one store; a shard is written whole and journalled, so a run may die
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +94,8 @@ def extract_subset(
     pace: Pace | None = None,
     computed: Callable[[], None] | None = None,
     waiting: Callable[[int], None] | None = None,
+    turn: AbstractContextManager[Any] | None = None,
+    ending: threading.Event | None = None,
 ) -> ExtractReport:
     """Bring rows of a subset into the store, for each extractor that lacks them.
 
@@ -106,6 +111,8 @@ def extract_subset(
         pace: is told what every micro-batch and every shard took.
         computed: called after each micro-batch.
         waiting: called with the number of shards that another run holds, while waiting for them.
+        turn: entered while the models work on a shard, where they work for several such calls.
+        ending: asks for the end after the shard in hand, as a scheduler's warning does.
 
     Raises:
         StrictFailureError: ``strict`` was asked for and a row failed.
@@ -120,7 +127,7 @@ def extract_subset(
     writer = _Writer(store, subset, report, progress, pace, most, tried.discard)
     wanted = np.unique(np.fromiter(slots, np.int64))
     try:
-        with patience() as stop:
+        with patience(ending) as stop:
             computer = _Computer(features, writer, report, strict, stop.check, pace, computed)
             while pending := not_tried(pending_shards(features, wanted), tried):
                 stop.end()
@@ -130,11 +137,11 @@ def extract_subset(
                     claimed = True
                     queue.append(work)
                     if len(queue) > LOOKAHEAD:
-                        tried |= computer.compute(queue.popleft())
+                        tried |= computer.compute(queue.popleft(), turn)
                     if stop.asked:
                         break
                 while queue and not stop.asked:
-                    tried |= computer.compute(queue.popleft())
+                    tried |= computer.compute(queue.popleft(), turn)
                 computer.finish()
                 writer.drain()
                 if not claimed:
@@ -204,7 +211,7 @@ class _Computer:
         self._strict = strict
         self._in_flight: deque[tuple[Launched, list[int], _Shard]] = deque()
 
-    def compute(self, work: Work) -> set[tuple[int, str]]:
+    def compute(self, work: Work, turn: AbstractContextManager[Any] | None) -> set[tuple[int, str]]:
         """Launch every micro-batch of a shard; it is written once the last one is fetched.
 
         The extractors take turns, so that what each of them costs is soon known.
@@ -220,17 +227,18 @@ class _Computer:
             offset, reason = next(iter(unusable.items()))
             raise StrictFailureError(f"{work.rows[offset].sample_id}: {reason}")
         self._writer.note_unmarked(work.rows[offset].sample_id for offset in loaded.unmarked)
-        turns = deque(
-            self._launch(
-                _Shard(work, runner, self._features[runner.extractor.label], loaded), loaded
+        with nullcontext() if turn is None else turn:
+            launches = deque(
+                self._launch(
+                    _Shard(work, runner, self._features[runner.extractor.label], loaded), loaded
+                )
+                for runner in work.runners
             )
-            for runner in work.runners
-        )
-        while turns:
-            turn = turns.popleft()
-            for _ in turn:
-                turns.append(turn)
-                break
+            while launches:
+                launch = launches.popleft()
+                for _ in launch:
+                    launches.append(launch)
+                    break
         return {(work.shard, name) for name in work.lacking}
 
     def _launch(self, shard: _Shard, loaded: LoadedShard) -> Iterator[None]:

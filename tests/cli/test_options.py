@@ -116,7 +116,7 @@ def test_a_trial_takes_what_an_extraction_takes_but_how_it_ends():
     shown = dict(commands_below(get_command(app)))
     extract, bench = ({flag for one in shown[name,].params for flag in one.opts}
                       for name in ("extract", "bench"))  # fmt: skip
-    assert extract - bench == {"--max-failures", "--strict"}
+    assert extract - bench == {"--max-failures", "--strict", "--cluster"}
 
 
 def test_a_place_is_left_as_it_is_found(tmp_path):

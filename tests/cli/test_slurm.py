@@ -73,6 +73,11 @@ def test_a_directive_holds_plain_words_alone(value):
         JobSettings(partition=value)
 
 
+def test_a_cluster_that_is_none_is_refused_at_once(clare, tmp_path):
+    code, _, err = clare("extract", "--real", tmp_path, "--cluster", "nowhere")
+    assert code == 1 and "name one with --cluster (as local:2" in err
+
+
 PROGRAM = """#!/bin/bash
 trap 'echo warned; [ -n "$1" ] && exit $1' USR1
 trap 'echo ended; exit 75' TERM

@@ -31,7 +31,7 @@ TREE: Any = get_command(app)
 COMMANDS = dict(commands_below(TREE))
 # Settings of commands that Python has no call for: import-json, import-csv, the tests of a sweep.
 IN_A_TERMINAL = {"resplit", "with_reals", "compression", "evaluate"} | {
-    *("real_label", "fake_label", "tokens", "cls", "video")
+    *("real_label", "fake_label", "tokens", "cls", "video", "cluster")
 }
 KINDS = (extractors, fusion, classifiers, decoders, pair_kinds)
 PARTS = [name for kind in KINDS for name in list_parts(kind)]

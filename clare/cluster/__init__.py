@@ -1,0 +1,1 @@
+"""Clusters that run work of CLaRE's: connecting to them, and keeping their workers busy."""

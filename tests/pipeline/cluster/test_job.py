@@ -1,0 +1,142 @@
+"""Extractions on a cluster leave the store that one process leaves, and tell as much."""
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from clare.errors import InputError
+from clare.pipeline.cluster import workshop
+from clare.pipeline.cluster.batches import MOST_SHARDS, Batches
+from clare.pipeline.cluster.job import run_cluster_job
+from clare.pipeline.datasets.select import select_manifests
+from clare.pipeline.extraction import loop
+from clare.pipeline.extraction.job import run_job
+from clare.pipeline.extraction.loop import StrictFailureError
+from clare.pipeline.extraction.plan import Observer, Todo
+from clare.pipeline.extraction.settings import ExtractSettings
+from tests.store.conftest import contents
+
+
+class Watcher(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.told, self.rows, self.plans = [], {}, []
+
+    def noticed(self, notice):
+        self.told.append(str(notice))
+
+    def planned(self, plan):
+        self.plans.append(plan)
+
+    def extracting(self, subset, rows, failures):
+        self.rows[subset] = rows, failures
+
+
+@pytest.fixture(scope="module")
+def selection(pictures):
+    return select_manifests(
+        None, [], pictures, [], [pictures / "real"], [f"toy={pictures / 'fake'}"]
+    )
+
+
+def settings_for(store, **changes):
+    how = {"features": ("pixels",), "device": "cpu", "micro_batch": 4, "views": 6}
+    return ExtractSettings(store, **{**how, **changes})
+
+
+@pytest.fixture(scope="module")
+def plain(selection, tmp_path_factory):
+    """What one process leaves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    store = tmp_path_factory.mktemp("plain") / "features.zarr"
+    report = run_job(settings_for(store), selection)
+    torch.set_num_threads(threads)
+    return report
+
+
+def files_of(store):
+    return {name: data for name, data in contents(store).items() if name != "commands.jsonl"}
+
+
+def test_the_store_is_that_of_one_process(on_dask, selection, plain, tmp_path):
+    seen = Watcher()
+    report = run_cluster_job(settings_for(tmp_path / "a.zarr"), selection, "any", seen)
+    assert files_of(report.store) == files_of(plain.store)
+    assert (report.rows, report.fingerprints) == (plain.rows, plain.fingerprints)
+    assert set(report.stage_seconds) == set(plain.stage_seconds)
+    assert sum(rows for rows, _ in seen.rows.values()) == report.rows
+    assert set(seen.rows) == {"real", "toy"} and not sum(n for _, n in seen.rows.values())
+    assert seen.plans[0].pending == report.rows
+    again = run_cluster_job(settings_for(tmp_path / "a.zarr"), selection, "any", seen)
+    assert again.rows == 0, "it does only what is missing"
+
+
+def test_failures_come_back(on_dask, pictures, tmp_path):
+    (tmp_path / "real").mkdir()
+    for file in sorted((pictures / "real").iterdir())[:6]:
+        (tmp_path / "real" / file.name).write_bytes(file.read_bytes())
+    broken = tmp_path / "real" / "broken.jpg"
+    broken.write_bytes((tmp_path / "real" / file.name).read_bytes()[:900])
+    selection = select_manifests(None, [], tmp_path, [], [tmp_path / "real"], [])
+    report = run_cluster_job(settings_for(tmp_path / "a.zarr", views=1), selection, "any")
+    assert [key[1] for key in report.failures] == ["broken.jpg"] or len(report.failures) == 1
+    assert report.rows == 7
+    strict = settings_for(tmp_path / "b.zarr", views=1, strict=True)
+    with pytest.raises(StrictFailureError, match="broken"):
+        run_cluster_job(strict, selection, "any")
+
+
+def test_an_error_of_a_worker_is_the_users(on_dask, selection, tmp_path):
+    settings = settings_for(tmp_path / "a.zarr", settings={"pixels": {"size": 0}})
+    with pytest.raises(InputError, match="size must be at least 1"):
+        run_cluster_job(settings, selection, "any")
+
+
+def test_workers_of_another_version_are_refused(on_dask, selection, tmp_path, monkeypatch):
+    monkeypatch.setattr(workshop, "__version__", "0.0.1")
+    with pytest.raises(InputError, match=r"has version 0\.0\.1 of CLaRE"):
+        run_cluster_job(settings_for(tmp_path / "a.zarr"), selection, "any")
+
+
+def test_a_worker_that_is_told_to_end_leaves_the_rest_to_others(
+    on_dask, selection, plain, tmp_path, monkeypatch
+):
+    ended = threading.Event()
+
+    def end_first(*args, ending, **how):
+        if not ended.is_set():
+            ended.set()
+            ending.set()
+            threading.Timer(0.2, ending.clear).start()
+        return loop.extract_subset(*args, ending=ending, **how)
+
+    monkeypatch.setattr(workshop, "extract_subset", end_first)
+    report = run_cluster_job(settings_for(tmp_path / "a.zarr"), selection, "any")
+    assert ended.is_set() and report.rows == plain.rows
+    assert files_of(report.store) == files_of(plain.store)
+
+
+def test_devices_that_differ_are_said(on_dask, selection, tmp_path, monkeypatch):
+    cards = iter(["NVIDIA H100", *["NVIDIA A100"] * 50])
+    monkeypatch.setattr(workshop._Models, "card", property(lambda _: next(cards)))
+    seen = Watcher()
+    run_cluster_job(settings_for(tmp_path / "a.zarr", views=2), selection, "any", seen)
+    assert [told for told in seen.told if "NVIDIA A100 and NVIDIA H100" in told]
+
+
+def test_batches_get_smaller_and_hold_every_shard_once():
+    slots = {"a": list(range(64 * 300)), "b": list(range(10, 200))}
+    todo: Todo = {name: {slot // 64: {} for slot in own} for name, own in slots.items()}
+    selection: Any = [(SimpleNamespace(name=name), None) for name in slots]
+    batches = Batches(selection, slots, todo, {}, {})
+    sizes, rows = [], []
+    while (batch := batches.take(4)) is not None:
+        sizes.append(len(batch.shards))
+        rows += [(batch.subset, slot) for slot in batch.slots.tolist()]
+    assert sizes[0] == 38 and sizes[-1] == 1 and max(sizes) <= MOST_SHARDS
+    assert sorted(rows) == sorted((name, slot) for name, own in slots.items() for slot in own)
