@@ -94,17 +94,19 @@ class Extractor(ABC):
         return None
 
     def cost(self) -> ExtractionCost | None:
-        """What one image costs, counted on one; None where that is not known."""
+        """What one image costs; None where that is not known."""
+        return None
+
+    def cost_over_pixels(self, size: int) -> ExtractionCost:
+        """The cost where ``pixels``, uint8 (S, S, 3), are all that `prepare` gives, for `cost`."""
+        import numpy as np
         import torch
 
         from clare.models.extraction_cost import count_operations
 
-        if (model := self.pixel_model()) is None:
-            return None
-        device = next((value.device for value in model.module.parameters()), None)
-        blank = torch.zeros(1, 3, model.size, model.size, device=device)
+        blank = np.zeros((1, size, size, 3), np.uint8)
         with torch.compiler.set_stance("force_eager"):  # what is compiled can't be counted
-            return ExtractionCost(count_operations(lambda: model.module(blank)))
+            return ExtractionCost(count_operations(lambda: self.forward({"pixels": blank})))
 
     def sign(
         self, weights: str, settings: Mapping[str, Any], images: ImageSettings, **derived: Any

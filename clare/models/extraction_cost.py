@@ -24,6 +24,8 @@ class ExtractionCost:
 
 def count_operations(call: Callable[[], object]) -> int:
     """Operations of a call."""
+    import warnings
+
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,8 +33,10 @@ def count_operations(call: Callable[[], object]) -> int:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            call()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that what is compiled is hooked
+            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+                call()
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from clare.models.extraction_cost import ExtractionCost
 from clare.models.runtime import Runtime
 from clare.models.towers import VERSION, ClipSettings, TowerSettings, load_image_tower
 from clare.pipeline.extractor import Extractor, PixelModel
@@ -58,6 +59,10 @@ class ImageTower(Extractor):
         """The tower."""
         tower = self._tower
         return PixelModel(tower.module, tower.size, tower.mean, tower.std)
+
+    def cost(self) -> ExtractionCost:
+        """One pass of the tower."""
+        return self.cost_over_pixels(self._tower.size)
 
     def assets(self) -> dict[str, bytes]:
         """The origin; and of a CLIP what rebuilds its text tower without a hub.

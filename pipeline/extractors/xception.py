@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from clare.errors import InputError
+from clare.models.extraction_cost import ExtractionCost
 from clare.models.normalisations import NORMALISATIONS
 from clare.models.runtime import Runtime
 from clare.pipeline.extractor import Extractor
@@ -75,6 +76,10 @@ class XceptionExtractor(Extractor):
     def prepare(self, image: PreparedImage) -> dict[str, np.ndarray]:
         """``pixels``: uint8 (S, S, 3)."""
         return {"pixels": image.pixels(self._size)}
+
+    def cost(self) -> ExtractionCost:
+        """One pass of the network."""
+        return self.cost_over_pixels(self._size)
 
     def forward(self, inputs: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """The map as tokens."""

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -47,6 +48,27 @@ def test_a_tower_costs_what_one_image_takes(clip_folders, prepare_images, run):
     assert clip.cost().shared == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [
+        ("clip", Runtime(dtype="bfloat16")),
+        ("lare", Runtime(dtype="bfloat16")),
+        ("lare", Runtime(compile=True)),
+    ],
+)
+def test_it_is_the_same_in_half_precision_and_compiled(
+    clip_folders, diffusion_folders, name, runtime, recwarn
+):
+    settings = {
+        "clip": {"model": str(clip_folders["vit"])},
+        "lare": {"model": str(diffusion_folders["epsilon"]), "size": 64},
+    }[name]
+    changed = create_extractor(name, settings, ImageSettings(), runtime)
+    recwarn.clear()
+    assert changed.cost() == make(name, **settings).cost()
+    assert not list(recwarn)
+
+
 def test_it_is_kept_once_and_what_no_model_computes_has_none(clip_folders, tmp_path):
     store = create_store(tmp_path / "features.zarr")
     clip = make("clip", model=str(clip_folders["vit"]))
@@ -64,8 +86,8 @@ def test_a_model_that_cannot_be_counted_stops_no_extraction(clip_folders, tmp_pa
     clip, store = make("clip", model=str(clip_folders["vit"])), create_store(tmp_path / "f.zarr")
     store.declare(clip.fingerprint, clip.fields)
 
-    def broken():
+    def broken(_):
         raise RuntimeError("a model of somebody's own")
 
-    monkeypatch.setattr(clip, "pixel_model", broken)
+    monkeypatch.setattr(clip, "forward", broken)
     assert COST not in missing_assets(store, clip)
