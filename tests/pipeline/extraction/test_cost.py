@@ -1,6 +1,7 @@
 """What an image costs an extractor is counted once and kept beside its features."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -53,16 +54,14 @@ def test_a_tower_costs_what_one_image_takes(clip_folders, prepare_images, run):
     [
         ("clip", Runtime(dtype="bfloat16")),
         ("lare", Runtime(dtype="bfloat16")),
-        ("lare", Runtime(compile=True)),
+        pytest.param("lare", Runtime(compile=True), marks=pytest.mark.slow),
     ],
 )
 def test_it_is_the_same_in_half_precision_and_compiled(
     clip_folders, diffusion_folders, name, runtime, recwarn
 ):
-    settings = {
-        "clip": {"model": str(clip_folders["vit"])},
-        "lare": {"model": str(diffusion_folders["epsilon"]), "size": 64},
-    }[name]
+    model = clip_folders["vit"] if name == "clip" else diffusion_folders["epsilon"]
+    settings: dict[str, Any] = {"model": str(model), **({"size": 64} if name == "lare" else {})}
     changed = create_extractor(name, settings, ImageSettings(), runtime)
     recwarn.clear()
     assert changed.cost() == make(name, **settings).cost()
