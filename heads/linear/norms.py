@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -37,10 +37,12 @@ class LinearMap:
 
     Args:
         scale: (d,) of each channel; T is its diagonal where there are no axes.
+        variance: mean variance of z's channels at a ratio of 1: what strengths are shares of.
         axes: T (d, k) of whitened vectors.
     """
 
     scale: Values
+    variance: float
     axes: Values | None = None
 
     def take(self, values: Values) -> Values:
@@ -55,12 +57,11 @@ class LinearMap:
             return self.axes @ values
         return (self.scale * values.T).T
 
-    def variance(self, moments: Moments) -> Values:
-        """(k,) of z's channels."""
-        if self.axes is not None:
-            return np.ones(self.axes.shape[1])
-        found: Values = self.scale**2 * np.diag(moments.scatter) / moments.rows
-        return found
+    def louder(self, last: int, ratio: float) -> LinearMap:
+        """The map with the last part, of so many channels, at another ratio."""
+        scale = self.scale.copy()
+        scale[-last:] *= np.sqrt(ratio)
+        return replace(self, scale=scale)
 
     def scatter(self, moments: Moments) -> Values:
         """(d, d) of z, where there are no axes: with them it is a diagonal of n."""
@@ -74,7 +75,7 @@ def linear_map(
 
     Where an input has several parts, each is brought to a total variance of 1, so that none
     outweighs another by its width or scale (block scaling, Westerhuis et al. 1998); the last one
-    then to that of the ratio, which is a strength of its own for it. Whitening needs neither.
+    then to that of the ratio, by which it is regularised so much less. Whitening needs neither.
 
     Args:
         moments: of the training rows; for ``l2``, of vectors of unit length.
@@ -91,7 +92,7 @@ def linear_map(
         raise InputError("its vectors are the same in all training rows: there is nothing to learn")
     scale = np.ones(len(variance))
     if norm == "whiten":
-        return LinearMap(scale, _whitening(moments))
+        return LinearMap(scale, 1.0, _whitening(moments))
     if norm == "standard":
         scale = 1 / np.sqrt(np.where(still, 1, variance))
     if len(widths) > 1:
@@ -99,8 +100,8 @@ def linear_map(
         for start, end in zip(ends - widths, ends, strict=True):
             total = (variance[start:end] * scale[start:end] ** 2).sum()
             scale[start:end] /= np.sqrt(total) if total > 0 else 1
-        scale[ends[-2] :] *= np.sqrt(ratio)
-    return LinearMap(scale)
+    found = LinearMap(scale, float((variance * scale**2).mean()))
+    return found.louder(widths[-1], ratio) if len(widths) > 1 else found
 
 
 def _whitening(moments: Moments) -> Values:

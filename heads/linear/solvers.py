@@ -69,7 +69,8 @@ def fit(
     - ``logistic``: the sum of log(1 + exp(-y (w z + b))), with alpha/2 ||w||^2;
     - ``centroid``: which of two class means is nearer.
 
-    Alpha is n times strength times the mean variance of z's channels; b is not punished.
+    Alpha is n times strength times the mean variance of z's channels, of several parts at a ratio
+    of 1; b is not punished.
 
     Args:
         kind: which.
@@ -80,8 +81,7 @@ def fit(
     """
     if kind == "centroid":
         return _centroid(moments, linear)
-    spread = linear.variance(moments) * moments.rows
-    alphas = np.array(strengths) * spread.mean()
+    alphas = _alphas(moments, linear, strengths)
     if kind == "ridge":
         cross = linear.take(moments.cross)
         inner = (
@@ -96,8 +96,71 @@ def fit(
         basis = linear.back(axes)
     else:
         basis = linear.axes
+        spread = np.full(basis.shape[1], float(moments.rows))
     weights, bias = _logistic(moments, basis, np.maximum(spread, 0), alphas, pieces)
     return Linear(tuple(strengths), weights, bias)
+
+
+def fit_ratios(
+    moments: Moments,
+    linear: LinearMap,
+    strengths: Sequence[float],
+    ratios: Sequence[float],
+    last: int,
+) -> list[Linear]:
+    """Ridge for each ratio of a sum's last part, as `fit` with the map of that ratio.
+
+    The others are eliminated once for a strength, whatever the ratio (by the Schur complement), so
+    that the last part alone is solved anew.
+
+    Args:
+        moments: of the training rows.
+        linear: the normalisation at a ratio of 1, without axes.
+        strengths: of the regularisation.
+        ratios: of the last part.
+        last: its width.
+    """
+    scatter, cross = linear.scatter(moments), linear.take(moments.cross)
+    alphas = _alphas(moments, linear, strengths)
+    try:
+        found = [linear.back(one) for one in _eliminate(scatter, cross, alphas, ratios, last)]
+    except np.linalg.LinAlgError:  # a strength that is lost in what rounding leaves
+        found = []
+        for ratio in ratios:
+            own = linear.louder(last, ratio)
+            found.append(own.back(_ridge(own.scatter(moments), own.take(moments.cross), alphas)))
+    return [Linear(tuple(strengths), one, moments.target - moments.mean @ one) for one in found]
+
+
+def _eliminate(
+    scatter: Values, cross: Values, alphas: Values, ratios: Sequence[float], last: int
+) -> Values:
+    """(R, k, K) of the ridges, the last part's penalty divided by each ratio.
+
+    Raises:
+        LinAlgError: a matrix is not positive, as rounding leaves it.
+    """
+    from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+
+    start = len(cross) - last
+    found = np.empty((len(ratios), len(cross), len(alphas)))
+    beside = np.concatenate([scatter[:start, start:], cross[:start, None]], 1)
+    for number, alpha in enumerate(alphas):
+        lower = cholesky(scatter[:start, :start] + alpha * np.eye(start), lower=True)
+        turned = solve_triangular(lower, beside, lower=True)
+        left = scatter[start:, start:] - turned[:, :-1].T @ turned[:, :-1]
+        target = cross[start:] - turned[:, :-1].T @ turned[:, -1]
+        for place, ratio in enumerate(ratios):
+            own = cho_solve(cho_factor(left + alpha / ratio * np.eye(last)), target)
+            rest = turned[:, -1] - turned[:, :-1] @ own
+            others = solve_triangular(lower, rest, lower=True, trans="T")
+            found[place, :, number] = np.concatenate([others, own])
+    return found
+
+
+def _alphas(moments: Moments, linear: LinearMap, strengths: Sequence[float]) -> Values:
+    found: Values = np.array(strengths) * linear.variance * moments.rows
+    return found
 
 
 def _centroid(moments: Moments, linear: LinearMap) -> Linear:

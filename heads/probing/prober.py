@@ -14,7 +14,7 @@ from clare.bootstrap import Figure, Resampling
 from clare.errors import InputError
 from clare.heads.linear.moments import Moments, Pieces, Values
 from clare.heads.linear.norms import Norm, linear_map
-from clare.heads.linear.solvers import Kind, Linear, fit
+from clare.heads.linear.solvers import Kind, Linear, fit, fit_ratios
 from clare.heads.metrics.measure import Measured, mean_of
 from clare.heads.metrics.predictions import evaluation_sets
 from clare.heads.probing.choosing import auc, is_clearly_better
@@ -280,10 +280,12 @@ class Prober:
                     left.append(one.name)
                 continue
             for kind in grid.kinds:
-                for ratio, linear in zip(ratios, maps, strict=True):
-                    found = fit(kind, moments, linear, grid.strengths, pieces)
-                    told = ratio if len(ratios) > 1 else None
-                    paths.append(_Path(norm, kind, told, found))
+                if kind == "ridge" and len(ratios) > 1:
+                    fitted = fit_ratios(moments, maps[0], grid.strengths, ratios, widths[-1])
+                else:
+                    fitted = [fit(kind, moments, one, grid.strengths, pieces) for one in maps]
+                told = ratios if len(ratios) > 1 else [None]
+                paths += [_Path(norm, kind, r, f) for r, f in zip(told, fitted, strict=True)]
         return paths
 
     def _pieces(

@@ -38,8 +38,9 @@ class Probe:
         tests: AUC by test set; with an interval of the probe that validation likes best for its
             input and share.
         mean: over the test sets.
-        ratio: of a sum, the total variance that its last part is brought to, where the others have
-            1: how much less it is regularised. Chosen on validation; None where it has none.
+        ratio: of a sum, how much less its last part is regularised than the others: the total
+            variance that it is brought to, where they have 1. Chosen on validation; None where it
+            has none.
     """
 
     input: str

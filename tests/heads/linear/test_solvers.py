@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestCentroid
 from clare.errors import InputError
 from clare.heads.linear.moments import Moments
 from clare.heads.linear.norms import NORMS, linear_map
-from clare.heads.linear.solvers import fit
+from clare.heads.linear.solvers import fit, fit_ratios
 from clare.heads.probing.alike import cka
 from clare.heads.probing.answers import holm, two_sided
 
@@ -105,12 +105,22 @@ def test_a_ratio_is_a_strength_of_its_own_for_the_last_part(drawn):
     x, y = drawn
     pieces = pieces_of(x, y)
     moments = Moments.of(pieces)
-    found = fit("ridge", moments, linear_map(moments, "none", [3, 4], 0.01), [0.1], pieces)
+    linear = linear_map(moments, "none", [3, 4], 0.01)
+    found = fit("ridge", moments, linear, STRENGTHS, pieces)
     centred = x - x.mean(0)
     parts = [p / np.sqrt((p**2).sum() / ROWS) for p in (centred[:, :3], centred[:, 3:])]
     z = np.concatenate([parts[0], parts[1] / 10], 1)
-    theirs = Ridge(alpha=0.1 * ROWS * z.var(0).mean()).fit(z, y).predict(z)
-    assert x @ found.weights[:, 0] + found.bias[0] == pytest.approx(theirs, abs=1e-6)
+    for k, strength in enumerate(STRENGTHS):  # of two parts with a total variance of 1 each
+        theirs = Ridge(alpha=strength * ROWS * 2 / WIDTH).fit(z, y).predict(z)
+        assert x @ found.weights[:, k] + found.bias[k] == pytest.approx(theirs, abs=1e-6)
+    plain = linear_map(moments, "none", [3, 4])
+    again, whole = fit_ratios(moments, plain, STRENGTHS, [0.01, 1], 4)
+    assert again.weights == pytest.approx(found.weights, abs=1e-9)
+    assert again.bias == pytest.approx(found.bias, abs=1e-9)
+    lost = fit_ratios(moments, plain, [1e-30], [1.0, 0.1], 4)  # below what rounding leaves
+    assert all(np.isfinite(one.weights).all() for one in lost)
+    one = fit("ridge", moments, plain, STRENGTHS, pieces)
+    assert whole.weights == pytest.approx(one.weights, abs=1e-9)
 
 
 def test_moments_of_rows_apart_are_those_of_all(drawn):
