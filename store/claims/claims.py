@@ -8,6 +8,7 @@ so in the store (`_mode`): from then on everybody takes leases, those too that h
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import threading
@@ -41,6 +42,8 @@ BEATS_A_LIFE = 24
 _SURE = 2.5  # beats: of a process that lives, one comes in that time
 _MODE = "_mode"
 _POLL = 0.2
+_IDLE = 5.0
+"""Seconds after which a process that claims nothing shows no heartbeat any more."""
 
 
 class Claims:
@@ -66,14 +69,15 @@ class Claims:
         self._clock = clock or Clock(time.monotonic, time.sleep)
         self._register = FolderRegister(folder)
         self._one = threading.RLock()
-        self._joined = self._settled = self._used = False
+        self._joined = self._settled = False
+        self._used = -math.inf  # when something was last asked for
         self._held: set[tuple[str, int]] = set()
         self._locked: set[tuple[str, int]] = set()
         self._leases: Leases | None = None
         self._known: set[str] = set()  # others, whom locks keep out
         self._granted: dict[str, int] = {}  # others, whose byte was to be had: what their beat was
         self._heartbeat: Heartbeat
-        self._watch: Watch
+        self._watch = Watch(self._register, self._clock)
 
     @property
     def by_leases(self) -> bool:
@@ -171,10 +175,9 @@ class Claims:
         with self._one:
             if not self._joined:
                 return False
-            if not (self._held or self._used):
+            if not self._held and self._clock.now() - self._used > _IDLE:
                 self.leave()
                 return False
-            self._used = False
             with suppress(OSError, ClareError):  # a server that is away for a while
                 self._beat()
                 self._watch.sweep()
@@ -195,7 +198,7 @@ class Claims:
     def _ready(self) -> None:
         """Begin to claim, once; waits until it is clear how others do."""
         with self._one:
-            self._used = True
+            self._used = self._clock.now()
             if not self._joined:
                 self._join()
         while self._unclear():
@@ -209,8 +212,8 @@ class Claims:
         self._known, self._granted = set(), {}
         leases = self._read_mode() or self._force or not locks_may_reach(self.folder)
         self._heartbeat = Heartbeat(self._register, self.owner, self._clock)
-        every = self.beat_seconds
-        self._watch = Watch(self._register, self.owner, self._clock, self.expire, every)
+        # What was seen before it left is still good.
+        self._watch.begin(self.owner, self.expire, self.beat_seconds)
         self._settled = False
         # In this order: who sees the heartbeat, and that of a process that uses locks, tries it.
         self._byte_lock().acquire(_byte(self.owner.token), wait=True)

@@ -78,21 +78,25 @@ class Watch:
 
     Args:
         register: keeps them.
-        me: who watches.
-        clock: his time.
-        expire: seconds after which a heartbeat that did not change is nobody's.
-        every: seconds for which what was seen counts as fresh.
+        clock: the time of who watches.
     """
 
-    def __init__(
-        self, register: Register, me: Owner, clock: Clock, expire: float, every: float
-    ) -> None:
-        self.expire = expire
-        self.me = me
+    def __init__(self, register: Register, clock: Clock) -> None:
+        self.me = Owner("")
+        self.expire = self._every = math.inf
         self._register = register
         self._clock = clock
-        self._every = every
         self._seen: dict[str, _Seen] = {}
+
+    def begin(self, me: Owner, expire: float, every: float) -> None:
+        """Watch from now on, or go on.
+
+        Args:
+            me: who watches.
+            expire: seconds after which a heartbeat that did not change is nobody's.
+            every: seconds for which what was seen counts as fresh.
+        """
+        self.me, self.expire, self._every = me, expire, every
 
     def tokens(self) -> set[str]:
         """The tokens of all others that have a heartbeat."""

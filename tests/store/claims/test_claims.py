@@ -158,11 +158,25 @@ def test_a_sleeper_with_a_lock_finds_out_before_he_writes(hosts):
     sleeper, other = hosts()
     assert sleeper.claims.take("x", 1)
     other.claims.configure(leases=True, expire=EXPIRE)
-    assert not other.claims.take("x", 2) or True  # waits until the sleeper is gone for long
-    assert other.claims.take("x", 1)
+    assert other.claims.take("x", 1), "it waited until the sleeper was gone for long"
     sleeper.time += 2 * EXPIRE
     with pytest.raises(LostClaimError, match="taken over"):
         sleeper.claims.require("x", 1)
+
+
+def test_a_process_that_waits_remembers_what_it_saw_and_an_idle_one_shows_no_heartbeat(hosts):
+    one, other = hosts()
+    for host in (one, other):
+        host.claims.configure(leases=True, expire=EXPIRE)
+    assert one.claims.take("x")
+    alive = one.path / "locks" / "_alive"
+    for _ in range(3):
+        assert not other.claims.take("x")
+        assert len(list(alive.iterdir())) == 2
+        other.time += EXPIRE / 3 + 1
+        assert not other.claims.beat(), "it holds nothing, and asked for nothing for long"
+        assert len(list(alive.iterdir())) == 1
+    assert other.claims.take("x")
 
 
 def test_one_waits_for_the_other_s_exclusive_claim(hosts):

@@ -25,7 +25,8 @@ class Process:
         self.register = FolderRegister(root)
         me = Owner(name, **owner)
         self.heart = Heartbeat(self.register, me, clock)
-        self.watch = Watch(self.register, me, clock, T, every=10)
+        self.watch = Watch(self.register, clock)
+        self.watch.begin(me, T, every=10)
         self.leases = Leases(self.register, self.heart, self.watch)
         self.heart.beat()
 
