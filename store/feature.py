@@ -17,8 +17,10 @@ from clare.store.index import RowIndex, SubsetIndex
 from clare.store.journal import (
     COMPLETE,
     FAILED,
+    PENDING,
     Journal,
     ShardRecord,
+    leave_open,
     read_record,
     withdraw_record,
 )
@@ -37,6 +39,9 @@ from clare.store.zarr_shards import (
     write_shard_file,
 )
 
+READ_AT_ONCE = 4096
+"""Records that are read to find what is pending; of more, their files' names must do."""
+
 _TRIES = 3
 """Times that a shard is written anew because somebody who had lost it wrote into it."""
 
@@ -49,10 +54,17 @@ class Feature:
         rows: the index of its subset.
         journal: what is recorded of its shards.
         fingerprint: what decided the values.
+        eager: whether all records are read now; else each when its shard is looked at.
     """
 
     def __init__(
-        self, layout: Layout, rows: RowIndex, journal: Journal, fingerprint: Fingerprint
+        self,
+        layout: Layout,
+        rows: RowIndex,
+        journal: Journal,
+        fingerprint: Fingerprint,
+        *,
+        eager: bool = True,
     ) -> None:
         self.layout = layout
         self.rows = rows
@@ -64,7 +76,8 @@ class Feature:
         self._shards_claim = layout.shards_claim(self.subset, self.key)
         self._claims: dict[int, list[Row]] = {}
         self._shards_of_arrays = 0
-        self.refresh()
+        if eager:
+            self.refresh()
 
     def array_path(self, field: str) -> Path:
         """The folder of a field's Zarr array."""
@@ -88,6 +101,35 @@ class Feature:
         """(n,) int64, the live rows that are neither complete nor failed, in rising order."""
         index = self.rows.read()
         return np.flatnonzero(index.is_live & (self._states(index) == 0))
+
+    def lacking(self, wanted: np.ndarray) -> np.ndarray:
+        """(n,) int64, the slots among these of live rows that are neither complete nor failed.
+
+        Of many shards only those are read that were left open, as the names of their records' files
+        tell: how long it takes to find what to do does not depend on how much is done.
+
+        Args:
+            wanted: (m,) slots, in rising order.
+
+        Raises:
+            CorruptStoreError: a record is damaged or speaks of rows that the index lacks.
+        """
+        index = self.rows.read()
+        live = wanted[index.is_live[wanted]]
+        asked = set(np.unique(live // SHARD_ROWS).tolist())
+        recorded, left_open = self.layout.journalled(self.subset, self.key)
+        looked_at = recorded & asked
+        if len(looked_at) > READ_AT_ONCE:
+            looked_at &= left_open
+        done = np.zeros((index.shards, SHARD_ROWS), bool)
+        done[sorted(recorded & asked - looked_at)] = True
+        found = {shard: self._journal.refresh_shard(shard) for shard in sorted(looked_at)}
+        records = {shard: record for shard, record in found.items() if record is not None}
+        self._match_index(records, index)
+        for shard, record in records.items():
+            done[shard] = record.states != PENDING
+        lacking: np.ndarray = live[~done.reshape(-1)[live]]
+        return lacking
 
     def pending_offsets(self, shard: int) -> list[int]:
         """Offsets (0 to 63) of a shard's live rows that are neither complete nor failed."""
@@ -119,7 +161,9 @@ class Feature:
             return False
         try:
             # Only now is it certain that nobody else is between his writing and his record.
-            self._journal.refresh_shard(shard)
+            record = self._journal.refresh_shard(shard)
+            if record is not None:
+                self._match_index({shard: record}, self.rows.read())
             if self.pending_offsets(shard):
                 self._clear(shard, claims.former(self._shards_claim, shard))
                 self._claims[shard] = self.shard_rows(shard)
@@ -224,6 +268,9 @@ class Feature:
             written.write(self.layout, fence)
             # One who lost this shard may have slept between a last look at his lease and a rename.
             if not claims.by_leases or self._is_as_recorded(written):
+                live = self.rows.read().is_live[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)]
+                if (live & (written.states == PENDING)).any():
+                    leave_open(self.layout, self.subset, self.key, shard)
                 return
         raise StoreError(f"shard {shard} of {self.subset}/{self.key} is written by somebody else")
 
@@ -288,8 +335,10 @@ class Feature:
 
     def made_with(self) -> dict[str, Any] | None:
         """What the highest written shard was made with; None where nothing is written."""
-        records = self._journal.snapshot()
-        return dict(records[max(records)].made_with) if records else None
+        for shard in sorted(self.layout.recorded(self.subset, self.key), reverse=True):
+            if (record := self._journal.refresh_shard(shard)) is not None:
+                return dict(record.made_with)
+        return None
 
     def written(self) -> tuple[float, float] | None:
         """When the first and the last shard were recorded, in seconds since the epoch."""

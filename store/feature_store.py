@@ -7,7 +7,7 @@ index of rows, a journal of what is complete, and a record of each extractor's s
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -315,7 +315,14 @@ class FeatureStore:
         check_asset(path, recorded)
         return path
 
-    def feature(self, subset: str, extractor: str, digest: str | None = None) -> Feature:
+    def feature(
+        self,
+        subset: str,
+        extractor: str,
+        digest: str | None = None,
+        *,
+        shards: Iterable[int] | None = None,
+    ) -> Feature:
         """One extractor's values for a subset.
 
         Args:
@@ -323,6 +330,10 @@ class FeatureStore:
             extractor: the extractor's name.
             digest: its fingerprint's digest or the beginning of it; may be left out where only
                 one fingerprint has values.
+            shards: that are worked on. Only the lines of their rows are read, and each record when
+                its shard is looked at, so that it takes as long in a large store as in a small one;
+                nothing is known then of what superseded a row from another shard. If left out,
+                the whole index and journal are read.
 
         Raises:
             StoreError: none fits, or several do; the message says what differs.
@@ -340,7 +351,11 @@ class FeatureStore:
             raise StoreError(
                 f"several {extractor} features fit; choose one by its fingerprint: {differences}"
             )
-        return self._feature(subset, fitting[0], self._row_index(subset))
+        if shards is None:
+            return self._feature(subset, fitting[0], self._row_index(subset))
+        self._require_own_rows(subset)
+        rows = RowIndex(self.layout, subset, shards=shards)
+        return self._feature(subset, fitting[0], rows, eager=False)
 
     def features(self, subset: str) -> list[Feature]:
         """Every extractor that has values for a subset, by key."""
@@ -427,13 +442,13 @@ class FeatureStore:
         keys = [key for key in self.extractor_keys() if self.layout.is_recorded(key, subset)]
         return [self._feature(subset, key, rows) for key in keys]
 
-    def _feature(self, subset: str, key: str, rows: RowIndex) -> Feature:
+    def _feature(self, subset: str, key: str, rows: RowIndex, *, eager: bool = True) -> Feature:
         self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
         fingerprint, fields = self.extractor(key)
         if (subset, key) not in self._journals:
             self._journals[subset, key] = Journal(self.layout, subset, key, fields)
         journal = self._journals[subset, key]
-        return Feature(self.layout, rows, journal, fingerprint)
+        return Feature(self.layout, rows, journal, fingerprint, eager=eager)
 
 
 def _check_name(kind: str, name: str) -> None:

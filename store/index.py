@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from clare.errors import StoreError
 from clare.files import Fence, remove_partials
+from clare.store.journal import leave_open
 from clare.store.layout import Layout
 from clare.store.records import damaged
 from clare.store.row import DECIDING, Row
 from clare.store.rows import Rows, join_rows, rows_of
+from clare.store.segment_parts import read_part
 from clare.store.segments import Entry, Segment, read_segment
 from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
@@ -82,20 +84,29 @@ class SubsetIndex:
         return cls(tuple(segments), rows, turns, rows.take(places))
 
 
-def load_index(layout: Layout, subset: str, only: Collection[str] | None = None) -> SubsetIndex:
+def load_index(
+    layout: Layout,
+    subset: str,
+    only: Collection[str] | None = None,
+    shards: Collection[int] | None = None,
+) -> SubsetIndex:
     """Read all segments of a subset; a subset without a folder has none.
 
     Args:
         layout: paths of the store.
         subset: its name.
         only: columns of the rows that are read; all if left out.
+        shards: whose rows are read; those of all if left out.
 
     Raises:
         CorruptStoreError: a segment is damaged or missing.
     """
     segments: list[Segment] = []
     for path in layout.segment_files(subset):
-        segment = read_segment(layout, subset, path, only)
+        if shards is None:
+            segment = read_segment(layout, subset, path, only)
+        else:
+            segment = read_part(layout, subset, path, shards)
         if segment.first_shard != _end(segments):
             raise damaged(path, "the segment before it is missing")
         segments.append(segment)
@@ -109,9 +120,17 @@ class RowIndex:
         layout: paths of the store.
         subset: its name.
         only: columns of the rows that are read; all if left out.
+        shards: whose rows are read; those of all if left out.
     """
 
-    def __init__(self, layout: Layout, subset: str, only: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        subset: str,
+        only: Collection[str] | None = None,
+        shards: Iterable[int] | None = None,
+    ) -> None:
+        self._shards = None if shards is None else frozenset(shards)
         self.layout = layout
         self.subset = subset
         self._only = only
@@ -127,7 +146,7 @@ class RowIndex:
         status = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
         signature = [(name, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in status]
         if self._known is None or self._known[0] != signature:
-            self._known = signature, load_index(self.layout, self.subset, self._only)
+            self._known = signature, load_index(self.layout, self.subset, self._only, self._shards)
         return self._known[1]
 
 
@@ -153,6 +172,7 @@ def assign(
         latest[entry.row.sample_id, entry.row.view] = entry
 
     changed: dict[int, Entry] = {}
+    revived: set[int] = set()
     fresh: list[Entry] = []
     next_slot = SHARD_ROWS * index.shards
     for place in new:
@@ -167,6 +187,8 @@ def assign(
             assert live is not None
             # An image that is again what it once was takes its old slot, and its features, back.
             turn = same.turn if live is same else live.turn + 1
+            if live is not same:
+                revived.add(same.row.slot // SHARD_ROWS)
             entry = Entry(replace(row, slot=same.row.slot), turn)
             if entry != same:
                 changed[entry.row.slot] = entry
@@ -175,6 +197,11 @@ def assign(
     changed |= _other_views(index, given)
     for segment in _with_changes(index.segments, changed):
         segment.write(layout, fence)
+    for shard in revived:
+        # Its record may lack a row again that it did not need to have meanwhile.
+        for key in layout.keys_of(subset):
+            if layout.record(subset, key, shard).exists():
+                leave_open(layout, subset, key, shard)
     if fresh:
         shards = -(-len(fresh) // SHARD_ROWS)
         if index.shards + shards > MOST_SHARDS:

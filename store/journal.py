@@ -110,6 +110,14 @@ class ShardRecord:
             raise
 
 
+def leave_open(layout: Layout, subset: str, key: str, shard: int) -> None:
+    """Say by a file's name that a recorded shard has rows which are still to be extracted.
+
+    Who looks for work in a large store lists names, and reads only the records that are marked so.
+    """
+    _mark(layout.record(subset, key, shard))
+
+
 def withdraw_record(
     layout: Layout, subset: str, key: str, shard: int, fence: Fence = OWNED
 ) -> None:

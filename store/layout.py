@@ -132,7 +132,8 @@ class Layout:
         return self.root.joinpath(JOURNAL, subset, key, f"{shard:06d}.json")
 
     def being_written(self, subset: str, key: str, shard: int) -> Path:
-        """Stands beside a shard's record, or in its place, while its owner writes the shard."""
+        """Stands in the place of a shard's record while its owner writes the shard, and beside it
+        where rows of it are still to be extracted."""
         return owned_partial(self.record(subset, key, shard))
 
     def recorded(self, subset: str, key: str) -> set[int]:
@@ -143,6 +144,23 @@ class Layout:
         """The shards that have a record, in no order, with its entry in their folder."""
         for entry in _numbered(self.journal(subset, key), ".json"):
             yield int(entry.name[:6]), entry
+
+    def journalled(self, subset: str, key: str) -> tuple[set[int], set[int]]:
+        """The shards that have a record, and those marked as being written or left open.
+
+        From names alone: what a record says is not read.
+        """
+        entries = {entry.name for entry in _entries(self.journal(subset, key))}
+        mark = owned_partial(Path(".json")).name
+        named = [
+            {
+                int(name[:6])
+                for name in entries
+                if re.fullmatch(rf"[0-9]{{6}}{re.escape(end)}", name)
+            }
+            for end in (".json", mark)
+        ]
+        return named[0], named[1]
 
     def is_recorded(self, key: str, subset: str | None = None) -> bool:
         """Whether any shard of an extractor has a record, in a subset or in any."""

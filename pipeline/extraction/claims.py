@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -61,9 +62,18 @@ def require_own_fields(store: FeatureStore, extractors: Sequence[Declared]) -> N
 
 
 def open_features(
-    store: FeatureStore, subset: str, extractors: Sequence[Declared]
+    store: FeatureStore,
+    subset: str,
+    extractors: Sequence[Declared],
+    shards: Iterable[int] | None = None,
 ) -> dict[str, Feature]:
     """Declare the extractors' arrays for one subset.
+
+    Args:
+        store: an open store.
+        subset: its name.
+        extractors: what writes.
+        shards: that are worked on: only their rows are read; those of all if left out.
 
     Returns:
         Extractor's label to the feature of this subset.
@@ -72,7 +82,7 @@ def open_features(
     for extractor in extractors:
         store.declare(extractor.fingerprint, extractor.fields)
         features[extractor.label] = store.feature(
-            subset, extractor.name, extractor.fingerprint.digest
+            subset, extractor.name, extractor.fingerprint.digest, shards=shards
         )
     return features
 
@@ -84,15 +94,14 @@ def pending_shards(
 
     Args:
         features: by extractor.
-        wanted: the slots that may be worked on.
+        wanted: the slots that may be worked on, in rising order.
 
     Returns:
         Shard to extractor to the offsets that it lacks.
     """
     pending: dict[int, dict[str, list[int]]] = {}
     for name, feature in features.items():
-        feature.refresh()
-        slots = np.intersect1d(feature.pending_slots(), wanted)
+        slots = feature.lacking(wanted)
         if not len(slots):
             continue
         shards, offsets = divmod(slots, SHARD_ROWS)
@@ -132,7 +141,7 @@ def claim_shards(
         shared: called for each shard with the images of it that are taken, each extractor's
             counted, and with those that another run has, or has done since.
     """
-    for shard, names in pending.items():
+    for shard, names in _from_its_own_place(pending, features).items():
         asked = _lacking_of_shard({name: features[name] for name in names}, wanted, shard)
         claimed = {name: features[name] for name in names if features[name].claim(shard)}
         # Looked at again, because another run may have done some meanwhile.
@@ -147,6 +156,17 @@ def claim_shards(
             chosen = [runners[name] for name in claimed]
             loading = loader.start(rows, [runner.extractor for runner in chosen])
             yield Work(shard, rows, lacking, chosen, loading)
+
+
+def _from_its_own_place(
+    pending: Mapping[int, Sequence[str]], features: Mapping[str, Feature]
+) -> dict[int, Sequence[str]]:
+    """The shards in order from one that others hardly begin with, where others claim shards too."""
+    shards = list(pending)
+    first = 0
+    for feature in islice(features.values(), 1):
+        first = feature.layout.claims.first_of(len(shards))
+    return {shard: pending[shard] for shard in shards[first:] + shards[:first]}
 
 
 def _lacking_of_shard(

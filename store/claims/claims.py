@@ -149,6 +149,13 @@ class Claims:
         """How files are written that a claim of this process is about."""
         return _ClaimFence(self, name, number)
 
+    def first_of(self, count: int) -> int:
+        """Where among so many to begin: at 0, or where others claim here, at a place of its own."""
+        with self._one:
+            if not self._joined or count < 2 or not self._watch.tokens():
+                return 0
+            return int(self.owner.token, 16) % count
+
     def former(self, name: str, number: int) -> str:
         """The token of a process that is gone, whose claim this one took over; empty if none."""
         with self._one:

@@ -1,0 +1,99 @@
+"""The rows of a few shards from a segment's file, without reading the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+
+from clare.files import storage_errors
+from clare.foreign import RECORD, open_bytes
+from clare.store.layout import Layout
+from clare.store.records import checking, require, unseal, whole
+from clare.store.segments import Segment, read_header, read_rows
+from clare.store.spec import MOST_SHARDS, SHARD_ROWS
+
+_LINE = 1 << 20
+_READ_THROUGH = 1 << 14  # bytes within which lines are read one after another
+_MOST_SLOT = SHARD_ROWS * MOST_SHARDS
+
+
+def read_part(layout: Layout, subset: str, path: Path, shards: Collection[int]) -> Segment:
+    """A segment with the rows of these shards alone; all its other lines are left unread.
+
+    Its lines stand in the order of their slots, so the first of a shard is found by halving.
+
+    Raises:
+        CorruptStoreError: a line that was read is damaged.
+    """
+    with storage_errors(path), checking(path):
+        require(not path.is_symlink(), "it is a link; what a store holds lies in it")
+        with open_bytes(path, RECORD) as file:
+            segment, _ = read_header(unseal(_line(file)))
+            at_home = layout.segment(subset, segment.first_shard) == path
+            require(segment.subset == subset and at_home, "it belongs to another place")
+            begin, end = file.tell(), file.seek(0, os.SEEK_END)
+            inside = sorted(s for s in shards if segment.first_shard <= s < segment.end)
+            lines = [
+                line
+                for first, last in _runs(inside)
+                for line in _lines(file, begin, end, first, last)
+            ]
+        rows, turns = read_rows(iter(lines))
+        require((np.diff(rows.slots) > 0).all(), "its slots are out of order")
+        given = np.isin(rows.slots // SHARD_ROWS, inside)
+        require(given.all(), "its slots are out of order")
+    return replace(segment, rows=rows, turns=turns)
+
+
+def _runs(shards: list[int]) -> Iterator[tuple[int, int]]:
+    """Shards that follow one another, each run as its first and the one after its last."""
+    first = 0
+    for place in range(1, len(shards) + 1):
+        if place == len(shards) or shards[place] != shards[place - 1] + 1:
+            yield shards[first], shards[place - 1] + 1
+            first = place
+
+
+def _lines(file: BufferedReader, low: int, high: int, first: int, last: int) -> Iterator[bytes]:
+    """The lines of the rows of the shards from ``first`` to before ``last``.
+
+    Args:
+        file: of the segment.
+        low: where its rows begin.
+        high: where they end.
+        first: shard.
+        last: shard.
+    """
+    wanted = SHARD_ROWS * first
+    # Every line that begins at or before `low` is of a lower slot, if any is.
+    while high - low > _READ_THROUGH:
+        middle = (low + high) // 2
+        file.seek(middle - 1)
+        _line(file)
+        at = file.tell()
+        if at < high and _slot(_line(file)) < wanted:
+            low = at
+        else:
+            high = middle
+    file.seek(low)
+    while line := _line(file):
+        slot = _slot(line)
+        if slot >= SHARD_ROWS * last:
+            return
+        if slot >= wanted:
+            yield line
+
+
+def _line(file: BufferedReader) -> bytes:
+    line = file.readline(_LINE)
+    require(len(line) < _LINE, "a line is too long")
+    return line
+
+
+def _slot(line: bytes) -> int:
+    return whole(unseal(line)["slot"], _MOST_SLOT, "a slot")
