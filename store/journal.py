@@ -106,7 +106,7 @@ class ShardRecord:
                 owned_partial(path).unlink(missing_ok=True)  # the mark, which is else the partial
         except BaseException:
             with suppress(OSError):
-                _mark(path)
+                mark_shard(path)
             raise
 
 
@@ -115,7 +115,7 @@ def leave_open(layout: Layout, subset: str, key: str, shard: int) -> None:
 
     Who looks for work in a large store lists names, and reads only the records that are marked so.
     """
-    _mark(layout.record(subset, key, shard))
+    mark_shard(layout.record(subset, key, shard))
 
 
 def withdraw_record(
@@ -130,12 +130,13 @@ def withdraw_record(
     make_folder(path.parent)
     fence.require()
     with storage_errors(path):
-        _mark(path)
+        mark_shard(path)
         sync_folder(path.parent)
         remove_durably(path)
 
 
-def _mark(path: Path) -> None:
+def mark_shard(path: Path) -> None:
+    """Say that a shard is being written, beside its record or in its place."""
     os.close(os.open(owned_partial(path), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666))
 
 
@@ -158,39 +159,56 @@ def read_record(
     path = layout.record(subset, key, shard)
     record = read_sealed(path)
     with checking(path):
-        place = record["subset"], record["extractor"], record["shard"]
-        at_home = place == (subset, key, shard) and type(record["shard"]) is int
-        require(at_home, "it belongs to another shard")
-        complete, failed, stored = record["complete"], record["failed"], record["fields"]
-        require(type(complete) is list and type(failed) is dict, "its rows are not listed")
-        kinds = set(map(type, complete))
-        in_order = kinds <= {int} and complete == sorted(_ALL.intersection(complete))
-        require(in_order, "its complete rows are not offsets from 0 to 63 in rising order")
-        require(_OFFSETS.keys() >= failed.keys(), "its failed rows are not offsets from 0 to 63")
-        reasons = {_OFFSETS[offset]: reason for offset, reason in failed.items()}
-        require(set(map(type, reasons.values())) <= {str}, "a reason is no text")
-        require(reasons.keys().isdisjoint(complete), "a row is both complete and failed")
-        require(type(stored) is dict and type(record["made_with"]) is dict, "it lacks a table")
-        canonical(record["made_with"])  # refuses numbers that are infinite
-        found = ShardRecord(
-            subset=subset,
-            key=key,
-            shard=shard,
-            complete=tuple(complete),
-            failed=reasons,
-            identities=_unpack(record["identities"]),
-            checksums={name: _unpack(field["rows_crc32c"]) for name, field in stored.items()},
-            file_bytes={name: field["bytes"] for name, field in stored.items()},
-            made_with=record["made_with"],
-            thumbnails=record.get("thumbnails", False),
-        )
-        sizes = {name: shard_bytes(spec) for name, spec in fields.items()}
-        require(all(map(is_plain, stored)), "the name of a field leads elsewhere")
-        for name, size in found.file_bytes.items():
-            fits = type(size) is int and size == sizes.get(name, size) >= 0
-            require(fits, f"a shard of {name} has not {size!r:.40} bytes")
-        require(found.file_bytes.keys() >= sizes.keys(), "its fields are not the extractor's")
-        require(type(found.thumbnails) is bool, "it does not tell whether pictures were kept")
+        return parse_record(record, (subset, key, shard), fields)
+
+
+def parse_record(
+    record: Mapping[str, Any], place: tuple[str, str, int], fields: Mapping[str, FeatureSpec]
+) -> ShardRecord:
+    """What a record says, wherever it comes from.
+
+    Args:
+        record: without its seal.
+        place: the subset, the extractor's key and the shard that it has to be of.
+        fields: of the extractor; see `read_record`.
+
+    Raises:
+        ValueError: it is another shard's, or says what no record can.
+        KeyError: a member is missing.
+    """
+    its_own = record["subset"], record["extractor"], record["shard"]
+    at_home = its_own == place and type(record["shard"]) is int
+    require(at_home, "it belongs to another shard")
+    complete, failed, stored = record["complete"], record["failed"], record["fields"]
+    require(type(complete) is list and type(failed) is dict, "its rows are not listed")
+    kinds = set(map(type, complete))
+    in_order = kinds <= {int} and complete == sorted(_ALL.intersection(complete))
+    require(in_order, "its complete rows are not offsets from 0 to 63 in rising order")
+    require(_OFFSETS.keys() >= failed.keys(), "its failed rows are not offsets from 0 to 63")
+    reasons = {_OFFSETS[offset]: reason for offset, reason in failed.items()}
+    require(set(map(type, reasons.values())) <= {str}, "a reason is no text")
+    require(reasons.keys().isdisjoint(complete), "a row is both complete and failed")
+    require(type(stored) is dict and type(record["made_with"]) is dict, "it lacks a table")
+    canonical(record["made_with"])  # refuses numbers that are infinite
+    found = ShardRecord(
+        subset=place[0],
+        key=place[1],
+        shard=place[2],
+        complete=tuple(complete),
+        failed=reasons,
+        identities=_unpack(record["identities"]),
+        checksums={name: _unpack(field["rows_crc32c"]) for name, field in stored.items()},
+        file_bytes={name: field["bytes"] for name, field in stored.items()},
+        made_with=record["made_with"],
+        thumbnails=record.get("thumbnails", False),
+    )
+    sizes = {name: shard_bytes(spec) for name, spec in fields.items()}
+    require(all(map(is_plain, stored)), "the name of a field leads elsewhere")
+    for name, size in found.file_bytes.items():
+        fits = type(size) is int and size == sizes.get(name, size) >= 0
+        require(fits, f"a shard of {name} has not {size!r:.40} bytes")
+    require(found.file_bytes.keys() >= sizes.keys(), "its fields are not the extractor's")
+    require(type(found.thumbnails) is bool, "it does not tell whether pictures were kept")
     return found
 
 

@@ -154,3 +154,31 @@ def read_positions(index: bytes, spec: FeatureSpec) -> np.ndarray:
     if (lengths != cell).any() or (np.sort(offsets) != np.arange(SHARD_ROWS) * cell).any():
         raise ValueError("the shard's index does not list all 64 rows")
     return offsets.astype(np.int64)
+
+
+def damaged_offsets(data: bytes, expected: np.ndarray, spec: FeatureSpec) -> list[int]:
+    """The rows of a shard file that are not as its record says.
+
+    Args:
+        data: the file's bytes, as many as it has to have.
+        expected: (64,) uint32, the CRC-32C of each row's bytes.
+        spec: the field.
+
+    Returns:
+        Offsets of rows whose stored bytes, or the checksum stored after them, are wrong.
+
+    Raises:
+        ValueError: the file has another size, or its index is damaged.
+    """
+    if len(data) != shard_bytes(spec):
+        raise ValueError(f"the shard has {len(data)} bytes instead of {shard_bytes(spec)}")
+    file = np.frombuffer(data, np.uint8)
+    positions = read_positions(file[-INDEX_BYTES:].tobytes(), spec)
+    cells = file[:-INDEX_BYTES].reshape(SHARD_ROWS, cell_bytes(spec))
+    damaged = []
+    for offset, place in enumerate(positions // cell_bytes(spec)):
+        row, stored = cells[place, : spec.row_bytes], cells[place, spec.row_bytes :]
+        wanted = expected[offset]
+        if checksum(row) != wanted or int.from_bytes(stored.tobytes(), "little") != wanted:
+            damaged.append(offset)
+    return damaged

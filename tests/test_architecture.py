@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("clare", "cli", "data_manifests", "heads", "pipeline", "store")
 SHARED = ("clare", "clare.augmentation", "clare.cluster", "clare.models", "data_manifests", "store")
 FLOORS = {
-    "store": [["store.claims"], ["store"], ["store.maintenance"]],
+    "store": [["store.claims"], ["store.bucket"], ["store"], ["store.maintenance"]],
     "pipeline": [
         ["pipeline.images", "pipeline.models"],
         ["pipeline.manifests", "pipeline.extractor", "pipeline.pair"],

@@ -135,6 +135,45 @@ def stats(
         print_statistics(found)
 
 
+BucketUrl = Annotated[str, typer.Argument(help="s3://BUCKET/NAME.zarr, or az:// likewise.")]
+
+
+@app.command(cls=Command)
+def push(
+    store: Annotated[Path, typer.Argument(help="The store's folder.")],
+    url: BucketUrl,
+) -> None:
+    """Bring a store into a bucket, or what is new in it; every shard is checked on its way."""
+    from clare.cli.views.console import progress_bar
+    from clare.cli.views.store import print_carried
+    from clare.store.transfer import push_store
+
+    with progress_bar() as bar:
+        task = bar.add_task("pushing", total=None)
+        found = push_store(
+            store, url, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print_carried(url, found)
+
+
+@app.command(cls=Command)
+def pull(
+    url: BucketUrl,
+    store: Annotated[Path, typer.Argument(help="A folder, made if need be.")] = STORE,
+) -> None:
+    """Bring a store out of a bucket into a folder, or what is new in it; likewise checked."""
+    from clare.cli.views.console import progress_bar
+    from clare.cli.views.store import print_carried
+    from clare.store.transfer import pull_store
+
+    with progress_bar() as bar:
+        task = bar.add_task("pulling", total=None)
+        found = pull_store(
+            url, store, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print_carried(store, found)
+
+
 @app.command("export", cls=Command)
 def export(
     subset: Annotated[str, typer.Option(help="The subset to export.")],

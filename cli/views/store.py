@@ -12,7 +12,8 @@ from rich.text import Text
 from clare.cli.views.console import console
 from clare.cli.views.table import table
 from clare.models.backbones import remark_on
-from clare.wording import size
+from clare.store.transfer import Carried
+from clare.wording import counted, size
 
 SHOWN_FAILURES = 10
 
@@ -91,3 +92,10 @@ def _print_failures(extractor: str, failures: Mapping[str, str]) -> None:
         console.print(f"  {sample}: {reason}", soft_wrap=True)
     if len(failures) > SHOWN_FAILURES:
         console.print(f"  … and {len(failures) - SHOWN_FAILURES} more: --json lists them all")
+
+
+def print_carried(place: Path | str, found: Carried) -> None:
+    """Print what `clare.store.transfer` carried to a place."""
+    shards, kept = counted(found.shards, "shard"), counted(found.kept, "shard")
+    there = f"; {kept} were there" if found.kept else ""
+    console.print(f"{place}: {shards} carried, {size(found.bytes)}{there}", soft_wrap=True)

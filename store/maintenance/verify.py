@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
-
-import numpy as np
 
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import PARTIAL, storage_errors
@@ -47,7 +44,6 @@ from clare.store.maintenance.drop import DROPPED, dropping
 from clare.store.maintenance.salvage import salvage_index
 from clare.store.records import (
     DamagedRecordError,
-    checksum,
     damaged,
     read_file,
     read_sealed,
@@ -56,11 +52,9 @@ from clare.store.spec import SHARD_ROWS, FeatureSpec, Fingerprint
 from clare.store.thumbnails import check_thumbnails
 from clare.store.zarr_shards import (
     GROUP,
-    INDEX_BYTES,
     array_metadata,
-    cell_bytes,
+    damaged_offsets,
     metadata_text,
-    read_positions,
     shard_bytes,
 )
 
@@ -406,13 +400,8 @@ def _require_size(path: Path, spec: FeatureSpec) -> None:
         raise ValueError(f"the shard has {status.st_size} bytes instead of {wanted}")
 
 
-def _damaged_rows(path: Path, record: ShardRecord, spec: FeatureSpec) -> Iterator[int]:
+def _damaged_rows(path: Path, record: ShardRecord, spec: FeatureSpec) -> list[int]:
     """Slots whose stored bytes, or the checksum stored after them, are wrong."""
-    data = np.frombuffer(read_file(path, shard_bytes(spec)), np.uint8)
-    positions = read_positions(data[-INDEX_BYTES:].tobytes(), spec)
-    cells = data[:-INDEX_BYTES].reshape(SHARD_ROWS, cell_bytes(spec))
-    for offset, position in enumerate(positions // cell_bytes(spec)):
-        row, stored = cells[position, : spec.row_bytes], cells[position, spec.row_bytes :]
-        expected = record.checksums[spec.field][offset]
-        if checksum(row) != expected or int.from_bytes(stored.tobytes(), "little") != expected:
-            yield SHARD_ROWS * record.shard + offset
+    data = read_file(path, shard_bytes(spec))
+    offsets = damaged_offsets(data, record.checksums[spec.field], spec)
+    return [SHARD_ROWS * record.shard + offset for offset in offsets]

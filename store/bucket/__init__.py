@@ -1,0 +1,1 @@
+"""Object stores: objects by name, claims in them, and local copies of what they hold."""

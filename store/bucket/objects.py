@@ -1,0 +1,290 @@
+"""Objects of a bucket by name: read, put, made once, replaced by state, listed.
+
+obstore speaks to the servers. What it does not repeat, a broken connection while an object is made,
+is repeated here, for longer than a server takes to be started again.
+
+**A conditional put that succeeded may come back as refused**, because its answer was lost and it
+was sent again: after any refusal the object is read and compared with what was sent.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib import import_module
+from typing import Any, TypeVar
+
+from clare.errors import InputError, StoreError
+from clare.store.bucket.failures import code_of, is_lasting, refusal
+from clare.store.bucket.places import bucket_url
+
+PATIENCE = 60.0
+"""Seconds for which a server may be away: a restart takes up to 25."""
+
+IN_FLIGHT = 16
+"""Requests at once: more brought little more."""
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+_memories: dict[str, Any] = {}
+_used_by: int | None = None  # the process that has used obstore
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object as a list tells of it.
+
+    Args:
+        key: its name below the URL.
+        size: in bytes.
+        tag: of its state.
+    """
+
+    key: str
+    size: int
+    tag: str
+
+
+class Objects:
+    """The objects below a URL. Pickled, it is the URL alone: keys stay where they are.
+
+    Args:
+        url: ``s3://bucket/folder``, and so on.
+        patience: seconds for which a server may be away.
+
+    Raises:
+        InputError: obstore isn't installed, or the URL is none.
+    """
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        found = bucket_url(url)
+        if found is None:
+            raise InputError(f"{url} is no URL of a bucket", "name one as s3://bucket/name.zarr")
+        self.url = found
+        self.patience = patience
+        scheme, _, rest = found.partition("://")
+        self._bucket, _, self._prefix = rest.partition("/")
+        self._store = _connect(scheme, self._bucket)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Objects, (self.url, self.patience)
+
+    def get(self, key: str) -> bytes:
+        """An object's bytes.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: the server refuses, or stays away.
+        """
+        found = self.read(key)
+        if found is None:
+            raise FileNotFoundError(f"{self.url}/{key}")
+        return found[0]
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """An object's bytes and the tag of its state; None where there is none."""
+        import obstore
+
+        def ask() -> tuple[bytes, str]:
+            found = obstore.get(self._store, self._path(key))
+            return bytes(found.bytes()), str(found.meta["e_tag"])
+
+        try:
+            return self._asked(key, ask)
+        except FileNotFoundError:
+            return None
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        """The bytes of an object from one place to before another; fewer where it ends."""
+        import obstore
+
+        path = self._path(key)
+        ask = partial(obstore.get_range, self._store, path, start=start, end=end)
+        return bytes(self._asked(key, ask))
+
+    def tag(self, key: str) -> str | None:
+        """The tag of an object's state; None where there is none."""
+        import obstore
+
+        try:
+            found = self._asked(key, partial(obstore.head, self._store, self._path(key)))
+        except FileNotFoundError:
+            return None
+        return str(found["e_tag"])
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object, whatever was there, in one request; the tag of its state."""
+        return self._asked(key, partial(self._put, key, data, "overwrite"))
+
+    def create(self, key: str, data: bytes) -> str | None:
+        """Make an object; None where there is another one.
+
+        One that holds the very same bytes is ours as far as anybody can tell: whoever needs to
+        know writes a token of his own into it.
+        """
+        return self._settled(key, data, partial(self._put, key, data, "create"))
+
+    def replace(self, key: str, data: bytes, tag: str) -> str | None:
+        """Change an object that is still in this state; None where it is not."""
+        return self._settled(key, data, partial(self._put, key, data, {"e_tag": tag}))
+
+    def delete(self, key: str) -> None:
+        """Take an object away, in whatever state it is; one that is not there is no error."""
+        import obstore
+
+        with suppress(FileNotFoundError):
+            self._asked(key, partial(obstore.delete, self._store, self._path(key)))
+
+    def list(self, prefix: str = "") -> list[Found]:
+        """The objects below a folder's name, in the order of their names."""
+        import obstore
+
+        def ask() -> list[Found]:
+            batches = obstore.list(self._store, self._path(prefix) or None, chunk_size=1000)
+            return [
+                Found(self._key(meta["path"]), int(meta["size"]), str(meta["e_tag"]))
+                for batch in batches
+                for meta in batch
+            ]
+
+        return sorted(self._asked(prefix, ask), key=lambda found: found.key)
+
+    def _put(self, key: str, data: bytes, mode: Any) -> str:
+        import obstore
+
+        found = obstore.put(self._store, self._path(key), data, mode=mode, use_multipart=False)
+        return str(found["e_tag"])
+
+    def _settled(self, key: str, data: bytes, ask: Callable[[], str]) -> str | None:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        for _ in range(5):
+            try:
+                return self._asked(key, ask)
+            except FileNotFoundError:  # it shall be replaced, and is gone
+                return None
+            except (AlreadyExistsError, PreconditionError) as error:
+                there = self.read(key)
+                if there is not None and there[0] == data:
+                    return there[1]
+                if code_of(error) != "ConditionalRequestConflict":
+                    return None
+                time.sleep(random.uniform(0.1, 0.5))
+        return None
+
+    def _asked(self, key: str, ask: Callable[[], Result]) -> Result:
+        """The answer to a request, sent again for as long as the server is away."""
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+        _require_no_fork()
+        end, wait = time.monotonic() + self.patience, 0.1
+        while True:
+            try:
+                return ask()
+            except FileNotFoundError as error:
+                if code_of(error) in ("NoSuchBucket", "ContainerNotFound"):
+                    raise refusal(self.url, error) from error
+                raise
+            except (AlreadyExistsError, PreconditionError):
+                raise
+            except BaseError as error:
+                if type(error).__name__ == "NotFoundError" and "NoSuchBucket" not in str(error):
+                    raise FileNotFoundError(f"{self.url}/{key}") from error
+                if is_lasting(error) or time.monotonic() + wait > end:
+                    raise refusal(f"{self.url}/{key}".rstrip("/"), error) from error
+            time.sleep(wait * random.uniform(0.5, 1))
+            wait = min(2 * wait, 4.0)
+
+    def _path(self, key: str) -> str:
+        return "/".join(part for part in (self._prefix, key) if part)
+
+    def _key(self, path: str) -> str:
+        return path[len(self._prefix) + 1 :] if self._prefix else path
+
+
+def in_flight(
+    work: Callable[[Item], Result], items: Iterable[Item], most: int = IN_FLIGHT
+) -> Iterator[Result]:
+    """The results of requests, many at once, in the order asked for."""
+    with ThreadPoolExecutor(most) as pool:
+        try:
+            yield from pool.map(work, items)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _connect(scheme: str, bucket: str) -> Any:
+    try:
+        from obstore.store import MemoryStore, from_url
+    except ImportError as error:
+        raise InputError(
+            f"{scheme}:// needs obstore", "install it with pip install 'clare-features[buckets]'"
+        ) from error
+    if scheme == "memory":
+        return _memories.setdefault(bucket, MemoryStore())
+    from obstore.exceptions import BaseError
+
+    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2)}
+    how: dict[str, Any] = {
+        "client_options": {"timeout": "300s", "connect_timeout": "10s"},
+        "retry_config": {
+            "max_retries": 5,
+            "retry_timeout": timedelta(seconds=20),
+            "backoff": {**backoff, "base": 2},
+        },
+    }
+    if scheme == "s3":
+        how["checksum_algorithm"] = "SHA256"  # refused where a byte changed on its way
+        if _truth(os.environ.get("AWS_ALLOW_HTTP")):
+            how["client_options"]["allow_http"] = True
+        how |= _profile()
+    try:
+        return from_url(f"{scheme}://{bucket}", **how)
+    except (BaseError, ValueError) as error:
+        raise refusal(f"{scheme}://{bucket}", error) from error
+
+
+def _profile() -> dict[str, Any]:
+    """The user's AWS profile, where the environment has no keys; they are renewed as they end."""
+    if "AWS_ACCESS_KEY_ID" in os.environ:
+        return {}
+    try:
+        boto3 = import_module("boto3")
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        if "AWS_PROFILE" in os.environ:
+            raise InputError(
+                "a profile in AWS_PROFILE is read through boto3",
+                "install it with pip install boto3",
+            ) from error
+        return {}
+    try:
+        session = boto3.Session()
+        if session.get_credentials() is None:
+            return {}
+        return {"credential_provider": Boto3CredentialProvider(session)}
+    except Exception as error:
+        raise StoreError(f"the AWS profile can't be read ({type(error).__name__})") from error
+
+
+def _truth(text: str | None) -> bool:
+    return (text or "").lower() in ("1", "true", "yes", "on")
+
+
+def _require_no_fork() -> None:
+    """Refuse a forked child: obstore, once its parent has used it, would wait there for ever."""
+    global _used_by
+    if _used_by is None:
+        _used_by = os.getpid()
+    elif _used_by != os.getpid():
+        raise StoreError(
+            "a forked process can't read from a bucket", "start workers by spawn, or use threads"
+        )

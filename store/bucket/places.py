@@ -1,0 +1,48 @@
+"""Which words name a place in an object store, and where copies of one lie on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+SCHEMES = ("s3", "az", "gs", "memory")
+"""Of URLs of buckets. ``gs`` runs the same code and is untried; ``memory`` is one process's own."""
+
+CACHE = "CLARE_CACHE"
+"""The environment variable that names the folder of local copies."""
+
+_URL = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)")
+_FILE = re.compile(r"file:/+(.*)")
+
+
+def bucket_url(place: Path | str) -> str | None:
+    """The URL that a place is, without a slash at its end; None of a folder of this machine.
+
+    A path that was made of a URL has lost one of its two slashes: it is known again.
+    """
+    found = _URL.fullmatch(str(place).rstrip("/"))
+    return f"{found[1]}://{found[2]}" if found else None
+
+
+def local_path(place: Path | str) -> Path:
+    """The folder of this machine that a path, or a URL ``file://``, names."""
+    found = _FILE.fullmatch(str(place))
+    return Path(f"/{found[1]}") if found else Path(place)
+
+
+def cache_folder() -> Path:
+    """The folder of local copies: as the environment says, on a job's own disk, or the user's."""
+    if given := os.environ.get(CACHE):
+        return Path(given).expanduser().absolute()
+    if job := os.environ.get("SLURM_TMPDIR"):
+        return Path(job) / "clare"
+    users = os.environ.get("XDG_CACHE_HOME")
+    return (Path(users) if users else Path.home() / ".cache") / "clare"
+
+
+def copy_of(url: str) -> Path:
+    """The folder of this machine's copy of a store in a bucket."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", url.rpartition("/")[2])
+    return cache_folder() / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
