@@ -7,6 +7,7 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,34 @@ def refuse_others(folder: Path, record: PairRecord) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Known:
+    """Files of a pair that are known before its fake is.
+
+    Args:
+        real: the real member, before it is filled up.
+        mask: the mask.
+    """
+
+    real: bytes
+    mask: bytes
+
+
+def code_known(pair: Draft, jpeg: JpegCoding | None) -> Known:
+    """The files of a pair that no model makes."""
+    return Known(_coded(pair.real, jpeg), _coded(pair.mask, None))
+
+
 def write_pair(
-    folder: Path, row: PairRow, pair: Draft, coding: Coding, jpeg: JpegCoding | None
+    folder: Path,
+    row: PairRow,
+    pair: Draft,
+    known: Known,
+    coding: Coding,
+    jpeg: JpegCoding | None,
+    disk: Executor,
 ) -> PairRow:
-    """Write a pair's three files; the row with what is known of them now.
+    """Write a pair's three files, side by side; the row with what is known of them now.
 
     Both members are written by one coder with the same settings, at the same length. Each file is
     there as a whole or not at all, and the same pixels give the same bytes.
@@ -159,12 +184,15 @@ def write_pair(
         StoreError: a file can't be written.
     """
     assert pair.fake is not None
-    real, fake, mask = (folder / path for path in row.paths(coding))
-    coded = equally_long(*(_coded(pixels, jpeg) for pixels in (pair.real, pair.fake)))
-    write_durably(mask, _coded(pair.mask, None), owned=True)
-    for file, data in zip((real, fake), coded, strict=True):
-        write_durably(file, data, owned=True)
+    coded = equally_long(known.real, _coded(pair.fake, jpeg))
+    files = (folder / path for path in row.paths(coding))
+    writing = [
+        disk.submit(write_durably, file, data, owned=True)
+        for file, data in zip(files, (*coded, known.mask), strict=True)
+    ]
     hashes = [hashlib.sha256(data).hexdigest() for data in coded]
+    for one in writing:
+        one.result()
     return replace(
         row,
         height=pair.real.shape[0],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 
 from clare.errors import ImageError
 from clare.pipeline.pair import Draft, ModelPairKind, PairKind
-from clare.pipeline.pairing.files import PairRow, write_pair
+from clare.pipeline.pairing.files import Known, PairRow, code_known, write_pair
 from clare.pipeline.pairing.photos import JpegCoding, PhotoReader
 from clare.pipeline.pairing.plan import Job
 from clare.pipeline.pairing.settings import Coding
@@ -26,6 +26,8 @@ PIXELS_ON_GPU = 512 * 512
 
 _WRITES = 32
 """Pairs that wait to be written at most."""
+_FILES = 3
+"""Of a pair, which wait for the disk side by side."""
 
 
 class Prepared(NamedTuple):
@@ -34,6 +36,7 @@ class Prepared(NamedTuple):
     job: Job
     row: PairRow
     draft: Draft
+    known: Known
     jpeg: JpegCoding | None
 
 
@@ -79,7 +82,10 @@ class PairMaker:
             StoreError: a file can't be written.
         """
         threads = os.cpu_count() or 1
-        with ThreadPoolExecutor(threads, "clare-pairs") as pool:
+        with (
+            ThreadPoolExecutor(_FILES * threads, "clare-disk") as disk,
+            ThreadPoolExecutor(threads, "clare-pairs") as pool,
+        ):
             writing: deque[Future[PairRow]] = deque()
             try:
                 for batch in self._batches(pool, jobs, 2 * threads):
@@ -87,7 +93,7 @@ class PairMaker:
                         yield batch
                         continue
                     for one in self._run(batch):
-                        writing.append(pool.submit(self._write, one))
+                        writing.append(pool.submit(self._write, one, disk))
                     while writing and (writing[0].done() or len(writing) > _WRITES):
                         yield writing.popleft().result()
                 while writing:
@@ -140,7 +146,7 @@ class PairMaker:
             boxes=photo.face.boxes,
             points=photo.face.points,
         )
-        return Prepared(job, row, draft, jpeg)
+        return Prepared(job, row, draft, code_known(draft, jpeg), jpeg)
 
     def _run(self, batch: list[Prepared]) -> Iterator[Prepared]:
         if batch[0].draft.fake is not None:
@@ -157,5 +163,5 @@ class PairMaker:
         for one, pixels in zip(batch, made[: len(batch)], strict=True):
             yield one._replace(draft=one.draft.finish(pixels))
 
-    def _write(self, one: Prepared) -> PairRow:
-        return write_pair(self._folder, one.row, one.draft, self._coding, one.jpeg)
+    def _write(self, one: Prepared, disk: Executor) -> PairRow:
+        return write_pair(self._folder, one.row, one.draft, one.known, self._coding, one.jpeg, disk)
