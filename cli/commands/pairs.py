@@ -101,7 +101,8 @@ def pairs(
         )
     before = f", {report.known:,} of them from before" if report.known else ""
     console.print(f"{report.manifest}: {counted(report.pairs, 'pair')}{before}")
-    tell_next(Run("extract", settings={"manifest": [report.manifest], "root": [out]}))
+    chosen = {"backbone": settings["backbone"]} if "backbone" in settings else {}
+    tell_next(Run("extract", settings={"manifest": [report.manifest], "root": [out], **chosen}))
     if report.failures:
         reasons: dict[str, list[str]] = {}
         for sample, reason in report.failures.items():

@@ -42,7 +42,8 @@ class RunSets:
                     f"fakes of validation, where a video or person counts as one: with so many, "
                     f"{sets.coverage:g} means {low:.2f} to {high:.2f} (95 %)"
                 )
-        if not self.apart:
+        known = [sets for sets in (self.frame, self.video) if sets is not None]
+        if not self.apart and any(not sets.uncalibrated for sets in known):
             yield (
                 "checkpoint and threshold were chosen on these rows too, so that less may be "
                 "covered: training's calibration keeps some apart"

@@ -22,6 +22,7 @@ from clare.pipeline.pair import Draft, Pixels
 from clare.pipeline.pairing.photos import JpegCoding
 from clare.pipeline.pairing.settings import Coding
 from clare.typed_json import read_json, write_json
+from clare.wording import listed
 
 LIST = "pairs.jsonl"
 """The list of pairs that are done."""
@@ -143,7 +144,7 @@ def refuse_others(folder: Path, record: PairRecord) -> None:
         if getattr(known, name) != getattr(record, name)
     ]
     raise InputError(
-        f"{folder} holds pairs of another {' and another '.join(differs or ['version'])}",
+        f"{folder} holds pairs that differ in {listed(differs or ['version'])}",
         Name("another folder", "out"),
     )
 

@@ -25,11 +25,13 @@ def test_pairs_are_made_and_extracted_by_the_command_that_is_named(clare, photos
     assert code == 3 and "pairs/vae/mine_vae.csv: 5 pairs" in out
     assert "photos/0002.jpg (not an image" in error
     assert "these fakes mean nothing" in error
-    assert "clare extract --manifest pairs/vae/mine_vae.csv --root pairs/vae" in error
+    assert (
+        "clare extract --manifest pairs/vae/mine_vae.csv --root pairs/vae --backbone tiny" in error
+    )
     code, out, _ = clare(*command, "--out", "pairs/vae", "--set", "vae.latent=sample")
     assert "5 pairs, 5 of them from before" in out
     code, _, error = clare(*command, "--out", "pairs/vae")
-    assert code == 1 and "holds pairs of another settings" in error and "--out" in error
+    assert code == 1 and "holds pairs that differ in settings" in error and "--out" in error
 
     where = ("--manifest", "pairs/vae/mine_vae.csv", "--root", "pairs/vae", "--store", "s.zarr")
     code, _, error = clare("extract", *where, "--features", "pixels,mask")

@@ -479,7 +479,7 @@ def test_images_that_give_no_pair_are_named_with_the_reason(photos, tmp_path):
 def test_a_folder_of_other_pairs_is_left_alone(made, photos, tmp_path):
     before = content(made / "sbi")
     for how in ({"seed": 1}, {"name": "others"}, {"settings": {"sbi": {"shift": False}}}):
-        with pytest.raises(InputError, match="holds pairs of another"):
+        with pytest.raises(InputError, match="holds pairs that differ in"):
             pairs("sbi", None, made / "sbi", manifest=photos / "toys.csv", root=photos, **how)
     assert content(made / "sbi") == before
 
