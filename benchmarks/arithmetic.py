@@ -6,22 +6,15 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+
+from clare.models.extraction_cost import count_operations
 
 PRODUCTS = 10
 
 
 def count_tflop(call: Callable[[], object]) -> float:
     """Operations of a call, in units of 1e12."""
-    # The fused attention of torch's own layer is one operation that the counter does not know.
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with FlopCounterMode(display=False) as counter:
-            call()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return float(counter.get_total_flops()) / 1e12
+    return count_operations(call) / 1e12
 
 
 def product_tflops(device: str, dtype: str, side: int) -> float:

@@ -35,7 +35,7 @@ app = lazy_group(
         "validation.",
         "import-head": "Make a run of published weights: tested, compared and judging as any "
         "other.",
-        "models": "What published weights can be imported: source, licence, what they read.",
+        "models": "Published heads that can be imported; what image towers cost and have seen.",
         "evaluate": "Test runs on rows that they have never seen, at the threshold from "
         "validation.",
         "predict": "Judge images and videos with a run: extract their features as it was trained, "

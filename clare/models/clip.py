@@ -182,6 +182,22 @@ def _other_size(vision: Mapping[str, Any], size: int | None) -> int | None:
     return size
 
 
+def build_clip(config: Mapping[str, Any]) -> Any:
+    """A model without weights, of open_clip's configuration.
+
+    Args:
+        config: of a model that open_clip knows by its name.
+
+    Raises:
+        InputError: it has more than two towers.
+        WeightsError: its text side is another library's, whose configuration is not on disk.
+    """
+    import open_clip
+
+    vision = {**config["vision_cfg"], "timm_model_pretrained": False}
+    return _build(open_clip, {**config, "vision_cfg": vision}, None)
+
+
 def _build(open_clip: Any, config: dict[str, Any], size: int | None) -> Any:
     """The model, still without weights, in float32, text side included."""
     from clare.models.undrawn import Undrawn

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from clare.cli.wording import worded
 from clare.errors import InputError
+from clare.heads.checkpoints import list_checkpoints
 from clare.heads.config import read_preset
 from clare.heads.runs.record import read_record
 from clare.inference.predictor import load_detector
@@ -168,8 +169,10 @@ def test_what_it_cannot_be_bound_to_is_one_sentence(head, published, tmp_path):
 
 
 def test_models_lists_every_format(head):
-    assert "univfd" in head("models")
-    assert json.loads(head("models", "--json"))["univfd"]["licence"] == "MIT"
+    formats = list_checkpoints()
+    told = json.loads(head("models", *formats, "--json"))
+    assert [*told] == formats and told["univfd"]["licence"] == "MIT"
+    assert "UnivFD" in head("models", "univfd")
 
 
 TWO_TOWERS = '''

@@ -1,0 +1,57 @@
+"""Days and spans of days, as people write them: a year, a month, a day, or from one to another."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import date
+
+_FORM = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """Days from the first to the last, both counted."""
+
+    first: date
+    last: date
+
+    def is_after(self, day: date) -> bool:
+        """Whether all of it is later than a day."""
+        return self.first > day
+
+
+def read_span(text: str) -> Span:
+    """The days of ``2024``, ``2024-03``, ``2024-03-05``, or of two of these with ``/`` between.
+
+    Raises:
+        ValueError: it is none of these, in one sentence.
+    """
+    begin, slash, end = text.partition("/")
+    first = _days(text, begin.strip())
+    last = _days(text, end.strip()) if slash else first
+    if last.last < first.first:
+        raise ValueError(f"{text!r} ends before it begins")
+    return Span(first.first, last.last)
+
+
+def span_text(text: str) -> str:
+    """A span for people: ``2014 to 2021``."""
+    return " to ".join(part.strip() for part in text.split("/"))
+
+
+def _days(text: str, part: str) -> Span:
+    found = _FORM.fullmatch(part)
+    try:
+        if found is None:
+            raise ValueError
+        year, month, day = (None if one is None else int(one) for one in found.groups())
+        begin = date(year or 0, month or 1, day or 1)
+        end = month or 12
+        return Span(begin, date(begin.year, end, day or calendar.monthrange(begin.year, end)[1]))
+    except ValueError:
+        raise ValueError(
+            f"{text[:80]!r} is no date: write 2024, 2024-03, 2024-03-05, or two of these with / "
+            "between"
+        ) from None

@@ -1,0 +1,1 @@
+../../clare/dates.py
