@@ -38,5 +38,6 @@ CUSTOMARY: Mapping[str, tuple[str, ...]] = {
     "mask_fake": ("mask_fake",),
     "domain": ("domain",),
     "boxes": ("boxes",),
+    "created": ("created",),
 }
 """By what a column holds, the names by which it is taken where none is named; likeliest first."""

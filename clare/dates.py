@@ -36,6 +36,15 @@ def read_span(text: str) -> Span:
     return Span(first.first, last.last)
 
 
+def is_span(text: str) -> bool:
+    """Whether `read_span` reads it."""
+    try:
+        read_span(text)
+    except ValueError:
+        return False
+    return True
+
+
 def span_text(text: str) -> str:
     """A span for people: ``2014 to 2021``."""
     return " to ".join(part.strip() for part in text.split("/"))

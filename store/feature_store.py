@@ -364,14 +364,14 @@ class FeatureStore:
     def overview(self, subset: str) -> tuple[Rows, list[Feature]]:
         """The live rows of a subset and its features, as far as counting them takes.
 
-        Of the rows' columns only the label is read, and what decides stored values: in a third of
-        the time, and nothing is said of what else may be wrong with a row.
+        Of the rows' columns only the label is read, when images were made, and what decides stored
+        values: in a third of the time, and nothing is said of what else may be wrong with a row.
 
         Raises:
             CorruptStoreError: the index or the journal is damaged.
         """
         self._require_own_rows(subset)
-        index = RowIndex(self.layout, subset, ("label", *DECIDING))
+        index = RowIndex(self.layout, subset, ("label", "created", *DECIDING))
         return index.read().live, self._features(subset, index)
 
     def write_thumbnails(self, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:

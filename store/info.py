@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from clare.dates import is_span, read_span
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
-from clare.store.rows import NO_ROWS
+from clare.store.rows import NO_ROWS, Rows
 from clare.store.spec import Fingerprint, differences
 
 
@@ -16,11 +17,12 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
     """Rows, labels and features of every subset, as plain data.
 
     Returns:
-        ``{"subsets": {NAME: {"rows", "labels", "features": {EXTRACTOR: [feature, …]}}},
+        ``{"subsets": {NAME: {"rows", "labels", "created", "features": {EXTRACTOR: [feature, …]}}},
         "differences": {EXTRACTOR: {DIGEST: {SETTING: value}}}}``; a feature has ``fingerprint``,
         ``complete``, ``failed``, ``pending`` (live rows), ``bytes``, ``version``, ``weights``,
         ``settings``, ``made_with``, ``fields`` and ``failures`` (reason by sample id).
-        ``differences`` lists extractors with several fingerprints, and only what differs.
+        ``created`` is there where rows say when their images were made: ``rows``, ``first``,
+        ``last``. ``differences`` lists extractors with several fingerprints, and only what differs.
 
     Raises:
         CorruptStoreError: a record is damaged.
@@ -38,6 +40,7 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
         subsets[name] = {
             "rows": len(rows),
             "labels": {str(label): count for label, count in labels if count},
+            **_created(rows),
             "features": features,
         }
     several = {name: list(found.values()) for name, found in fingerprints.items() if len(found) > 1}
@@ -45,6 +48,16 @@ def store_info(store: FeatureStore) -> dict[str, Any]:
         "subsets": subsets,
         "differences": {name: differences(found) for name, found in sorted(several.items())},
     }
+
+
+def _created(rows: Rows) -> dict[str, Any]:
+    """How many rows say when their images were made, and from when to when that is."""
+    told = [str(text) for text in rows.column("created") if text]
+    spans = [read_span(text) for text in set(told) if is_span(text)]
+    if not spans:
+        return {}
+    first, last = min(one.first for one in spans), max(one.last for one in spans)
+    return {"created": {"rows": len(told), "first": str(first), "last": str(last)}}
 
 
 def _feature_info(feature: Feature) -> dict[str, Any]:

@@ -25,6 +25,9 @@ def print_info(store: Path, found: Mapping[str, Any]) -> None:
     for name, subset in found["subsets"].items():
         labels = subset["labels"]
         counts = f": {subset['rows']} rows, {labels.get('0', 0)} real, {labels.get('1', 0)} fake"
+        if made := subset.get("created"):
+            of = "" if made["rows"] == subset["rows"] else f"{made['rows']} of them "
+            counts += f"; {of}made {made['first']} to {made['last']}"
         console.print(Text.assemble("\n", (name, "bold"), counts))
         features = [
             (extractor, feature)

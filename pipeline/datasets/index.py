@@ -119,6 +119,7 @@ def index_folder(
                 frame_idx=frame,
                 source_ids="|".join(f"{domain.id}:{one}" for one in identities),
                 pair_id=f"{domain.id}:{pair}" if pair and place.label else "",
+                created=place.subset.created_of(place.label or 0),
                 compression=layout.compression,
                 mask_path=mask,
                 mask_fake="black" if mask and layout.mask_fake == "black" else "",

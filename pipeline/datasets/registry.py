@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -96,6 +97,8 @@ def _read(where: str, values: Mapping[str, Any]) -> Registry:
             entry["layouts"] = _named(file.layouts, "layouts", entry["layouts"])
         if isinstance(entry.get("layouts"), list):
             entry["layouts"] = [_filled(one, groups) for one in entry["layouts"]]
+        if isinstance(entry.get("created"), int | date):  # as YAML takes 2024 and 2024-03-05
+            entry["created"] = str(entry["created"])
         if entry.get("reals") == "own":
             entry |= {"reals": {}, "own_reals": True}
         return entry

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from clare.columns import MaskFake
+from clare.dates import read_span
 from clare.errors import InputError
 from clare.pipeline.manifests.validation import check_name
 
@@ -174,6 +175,8 @@ class Subset:
         file_clip: regular expression that finds, as its group ``clip``, the real clip that an
             image's file name tells; empty where the folder alone tells whose image it is.
         video_is_clip: whether the folder has the name of the real clip that was changed.
+        created: when its images were made (of fakes alone, where reals lie with them): a date or a
+            range of dates, see `clare.dates`; empty where it is not known.
         release: official splits that are published.
         lists: names of its official JSON lists.
         labels: how labels in such lists begin (``pixart`` for ``pixart_Fake``).
@@ -192,6 +195,7 @@ class Subset:
     own_reals: bool = False
     file_clip: str = ""
     video_is_clip: bool = False
+    created: str = ""
     release: tuple[Split, ...] = get_args(Split)
     lists: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -199,6 +203,11 @@ class Subset:
 
     def __post_init__(self) -> None:
         check_name(self.id)
+        if self.created:
+            try:
+                read_span(self.created)
+            except ValueError as error:
+                raise InputError(f"created: {error}") from None
         if self.id != self.id.lower():
             raise InputError("the id of a subset is in lower case; other spellings are aliases")
         if not self.layouts:
@@ -207,6 +216,10 @@ class Subset:
             raise InputError("file_clip has no group (?P<clip>…)")
         folders = self.folders or (self.id, *self.aliases)
         object.__setattr__(self, "folders", frozenset(one.casefold() for one in folders))
+
+    def created_of(self, label: int) -> str:
+        """When an image of a label was made; empty where it is not known."""
+        return self.created if label or self.category == "real" else ""
 
     def clip_in(self, stem: str) -> str:
         """The real clip that a file's name tells; empty where it tells none."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clare.augmentation.deliveries import Delivery, is_delivery
+from clare.dates import read_span
 from clare.errors import InputError, ManifestError
 from clare.files import PARTIAL
 from clare.foreign import csv_rows, open_text, reading
@@ -221,6 +222,15 @@ def _parse_count(column: str, text: str) -> int:
     return int(text)
 
 
+@lru_cache(maxsize=4096)  # a list has many lines, and few dates
+def _parse_created(column: str, text: str) -> str:
+    try:
+        read_span(text)
+    except ValueError as error:
+        raise ValueError(f"{column} {error}") from None
+    return text
+
+
 def _parse_sha256(column: str, text: str) -> str:
     if not _SHA256.fullmatch(text):
         raise ValueError(f"sha256 {text!r} is not 64 hexadecimal digits in lower case")
@@ -264,6 +274,7 @@ def _parse_confidence(column: str, text: str) -> float:
 _PARSERS: dict[str, Callable[[str, str], str | int | float]] = {
     "label": _parse_label,
     "frame_idx": _parse_count,
+    "created": _parse_created,
     "delivery": _parse_delivery,
     "delivery_steps": _parse_steps,
     "width": _parse_count,

@@ -36,6 +36,7 @@ class Sample:
         delivery_steps: of which steps that is made; see `clare.augmentation.deliveries`.
         parent_id: of a delivery, the ``sample_id`` of the image itself.
         parent_subset: of a delivery, the subset of the image itself.
+        created: when the image was made, a date or a range of dates; see `clare.dates`.
         compression: for example c23.
         width: pixels, as the file's header states, before any EXIF rotation.
         height: pixels, likewise.
@@ -75,6 +76,7 @@ class Sample:
     delivery_steps: str = ""
     parent_id: str = ""
     parent_subset: str = ""
+    created: str = ""
     compression: str = ""
     width: int | None = None
     height: int | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from clare.advice import Name, Notice, Set
 from clare.columns import CUSTOMARY, SPLITS, MaskFake
+from clare.dates import is_span
 from clare.errors import InputError
 from clare.foreign import bounded_lines, open_text, reading
 from clare.labels import VOCABULARY, Labels
@@ -29,7 +30,10 @@ from clare.pipeline.manifests.validation import check_name, validate
 from clare.wording import counted, listed, name_rows
 
 _FIELDS = {"video": "video_id", "identity": "source_ids", "mask": "mask_path"}
-_ROLES = (*("path", "label", "video", "split", "identity", "mask", "mask_fake", "domain", "boxes"),)
+_ROLES = (
+    *("path", "label", "video", "split", "identity", "mask", "mask_fake", "domain", "boxes"),
+    "created",
+)
 _SNIFFED = 50
 
 
@@ -329,6 +333,10 @@ def _samples(
         elif not _are_boxes(cell.get("boxes", "")):
             faults.setdefault("boxes that are not x0 y0 x1 y1", []).append(
                 f"{where} ({cell['boxes']!r})"
+            )
+        elif cell.get("created") and not is_span(cell["created"]):
+            faults.setdefault("dates in created that can't be read", []).append(
+                f"{where} ({cell['created']!r})"
             )
         elif path is None:
             faults.setdefault(f"paths out of {base}", []).append(f"{where} ({cell['path']!r})")

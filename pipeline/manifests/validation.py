@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clare.columns import MASK_FAKE, SPLITS
+from clare.dates import is_span
 from clare.errors import ManifestError
 from clare.groups import Group, Kind, first_tied
 from clare.names import has_control, path_fault
@@ -54,10 +55,11 @@ def validate(manifest: Manifest) -> None:
 
     Raises:
         ManifestError: no rows; a row of another subset; an unknown label, split, status or
-            ``mask_fake``; an empty or repeated ``sample_id``; a path that is absolute, leaves its
-            root, has a backslash or is not in plain form; paths that differ in case alone; one
-            file (path, or sha256 where known) with two labels, in two splits, or listed twice; an
-            identity, a video or a pair in two splits. The message names the rows.
+            ``mask_fake``; a ``created`` that is no date; an empty or repeated ``sample_id``; a path
+            that is absolute, leaves its root, has a backslash or is not in plain form; paths that
+            differ in case alone; one file (path, or sha256 where known) with two labels, in two
+            splits, or listed twice; an identity, a video or a pair in two splits. The message names
+            the rows.
     """
     check_name(manifest.name)
     for broken in broken_rules(manifest):
@@ -107,6 +109,11 @@ def _findings(name: str, samples: Sequence[Sample]) -> Iterator[_Finding]:
             if s.mask_fake and s.mask_fake not in MASK_FAKE
         ],
         "say what is fake in the mask, or leave it empty where that is white",
+    )
+    yield (
+        "a created that is no date",
+        [f"{s.sample_id!r} ({s.created})" for s in samples if s.created and not is_span(s.created)],
+        "write 2024, 2024-03, 2024-03-05, or two of these with / between",
     )
     yield (
         "a delivery without its steps or its image, or these without a delivery",

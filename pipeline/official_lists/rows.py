@@ -216,6 +216,7 @@ class _Listing:
             video_id=f"{self._name}:{video.kind}:{video.name}" if is_video else "",
             frame_idx=int(number[0]) if number and is_video else None,
             source_ids="|".join(f"{domain.id}:{one}" for one in identities) if domain else "",
+            created=subset.created_of(video.label) if subset else "",
             compression=self._compression,
             mask_path=mask if mask_root == root else "",
             extra={"source_label": video.kind, "source_path": frame},

@@ -228,6 +228,7 @@ def pair_samples(
         path=fake_path,
         label=1,
         category="",
+        created="",
         video_id=altered_video(source.video_id, kind),
         source_ids="|".join(dict.fromkeys(filter(None, people))),
         bytes=row.fake_bytes,

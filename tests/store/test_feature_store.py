@@ -242,6 +242,24 @@ def test_info_has_the_documented_form(filled):
     assert feature["failures"] == {"sample-0003": "no image", "sample-0070": "no image"}
 
 
+def test_info_says_when_images_were_made_where_rows_tell(store):
+    rows = make_rows(4)
+    assert "created" not in info_of(store, rows)
+    dates = ["2023-11/2024-02", "2024", "", "2022-05-01"]
+    told = [
+        dataclasses.replace(row, columns={**row.columns, **({"created": text} if text else {})})
+        for row, text in zip(rows, dates, strict=True)
+    ]
+    found = info_of(store, told)
+    assert found["created"] == {"rows": 3, "first": "2022-05-01", "last": "2024-12-31"}
+    assert found["rows"] == 4, "dates are metadata: no row is made anew"
+
+
+def info_of(store, rows):
+    store.assign_rows("dated", rows)
+    return store_info(store)["subsets"]["dated"]
+
+
 def test_assets_are_sealed_and_checked(store):
     store.declare(FINGERPRINT, FIELDS)
     path = store.layout.extractor(FINGERPRINT.key) / "text_tower.safetensors"

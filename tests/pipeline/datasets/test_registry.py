@@ -3,8 +3,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from clare.errors import InputError
+from clare.pipeline.datasets.build import build_dataset
 from clare.pipeline.datasets.layouts import Placer
 from clare.pipeline.datasets.registry import load_registry
 
@@ -141,6 +143,18 @@ def test_a_dataset_is_added_by_entries_alone(tmp_path, registry):
     assert set(registry.subsets) < set(own.subsets)
 
 
+@pytest.mark.parametrize("text", ["2024", "2024-03-05", "2023-11/2024-02"])
+def test_an_entry_says_when_its_fakes_were_made(tmp_path, text):
+    made = OWN.replace("category: FS", f"category: FS\n    created: {text}")
+    (tmp_path / "subsets.yaml").write_text(made)
+    for video in ("mine/blend/fake/p1", "mine/blend/real/p1"):
+        (tmp_path / video).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / video / "0.png")
+    built = build_dataset(load_registry(tmp_path), "mine", {"mine": tmp_path / "mine"})
+    found = {sample.label: sample.created for sample in built.subsets["blend"].samples}
+    assert found == {1: text, 0: ""}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -158,6 +172,7 @@ def test_a_dataset_is_added_by_entries_alone(tmp_path, registry):
         (("dataset: mine", "dataset: [mine]"), "dataset can't be ['mine']"),
         (("  mine: {", "  ../mine: {"), "'../mine' is no name"),
         (("roots: {mine:", "roots: {mine: a, ../mine:"), "'../mine' is no name"),
+        (("category: FS", "category: FS\n    created: soon"), "created: 'soon' is no date"),
         (("  here: {", "  /here: {"), "'/here' is no name"),
         (("  blend:", "  ../blend:"), "'../blend' is no name"),
         ((OWN, "- a"), "is not a mapping"),

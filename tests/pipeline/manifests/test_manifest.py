@@ -47,6 +47,7 @@ FULL = Sample(
     frame_idx=0,
     source_ids="cdf:id0|cdf:id16",
     pair_id="cdf:id0",
+    created="2023-11/2024",
     compression="c23",
     width=256,
     height=255,
@@ -315,3 +316,14 @@ def test_what_a_killed_writer_left_goes_with_the_next_and_a_living_one_s_stays(t
     write_manifest(manifest, tmp_path / "s.csv")
     assert not dead.exists() and living.exists() and elsewhere.exists()
     assert read_manifest(tmp_path / "s.csv").samples == manifest.samples
+
+
+def test_a_date_that_can_not_be_read_is_said_with_its_file_and_line(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text(
+        "sample_id,path,label,subset,created\na,a.png,0,s,2024-02\nb,b.png,1,s,May 2024\n"
+    )
+    with pytest.raises(ManifestError, match=r"s\.csv: line 3: created 'May 2024' is no date"):
+        read_manifest(path)
+    with pytest.raises(ManifestError, match=r"a created that is no date: .*May 2024"):
+        write_manifest(manifest(replace(sample(1), created="May 2024")), path)

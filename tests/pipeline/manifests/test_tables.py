@@ -210,6 +210,15 @@ def test_boxes_that_are_none_are_refused_before_anything_is_written(data):
     assert import_csv([data / "mine.csv"]).built.manifest.samples[0].boxes == "1 2 3 4"
 
 
+def test_dates_are_taken_and_one_that_can_not_be_read_is_said_with_its_line(data):
+    (data / "mine.csv").write_text("path,label,created\ne/0.png,1,2024-03\ne/1.png,1,\n")
+    samples = import_csv([data / "mine.csv"]).built.manifest.samples
+    assert [sample.created for sample in samples] == ["2024-03", ""]
+    (data / "mine.csv").write_text("path,label,created\ne/0.png,1,March\n")
+    with pytest.raises(InputError, match=r"dates in created .*line 2 \('March'\)"):
+        import_csv([data / "mine.csv"])
+
+
 def draw_videos(folder, videos=12, frames=4):
     """Frames of several videos a label, and the lines that list them."""
     lines = []
