@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from clare.dates import read_span, span_text
 from clare.errors import InputError
@@ -89,7 +90,7 @@ def find_family(model: str) -> Family | None:
     )
 
 
-def family_of(origin: Mapping[str, str]) -> Family | None:
+def family_of(origin: Mapping[str, Any]) -> Family | None:
     """The family of weights by where they came from, as extractors record it.
 
     Args:
@@ -115,7 +116,7 @@ def listed_models(names: Sequence[str] = ()) -> list[str]:
     return found if names else every
 
 
-def named(origin: Mapping[str, str]) -> str:
+def named(origin: Mapping[str, Any]) -> str:
     """``MODEL:TAG`` of weights, or what else they are called."""
-    model, tag = origin.get("model", ""), origin.get("weights", "")
-    return f"{model}:{tag}" if tag else model
+    model, tag = (str(origin.get(name) or "") for name in ("model", "weights"))
+    return f"{model}:{tag}" if tag else model or "weights of unknown origin"

@@ -248,6 +248,7 @@ def _print(found: Evaluation) -> None:
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_against, print_baselines, print_left_out
     from clare.cli.views.masks import print_figures
+    from clare.cli.views.newer import print_newer
     from clare.cli.views.pairs import print_pairs
     from clare.cli.views.variants import print_variants
 
@@ -266,4 +267,6 @@ def _print(found: Evaluation) -> None:
     print_variants(report)
     print_sets(report)
     print_abstention(report)
+    if report.newer is not None and not report.newer.silent:
+        print_newer({report.run: report.newer}, [*report.subsets], 1)
     console.print(f"\n{found.path}: {', '.join(file.name for file in found.files)}")

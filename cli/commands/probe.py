@@ -48,6 +48,14 @@ def probe(
             rich_help_panel=DATA,
         ),
     ] = None,
+    seen_until: Annotated[
+        str | None,
+        typer.Option(
+            help="Date of the newest image that towers can have seen in training, where `clare "
+            "models` does not know it: figures on newer images stand beside.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     fractions: Annotated[
         str, typer.Option(help="Shares of the training rows, as 0.25,1.", rich_help_panel=DATA)
     ] = "1",
@@ -127,6 +135,7 @@ def probe(
             seeds=numbers(seeds, "seeds", int),
             ask=ask,
             features=split_names(features) or (),
+            seen_until=seen_until,
             resamples=resamples,
             progress=show,
             command=typed(),

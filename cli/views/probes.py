@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clare.cli.views.console import console
+from clare.cli.views.newer import print_newer
 from clare.cli.views.table import table
 from clare.heads.probing.record import Probe, ProbeRecord, UntrainedScore, how_said
 from clare.heads.probing.said import answers_said, gain_text, interval_text
@@ -61,6 +62,9 @@ def print_probes(record: ProbeRecord) -> None:
         )
         for said in answers_said(record.answers):
             console.print(said, highlight=False)
+    print_newer(
+        {name: record.newer[name] for name in best if name in record.newer}, [*record.tests], SHOWN
+    )
     for notice in record.notices:
         console.print(f"note: {notice}", soft_wrap=True, highlight=False)
 

@@ -22,6 +22,7 @@ from clare.heads.evaluation.earlier import forget_earlier, keep_measured, set_as
 from clare.heads.evaluation.localization import MaskBaselines, measure_masks
 from clare.heads.evaluation.mask_judge import MaskJudge
 from clare.heads.evaluation.mask_results import MaskResults
+from clare.heads.evaluation.newer import newer_figures, sight_of
 from clare.heads.evaluation.pairs import measure_pairs
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
@@ -215,6 +216,14 @@ def evaluate(
     if baselines and (judge is None or opened.record.rows["train"]["real"]):
         beaten, left_out = _baselines(opened, source, unseen, predictions, how, progress)
         notices += left_out
+    sight = sight_of(opened.record.extractors.values())
+    newer = newer_figures(
+        [row for _, row in unseen.rows()],
+        predictions,
+        places,
+        {opened.path.name: (sight, margins)},
+        how,
+    )
     sure = partial(measure_abstention, threshold=opened.threshold, how=how)
     record = EvaluationRecord(
         **vars(measured),
@@ -244,6 +253,7 @@ def evaluate(
         variants=deliveries,
         conformal=None if sets is None else measure_conformal(sets, predictions, places, how),
         abstention={} if chosen is None else measure_levels(predictions, places, sure, sure),
+        newer=newer.get(opened.path.name),
         command=tuple(command),
     )
     record, kept = keep_measured(opened.path, record, predictions)

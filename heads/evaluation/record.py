@@ -16,6 +16,7 @@ from clare.errors import InputError
 from clare.files import PARTIAL
 from clare.heads.evaluation.conformal import ConformalRecord
 from clare.heads.evaluation.mask_results import MaskResults
+from clare.heads.evaluation.newer import Newer
 from clare.heads.evaluation.pairs import PairFigures
 from clare.heads.evaluation.variant_results import VariantFigures
 from clare.heads.metrics.by_subset import FiguresBySubset, Levels
@@ -149,6 +150,8 @@ class EvaluationRecord(FiguresBySubset):
         conformal: sets of labels, calibrated on validation; None of runs without scores of it.
         abstention: accuracy where only the surest rows are judged, by subset; empty without a
             threshold.
+        newer: figures on images that are newer than what the run's towers can have seen; None where
+            it reads none, and in records of earlier versions.
         command: that made it, word by word; empty where it was no command, or is not known.
         commands_before: those of the same test before it, whose figures it kept.
     """
@@ -173,6 +176,7 @@ class EvaluationRecord(FiguresBySubset):
     variants: Mapping[str, VariantFigures] = field(default_factory=dict)
     conformal: ConformalRecord | None = None
     abstention: Mapping[str, Levels] = field(default_factory=dict)
+    newer: Newer | None = None
     command: tuple[str, ...] = ()
     commands_before: tuple[tuple[str, ...], ...] = ()
 

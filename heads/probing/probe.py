@@ -16,6 +16,7 @@ from clare.bootstrap import USUAL, Resampling
 from clare.errors import InputError
 from clare.heads.config import TrainConfig
 from clare.heads.data.subsets import subsets_of, take_reals
+from clare.heads.evaluation.newer import day_of
 from clare.heads.evaluation.wanted import Asked, has_label, list_rows, list_wanted
 from clare.heads.linear.norms import NORMS, Norm, norm_named
 from clare.heads.linear.solvers import STRENGTHS, Kind, kind_named
@@ -24,6 +25,7 @@ from clare.heads.probing.answers import answer
 from clare.heads.probing.costs import gflops
 from clare.heads.probing.heads import head_of
 from clare.heads.probing.inputs import ProbeInput
+from clare.heads.probing.newer import newer_of
 from clare.heads.probing.prober import Fitted, Grid, Prober, best_of
 from clare.heads.probing.questions import read_question, usual_questions
 from clare.heads.probing.record import (
@@ -59,6 +61,7 @@ def probe(
     seeds: Sequence[int] = (0,),
     ask: Sequence[str] | None = None,
     features: Sequence[str] = (),
+    seen_until: str | None = None,
     resamples: int = USUAL.count,
     seed: int = USUAL.seed,
     progress: StepProgress | None = None,
@@ -85,6 +88,8 @@ def probe(
         seeds: of shares below 1.
         ask: sentences, see `read_question`; `usual_questions` if None.
         features: beginnings of the digests of the fingerprints that are read; all if empty.
+        seen_until: date of the newest image that towers can have seen in their training, of those
+            of which nothing is known: see `clare.heads.evaluation.newer`.
         resamples: of the bootstrap.
         seed: of the bootstrap and of the shuffled control.
         progress: called with what is done.
@@ -96,6 +101,7 @@ def probe(
         StoreError: a subset or a fingerprint is not there.
         CorruptStoreError: stored bytes are not what was written.
     """
+    until = day_of(seen_until)
     opened = store if isinstance(store, FeatureStore) else open_store(Path(store))
     place, how = Path(out), Resampling(resamples, seed)
     _require(strengths, fractions, seeds, kinds, norms)
@@ -134,8 +140,10 @@ def probe(
         fitted = prober.probe(chosen)
         probes = _measured(prober, fitted)
         mine = [one for one in fitted if (one.probe.fraction, one.probe.seed) == rows.largest]
+        best = {name: best_of(several) for name, several in _by_input(mine).items()}
+        newer = newer_of(opened, chosen, offer.lare, best, rows, prober.sets, how, until)
         if questions is None:
-            aucs = {n: best_of(several).probe.val_auc for n, several in _by_input(mine).items()}
+            aucs = {name: one.probe.val_auc for name, one in best.items()}
             questions = usual_questions([one for one in chosen if one.name in aucs], aucs)
         answers = answer(prober, questions, fitted, rows.largest)
         few = rows.train[np.unique(np.linspace(0, len(rows.train) - 1, ALIKE).astype(int))]
@@ -165,6 +173,7 @@ def probe(
         alike_rows=len(few),
         resamples=how.count,
         seconds=(read - begun, time.monotonic() - read),
+        newer=newer,
         notices=tuple(str(one) for one in told),
         command=tuple(command),
     )

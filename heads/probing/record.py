@@ -11,6 +11,7 @@ from typing import Any
 from clare.bootstrap import Figure
 from clare.errors import InputError
 from clare.files import write_durably
+from clare.heads.evaluation.newer import Newer
 from clare.heads.linear.norms import Norm
 from clare.heads.linear.solvers import Kind
 from clare.own_csv import csv_text
@@ -145,6 +146,8 @@ class ProbeRecord:
         untrained: what tells fakes without a fit.
         costs: billions of operations an image, by name of an input; of inputs whose extractors kept
             them.
+        newer: by name of an input, the figures of its best probe on images that are newer than what
+            its towers can have seen; of inputs behind which a tower stands.
     """
 
     store: str
@@ -168,6 +171,7 @@ class ProbeRecord:
     command: tuple[str, ...] = ()
     untrained: tuple[UntrainedScore, ...] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
+    newer: Mapping[str, Newer] = field(default_factory=dict)
 
     def head_of(self, probe: Probe) -> dict[str, Any] | None:
         """Settings of `clare.train_head` that make a run of a probe; None where no head reads so.

@@ -25,6 +25,7 @@ from clare.heads.report.sections import certainty, cost, data, mistakes, probes,
 from clare.heads.report.sections import lare_maps as maps
 from clare.heads.report.sections import sweep as sweep_sections
 from clare.heads.report.sections.df40 import as_df40
+from clare.heads.report.sections.newer import newer_section
 from clare.heads.report.sections.overview import overview, pairs
 from clare.heads.report.sections.predicted_maps import predicted_maps
 from clare.heads.report.sections.rows_and_epochs import by_rows, over_epochs
@@ -168,6 +169,8 @@ def _more_of(one: Finding) -> list[Section]:
         found.append(Section("detection", DETECTION, scores))
     if sure := certainty.certainty(one):
         found.append(Section("certainty", CERTAINTY, sure))
+    if one.test.newer is not None:
+        found.append(newer_section({one.name: one.test.newer}, [*one.test.subsets]))
     return found
 
 

@@ -19,6 +19,7 @@ from clare.heads.report.blocks import Block, Cell, Items, Plots, Section, Table,
 from clare.heads.report.formatting import auc_heat, decimal, figure_cell, lead_cell
 from clare.heads.report.sections.costs import cost_section, frontier_said
 from clare.heads.report.sections.matrix import COLOURS_SAID, matrix
+from clare.heads.report.sections.newer import newer_section
 from clare.heads.report.svg import curve_plot
 from clare.heads.report.sweep_axes import LAYER, Axis
 from clare.wording import counted, duration
@@ -39,6 +40,9 @@ def sections(record: ProbeRecord) -> list[Section]:
         found.append(_answers(record))
     if costs := cost_section(record):
         found.append(costs)
+    if record.newer:
+        best = {name: record.newer[name] for name in record.best() if name in record.newer}
+        found.append(newer_section(best, [*record.tests]))
     if any(one.fraction < 1 for one in record.probes):
         found.append(_fractions(record))
     found += [*([_alike(record)] if record.alike else []), _every(record)]
