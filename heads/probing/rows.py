@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clare.advice import Name, Notice, Run
 from clare.errors import InputError, StoreError
+from clare.groups import cluster_of
 from clare.heads.base import INPUTS
 from clare.heads.config import TrainConfig
 from clare.heads.data.leakage import Seen, refuse_leaks
@@ -78,15 +79,47 @@ class ProbeRows:
         return max(self.shares, key=lambda share: share[0])
 
     def exchanged(self, seed: int) -> list[NDArray[np.int64]]:
-        """For each shuffle, (N,) another row of the same split for each row, whatever its label."""
+        """For each shuffle, (N,) a row of another video or person of the same split for each row.
+
+        Whole videos and people are exchanged, as the bootstrap draws them: frames of a video that
+        are alike stay alike, so that the control can be overfitted to as the rows themselves can.
+        Within them rows go to any row, whatever its label.
+        """
+        columns = [row.columns for _, row in self.rows]
+        paired = {str(one.get("pair_id") or "") for one in columns} - {""}
+        clusters = np.array(
+            [cluster_of(row.columns, row.sample_id, paired) for _, row in self.rows]
+        )
         found = []
         for number in range(SHUFFLES):
             rng, others = np.random.default_rng([seed, number]), np.arange(len(self.rows))
             for places in (self.train, self.val, self.test):
-                order = rng.permutation(places)
-                others[order] = np.roll(order, 1)
+                others[places] = places[exchange(clusters[places], rng)]
             found.append(others)
         return found
+
+
+def exchange(clusters: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """(n,) for each row a row of another cluster: each cluster gets all its rows from one other.
+
+    Args:
+        clusters: (n,) of each row; rows of a single one are exchanged among themselves.
+        rng: decides.
+    """
+    names, own, counts = np.unique(clusters, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        names, own = clusters, np.arange(len(clusters))
+        counts = np.ones(len(clusters), np.int64)
+    turn = rng.permutation(len(names))
+    giver = np.empty_like(turn)
+    giver[turn] = np.roll(turn, 1)
+    order = np.lexsort((rng.random(len(own)), own))  # clusters one after the other, rows at random
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(len(own)) - np.repeat(starts, counts)
+    giving = giver[own[order]]
+    found = np.empty(len(own), np.int64)
+    found[order] = order[starts[giving] + rank % counts[giving]]
+    return found
 
 
 def offer_of(store: FeatureStore, subsets: Sequence[str], features: Sequence[str] = ()) -> Offer:

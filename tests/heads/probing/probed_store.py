@@ -79,7 +79,7 @@ def create_probed(path: Path) -> FeatureStore:
     return store
 
 
-def store_of(path: Path, vectors, signs, splits) -> FeatureStore:
+def store_of(path: Path, vectors, signs, splits, videos=None) -> FeatureStore:
     """A store with given vectors (N, d) by field, of rows whose signs and splits are (N,)."""
     store, fingerprint = create_store(path), Fingerprint("clip", 1, "dd")
     specs = [FeatureSpec(name, value.shape[1:], "float32") for name, value in vectors.items()]
@@ -88,7 +88,12 @@ def store_of(path: Path, vectors, signs, splits) -> FeatureStore:
             sample_id=f"{n}",
             view=0,
             content=hashlib.sha256(f"{n}".encode()).hexdigest(),
-            columns={"label": int(sign > 0), "split": str(split), "subset": "drawn"},
+            columns={
+                "label": int(sign > 0),
+                "split": str(split),
+                "subset": "drawn",
+                **({} if videos is None else {"video_id": videos[n]}),
+            },
         )
         for n, (sign, split) in enumerate(zip(signs, splits, strict=True))
     ]

@@ -15,9 +15,10 @@ from clare.heads.data.dataset import FeatureDataset
 from clare.heads.evaluation.field_rows import FieldRows
 from clare.heads.linear.solvers import STRENGTHS
 from clare.heads.probing.record import read_record
+from clare.heads.probing.rows import exchange
 from clare.heads.probing.said import is_sure
 from clare.store.spec import Fingerprint
-from tests.heads.probing.probed_store import CLIP, LARE, create_probed, fill, make_rows
+from tests.heads.probing.probed_store import CLIP, LARE, create_probed, fill, make_rows, store_of
 
 QUICK: dict[str, Any] = {"train": ["gan"], "resamples": 400}
 
@@ -436,3 +437,60 @@ def check_run(found, probe, probed, folder):
     tested = clare.evaluate(run.path, probed, ["gan", "swap"], resamples=0)
     for subset, auc in tested.record.aucs.items():
         assert auc == pytest.approx(probe.tests[subset].value, abs=1e-3)
+
+
+FRAMES, VIDEOS = 10, 60
+
+
+def film(seed):
+    """Frames of videos: ``a`` tells fakes frame by frame, ``b`` is noise that a video shares."""
+    rng = np.random.default_rng(seed)
+    video = np.repeat(np.arange(VIDEOS), FRAMES)
+    signs = 2 * (video % 2) - 1
+    a = rng.normal(size=(len(video), 3))
+    a[:, 0] += 0.8 * signs
+    b = rng.normal(size=(VIDEOS, 4))[video] + 0.1 * rng.normal(size=(len(video), 4))
+    splits = np.array(["train", "train", "val", "test", "test", "test"])[video // 2 % 6]
+    vectors = {name: one.astype(np.float32) for name, one in (("a", a), ("b", b))}
+    return vectors, signs, splits, [f"v{number}" for number in video]
+
+
+def test_frames_of_a_video_count_as_one_in_intervals(tmp_path):
+    vectors, signs, splits, videos = film(1)
+    widths = []
+    for name, told in (("videos", videos), ("images", None)):
+        store = store_of(tmp_path / f"{name}.zarr", vectors, signs, splits, told)
+        quick: dict[str, Any] = {"inputs": ["b"], "norms": ["standard"], "kinds": ["ridge"]}
+        found = clare.probe(
+            store, tmp_path / name, train=["drawn"], test=["drawn"], ask=[], **quick
+        )
+        (probe,) = found.best().values()
+        widths.append(np.diff(ends(probe.mean)).item())
+    # Ten frames that are alike are one: the root of ten as wide.
+    assert widths[0] / widths[1] == pytest.approx(10**0.5, rel=0.3)
+
+
+def test_shuffled_rows_are_those_of_whole_other_videos():
+    rng = np.random.default_rng(0)
+    clusters = np.array([*"aaaabbbbccdddddde", "f"])
+    labels = np.arange(len(clusters)) % 2
+    same = 0
+    for _ in range(200):
+        others = exchange(clusters, rng)
+        for name in "abcdef":
+            givers = {*clusters[others[clusters == name]]}
+            assert len(givers) == 1 and name not in givers
+        same += (labels[others] == labels)[clusters == "a"].mean()
+    assert same / 200 == pytest.approx(0.5, abs=0.05), "labels don't stay with their places"
+    alone = exchange(np.array(["a"] * 5), rng)
+    assert sorted(alone) == [0, 1, 2, 3, 4] and (alone != np.arange(5)).all()
+
+
+def test_noise_that_videos_share_is_not_said_to_add_or_cost(tmp_path):
+    for seed in range(3):
+        store = store_of(tmp_path / f"{seed}.zarr", *film(seed))
+        quick: dict[str, Any] = {"norms": ["standard"], "kinds": ["ridge"], "ask": ["b adds to a"]}
+        found = clare.probe(
+            store, tmp_path / f"{seed}", train=["drawn"], test=["drawn"], resamples=200, **quick
+        )
+        assert not is_sure(found.answers[0].mean)
