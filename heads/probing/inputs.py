@@ -9,12 +9,17 @@ from dataclasses import dataclass, replace
 from clare.advice import Name, Notice, Run
 from clare.errors import InputError
 from clare.heads.layers.pooling import POOLINGS, Pooling
+from clare.heads.runs.record import extractor_record
+from clare.models.known import named
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint, differences
 from clare.wording import listed
 
 AND = "+"
 """Between the parts of an input."""
+
+_DIGESTS = frozenset({"weights", "config"})
+"""Differences of fingerprints that tell a person nothing where models have names."""
 
 
 @dataclass(frozen=True, order=True)
@@ -150,16 +155,20 @@ class Offer:
         return tuple(found)
 
     def meaning(self) -> dict[str, str]:
-        """What sets fingerprints of one field apart, by the name of each."""
+        """What sets fingerprints of one field apart, by the name of each: their models first.
+
+        Digests of weights and configurations are told where the models' names are the same.
+        """
         found: dict[str, str] = {}
         for field in self._several:
             own = [one for one in self.sources if one.field == field]
-            prints = [self._store.extractor(f"{one.extractor}-{one.digest}")[0] for one in own]
-            apart = differences(prints)
-            found |= {
-                self._name(one): ", ".join(f"{k} {v}" for k, v in apart[one.digest].items())
-                for one in own
-            }
+            records = [extractor_record(self._store, f"{o.extractor}-{o.digest}") for o in own]
+            apart = differences([one.fingerprint for one in records])
+            models = [named(one.origin) for one in records]
+            silent = _DIGESTS if len({*models}) == len(models) else frozenset()
+            for one, model in zip(own, models, strict=True):
+                told = [f"{k} {v}" for k, v in apart[one.digest].items() if k not in silent]
+                found[self._name(one)] = ", ".join([*([model] if silent else []), *told])
         return found
 
     def _name(self, source: Source) -> str:

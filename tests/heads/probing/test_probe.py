@@ -1,6 +1,7 @@
 """Probes of a store whose features hold known parts of the truth."""
 
 import csv
+import json
 from collections import Counter
 from typing import Any
 
@@ -281,10 +282,14 @@ def test_two_towers_stand_side_by_side_by_their_fingerprints(tmp_path):
     store = create_probed(tmp_path / "features.zarr")
     second = Fingerprint("clip", 1, "cc", {"model": "second"})
     fill(store, make_rows("gan", 800), [second], "other")
+    for tower, model in ((CLIP, "ViT-L-14"), (second, "PE-Core-L-14-336")):
+        origin = json.dumps({"model": model, "weights": "own"}).encode()
+        store.write_assets(tower.key, {"origin.json": origin})
     found = clare.probe(store, tmp_path / "out", test=["gan"], kinds=["centroid"], **QUICK)
     own = [name for name in found.shown if name.startswith("clip_cls#")]
     assert len(own) == 2
-    assert "model second" in found.meaning[f"clip_cls#{second.digest[:8]}"]
+    meaning = found.meaning[f"clip_cls#{second.digest[:8]}"]
+    assert meaning == "PE-Core-L-14-336:own, model second", "names tell more than digests"
     narrow = clare.probe(
         store,
         tmp_path / "narrow",
