@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+import clare
+from clare.heads.probing.record import read_record
 from clare.pipeline.synthetic.dataset import write_miniature
+from tests.heads.probing.probed_store import store_of
 
 SCRIPTS = Path(__file__).parents[1] / "miniature"
 
@@ -59,3 +62,28 @@ def test_energy_of_detail_is_that_of_the_part(script):
     found = script("sharpen_autoencoder").energy(pixels)
     assert found.shape == (1, 3, 8, 8)
     assert (found[..., 2, 2] > 0.1).all() and torch.allclose(found[..., 5:, :], torch.tensor(1e-5))
+
+
+def test_intervals_over_drawn_worlds_are_students(script, tmp_path):
+    worlds = script("compare_worlds")
+    mean, low, high = worlds.over_worlds([0.5, 0.6, 0.7])
+    expected = 4.302653 * 0.1 / 3**0.5
+    assert (mean, low, high) == pytest.approx((0.6, 0.6 - expected, 0.6 + expected))
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for seed, folder in enumerate(folders):
+        rng = np.random.default_rng(seed)
+        signs = np.tile([-1, 1], 60)
+        vectors = {name: rng.normal(size=(120, 2)).astype(np.float32) for name in ("a", "b")}
+        vectors["a"][:, 0] += signs
+        splits = np.repeat(["train", "val", "test"], 40)
+        store = store_of(tmp_path / f"{seed}.zarr", vectors, signs, splits)
+        clare.probe(
+            store, folder, kinds=["centroid"], norms=["none"], ask=["b adds to a"], resamples=9
+        )
+    records = [read_record(folder) for folder in folders]
+    found = worlds.aucs(records)["a"]["drawn"]
+    assert found == [record.best()["a"].tests["drawn"].value for record in records]
+    (gain,) = worlds.gains(records).values()
+    assert gain[worlds.CONTROL] == [record.answers[0].shuffled.value for record in records]
+    told = worlds.table(worlds.gains(records), "added", signed=True)
+    assert "| `b to a` | " in told and told.count("\n") == 2
