@@ -89,6 +89,18 @@ class InputSpec:
             return (steps * channels, own if draws is None else draws, *sides)
         return stored[2:]
 
+    def as_stored(self, of_channels: torch.Tensor, stored: tuple[int, ...]) -> torch.Tensor:
+        """A number of each channel of an input, laid out so that it goes with stored rows.
+
+        Args:
+            of_channels: as an input's standardisation holds it.
+            stored: shape of one stored row.
+        """
+        if not self.every:
+            return of_channels
+        steps, _, channels, *sides = stored
+        return of_channels.reshape(steps, 1, channels, *(1 for _ in sides))
+
     def take(self, stored: torch.Tensor, timestep: int, draws: int | None) -> torch.Tensor:
         """The input of a batch (B, *stored shape); the mean of draws is float32."""
         if not self.drawn:

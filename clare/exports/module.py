@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
+from clare.heads.base import INPUTS
 from clare.heads.detector import Detector
 from clare.heads.layers.standardization import Standardization
 from clare.heads.localizer import Localizer
@@ -126,8 +127,11 @@ class HeadAlone(ExportedModel):
         found = dict(zip(self.inputs, plain, strict=True))
         for role, name in zip(head.roles, head.fields, strict=True):
             if role in head.standardizations:
-                known = cast(Standardization, head.standardizations[role])
-                found[name] = found[name] * known.deviation + known.mean
+                known, how = cast(Standardization, head.standardizations[role]), INPUTS[role]
+                deviation, mean = (
+                    how.as_stored(one, self.inputs[name]) for one in (known.deviation, known.mean)
+                )
+                found[name] = found[name] * deviation + mean
         return tuple(found.values())
 
     def forward(self, *features: torch.Tensor) -> tuple[torch.Tensor, ...]:
