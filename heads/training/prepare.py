@@ -262,7 +262,9 @@ def measure_channels(
             continue
         moved = repr((run.config.init_from, config.tune, config.tune_settings, config.fields))
         key: tuple[object, ...]
-        key = (run.train.plain.tobytes(), detector.fields, config.timestep, config.draws, moved)
+        roles = tuple(detector.standardized())
+        rows = run.train.plain.tobytes()
+        key = (rows, roles, detector.fields, config.timestep, config.draws, moved)
         if config.is_tuned and not find_tuning(config.tune).begins_as_it_was:
             key = (*key, run.config.seed)
         if key in measured:

@@ -477,3 +477,13 @@ def test_slerp_in_batches_with_few_of_a_class_says_so(store, tmp_path):
     config = create_config({**SLERP, "batch": 2, "train": ("gan",), "reals": ("pool",)}, LINEAR)
     _, log = told(config, store, tmp_path / "run")
     assert "a batch has 1.0 real images on average, and slerp leaves one alone" in log
+
+
+def test_fusions_that_read_one_field_otherwise_are_trained_side_by_side(store, tmp_path):
+    fusions = ("lare", "lare_trajectory")
+    configs = [create_config({"fusion": name, "epochs": 1}, LINEAR) for name in fusions]
+    folders = [tmp_path / name for name in fusions]
+    assert train_runs(configs, store.path, folders) == [None, None]
+    one, every = (load_file(folder / "best.safetensors") for folder in folders)
+    steps = every["standardizations.lare_steps.mean"].flatten()
+    torch.testing.assert_close(steps[:4], one["standardizations.lare.mean"].flatten())
