@@ -33,20 +33,26 @@ ESA = TrainConfig(DetectorConfig("esa", "linear"))
 
 @dataclass(frozen=True)
 class Head:
-    """Sizes of cached features and of the text tower: ViT-L/14's and SD 2.1's, or small ones."""
+    """Sizes of cached features and of the text tower: ViT-L/14's and SD 2.1's, or small ones.
+
+    LaRE has so many noise steps.
+    """
 
     cls: int
     tokens: tuple[int, int]
     side: int
     text: tuple[int, int]
     batch: int
+    steps: int = 1
 
     @property
     def specs(self) -> dict[str, FeatureSpec]:
         found = (
             FeatureSpec("clip_cls", (self.cls,), "float32"),
             FeatureSpec("clip_tokens", self.tokens, "float16"),
-            FeatureSpec("lare", (1, 4, 4, self.side, self.side), "float16", channel_axis=-3),
+            FeatureSpec(
+                "lare", (self.steps, 4, 4, self.side, self.side), "float16", channel_axis=-3
+            ),
             FeatureSpec("face_parts", (5, 4), "float32"),
             FeatureSpec("mask", (8 * self.side, 8 * self.side), "uint8"),
         )
@@ -66,7 +72,8 @@ def training_steps(device: str, *, full: bool) -> Iterator[Race]:
     for name in list_parts(classifiers):
         if name not in ("linear", "knn"):
             heads[f"cross_attn + {name}"] = {"fusion": "cross_attn", "classifier": name}
-    ways = {name: step_of(own, sizes, device) for name, own in heads.items()}
+    several = replace(sizes, steps=2)  # fusions over noise steps need more than one
+    ways = {name: step_of(own, several, device) for name, own in heads.items()}
     rate = (sizes.batch, "images/s")
     wait = waiter(device)
     yield Race("training steps of detectors", ways, share=0.06, rate=rate, wait=wait)
