@@ -72,7 +72,9 @@ class Claims:
         self._joined = self._settled = False
         self._used = -math.inf  # when something was last asked for
         self._held: set[tuple[str, int]] = set()
-        self._locked: set[tuple[str, int]] = set()
+        # Kept open: where the store was moved, a look at its place would make another file there.
+        self._locked: dict[tuple[str, int], LockFile] = {}
+        self._alive: LockFile
         self._leases: Leases | None = None
         self._known: set[str] = set()  # others, whom locks keep out
         self._granted: dict[str, int] = {}  # others, whose byte was to be had: what their beat was
@@ -112,8 +114,8 @@ class Claims:
                 return False
             if self._leases is not None:
                 taken = self._leases.take(_entry(name, number))
-            elif taken := self._lock(name).acquire(number):
-                self._locked.add((name, number))
+            elif taken := (lock := self._lock(name)).acquire(number):
+                self._locked[name, number] = lock
             if taken:
                 self._held.add((name, number))
             return taken
@@ -126,9 +128,8 @@ class Claims:
             self._held.discard((name, number))
             if self._leases is not None:
                 self._leases.release(_entry(name, number))
-            if (name, number) in self._locked:
-                self._locked.discard((name, number))
-                self._lock(name).release(number)
+            if lock := self._locked.pop((name, number), None):
+                lock.release(number)
 
     @contextmanager
     def exclusive(self, name: str, number: int = 0) -> Iterator[Fence]:
@@ -200,7 +201,7 @@ class Claims:
                 with suppress(OSError, ClareError):
                     self._heartbeat.end()
                 with suppress(OSError, ClareError):
-                    self._byte_lock().release(_byte(self.owner.token))
+                    self._alive.release(_byte(self.owner.token))
 
     def _ready(self) -> None:
         """Begin to claim, once; waits until it is clear how others do."""
@@ -223,7 +224,8 @@ class Claims:
         self._watch.begin(self.owner, self.expire, self.beat_seconds)
         self._settled = False
         # In this order: who sees the heartbeat, and that of a process that uses locks, tries it.
-        self._byte_lock().acquire(_byte(self.owner.token), wait=True)
+        self._alive = self._open_locks(self.folder / "_alive.lock")
+        self._alive.acquire(_byte(self.owner.token), wait=True)
         if leases:
             self._change_to_leases()
         else:
@@ -233,7 +235,7 @@ class Claims:
 
     def _beat(self) -> None:
         if not self.folder.is_dir():  # the store is gone
-            self._held.clear()
+            self._leases = None  # there is nothing to give back
             self.leave()
             return
         self._heartbeat.beat()
@@ -299,11 +301,10 @@ class Claims:
             if seen.owner.has_ended(self.owner):
                 self._watch.forget(token)
                 continue
-            lock = self._byte_lock()
-            if not lock.acquire(_byte(token)):
+            if not self._alive.acquire(_byte(token)):
                 self._known.add(token)
                 continue
-            lock.release(_byte(token))
+            self._alive.release(_byte(token))
             if self._lives(seen):
                 self._change_to_leases()
                 return False
@@ -331,7 +332,7 @@ class Claims:
         with self._one:
             if self._leases is None and self._joined:
                 self._held.add((name, number))
-                self._locked.add((name, number))
+                self._locked[name, number] = lock
                 return True
         lock.release(number)
         self._ready()
@@ -339,9 +340,6 @@ class Claims:
 
     def _lock(self, name: str) -> LockFile:
         return self._open_locks(self.folder / f"{name}.lock")
-
-    def _byte_lock(self) -> LockFile:
-        return self._open_locks(self.folder / "_alive.lock")
 
 
 class _ClaimFence(Fence):

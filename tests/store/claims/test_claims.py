@@ -305,3 +305,15 @@ def test_rows_of_two_hosts_get_slots_of_their_own(shared):
     got = open_store(other.path).assign_rows("faces", make_rows(10, start=500))
     assert got.slots.tolist() == list(range(192, 202))
     assert verify_store(other.path) == []
+
+
+def test_a_store_that_was_moved_leaves_nothing_at_its_old_place(tmp_path):
+    claims = Claims(tmp_path / "store" / "locks")
+    for name, number in (("a", 1), ("b", 2)):
+        assert claims.take(name, number)
+    (tmp_path / "store").rename(tmp_path / "moved")
+    claims.release("a", 1)
+    claims.beat()
+    claims.leave()
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+    assert Claims(tmp_path / "moved" / "locks").take("b", 2)
