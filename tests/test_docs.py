@@ -138,7 +138,7 @@ def check_value(option: str, value: str) -> None:
             plain = re.sub(r"^blocks:\d+$", "blocks", name)
             assert PLACEHOLDER.fullmatch(name) or plain in NAMES[option], f"{option} {name}"
     elif option == "--set" and "=" not in value:  # of `manifest variants`
-        assert all(read_set(name) for name in value.split(",")), value
+        assert all(name.endswith(".yaml") or read_set(name) for name in value.split(",")), value
     elif option == "--set" and not PLACEHOLDER.search(value):
         for part, settings in parse_assignments([value]).items():
             assert settings.keys() <= settings_of(part), value
