@@ -1,9 +1,10 @@
-"""Probes of several drawn worlds: means over the worlds, with intervals of their spread.
+"""Probes and heads of several drawn worlds: means over the worlds, with intervals of their spread.
 
-    python miniature/compare_worlds.py probes/0 probes/1 probes/2 …
+    python miniature/compare_worlds.py probes/1 probes/2 … --heads heads/1 heads/2 …
 
-Each folder is of `clare probe` on other people, drawn with another seed. An interval is of 95 % by
-Student's law over the worlds, so that it counts the luck of training and validation rows, too.
+Each folder is of `clare probe`, or of `clare sweep`, on other people, drawn with another seed. An
+interval is of 95 % by Student's law over the worlds, so that it counts the luck of training and
+validation rows, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
+from clare.foreign import read_table
 from clare.heads.probing.record import ProbeRecord, ordered, read_record
+from clare.heads.sweeps.figures import FIGURES
 
 MEAN = "mean"
 CONTROL = "mean, rows shuffled"
@@ -62,6 +65,21 @@ def gains(records: Sequence[ProbeRecord]) -> dict[str, Cells]:
     return found
 
 
+def heads(folders: Sequence[Path]) -> dict[str, Cells]:
+    """The AUC of each fusion by test set, of sweeps over fusions."""
+    found: dict[str, Cells] = {}
+    for folder in folders:
+        tested: dict[str, dict[str, float | None]] = {}
+        for line in read_table(folder / FIGURES):
+            if line["rows"] in ("test", "cross-dataset"):
+                tested.setdefault(line["fusion"], {})[line["subset"]] = float(line["auc"])
+        for name, cells in tested.items():
+            world = {**cells, MEAN: float(np.mean([*cells.values()]))}
+            for column, value in world.items():
+                found.setdefault(name, {}).setdefault(column, []).append(value)
+    return found
+
+
 def table(rows: Mapping[str, Cells], head: str, *, signed: bool) -> str:
     """Rows as Markdown: the mean over worlds, and its interval."""
     columns = [*next(iter(rows.values()))]
@@ -82,7 +100,8 @@ def _joined(worlds: Iterable[Mapping[str, float | None]]) -> Cells:
 
 def _cell(values: Sequence[float], *, signed: bool) -> str:
     form = "{:+.3f}" if signed else "{:.3f}"
-    mean, low, high = (form.format(one).replace("0.", ".", 1) for one in over_worlds(values))
+    ends = over_worlds(values) if signed else np.clip(over_worlds(values), 0, 1)
+    mean, low, high = (form.format(one).replace("0.", ".", 1) for one in ends)
     return f"{mean} ({low} to {high})"
 
 
@@ -90,11 +109,15 @@ def main() -> None:
     """Print the tables of the folders that are named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, help="of clare probe, one a world")
-    records = [read_record(folder) for folder in parser.parse_args().folders]
+    parser.add_argument("--heads", nargs="*", default=[], type=Path, help="of clare sweep")
+    given = parser.parse_args()
+    records = [read_record(folder) for folder in given.folders]
     print(f"{len(records)} worlds; rows of each: {records[0].counts}, tests {records[0].tests}\n")
     print(table(aucs(records), "input", signed=False))
     if found := gains(records):
         print("\n" + table(found, "added", signed=True))
+    if given.heads:
+        print("\n" + table(heads(given.heads), "head", signed=False))
 
 
 if __name__ == "__main__":

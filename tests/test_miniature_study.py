@@ -85,5 +85,9 @@ def test_intervals_over_drawn_worlds_are_students(script, tmp_path):
     assert found == [record.best()["a"].tests["drawn"].value for record in records]
     (gain,) = worlds.gains(records).values()
     assert gain[worlds.CONTROL] == [record.answers[0].shuffled.value for record in records]
+    (tmp_path / "figures.csv").write_text(
+        "fusion,rows,subset,auc\nlare,train,a,1\nlare,test,a,.5\nlare,cross-dataset,b,.7\n"
+    )
+    assert worlds.heads([tmp_path]) == {"lare": {"a": [0.5], "b": [0.7], "mean": [0.6]}}
     told = worlds.table(worlds.gains(records), "added", signed=True)
     assert "| `b to a` | " in told and told.count("\n") == 2
