@@ -80,6 +80,18 @@ def heads(folders: Sequence[Path]) -> dict[str, Cells]:
     return found
 
 
+def leads(rows: Mapping[str, Cells]) -> dict[str, Cells]:
+    """Each head less the first of them, world by world."""
+    first, *others = rows
+    return {
+        f"{name} less {first}": {
+            column: [a - b for a, b in zip(values, rows[first][column], strict=True)]
+            for column, values in rows[name].items()
+        }
+        for name in others
+    }
+
+
 def table(rows: Mapping[str, Cells], head: str, *, signed: bool) -> str:
     """Rows as Markdown: the mean over worlds, and its interval."""
     columns = [*next(iter(rows.values()))]
@@ -117,7 +129,8 @@ def main() -> None:
     if found := gains(records):
         print("\n" + table(found, "added", signed=True))
     if given.heads:
-        print("\n" + table(heads(given.heads), "head", signed=False))
+        print("\n" + table(found := heads(given.heads), "head", signed=False))
+        print("\n" + table(leads(found), "head", signed=True))
 
 
 if __name__ == "__main__":

@@ -89,5 +89,7 @@ def test_intervals_over_drawn_worlds_are_students(script, tmp_path):
         "fusion,rows,subset,auc\nlare,train,a,1\nlare,test,a,.5\nlare,cross-dataset,b,.7\n"
     )
     assert worlds.heads([tmp_path]) == {"lare": {"a": [0.5], "b": [0.7], "mean": [0.6]}}
+    two = {"lare": {"a": [0.5, 0.25]}, "esa": {"a": [0.75, 0.75]}}
+    assert worlds.leads(two) == {"esa less lare": {"a": [0.25, 0.5]}}
     told = worlds.table(worlds.gains(records), "added", signed=True)
     assert "| `b to a` | " in told and told.count("\n") == 2
