@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # third of their collection, in each worker.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test quick coverage check format faults mutants bench bench-scale bench-full clean
+.PHONY: demo test test-cluster quick coverage check format faults mutants bench bench-scale bench-full clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,6 +48,12 @@ coverage: $(READY)  ## the whole suite, a third longer, and which share of the l
 
 quick: $(READY)  ## the suite without its slow tests
 	$(PYTEST) -m "not slow"
+
+test-cluster: $(READY)  ## Dask of several processes and a real SLURM of two nodes, on loopback; 10 minutes
+	@command -v slurmd sbatch munged >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; } || echo "no SLURM here"
+	CLARE_TEST_CLUSTER=1 timeout 900 $(BIN)/python -m pytest tests/cluster -p no:xdist --durations=0 -rs
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -40,6 +40,10 @@ settings.register_profile("clare", derandomize=True, deadline=None)  # of a busy
 settings.load_profile("clare")
 
 
+# Real clusters, minutes of them: `make test-cluster`.
+collect_ignore = [] if os.environ.get("CLARE_TEST_CLUSTER") else ["cluster"]
+
+
 def pytest_collection_finish():
     """Leave the libraries, which are most of all objects, out of each search for garbage."""
     gc.collect()

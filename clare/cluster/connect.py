@@ -14,6 +14,7 @@ from typing import Any
 from clare.advice import Name
 from clare.cluster.jobs import read_jobs, start_jobs
 from clare.errors import InputError
+from clare.wording import counted
 
 LANES = 2
 """Items that a worker has at a time: the second is read while the models have the first."""
@@ -101,8 +102,8 @@ def connect(named: str, cores: int) -> Iterator[Connected]:
 def _local(named: str, count: int, cores: int) -> Iterator[Connected]:
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(
+    try:
+        started = LocalCluster(
             n_workers=count,
             threads_per_worker=LANES,
             host="127.0.0.1",
@@ -110,9 +111,13 @@ def _local(named: str, count: int, cores: int) -> Iterator[Connected]:
             memory_limit=0,  # by default a worker that holds much is restarted
             resources={RESOURCE: LANES},
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"{counted(count, 'worker')} can't be started here ({error.__cause__ or error})",
+            Name("fewer", "cluster", "local:1"),
+        ) from error
+    with started as cluster, Client(cluster) as client:
         starts = "see what the workers said above"
         yield Connected(client, named, max(1, cores // count), starts)
 

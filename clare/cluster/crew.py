@@ -56,15 +56,23 @@ class Crew(Generic[Item, Result]):
             ``teardown`` ends the worker's work after what is in hand.
         name: of the kit, and of the topic of what workers tell.
         notice: told what the user should know.
+        together: items that a worker has at a time, from 1 to `LANES`.
 
     Attributes:
         deaths: how often an item came back because its workers were lost.
     """
 
     def __init__(
-        self, cluster: Connected, kit: Any, name: str, notice: Callable[[Notice], None]
+        self,
+        cluster: Connected,
+        kit: Any,
+        name: str,
+        notice: Callable[[Notice], None],
+        *,
+        together: int = LANES,
     ) -> None:
         self._cluster, self._kit, self._name, self._notice = cluster, kit, name, notice
+        self._together = together
         self._heard: SimpleQueue[Any] = SimpleQueue()
         self._seen, self._said = time.monotonic(), -AGAIN_SECONDS
         self._is_ready, self._numbered = False, 0
@@ -156,7 +164,7 @@ class Crew(Generic[Item, Result]):
         self._look_for(workers)
         if not self._is_connected():
             return True
-        lanes, resources = _lanes(workers)
+        lanes, resources = _lanes(workers, self._together)
         while len(flying) < lanes:
             given = lost.popleft() if lost else None
             if given is None:
@@ -237,13 +245,15 @@ class Crew(Generic[Item, Result]):
             self._notice(Notice(told, self._cluster.starts))
 
 
-def _lanes(workers: Mapping[str, Mapping[str, Any]]) -> tuple[int, dict[str, float] | None]:
+def _lanes(
+    workers: Mapping[str, Mapping[str, Any]], together: int
+) -> tuple[int, dict[str, float] | None]:
     """How many items workers take together, and what each needs of a worker.
 
-    Of a GPU an item needs a part, so that the next one is read while the models have the first.
+    Of a GPU an item may need a part, so that the next one is read while the models have the first.
     """
-    for name, part in (("GPU", 1 / LANES), (RESOURCE, 1.0)):
+    for name, part in (("GPU", 1 / together), (RESOURCE, LANES / together)):
         each = [float(one.get("resources", {}).get(name, 0)) for one in workers.values()]
         if any(each):
             return int(sum(each) / part), {name: part}
-    return max(1, sum(min(LANES, one["nthreads"]) for one in workers.values())), None
+    return max(1, sum(min(together, one["nthreads"]) for one in workers.values())), None

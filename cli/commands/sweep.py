@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from clare.cli.command import AGAIN, typed, when_stopped
-from clare.cli.options import with_settings
+from clare.cli.options import Cluster, with_settings
 from clare.cli.sweep_options import SWEEP, Sweep
 from clare.cli.train_options import create_machine
 
 
 @with_settings
-def sweep(found: Annotated[Sweep, SWEEP]) -> None:
+def sweep(found: Annotated[Sweep, SWEEP], cluster: Cluster = None) -> None:
     """Train every combination; run again, it does only what is missing.
 
     Exit code 3: it is done, but some runs failed or could not be tested; 75: a scheduler stopped
     it (SIGTERM, or SIGUSR1 as a warning), and work remains.
     """
     when_stopped(lambda: AGAIN)
+    if cluster is not None:
+        from clare.cluster.connect import require_cluster
+
+        require_cluster(cluster)
+
     # Not before all names are checked: they bring torch.
     from clare.advice import Run
     from clare.cli.views.console import console, tell_next, warn
@@ -27,14 +33,18 @@ def sweep(found: Annotated[Sweep, SWEEP]) -> None:
     from clare.cli.views.sweep import print_figures, print_leaderboard
     from clare.cli.wording import worded
     from clare.heads.sweeps.figures import figure_lines
-    from clare.heads.sweeps.sweep import run_sweep
+    from clare.heads.sweeps.sweep import Train, run_sweep
     from clare.heads.sweeps.table import RESULTS, leaderboard, options_of
     from clare.heads.sweeps.tests import SweepTests, require_tests
+    from clare.heads.training.trainer import train_runs
     from clare.store.feature_store import open_store
 
     axes, out = found.axes, found.out
     chosen = create_machine(found.machine, found.places)
-    opened, subsets = open_store(found.store), found.evaluate or []
+    # On a cluster one path has to lead every machine to the store.
+    opened = open_store(found.store if cluster is None else found.store.resolve())
+    subsets = found.evaluate or []
+    train: Train = train_runs
     if found.evaluate is not None:
         require_tests(opened, subsets, found.configs.values())
     with TrainView(epochs=False) as view:
@@ -46,9 +56,16 @@ def sweep(found: Annotated[Sweep, SWEEP]) -> None:
             training=found.train_figures,
             settings=chosen.settings,
         )
-        results = run_sweep(
-            found.configs, axes, opened, out, chosen, view, tests if subsets else None, typed()
-        )
+        test = tests if subsets else None
+        if cluster is not None:
+            from clare.heads.sweeps.cluster import ClusterTraining
+
+            # Which device is the best, each worker knows.
+            chosen = replace(chosen, device=found.machine.get("device", "auto"))
+            train = ClusterTraining(
+                cluster, subsets, train_figures=found.train_figures, notice=warn
+            )
+        results = run_sweep(found.configs, axes, opened, out, chosen, view, test, typed(), train)
     control = all(one.shuffle_labels for one in found.configs.values())
     print_leaderboard(leaderboard(results, axes), options_of(axes), control=control)
     print_figures(figure_lines(out, results, axes), options_of(axes))

@@ -31,6 +31,19 @@ from clare.store.feature_store import FeatureStore, open_store
 Evaluate = Callable[[Path], Figures]
 """The figures of a finished run on test rows; none where it could not be tested."""
 
+Train = Callable[
+    [
+        Sequence[TrainConfig],
+        FeatureStore,
+        Sequence[Path],
+        Machine | None,
+        Observer | None,
+        Sequence[str],
+    ],
+    list[str | None],
+]
+"""What trains runs: see `train_runs`."""
+
 _OF_DATA: tuple[str, ...] = (
     *("train", "reals", "domains", "frames", "sampling", "protocol", "partial", "features"),
     *("fraction", "shuffle_labels", "data_seed"),
@@ -56,6 +69,7 @@ def run_sweep(
     observer: Observer | None = None,
     evaluate: Evaluate | None = None,
     command: Sequence[str] = (),
+    train: Train = train_runs,
 ) -> list[Result]:
     """Train what is not finished yet, then write ``results.csv`` and ``leaderboard.csv``.
 
@@ -74,6 +88,7 @@ def run_sweep(
         observer: told what happens.
         evaluate: also measures finished runs on test rows; never used to rank.
         command: that asked for it, word by word, for the records of its runs.
+        train: trains what is missing, as `train_runs`, or on a cluster.
 
     Returns:
         The lines of ``results.csv``; ``failure`` says why a run has no figures.
@@ -116,9 +131,7 @@ def run_sweep(
     wanted = {folder: asked[folder.name] for folder in missing if folder not in failures}
     try:
         if wanted:
-            found = train_runs(
-                list(wanted.values()), opened, list(wanted), machine, observer, command
-            )
+            found = train(list(wanted.values()), opened, list(wanted), machine, observer, command)
             failures |= dict(zip(wanted, found, strict=True))
     finally:
         # What is finished is worth reading, also where the rest was interrupted.

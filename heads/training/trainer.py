@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -93,6 +94,7 @@ def train_runs(
     machine: Machine | None = None,
     observer: Observer | None = None,
     command: Sequence[str] = (),
+    ending: threading.Event | None = None,
 ) -> list[str | None]:
     """Train configurations side by side: features are read once, batches are shared.
 
@@ -106,6 +108,7 @@ def train_runs(
         machine: device, memory and the like.
         observer: told what happens.
         command: that asked for them, word by word, for their records.
+        ending: asks for the end after the epoch in hand, as a scheduler's warning does.
 
     Returns:
         For each run None, or why it failed: its loss or its margins were no numbers.
@@ -119,7 +122,7 @@ def train_runs(
     """
     with hold_runs(folders):
         return _train(
-            configs, store, folders, machine or Machine(), observer or Observer(), command
+            configs, store, folders, machine or Machine(), observer or Observer(), command, ending
         )
 
 
@@ -130,6 +133,7 @@ def _train(
     machine: Machine,
     observer: Observer,
     command: Sequence[str],
+    ending: threading.Event | None,
 ) -> list[str | None]:
     """`train_runs`, in folders that nobody else writes to."""
     opened = store if isinstance(store, FeatureStore) else open_store(store)
@@ -166,7 +170,7 @@ def _train(
             fit(state, tables.train, tables.val)
     _finish(states, tables, observer)
     count = _Count(sum(shared.samples_left for shared in all_shared), observer)
-    with patience() as stop:
+    with patience(ending) as stop:
         for shared in all_shared:
             _train_together(shared, tables, machine, observer, count, stop)
             _finish([state for group in shared.groups for state in group], tables, observer)

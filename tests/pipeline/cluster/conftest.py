@@ -1,38 +1,18 @@
-"""A Dask cluster of threads in this process: the real scheduler and workers, and quickly there."""
-
-from contextlib import contextmanager
+"""A Dask cluster of two workers for extractions."""
 
 import pytest
 
-from clare.cluster.connect import LANES, RESOURCE, Connected
-from clare.pipeline.cluster import job as cluster_job
+from clare.pipeline.cluster import job
+from tests.dask_threads import connecting_to, thread_cluster
 
 
 @pytest.fixture(scope="module")
 def dask():
-    """A client of two workers."""
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=LANES,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=0,
-            resources={RESOURCE: LANES},
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with thread_cluster(2) as client:
         yield client
 
 
 @pytest.fixture
 def on_dask(dask, monkeypatch):
     """Let extractions find it, whatever cluster they name."""
-
-    @contextmanager
-    def connect(named, cores):
-        yield Connected(dask, named, 1, "wait")
-
-    monkeypatch.setattr(cluster_job, "connect", connect)
+    monkeypatch.setattr(job, "connect", connecting_to(dask))

@@ -1,0 +1,123 @@
+"""`clare slurm` and a cluster of SLURM's jobs on a real SLURM: limits, preemption, cancelling."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+TORN = 3
+"""Shards after which a run is disturbed."""
+
+
+class Jobs:
+    """Jobs of the SLURM that runs."""
+
+    def __init__(self, place, environment):
+        self.place, self.environment = place, environment
+
+    def do(self, *command, told=None):
+        done = subprocess.run(
+            command,
+            env=self.environment,
+            cwd=self.place.folder,
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        return done.stdout
+
+    def submit(self, store, *options):
+        """Submit what `clare slurm` prints: the job's number."""
+        words = [sys.executable, "-m", "clare", "slurm", *self.place.words(store), *options]
+        script = self.do(*words)
+        return self.do("sbatch", "--parsable", told=script).strip()
+
+    def states(self, job):
+        """State by task."""
+        told = self.do("squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%i %T").split("\n")
+        return dict(line.split() for line in told if line)
+
+    def wait(self, job, state="COMPLETED", seconds=120.0):
+        self.place.until(lambda: set(self.states(job).values()) == {state}, seconds, (job, state))
+
+    def at_once(self, job):
+        """Let a task that was queued again begin now, and not in two minutes."""
+        self.place.until(lambda: "PENDING" in self.states(job).values(), 60, "not queued again")
+
+        def begun():
+            # Once more as long as it completes: only then is it told to wait.
+            for task, state in self.states(job).items():
+                if state == "PENDING":
+                    self.do("scontrol", "update", f"JobId={task}", "StartTime=now")
+            return "PENDING" not in self.states(job).values()
+
+        self.place.until(begun, 60, "not begun")
+
+
+@pytest.fixture
+def jobs(place, slurm):
+    return Jobs(place, slurm)
+
+
+def test_tasks_of_an_array_share_the_work(jobs, place):
+    job = jobs.submit("array", "--array", "2", "--gpus", "1", "--cpus", "1", "--time", "10:00")
+    jobs.wait(job)
+    place.require_whole("array")
+    said = [file.read_text() for file in place.folder.glob(f"clare-extract_{job}_*.out")]
+    assert len(said) == 2 and all(" rows/s" in one for one in said)
+
+
+def test_a_task_near_its_limit_is_queued_again_alone(jobs, place):
+    job = jobs.submit("limit", "--array", "1", "--cpus", "2", "--time", "10:00")
+    place.until(lambda: place.done("limit") >= TORN)
+    jobs.do("scancel", "--batch", "--signal=USR1", f"{job}_0")  # as SLURM does near the limit
+    jobs.at_once(job)
+    jobs.wait(job)
+    place.require_whole("limit")
+    said = (place.folder / f"clare-extract_{job}_0.out").read_text()
+    assert "stopped by SIGUSR1" in said and "rows in" in said, "the file is appended to"
+
+
+def test_a_job_that_is_cancelled_stays_so_and_ends_in_time(jobs, place):
+    job = jobs.submit("cancelled", "--cpus", "2")
+    place.until(lambda: place.done("cancelled") >= TORN)
+    began = time.monotonic()
+    jobs.do("scancel", job)
+    jobs.wait(job, "CANCELLED", 30)
+    assert time.monotonic() - began < 14, "not before SLURM would have killed it"
+    said = (place.folder / f"clare-extract_{job}.out").read_text()
+    assert "stopped by SIGTERM: the same command goes on" in said
+    assert place.done("cancelled") < place.shards
+    jobs.wait(jobs.submit("cancelled", "--cpus", "2"))
+    place.require_whole("cancelled")
+
+
+def test_a_job_that_is_preempted_goes_on(jobs, place):
+    job = jobs.submit("preempted", "--array", "2", "--cpus", "2", "--partition", "low")
+    place.until(lambda: place.done("preempted") >= TORN)
+    urgent = jobs.do(
+        *("sbatch", "--parsable", "-p", "high", "-c", "2", "-o", "/dev/null"),
+        told="#!/bin/bash\nsleep 3\n",
+    ).strip()
+    place.until(lambda: "PENDING" in jobs.states(job).values(), 60, "not queued again")
+    jobs.wait(urgent)
+    jobs.at_once(job)
+    jobs.wait(job)
+    place.require_whole("preempted")
+
+
+def test_jobs_are_workers_and_one_that_is_cancelled_is_replaced(jobs, place):
+    (place.folder / "slurm.yaml").write_text(
+        "jobs: 2\ncores: 1\nmemory: 1GB\nqueue: low\ninterface: lo\nwalltime: '00:10:00'\n"
+        "scheduler_options: {interface: lo}\n"
+    )
+    running = place.start("workers", "--cluster", "slurm.yaml", environment=jobs.environment)
+    place.until(lambda: place.done("workers") >= TORN)
+    names = jobs.do("squeue", "-h", "-t", "R", "-n", "dask-worker", "-o", "%i").split()
+    jobs.do("scancel", names[0])
+    assert running.wait(240) == 0, place.said()
+    place.require_whole("workers")
+    place.until(lambda: not jobs.do("squeue", "-h", "-n", "dask-worker").split(), 30, "jobs stay")

@@ -1,0 +1,91 @@
+"""A sweep on a cluster comes to what it comes to on one machine."""
+
+import pytest
+import torch
+
+from clare.heads.config import DetectorConfig, Machine, TrainConfig
+from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.sweeps import cluster
+from clare.heads.sweeps import tests as sweep_tests
+from clare.heads.sweeps.axes import expand
+from clare.heads.sweeps.cluster import ClusterTraining, Runs
+from clare.heads.sweeps.sweep import run_sweep
+from clare.heads.sweeps.tests import SweepTests
+from clare.heads.training import trainer
+from clare.stopping import StopAskedError
+from tests.dask_threads import connecting_to, thread_cluster
+
+BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=2, batch=32)
+AXES = {"fusion": ["cls", "lare"], "seed": ["0", "1", "2"]}
+
+
+@pytest.fixture(scope="module")
+def dask():
+    with thread_cluster(1) as client:  # chance is a process's own: one worker in this one
+        yield client
+
+
+@pytest.fixture
+def on_dask(dask, monkeypatch):
+    monkeypatch.setattr(cluster, "connect", connecting_to(dask))
+
+
+@pytest.fixture(scope="module")
+def plain(store, tmp_path_factory):
+    """The tables of a sweep in this process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("sweep") / "plain"
+    tests = SweepTests(store, ["gan"], training=True)
+    run_sweep(expand(BASE, AXES), AXES, store, out, Machine(), evaluate=tests)
+    torch.set_num_threads(threads)
+    return out
+
+
+def tables(out):
+    return {file.name: file.read_bytes() for file in sorted(out.glob("*.csv"))}
+
+
+def test_its_tables_are_those_of_one_machine(on_dask, store, plain, tmp_path, monkeypatch):
+    train, tested = ClusterTraining("any", ["gan"]), []
+
+    def count(run, *rest, **how):
+        tested.append(run)
+        return evaluate(run, *rest, **how)
+
+    monkeypatch.setattr(sweep_tests, "evaluate", count)
+    tests = SweepTests(store, ["gan"], training=True)
+    configs = expand(BASE, AXES)
+    run_sweep(configs, AXES, store, tmp_path / "a", Machine(), evaluate=tests, train=train)
+    assert tables(tmp_path / "a") == tables(plain)
+    assert len(tested) == 6 and not tests.failures, "its workers have tested the runs"
+
+
+def test_a_worker_that_is_told_to_end_leaves_its_runs_to_another(
+    on_dask, store, tmp_path, monkeypatch
+):
+    given: list[int] = []
+
+    def end_first(configs, store, folders, *rest, **how):
+        given.append(len(folders))
+        if len(given) == 1:
+            raise StopAskedError("its worker")
+        return trainer.train_runs(configs, store, folders, *rest, **how)
+
+    monkeypatch.setattr(cluster, "train_runs", end_first)
+    train = ClusterTraining("any")
+    found = run_sweep(expand(BASE, AXES), AXES, store, tmp_path / "a", Machine(), train=train)
+    assert given == [3, 3, 3]
+    assert len(found) == 6 and not any(line["failure"] for line in found)
+
+
+def test_stacks_are_kept_whole_as_long_as_all_workers_have_one(tmp_path):
+    configs = expand(BASE, AXES)
+    folders = [tmp_path / name for name in configs]
+    for lanes, sizes in ((1, [3, 3]), (2, [3, 3]), (4, [2, 1, 2, 1]), (9, [1] * 6)):
+        supply = cluster._Supply(list(configs.values()), folders)
+        handed: list[Runs] = []
+        while (runs := supply(lanes)) is not None:
+            handed.append(runs)
+        assert [len(one.folders) for one in handed] == sizes
+        assert sorted(one for some in handed for one in some.folders) == sorted(folders)
