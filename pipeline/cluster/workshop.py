@@ -37,8 +37,8 @@ from clare.version import __version__
 class Workshop(WorkerPlugin):
     """What a worker has for one extraction; a worker that is started anew gets another.
 
-    The models are loaded with the first item, in a thread: a worker that does not answer while it
-    starts is taken for dead. They work on one shard at a time; meanwhile another batch is read.
+    The models are loaded in a thread of their own: a worker that does not answer while it starts
+    is taken for dead. They work on one shard at a time; meanwhile another batch is read.
 
     Args:
         order: what is to be extracted, and how.
@@ -53,6 +53,12 @@ class Workshop(WorkerPlugin):
         self._ending, self._lock = threading.Event(), threading.Lock()
         self._turn, self._lanes = threading.Lock(), threading.Semaphore(LANES)
         self._models: _Models | None = None
+        # While the others begin, so that none is late; what goes wrong, its first item says.
+        threading.Thread(target=self._preload, name="clare-models", daemon=True).start()
+
+    def _preload(self) -> None:
+        with suppress(Exception):
+            self.models()
 
     def teardown(self, worker: Worker) -> None:
         """End what is in hand after its shard, and let the models go."""
