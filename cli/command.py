@@ -3,13 +3,14 @@ what is said while one runs is worded in its own options."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ class _Quick:
     def get_params(self, ctx: Any) -> Any:
         """Its parameters; a switch is shown without a type, for it takes no value."""
         parameters = super().get_params(ctx)  # type: ignore[misc]
-        parameters = [*parameters[:-1], *_switches(), parameters[-1]]
+        reads_store = any(one.name == "store" for one in parameters)
+        added = [one for one in _switches() if reads_store or one.name != "cache"]
+        parameters = [*parameters[:-1], *added, parameters[-1]]
         for one in parameters:
             if getattr(one, "is_flag", False):
                 one.metavar = ""
@@ -136,12 +139,28 @@ class Command(_Quick, TyperCommand):
         """Run it."""
         _running.set(ctx)
         _going_on.set(None)
+        _place(ctx)
         try:
             with _telling() if loudness.verbose else nullcontext():
                 return super().invoke(ctx)
         except (KeyboardInterrupt, StopAskedError) as error:
             ask, by = _going_on.get(), error.name if isinstance(error, StopAskedError) else None
             raise StoppedError(ask() if ask is not None else None, by) from error
+
+
+def _place(context: Any) -> None:
+    """Take URLs of buckets for what they are, and their copies to where the user wants them."""
+    cache = context.params.pop("cache", None)
+    if cache is None and not any(":/" in str(value) for value in context.params.values()):
+        return  # spares an import
+    from clare.store.bucket.places import CACHE, bucket_url, place_of
+
+    for name, value in context.params.items():
+        if isinstance(value, Path) and bucket_url(value):  # `Path` took a slash of it
+            context.params[name] = place_of(value)
+    if cache is not None:
+        context.call_on_close(partial(_restore, CACHE, os.environ.get(CACHE)))
+        os.environ[CACHE] = str(cache.expanduser().absolute())  # of workers too
 
 
 @contextmanager
@@ -228,6 +247,11 @@ def _switches() -> Sequence[Any]:
         loudness.verbose |= value
 
     def command(
+        cache: Path | None = typer.Option(  # noqa: B008 - as for the others
+            None,
+            help="DIR of local copies of stores in buckets. [default: the job's disk, or the "
+            "user's cache]",
+        ),
         quiet: bool = typer.Option(
             False,
             "-q",
@@ -248,7 +272,17 @@ def _switches() -> Sequence[Any]:
 
     made = typer.Typer(add_completion=False)
     made.command()(command)
-    return get_command(made).params
+    found = get_command(made).params
+    for one in found:
+        one.process_value = _only_given(one, one.process_value)  # type: ignore[method-assign]
+    return found
+
+
+def _restore(name: str, before: str | None) -> None:
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
 
 
 def lazy_group(lines: Mapping[str, str], **settings: Any) -> typer.Typer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from clare.advice import Notice, Run
@@ -132,6 +133,10 @@ def _text(value: Any) -> str:
         return ",".join(f"{name}={_text(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return ",".join(map(_text, value))
+    if isinstance(value, Path) and ":/" in str(value):
+        from clare.store.bucket.places import place_of
+
+        return str(place_of(value))  # a path of a URL has lost a slash
     return str(value)
 
 

@@ -38,6 +38,7 @@ def read_commands(layout: Layout) -> list[StoreCommand]:
 def add_command(layout: Layout, command: StoreCommand) -> None:
     """Note a command, durably, unless it is noted already."""
     with layout.claims.exclusive(STORE_CLAIM) as fence:
+        layout.renew_file(layout.commands)
         known = read_commands(layout)
         if command not in known:
             remove_partials(layout.root, layout.commands.name)

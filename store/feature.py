@@ -90,6 +90,7 @@ class Feature:
             CorruptStoreError: a record is damaged or speaks of rows that the index lacks.
         """
         self._journal.refresh()
+        self.rows.renew()  # behind the journal: what its records speak of is there by then
         index = self.rows.read()
         self._match_index(self._journal.snapshot(), index)
 
@@ -267,15 +268,21 @@ class Feature:
             written = record(checksums=checksums, file_bytes=sizes)
             written.write(self.layout, fence)
             # One who lost this shard may have slept between a last look at his lease and a rename.
-            if not claims.by_leases or self._is_as_recorded(written):
+            # In a bucket the server refuses him.
+            mirror = self.layout.mirror
+            if mirror is not None or not claims.by_leases or self._is_as_recorded(written):
                 live = self.rows.read().is_live[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)]
                 if (live & (written.states == PENDING)).any():
                     leave_open(self.layout, self.subset, self.key, shard)
+                for name in self.fields if mirror is not None else ():
+                    self._shard_path(name, shard).unlink(missing_ok=True)  # the bucket has it
                 return
         raise StoreError(f"shard {shard} of {self.subset}/{self.key} is written by somebody else")
 
     def _withdraw_mixed(self, shard: int) -> None:
         """Queue a shard that this process wrote into after another had taken it over."""
+        if self.layout.mirror is not None:
+            return
         with suppress(FileNotFoundError):
             record = read_record(self.layout, self.subset, self.key, shard, self.fields)
             if not self._is_as_recorded(record):
@@ -411,6 +418,7 @@ class Feature:
         if self._shards_of_arrays >= self.rows.read().shards:
             return
         with self.layout.claims.exclusive(self.layout.rows_claim(self.subset)) as fence:
+            self.rows.renew()
             shards = self.rows.read().shards
             fields = list(self.fields.values())
             nodes = [

@@ -24,6 +24,8 @@ from clare.files import (
     write_durably,
 )
 from clare.names import is_plain
+from clare.store.bucket.mirror import Mirror
+from clare.store.bucket.places import bucket_url, local_path, place_of
 from clare.store.commands import StoreCommand, add_command, read_commands
 from clare.store.extractor_records import (
     Assets,
@@ -37,7 +39,18 @@ from clare.store.extractor_records import (
 from clare.store.feature import Feature
 from clare.store.index import RowIndex, SubsetIndex, assign
 from clare.store.journal import PENDING, Journal
-from clare.store.layout import EXTRACTORS_CLAIM, LOCKS, STORE_CLAIM, ZARR, Layout
+from clare.store.layout import (
+    ASSETS,
+    EXTRACTORS,
+    EXTRACTORS_CLAIM,
+    JOURNAL,
+    LOCKS,
+    RECORD,
+    ROWS,
+    STORE_CLAIM,
+    ZARR,
+    Layout,
+)
 from clare.store.records import damaged, read_sealed, seal
 from clare.store.row import DECIDING, Row
 from clare.store.rows import Rows, join_rows, objects
@@ -60,11 +73,13 @@ def create_store(path: Path | str) -> FeatureStore:
         StoreError: the folder holds something else or can't be used, or a store of an unknown
             format.
     """
-    folder = Path(path)
+    folder, layout = place_of(path), Layout.at(path)
+    if layout.mirror is not None:
+        _begin_in_bucket(layout, layout.mirror)
+        return open_store(path)
     with storage_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file", Name("a folder for the feature store", "store"))
-        layout = Layout(folder.absolute())
         if not layout.is_begun:
             # Looked into before it is locked, since the lock is a file in it.
             inside = list(folder.iterdir()) if folder.exists() else []
@@ -82,6 +97,26 @@ def create_store(path: Path | str) -> FeatureStore:
         return open_store(folder)
 
 
+def _begin_in_bucket(layout: Layout, mirror: Mirror) -> None:
+    layout.renew_file(layout.marker)
+    if layout.marker.exists():
+        return
+    top = {found.key.partition("/")[0] for found in mirror.objects.list()}
+    if not top <= {LOCKS}:
+        raise StoreError(
+            f"{mirror.url} is not empty and not a feature store", Name("another place", "store")
+        )
+    with layout.claims.exclusive(STORE_CLAIM) as fence:
+        layout.renew_file(layout.marker)
+        if not layout.marker.exists():
+            write_durably(layout.marker, seal(SIGNATURE), fence=fence)
+
+
+def may_hold_store(place: Path | str) -> bool:
+    """Whether a store may be opened at a place: a folder is there, or it is in a bucket."""
+    return bucket_url(place) is not None or local_path(place).is_dir()
+
+
 def open_store(path: Path | str) -> FeatureStore:
     """Open an existing store.
 
@@ -89,9 +124,9 @@ def open_store(path: Path | str) -> FeatureStore:
         StoreError: there is no store, or one of an unknown format.
         CorruptStoreError: its marker or the record of an extractor is damaged.
     """
-    folder = Path(path)
-    layout = Layout(folder)
+    folder, layout = place_of(path), Layout.at(path)
     marker = layout.marker
+    layout.renew_file(marker)
     try:
         with storage_errors(marker):
             marker.lstat()  # is there any such place?
@@ -107,7 +142,7 @@ def open_store(path: Path | str) -> FeatureStore:
             f"{folder} has format {found.get('format')!r} and this version reads format {FORMAT}",
             "use the version of clare that wrote it",
         )
-    _log.info("store %s", folder.absolute())
+    _log.info("store %s", folder)
     return FeatureStore(folder)
 
 
@@ -117,12 +152,14 @@ class FeatureStore:
     It holds no open file and sees what other processes append. Reading never writes.
 
     Args:
-        path: the store's folder.
+        path: the store's folder, or its place in a bucket.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self.layout = Layout(self.path)
+        self.path = place_of(path)
+        self.layout = Layout.at(self.path)
+        if self.layout.mirror is not None:
+            self._renew()
         self._indexes: dict[str, RowIndex] = {}
         self._journals: dict[tuple[str, str], Journal] = {}
         self._extractors: dict[str, tuple[Fingerprint, dict[str, FeatureSpec]]] = {}
@@ -130,6 +167,14 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.path,)
+
+    def _renew(self) -> None:
+        """Bring the records of a copy to what the bucket holds; values come as they are read."""
+        layout = self.layout
+        layout.renew(layout.root / JOURNAL)
+        layout.renew(layout.root / ROWS)
+        layout.renew(layout.root / EXTRACTORS, {RECORD, ASSETS}.__contains__)
+        layout.renew_file(layout.commands)
 
     def subsets(self) -> list[str]:
         """Names of the subsets that have rows."""
@@ -217,6 +262,7 @@ class FeatureStore:
         with claims.exclusive(self.layout.rows_claim(subset)) as fence:
             if claims.by_leases:
                 self._indexes.pop(subset, None)  # a network disk may hide that a file was replaced
+                self._row_index(subset).renew()
             return assign(self.layout, subset, self.index(subset), rows, fence)
 
     def declare(self, fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) -> None:
@@ -234,6 +280,7 @@ class FeatureStore:
         assets = self.layout.asset_record(fingerprint.key)
         self.layout.require_own(record.parent)
         with self.layout.claims.exclusive(EXTRACTORS_CLAIM) as fence:
+            self.layout.renew(record.parent, {RECORD, ASSETS}.__contains__)
             remove_partials(self.layout.group(), ZARR)
             write_metadata(self.layout.group(), GROUP, fence)
             remove_partials(record.parent, record.name)
@@ -282,6 +329,7 @@ class FeatureStore:
                 raise StoreError(f"{name!r} can't name a file of {key}")
         folder = self.layout.extractor(key)
         with self.layout.claims.exclusive(EXTRACTORS_CLAIM) as fence:
+            self.layout.renew_file(self.layout.asset_record(key))
             if self.has_assets(key):
                 return
             self.layout.require_own(folder)
@@ -312,6 +360,7 @@ class FeatureStore:
             raise StoreError(f"{key} has no asset {name!r}", Run("extract", effect="writes it"))
         path = self.layout.extractor(key) / name
         self.layout.require_own(path.parent)
+        self.layout.renew_file(path)
         check_asset(path, recorded)
         return path
 
@@ -411,6 +460,14 @@ class FeatureStore:
         """
         return read_commands(self.layout)
 
+    def thumbnail_bytes(self, subset: str) -> int:
+        """Bytes that the pictures of a subset's rows take."""
+        folder = self.layout.thumbnails(subset, 0).parent
+        if self.layout.mirror is not None:
+            listed = self.layout.mirror.objects.list(self.layout.mirror.key(folder))
+            return sum(found.size for found in listed)
+        return sum(path.lstat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
+
     def check_free_space(self, needed: int) -> None:
         """Refuse work that the disk has no room for.
 
@@ -420,7 +477,8 @@ class FeatureStore:
         Raises:
             DiskSpaceError: less is free.
         """
-        require_free_space(self.path, needed)
+        if self.layout.mirror is None:
+            require_free_space(self.path, needed)
 
     def _assets(self, key: str) -> Assets:
         try:

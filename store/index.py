@@ -136,6 +136,10 @@ class RowIndex:
         self._only = only
         self._known: tuple[list[tuple[str, int, int, int]], SubsetIndex] | None = None
 
+    def renew(self) -> None:
+        """Bring the copy of a store in a bucket to what the bucket holds."""
+        self.layout.renew(self.layout.segments(self.subset))
+
     def read(self) -> SubsetIndex:
         """The index as it now is; empty for an unknown subset.
 

@@ -102,6 +102,8 @@ class ShardRecord:
         path = layout.record(self.subset, self.key, self.shard)
         try:
             write_durably(path, seal(record), fence=fence)
+            if layout.mirror is not None:
+                layout.mirror.unmark(path)
             if fence.partial(path) != owned_partial(path):
                 owned_partial(path).unlink(missing_ok=True)  # the mark, which is else the partial
         except BaseException:
@@ -115,7 +117,10 @@ def leave_open(layout: Layout, subset: str, key: str, shard: int) -> None:
 
     Who looks for work in a large store lists names, and reads only the records that are marked so.
     """
-    mark_shard(layout.record(subset, key, shard))
+    path = layout.record(subset, key, shard)
+    mark_shard(path)
+    if layout.mirror is not None:
+        layout.mirror.mark(path)
 
 
 def withdraw_record(
@@ -132,6 +137,8 @@ def withdraw_record(
     with storage_errors(path):
         mark_shard(path)
         sync_folder(path.parent)
+        if layout.mirror is not None:
+            layout.mirror.withdraw(path, fence)
         remove_durably(path)
 
 
@@ -258,16 +265,19 @@ class Journal:
         Raises:
             CorruptStoreError: a record is damaged.
         """
+        self.layout.renew(self.layout.journal(self.subset, self.key))
         gone = set(self._known.copy())
         for shard, entry in self.layout.records(self.subset, self.key):
             gone.discard(shard)
             self._refresh(shard, partial(entry.stat, follow_symlinks=False))
         for shard in gone:
-            self.refresh_shard(shard)
+            self._refresh(shard, self.layout.record(self.subset, self.key, shard).lstat)
 
     def refresh_shard(self, shard: int) -> ShardRecord | None:
         """Read one shard's record again if its file changed."""
-        self._refresh(shard, self.layout.record(self.subset, self.key, shard).lstat)
+        path = self.layout.record(self.subset, self.key, shard)
+        self.layout.renew_file(path)
+        self._refresh(shard, path.lstat)
         return self.record(shard)
 
     def _refresh(self, shard: int, status: Callable[[], os.stat_result]) -> None:

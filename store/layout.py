@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -28,6 +28,9 @@ from pathlib import Path
 from clare.errors import StoreError
 from clare.files import PARTIAL, owned_partial
 from clare.names import is_plain
+from clare.store.bucket.claims import claims_in_bucket
+from clare.store.bucket.mirror import Mirror, mirror_of
+from clare.store.bucket.places import bucket_url, place_of
 from clare.store.claims.claims import Claims, claims_of
 from clare.store.spec import MOST_SHARDS, FeatureSpec
 
@@ -66,9 +69,30 @@ class Layout:
 
     Args:
         root: the store's folder.
+        mirror: where that is a copy of a store in a bucket, what fills it.
     """
 
     root: Path
+    mirror: Mirror | None = None
+
+    @classmethod
+    def at(cls, place: Path | str) -> Layout:
+        """The paths of a store in a folder, or of the copy of one in a bucket."""
+        url = bucket_url(place)
+        if url is None:
+            return cls(place_of(place))
+        mirror = mirror_of(url)
+        return cls(mirror.root, mirror)
+
+    def renew(self, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Bring a copy's folder to what the bucket holds, of files of these names."""
+        if self.mirror is not None:
+            self.mirror.renew(folder, wanted)
+
+    def renew_file(self, path: Path) -> None:
+        """Bring a copy's file to what the bucket holds."""
+        if self.mirror is not None:
+            self.mirror.renew_file(path)
 
     @property
     def marker(self) -> Path:
@@ -79,6 +103,12 @@ class Layout:
     def commands(self) -> Path:
         """The log of commands that filled the store."""
         return self.root / COMMANDS
+
+    def remove(self, path: Path) -> None:
+        """Take a file away that nothing speaks of."""
+        path.unlink(missing_ok=True)
+        if self.mirror is not None:
+            self.mirror.objects.delete(self.mirror.key(path))
 
     def require_own(self, *folders: Path) -> None:
         """Refuse folders that lie outside of the store, because a link leads there.
@@ -209,6 +239,7 @@ class Layout:
 
     def assets(self, key: str) -> list[Path]:
         """The files beside an extractor's own records, sorted."""
+        self.renew(self.extractor(key))
         found = self.extractor(key).glob("*")
         return sorted(p for p in found if p.name not in (RECORD, ASSETS) and p.suffix != PARTIAL)
 
@@ -224,7 +255,9 @@ class Layout:
     @property
     def claims(self) -> Claims:
         """What this process claims in the store."""
-        return claims_of(self.root / LOCKS)
+        return (
+            claims_of(self.root / LOCKS) if self.mirror is None else claims_in_bucket(self.mirror)
+        )
 
     def rows_claim(self, subset: str) -> str:
         """The claim that is held while a subset's index, or the length of its arrays, changes."""

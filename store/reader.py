@@ -137,6 +137,9 @@ class FieldReader:
         """See that a row's shard has the field's size, before anybody makes room for its rows."""
         path = shard_path(self._array, slot // SHARD_ROWS, self.spec)
         wanted = shard_bytes(self.spec)
+        mirror = self._journal.layout.mirror
+        if mirror is not None:
+            mirror.bring(path)
         if not path.is_file():
             raise self._corrupt([slot], "its shard file is missing")
         if (found := path.stat().st_size) != wanted:
@@ -232,7 +235,25 @@ class FieldReader:
         return self._pool
 
     def _read_shard(self, piece: _Piece) -> None:
-        """Read rows that all lie in one shard."""
+        """Read rows that all lie in one shard; of a copy, fetched if need be, or once more."""
+        mirror = self._journal.layout.mirror
+        if mirror is None:
+            self._read_file(piece)
+            return
+        path = shard_path(self._array, int(piece.slots[0]) // SHARD_ROWS, self.spec)
+        seen = mirror.state(path)
+        if seen is None:
+            mirror.bring(path)
+            seen = mirror.state(path)
+        try:
+            self._read_file(piece)
+        except CorruptStoreError:
+            # It may be of before its rows were written anew.
+            if not mirror.bring(path, seen):
+                raise
+            self._read_file(piece)
+
+    def _read_file(self, piece: _Piece) -> None:
         slots = piece.slots
         shard = int(slots[0]) // SHARD_ROWS
         try:

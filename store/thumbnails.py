@@ -27,6 +27,7 @@ def write_thumbnails(
     path = layout.thumbnails(subset, shard)
     # A shard's owner is one extractor's: those of other extractors write the same pictures' file.
     with layout.claims.exclusive(layout.thumbnails_claim(subset), shard) as fence:
+        layout.renew_file(path)
         kept: dict[int, bytes] = {}
         with suppress(CorruptStoreError, FileNotFoundError):
             kept = _read_all(path, subset, shard)
@@ -44,6 +45,7 @@ def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:
         CorruptStoreError: the file is damaged.
     """
     shard, offset = divmod(slot, SHARD_ROWS)
+    layout.renew_file(layout.thumbnails(subset, shard))
     try:
         return _read_all(layout.thumbnails(subset, shard), subset, shard).get(offset)
     except FileNotFoundError:

@@ -62,7 +62,7 @@ def import_head(
         require_free,
     )
     from clare.heads.runs.run import open_run
-    from clare.store.feature_store import open_store
+    from clare.store.feature_store import may_hold_store, open_store
 
     require_free(Path(out))
     name, checkpoint, head = open_checkpoint(file, format)
@@ -71,7 +71,7 @@ def import_head(
             "fingerprints are of a store's features, and models make their own",
             LeaveOut("features", "as_prepared"),
         )
-    there = features_of(open_store(store)) if Path(store).is_dir() and not settings else None
+    there = features_of(open_store(store)) if may_hold_store(store) and not settings else None
     if settings or (head.carried is not None and not _has_its_features(head, there)):
         available, text = _made_by(head, settings, Path(store), device)
     elif there is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,8 @@ from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.run import Run
 from clare.progress import Progress, StepProgress
 from clare.shortcuts import Fact, auc_draws
-from clare.store.feature_store import FeatureStore, open_store
+from clare.store.bucket.places import place_of
+from clare.store.feature_store import FeatureStore, may_hold_store, open_store
 from clare.wording import listed
 
 STEP = 64
@@ -153,8 +153,9 @@ def _training_rows(run: Run, store: FeatureStore) -> tuple[FeatureStore, Rows]:
 
     Known by their content: rows that came later are none of them, even of a video that it saw.
     """
-    home = Path(run.record.store)
-    own = open_store(home) if home.is_dir() and home.resolve() != store.path.resolve() else store
+    home = place_of(run.record.store)
+    is_other = may_hold_store(home) and home.resolve() != store.path.resolve()
+    own = open_store(home) if is_other else store
     record, fields = run.record, run.detector.fields
     cpu = torch.device("cpu")
     table = FeatureTable(own, fields, record.subsets, "train", record.digests, cpu)

@@ -27,7 +27,7 @@ from clare.heads.runs.tower import NOWHERE_ELSE, Places, tower_of
 from clare.heads.text.tower import TEXT_TOWER, TOKENIZER, TextTower
 from clare.models.hub import file_sha256
 from clare.plugins import part_name
-from clare.store.feature_store import FeatureStore, open_store
+from clare.store.feature_store import FeatureStore, may_hold_store, open_store
 
 _log = logging.getLogger("clare")
 
@@ -116,7 +116,7 @@ def open_own_store(run: Path, record: RunRecord) -> FeatureStore:
     Raises:
         StoreError: it is not where it was.
     """
-    if not Path(record.store).is_dir():
+    if not may_hold_store(record.store):
         raise StoreError(
             f"the store of {run} is not at {record.store} any more", Name("it", "store")
         )
@@ -143,7 +143,7 @@ def open_with_store(
     """
     folder = Path(run)
     record = read_record(folder)
-    if not store and elsewhere and not Path(record.store).is_dir():
+    if not store and elsewhere and not may_hold_store(record.store):
         store = elsewhere
     if not store:
         opened = open_own_store(folder, record)
@@ -154,7 +154,7 @@ def open_with_store(
 
 def note_on_store(run: Run, store: FeatureStore, named: object) -> list[Notice]:
     """What there is to say where nobody named the store, and it is not the run's own."""
-    if named or Path(run.record.store).is_dir():
+    if named or may_hold_store(run.record.store):
         return []
     gone = run.record.store
     return [Notice(f"the run's own store is not at {gone} any more; this is {store.path}")]
@@ -224,6 +224,6 @@ def read_unfinished(
     record = read_record(run)
     if is_finished(run):
         raise InputError(f"{run} is finished", Operation("evaluate", (run,), effect="tests it"))
-    if store is None and elsewhere is not None and elsewhere.is_dir():
-        store = None if Path(record.store).is_dir() else elsewhere
+    if store is None and elsewhere is not None and may_hold_store(elsewhere):
+        store = None if may_hold_store(record.store) else elsewhere
     return record.config, store or open_own_store(run, record).path

@@ -57,7 +57,7 @@ def run_job(
     """
     observer = observer or Observer()
     runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
-    claims = Layout(settings.store.absolute()).claims
+    claims = Layout.at(settings.store).claims
     claims.configure(leases=settings.claims == "leases", expire=settings.lease_seconds)
     store = create_store(settings.store)
     for notice in look_at(settings, selection, store):

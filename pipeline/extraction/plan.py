@@ -165,7 +165,7 @@ def make_plan(
         rows=sum(map(len, slots.values())),
         pending=subsets.total(),
         disk=disk,
-        free=shutil.disk_usage(store.path).free,
+        free=shutil.disk_usage(store.layout.root).free,
         subsets=subsets,
         images=count_images(todo),
         micro_batches=micro_batches,

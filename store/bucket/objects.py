@@ -91,11 +91,17 @@ class Objects:
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """An object's bytes and the tag of its state; None where there is none."""
+        found = self.read_dated(key)
+        return None if found is None else found[:2]
+
+    def read_dated(self, key: str) -> tuple[bytes, str, float] | None:
+        """`read`, and when it was written by the server's clock, in seconds since the epoch."""
         import obstore
 
-        def ask() -> tuple[bytes, str]:
+        def ask() -> tuple[bytes, str, float]:
             found = obstore.get(self._store, self._path(key))
-            return bytes(found.bytes()), str(found.meta["e_tag"])
+            meta = found.meta
+            return bytes(found.bytes()), str(meta["e_tag"]), meta["last_modified"].timestamp()
 
         try:
             return self._asked(key, ask)
@@ -143,19 +149,30 @@ class Objects:
         with suppress(FileNotFoundError):
             self._asked(key, partial(obstore.delete, self._store, self._path(key)))
 
+    def list_folder(self, prefix: str) -> list[Found]:
+        """The objects directly in a folder; those of folders in it are not looked at."""
+        import obstore
+
+        def ask() -> list[Found]:
+            listed = obstore.list_with_delimiter(self._store, self._path(prefix) or None)
+            return [self._found(meta) for meta in listed["objects"]]
+
+        return self._asked(prefix, ask)
+
     def list(self, prefix: str = "") -> list[Found]:
         """The objects below a folder's name, in the order of their names."""
         import obstore
 
         def ask() -> list[Found]:
             batches = obstore.list(self._store, self._path(prefix) or None, chunk_size=1000)
-            return [
-                Found(self._key(meta["path"]), int(meta["size"]), str(meta["e_tag"]))
-                for batch in batches
-                for meta in batch
-            ]
+            return [self._found(meta) for batch in batches for meta in batch]
 
         return sorted(self._asked(prefix, ask), key=lambda found: found.key)
+
+    def _found(self, meta: Any) -> Found:
+        path = meta["path"]
+        key = path[len(self._prefix) + 1 :] if self._prefix else path
+        return Found(key, int(meta["size"]), str(meta["e_tag"]))
 
     def _put(self, key: str, data: bytes, mode: Any) -> str:
         import obstore
@@ -205,9 +222,6 @@ class Objects:
 
     def _path(self, key: str) -> str:
         return "/".join(part for part in (self._prefix, key) if part)
-
-    def _key(self, path: str) -> str:
-        return path[len(self._prefix) + 1 :] if self._prefix else path
 
 
 def in_flight(

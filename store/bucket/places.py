@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PosixPath
+from typing import Self
 
 SCHEMES = ("s3", "az", "gs", "memory")
 """Of URLs of buckets. ``gs`` runs the same code and is untried; ``memory`` is one process's own."""
@@ -30,6 +31,27 @@ def local_path(place: Path | str) -> Path:
     """The folder of this machine that a path, or a URL ``file://``, names."""
     found = _FILE.fullmatch(str(place))
     return Path(f"/{found[1]}") if found else Path(place)
+
+
+class BucketPath(PosixPath):
+    """The place of a store in a bucket where a folder's path is asked for; its text is the URL."""
+
+    def __str__(self) -> str:
+        return bucket_url(super().__str__()) or super().__str__()
+
+    def absolute(self) -> Self:
+        """Itself."""
+        return self
+
+    def resolve(self, strict: bool = False) -> Self:
+        """Itself."""
+        return self
+
+
+def place_of(place: Path | str) -> Path:
+    """A folder of this machine, in full, or a place in a bucket."""
+    url = bucket_url(place)
+    return local_path(place).absolute() if url is None else BucketPath(url)
 
 
 def cache_folder() -> Path:

@@ -26,9 +26,8 @@ class BucketRegister:
     def names(self, folder: str) -> set[str]:
         """See `Register`, as for all of these."""
         prefix = f"{self.root}/{folder}".rstrip("/")
-        listed = self.objects.list(prefix)
-        inner = (found.key.removeprefix(f"{prefix}/") for found in listed if found.size)
-        return {name for name in inner if "/" not in name}
+        listed = self.objects.list_folder(prefix)
+        return {found.key.rpartition("/")[2] for found in listed if found.size}
 
     def read(self, name: str) -> tuple[bytes, Tag] | None:
         """The object, unless it is empty."""

@@ -27,7 +27,7 @@ from clare.store.claims.locks import LockFile, lock_file
 from clare.store.claims.mounts import locks_may_reach
 from clare.store.claims.owner import Beat, Owner, this_process
 from clare.store.claims.pulse import PULSE
-from clare.store.claims.register import Clock
+from clare.store.claims.register import Clock, Register
 
 EXPIRE = 240.0
 """Seconds without a heartbeat after which a process has lost its claims: longer than any pause of a
@@ -53,6 +53,7 @@ class Claims:
         folder: of the store's claims.
         clock: this process's time.
         locks: opens a file of locks.
+        register: keeps heartbeats and leases; in the folder if left out.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Claims:
         folder: Path,
         clock: Clock | None = None,
         locks: Callable[[Path], LockFile] = lock_file,
+        register: Register | None = None,
     ) -> None:
         self._open_locks = locks
         self.folder = folder
@@ -67,7 +69,7 @@ class Claims:
         self.expire = EXPIRE
         self._force = False
         self._clock = clock or Clock(time.monotonic, time.sleep)
-        self._register = FolderRegister(folder)
+        self._register = register or FolderRegister(folder)
         self._one = threading.RLock()
         self._joined = self._settled = False
         self._used = -math.inf  # when something was last asked for
@@ -201,7 +203,7 @@ class Claims:
                 with suppress(OSError, ClareError):
                     self._heartbeat.end()
                 with suppress(OSError, ClareError):
-                    self._alive.release(_byte(self.owner.token))
+                    self._free_byte()
 
     def _ready(self) -> None:
         """Begin to claim, once; waits until it is clear how others do."""
@@ -214,18 +216,15 @@ class Claims:
 
     def _join(self) -> None:
         make_folder(self.folder)
-        self.owner = this_process(
-            self.folder
-        )  # under a new token: an old one means nothing to anybody
+        self.owner = self._myself()  # under a new token: an old one means nothing to anybody
         self._known, self._granted = set(), {}
-        leases = self._read_mode() or self._force or not locks_may_reach(self.folder)
+        leases = self._read_mode() or self._force or not self._locks_may_serve()
         self._heartbeat = Heartbeat(self._register, self.owner, self._clock)
         # What was seen before it left is still good.
         self._watch.begin(self.owner, self.expire, self.beat_seconds)
         self._settled = False
         # In this order: who sees the heartbeat, and that of a process that uses locks, tries it.
-        self._alive = self._open_locks(self.folder / "_alive.lock")
-        self._alive.acquire(_byte(self.owner.token), wait=True)
+        self._hold_byte()
         if leases:
             self._change_to_leases()
         else:
@@ -234,13 +233,30 @@ class Claims:
         PULSE.add(self)
 
     def _beat(self) -> None:
-        if not self.folder.is_dir():  # the store is gone
+        if not self._is_there():
             self._leases = None  # there is nothing to give back
             self.leave()
             return
         self._heartbeat.beat()
         if self._leases is None:
             self._look_around()
+
+    def _is_there(self) -> bool:
+        """Whether there still is such a store."""
+        return self.folder.is_dir()
+
+    def _myself(self) -> Owner:
+        return this_process(self.folder)
+
+    def _locks_may_serve(self) -> bool:
+        return locks_may_reach(self.folder)
+
+    def _hold_byte(self) -> None:
+        self._alive = self._open_locks(self.folder / "_alive.lock")
+        self._alive.acquire(_byte(self.owner.token), wait=True)
+
+    def _free_byte(self) -> None:
+        self._alive.release(_byte(self.owner.token))
 
     def _read_mode(self) -> bool:
         """Whether the store says that leases are taken; how long they last it says too."""

@@ -58,6 +58,11 @@ def plan_drop(
         InputError: nothing is named.
         StoreError: a subset or a fingerprint is not there, or several begin so.
     """
+    if store.layout.mirror is not None:
+        raise StoreError(
+            f"nothing can be dropped from {store.path}, which stands in a bucket",
+            "pull it, drop there, and push it to another place",
+        )
     if not (subsets or features):
         raise StoreError(
             "nothing is named to be dropped", Name("a subset", "subset"), Name("it", "features")

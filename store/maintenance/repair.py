@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from clare.errors import CorruptStoreError
 from clare.files import make_folder, remove_durably, sync_folder, write_durably
 from clare.progress import Progress
+from clare.store.bucket.places import place_of
 from clare.store.commands import StoreCommand
 from clare.store.extractor_records import (
     Assets,
@@ -23,7 +24,17 @@ from clare.store.extractor_records import (
 from clare.store.feature_store import SIGNATURE
 from clare.store.index import load_index
 from clare.store.journal import withdraw_record
-from clare.store.layout import EXTRACTORS_CLAIM, JOURNAL, Layout, folder_belongs, shard_path
+from clare.store.layout import (
+    ASSETS,
+    EXTRACTORS,
+    EXTRACTORS_CLAIM,
+    JOURNAL,
+    RECORD,
+    ROWS,
+    Layout,
+    folder_belongs,
+    shard_path,
+)
 from clare.store.maintenance.salvage import salvage_index
 from clare.store.maintenance.verify import ASIDE, Problem, verify_store
 from clare.store.records import DamagedRecordError, checking, read_file, seal, unseal
@@ -62,14 +73,18 @@ def repair_store(
     verified again until nothing more can be mended.
 
     Args:
-        store_path: the store's folder.
+        store_path: the store's folder, or its place in a bucket, where shards, pictures and arrays'
+            metadata are mended, and records are not.
         problems: what `verify_store` found; the store is verified first if left out.
         progress: passed on to `verify_store`.
     """
-    path = Path(store_path).absolute()
+    path = place_of(store_path)
     if problems is None:
         problems = verify_store(path, progress=progress)
-    layout = Layout(path)
+    layout = Layout.at(path)
+    if layout.mirror is not None:
+        layout.renew(layout.root / ROWS)
+        layout.renew(layout.root / EXTRACTORS, {RECORD, ASSETS}.__contains__)
     done: list[str] = []
     for _ in range(_ROUNDS):
         lines = [line for line in _mend(layout, problems) if line not in done]
@@ -84,6 +99,8 @@ def _mend(layout: Layout, problems: Sequence[Problem]) -> list[str]:
     """One pass over what was found."""
     done: list[str] = []
     for kind, mend in _STEPS.items():
+        if layout.mirror is not None and kind not in _IN_BUCKET:
+            continue
         places = [problem for problem in problems if problem.kind == kind]
         for problem in places:
             done += _clear(layout, problem)
@@ -213,8 +230,8 @@ def _mend_shard(layout: Layout, problem: Problem) -> str:
         withdraw_record(layout, subset, key, shard, claims.fence(claim, shard))
         if layout.extractor_record(key).is_file():
             for name, spec in read_extractor(layout, key)[1].items():
-                shard_path(layout.array(subset, key, name), shard, spec).unlink(missing_ok=True)
-        layout.being_written(subset, key, shard).unlink(missing_ok=True)
+                layout.remove(shard_path(layout.array(subset, key, name), shard, spec))
+        layout.remove(layout.being_written(subset, key, shard))
     finally:
         claims.release(claim, shard)
     return f"{where}: queued for the next extraction"
@@ -228,6 +245,9 @@ def _mend_thumbnails(layout: Layout, problem: Problem) -> str:
 def _leave(layout: Layout, problem: Problem) -> str:
     return ""
 
+
+_IN_BUCKET = ("shard", "metadata", "thumbnails")
+"""What is mended in a bucket; the rest is left alone there."""
 
 _STEPS: dict[str, Callable[[Layout, Problem], str]] = {
     "misplaced": _leave,  # it was cleared away

@@ -13,6 +13,7 @@ from clare.errors import CorruptStoreError, StoreError
 from clare.files import PARTIAL, storage_errors
 from clare.names import is_plain
 from clare.progress import Progress
+from clare.store.bucket.places import bucket_url, local_path
 from clare.store.commands import read_commands
 from clare.store.extractor_records import (
     check_asset,
@@ -41,6 +42,7 @@ from clare.store.layout import (
     shard_path,
 )
 from clare.store.maintenance.drop import DROPPED, dropping
+from clare.store.maintenance.in_bucket import Read, seen_from_here
 from clare.store.maintenance.salvage import salvage_index
 from clare.store.records import (
     DamagedRecordError,
@@ -111,7 +113,7 @@ def verify_store(
     pending and the next run does it again.
 
     Args:
-        store_path: the store's folder.
+        store_path: the store's folder, or its place in a bucket.
         quick: read every record, and of arrays, pictures and assets the size or the presence of
             each file alone: what has the right size and other bytes is not found.
         progress: called with (shards read, shards in all).
@@ -122,12 +124,21 @@ def verify_store(
     Raises:
         StoreError: there is no such folder, or it has nothing of a store.
     """
-    path = Path(store_path)
+    url = bucket_url(store_path)
+    if url is None:
+        return _verify(local_path(store_path), str(store_path), quick, progress, read_file)
+    with seen_from_here(url, quick=quick) as (path, read):
+        return _verify(path, url, quick, progress, read)
+
+
+def _verify(
+    path: Path, name: str, quick: bool, progress: Progress | None, read: Read
+) -> list[Problem]:
     with storage_errors(path):
         begun = any((path / sign).exists() for sign in _SIGNS)
     if not begun:
-        raise StoreError(f"there is no feature store at {path}")
-    check = _Check(path, quick=quick)
+        raise StoreError(f"there is no feature store at {name}")
+    check = _Check(path, quick=quick, read=read)
     check.places()
     check.top()
     for key in check.layout.folders(EXTRACTORS, f"{JOURNAL}/*", f"{ARRAYS}/*"):
@@ -144,8 +155,9 @@ def verify_store(
 class _Check:
     """The walk over one store; problems gather in ``problems``."""
 
-    def __init__(self, path: Path, *, quick: bool = False) -> None:
+    def __init__(self, path: Path, *, quick: bool = False, read: Read = read_file) -> None:
         self.path = path
+        self.read = read
         self.quick = quick
         self.layout = Layout(path)
         self.problems: list[Problem] = []
@@ -373,7 +385,7 @@ class _Check:
         rows: tuple[int, ...] = ()
         try:
             _require_size(path, spec)
-            rows = () if self.quick else tuple(_damaged_rows(path, record, spec))
+            rows = () if self.quick else tuple(_damaged_rows(self.read, path, record, spec))
             what = "their bytes are not those that were written" if rows else ""
         except FileNotFoundError:
             what = "the shard's file is missing"
@@ -400,8 +412,8 @@ def _require_size(path: Path, spec: FeatureSpec) -> None:
         raise ValueError(f"the shard has {status.st_size} bytes instead of {wanted}")
 
 
-def _damaged_rows(path: Path, record: ShardRecord, spec: FeatureSpec) -> list[int]:
+def _damaged_rows(read: Read, path: Path, record: ShardRecord, spec: FeatureSpec) -> list[int]:
     """Slots whose stored bytes, or the checksum stored after them, are wrong."""
-    data = read_file(path, shard_bytes(spec))
+    data = read(path, shard_bytes(spec))
     offsets = damaged_offsets(data, record.checksums[spec.field], spec)
     return [SHARD_ROWS * record.shard + offset for offset in offsets]

@@ -79,7 +79,7 @@ def _extraction(store: FeatureStore, names: Sequence[str]) -> Table:
                 Cell(", ".join(sorted({e[3] for e in entries} - {""})) or "unknown"),
             )
         )
-    pictures = sum(_bytes(store.path / "thumbnails" / name) for name in names)
+    pictures = sum(store.thumbnail_bytes(name) for name in names)
     rows.append(row("thumbnails", "", Cell(size(pictures), value=pictures), "", ""))
     heads = ["extraction", "rows", "disk", "first to last shard", "device"]
     return Table(f"Extraction into {store.path.name}", heads, rows)

@@ -13,6 +13,10 @@ from clare.store.bucket.objects import Objects
 from clare.store.bucket.places import bucket_url, copy_of, local_path
 from clare.store.bucket.probe import require_conditions
 from clare.store.bucket.register import BucketRegister
+from clare.store.claims.heartbeats import Heartbeat, Watch
+from clare.store.claims.leases import Leases
+from clare.store.claims.owner import Owner
+from clare.store.claims.register import Clock
 
 
 def test_an_object_is_made_once_and_replaced_in_the_state_that_was_seen(objects):
@@ -129,3 +133,25 @@ def test_entries_that_were_taken_away_are_none_and_can_be_made_again(objects):
     found = register.read("a/b")
     assert found is not None
     assert found[0] == b"yours"
+
+
+def test_leases_in_a_bucket_are_taken_over_from_who_is_gone(objects):
+    now, register = [0.0], BucketRegister(objects, "locks")
+    clock = Clock(lambda: now[0], lambda seconds: None)
+    made = []
+    for name in ("one", "two"):
+        owner = Owner(token=name, host=name)
+        heartbeat = Heartbeat(register, owner, clock)
+        heartbeat.leases = True
+        heartbeat.beat()
+        watch = Watch(register, clock)
+        watch.begin(owner, 10, 1)
+        made.append((Leases(register, heartbeat, watch), heartbeat))
+    (first, _), (second, beating) = made
+    assert first.take("faces/000000")
+    assert not second.take("faces/000000")
+    for now[0] in range(0, 24, 2):
+        beating.beat()
+        second.take("faces/000000")
+    assert second.holds("faces/000000")
+    assert not first.holds("faces/000000")

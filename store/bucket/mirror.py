@@ -1,0 +1,216 @@
+"""A store in a bucket, and this machine's copy of it, which is filled as it is asked for.
+
+The copy is a store's folder like any other, so all that reads a store reads it. Of an object that
+was fetched the tag is kept with what the system says of the file (`_Known`): both have to be as
+they were, else it is fetched anew. So processes may share a copy, and be killed while they fill it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from clare.files import PARTIAL, Fence, make_folder, owned_partial, storage_errors
+from clare.foreign import parse_json, read_bytes
+from clare.names import is_plain
+from clare.store.bucket.objects import Objects, in_flight
+from clare.store.bucket.places import copy_of
+from clare.store.claims.locks import lock_file
+
+_FETCHES = 1 << 20  # bytes of the file of locks: who fetches what
+_MOST_BYTES = 1 << 30  # of the list of tags
+
+_State = tuple[int, int, int]
+_Known = tuple[str, _State]
+
+
+class Mirror:
+    """A store in a bucket and its copy; made by `mirror_of`.
+
+    Args:
+        url: of the store.
+        folder: of the copy; the store's folder lies in it.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        self.root = folder / "store"
+        self.objects = Objects(url)
+        self._one = threading.Lock()
+        self._known = self._read_known()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return mirror_of, (self.url, self.folder)
+
+    def renew(self, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Bring the files of a folder to what the bucket holds: fetched, or removed.
+
+        Args:
+            folder: of the copy.
+            wanted: tells by a file's name whether it is brought too; others stay as they are.
+        """
+        prefix = self.key(folder)
+        listed = [f for f in self.objects.list(prefix) if _is_file(f.key) and wanted(_name(f.key))]
+        changed = [found for found in listed if not self._is_current(found.key, found.tag)]
+        for _ in in_flight(self._fetch, [found.key for found in changed]):
+            pass
+        there = {found.key for found in listed}
+        for path in folder.rglob("*"):
+            key = self.key(path)
+            if key not in there and _is_file(key) and path.is_file() and wanted(path.name):
+                path.unlink(missing_ok=True)
+        if changed:
+            self._write_known()
+
+    def renew_file(self, path: Path) -> None:
+        """Bring one file to what the bucket holds."""
+        key = self.key(path)
+        tag = self.objects.tag(key)
+        if tag is None:
+            path.unlink(missing_ok=True)
+        elif not self._is_current(key, tag):
+            self._fetch(key)
+
+    def state(self, path: Path) -> _State | None:
+        """What the system says of a file of the copy; None where there is none."""
+        try:
+            found = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def bring(self, path: Path, seen: _State | None = None) -> bool:
+        """Fetch a file that is not there, or not good; one of all who ask at once does it.
+
+        Args:
+            path: of the copy.
+            seen: what was there and is not good.
+
+        Returns:
+            Whether there is another file now than was seen.
+        """
+        key = self.key(path)
+        lock, byte = lock_file(self.folder / "fetching.lock"), crc32(key.encode()) % _FETCHES
+        lock.acquire(byte, wait=True)
+        try:
+            there = self.state(path)
+            if there is not None and there != seen:
+                return True
+            known = self._known.get(key)
+            if there is not None and known == (self.objects.tag(key), there):
+                return False  # the same would come again
+            return self._fetch(key)
+        finally:
+            lock.release(byte)
+
+    def forget(self, path: Path) -> None:
+        """Let the copy of a file go; the bucket keeps it."""
+        path.unlink(missing_ok=True)
+
+    def withdraw(self, record: Path, fence: Fence) -> None:
+        """Say that a shard is being written, and take its record away.
+
+        No server deletes on a condition, so the claim is looked at directly before.
+        """
+        self.mark(record)
+        if self.objects.tag(self.key(record)) is not None:
+            fence.require()
+            self.objects.delete(self.key(record))
+
+    def mark(self, record: Path) -> None:
+        """Say that a shard is being written, or that rows of it are left, beside its record."""
+        self.objects.put(self.key(owned_partial(record)), b"")
+
+    def unmark(self, record: Path) -> None:
+        """Take that away."""
+        self.objects.delete(self.key(owned_partial(record)))
+
+    def key(self, path: Path) -> str:
+        """The name of a file's object."""
+        return "" if path == self.root else path.relative_to(self.root).as_posix()
+
+    def came(self, path: Path, tag: str) -> None:
+        """A file of the copy is what the bucket holds in this state."""
+        state = self.state(path)
+        if state is not None:
+            self._known[self.key(path)] = tag, state
+
+    def _fetch(self, key: str) -> bool:
+        found = self.objects.read_dated(key)
+        path = self.root / key
+        if found is None:
+            path.unlink(missing_ok=True)
+            return False
+        make_folder(path.parent)
+        unique = f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}"
+        partial = path.with_name(unique)
+        with storage_errors(path):
+            try:
+                partial.write_bytes(found[0])
+                os.utime(partial, (found[2], found[2]))
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        self.came(path, found[1])
+        return True
+
+    def _is_current(self, key: str, tag: str) -> bool:
+        known = self._known.get(key)
+        return known is not None and known == (tag, self.state(self.root / key))
+
+    def _read_known(self) -> dict[str, _Known]:
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            found = parse_json(read_bytes(self.folder / "tags.json", _MOST_BYTES))
+            return {
+                key: (str(tag), (int(one), int(two), int(three)))
+                for key, (tag, (one, two, three)) in found.items()
+            }
+        return {}
+
+    def _write_known(self) -> None:
+        """Keep the tags; lost ones cost no more than fetching once more."""
+        path = self.folder / "tags.json"
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}")
+        with self._one, storage_errors(path):
+            partial.write_text(json.dumps(self._known.copy()), "utf-8")
+            partial.replace(path)
+
+
+_mirrors: dict[tuple[str, Path], Mirror] = {}
+_opening = threading.Lock()
+
+
+def mirror_of(url: str, folder: Path | None = None) -> Mirror:
+    """This process's mirror of a store in a bucket; the same place gives the same object.
+
+    Args:
+        url: of the store.
+        folder: of the copy; the user's if left out.
+
+    Raises:
+        InputError: obstore isn't installed.
+        StoreError: the folder can't be made.
+    """
+    folder = folder or copy_of(url)
+    with _opening:
+        if (url, folder) not in _mirrors:
+            make_folder(folder / "store")
+            _mirrors[url, folder] = Mirror(url, folder)
+        return _mirrors[url, folder]
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _is_file(key: str) -> bool:
+    """Whether an object can be a file of the copy: a name may be anybody's, and lead elsewhere."""
+    mark = owned_partial(Path(".json")).name
+    return all(map(is_plain, key.split("/"))) and (not key.endswith(PARTIAL) or key.endswith(mark))

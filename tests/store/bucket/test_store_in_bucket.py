@@ -1,0 +1,195 @@
+"""A store that stands in a bucket: read through a copy, written by several, verified, mended."""
+
+import pickle
+
+import numpy as np
+import obstore
+import pytest
+
+from clare.errors import CorruptStoreError, LostClaimError, StoreError
+from clare.store.bucket.objects import Objects
+from clare.store.feature_store import create_store, open_store
+from clare.store.info import store_info
+from clare.store.maintenance.drop import drop
+from clare.store.maintenance.repair import repair_store
+from clare.store.maintenance.verify import verify_store
+from clare.store.transfer import pull_store, push_store
+from tests.store.bucket.test_transfer import files_of
+from tests.store.conftest import (
+    FIELDS,
+    FINGERPRINT,
+    MADE_WITH,
+    extract,
+    make_rows,
+    shard_values,
+    values_of,
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def local(tmp_path):
+    store = create_store(tmp_path / "local.zarr")
+    store.assign_rows("faces", make_rows(200))
+    extract(store)
+    return store
+
+
+def gets(monkeypatch):
+    """The objects that are fetched from now on."""
+    get, asked = obstore.get, list[str]()
+
+    def noted(store, path, **how):
+        asked.append(path)
+        return get(store, path, **how)
+
+    monkeypatch.setattr(obstore, "get", noted)
+    return asked
+
+
+def test_rows_are_those_of_the_local_store_and_each_shard_is_fetched_once(
+    local, url, monkeypatch, cache
+):
+    push_store(local.path, url)
+    store = open_store(url)
+    assert str(store.path) == url
+    assert store_info(store)["subsets"]["faces"]["rows"] == 200
+    assert not list(cache.rglob("c/*"))
+    asked = gets(monkeypatch)
+    reader = store.feature("faces", "clip").reader("clip_tokens")
+    slots = np.random.default_rng(0).permutation(200)
+    expected = local.feature("faces", "clip").reader("clip_tokens").read(slots)
+    for _ in range(2):
+        assert np.array_equal(reader.read(slots), expected)
+    assert np.array_equal(pickle.loads(pickle.dumps(reader)).read(slots), expected)
+    assert len([path for path in asked if "/c/" in path]) == 4
+    assert store.asset("clip-d43ebaffe4b38581", "text_tower.safetensors").read_bytes()
+
+
+def test_a_copy_is_brought_to_what_the_bucket_holds_and_only_what_changed(local, url, monkeypatch):
+    push_store(local.path, url)
+    open_store(url)
+    local.assign_rows("faces", make_rows(230))
+    extract(local)
+    push_store(local.path, url)
+    asked = gets(monkeypatch)
+    store = open_store(url)
+    assert store.feature("faces", "clip").counts()["complete"] == 230
+    assert sorted(path.rpartition("/")[2] for path in asked if "/c/" not in path) == [
+        "000004.json",
+        "000004.jsonl",
+    ]
+
+
+def test_a_copy_that_was_damaged_or_cut_is_fetched_anew(local, url, cache):
+    push_store(local.path, url)
+    reader = open_store(url).feature("faces", "clip").reader("clip_cls")
+    expected = reader.read(range(200))
+    for file in cache.rglob("clip_cls/c/*/0"):
+        data = bytearray(file.read_bytes())
+        data[3] ^= 1
+        file.write_bytes(data[:-7] if "/1/" in str(file) else data)
+    reader = open_store(url).feature("faces", "clip").reader("clip_cls")
+    assert np.array_equal(reader.read(range(200)), expected)
+
+
+def test_what_is_damaged_in_the_bucket_is_never_served(local, url, monkeypatch):
+    push_store(local.path, url)
+    objects = Objects(url)
+    key = next(found.key for found in objects.list("arrays") if "clip_cls/c/1/" in found.key)
+    data = bytearray(objects.get(key))
+    data[5] ^= 1
+    objects.put(key, bytes(data))
+    reader = open_store(url).feature("faces", "clip").reader("clip_cls")
+    assert np.array_equal(reader.read([65])[0], values_of(make_rows(200)[65], FIELDS[1]))
+    asked = gets(monkeypatch)
+    for _ in range(2):
+        with pytest.raises(CorruptStoreError, match="row 64"):
+            reader.read([64])
+    assert len(asked) <= 1
+    (problem,) = verify_store(url)
+    assert problem.rows == (64,)
+    assert verify_store(url, quick=True) == []
+    repair_store(url, [problem])
+    assert verify_store(url) == []
+    store = open_store(url)
+    assert store.feature("faces", "clip").pending() == [1]
+    extract(store)
+    assert verify_store(url) == []
+    assert files_in(url) == files_of(local.path)
+
+
+def files_in(url):
+    objects = Objects(url)
+    return {
+        found.key: objects.get(found.key)
+        for found in objects.list()
+        if not found.key.startswith("locks")
+    }
+
+
+def test_an_extraction_into_a_bucket_gives_the_bytes_of_a_local_one(
+    local, url, cache, tmp_path, monkeypatch
+):
+    store = create_store(url)
+    store.assign_rows("faces", make_rows(200))
+    assert extract(store) == 4
+    assert files_in(url) == files_of(local.path)
+    assert verify_store(url) == []
+    assert not [path for path in cache.rglob("c/*/*") if path.is_file()]
+    # More rows, by somebody with another copy.
+    monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "elsewhere"))
+    other = create_store(url)
+    other.assign_rows("faces", make_rows(230))
+    assert extract(other) == 1
+    local.assign_rows("faces", make_rows(230))
+    extract(local)
+    assert files_in(url) == files_of(local.path)
+    pull_store(url, tmp_path / "pulled.zarr")
+    assert files_of(tmp_path / "pulled.zarr") == files_of(local.path)
+    with pytest.raises(StoreError, match="nothing can be dropped"):
+        drop(other, ["faces"])
+
+
+def test_who_lost_his_shard_overwrites_nothing(url, monkeypatch):
+    store = create_store(url)
+    store.assign_rows("faces", make_rows(64))
+    store.declare(FINGERPRINT, FIELDS)
+    feature = store.feature("faces", "clip")
+    assert feature.claim(0)
+    values = shard_values(feature.shard_rows(0))
+    objects, put = Objects(url), obstore.put
+    seen = []
+
+    def overtaken(target, path, data, **how):
+        if "clip_cls/c/0/" in path and not seen:
+            seen.append(path)
+            objects.put(path.removeprefix("faces.zarr/"), b"another's")
+            for lease in objects.list("locks/_leases/faces/clip-d43ebaffe4b38581"):
+                objects.put(lease.key, b"another")
+        return put(target, path, data, **how)
+
+    monkeypatch.setattr(obstore, "put", overtaken)
+    with pytest.raises(LostClaimError):
+        feature.write_shard(0, values, {}, MADE_WITH)
+    assert objects.get(seen[0].removeprefix("faces.zarr/")) == b"another's"
+    assert not objects.list("journal/faces/clip-d43ebaffe4b38581/000000.json")
+
+
+def test_no_store_another_s_files_and_a_name_that_leads_elsewhere(url, tmp_path, cache):
+    with pytest.raises(StoreError, match=f"there is no feature store at {url}"):
+        open_store(url)
+    objects = Objects(url)
+    objects.put("photo.jpg", b"1")
+    with pytest.raises(StoreError, match="not empty and not a feature store"):
+        create_store(url)
+    store = create_store(f"{url}2")
+    store.assign_rows("faces", make_rows(5))
+    Objects(f"{url}2").put("rows/faces/..%2F..%2Fescaped.jsonl", b"1")
+    assert open_store(f"{url}2").rows("faces")
+    assert not list(tmp_path.rglob("*escaped*"))
