@@ -127,6 +127,8 @@ def open_store(path: Path | str) -> FeatureStore:
     folder, layout = place_of(path), Layout.at(path)
     marker = layout.marker
     layout.renew_file(marker)
+    if layout.mirror is not None and not marker.exists():
+        layout.mirror.objects.list_folder("")  # says so where there is no such bucket
     try:
         with storage_errors(marker):
             marker.lstat()  # is there any such place?

