@@ -24,6 +24,7 @@ from clare.pipeline.extraction.refusals import has_masks, look_at
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.plugins import is_path
 from clare.slurm import cores
+from clare.store.bucket.places import place_of
 from clare.store.feature_store import create_store
 from clare.store.spec import SHARD_ROWS
 from clare.version import __version__
@@ -106,7 +107,7 @@ def _everywhere(settings: ExtractSettings) -> ExtractSettings:
     images = replace(settings.images, view_recipe=full(settings.images.view_recipe))
     return replace(
         settings,
-        store=settings.store.resolve(),
+        store=place_of(settings.store).resolve(),
         tuned=settings.tuned and settings.tuned.resolve(),
         features=tuple(map(full, settings.features)),
         images=images,
