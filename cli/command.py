@@ -272,9 +272,9 @@ def _switches() -> Sequence[Any]:
 
     made = typer.Typer(add_completion=False)
     made.command()(command)
-    found = get_command(made).params
+    found: list[Any] = list(get_command(made).params)
     for one in found:
-        one.process_value = _only_given(one, one.process_value)  # type: ignore[method-assign]
+        one.process_value = _only_given(one, one.process_value)
     return found
 
 

@@ -56,15 +56,17 @@ class Mirror:
             folder: of the copy.
             wanted: tells by a file's name whether it is brought too; others stay as they are.
         """
+        # Looked at before the list is: what another process of ours writes meanwhile stays.
+        here = [path for path in folder.rglob("*") if wanted(path.name) and path.is_file()]
         prefix = self.key(folder)
         listed = [f for f in self.objects.list(prefix) if _is_file(f.key) and wanted(_name(f.key))]
         changed = [found for found in listed if not self._is_current(found.key, found.tag)]
         for _ in in_flight(self._fetch, [found.key for found in changed]):
             pass
         there = {found.key for found in listed}
-        for path in folder.rglob("*"):
+        for path in here:
             key = self.key(path)
-            if key not in there and _is_file(key) and path.is_file() and wanted(path.name):
+            if key not in there and _is_file(key):
                 path.unlink(missing_ok=True)
         if changed:
             self._write_known()

@@ -164,7 +164,7 @@ def test_who_lost_his_shard_overwrites_nothing(url, monkeypatch):
     assert feature.claim(0)
     values = shard_values(feature.shard_rows(0))
     objects, put = Objects(url), obstore.put
-    seen = []
+    seen: list[str] = []
 
     def overtaken(target, path, data, **how):
         if "clip_cls/c/0/" in path and not seen:
@@ -193,3 +193,23 @@ def test_no_store_another_s_files_and_a_name_that_leads_elsewhere(url, tmp_path,
     Objects(f"{url}2").put("rows/faces/..%2F..%2Fescaped.jsonl", b"1")
     assert open_store(f"{url}2").rows("faces")
     assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_what_another_process_of_this_machine_writes_meanwhile_stays(url, monkeypatch):
+    store = create_store(url)
+    store.assign_rows("faces", make_rows(5))
+    listed, layout = Objects.list, store.layout
+    late = layout.segment("faces", 1)
+
+    def written_meanwhile(objects, prefix=""):
+        found = listed(objects, prefix)
+        if prefix == "rows/faces" and not late.exists():
+            late.write_bytes(b"of another")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Objects, "list", written_meanwhile)
+        layout.renew(layout.segments("faces"))
+    assert late.exists()
+    layout.renew(layout.segments("faces"))
+    assert not late.exists()
