@@ -21,7 +21,7 @@ pytest.importorskip("obstore", reason="buckets are read through obstore, the ext
 from clare.store.bucket.objects import Objects
 from clare.store.bucket.probe import require_conditions
 from clare.store.transfer import pull_store, push_store
-from tests.cluster.weed import BUCKET, LosesAnswers, address, binary, running
+from tests.cluster.weed import BUCKET, Proxy, address, binary, running
 
 pytestmark = [
     pytest.mark.slow,
@@ -162,13 +162,14 @@ def test_a_push_goes_on_while_its_server_is_started_again(server, whole, url, tm
     require_equal(url, whole, tmp_path / "again.zarr")
 
 
-def test_lost_answers_change_nothing(server, whole, url, tmp_path):
-    proxy = LosesAnswers(server.ports[3], every=4)
+@pytest.mark.parametrize("flips", [False, True])
+def test_lost_answers_and_flipped_bytes_change_nothing(server, whole, url, tmp_path, flips):
+    proxy = Proxy(server.ports[3], every=4, flips=flips)
     try:
         run = work(url, tmp_path / "copy", **address(proxy.port))
         run.communicate(timeout=150)
         assert run.returncode == 0
-        assert proxy.lost > 5
+        assert proxy.spoilt > 5
     finally:
         proxy.close()
     require_equal(url, whole, tmp_path / "again.zarr")

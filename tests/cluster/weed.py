@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from clare.errors import StoreError
 from clare.store.bucket.objects import Objects
@@ -92,17 +93,18 @@ def address(port: int) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
 
 
-class LosesAnswers:
-    """A proxy that sends requests on, and cuts the connection after the answers to some puts.
+class Proxy:
+    """Sends requests on; some puts it spoils.
 
     Args:
         port: of the server behind it.
-        every: of so many puts one has its answer lost.
+        every: of so many puts one is spoilt.
+        flips: a byte of it changes; else the connection is cut after the server's answer.
     """
 
-    def __init__(self, port: int, every: int) -> None:
-        self.behind, self.every = port, every
-        self.puts = self.lost = 0
+    def __init__(self, port: int, every: int, *, flips: bool = False) -> None:
+        self.behind, self.every, self.flips = port, every, flips
+        self.puts = self.spoilt = 0
         self._one = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
@@ -123,36 +125,47 @@ class LosesAnswers:
             server = socket.create_connection(("127.0.0.1", self.behind))
             with server, client.makefile("rb") as asks, server.makefile("rb") as answers:
                 while True:
-                    head = _message(asks, server)
+                    head = _head(asks)
                     if head is None:
                         return
-                    lose = head.startswith(b"PUT ") and self._is_unlucky()
-                    if _message(answers, None if lose else client, head[:5] == b"HEAD ") is None:
+                    unlucky = head.startswith(b"PUT ") and self._is_unlucky()
+                    server.sendall(head)
+                    _body(asks, head, server, flip=unlucky and self.flips)
+                    answer = _head(answers)
+                    if answer is None:
                         return
-                    if lose:
+                    lost = unlucky and not self.flips
+                    if not lost:
+                        client.sendall(answer)
+                    if not (head.startswith(b"HEAD ") or b" 204 " in answer.split(b"\r\n")[0]):
+                        _body(answers, answer, None if lost else client)
+                    if lost:
                         return
 
     def _is_unlucky(self) -> bool:
         with self._one:
             self.puts += 1
             unlucky = self.puts % self.every == 0
-            self.lost += unlucky
+            self.spoilt += unlucky
             return unlucky
 
 
-def _message(source, target: socket.socket | None, bodiless: bool = False) -> bytes | None:
-    """Pass one HTTP message on; its head, or None where there is none any more."""
+def _head(source: BinaryIO) -> bytes | None:
+    """The head of an HTTP message; None where there is none any more."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         line = source.readline()
         if not line:
             return None
         head += line
+    return head
+
+
+def _body(
+    source: BinaryIO, head: bytes, target: socket.socket | None, *, flip: bool = False
+) -> None:
+    """Pass the body of an HTTP message on, or read it only."""
     lower = head.lower()
-    if target is not None:
-        target.sendall(head)
-    if bodiless or b" 204 " in head.split(b"\r\n")[0]:
-        return head
     if b"transfer-encoding: chunked" in lower:
         size = 1
         while size:
@@ -161,16 +174,17 @@ def _message(source, target: socket.socket | None, bodiless: bool = False) -> by
             body = line + source.read(size) + source.readline()
             if target is not None:
                 target.sendall(body)
-        return head
+        return
     length = int(lower.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
     while length:
         some = source.read(min(length, 1 << 20))
         if not some:
-            return None
+            raise ConnectionError("it was cut")
         length -= len(some)
+        if flip:
+            some, flip = bytes([some[0] ^ 1]) + some[1:], False
         if target is not None:
             target.sendall(some)
-    return head
 
 
 def _free_port() -> int:
