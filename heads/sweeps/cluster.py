@@ -193,6 +193,13 @@ class ClusterTraining:
         supply = _Supply(configs, folders)
         observer.busy(f"training {len(configs)} runs on {self._cluster}")
 
+        finished: dict[tuple[Path, ...], int] = {}
+
+        def progressed(runs: Runs) -> bool:
+            before = finished.get(runs.folders, 0)
+            finished[runs.folders] = sum(map(is_finished, runs.folders))
+            return finished[runs.folders] > before
+
         def take(runs: Runs, found: list[str | None] | None) -> None:
             if found is None:
                 supply.put_back(runs)
@@ -216,12 +223,8 @@ class ClusterTraining:
             name, kit = f"clare-{uuid4().hex[:12]}", Trainers(order)
             kit.name = name
             with Crew[Runs, Any](connected, kit, name, self._notice, together=1) as crew:
-                crew.run(train_item, supply, take, progressed=_any_finished)
+                crew.run(train_item, supply, take, progressed=progressed)
         return [failures[folder] for folder in folders]
-
-
-def _any_finished(runs: Runs) -> bool:
-    return any(map(is_finished, runs.folders))
 
 
 class _Supply:
