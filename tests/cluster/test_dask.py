@@ -71,6 +71,20 @@ def test_a_run_that_is_told_to_end_leaves_no_process(place):
     place.require_whole("told")
 
 
+def test_work_that_every_worker_dies_over_ends_in_a_sentence(place, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")  # to be quick
+    text = (place.folder / "slow.py").read_text()
+    deadly = text.replace("time.sleep(0.125)", "__import__('os')._exit(1)")
+    (place.folder / "slow.py").write_text(deadly)
+    try:
+        running = place.start("deadly", "--cluster", "local:1")
+        assert running.wait(240) == 1, place.said()
+    finally:
+        (place.folder / "slow.py").write_text(text)
+    assert "workers died over the same work, however often it was given" in place.said()
+    assert "Traceback" not in place.said() and not place.done("deadly")
+
+
 class Running:
     """A scheduler and workers of Dask's own commands."""
 
