@@ -86,6 +86,43 @@ def verify(
 
 
 @app.command(cls=Command)
+def claims(
+    store: StorePath = STORE,
+    free: Annotated[
+        str | None, typer.Option(help="Give up what this process claims, if it works no more.")
+    ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to watch processes of other hosts; default: 2.5 beats."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show which processes work on what in a store, since when, and whether they live."""
+    from clare.cli.views.console import console
+    from clare.cli.views.store import print_claims
+    from clare.store.claims.listing import free_claims, list_claims
+    from clare.store.feature_store import open_store
+
+    folder = open_store(store).layout.claims.folder
+    found = list_claims(folder, watch)
+    if json_:
+        typer.echo(json.dumps([one.to_json() for one in found], indent=2))
+    else:
+        print_claims(store, found)
+    if free is None:
+        return
+    if not yes and any(one.state == "silent" and one.owner.token.startswith(free) for one in found):
+        console.print(
+            "If it only sleeps it will lose what it works on; nothing is damaged by that."
+        )
+        if not typer.confirm("free what it claims?"):
+            raise typer.Exit(1)
+    freed = free_claims(folder, found, free)
+    console.print(f"freed: {sum(map(len, freed.claims.values()))} claims of {freed.owner.token}")
+
+
+@app.command(cls=Command)
 def drop(
     store: StorePath = STORE,
     subset: Annotated[

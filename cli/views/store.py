@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from rich.text import Text
 from clare.cli.views.console import console
 from clare.cli.views.table import table
 from clare.models.backbones import remark_on
+from clare.store.claims.listing import Claimant
 from clare.store.transfer import Carried
-from clare.wording import counted, size
+from clare.wording import counted, duration, size
 
 SHOWN_FAILURES = 10
 
@@ -47,6 +49,34 @@ def print_info(store: Path, found: Mapping[str, Any]) -> None:
         settings = sorted({name for values in digests.values() for name in values})
         rows = [(digest, *(v.get(s) for s in settings)) for digest, v in digests.items()]
         console.print(table(None, ("fingerprint", *settings), rows, left=len(settings) + 1))
+
+
+def print_claims(store: Path, claimants: Sequence[Claimant]) -> None:
+    """Print what `clare.store.claims.listing.list_claims` found."""
+    if not claimants:
+        console.print(f"{store}: nobody works on it")
+        return
+    rows = []
+    for one in claimants:
+        owner = one.owner
+        since = datetime.fromtimestamp(owner.since).astimezone().strftime("%d %b %H:%M")
+        told = f"silent for {duration(one.watched)}" if one.state == "silent" else one.state
+        what = ", ".join(f"{name}: {_ranges(numbers)}" for name, numbers in one.claims.items())
+        where = (owner.host or "?", owner.pid or "?", owner.job or "-")
+        rows.append((owner.token[:8], *where, since if owner.since else "?", told, what or "-"))
+    columns = ("process", "host", "pid", "job", "since", "state", "works on")
+    console.print(table(None, columns, rows, left=len(columns)))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers, those that follow one another as first-last."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
 
 
 def print_statistics(found: Mapping[str, Any]) -> None:

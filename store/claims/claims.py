@@ -39,7 +39,9 @@ LEAST_EXPIRE = 2.0
 BEATS_A_LIFE = 24
 """Heartbeats in that time: several may be late or lost."""
 
-_SURE = 2.5  # beats: of a process that lives, one comes in that time
+SURE_BEATS = 2.5
+"""Of a process that lives, a beat is seen in the time of so many."""
+
 _MODE = "_mode"
 _POLL = 0.2
 _IDLE = 5.0
@@ -260,13 +262,9 @@ class Claims:
 
     def _read_mode(self) -> bool:
         """Whether the store says that leases are taken; how long they last it says too."""
-        if _MODE not in self._register.names(""):
-            return False
-        found = self._register.read(_MODE)
-        with suppress(ValueError, TypeError, KeyError):
-            expire = float(parse_json(found[0])["expire"]) if found else 0.0
-            self.expire = expire if expire >= LEAST_EXPIRE else self.expire
-        return True
+        leases, expire = read_mode(self._register)
+        self.expire = expire or self.expire
+        return leases
 
     def _change_to_leases(self) -> None:
         data = json.dumps({"expire": self.expire, "leases": True}).encode()
@@ -324,7 +322,7 @@ class Claims:
             if self._lives(seen):
                 self._change_to_leases()
                 return False
-            if self._watch.unchanged(token) > _SURE * self.beat_seconds:
+            if self._watch.unchanged(token) > SURE_BEATS * self.beat_seconds:
                 self._watch.forget(token)
             else:
                 unclear = True
@@ -407,6 +405,17 @@ def claims_of(folder: Path) -> Claims:
         if folder not in _known:
             _known[folder] = Claims(folder)
         return _known[folder]
+
+
+def read_mode(register: Register) -> tuple[bool, float]:
+    """Whether a store says that leases are taken, and how long they last; 0 if it does not say."""
+    if _MODE not in register.names(""):
+        return False, 0.0
+    found = register.read(_MODE)
+    expire = 0.0
+    with suppress(ValueError, TypeError, KeyError):
+        expire = float(parse_json(found[0])["expire"]) if found else 0.0
+    return True, expire if expire >= LEAST_EXPIRE else 0.0
 
 
 def _entry(name: str, number: int) -> str:

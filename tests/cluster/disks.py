@@ -32,9 +32,9 @@ write_shard, slow = Feature.write_shard, float(os.environ["SLOW"])
 hosts, until = int(os.environ["HOSTS"]), time.monotonic() + 60
 
 def write_slowly(self, shard, *args, **options):
-    while len(os.listdir(self.layout.root / "locks" / "_alive")) < hosts:
-        if time.monotonic() > until:
-            break
+    disk = self.layout.root.parent
+    (disk / f"at-work.{os.getpid()}").touch()
+    while len(list(disk.glob("at-work.*"))) < hosts and time.monotonic() < until:
         time.sleep(0.05)
     time.sleep(slow)
     write_shard(self, shard, *args, **options)
@@ -43,8 +43,8 @@ def write_slowly(self, shard, *args, **options):
 Feature.write_shard = write_slowly
 main()
 """
-"""The command, which waits before each shard until as many hosts as asked for are there, and whose
-disk is slow: so that runs which begin a little apart meet all the same."""
+"""The command, which waits before its shards until as many hosts as asked for have one in hand, and
+whose disk is slow: so that runs which begin a little apart meet all the same."""
 
 
 def why_not() -> str:
@@ -95,7 +95,7 @@ class Run:
         more: further options.
         before: words before the command.
         slow: seconds that each shard takes.
-        hosts: that shall be there before it writes, itself among them.
+        hosts: that shall have a shard in hand before it writes one, itself among them.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ def good(*runs: Run) -> list[list[int]]:
 def test_two_runs_share_the_shards(faces, undisturbed, tmp_path, cached):
     with mounted(tmp_path, one="", other=cached) as hosts:
         one = Run(faces, hosts["one"], *BRISK, hosts=2)
-        wait_until(lambda: list((tmp_path / "disk").glob("features.zarr/locks/_alive/*")))
+        wait_until(lambda: list((tmp_path / "disk").glob("at-work.*")))
         mine, theirs = good(one, Run(faces, hosts["other"], *BRISK))
         assert mine and theirs, "both had a part"
         assert sorted([*mine, *theirs]) == list(range(SHARDS)), "nothing was done twice"
