@@ -132,6 +132,11 @@ class Feature:
         lacking: np.ndarray = live[~done.reshape(-1)[live]]
         return lacking
 
+    def ended(self) -> set[int]:
+        """Shards that are recorded and not left open, by the names of files alone."""
+        recorded, left_open = self.layout.journalled(self.subset, self.key)
+        return recorded - left_open
+
     def pending_offsets(self, shard: int) -> list[int]:
         """Offsets (0 to 63) of a shard's live rows that are neither complete nor failed."""
         live = self.rows.read().is_live[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)]

@@ -1,4 +1,4 @@
-"""Which shards lack what, and taking them: one run's, by a kernel lock, until it lets them go."""
+"""Which shards lack what, and taking them: one run's, by a claim, until it lets them go."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
 from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS
+
+MISSES = 3
+"""Shards in a row that others had, after which the names of those that are done are read again."""
+
+
+MOST_REFUSED = 8
+"""Shards of others that are asked for in one pass."""
 
 
 @dataclass
@@ -141,9 +148,18 @@ def claim_shards(
         shared: called for each shard with the images of it that are taken, each extractor's
             counted, and with those that another run has, or has done since.
     """
+    done: dict[str, set[int]] = {}
+    missed = refused = 0
     for shard, names in _from_its_own_place(pending, features).items():
         asked = _lacking_of_shard({name: features[name] for name in names}, wanted, shard)
-        claimed = {name: features[name] for name in names if features[name].claim(shard)}
+        left = [name for name in names if shard not in done.get(name, ())]
+        if refused == MOST_REFUSED:
+            left = []  # of hundreds who wait for the last shards, each asks for a few
+        claimed = {name: features[name] for name in left if features[name].claim(shard)}
+        missed = 0 if claimed else missed + bool(left)
+        refused += bool(left and not claimed)
+        if missed == MISSES:  # here others were at work: what they ended need not be asked for
+            done, missed = {name: feature.ended() for name, feature in features.items()}, 0
         # Looked at again, because another run may have done some meanwhile.
         lacking = _lacking_of_shard(claimed, wanted, shard)
         ours = sum(map(len, lacking.values()))

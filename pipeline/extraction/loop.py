@@ -1,7 +1,7 @@
 """Stage one's loop: pending shards -> decoded rows -> micro-batches -> whole shards on disk.
 
 Three things run side by side: threads decode the next shards, the main thread feeds the models,
-and one thread writes finished shards. A shard is taken by a kernel lock, so any number of runs
+and one thread writes finished shards. A shard is taken by a claim, so any number of runs
 may work on one store; a shard is written whole and journalled, so a run may die anywhere.
 """
 
@@ -125,6 +125,7 @@ def extract_subset(
     most = LOOKAHEAD * len(runners)
     tried: set[tuple[int, str]] = set()
     writer = _Writer(store, subset, report, progress, pace, most, tried.discard)
+    waited = 0.0
     wanted = np.unique(np.fromiter(slots, np.int64))
     try:
         with patience(ending) as stop:
@@ -148,7 +149,10 @@ def extract_subset(
                     stop.check()
                     if waiting is not None:
                         waiting(len(pending))
-                    time.sleep(POLL_SECONDS)
+                    waited = store.layout.claims.next_look(waited, POLL_SECONDS)
+                    time.sleep(waited)
+                else:
+                    waited = 0.0
     finally:
         writer.close()
         for feature in features.values():

@@ -155,11 +155,21 @@ class Claims:
         return _ClaimFence(self, name, number)
 
     def first_of(self, count: int) -> int:
-        """Where among so many to begin: at 0, or where others claim here, at a place of its own."""
+        """Where among so many to begin: at 0, or where others claim here, anywhere."""
         with self._one:
             if not self._joined or count < 2 or not self._watch.tokens():
                 return 0
-            return int(self.owner.token, 16) % count
+            return random.randrange(count)
+
+    def next_look(self, waited: float, first: float) -> float:
+        """Seconds until it is worth while to look again whether others ended what they claim.
+
+        Args:
+            waited: what this returned before; 0 if it was not asked before.
+            first: the least.
+        """
+        most = 2 * self.beat_seconds if self.by_leases else first
+        return max(first, min(2 * waited, most))
 
     def former(self, name: str, number: int) -> str:
         """The token of a process that is gone, whose claim this one took over; empty if none."""

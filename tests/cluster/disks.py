@@ -141,7 +141,7 @@ class Run:
     def end(self) -> tuple[int, list[int], str]:
         """Its exit code, the shards that it wrote since, and all else that it said."""
         try:
-            said, _ = self.process.communicate(timeout=60)
+            said, _ = self.process.communicate(timeout=150)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             said, _ = self.process.communicate()

@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_ends_runs_with_a_sentence(faces, undisturbed, tmp_
         one.mkdir()
         subprocess.run(["bindfs", str(small), str(one)], check=True)
         try:
-            runs = [Run(faces, small, slow=0.5), Run(faces, one, slow=0.5)]
+            runs = [Run(faces, disk, *BRISK, slow=1, hosts=2) for disk in (small, one)]
             wait_until(lambda: list(small.glob("features.zarr/journal/*/*/*.json")))
             ballast = small / "ballast"
             with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
