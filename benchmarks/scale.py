@@ -44,7 +44,8 @@ LEFT = SHARDS + 2
 """Shards that are left pending, to be taken one after another, one to warm up."""
 
 TASK = "task"
-TASKS = ("open", "pending", "info", "table", "verify", "verify --quick", "train")
+PART = "open 8 shards"
+TASKS = ("open", PART, "pending", "info", "table", "verify", "verify --quick", "train")
 MANY = "info of many subsets"
 EXTRACT = "extract, all done"
 SUBSET = "faces"
@@ -249,6 +250,9 @@ def prepare(task: str, path: Path) -> Any:
     """The task as a function without arguments."""
     if task == "open":
         return lambda: open_store(path).rows(SUBSET)
+    if task == PART:
+        shards, wanted = range(8), np.arange(8 * SHARD_ROWS)
+        return lambda: open_store(path).feature(SUBSET, "clip", shards=shards).lacking(wanted)
     if task == "pending":
         store = open_store(path)
         store.rows(SUBSET)
