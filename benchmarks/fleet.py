@@ -26,9 +26,8 @@ from pathlib import Path
 
 from benchmarks.rounds import Facts
 from benchmarks.script import Parts, Script, main
-from clare.pipeline.extraction.claims import MISSES, MOST_REFUSED
-from clare.pipeline.extraction.loop import POLL_SECONDS
-from clare.store.claims.claims import BEATS_A_LIFE, EXPIRE
+from clare.pipeline.extraction.claims import MISSES, MOST_REFUSED, RELIST_SECONDS
+from clare.store.claims.claims import BEATS_A_LIFE, EXPIRE, next_look
 from clare.store.claims.heartbeats import Heartbeat, Watch
 from clare.store.claims.leases import Leases
 from clare.store.claims.owner import Owner
@@ -123,9 +122,9 @@ class Fleet:
         self.network = Network()
         self.now = self.coordination = self.work = 0.0
         self.computed: Counter[int] = Counter()
-        self.recorded: dict[int, int] = {}
+        self.recorded: dict[int, tuple[int, str]] = {}
         self.left = set(range(shards))
-        self.mixed = self.deaths = self.lost = 0
+        self.mixed = self.deaths = 0
         self._events: list[tuple[float, int, Worker, str]] = []
         self._order = itertools.count()
 
@@ -151,7 +150,6 @@ class Fleet:
             "coordination, %": 100 * self.coordination / (self.coordination + self.work),
             "requests a shard": asked / shards,
             "KB a shard": self.network.bytes / shards / 1000,
-            "taken over": self.lost,
         }
 
     def begin(self, seconds: float) -> None:
@@ -176,9 +174,10 @@ class Worker:
         self.leases = Leases(self.line, self.heart, watch)
         self.in_hand: list[int] = []
         self.pending: list[int] = []
-        self.done: set[int] = set()
+        self.listed = 0.0
+        self.done = 0  # of the records, in the order in which they were written, that it has seen
         self.missed = self.refused = 0
-        self.poll = POLL_SECONDS
+        self.poll = 0.0
 
     def step(self, what: str) -> None:
         if what != "die" and self.fleet.now < self.awake:
@@ -210,16 +209,15 @@ class Worker:
             self.pay()
         self.fleet.at(BEAT * self.fleet.chance.uniform(0.8, 1.6), self, "beat")
 
-    def recorded(self) -> set[int]:
-        """The shards that have a record, from their names."""
-        found = set(self.fleet.recorded)
-        self.line.ask("list", NAME_BYTES * len(found), 1 + len(found) // NAMES)
-        return found
+    def list_records(self) -> None:
+        """See the names of all records."""
+        self.done, self.listed = len(self.fleet.recorded), self.fleet.now
+        self.line.ask("list", NAME_BYTES * self.done, 1 + self.done // NAMES)
 
     def look(self) -> None:
         """A pass begins: what is not done, from a place of its own."""
-        self.done = self.recorded() | set(self.in_hand)
-        shards = sorted(self.fleet.left - self.done)
+        self.list_records()
+        shards = sorted(self.fleet.left - set(self.in_hand))
         first, self.refused = self.fleet.chance.randrange(max(len(shards), 1)), 0
         self.pending = (shards[first:] + shards[:first])[::-1]
         self.fleet.at(self.pay(), self, "take")
@@ -228,7 +226,8 @@ class Worker:
         """Fill the hand, then compute; of nothing at all, wait."""
         while len(self.in_hand) < IN_HAND and self.pending and self.line.spent < 1.0:
             shard = self.pending.pop()
-            if shard in self.done:
+            number, _ = self.fleet.recorded.get(shard, (self.done, ""))
+            if number < self.done or shard in self.in_hand:
                 continue
             if self._claim(shard):
                 self.in_hand.append(shard)
@@ -238,16 +237,17 @@ class Worker:
             self.refused += 1
             if self.refused == MOST_REFUSED:
                 self.pending.clear()
-            if self.missed == MISSES:
-                self.done, self.missed = self.recorded() | set(self.in_hand), 0
+            if self.missed >= MISSES and self.fleet.now - self.listed > RELIST_SECONDS:
+                self.list_records()
+                self.missed = 0
         spent = self.pay()
         if self.in_hand:
-            self.poll = POLL_SECONDS
+            self.poll = 0.0
             self.fleet.at(spent + self._seconds(), self, "write")
         elif self.pending:  # a second is gone
             self.fleet.at(spent, self, "take")
         else:
-            self.poll = min(2 * self.poll, 2 * BEAT)
+            self.poll = next_look(self.poll, BEAT)
             self.fleet.at(spent + self.poll, self, "look")
 
     def _claim(self, shard: int) -> bool:
@@ -284,10 +284,9 @@ class Worker:
                 break
         else:
             self.fleet.left.discard(shard)
-            if self.fleet.recorded.setdefault(shard, id(self)) != id(self):
+            record = len(self.fleet.recorded), self.token
+            if self.fleet.recorded.setdefault(shard, record)[1] != self.token:
                 self.fleet.mixed += 1
-        if shard not in self.fleet.recorded:
-            self.fleet.lost += 1
         self.leases.release(name)
         self.fleet.at(self.pay(own), self, "take")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from clare.store.spec import SHARD_ROWS
 MISSES = 3
 """Shards in a row that others had, after which the names of those that are done are read again."""
 
+
+RELIST_SECONDS = 20.0
+"""But not more often than that."""
 
 MOST_REFUSED = 8
 """Shards of others that are asked for in one pass."""
@@ -150,6 +154,7 @@ def claim_shards(
     """
     done: dict[str, set[int]] = {}
     missed = refused = 0
+    listed = time.monotonic()
     for shard, names in _from_its_own_place(pending, features).items():
         asked = _lacking_of_shard({name: features[name] for name in names}, wanted, shard)
         left = [name for name in names if shard not in done.get(name, ())]
@@ -158,8 +163,10 @@ def claim_shards(
         claimed = {name: features[name] for name in left if features[name].claim(shard)}
         missed = 0 if claimed else missed + bool(left)
         refused += bool(left and not claimed)
-        if missed == MISSES:  # here others were at work: what they ended need not be asked for
+        if missed >= MISSES and time.monotonic() - listed > RELIST_SECONDS:
+            # Here others were at work: what they ended need not be asked for.
             done, missed = {name: feature.ended() for name, feature in features.items()}, 0
+            listed = time.monotonic()
         # Looked at again, because another run may have done some meanwhile.
         lacking = _lacking_of_shard(claimed, wanted, shard)
         ours = sum(map(len, lacking.values()))

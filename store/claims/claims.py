@@ -166,10 +166,9 @@ class Claims:
 
         Args:
             waited: what this returned before; 0 if it was not asked before.
-            first: the least.
+            first: the answer of locks, which may be given back at any time.
         """
-        most = 2 * self.beat_seconds if self.by_leases else first
-        return max(first, min(2 * waited, most))
+        return next_look(waited, self.beat_seconds) if self.by_leases else first
 
     def former(self, name: str, number: int) -> str:
         """The token of a process that is gone, whose claim this one took over; empty if none."""
@@ -415,6 +414,11 @@ def claims_of(folder: Path) -> Claims:
         if folder not in _known:
             _known[folder] = Claims(folder)
         return _known[folder]
+
+
+def next_look(waited: float, beat: float) -> float:
+    """See `Claims.next_look`: leases are lost after many beats, and hundreds may wait for them."""
+    return min(max(2 * waited, beat / 2), 4 * beat)
 
 
 def read_mode(register: Register) -> tuple[bool, float]:

@@ -107,9 +107,9 @@ def free_claims(folder: Path, claimants: list[Claimant], token: str) -> Claimant
     fitting = [one for one in claimants if one.owner.token.startswith(token)]
     if len(fitting) != 1 or not token:
         known = ", ".join(one.owner.token[:8] for one in claimants) or "none"
-        number = "several processes" if fitting and token else "no process"
+        count = "several processes" if fitting and token else "no process"
         raise InputError(
-            f"{number} {token!r} can be found; there are: {known}", Name("one of them", "free")
+            f"{count} {token!r} can be found; there are: {known}", Name("one of them", "free")
         )
     (one,) = fitting
     if one.state == "works":

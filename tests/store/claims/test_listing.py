@@ -83,6 +83,7 @@ def test_a_heartbeat_that_goes_on_is_seen(store, monkeypatch):
 
     def beat(seconds):
         found = register.read("_alive/" + "cd" * 8)
+        assert found is not None
         said = json.loads(found[0])
         said["count"] += 1
         register.replace("_alive/" + "cd" * 8, json.dumps(said).encode(), found[1])
