@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from clare.advice import Name
 from clare.errors import InputError
 from clare.foreign import read_bytes
 from clare.store.claims.claims import BEATS_A_LIFE, EXPIRE, SURE_BEATS, read_mode
@@ -108,9 +107,7 @@ def free_claims(folder: Path, claimants: list[Claimant], token: str) -> Claimant
     if len(fitting) != 1 or not token:
         known = ", ".join(one.owner.token[:8] for one in claimants) or "none"
         count = "several processes" if fitting and token else "no process"
-        raise InputError(
-            f"{count} {token!r} can be found; there are: {known}", Name("one of them", "free")
-        )
+        raise InputError(f"{count} {token!r} can be found; there are: {known}", "name one of them")
     (one,) = fitting
     if one.state == "works":
         where = f"process {one.owner.pid} of {one.owner.host}"
