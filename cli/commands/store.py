@@ -104,8 +104,8 @@ def claims(
     from clare.store.claims.listing import free_claims, list_claims
     from clare.store.feature_store import open_store
 
-    folder = open_store(store).layout.claims.folder
-    found = list_claims(folder, watch)
+    own = open_store(store).layout.claims
+    found = list_claims(own, watch)
     if json_:
         typer.echo(json.dumps([one.to_json() for one in found], indent=2))
     else:
@@ -118,7 +118,7 @@ def claims(
         )
         if not typer.confirm("free what it claims?"):
             raise typer.Exit(1)
-    freed = free_claims(folder, found, free)
+    freed = free_claims(own, found, free)
     console.print(f"freed: {sum(map(len, freed.claims.values()))} claims of {freed.owner.token}")
 
 

@@ -39,8 +39,9 @@ class BucketClaims(Claims):
             self._tried = True
         super()._join()
 
-    def _myself(self) -> Owner:
-        return replace(super()._myself(), place=0)  # wherever its copy lies, it claims the same
+    def myself(self) -> Owner:
+        """This process: wherever its copy lies, it claims the same."""
+        return replace(super().myself(), place=0)
 
     def _is_there(self) -> bool:
         return True

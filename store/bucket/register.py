@@ -29,6 +29,11 @@ class BucketRegister:
         listed = self.objects.list_folder(prefix)
         return {found.key.rpartition("/")[2] for found in listed if found.size}
 
+    def all_names(self, folder: str) -> list[str]:
+        """One list."""
+        listed = self.objects.list(f"{self.root}/{folder}")
+        return [found.key.removeprefix(f"{self.root}/") for found in listed if found.size]
+
     def read(self, name: str) -> tuple[bytes, Tag] | None:
         """The object, unless it is empty."""
         found = self.objects.read(f"{self.root}/{name}")

@@ -27,7 +27,7 @@ from clare.store.claims.locks import LockFile, lock_file
 from clare.store.claims.mounts import locks_may_reach
 from clare.store.claims.owner import Beat, Owner, this_process
 from clare.store.claims.pulse import PULSE
-from clare.store.claims.register import Clock, Register
+from clare.store.claims.register import Clock, ListedRegister, Register
 
 EXPIRE = 240.0
 """Seconds without a heartbeat after which a process has lost its claims: longer than any pause of a
@@ -63,7 +63,7 @@ class Claims:
         folder: Path,
         clock: Clock | None = None,
         locks: Callable[[Path], LockFile] = lock_file,
-        register: Register | None = None,
+        register: ListedRegister | None = None,
     ) -> None:
         self._open_locks = locks
         self.folder = folder
@@ -71,7 +71,7 @@ class Claims:
         self.expire = EXPIRE
         self._force = False
         self._clock = clock or Clock(time.monotonic, time.sleep)
-        self._register = register or FolderRegister(folder)
+        self.register: ListedRegister = register or FolderRegister(folder)
         self._one = threading.RLock()
         self._joined = self._settled = False
         self._used = -math.inf  # when something was last asked for
@@ -83,7 +83,7 @@ class Claims:
         self._known: set[str] = set()  # others, whom locks keep out
         self._granted: dict[str, int] = {}  # others, whose byte was to be had: what their beat was
         self._heartbeat: Heartbeat
-        self._watch = Watch(self._register, self._clock)
+        self._watch = Watch(self.register, self._clock)
 
     @property
     def by_leases(self) -> bool:
@@ -227,10 +227,10 @@ class Claims:
 
     def _join(self) -> None:
         make_folder(self.folder)
-        self.owner = self._myself()  # under a new token: an old one means nothing to anybody
+        self.owner = self.myself()  # under a new token: an old one means nothing to anybody
         self._known, self._granted = set(), {}
         leases = self._read_mode() or self._force or not self._locks_may_serve()
-        self._heartbeat = Heartbeat(self._register, self.owner, self._clock)
+        self._heartbeat = Heartbeat(self.register, self.owner, self._clock)
         # What was seen before it left is still good.
         self._watch.begin(self.owner, self.expire, self.beat_seconds)
         self._settled = False
@@ -256,7 +256,8 @@ class Claims:
         """Whether there still is such a store."""
         return self.folder.is_dir()
 
-    def _myself(self) -> Owner:
+    def myself(self) -> Owner:
+        """This process, under a new token."""
         return this_process(self.folder)
 
     def _locks_may_serve(self) -> bool:
@@ -271,18 +272,18 @@ class Claims:
 
     def _read_mode(self) -> bool:
         """Whether the store says that leases are taken; how long they last it says too."""
-        leases, expire = read_mode(self._register)
+        leases, expire = read_mode(self.register)
         self.expire = expire or self.expire
         return leases
 
     def _change_to_leases(self) -> None:
         data = json.dumps({"expire": self.expire, "leases": True}).encode()
         if not self._read_mode():
-            self._register.create(_MODE, data)
+            self.register.create(_MODE, data)
         self._watch.expire = self.expire
         self._heartbeat.leases = True
         self._heartbeat.beat()
-        leases = Leases(self._register, self._heartbeat, self._watch)
+        leases = Leases(self.register, self._heartbeat, self._watch)
         for name, number in self._held:
             leases.take(_entry(name, number))  # who is refused finds it lost
         self._leases, self._settled = leases, False

@@ -35,6 +35,15 @@ class FolderRegister:
         """See `Register`, as for all of these."""
         return set(self._states(self.root / folder))
 
+    def all_names(self, folder: str) -> list[str]:
+        """Of each folder that has files."""
+        found: list[str] = []
+        for place, _, files in os.walk(self.root / folder):
+            if files:
+                below = Path(place).relative_to(self.root)
+                found += [(below / name).as_posix() for name in self._states(Path(place))]
+        return sorted(found)
+
     def read(self, name: str) -> tuple[bytes, Tag] | None:
         """The file of the latest state."""
         path = self.root / name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -13,12 +12,11 @@ from typing import Any, Literal
 
 from clare.errors import InputError
 from clare.foreign import read_bytes
-from clare.store.claims.claims import BEATS_A_LIFE, EXPIRE, SURE_BEATS, read_mode
-from clare.store.claims.folder_register import FolderRegister
+from clare.store.claims.claims import BEATS_A_LIFE, EXPIRE, SURE_BEATS, Claims, read_mode
 from clare.store.claims.heartbeats import BEATS, Watch
 from clare.store.claims.leases import LEASES
-from clare.store.claims.owner import Owner, this_process
-from clare.store.claims.register import Clock
+from clare.store.claims.owner import Owner
+from clare.store.claims.register import Clock, ListedRegister
 
 _LOCKS = Path("/proc/locks")
 _MOST_BYTES = 1 << 26
@@ -49,24 +47,24 @@ class Claimant:
         return asdict(self)
 
 
-def list_claims(folder: Path, seconds: float | None = None) -> list[Claimant]:
+def list_claims(claims: Claims, seconds: float | None = None) -> list[Claimant]:
     """Who claims what, oldest first.
 
     The heart of a process of another host must be watched for a while: no clock of a file server or
     of another host is believed.
 
     Args:
-        folder: of the store's claims.
+        claims: of the store.
         seconds: to watch, where need be; by default as long as a few beats take.
     """
+    folder, register = claims.folder, claims.register
     if not folder.is_dir():
         return []
-    register = FolderRegister(folder)
     leases, expire = read_mode(register)
     expire = expire or EXPIRE
     watch = Watch(register, Clock(time.monotonic, time.sleep))
-    watch.begin(this_process(folder), expire, 0.0)
-    held = dict(_leases(folder)) if leases else {}
+    watch.begin(claims.myself(), expire, 0.0)
+    held = dict(_leases(register)) if leases else {}
     beats = {token: watch.look(token) for token in {*watch.tokens(), *held}}
     found: dict[str, Claimant] = {}
     for token, beat in beats.items():
@@ -90,13 +88,13 @@ def list_claims(folder: Path, seconds: float | None = None) -> list[Claimant]:
     return sorted(found.values(), key=lambda one: (one.owner.since, one.owner.token))
 
 
-def free_claims(folder: Path, claimants: list[Claimant], token: str) -> Claimant:
+def free_claims(claims: Claims, claimants: list[Claimant], token: str) -> Claimant:
     """Give up what a process that does not work any more claims.
 
     One that only slept finds out, and writes no more; nothing is damaged.
 
     Args:
-        folder: of the store's claims.
+        claims: of the store.
         claimants: from `list_claims`.
         token: of the process, or the beginning of it.
 
@@ -112,7 +110,7 @@ def free_claims(folder: Path, claimants: list[Claimant], token: str) -> Claimant
     if one.state == "works":
         where = f"process {one.owner.pid} of {one.owner.host}"
         raise InputError(f"{where} works; what it claims can't be freed", "stop it first")
-    register = FolderRegister(folder)
+    register = claims.register
     for name, numbers in one.claims.items():
         for number in numbers:
             entry = f"{LEASES}/{name}/{number:06d}"
@@ -125,18 +123,15 @@ def free_claims(folder: Path, claimants: list[Claimant], token: str) -> Claimant
     return one
 
 
-def _leases(folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
+def _leases(register: ListedRegister) -> Iterator[tuple[str, dict[str, list[int]]]]:
     """What each token claims by leases."""
-    register = FolderRegister(folder)
     found: dict[str, dict[str, list[int]]] = {}
-    top = folder / LEASES
-    for place, _, files in os.walk(top):
-        name = Path(place).relative_to(top).as_posix()
-        for last in sorted(register.names(f"{LEASES}/{name}")) if files else ():
-            entry = register.read(f"{LEASES}/{name}/{last}")
-            if entry is not None and last.isdigit():
-                token = entry[0].decode("ascii", errors="replace")
-                found.setdefault(token, {}).setdefault(name, []).append(int(last))
+    for entry_name in register.all_names(LEASES):
+        name, _, last = entry_name.removeprefix(f"{LEASES}/").rpartition("/")
+        entry = register.read(entry_name)
+        if entry is not None and last.isdigit():
+            token = entry[0].decode("ascii", errors="replace")
+            found.setdefault(token, {}).setdefault(name, []).append(int(last))
     yield from found.items()
 
 

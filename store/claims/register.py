@@ -38,6 +38,14 @@ class Register(Protocol):
         ...
 
 
+class ListedRegister(Register, Protocol):
+    """A register that can be looked through, as nobody needs to who only claims."""
+
+    def all_names(self, folder: str) -> list[str]:
+        """The names of the entries in a folder and in those in it, sorted."""
+        ...
+
+
 @dataclass(frozen=True)
 class Clock:
     """This process's own time, of which nobody else knows.

@@ -8,6 +8,7 @@ import pytest
 
 from clare.errors import CorruptStoreError, LostClaimError, StoreError
 from clare.store.bucket.objects import Objects
+from clare.store.claims.listing import free_claims, list_claims
 from clare.store.feature_store import create_store, open_store
 from clare.store.info import store_info
 from clare.store.maintenance.drop import drop
@@ -213,3 +214,19 @@ def test_what_another_process_of_this_machine_writes_meanwhile_stays(url, monkey
     assert late.exists()
     layout.renew(layout.segments("faces"))
     assert not late.exists()
+
+
+def test_claims_in_a_bucket_are_listed_and_freed(url):
+    store = create_store(url)
+    store.assign_rows("faces", make_rows(100))
+    store.declare(FINGERPRINT, FIELDS)
+    feature = store.feature("faces", "clip")
+    assert feature.claim(1)
+    claims = store.layout.claims
+    claims.register.create("_leases/faces/clip-x/000003", b"abcd")
+    found = {one.owner.token: one for one in list_claims(claims, 0)}
+    assert found[claims.owner.token].state == "works"
+    assert found[claims.owner.token].claims == {f"faces/{FINGERPRINT.key}": [1]}
+    assert (found["abcd"].state, found["abcd"].claims) == ("silent", {"faces/clip-x": [3]})
+    free_claims(claims, list(found.values()), "ab")
+    assert [one.owner.token for one in list_claims(claims, 0)] == [claims.owner.token]

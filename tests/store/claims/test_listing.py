@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from clare.cli.app import app
 from clare.errors import InputError
-from clare.store.claims.claims import claims_of
+from clare.store.claims.claims import Claims, claims_of
 from clare.store.claims.folder_register import FolderRegister
 from clare.store.claims.listing import free_claims, list_claims
 from clare.store.claims.owner import Beat
@@ -39,9 +39,9 @@ def elsewhere(store, token: str, **owner):
 
 
 def test_a_store_that_nobody_works_on(tmp_path):
-    assert list_claims(tmp_path / "none") == []
+    assert list_claims(Claims(tmp_path / "none")) == []
     create_store(tmp_path / "features.zarr").layout.claims.leave()
-    assert list_claims(tmp_path / "features.zarr" / "locks") == []
+    assert list_claims(Claims(tmp_path / "features.zarr" / "locks")) == []
 
 
 @pytest.mark.parametrize("leases", [False, True])
@@ -50,11 +50,11 @@ def test_this_process_and_what_it_claims(store, leases):
     claims.configure(leases=leases, expire=60.0)
     for number in (0, 1, 5):
         assert claims.take("faces/clip-ab", number)
-    (mine,) = list_claims(claims.folder)
+    (mine,) = list_claims(claims)
     assert (mine.state, mine.owner.pid) == ("works", os.getpid())
     assert mine.claims == {"faces/clip-ab": [0, 1, 5]}
     with pytest.raises(InputError, match="works; what it claims can't be freed"):
-        free_claims(claims.folder, [mine], mine.owner.token)
+        free_claims(claims, [mine], mine.owner.token)
 
 
 def test_another_host_is_watched_and_freed_when_it_is_silent(store):
@@ -62,17 +62,17 @@ def test_another_host_is_watched_and_freed_when_it_is_silent(store):
     claims.configure(leases=True, expire=60.0)
     elsewhere(store, "ab" * 8)
     began = time.monotonic()
-    found = {one.owner.host: one for one in list_claims(claims.folder, 0.25)}
+    found = {one.owner.host: one for one in list_claims(claims, 0.25)}
     assert time.monotonic() - began >= 0.25
     far = found["far"]
     assert far.state == "silent" and far.watched > 0.1
     assert far.claims == {"faces/clip-ab": [3, 4, 9]}
     with pytest.raises(InputError, match="no process 'xy' can be found"):
-        free_claims(claims.folder, list(found.values()), "xy")
+        free_claims(claims, list(found.values()), "xy")
     assert not claims.take("faces/clip-ab", 3)
-    free_claims(claims.folder, list(found.values()), "abab")
+    free_claims(claims, list(found.values()), "abab")
     assert claims.take("faces/clip-ab", 3)
-    assert {one.owner.host for one in list_claims(claims.folder, 0)} == {claims.owner.host}
+    assert {one.owner.host for one in list_claims(claims, 0)} == {claims.owner.host}
 
 
 def test_a_heartbeat_that_goes_on_is_seen(store, monkeypatch):
@@ -90,7 +90,7 @@ def test_a_heartbeat_that_goes_on_is_seen(store, monkeypatch):
         sleep(0)
 
     monkeypatch.setattr(time, "sleep", beat)
-    far = next(one for one in list_claims(claims.folder, 5.0) if one.owner.host == "far")
+    far = next(one for one in list_claims(claims, 5.0) if one.owner.host == "far")
     assert far.state == "works"
 
 
