@@ -8,14 +8,17 @@ import re
 from pathlib import Path, PosixPath
 from typing import Self
 
+from clare.errors import InputError
+
 SCHEMES = ("s3", "az", "gs", "memory")
 """Of URLs of buckets. ``gs`` runs the same code and is untried; ``memory`` is one process's own."""
 
 CACHE = "CLARE_CACHE"
 """The environment variable that names the folder of local copies."""
 
-_URL = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)")
-_FILE = re.compile(r"file:/+(.*)")
+_URL = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)", re.IGNORECASE)
+_FILE = re.compile(r"file:/+(.*)", re.IGNORECASE)
+_ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(/.*)?")
 
 
 def bucket_url(place: Path | str) -> str | None:
@@ -24,13 +27,20 @@ def bucket_url(place: Path | str) -> str | None:
     A path that was made of a URL has lost one of its two slashes: it is known again.
     """
     found = _URL.fullmatch(str(place).rstrip("/"))
-    return f"{found[1]}://{found[2]}" if found else None
+    return f"{found[1].lower()}://{found[2]}" if found else None
 
 
 def local_path(place: Path | str) -> Path:
-    """The folder of this machine that a path, or a URL ``file://``, names."""
-    found = _FILE.fullmatch(str(place))
-    return Path(f"/{found[1]}") if found else Path(place)
+    """The folder of this machine that a path, or a URL ``file://``, names.
+
+    Raises:
+        InputError: it is a URL of something else; as a path it would make a folder of its scheme.
+    """
+    if found := _FILE.fullmatch(str(place)):
+        return Path(f"/{found[1]}")
+    if _ANY.fullmatch(str(place)):
+        raise InputError(f"{place} is no place for a store", "name s3://…, az://… or a folder")
+    return Path(place)
 
 
 class BucketPath(PosixPath):

@@ -1,6 +1,7 @@
 """Objects of a bucket, and what holds when their server loses answers or breaks its word."""
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import obstore
@@ -17,6 +18,9 @@ from clare.store.claims.heartbeats import Heartbeat, Watch
 from clare.store.claims.leases import Leases
 from clare.store.claims.owner import Owner
 from clare.store.claims.register import Clock
+from clare.store.feature_store import create_store, open_store
+from clare.store.maintenance.verify import verify_store
+from clare.store.transfer import pull_store, push_store
 
 
 def test_an_object_is_made_once_and_replaced_in_the_state_that_was_seen(objects):
@@ -45,6 +49,24 @@ def test_places_are_known_again_and_copies_lie_apart(monkeypatch, tmp_path):
     assert copy_of("s3://a/df40.zarr").parent == tmp_path
     with pytest.raises(InputError, match="no URL of a bucket"):
         Objects("features.zarr")
+
+
+def test_a_scheme_may_be_in_capitals():
+    assert bucket_url(Path("S3://Bucket/a.zarr")) == "s3://Bucket/a.zarr"
+    assert local_path("FILE:///data/a.zarr") == Path("/data/a.zarr")
+
+
+@pytest.mark.parametrize("place", ["s3a://b/x", "https://acc.blob.example/c", "s3://", "s4:/b"])
+def test_a_url_of_something_else_makes_no_folder(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = create_store(tmp_path / "a.zarr").path
+    for act in (create_store, open_store, verify_store, partial(push_store, store)):
+        for given in (place, str(Path(place))):
+            with pytest.raises(InputError, match="is no place for a store: name s3://"):
+                act(given)
+    with pytest.raises(InputError, match="is no place for a store"):
+        pull_store(place, tmp_path / "b.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
 
 
 def test_pickled_objects_are_their_url(objects):
@@ -78,6 +100,23 @@ def test_a_server_that_stays_away_is_one_sentence(url, monkeypatch):
     assert "\n" not in str(told.value)
 
 
+def test_names_of_objects_are_not_taken_for_what_a_server_says(monkeypatch):
+    tries = []
+
+    def away(*args, **how):
+        tries.append(1)
+        raise GenericError(
+            "Error performing PUT http://127.0.0.1:9/b/credentials/metadata.zarr/a in 1ms\n\n"
+            "Debug source: uri: http://127.0.0.1:9/b/credentials/metadata.zarr, kind: Connect"
+        )
+
+    monkeypatch.setattr(obstore, "put", away)
+    objects = Objects("memory://b/credentials/metadata.zarr", patience=0.3)
+    with pytest.raises(StoreError, match="its server can't be reached"):
+        objects.put("store.json", b"one")
+    assert len(tries) > 1
+
+
 def test_a_put_whose_answer_was_lost_counts_as_done(objects, monkeypatch):
     put = obstore.put
 
@@ -99,6 +138,7 @@ def test_a_put_whose_answer_was_lost_counts_as_done(objects, monkeypatch):
         ("<Code>RequestTimeTooSkewed</Code>", "this machine's clock is wrong: set it"),
         ("<Code>Other</Code><Message>the disk is full</Message>", "Other the disk is full"),
         ("GET http://169.254.169.254/latest failed", "there are no keys for it"),
+        ("Generic MicrosoftAzure error: Account must be specified", "there are no keys for it"),
     ],
 )
 def test_refusals_say_in_a_sentence_what_mends_them(text, words):
