@@ -29,6 +29,13 @@ _LASTING = ("NotFound", "PermissionDenied", "Unauthenticated", "UnknownConfigura
 _LASTING_CODES = set(_ADVICE) - {"BadDigest"}
 
 
+_OF_MACHINE = re.compile(
+    r"https?://(169\.254\.169\.254|169\.254\.170\.2|metadata\.google\.internal)[/:]"
+)
+"""Where obstore asks for the keys of a rented machine, if it was given none."""
+_NO_KEYS = ("Account must be specified", "Missing AccessKeyId", "Missing SecretAccessKey")
+
+
 def code_of(error: BaseException) -> str:
     """The server's own word for what is wrong; empty if it said none."""
     found = _CODE.search(str(error))
@@ -38,9 +45,17 @@ def code_of(error: BaseException) -> str:
 def is_lasting(error: BaseException) -> bool:
     """Whether an error stays the same however long one waits."""
     kind = type(error).__name__.removesuffix("Error")
-    lacks_keys = "metadata" in str(error) or "credentials" in str(error)
     missing = kind == "FileNotFound" or kind in _LASTING
-    return missing or code_of(error) in _LASTING_CODES or lacks_keys
+    return missing or code_of(error) in _LASTING_CODES or _lacks_keys(error)
+
+
+def _lacks_keys(error: BaseException) -> bool:
+    """Whether there are no keys; by obstore's own words, since names of objects are in it too."""
+    text = str(error)
+    if _OF_MACHINE.search(text):
+        return True
+    told = re.sub(r"\S+://\S+", "", text)
+    return any(words in told for words in _NO_KEYS)
 
 
 def refusal(url: str, error: BaseException) -> StoreError:
@@ -55,7 +70,7 @@ def refusal(url: str, error: BaseException) -> StoreError:
     if code in _ADVICE:
         what, advice = _ADVICE[code]
         return StoreError(f"{url}: {what}", advice)
-    if "169.254.169.254" in text or "metadata" in text:
+    if _lacks_keys(error):
         return StoreError(f"{url}: there are no keys for it", _KEYS)
     if kind in ("PermissionDenied", "Unauthenticated"):
         return StoreError(f"{url}: the keys may not do this there", _RIGHTS)

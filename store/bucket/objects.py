@@ -34,6 +34,8 @@ IN_FLIGHT = 16
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+
 _memories: dict[str, Any] = {}
 _used_by: int | None = None  # the process that has used obstore
 
@@ -207,13 +209,13 @@ class Objects:
             try:
                 return ask()
             except FileNotFoundError as error:
-                if code_of(error) in ("NoSuchBucket", "ContainerNotFound"):
+                if code_of(error) in _NO_BUCKET:
                     raise refusal(self.url, error) from error
                 raise
             except (AlreadyExistsError, PreconditionError):
                 raise
             except BaseError as error:
-                if type(error).__name__ == "NotFoundError" and "NoSuchBucket" not in str(error):
+                if type(error).__name__ == "NotFoundError" and code_of(error) not in _NO_BUCKET:
                     raise FileNotFoundError(f"{self.url}/{key}") from error
                 if is_lasting(error) or time.monotonic() + wait > end:
                     raise refusal(f"{self.url}/{key}".rstrip("/"), error) from error
