@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from clare.files import (
 from clare.names import is_plain
 from clare.store.bucket.objects import Objects
 from clare.store.journal import mark_shard
-from clare.store.layout import LOCKS, TOP
+from clare.store.layout import JOURNAL, LOCKS, TOP, Layout
 from clare.store.records import read_file
 
 _MOST_BYTES = 1 << 33  # of one file: a text tower is the largest
@@ -34,6 +35,8 @@ class Side(Protocol):
 
     def sizes(self) -> dict[str, int]:
         """The files of the store, each with its size; neither claims nor what is being written.
+
+        The marks of shards that are written, or have rows left, are among them.
 
         Raises:
             StoreError: the place can't be used.
@@ -52,8 +55,20 @@ class Side(Protocol):
         """Write a file, so that it is there as a whole or not at all."""
         ...
 
+    def writing(self, record: str) -> AbstractContextManager[bool]:
+        """While a shard is written: marked so, and, if it is claimed here, claimed.
+
+        Yields:
+            Whether it may be written; False where somebody else works on it.
+        """
+        ...
+
+    def is_marked(self, record: str) -> bool:
+        """Whether a shard is being written, or has rows left."""
+        ...
+
     def mark(self, record: str) -> None:
-        """Say that a shard is being written, beside its record or in its place."""
+        """Say that, beside the shard's record or in its place."""
         ...
 
     def unmark(self, record: str) -> None:
@@ -100,7 +115,8 @@ class FolderSide:
                     path = Path(folder, file)
                     key = path.relative_to(self.root).as_posix()
                     if belongs(key) and not path.is_symlink():
-                        found[key] = path.stat().st_size
+                        with suppress(FileNotFoundError):  # taken away meanwhile
+                            found[key] = path.stat().st_size
         return found
 
     def read(self, key: str) -> bytes:
@@ -110,6 +126,24 @@ class FolderSide:
     def write(self, key: str, data: bytes) -> None:
         """Durable when it returns."""
         write_durably(self.root / key, data, owned=True)
+
+    @contextmanager
+    def writing(self, record: str) -> Iterator[bool]:
+        """Under the claim that extractions take."""
+        _, subset, key, name = record.split("/")
+        layout = Layout(self.root)
+        claim, shard = layout.shards_claim(subset, key), int(name[:6])
+        if not layout.claims.take(claim, shard):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            layout.claims.release(claim, shard)
+
+    def is_marked(self, record: str) -> bool:
+        """A look at the disk."""
+        return owned_partial(self.root / record).exists()
 
     def mark(self, record: str) -> None:
         """See `mark_shard`."""
@@ -158,6 +192,16 @@ class BucketSide:
         """One request: nothing is left of one that breaks off."""
         self.objects.put(key, data)
 
+    @contextmanager
+    def writing(self, record: str) -> Iterator[bool]:
+        """Nothing is claimed: nobody may extract there meanwhile."""
+        del record
+        yield True
+
+    def is_marked(self, record: str) -> bool:
+        """One request."""
+        return self.objects.tag(owned_partial(Path(record)).as_posix()) is not None
+
     def mark(self, record: str) -> None:
         """An empty object."""
         self.objects.put(owned_partial(Path(record)).as_posix(), b"")
@@ -177,8 +221,16 @@ class BucketSide:
 
 
 def belongs(key: str) -> bool:
-    """Whether a name is one of a store's files, whoever gave it: no claim, no partial file."""
+    """Whether a name is one of a store's files, whoever gave it: no claim, and no partial file.
+
+    Marks of shards, which have the names of their records' partial files, belong to it.
+    """
     parts = key.split("/")
-    return (
-        parts[0] in TOP - {LOCKS} and all(map(is_plain, parts)) and not parts[-1].endswith(PARTIAL)
-    )
+    inside = parts[0] in TOP - {LOCKS} and all(map(is_plain, parts))
+    return inside and (is_mark(key) or not parts[-1].endswith(PARTIAL))
+
+
+def is_mark(key: str) -> bool:
+    """Whether a file says that a shard is being written, or has rows left."""
+    mark = owned_partial(Path(".json")).name
+    return key.startswith(f"{JOURNAL}/") and key.endswith(mark)

@@ -23,7 +23,7 @@ from clare.store.bucket.objects import Objects, in_flight
 from clare.store.bucket.places import bucket_url, local_path
 from clare.store.extractor_records import parse_extractor
 from clare.store.feature_store import SIGNATURE, create_store, open_store
-from clare.store.journal import ShardRecord, parse_record
+from clare.store.journal import PENDING, ShardRecord, parse_record
 from clare.store.layout import (
     ASSETS,
     COMMANDS,
@@ -37,7 +37,7 @@ from clare.store.layout import (
 )
 from clare.store.records import REPAIR, checking, unseal
 from clare.store.segments import read_rows
-from clare.store.sides import BucketSide, FolderSide, Side
+from clare.store.sides import BucketSide, FolderSide, Side, is_mark
 from clare.store.spec import FeatureSpec
 from clare.store.zarr_shards import damaged_offsets
 from clare.wording import counted
@@ -66,6 +66,8 @@ class Carried:
 def push_store(store: Path | str, url: str, progress: Progress | None = None) -> Carried:
     """Bring a store into a bucket, or what a bucket lacks of it.
 
+    Into the folder others may write meanwhile, but not into the bucket.
+
     Args:
         store: the store's folder.
         url: where it shall stand, ``s3://bucket/df40.zarr``; ``file://`` is a folder.
@@ -84,7 +86,8 @@ def push_store(store: Path | str, url: str, progress: Progress | None = None) ->
 def pull_store(url: str, store: Path | str, progress: Progress | None = None) -> Carried:
     """Bring a store out of a bucket into a folder, or what the folder lacks of it.
 
-    Nobody may write into the folder meanwhile.
+    Others may extract into either meanwhile, but add no rows to the folder; a shard of it that is
+    claimed is left as it is.
 
     Args:
         url: where it stands, ``s3://bucket/df40.zarr``.
@@ -113,7 +116,7 @@ def _carry(source: Side, target: Side, progress: Progress | None) -> Carried:
     _require_same_store(source, target, have, there)
     extractors = _extractors(source, have)
     records = [key for key in sorted(have) if _RECORD.fullmatch(key)]
-    others = [key for key in sorted(have) if not (_RECORD.fullmatch(key) or _CHUNK.fullmatch(key))]
+    others = [key for key in sorted(have) if not _is_of_shard(key)]
     ends = {MARKER, COMMANDS}
     one = partial(_carry_file, source, target, have, there)
     sent = sum(one(key) for key in others if key == MARKER)
@@ -136,6 +139,10 @@ def _carry(source: Side, target: Side, progress: Progress | None) -> Carried:
             *damage[0].advice,
         )
     return Carried(shards, len(records) - shards, sent)
+
+
+def _is_of_shard(key: str) -> bool:
+    return bool(_RECORD.fullmatch(key) or _CHUNK.fullmatch(key)) or is_mark(key)
 
 
 def _in_order(keys: list[str]) -> list[list[str]]:
@@ -171,11 +178,19 @@ def _carry_shard(
     extractors: Mapping[str, Mapping[str, FeatureSpec]],
     key: str,
 ) -> int | CorruptStoreError | None:
-    """Carry a shard's files, then its record; the bytes that it took, None if it was there."""
-    try:
-        return _carried_shard(source, target, there, extractors, key)
-    except CorruptStoreError as error:
-        return error  # the others are carried all the same
+    """Carry a shard's files, then its record; the bytes that it took, None if none were needed."""
+    before, damage = b"", None
+    while True:
+        try:
+            line = source.read(key)
+        except FileNotFoundError:
+            return None  # taken back by a run that is going on
+        if damage is not None and line == before:
+            return damage  # the others are carried all the same
+        try:
+            return _carried_shard(source, target, there, extractors, key, line)
+        except CorruptStoreError as error:
+            before, damage = line, error  # unless it was written anew while it was carried
 
 
 def _carried_shard(
@@ -184,31 +199,47 @@ def _carried_shard(
     there: Mapping[str, int],
     extractors: Mapping[str, Mapping[str, FeatureSpec]],
     key: str,
+    line: bytes,
 ) -> int | None:
-    try:
-        line = source.read(key)
-    except FileNotFoundError:
-        return None  # taken back by a run that is going on
     record = _parse(source, key, line, extractors)
+    left_open = (record.states == PENDING).any() and source.is_marked(key)
     fields = extractors[record.key]
     files = {
         shard_path(_HERE.array(record.subset, record.key, name), record.shard, spec): spec
         for name, spec in fields.items()
     }
-    sizes = {path.as_posix(): record.file_bytes[spec.field] for path, spec in files.items()}
-    sizes[key] = len(line)
-    is_there = all(there.get(path) == size for path, size in sizes.items())
-    if is_there and target.holds(key, line.__eq__, lambda: line):
+    is_there = all(
+        there.get(path.as_posix()) == record.file_bytes[spec.field] for path, spec in files.items()
+    )
+    if is_there and there.get(key) == len(line) and target.holds(key, line.__eq__, lambda: line):
+        if left_open and not target.is_marked(key):
+            target.mark(key)
         return None
-    target.mark(key)
-    if key in there:
+    with target.writing(key) as ours:
+        if not ours or _has_more(target, key, record, extractors):
+            return None
+        target.mark(key)
         target.remove(key)
-    sent = len(line)
-    for path, spec in files.items():
-        sent += _carry_values(source, target, there, path.as_posix(), record, spec)
-    target.write(key, line)
-    target.unmark(key)
+        sent = len(line)
+        for path, spec in files.items():
+            sent += _carry_values(source, target, there, path.as_posix(), record, spec)
+        target.write(key, line)
+        (target.mark if left_open else target.unmark)(key)
     return sent
+
+
+def _has_more(
+    target: Side,
+    key: str,
+    record: ShardRecord,
+    extractors: Mapping[str, Mapping[str, FeatureSpec]],
+) -> bool:
+    """Whether rows of a shard are done there that are pending in this record: they stay."""
+    try:
+        other = _parse(target, key, target.read(key), extractors)
+    except (CorruptStoreError, FileNotFoundError):
+        return False
+    return bool(((other.states != PENDING) & (record.states == PENDING)).any())
 
 
 def _carry_values(
@@ -281,7 +312,8 @@ def _require_same_store(
     with checking(Path(source.name()) / MARKER):
         if unseal(source.read(MARKER)) != SIGNATURE:
             raise StoreError(f"{source.name()} has another format than this version's")
-    deciding = re.compile(rf"{ROWS}/.+|{JOURNAL}/.+|{EXTRACTORS}/[^/]+/{RECORD}").fullmatch
+    # Records of shards do not decide: here they may be withdrawn just now, or by a repair.
+    deciding = re.compile(rf"{ROWS}/.+|{EXTRACTORS}/[^/]+/{RECORD}").fullmatch
     more = [key for key in there if key not in have and deciding(key)]
     same = [key for key in there if key in have and key.startswith(f"{ROWS}/")]
     if not more and all(in_flight(partial(_same_rows, source, target), same)):

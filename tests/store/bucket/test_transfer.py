@@ -4,11 +4,15 @@ import obstore
 import pytest
 
 from clare.errors import CorruptStoreError, StoreError
+from clare.files import owned_partial
 from clare.store.bucket.objects import Objects
 from clare.store.feature_store import create_store, open_store
+from clare.store.journal import withdraw_record
+from clare.store.layout import Layout
 from clare.store.maintenance.verify import verify_store
+from clare.store.sides import FolderSide
 from clare.store.transfer import pull_store, push_store
-from tests.store.conftest import extract, make_rows
+from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, extract, make_rows, shard_values
 
 
 def files_of(folder):
@@ -100,3 +104,98 @@ def test_another_store_is_not_overwritten(store, url, tmp_path):
     with pytest.raises(StoreError, match="there is no feature store at"):
         pull_store(f"{url}2", tmp_path / "new.zarr")
     assert not (tmp_path / "new.zarr").exists()
+
+
+def begun(store, shard=4, rows=4):
+    """The feature of a store, with so many rows of a shard done that was pending."""
+    store.declare(FINGERPRINT, FIELDS)
+    feature = store.feature("faces", "clip")
+    assert feature.claim(shard)
+    taken = feature.shard_rows(shard)
+    offsets = feature.pending_offsets(shard)[:rows]
+    feature.write_shard(shard, shard_values(taken), {}, MADE_WITH, offsets)
+    feature.release(shard)
+    return feature
+
+
+def test_that_rows_of_a_shard_are_left_is_carried_with_it(store, url, tmp_path):
+    store.assign_rows("faces", make_rows(230))
+    begun(store)
+    again = tmp_path / "again.zarr"
+    for _ in range(2):
+        push_store(store.path, url)
+        pull_store(url, again)
+        assert files_of(again) == files_of(store.path)
+        assert [name for name in files_of(again) if name.endswith(".partial")]
+    feature = open_store(again).feature("faces", "clip")
+    assert feature.layout.journalled("faces", feature.key)[1] == {4}
+    extract(store)
+    push_store(store.path, url)
+    pull_store(url, again)
+    assert files_of(again) == files_of(store.path)
+    assert not [name for name in files_of(again) if name.endswith(".partial")]
+
+
+def test_a_mark_that_was_lost_on_its_way_is_carried_after_it(store, url, tmp_path):
+    store.assign_rows("faces", make_rows(230))
+    begun(store)
+    mark = owned_partial(store.layout.record("faces", FINGERPRINT.key, 4))
+    push_store(store.path, url)
+    pull_store(url, tmp_path / "again.zarr")
+    lost = tmp_path / "again.zarr" / mark.relative_to(store.path)
+    lost.unlink()
+    pull_store(url, tmp_path / "again.zarr")
+    assert lost.exists()
+
+
+def test_a_record_that_is_withdrawn_makes_no_other_store(store, url):
+    push_store(store.path, url)
+    before = [(found.key, found.tag) for found in Objects(url).list()]
+    withdraw_record(store.layout, "faces", FINGERPRINT.key, 1)
+    assert push_store(store.path, url).bytes == 0
+    assert [(found.key, found.tag) for found in Objects(url).list()] == before
+    extract(store)
+    push_store(store.path, url)
+    assert verify_store(url) == []
+
+
+def test_rows_that_are_done_over_there_alone_stay(store, url, tmp_path):
+    push_store(store.path, url)
+    other = create_store(tmp_path / "other.zarr")
+    other.assign_rows("faces", make_rows(200))
+    begun(other, shard=0)
+    assert push_store(other.path, url).shards == 0
+    assert open_store(url).feature("faces", "clip").counts()["complete"] == 200
+    assert pull_store(url, other.path).shards == 4
+    assert other.feature("faces", "clip").counts()["complete"] == 200
+
+
+def test_a_shard_that_is_written_anew_meanwhile_is_not_damage(store, url, monkeypatch):
+    withdraw_record(store.layout, "faces", FINGERPRINT.key, 1)
+    begun(store, shard=1)
+    read = FolderSide.read
+
+    def topped_up(side, key):
+        data = read(side, key)
+        if key.endswith("000001.json"):
+            extract(store)
+        return data
+
+    monkeypatch.setattr(FolderSide, "read", topped_up)
+    push_store(store.path, url)
+    assert open_store(url).feature("faces", "clip").counts()["complete"] == 200
+    assert verify_store(url) == []
+
+
+def test_a_shard_that_somebody_works_on_is_left_to_him(store, url, tmp_path):
+    push_store(store.path, url)
+    other = create_store(tmp_path / "other.zarr")
+    other.assign_rows("faces", make_rows(200))
+    other.declare(FINGERPRINT, FIELDS)
+    feature = other.feature("faces", "clip")
+    assert feature.claim(2)
+    assert pull_store(url, other.path).shards == 3
+    feature.write_shard(2, shard_values(feature.shard_rows(2)), {}, MADE_WITH)
+    feature.release(2)
+    assert verify_store(other.path) == []
+    assert Layout(other.path).recorded("faces", FINGERPRINT.key) == {0, 1, 2, 3}
