@@ -24,6 +24,13 @@ def draw(
     kinds: Annotated[
         str | None, typer.Option(help="With --mini: kinds of fakes, comma-separated.")
     ] = None,
+    marks: Annotated[
+        bool,
+        typer.Option(
+            "--marks",
+            help="With --mini: the manifests say where faces are, as `clare pairs` needs it.",
+        ),
+    ] = False,
 ) -> None:
     """Draw faces, so that the pipeline can be tried without a dataset."""
     from clare.advice import LeaveOut, Run, Set
@@ -31,11 +38,15 @@ def draw(
     from clare.errors import InputError
 
     if mini:
-        _draw_miniature(folder, count, seed, kinds)
+        _draw_miniature(folder, count, seed, kinds, marks)
         return
     if kinds is not None:
         raise InputError(
             "kinds are of the miniature's fakes", Set("mini", True, "draws it"), LeaveOut("kinds")
+        )
+    if marks:
+        raise InputError(
+            "marks are of the miniature's faces", Set("mini", True, "draws it"), LeaveOut("marks")
         )
     from clare.pipeline.synthetic.toys import draw_faces
 
@@ -46,7 +57,7 @@ def draw(
     tell_next(Run("extract", settings={**places, "backbone": "tiny"}))
 
 
-def _draw_miniature(folder: Path, count: int, seed: int, kinds: str | None) -> None:
+def _draw_miniature(folder: Path, count: int, seed: int, kinds: str | None, marks: bool) -> None:
     from clare.advice import Run
     from clare.cli.options import split_names
     from clare.cli.views.console import tell_next
@@ -60,6 +71,7 @@ def _draw_miniature(folder: Path, count: int, seed: int, kinds: str | None) -> N
         names,
         seed,
         progress=lambda name, done: typer.echo(f"{done} pictures in {folder / name}"),
+        marks=marks,
     )
     manifests = folder / "manifests"
     typer.echo(f"manifests in {manifests}")

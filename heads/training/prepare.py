@@ -17,6 +17,7 @@ from clare.augmentation import USUAL
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig
 from clare.heads.data.calibration import keep_apart
+from clare.heads.data.face_marks import marks_tell
 from clare.heads.data.fingerprints import Chosen, frame_of
 from clare.heads.data.leakage import Seen, refuse_leaks
 from clare.heads.data.samples import Samples, choose_samples
@@ -167,6 +168,8 @@ def prepare(
             for name, count in some.unmasked.items()
         ]
         notes += notices_of_pairs(train, config)
+        if "parts" in detector.roles:
+            notes += marks_tell(tables.train.rows.take(train.plain))
         if config.init_from is not None:
             # A run that was begun has its own record of its parent; new ones share the parent.
             known = folder if (folder / CONFIG).exists() else config.init_from

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from clare.advice import Name
 from clare.errors import InputError
 from clare.models.mini import SIZE, WEIGHTS
 from clare.pipeline.images.marks import FaceMarks
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.pipeline.synthetic.faces import FIRST_TRAINING_IDENTITY, Faces, list_faces
-from clare.pipeline.synthetic.fakes import KINDS, Drawn, create_kind, draw_reals
+from clare.pipeline.synthetic.fakes import KINDS, PAINTED, Drawn, create_kind, draw_reals
 from clare.pipeline.synthetic.painting import locate
+from clare.wording import listed
 
 REALS = "reals"
 """Name of the pool of reals."""
@@ -44,6 +46,7 @@ def write_miniature(
     seed: int = 0,
     models: Path = WEIGHTS,
     progress: Callable[[str, int], None] | None = None,
+    marks: bool = False,
 ) -> list[Path]:
     """Draw a pool of reals and some kinds of fakes of the same people, split by person.
 
@@ -54,15 +57,25 @@ def write_miniature(
         seed: other seeds give other people.
         models: folder of the models that make fakes.
         progress: called with each subset's name and its pictures, once they are written.
+        marks: whether the manifests say where faces are: of reals, and of fakes whose faces are
+            where they were painted.
 
     Returns:
         The manifests.
 
     Raises:
-        InputError: there is no such kind, too few pictures, or people that the models have seen.
+        InputError: there is no such kind, too few pictures, people that the models have seen,
+            or marks are asked for of kinds that have none: having them would tell the label.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise InputError(f"there is no kind {unknown[0]!r} of fakes: take {', '.join(KINDS)}")
+    if marks and (bare := sorted(set(kinds) - set(PAINTED))):
+        raise InputError(
+            f"nobody knows where the faces of {listed(bare)} are, and marks of the others would "
+            "tell the label",
+            Name(f"kinds that have marks ({', '.join(PAINTED)})", "kinds"),
+            "draw no marks",
+        )
     if count < 2 * len(_CYCLE):
         raise InputError(f"the miniature needs {2 * len(_CYCLE)} pictures of a kind or more")
     people = seed * 100_000 + np.arange(count)
@@ -75,7 +88,9 @@ def write_miniature(
     written = []
     for name in (REALS, *kinds):
         draw = draw_reals if name == REALS else create_kind(name, models)
-        written.append(_write(folder, name, faces, draw(faces, seed)))
+        drawn = draw(faces, seed)
+        known = locate(drawn.seen) if marks and drawn.seen is not None else None
+        written.append(_write(folder, name, faces, drawn, known))
         if progress is not None:
             progress(name, count)
     return written
@@ -86,12 +101,14 @@ def split_of(identity: int) -> str:
     return _CYCLE[identity % len(_CYCLE)]
 
 
-def _write(folder: Path, name: str, faces: Faces, drawn: Drawn) -> Path:
+def _write(
+    folder: Path, name: str, faces: Faces, drawn: Drawn, known: Sequence[FaceMarks] | None
+) -> Path:
     from PIL import Image
 
     (folder / name).mkdir(parents=True, exist_ok=True)
     samples = []
-    marks = [FaceMarks()] * len(faces) if drawn.seen is None else locate(drawn.seen)
+    marks = [FaceMarks()] * len(faces) if known is None else known
     for row, (identity, file) in enumerate(zip(faces.identity.tolist(), drawn.files, strict=True)):
         path = f"{name}/{identity:06d}.jpg"
         (folder / path).write_bytes(file)

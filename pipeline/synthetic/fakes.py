@@ -304,6 +304,9 @@ KINDS = (
 )
 """Kinds of fakes, by their subset's name."""
 
+PAINTED = ("roundtrip", "swap", "local", "inpaint")
+"""Kinds whose faces are where they were painted; what a model drew has them nobody knows where."""
+
 Draw = Callable[[Faces, int], Drawn]
 
 

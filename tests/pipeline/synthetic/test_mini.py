@@ -135,14 +135,22 @@ def test_marks_are_where_the_face_is_painted():
     assert locate(list_faces([], [])) == []
 
 
-def test_rows_have_the_marks_of_faces_that_were_painted_and_pairs_are_made_by_them(
+def test_marks_do_not_tell_the_label_and_pairs_are_made_by_those_that_are_asked_for(
     written, tmp_path
 ):
     place, paths = written
-    manifests = {path.stem: read_manifest(path).samples for path in paths}
-    assert not any(s.boxes or s.face_points for s in manifests["gaussian"])
-    assert all(s.boxes and s.face_points for s in (*manifests["reals"], *manifests["swap"]))
-    made = pairs("sbi", None, tmp_path / "sbi", manifest=paths[0], root=place)
+    samples = [s for path in paths for s in read_manifest(path).samples]
+    assert not any(s.boxes or s.face_points for s in samples)
+    with pytest.raises(InputError, match=r"where the faces of gaussian are.*kinds=.*draw no marks"):
+        write_miniature(tmp_path / "none", FEW, ("gaussian", "swap"), marks=True)
+    assert not (tmp_path / "none").exists()
+    marked = write_miniature(tmp_path, FEW, ["swap"], marks=True)
+    samples = [s for path in marked for s in read_manifest(path).samples]
+    assert len(samples) == 2 * FEW and all(s.boxes and s.face_points for s in samples)
+    assert [(tmp_path / s.path).read_bytes() for s in samples] == [
+        (place / s.path).read_bytes() for s in samples
+    ]
+    made = pairs("sbi", None, tmp_path / "sbi", manifest=marked[0], root=tmp_path)
     assert made.pairs > FEW / 2
 
 
