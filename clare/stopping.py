@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 EXIT_STOPPED = 75
@@ -27,6 +27,9 @@ LIMIT = 9.0
 """Seconds after SIGTERM when the process ends, also inside of a library that does not return."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+_END = 0
+"""What ends the watch, in the pipe that holds the numbers of signals."""
 
 
 class StopAskedError(BaseException):
@@ -60,6 +63,8 @@ class _Asked:
 
 
 _asked = _Asked()
+_pipe: tuple[int, int] | None = None
+_forking = threading.local()
 
 
 class Patience:
@@ -132,42 +137,40 @@ def heed_signals() -> Iterator[None]:
 
     A thread watches the time, because Python hears of a signal only between two lines of its own.
     """
+    global _pipe
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or set(before.values()) != {signal.SIG_DFL}:
         yield
         return
-    heard, told = os.pipe()
+    heard, told = _pipe = os.pipe()
     os.set_blocking(told, False)
     previous = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    owner = os.getpid()
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == owner:
-            _asked.tell(number, frame)
-        else:  # a child of a fork
-            os._exit(128 + number)
-
     for number in _SIGNALS:
-        signal.signal(number, tell)
-    watch = threading.Thread(target=_watch, args=(heard, owner), name="clare-stop", daemon=True)
+        signal.signal(number, _asked.tell)
+    watch = threading.Thread(
+        target=_watch, args=(heard, os.getpid()), name="clare-stop", daemon=True
+    )
     watch.start()
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(previous)
-        os.close(told)
-        watch.join()
-        os.close(heard)
+        if _pipe is not None:  # else this is a child of a fork, where nothing is left to undo
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(previous)
+            os.write(told, bytes([_END]))
+            watch.join()
+            _pipe = None
+            os.close(told)
+            os.close(heard)
         _asked.name, _asked.until = None, None
 
 
 def _watch(heard: int, owner: int) -> None:
     """Wait for SIGTERM, then see to it that the process ends in time."""
-    while data := os.read(heard, 1):
-        if data[0] != signal.SIGTERM:
+    while (number := os.read(heard, 1)[0]) != _END:
+        if number != signal.SIGTERM:
             continue
         if not _ends_within(heard, GRACE):
             os.kill(owner, signal.SIGTERM)  # once more, now to be heeded at once
@@ -177,9 +180,38 @@ def _watch(heard: int, owner: int) -> None:
 
 
 def _ends_within(heard: int, seconds: float) -> bool:
-    """Whether the work ends, and with it this pipe, before the time is up."""
+    """Whether the work ends before the time is up."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if select.select([heard], [], [], left)[0] and not os.read(heard, 1):
+        if select.select([heard], [], [], left)[0] and os.read(heard, 1)[0] == _END:
             return True
     return False
+
+
+def _hold_signals() -> None:
+    """Before a fork: what strikes the child waits until it is a process of its own."""
+    _forking.mask = None if _pipe is None else signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_signals() -> None:
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _leave_to_parent() -> None:
+    """In the child of a fork: end at a signal, and write nothing into the pipe of the parent."""
+    global _pipe
+    if _pipe is not None:
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        for descriptor in _pipe:
+            with suppress(OSError):  # it was about to be closed
+                os.close(descriptor)
+        _pipe, _asked.name, _asked.until = None, None, None
+    _let_signals()
+
+
+os.register_at_fork(
+    before=_hold_signals, after_in_parent=_let_signals, after_in_child=_leave_to_parent
+)

@@ -81,3 +81,32 @@ with stopping.heed_signals(), stopping.patience():
 def test_a_library_that_does_not_return_is_not_waited_for():
     done = subprocess.run([sys.executable, "-c", STUCK], timeout=30)
     assert done.returncode == EXIT_STOPPED
+
+
+FORKED = """
+import multiprocessing, signal, time
+from clare import stopping
+stopping.GRACE, stopping.LIMIT = 0.05, 0.1
+forked = multiprocessing.get_context("fork")
+with stopping.heed_signals(), stopping.patience() as stop:
+    ended = [forked.Process(target=time.sleep, args=(20,)) for _ in range(3)]
+    for number, one in enumerate(ended):
+        one.start()
+        time.sleep(0.02 * number)  # the first one hears of it while it begins
+        one.terminate()
+    for one in ended:
+        one.join()
+    time.sleep(0.3)
+    lives = forked.Process(target=time.sleep, args=(20,))
+    lives.start()
+    print([one.exitcode for one in ended], stop.asked, flush=True)
+print("left", flush=True)
+lives.terminate()
+"""
+
+
+def test_a_child_that_is_ended_does_not_end_its_parent_nor_hold_it_up():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=15
+    )
+    assert (done.returncode, done.stdout) == (0, "[-15, -15, -15] False\nleft\n"), done.stderr
