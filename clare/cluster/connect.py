@@ -107,7 +107,8 @@ def _local(named: str, count: int, cores: int) -> Iterator[Connected]:
             n_workers=count,
             threads_per_worker=LANES,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # none given, it takes 8787 and warns where it can't
+            scheduler_kwargs={"dashboard": False},
             memory_limit=0,  # by default a worker that holds much is restarted
             resources={RESOURCE: LANES},
             silence_logs=logging.CRITICAL,

@@ -85,7 +85,7 @@ class Workshop(WorkerPlugin):
             loader = create_loader(order.settings, batch.roots, batch.reals, models.threads)
             with closing(loader):
                 try:
-                    report = extract_subset(
+                    extract_subset(
                         models.store,
                         batch.subset,
                         batch.slots.tolist(),
@@ -96,6 +96,7 @@ class Workshop(WorkerPlugin):
                         progress=partial(self._tell, batch.number),
                         turn=self._turn,
                         ending=self._ending,
+                        report=report,
                     )
                 except StopAskedError:
                     stopped = True

@@ -96,6 +96,7 @@ def extract_subset(
     waiting: Callable[[int], None] | None = None,
     turn: AbstractContextManager[Any] | None = None,
     ending: threading.Event | None = None,
+    report: ExtractReport | None = None,
 ) -> ExtractReport:
     """Bring rows of a subset into the store, for each extractor that lacks them.
 
@@ -113,18 +114,21 @@ def extract_subset(
         waiting: called with the number of shards that another run holds, while waiting for them.
         turn: entered while the models work on a shard, where they work for several such calls.
         ending: asks for the end after the shard in hand, as a scheduler's warning does.
+        report: is filled, so that it tells what was done before an end that was asked for too; a
+            new one if left out.
 
     Raises:
         StrictFailureError: ``strict`` was asked for and a row failed.
         DiskSpaceError: the disk is full; what is journalled stays.
         StopAskedError: a scheduler asked for the end, and rows are left.
     """
-    report = ExtractReport(store.path)
+    report = report or ExtractReport(store.path)
     began = time.perf_counter()
     pace = pace or Pace({}, 0, 1)
     most = LOOKAHEAD * len(runners)
     tried: set[tuple[int, str]] = set()
-    writer = _Writer(store, subset, report, progress, pace, most, tried.discard)
+    lost: set[tuple[int, str]] = set()  # kept apart: what is lost early is not yet among the tried
+    writer = _Writer(store, subset, report, progress, pace, most, lost.add)
     waited = 0.0
     wanted = np.unique(np.fromiter(slots, np.int64))
     try:
@@ -145,6 +149,8 @@ def extract_subset(
                     tried |= computer.compute(queue.popleft(), turn)
                 computer.finish()
                 writer.drain()
+                tried -= lost
+                lost.clear()
                 if not claimed:
                     stop.check()
                     if waiting is not None:
@@ -345,7 +351,7 @@ class _Writer:
                     thumbnails=bool(shard.thumbnails),
                 )
         except LostClaimError:  # another has it: whether he ends it, the next look at it will tell
-            self._lost((work.shard, shard.runner.extractor.name))
+            self._lost((work.shard, shard.runner.extractor.label))
             return
         finally:
             shard.feature.release(work.shard)

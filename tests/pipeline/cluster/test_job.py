@@ -1,6 +1,6 @@
 """Extractions on a cluster leave the store that one process leaves, and tell as much."""
 
-import threading
+import shutil
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,9 @@ from clare.pipeline.extraction.job import run_job
 from clare.pipeline.extraction.loop import StrictFailureError
 from clare.pipeline.extraction.plan import Observer, Todo
 from clare.pipeline.extraction.settings import ExtractSettings
+from clare.stopping import StopAskedError
+from clare.store.feature_store import open_store
+from clare.store.spec import SHARD_ROWS
 from tests.store.conftest import contents
 
 
@@ -104,21 +107,48 @@ def test_workers_of_another_version_are_refused(on_dask, selection, tmp_path, mo
 
 
 def test_a_worker_that_is_told_to_end_leaves_the_rest_to_others(
-    on_dask, selection, plain, tmp_path, monkeypatch
+    on_dask, pictures, tmp_path, monkeypatch
 ):
-    ended = threading.Event()
+    """What it did before counts, failures too."""
+    shutil.copytree(pictures / "real", tmp_path / "real")
+    for file in sorted((tmp_path / "real").iterdir())[::8]:  # some in every shard
+        file.write_bytes(b"no picture")
+    selection = select_manifests(None, [], tmp_path, [], [tmp_path / "real"], [])
+    ended: list[bool] = []
+    take = Batches.take
 
-    def end_first(*args, ending, **how):
-        if not ended.is_set():
-            ended.set()
-            ending.set()
-            threading.Timer(0.2, ending.clear).start()
-        return loop.extract_subset(*args, ending=ending, **how)
+    def end_first(store, subset, slots, *args, ending, **how):
+        def computed():
+            if not ended and len(slots) > SHARD_ROWS:
+                ended.append(True)
+                ending.set()
+
+        try:
+            return loop.extract_subset(
+                store, subset, slots, *args, ending=ending, computed=computed, **how
+            )
+        except StopAskedError:
+            ending.clear()
+            raise
 
     monkeypatch.setattr(workshop, "extract_subset", end_first)
+    monkeypatch.setattr(Batches, "take", lambda self, lanes: take(self, 1))
     report = run_cluster_job(settings_for(tmp_path / "a.zarr"), selection, "any")
-    assert ended.is_set() and report.rows == plain.rows
-    assert files_of(report.store) == files_of(plain.store)
+    alone = run_job(settings_for(tmp_path / "b.zarr"), selection)
+    assert ended and report.rows == alone.rows
+    assert report.failures == alone.failures and report.failures
+    assert {"real"} == {subset for subset, *_ in report.failures}
+    mine, whole = (done_of(store) for store in (report.store, alone.store))
+    assert mine == whole
+
+
+def done_of(path):
+    """Rows of a store that have features, and what failed."""
+    store = open_store(path)
+    (key,) = store.extractor_keys()
+    name, _, digest = key.rpartition("-")
+    feature = store.feature("real", name, digest)
+    return feature.pending_slots().tolist(), feature.failures()
 
 
 def test_devices_that_differ_are_said(on_dask, selection, tmp_path, monkeypatch):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import clare
-from clare.errors import InputError
+from clare.errors import InputError, LostClaimError
 from clare.models.runtime import Runtime
 from clare.models.tiny import TowerKind, write_tiny_clip, write_tiny_tower
 from clare.models.towers import ClipSettings, TowerSettings, load_image_tower, reader_of
 from clare.pipeline.extraction.towers import list_wanted
+from clare.store.feature import Feature
 from clare.store.feature_store import open_store
 from tests.cli.pages import run
 
@@ -149,3 +150,24 @@ def test_a_run_from_folders_reads_one_tower(few_pictures, towers, tmp_path):
     both = ("--clip-model", f"{towers['vit']},{towers['timm']}", "--fusion", "cls")
     with pytest.raises(InputError, match="one tower is read here"):
         run("run", *images, *both, "--out", tmp_path / "run", "--store", tmp_path / "f.zarr")
+
+
+def test_a_shard_of_a_second_tower_that_was_lost_is_tried_again(
+    extract, towers, together, monkeypatch
+):
+    write = Feature.write_shard
+    lost: list[str] = []
+
+    def lose_once(self, *args, **how):
+        if self.key == together[1]["clip_2"] and not lost:
+            lost.append(self.key)
+            raise LostClaimError("taken over")
+        return write(self, *args, **how)
+
+    monkeypatch.setattr(Feature, "write_shard", lose_once)
+    both = {"model": f"{towers['vit']},{towers['timm']}", "layers": "all"}
+    store, keys = extract("lost", ("clip",), clip=both)
+    assert lost == [keys["clip_2"]]
+    for key in keys.values():
+        name, _, digest = key.rpartition("-")
+        assert not len(store.feature("real", name, digest).pending_slots()), key
