@@ -124,8 +124,7 @@ class Feature:
             looked_at &= left_open
         done = np.zeros((index.shards, SHARD_ROWS), bool)
         done[sorted(recorded & asked - looked_at)] = True
-        found = {shard: self._journal.refresh_shard(shard) for shard in sorted(looked_at)}
-        records = {shard: record for shard, record in found.items() if record is not None}
+        records = self._journal.refresh_shards(sorted(looked_at))
         self._match_index(records, index)
         for shard, record in records.items():
             done[shard] = record.states != PENDING

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -279,6 +279,20 @@ class Journal:
         self.layout.renew_file(path)
         self._refresh(shard, path.lstat)
         return self.record(shard)
+
+    def refresh_shards(self, shards: Collection[int]) -> dict[int, ShardRecord]:
+        """Read these shards' records again where their files changed; in a bucket one list tells.
+
+        Returns:
+            The records that there are.
+        """
+        paths = {shard: self.layout.record(self.subset, self.key, shard) for shard in shards}
+        if paths:
+            names = {path.name for path in paths.values()}
+            self.layout.renew(self.layout.journal(self.subset, self.key), names.__contains__)
+        for shard, path in paths.items():
+            self._refresh(shard, path.lstat)
+        return {shard: known[1] for shard in shards if (known := self._known.get(shard))}
 
     def _refresh(self, shard: int, status: Callable[[], os.stat_result]) -> None:
         try:

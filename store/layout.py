@@ -178,9 +178,13 @@ class Layout:
     def journalled(self, subset: str, key: str) -> tuple[set[int], set[int]]:
         """The shards that have a record, and those marked as being written or left open.
 
-        From names alone: what a record says is not read.
+        From names alone, which a bucket lists: what a record says is not read.
         """
-        entries = {entry.name for entry in _entries(self.journal(subset, key))}
+        folder = self.journal(subset, key)
+        if self.mirror is not None:
+            entries = self.mirror.names(folder)
+        else:
+            entries = {entry.name for entry in _entries(folder)}
         mark = owned_partial(Path(".json")).name
         named = [
             {

@@ -71,6 +71,10 @@ class Mirror:
         if changed:
             self._write_known()
 
+    def names(self, folder: Path) -> set[str]:
+        """The names of the files of a folder, as the bucket holds them; nothing is fetched."""
+        return {_name(found.key) for found in self.objects.list_folder(self.key(folder))}
+
     def renew_file(self, path: Path) -> None:
         """Bring one file to what the bucket holds."""
         key = self.key(path)

@@ -11,6 +11,7 @@ from clare.store.bucket.objects import Objects
 from clare.store.claims.listing import free_claims, list_claims
 from clare.store.feature_store import create_store, open_store
 from clare.store.info import store_info
+from clare.store.journal import withdraw_record
 from clare.store.maintenance.drop import drop
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
@@ -230,3 +231,23 @@ def test_claims_in_a_bucket_are_listed_and_freed(url):
     assert (found["abcd"].state, found["abcd"].claims) == ("silent", {"faces/clip-x": [3]})
     free_claims(claims, list(found.values()), "ab")
     assert [one.owner.token for one in list_claims(claims, 0)] == [claims.owner.token]
+
+
+def test_to_look_for_work_takes_no_request_a_shard(local, url, monkeypatch, tmp_path):
+    push_store(local.path, url)
+    feature = open_store(url).feature("faces", "clip", shards=range(4))
+    assert len(feature.lacking(np.arange(200))) == 0
+    with monkeypatch.context() as patched:
+        asked = gets(patched)
+        patched.setattr(obstore, "head", lambda store, path: asked.append(path))
+        assert len(feature.lacking(np.arange(200))) == 0
+    assert not asked
+    # Somebody with another copy takes one back, and writes it anew.
+    monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "elsewhere"))
+    other = open_store(url)
+    withdraw_record(other.layout, "faces", FINGERPRINT.key, 2)
+    assert feature.lacking(np.arange(200)).tolist() == list(range(128, 192))
+    assert feature.ended() == {0, 1, 3}
+    extract(other)
+    assert len(feature.lacking(np.arange(200))) == 0
+    assert feature.ended() == {0, 1, 2, 3}
