@@ -36,6 +36,9 @@ Item = TypeVar("Item")
 
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 
+_PLAIN_HTTP = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+"""What allows a server without encryption; given `client_options`, obstore reads it no more."""
+
 _memories: dict[str, Any] = {}
 _used_by: int | None = None  # the process that has used obstore
 
@@ -259,9 +262,9 @@ def _connect(scheme: str, bucket: str) -> Any:
     }
     if scheme == "s3":
         how["checksum_algorithm"] = "SHA256"  # refused where a byte changed on its way
-        if _truth(os.environ.get("AWS_ALLOW_HTTP")):
-            how["client_options"]["allow_http"] = True
         how |= _profile()
+    if _truth(os.environ.get(_PLAIN_HTTP.get(scheme, ""))):
+        how["client_options"]["allow_http"] = True
     try:
         return from_url(f"{scheme}://{bucket}", **how)
     except (BaseError, ValueError) as error:

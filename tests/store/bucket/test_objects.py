@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import obstore
+import obstore.store
 import pytest
 from obstore.exceptions import AlreadyExistsError, GenericError
 
@@ -67,6 +68,18 @@ def test_a_url_of_something_else_makes_no_folder(place, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="is no place for a store"):
         pull_store(place, tmp_path / "b.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.parametrize(("scheme", "words"), [("s3", "AWS"), ("az", "AZURE")])
+def test_plain_http_is_spoken_where_the_environment_says_so(scheme, words, monkeypatch):
+    made = list[dict[str, object]]()
+    monkeypatch.setattr(obstore.store, "from_url", lambda url, **how: made.append(how))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    for value in ("true", "false"):
+        monkeypatch.setenv(f"{words}_ALLOW_HTTP", value)
+        Objects(f"{scheme}://bucket/a")
+    allowed = ["allow_http" in str(how["client_options"]) for how in made]
+    assert allowed == [True, False]
 
 
 def test_pickled_objects_are_their_url(objects):
