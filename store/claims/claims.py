@@ -20,7 +20,7 @@ from pathlib import Path
 from clare.errors import ClareError, LostClaimError
 from clare.files import PARTIAL, Fence, make_folder
 from clare.foreign import parse_json
-from clare.store.claims.folder_register import FolderRegister, link
+from clare.store.claims.folder_register import FolderRegister, link, require_links
 from clare.store.claims.heartbeats import Heartbeat, Watch
 from clare.store.claims.leases import Leases
 from clare.store.claims.locks import LockFile, lock_file
@@ -75,6 +75,7 @@ class Claims:
         self._one = threading.RLock()
         self._joined = self._settled = False
         self._used = -math.inf  # when something was last asked for
+        self._asking = 0  # threads that wait for a claim
         self._held: set[tuple[str, int]] = set()
         # Kept open: where the store was moved, a look at its place would make another file there.
         self._locked: dict[tuple[str, int], LockFile] = {}
@@ -112,17 +113,20 @@ class Claims:
 
     def take(self, name: str, number: int = 0) -> bool:
         """Claim something, without waiting; False where somebody else has it."""
-        self._ready()
-        with self._one:
-            if (name, number) in self._held:
-                return False
-            if self._leases is not None:
-                taken = self._leases.take(_entry(name, number))
-            elif taken := (lock := self._lock(name)).acquire(number):
-                self._locked[name, number] = lock
-            if taken:
-                self._held.add((name, number))
-            return taken
+        with self._staying():
+            self._ready()
+            with self._one:
+                if not self._joined:  # it left once more
+                    return self.take(name, number)
+                if (name, number) in self._held:
+                    return False
+                if self._leases is not None:
+                    taken = self._leases.take(_entry(name, number))
+                elif taken := (lock := self._lock(name)).acquire(number):
+                    self._locked[name, number] = lock
+                if taken:
+                    self._held.add((name, number))
+                return taken
 
     def release(self, name: str, number: int = 0) -> None:
         """Give a claim back."""
@@ -142,9 +146,10 @@ class Claims:
         Yields:
             Through which the files are written that the claim is about.
         """
-        self._ready()
-        while not self._wait_for(name, number):
-            self._clock.sleep(random.uniform(0.2, 1) * _POLL)
+        with self._staying():
+            self._ready()
+            while not self._wait_for(name, number):
+                self._clock.sleep(random.uniform(0.2, 1) * _POLL)
         try:
             yield self.fence(name, number)
         finally:
@@ -196,7 +201,8 @@ class Claims:
         with self._one:
             if not self._joined:
                 return False
-            if not self._held and self._clock.now() - self._used > _IDLE:
+            idle = not self._held and not self._asking
+            if idle and self._clock.now() - self._used > _IDLE:
                 self.leave()
                 return False
             with suppress(OSError, ClareError):  # a server that is away for a while
@@ -211,18 +217,32 @@ class Claims:
                 self.release(name, number)
             if self._joined:
                 self._joined, self._leases = False, None
+                _joined.discard(self.owner.token)
                 with suppress(OSError, ClareError):
                     self._heartbeat.end()
                 with suppress(OSError, ClareError):
                     self._free_byte()
 
+    @contextmanager
+    def _staying(self) -> Iterator[None]:
+        """While something is asked for the heart beats, however long that takes."""
+        with self._one:
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._one:
+                self._asking -= 1
+                self._used = self._clock.now()
+
     def _ready(self) -> None:
         """Begin to claim, once; waits until it is clear how others do."""
-        with self._one:
-            self._used = self._clock.now()
-            if not self._joined:
-                self._join()
-        while self._unclear():
+        while True:
+            with self._one:
+                if not self._joined:
+                    self._join()
+                if not self._unclear():
+                    return
             self._clock.sleep(_POLL)
 
     def _join(self) -> None:
@@ -241,6 +261,7 @@ class Claims:
         else:
             self._heartbeat.beat()
         self._joined = True
+        _joined.add(self.owner.token)
         PULSE.add(self)
 
     def _beat(self) -> None:
@@ -263,6 +284,9 @@ class Claims:
     def _locks_may_serve(self) -> bool:
         return locks_may_reach(self.folder)
 
+    def _require_leases_hold(self) -> None:
+        require_links(self.folder)
+
     def _hold_byte(self) -> None:
         self._alive = self._open_locks(self.folder / "_alive.lock")
         self._alive.acquire(_byte(self.owner.token), wait=True)
@@ -277,6 +301,7 @@ class Claims:
         return leases
 
     def _change_to_leases(self) -> None:
+        self._require_leases_hold()
         data = json.dumps({"expire": self.expire, "leases": True}).encode()
         if not self._read_mode():
             self.register.create(_MODE, data)
@@ -322,7 +347,7 @@ class Claims:
             seen = self._watch.look(token, fresh=True)
             if seen is None:
                 continue
-            if seen.owner.has_ended(self.owner):
+            if seen.owner.has_ended(self.owner) or self._has_left(seen.owner):
                 self._watch.forget(token)
                 continue
             if not self._alive.acquire(_byte(token)):
@@ -337,6 +362,11 @@ class Claims:
             else:
                 unclear = True
         return unclear
+
+    def _has_left(self, owner: Owner) -> bool:
+        """Whether it is this process that left, and could not say so: the store had been moved."""
+        mine = self.owner.machine, self.owner.pid, self.owner.started
+        return (owner.machine, owner.pid, owner.started) == mine and owner.token not in _joined
 
     def _lives(self, beat: Beat) -> bool:
         """Whether a process lives for certain whose byte is to be had: it has beaten since."""
@@ -406,6 +436,9 @@ class _ClaimFence(Fence):
 
 
 _known: dict[Path, Claims] = {}
+_joined: set[str] = set()
+"""The tokens under which this process claims something, in whatever store."""
+
 _opening = threading.Lock()
 
 
@@ -444,6 +477,7 @@ def _byte(token: str) -> int:
 def _forget_claims_of_parent() -> None:
     global _known, _opening
     _known, _opening = {}, threading.Lock()
+    _joined.clear()
 
 
 os.register_at_fork(after_in_child=_forget_claims_of_parent)

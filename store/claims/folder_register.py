@@ -2,15 +2,22 @@
 
 An entry ``name`` in its n-th state is the file ``name.<n>``. A state is made by ``link()``, which
 fails where the name is there, also where ``open`` with O_EXCL or a lock is not to be relied upon.
+Where the disk has no hard links O_EXCL must do: for heartbeats, which one process alone writes;
+leases are not taken there (`require_links`). An entry that was removed begins again with state 1,
+so a tag holds a checksum of the bytes as well: who was held up removes nothing that is another's.
 Folders are listed rather than names probed, and files opened rather than their times compared: a
 network disk's client remembers for a while what it was told of a name (NFS: up to a minute).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
+
+import google_crc32c
 
 from clare.errors import StoreError
 from clare.files import PARTIAL, make_folder, storage_errors
@@ -19,6 +26,11 @@ from clare.store.claims.register import Tag
 
 _TRIES = 50
 _MOST_BYTES = 1 << 16
+_NO_LINKS = (
+    *(errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP),
+    *(errno.ENOSYS, errno.EMLINK, errno.EINVAL),
+)
+"""What disks say that have no hard links: exFAT, vfat, many of FUSE and SMB."""
 
 
 class FolderRegister:
@@ -52,10 +64,10 @@ class FolderRegister:
             if state is None:
                 return None
             try:
-                with open_bytes(_file(path, state), _MOST_BYTES) as file:
-                    return file.read(), state
+                data = _read(_file(path, state))
             except FileNotFoundError:
                 continue  # it was replaced between the two looks
+            return data, _tag(state, data)
         raise StoreError(f"{path} can't be read: it changes all the time")
 
     def create(self, name: str, data: bytes) -> Tag | None:
@@ -64,15 +76,27 @@ class FolderRegister:
 
     def replace(self, name: str, data: bytes, tag: Tag) -> Tag | None:
         """Make the file of the next state; that of the one before is gone then."""
-        path = self.root / name
-        made = self._make(path, data, int(tag) + 1)
+        path, before = self.root / name, _state(tag)
+        if not self._is_still(path, tag):
+            return None
+        made = self._make(path, data, before + 1)
         if made is not None:
-            _file(path, int(tag)).unlink(missing_ok=True)
+            _file(path, before).unlink(missing_ok=True)
         return made
 
     def remove(self, name: str, tag: Tag) -> None:
         """Remove the file of this state, and of no other."""
-        _file(self.root / name, int(tag)).unlink(missing_ok=True)
+        path = self.root / name
+        if self._is_still(path, tag):
+            _file(path, _state(tag)).unlink(missing_ok=True)
+
+    def _is_still(self, path: Path, tag: Tag) -> bool:
+        """Whether the file of a state is there, with the bytes that were seen."""
+        state = _state(tag)
+        try:
+            return _tag(state, _read(_file(path, state))) == tag
+        except FileNotFoundError:
+            return False
 
     def _make(self, path: Path, data: bytes, state: int) -> Tag | None:
         made = _file(path, state)
@@ -80,13 +104,8 @@ class FolderRegister:
         make_folder(path.parent)
         with storage_errors(path):
             try:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-                descriptor = os.open(temporary, flags, 0o666)
-                try:
-                    os.write(descriptor, data)
-                finally:
-                    os.close(descriptor)
-                if not link(temporary, made):
+                _write_new(temporary, data)
+                if not _name(temporary, made, data):
                     return None
             finally:
                 temporary.unlink(missing_ok=True)
@@ -94,7 +113,7 @@ class FolderRegister:
         if self._states(path.parent).get(path.name) != state:
             made.unlink(missing_ok=True)
             return None
-        return state
+        return _tag(state, data)
 
     def _states(self, folder: Path) -> dict[str, int]:
         """The latest state of each entry of a folder."""
@@ -108,6 +127,26 @@ class FolderRegister:
         except (FileNotFoundError, NotADirectoryError):
             pass
         return states
+
+
+def require_links(folder: Path) -> None:
+    """Refuse a disk on which no lease would be safe.
+
+    Args:
+        folder: that is there.
+
+    Raises:
+        StoreError: it has no hard links.
+    """
+    one = folder / f"_probe.{secrets.token_hex(8)}{PARTIAL}"
+    other = one.with_name(f"_{one.name}")
+    with storage_errors(folder):
+        try:
+            _write_new(one, b"")
+            link(one, other)
+        finally:
+            for path in (one, other):
+                path.unlink(missing_ok=True)
 
 
 def link(existing: Path, path: Path) -> bool:
@@ -125,14 +164,46 @@ def link(existing: Path, path: Path) -> bool:
             return True
         if isinstance(error, FileExistsError):
             return False
-        if isinstance(error, FileNotFoundError):
+        if error.errno not in _NO_LINKS:
             raise
         raise StoreError(
-            f"{path.parent} can be shared by several hosts no more: its disk has neither locks "
-            f"that reach other hosts nor hard links ({error.strerror})",
+            f"the disk that holds {path.parent} has no hard links ({error.strerror}), and file "
+            "locks on it don't keep other hosts out: two processes might write the same file",
             "take a store on another disk",
         ) from error
     return True
+
+
+def _name(temporary: Path, made: Path, data: bytes) -> bool:
+    """Give a new state its name; False where that is taken."""
+    try:
+        return link(temporary, made)
+    except StoreError:
+        with suppress(FileExistsError):
+            _write_new(made, data)
+            return True
+        return False
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> bytes:
+    with open_bytes(path, _MOST_BYTES) as file:
+        return file.read()
+
+
+def _tag(state: int, data: bytes) -> Tag:
+    return f"{state}.{google_crc32c.value(data):08x}"
+
+
+def _state(tag: Tag) -> int:
+    return int(str(tag).partition(".")[0])
 
 
 def _file(path: Path, state: int) -> Path:

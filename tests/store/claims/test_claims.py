@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 import threading
+import time
+from functools import partial
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clare.errors import LostClaimError
+from clare.errors import LostClaimError, StoreError
 from clare.store.claims.claims import EXPIRE, Claims
 from clare.store.claims.locks import lock_file
+from clare.store.claims.owner import this_process
 from clare.store.claims.register import Clock
 from clare.store.feature_store import create_store, open_store
 from clare.store.layout import Layout
@@ -144,6 +150,75 @@ def test_locks_that_stay_at_home_are_found_out_and_held_ones_become_leases(hosts
     one.claims.require("x", 1)
     one.claims.release("x", 1)
     assert other.claims.take("x", 1)
+
+
+@pytest.fixture
+def strangers(hosts, monkeypatch):
+    """Two hosts that know nothing of each other's processes."""
+    several = hosts()
+    for host in several:
+        myself = partial(
+            dataclasses.replace, this_process(host.path.parent), machine=str(host.path)
+        )
+        monkeypatch.setattr(host.claims, "myself", lambda new=myself: new(token=token_hex(8)))
+    return several
+
+
+def test_who_waits_for_long_until_it_is_clear_how_others_claim_has_no_second_owner(strangers):
+    one, other = strangers
+    assert one.claims.take("x", 1)
+
+    def wait_long():
+        other.time += 6
+        other.claims.beat()
+        if other.time > 30:
+            one.claims.beat()
+
+    other.asleep = wait_long
+    other.claims.configure(leases=False, expire=2400.0)
+    assert not other.claims.take("x", 1), "it left while it waited, and took a lock"
+    assert other.claims.by_leases
+
+
+def test_a_turn_that_came_late_is_not_lost(hosts):
+    """Whoever waits in the kernel for long shows a heartbeat all the while."""
+    one, other = hosts(at_home=False)
+    order: list[str] = []
+    with one.claims.exclusive("rows"):
+        thread = threading.Thread(target=lambda: enter(other, order))
+        thread.start()
+        until = time.monotonic() + 5
+        while not other.claims._asking and time.monotonic() < until:
+            time.sleep(0.01)
+        other.time += 60
+        assert other.claims.beat(), "it is still there"
+    thread.join(10)
+    assert order == ["second"]
+
+
+def no_links(*args, **options):
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_disk_without_hard_links_serves_by_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_links)
+    store = create_store(tmp_path / "features.zarr")
+    store.assign_rows("faces", make_rows(100))
+    extract(store)
+    assert verify_store(store.path) == []
+    claims = store.layout.claims
+    assert not claims.by_leases and claims.beat()
+    assert len(list((store.path / "locks" / "_alive").iterdir())) == 1
+
+
+def test_leases_are_refused_on_a_disk_without_hard_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_links)
+    claims = Claims(tmp_path / "locks")
+    claims.configure(leases=True, expire=EXPIRE)
+    with pytest.raises(StoreError, match="has no hard links"):
+        claims.take("x")
+    left = [path.name for path in (tmp_path / "locks").iterdir()]
+    assert left == ["_alive.lock"]
 
 
 def test_leases_are_for_good_and_for_everybody(hosts):

@@ -147,15 +147,15 @@ def test_an_ended_process_of_this_host_and_an_ended_start_of_this_job_wait_for_n
 
 def test_who_was_held_up_before_his_link_gets_nothing(tmp_path):
     register = FolderRegister(tmp_path)
-    tag = register.create("x", b"a")
+    first = tag = register.create("x", b"a")
     for text in (b"b", b"c"):
         assert tag is not None
         tag = register.replace("x", text, tag)
     assert tag is not None
     assert register.create("x", b"d") is None
-    assert register.replace("x", b"e", 1) is None and register.replace("x", b"e", 0) is None
+    assert first is not None and register.replace("x", b"e", first) is None
     assert register.read("x") == (b"c", tag)
-    register.remove("x", 1)
+    register.remove("x", first)
     assert register.names("") == {"x"}
     register.remove("x", tag)
     assert register.read("x") is None and register.names("") == set()
@@ -170,7 +170,31 @@ def test_a_link_that_was_made_though_an_error_came_back_counts(tmp_path, monkeyp
 
     real = os.link
     monkeypatch.setattr(os, "link", lost_answer)
-    assert FolderRegister(tmp_path).create("x", b"a") == 1
+    register = FolderRegister(tmp_path)
+    made = register.create("x", b"a")
+    assert made is not None and register.read("x") == (b"a", made)
+
+
+def test_a_sleeper_releases_nothing_of_who_took_the_lease_after_another_gave_it_back(process):
+    sleeper, other, third = process("a"), process("bb"), process("ccc")
+    sleeper.leases.take("x")
+    other.leases.take("x")
+    other.pass_(T + 1)
+    assert other.leases.take("x")
+    other.leases.release("x")
+    assert third.leases.take("x"), "in the state in which the sleeper had it"
+    sleeper.leases.release("x")
+    assert third.leases.holds("x") and not other.leases.take("x")
+
+
+def test_who_was_held_up_replaces_nothing_that_began_anew(tmp_path):
+    register = FolderRegister(tmp_path)
+    seen = register.create("x", b"a")
+    assert seen is not None
+    register.remove("x", seen)
+    anew = register.create("x", b"b")
+    assert register.replace("x", b"c", seen) is None
+    assert register.read("x") == (b"b", anew)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"owner": {}}', b"\xff" * 9])
