@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -70,6 +71,12 @@ class JobSettings:
         for name in ("cpus", "notice"):
             if (getattr(self, name) or 1) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.time is not None and 0 < _seconds(self.time) <= self.notice:
+            raise InputError(
+                f"a notice {self.notice} seconds before the limit of {self.time} comes at once",
+                Name("a longer limit", "time", "4:00:00"),
+                Name("a shorter one", "notice"),
+            )
         if self.restarts < 0:
             raise InputError(f"restarts must be at least 0, not {self.restarts}")
         if self.setup is not None and not self.setup.is_file():
@@ -144,10 +151,13 @@ def job_script(
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())),
         "",
         f"{shlex.join(command)} &",
-        _REST.format(again=EXIT_STOPPED, restarts=settings.restarts),
+        _REST.format(again=EXIT_STOPPED, unheard=_UNHEARD, restarts=settings.restarts),
     ]
     return "\n".join(lines)
 
+
+_UNHEARD = 128 + signal.SIGUSR1
+"""What a shell tells of a program that the warning has killed."""
 
 _REST = """\
 work=$! warned='' code=''
@@ -159,6 +169,8 @@ while [ -n "$told" ]; do  # a signal ends `wait`, and not what it waits for
     wait "$work"; now=$?
     [ "$now" = 127 ] && [ -n "$code" ] || code=$now
 done
+# Warned before it could heed that, while it still began: nothing is lost, and all remains.
+[ "$code" = {unheard} ] && [ -n "$warned" ] && code={again}
 task=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
 if [ "$code" = {again} ] && [ -n "$warned" ]; then
     if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
@@ -182,6 +194,19 @@ def _preparation(settings: JobSettings) -> list[str]:
     if not lines and (own / "clare").exists():
         lines.append(f"export PATH={shlex.quote(str(own))}:$PATH")
     return lines
+
+
+def _seconds(limit: str) -> int:
+    """Of a limit in any of SLURM's forms: minutes, with seconds, hours before, days before a dash.
+
+    None at all is 0.
+    """
+    days, dash, clock = limit.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if not dash and len(parts) < 3:  # minutes come first
+        parts = [0, *parts]
+    hours, minutes, seconds = [*parts, 0, 0][:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _array(asked: str | None) -> str | None:

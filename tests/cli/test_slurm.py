@@ -51,6 +51,8 @@ def test_what_was_typed_is_run_without_the_options_of_the_job(clare, tmp_path, m
         (("extract", "--real", ".", "--array", "0"), "name one with --array (as 32"),
         (("extract", "--real", ".", "--account", "a; rm"), "is no account for SLURM"),
         (("extract", "--real", ".", "--setup", "nosuch.sh"), "nosuch.sh is no file"),
+        (("extract", "--real", ".", "--time", "2"), "120 seconds before the limit of 2 comes at"),
+        (("sweep", "--time", "0-0:30", "--notice", "1800"), "name a longer limit with --time"),
         (("extract", "--real", ".", "--restarts", "-1"), "restarts must be at least 0"),
         (("sweep", "--fusion", "clss"), "did you mean cls?"),
         (("sweep", "--array", "2"), "No such option: --array"),
@@ -80,6 +82,7 @@ def test_a_cluster_that_is_none_is_refused_at_once(clare, tmp_path):
 
 PROGRAM = """#!/bin/bash
 trap 'echo warned; [ -n "$1" ] && exit $1' USR1
+[ "$1" = 138 ] && trap - USR1  # it still begins
 trap 'echo ended; exit 75' TERM
 echo begun
 for _ in {1..100}; do sleep 0.05; done
@@ -113,6 +116,11 @@ def job(tmp_path):
 ARRAY = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "2"}
 
 
+def test_limits_that_leave_time_before_the_notice_are_taken():
+    for limit in ("3", "2:01", "0:02:01", "1-0", "0-1", "0-0:03", "0"):
+        JobSettings(time=limit)
+
+
 @pytest.mark.parametrize(
     ("number", "code", "environment", "said"),
     [
@@ -126,3 +134,7 @@ ARRAY = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": 
 )
 def test_a_task_is_queued_again_after_its_limit_alone(job, number, code, environment, said):
     assert job(number, code, **environment) == (code, said)
+
+
+def test_a_warning_that_kills_a_command_which_still_begins_has_it_queued_again(job):
+    assert job(10, 138, **ARRAY) == (75, ["requeue 5_2"])
