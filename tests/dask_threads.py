@@ -25,11 +25,11 @@ def thread_cluster(workers):
         yield client
 
 
-def connecting_to(client):
+def connecting_to(client, threads=1):
     """What stands for `clare.cluster.connect.connect`: that cluster, whatever is named."""
 
     @contextmanager
     def connect(named, cores):
-        yield Connected(client, named, 1, "wait")
+        yield Connected(client, named, threads, "wait")
 
     return connect

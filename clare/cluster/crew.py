@@ -39,6 +39,24 @@ class WorkersLostError(ClareError):
     """Every worker that an item was given to died over it."""
 
 
+class DismissedError(ClareError):
+    """A worker was given an item after the crew had been dismissed."""
+
+
+def kit_here(name: str) -> Any:
+    """Asked on a worker: its kit, under the name of its crew.
+
+    Raises:
+        DismissedError: it is gone.
+    """
+    from distributed import get_worker
+
+    kit = get_worker().plugins.get(name)
+    if kit is None:
+        raise DismissedError("the work was to end before this began")
+    return kit
+
+
 @dataclass
 class _Given(Generic[Item]):
     """An item that a worker has, and how often it was given without getting anywhere."""
@@ -219,6 +237,9 @@ class Crew(Generic[Item, Result]):
             take(given.item, result)
             return
         error = future.exception() if future.status == "error" else None
+        if isinstance(error, DismissedError) and not self._is_ready:
+            lost.append(given)
+            return
         if error is not None and not isinstance(error, KilledWorker):
             raise error
         self.deaths += 1

@@ -15,6 +15,10 @@ LOCKS = ".clare-runs.lock"
 """Beside the folders of runs; see `hold_runs`."""
 
 
+class RunsHeldError(InputError):
+    """A run is being trained by another process, or another thread."""
+
+
 @contextmanager
 def hold_runs(folders: Iterable[Path]) -> Iterator[None]:
     """Keep other processes out of the folders of runs, for as long as this one trains them.
@@ -23,7 +27,7 @@ def hold_runs(folders: Iterable[Path]) -> Iterator[None]:
     has a byte for each of them: a sweep has more folders than a process may have open files.
 
     Raises:
-        InputError: another process, or another thread, trains one of them.
+        RunsHeldError: another process, or another thread, trains one of them.
         StoreError: the place can't be used.
     """
     with ExitStack() as held:
@@ -31,7 +35,7 @@ def hold_runs(folders: Iterable[Path]) -> Iterator[None]:
             place = folder.resolve()
             lock, byte = lock_file(place.parent / LOCKS), _byte_of(place.name)
             if not lock.acquire(byte):
-                raise InputError(
+                raise RunsHeldError(
                     f"{folder} is being trained by another process",
                     "wait until that ends",
                     Name("another folder", "out"),

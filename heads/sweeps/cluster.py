@@ -12,13 +12,14 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Worker, WorkerPlugin
 
 from clare.advice import Notice
 from clare.cluster.connect import connect
-from clare.cluster.crew import Crew
+from clare.cluster.crew import Crew, kit_here
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
+from clare.heads.runs.lock import RunsHeldError
 from clare.heads.runs.record import is_finished, read_validation
 from clare.heads.sweeps.tests import SweepTests
 from clare.heads.training.trainer import Observer, train_runs
@@ -27,6 +28,11 @@ from clare.slurm import cores
 from clare.stopping import StopAskedError
 from clare.store.feature_store import FeatureStore, open_store
 from clare.version import __version__
+
+HELD_SECONDS = 5.0
+"""How long a worker waits before runs that another process has are asked for again."""
+
+_ENDED = ""
 
 _STACKED = ("seed", "lr")
 """Settings in which runs differ that take their steps together."""
@@ -95,8 +101,8 @@ class Trainers(WorkerPlugin):
     def __getstate__(self) -> dict[str, Any]:
         return {"order": self.order}
 
-    def train(self, runs: Runs) -> list[str | None] | None:
-        """Train and test runs; None where the worker was told to end before."""
+    def train(self, runs: Runs) -> list[str | None] | str:
+        """Train and test runs; why not yet where another has them, or the worker was to end."""
         order = self.order
         if order.version != __version__:
             raise InputError(
@@ -123,7 +129,10 @@ class Trainers(WorkerPlugin):
                         ending=self._ending,
                     )
                 except StopAskedError:
-                    return None
+                    return _ENDED
+                except RunsHeldError as error:  # perhaps a worker whose scheduler is gone
+                    self._ending.wait(HELD_SECONDS)
+                    return error.what
                 failures |= dict(zip(folders, found, strict=True))
             self._test(store, machine, [one for one, why in failures.items() if why is None])
         return [failures[folder] for folder in runs.folders]
@@ -143,9 +152,9 @@ class Trainers(WorkerPlugin):
             self._tests(folder)
 
 
-def train_item(name: str, runs: Runs) -> list[str | None] | None:
+def train_item(name: str, runs: Runs) -> list[str | None] | str:
     """Done on a worker: train runs."""
-    trainers = get_worker().plugins[name]
+    trainers = kit_here(name)
     assert isinstance(trainers, Trainers)
     return trainers.train(runs)
 
@@ -200,9 +209,14 @@ class ClusterTraining:
             finished[runs.folders] = sum(map(is_finished, runs.folders))
             return finished[runs.folders] > before
 
-        def take(runs: Runs, found: list[str | None] | None) -> None:
-            if found is None:
+        held: set[str] = set()
+
+        def take(runs: Runs, found: list[str | None] | str) -> None:
+            if isinstance(found, str):
                 supply.put_back(runs)
+                if found and found not in held:
+                    held.add(found)
+                    self._notice(Notice(f"{found}: waiting until that ends"))
                 return
             failures.update(zip(runs.folders, found, strict=True))
             for folder, why in zip(runs.folders, found, strict=True):

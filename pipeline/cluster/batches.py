@@ -28,7 +28,7 @@ class Order:
     Args:
         settings: of the extraction; its paths are the same on every machine.
         with_masks: whether some image has a mask.
-        threads: cores that a worker takes; None where it knows itself.
+        threads: cores that a worker takes; None where it takes as many as it has threads.
         version: of this package, which has to be the workers' too.
     """
 

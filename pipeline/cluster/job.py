@@ -16,7 +16,7 @@ from clare.cluster.connect import connect
 from clare.cluster.crew import Crew
 from clare.pipeline.cluster.batches import Batch, Batches, BatchReport, Loaded, Order
 from clare.pipeline.extraction.assigned import Assigned, assign_rows
-from clare.pipeline.extraction.job import note_command
+from clare.pipeline.extraction.job import claim_as_asked, note_command
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.extraction.pace import doubt
 from clare.pipeline.extraction.plan import Observer, Plan, Selection, Todo, make_plan
@@ -58,6 +58,7 @@ def run_cluster_job(
     """
     observer = observer or Observer()
     settings = _everywhere(settings)
+    claim_as_asked(settings)
     store = create_store(settings.store)
     for notice in look_at(settings, selection, store):
         observer.noticed(notice)

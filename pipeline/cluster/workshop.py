@@ -9,15 +9,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Worker, WorkerPlugin
 
 from clare.cluster.connect import LANES
+from clare.cluster.crew import DismissedError, kit_here
 from clare.errors import InputError, StoreError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.cluster.batches import Batch, BatchReport, Loaded, Order, RemoteExtractor
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.claims import open_features
 from clare.pipeline.extraction.job import (
+    claim_as_asked,
     create_loader,
     fit_runners,
     keep_micro_batches,
@@ -27,7 +29,6 @@ from clare.pipeline.extraction.job import (
 from clare.pipeline.extraction.loop import ExtractReport, extract_subset
 from clare.pipeline.extractor import Extractor
 from clare.plugins import trust_named
-from clare.slurm import cores
 from clare.stopping import StopAskedError
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, open_store
@@ -72,6 +73,8 @@ class Workshop(WorkerPlugin):
         """What is loaded, once."""
         with self._lock:
             if self._models is None:
+                if self._ending.is_set():
+                    raise DismissedError("the work was to end before the models were loaded")
                 self._models = _Models(self.order, self._worker)
             return self._models
 
@@ -120,13 +123,16 @@ class _Models:
             )
         settings = order.settings
         trust_named([*settings.features, settings.images.view_recipe])
-        self.order, self.threads = order, order.threads or cores()
+        threads = order.threads or max(worker.state.nthreads, 1)
+        # Each of the batches that it has at a time decodes with its part of them.
+        self.order, self.threads = order, max(1, threads // LANES)
         # Dask's own workers let the libraries below take one thread alone.
-        torch.set_num_threads(order.threads or max(worker.state.nthreads, 1))
+        torch.set_num_threads(threads)
         index = worker.name if isinstance(worker.name, int) else None
         self.runtime: Runtime = choose_runtime(
             settings.device, settings.dtype, compile=settings.compile, task=index
         )
+        claim_as_asked(settings)
         try:
             self.store: FeatureStore = open_store(settings.store)
         except StoreError as error:
@@ -207,7 +213,7 @@ class _Models:
 
 
 def _workshop(name: str) -> Workshop:
-    found = get_worker().plugins[name]
+    found = kit_here(name)
     assert isinstance(found, Workshop)
     return found
 

@@ -57,8 +57,7 @@ def run_job(
     """
     observer = observer or Observer()
     runtime = choose_runtime(settings.device, settings.dtype, compile=settings.compile)
-    claims = Layout.at(settings.store).claims
-    claims.configure(leases=settings.claims == "leases", expire=settings.lease_seconds)
+    claim_as_asked(settings)
     store = create_store(settings.store)
     for notice in look_at(settings, selection, store):
         observer.noticed(notice)
@@ -117,6 +116,12 @@ def run_job(
             loader.close()
         report.add(part)
     return report
+
+
+def claim_as_asked(settings: ExtractSettings) -> None:
+    """Have this process claim in the store as the settings say, before it claims anything."""
+    claims = Layout.at(settings.store).claims
+    claims.configure(leases=settings.claims == "leases", expire=settings.lease_seconds)
 
 
 def load_extractors(

@@ -1,10 +1,13 @@
 """A sweep on a cluster comes to what it comes to on one machine."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
 from clare.heads.config import DetectorConfig, Machine, TrainConfig
 from clare.heads.evaluation.evaluate import evaluate
+from clare.heads.runs.lock import hold_runs
 from clare.heads.sweeps import cluster
 from clare.heads.sweeps import tests as sweep_tests
 from clare.heads.sweeps.axes import expand
@@ -77,6 +80,23 @@ def test_a_worker_that_is_told_to_end_leaves_its_runs_to_another(
     found = run_sweep(expand(BASE, AXES), AXES, store, tmp_path / "a", Machine(), train=train)
     assert given == [3, 3, 3]
     assert len(found) == 6 and not any(line["failure"] for line in found)
+
+
+def test_runs_that_another_process_has_are_waited_for(on_dask, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "HELD_SECONDS", 0.0)
+    axes, told = {"seed": ["0"]}, []
+    configs = expand(BASE, axes)
+    with ExitStack() as other:
+        other.enter_context(hold_runs([tmp_path / "a" / name for name in configs]))
+
+        def notice(said):
+            told.append(str(said))
+            other.close()
+
+        train = ClusterTraining("any", notice=notice)
+        (line,) = run_sweep(configs, axes, store, tmp_path / "a", Machine(), train=train)
+    assert not line["failure"] and len(told) == 1
+    assert "is being trained by another process" in told[0]
 
 
 def test_stacks_are_kept_whole_as_long_as_all_workers_have_one(tmp_path):

@@ -16,3 +16,9 @@ def dask():
 def on_dask(dask, monkeypatch):
     """Let extractions find it, whatever cluster they name."""
     monkeypatch.setattr(job, "connect", connecting_to(dask))
+
+
+@pytest.fixture
+def on_dask_of_others(dask, monkeypatch):
+    """The same as a cluster that somebody else started: its workers know their cores themselves."""
+    monkeypatch.setattr(job, "connect", connecting_to(dask, threads=None))

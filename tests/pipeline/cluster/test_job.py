@@ -1,5 +1,6 @@
 """Extractions on a cluster leave the store that one process leaves, and tell as much."""
 
+import json
 import shutil
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from clare.pipeline.cluster import workshop
 from clare.pipeline.cluster.batches import MOST_SHARDS, Batches
 from clare.pipeline.cluster.job import run_cluster_job
 from clare.pipeline.datasets.select import select_manifests
-from clare.pipeline.extraction import loop
+from clare.pipeline.extraction import job, loop
 from clare.pipeline.extraction.job import run_job
 from clare.pipeline.extraction.loop import StrictFailureError
 from clare.pipeline.extraction.plan import Observer, Todo
@@ -149,6 +150,29 @@ def done_of(path):
     name, _, digest = key.rpartition("-")
     feature = store.feature("real", name, digest)
     return feature.pending_slots().tolist(), feature.failures()
+
+
+def test_claims_are_as_the_settings_say(on_dask, few_pictures, tmp_path):
+    chosen = select_manifests(None, [], few_pictures, [], [few_pictures / "real"], [])
+    asked = settings_for(tmp_path / "a.zarr", views=1, claims="leases", lease_seconds=40.0)
+    run_cluster_job(asked, chosen, "any")
+    mode = next((tmp_path / "a.zarr").rglob("_mode*"))
+    assert json.loads(mode.read_text()) == {"expire": 40.0, "leases": True}
+
+
+def test_a_worker_decodes_with_as_many_threads_as_it_has(
+    on_dask_of_others, few_pictures, tmp_path, monkeypatch
+):
+    taken = []
+
+    def create(settings, roots, reals, threads):
+        taken.append(threads)
+        return job.create_loader(settings, roots, reals, threads)
+
+    monkeypatch.setattr(workshop, "create_loader", create)
+    chosen = select_manifests(None, [], few_pictures, [], [few_pictures / "real"], [])
+    run_cluster_job(settings_for(tmp_path / "a.zarr", views=1), chosen, "any")
+    assert taken == [1], "two batches at a time share the two threads of each"
 
 
 def test_devices_that_differ_are_said(on_dask, selection, tmp_path, monkeypatch):
