@@ -21,6 +21,9 @@ FILE = "towers.yaml"
 
 NOT_SAID = "not said"
 
+TUNED = "tuned"
+"""What an origin says of a tower that was tuned: the folder of the run."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -95,9 +98,10 @@ def family_of(origin: Mapping[str, Any]) -> Family | None:
 
     Args:
         origin: ``model``, and where the model is named ``weights``. Of files and folders of the
-            user's own nothing is known, whatever they are called.
+            user's own nothing is known, whatever they are called, nor of towers that a run tuned:
+            images of any date may have moved them.
     """
-    if LOCAL in origin or "model" not in origin:
+    if LOCAL in origin or TUNED in origin or "model" not in origin:
         return None
     return find_family(named(origin))
 
@@ -119,4 +123,5 @@ def listed_models(names: Sequence[str] = ()) -> list[str]:
 def named(origin: Mapping[str, Any]) -> str:
     """``MODEL:TAG`` of weights, or what else they are called."""
     model, tag = (str(origin.get(name) or "") for name in ("model", "weights"))
-    return f"{model}:{tag}" if tag else model or "weights of unknown origin"
+    tuned = f", tuned in {origin[TUNED]}" if TUNED in origin else ""
+    return (f"{model}:{tag}" if tag else model or "weights of unknown origin") + tuned

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
+from clare.models.known import TUNED
 from clare.models.normalisations import NORMALISATIONS
 from clare.models.runtime import Runtime
 from clare.plugins import part_name
@@ -97,6 +98,7 @@ class LoadedTower:
         settings: everything else that decides a value, but how images are prepared.
         origin: model and weights by name.
         text: makes the files that rebuild the text tower, by name; none where there is none.
+        seen: where it was tuned, the file that says what the run was trained on; else empty.
     """
 
     extractor: str
@@ -108,6 +110,7 @@ class LoadedTower:
     settings: Mapping[str, Any]
     origin: Mapping[str, str]
     text: Callable[[], dict[str, bytes]] = dict
+    seen: bytes = b""
 
 
 def reader_of(model: str, otherwise: str) -> str:
@@ -171,7 +174,7 @@ def _put_in(base: LoadedTower, run: Path, later: tuple[Path, ...] = ()) -> Loade
         raise InputError(f"{run} says that its tower was tuned in {run} before")
     tuned = read_tuned(run)
     known = tuned.record.tower
-    if (before := tuned.record.origin.get("tuned")) is not None:
+    if (before := tuned.record.origin.get(TUNED)) is not None:
         base = _put_in(base, Path(before), (*later, place))
     if known.extractor != base.extractor:
         raise InputError(f"{run} tuned a tower of {known.extractor}, not of {base.extractor}")
@@ -193,7 +196,8 @@ def _put_in(base: LoadedTower, run: Path, later: tuple[Path, ...] = ()) -> Loade
         module=tuned.onto(base.module),
         weights=tuned.sha256,
         settings={**base.settings, "tuning": part_name(tuned.record.way)},
-        origin={**base.origin, "tuned": str(place)},
+        origin={**base.origin, TUNED: str(place)},
+        seen=tuned.seen,
     )
 
 

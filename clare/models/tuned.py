@@ -15,10 +15,10 @@ from torch import nn
 
 from clare.advice import LeaveOut, Name, Set
 from clare.errors import InputError
-from clare.foreign import parse_json, reading
+from clare.foreign import parse_json, read_bytes, reading
 from clare.models import tuning
 from clare.models.image_tower import Tower
-from clare.models.weights import DETECTOR, read_header, read_tensors
+from clare.models.weights import DETECTOR, TRAINED_ON, read_header, read_tensors
 from clare.plugins import find_part, part_name
 from clare.settings import build_settings
 from clare.typed_json import from_json
@@ -103,10 +103,12 @@ class TunedTower:
     Args:
         record: what it says of it.
         tensors: that moved, by their names in the tower.
+        seen: the file that says what the run, and those that it began from, were trained on.
     """
 
     record: TunedRecord
     tensors: Mapping[str, torch.Tensor]
+    seen: bytes = b""
 
     @property
     def sha256(self) -> str:
@@ -168,7 +170,7 @@ def read_tuned(run: Path) -> TunedTower:
         for name, value in tensors.items()
         if name.startswith(IN_DETECTOR)
     }
-    return TunedTower(record, moved)
+    return TunedTower(record, moved, read_bytes(run / TRAINED_ON))
 
 
 @dataclass(frozen=True)

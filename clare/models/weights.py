@@ -23,6 +23,9 @@ _log = logging.getLogger("clare")
 DETECTOR = "best.safetensors"
 """Of a run, in its folder: its detector, and what moved of its tower."""
 
+TRAINED_ON = "seen.json"
+"""Of a run, in its folder, and of features of its tower, beside them: what it was trained on."""
+
 NOT_WEIGHTS = (
     (b"version https://git-lfs", "is a Git-LFS pointer: run `git lfs pull` where it comes from"),
     *((page, "is a web page: the download failed") for page in (b"<!", b"<html", b"<?xml")),

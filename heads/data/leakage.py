@@ -210,6 +210,28 @@ class Seen:
         )
 
 
+def refuse_trained_on(seen: Seen, learner: str, rows: Sequence[Row], cure: Advice) -> None:
+    """Refuse rows of validation that were trained on before.
+
+    Args:
+        seen: by that training.
+        learner: what was trained, in words.
+        rows: of validation.
+        cure: what would help.
+
+    Raises:
+        InputError: there are some; the message names the first few.
+    """
+    known = [(row, ties) for row in rows if (ties := seen.trained_on(row))]
+    if not known:
+        return
+    named = name_rows([f"{row.sample_id} ({ties[0]})" for row, ties in known])
+    raise InputError(
+        f"{len(known)} of the {len(rows)} validation rows were trained on by {learner} ({named})",
+        cure,
+    )
+
+
 def _hashes(rows: Rows) -> Ties:
     found: dict[str, set[str]] = {}
     for kind, name in chain.from_iterable(_groups(rows)[1]):

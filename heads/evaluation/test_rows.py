@@ -12,6 +12,7 @@ from clare.heads.data.frames import choose_frames
 from clare.heads.data.leakage import Seen
 from clare.heads.evaluation.wanted import Asked, Wanted, has_label, list_wanted
 from clare.heads.runs.run import Run
+from clare.heads.runs.tuned_before import tuned_before
 from clare.protocol import Protocol
 from clare.store.feature_store import FeatureStore
 from clare.store.row import Row
@@ -111,6 +112,8 @@ def _gather(run: Run, store: FeatureStore, wanted: Wanted, asked: Asked) -> Unse
         for group, (_, _, rows) in wanted.rows.items()
     }
     refuse_seen(run.seen, str(run.path), chosen, asked.protocol)
+    for tower in tuned_before(store, run.record.fingerprints.values()):
+        refuse_seen(tower.seen, tower.named, chosen, asked.protocol)
     # Sets of a protocol may be parts of one subset, which is looked up once.
     found = {
         (subset, split): FeatureDataset(

@@ -23,6 +23,7 @@ from clare.heads.evaluation.wanted import Asked, has_label, list_wanted
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.probing.inputs import Offer, Source
 from clare.heads.probing.questions import SHUFFLES
+from clare.heads.runs.tuned_before import tuned_before
 from clare.store.feature_store import FeatureStore
 from clare.store.journal import COMPLETE
 from clare.store.row import Row
@@ -199,7 +200,12 @@ def choose_rows(
     rows: list[tuple[str, Row]] = [(row.columns["subset"], row) for some in chosen for row in some]
 
     wanted = list_wanted(store, asked, (config.reals, subsets))
-    refuse_seen(seen, "these probes", {name: some for name, (_, _, some) in wanted.rows.items()})
+    tests = {name: some for name, (_, _, some) in wanted.rows.items()}
+    refuse_seen(seen, "these probes", tests)
+    tuned = tuned_before(store, (f"{one.extractor}-{one.digest}" for one in sources))
+    for tower in tuned:
+        tower.refuse_trained_on(list(chosen[1]))
+        refuse_seen(tower.seen, tower.named, tests)
     tested: list[tuple[str, Row]] = []
     groups: list[str] = []
     bare: list[str] = []
@@ -231,7 +237,7 @@ def choose_rows(
         test,
         predictions,
         parts,
-        (*wanted.notices, *_incomplete(lacking)),
+        (*wanted.notices, *_incomplete(lacking), *(said for one in tuned for said in one.notices)),
     )
 
 

@@ -16,7 +16,7 @@ from clare.groups import Kind
 from clare.heads.config import RUN_RECORD, TrainConfig
 from clare.heads.data.leakage import Seen
 from clare.heads.published import ImportRecord
-from clare.models.weights import DETECTOR
+from clare.models.weights import DETECTOR, TRAINED_ON
 from clare.own_csv import csv_text
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint
@@ -24,7 +24,7 @@ from clare.typed_json import read_json, write_json
 from clare.wording import listed
 
 CONFIG = RUN_RECORD
-SEEN = "seen.json"
+SEEN = TRAINED_ON
 LOG = "run.log"
 HISTORY = "history.csv"
 CURVES = "curves.png"

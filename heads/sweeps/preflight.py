@@ -18,6 +18,7 @@ from clare.heads.runs.record import read_record, read_seen
 from clare.heads.training.fields import recorded_fields
 from clare.heads.training.prepare import choose_splits, open_tables, rows_key
 from clare.heads.training.run_folder import ANOTHER_FOLDER, require_same_rows
+from clare.models.known import TUNED
 from clare.store.feature_store import FeatureStore
 
 Choice = tuple[Samples, Samples, Seen]
@@ -70,6 +71,8 @@ def _require_same(folder: Path, config: TrainConfig, choice: Choice, chosen: Cho
         raise InputError(
             f"{folder} was trained on other rows than the store has now", ANOTHER_FOLDER
         )
-    if record.config.init_from is not None:  # what the runs before it saw is recorded there too
+    tuned = any(TUNED in one.origin for one in record.extractors.values())
+    if record.config.init_from is not None or tuned:
+        # What the runs before it saw is recorded there too.
         seen = seen.join(read_seen(folder))
     require_same_rows(folder, seen)

@@ -37,6 +37,7 @@ from clare.heads.model import Model
 from clare.heads.runs.record import CONFIG, RunRecord
 from clare.heads.runs.run import load_text_tower
 from clare.heads.runs.tower import NOWHERE_ELSE, Places
+from clare.heads.runs.tuned_before import tuned_before
 from clare.heads.text.tower import TextTower
 from clare.heads.training.base_towers import BaseTowers, choose_beside_tower
 from clare.heads.training.fields import all_fields, split_fields, text_beside
@@ -189,6 +190,10 @@ def prepare(
             {"train": train.counts(), "val": val.counts()},
         )
         record = replace(record, parent=None if parent is None else parent.record)
+        for tower in tuned_before(store, record.fingerprints.values()):
+            tower.refuse_trained_on(tables.val.rows.take(val.plain))
+            seen = seen.join(tower.seen)
+            notes += tower.notices
         notes += [Notice(f"this run is {record.remainder}")] if record.lacking else []
         apart = keep_apart(tables.val.rows.take(val.plain), val.labels, config.calibration)
         made.append(

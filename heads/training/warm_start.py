@@ -12,7 +12,7 @@ import torch
 from clare.advice import Name, Run, Set
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig
-from clare.heads.data.leakage import Seen
+from clare.heads.data.leakage import Seen, refuse_trained_on
 from clare.heads.layers.standardization import Standardization
 from clare.heads.model import Model, running_statistics
 from clare.heads.runs.record import (
@@ -30,7 +30,6 @@ from clare.models.weights import read_tensors, require_fit
 from clare.plugins import part_name
 from clare.settings import build_settings
 from clare.store.row import Row
-from clare.wording import name_rows
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,8 @@ class Parent:
         Raises:
             InputError: there are some; the message names the first few.
         """
-        known = [(row, ties) for row in rows if (ties := self.seen.trained_on(row))]
-        if not known:
-            return
-        named = name_rows([f"{row.sample_id} ({ties[0]})" for row, ties in known])
-        raise InputError(
-            f"{len(known)} of the {len(rows)} validation rows were trained on by {self.name}, or "
-            f"by a run before it ({named})",
-            Name("a run whose manifests have the same splits", "init_from"),
-        )
+        cure = Name("a run whose manifests have the same splits", "init_from")
+        refuse_trained_on(self.seen, f"{self.name}, or by a run before it", rows, cure)
 
     def give(self, detector: Model) -> str:
         """Copy the parameters of the same name and shape; a sentence that says how many.

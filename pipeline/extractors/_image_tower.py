@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from clare.models.extraction_cost import ExtractionCost
 from clare.models.runtime import Runtime
 from clare.models.towers import VERSION, ClipSettings, TowerSettings, load_image_tower
+from clare.models.weights import TRAINED_ON
 from clare.pipeline.extractor import Extractor, PixelModel
 from clare.store.spec import FeatureSpec
 
@@ -67,9 +68,11 @@ class ImageTower(Extractor):
     def assets(self) -> dict[str, bytes]:
         """The origin; and of a CLIP what rebuilds its text tower without a hub.
 
-        That is ``text_tower.safetensors``, and ``tokenizer.json`` where it has one of its own.
+        That is ``text_tower.safetensors``, and ``tokenizer.json`` where it has one of its own. Of a
+        tower that was tuned also ``seen.json``, what that run was trained on.
         """
-        return {**super().assets(), **self._tower.text()}
+        seen = {TRAINED_ON: self._tower.seen} if self._tower.seen else {}
+        return {**super().assets(), **self._tower.text(), **seen}
 
     def _measure(self) -> tuple[FeatureSpec, ...]:
         """The fields, from one blank image: towers differ too much to work their shapes out."""

@@ -146,6 +146,51 @@ def test_a_head_over_tuned_features_is_predicted_with_the_tuned_tower(world):
         assert np.abs(found - margin).min() < 1e-4
 
 
+@pytest.fixture(scope="module")
+def elsewhere(world):
+    """Another store of the tuned tower: what the run was trained on is for tests there."""
+    draw_faces(world / "real2", 20, 5, "real", 48, "png")
+    draw_faces(world / "new", 20, 6, "fake", 48, "png")
+    fakes = {"new": world / "new", "gan": world / "fake"}
+    given: dict[str, Any] = {
+        "real": world / "real2",
+        "fake": fakes,
+        "test_only": ["gan"],
+        "backbone": "tiny",
+    }
+    clare.extract(world / "g.zarr", **given, features=("clip",), tuned=world / "ln")
+    return world / "g.zarr"
+
+
+def test_what_a_tuned_tower_was_trained_on_stays_with_its_features(world, elsewhere):
+    store = open_store(elsewhere)
+    kept = store.asset(tuned_key(store), "seen.json")
+    assert kept.read_bytes() == (world / "ln" / "seen.json").read_bytes()
+    head = clare.train_head(store, world / "head", train=["new"], fusion="cls", **LEARNING)
+    before = open_run(world / "ln").seen
+    assert before.trained["image"] < head.seen.trained["image"]
+    with pytest.raises(InputError, match=r"of the 30 test rows of gan share .* training of .*head"):
+        evaluate(world / "head", subsets=["gan"], resamples=0)
+
+
+def test_probes_of_a_tuned_tower_are_not_tested_on_its_training(world, elsewhere, tmp_path):
+    how: dict[str, Any] = {"train": ["new"], "reals": ["real"], "resamples": 0}
+    with pytest.raises(InputError, match=r"gan share .*the tower of clip-\w+, which was tuned in"):
+        clare.probe(elsewhere, tmp_path / "probes", test=["gan"], **how)
+    clare.probe(elsewhere, tmp_path / "probes", test=["new"], **how)
+
+
+def test_heads_over_a_tuned_tower_are_not_chosen_on_its_training(world, tmp_path):
+    store = tmp_path / "h.zarr"
+    (tmp_path / "real").mkdir()
+    for file in (world / "real").iterdir():  # other splits than those of the run
+        shutil.copy(file, tmp_path / "real" / f"{file.stem}-again.png")
+    given = {"real": tmp_path / "real", "fake": {"gan": world / "fake"}, "backbone": "tiny"}
+    clare.extract(store, **given, features=("clip",), tuned=world / "ln")
+    with pytest.raises(InputError, match="validation rows were trained on by the tower of clip-"):
+        clare.train_head(store, tmp_path / "run", fusion="cls", **LEARNING)
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [
