@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clare.advice import Notice
 from clare.bootstrap import Figure
 from clare.heads.linear.moments import Values
 from clare.heads.metrics.measure import Measured, difference_of, mean_of
@@ -18,6 +19,9 @@ from clare.heads.probing.record import Answer, Gain, how_said
 FEWEST = 200
 """Resamples that a standard error is taken from."""
 
+_NO_LUCK = 1e-4
+"""Share of a variance below which its degrees of freedom are too many to matter."""
+
 _Gap = tuple[Figure, float | None]
 
 
@@ -26,13 +30,14 @@ def answer(
     questions: Sequence[Question],
     fitted: Sequence[Fitted],
     share: tuple[float, int],
-) -> list[Answer]:
-    """What adds to what, all differences corrected together.
+) -> tuple[list[Answer], list[Notice]]:
+    """What adds to what, all differences corrected together; and which questions have no answer.
 
-    Both sides, and the controls, have the same normalisations to choose from. A sum shifts what a
-    strength means, and validation may like a ratio by luck, so that even noise beside an input can
-    gain or lose a little: an input adds where both together beat the base, and beat the base beside
-    shuffled rows by more than one shuffle differs from another.
+    Both sides have the same normalisations to choose from. A sum shifts what a strength means, so
+    that even noise beside an input can gain or lose a little: an input adds where both together
+    beat the base, and beat the base beside shuffled rows by more than one shuffle differs from
+    another. Shuffles are fitted as both together are: did they choose for themselves, what they
+    differ by would mostly be whether they chose alike, which five can't tell.
 
     Args:
         prober: fits what is not fitted yet.
@@ -40,24 +45,7 @@ def answer(
         fitted: what is.
         share: of the training rows, that is answered for.
     """
-    known: dict[str, list[Fitted]] = defaultdict(list)
-    for one in fitted:
-        if (one.probe.fraction, one.probe.seed) == share:
-            known[one.probe.input].append(one)
-    wanted = {
-        one.name: one
-        for question in questions
-        for one in (question.base, question.together, *question.controls)
-    }
-    for one in prober.probe([one for n, one in wanted.items() if n not in known], shares=[share]):
-        known[one.probe.input].append(one)
-    sides = []
-    for question in questions:
-        norms = {one.probe.norm for one in known[question.together.name]}
-        names = (question.base, question.together, *question.controls)
-        some = [[one for one in known[n.name] if one.probe.norm in norms] for n in names]
-        if all(some):
-            sides.append((question, [best_of(ones) for ones in some]))
+    sides, notices = _sides(prober, questions, fitted, share)
     chosen = list({id(one): one for _, several in sides for one in several}.values())
     measured = dict(
         zip(map(id, chosen), prober.measure([one.scores for one in chosen]), strict=True)
@@ -87,26 +75,73 @@ def answer(
                 control,
             )
         )
-    return answers
+    return answers, notices
 
 
-def two_sided(value: float | None, draws: Values, luck: float = 0.0) -> float | None:
-    """The p-value for no difference, by its bootstrap standard error and the normal law.
+def _sides(
+    prober: Prober,
+    questions: Sequence[Question],
+    fitted: Sequence[Fitted],
+    share: tuple[float, int],
+) -> tuple[list[tuple[Question, list[Fitted]]], list[Notice]]:
+    """Of each question the base alone, both together and the controls; and what has none."""
+    known: dict[str, list[Fitted]] = defaultdict(list)
+    for one in fitted:
+        if (one.probe.fraction, one.probe.seed) == share:
+            known[one.probe.input].append(one)
+    wanted = {one.name: one for q in questions for one in (q.base, q.together)}
+    for one in prober.probe([one for n, one in wanted.items() if n not in known], shares=[share]):
+        known[one.probe.input].append(one)
+    sides, notices = [], []
+    for question in questions:
+        both = known[question.together.name]
+        norms = {one.probe.norm for one in both}
+        alone = [one for one in known[question.base.name] if one.probe.norm in norms]
+        lacking = [
+            one.name
+            for one, found in ((question.base, alone), (question.together, both))
+            if not found
+        ]
+        if lacking:
+            asked = f"whether {question.added.name} adds to {question.base.name}"
+            notices.append(
+                Notice(f"{asked} has no answer: nothing could be fitted to {lacking[0]}")
+            )
+            continue
+        together = best_of(both)
+        controls = prober.probe(question.controls, shares=[share], like=together.probe)
+        sides.append((question, [best_of(alone), together, *controls]))
+    return sides, notices
+
+
+def two_sided(
+    value: float | None, draws: Values, luck: float = 0.0, freedom: int = 1
+) -> float | None:
+    """The p-value for no difference, by its standard error and Student's law.
 
     Counting resamples beyond zero can't tell p below 2 / (resamples + 1), which a correction for
-    many differences soon lifts above any bound.
+    many differences soon lifts above any bound. The bootstrap's variance counts as known, so that
+    without luck the law is the normal one. A variance of a few values is far too small now and
+    then: what both together are worth has Satterthwaite's (1946) degrees of freedom.
 
     Args:
         value: the difference.
         draws: (B,) of it in each resample; of fewer than `FEWEST` there is no p.
         luck: a variance that resamples do not show.
+        freedom: degrees of freedom that it was estimated with.
     """
+    from scipy.special import stdtr
+
     if value is None or len(draws) < FEWEST or np.isnan(draws).any():
         return None
-    error = math.sqrt(float(np.var(draws, ddof=1)) + luck)
-    if error == 0:
+    variance = float(np.var(draws, ddof=1)) + luck
+    if variance == 0:
         return 1.0 if value == 0 else 0.0
-    return math.erfc(abs(value) / error / math.sqrt(2))
+    size = abs(value) / math.sqrt(variance)
+    share = luck / variance
+    if share < _NO_LUCK:
+        return math.erfc(size / math.sqrt(2))
+    return float(2 * stdtr(freedom / share**2, -size))
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -132,7 +167,10 @@ def _gap(base: Measured, both: Measured, controls: Sequence[Measured]) -> _Gap:
     luck = float(np.var(spread, ddof=1)) * (1 + 1 / len(spread)) if len(spread) > 1 else 0.0
     values = gain.values["auc"], beyond.values["auc"]
     draws = [one.draws.get("auc", np.empty(0)) for one in (gain, beyond)]
-    tests = [two_sided(values[0], draws[0]), two_sided(values[1], draws[1], luck)]
+    tests = [
+        two_sided(values[0], draws[0]),
+        two_sided(values[1], draws[1], luck, max(1, len(spread) - 1)),
+    ]
     p: float | None = None
     if None not in tests and None not in values:
         same = (values[0] or 0) * (values[1] or 0) > 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clare.heads.linear.moments import Values
 
@@ -26,14 +28,46 @@ def auc(scores: Values, y: Values) -> float:
     return below / (2 * len(real) * len(fake))
 
 
-def is_clearly_better(scores: Values, than: Values, y: Values) -> bool:
+def clearly_best(
+    scores: Values, aucs: Sequence[float], y: Values, clusters: NDArray[np.str_]
+) -> int:
+    """The column of the highest AUC among those that are clearly better than the first, whatever
+    their order; the first where none is.
+
+    Args:
+        scores: (n, K).
+        aucs: K, of each column.
+        y: (n,) -1 for reals and 1 for fakes.
+        clusters: (n,) of each row.
+    """
+    for place in sorted(range(1, len(aucs)), key=lambda k: -aucs[k]):
+        if aucs[place] <= aucs[0]:
+            break
+        if is_clearly_better(scores[:, place], scores[:, 0], y, clusters):
+            return place
+    return 0
+
+
+def is_clearly_better(scores: Values, than: Values, y: Values, clusters: NDArray[np.str_]) -> bool:
     """Whether an AUC is higher by more than `CLEAR` standard errors of the difference, paired on
-    the same rows (DeLong et al. 1988)."""
+    the same rows (DeLong et al. 1988) and with rows of a cluster counted as one (Obuchowski 1997).
+
+    Args:
+        scores: (n,), higher for fakes.
+        than: (n,) those that it is held to.
+        y: (n,) -1 for reals and 1 for fakes.
+        clusters: (n,) of each row: its video or person.
+    """
     fakes, reals = (a - b for a, b in zip(_shares(scores, y), _shares(than, y), strict=True))
-    if min(len(fakes), len(reals)) < 2:
+    gain, parts = fakes.mean(), np.empty(len(y))
+    parts[y > 0] = (fakes - gain) / len(fakes)
+    parts[y < 0] = (reals - reals.mean()) / len(reals)
+    names, own = np.unique(clusters, return_inverse=True)
+    if len(names) < 2 or min(len(fakes), len(reals)) < 2:
         return False
-    error = np.sqrt(np.var(fakes, ddof=1) / len(fakes) + np.var(reals, ddof=1) / len(reals))
-    return bool(fakes.mean() > CLEAR * error)
+    sums = np.bincount(own, parts)
+    error = np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))
+    return bool(gain > CLEAR * error)
 
 
 def _shares(scores: Values, y: Values) -> tuple[Values, Values]:

@@ -97,7 +97,8 @@ def probe(
 
     Raises:
         InputError: a name is not usable, the splits leak, a class is missing, there are too few
-            rows for a normalisation that is named, or the folder holds something else.
+            rows for a normalisation that is named, no input varies over the training rows, or the
+            folder holds something else.
         StoreError: a subset or a fingerprint is not there.
         CorruptStoreError: stored bytes are not what was written.
     """
@@ -138,6 +139,11 @@ def probe(
         grid = Grid(chosen, norms or NORMS, kinds, sorted({*strengths}), bool(norms))
         prober = Prober(vectors, rows, grid, how, progress)
         fitted = prober.probe(chosen)
+        if not fitted:
+            raise InputError(
+                "no input varies over the training rows: there is nothing to learn",
+                Name("other inputs", "inputs"),
+            )
         probes = _measured(prober, fitted)
         mine = [one for one in fitted if (one.probe.fraction, one.probe.seed) == rows.largest]
         best = {name: best_of(several) for name, several in _by_input(mine).items()}
@@ -145,12 +151,13 @@ def probe(
         if questions is None:
             aucs = {name: one.probe.val_auc for name, one in best.items()}
             questions = usual_questions([one for one in chosen if one.name in aucs], aucs)
-        answers = answer(prober, questions, fitted, rows.largest)
+        answers, unanswered = answer(prober, questions, fitted, rows.largest)
         few = rows.train[np.unique(np.linspace(0, len(rows.train) - 1, ALIKE).astype(int))]
         alike = cka([prober.vectors_of(one, few) for one in chosen]) if len(few) >= LEAST else []
         heads = {one.name: head_of(one, offer.lare, vectors.widths(one)) for one in chosen}
         untrained, left_out = score_untrained(opened, vectors, rows, parts)
-        told = [*notices, *left_out, *offer.notices, *rows.notices, *prober.notices]
+        told = [*notices, *left_out, *offer.notices, *rows.notices]
+        told += [*prober.notices, *unanswered]
     record = ProbeRecord(
         store=str(opened.path),
         train=config.train or trained,

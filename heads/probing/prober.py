@@ -17,7 +17,7 @@ from clare.heads.linear.norms import Norm, linear_map
 from clare.heads.linear.solvers import Kind, Linear, fit, fit_ratios
 from clare.heads.metrics.measure import Measured, mean_of
 from clare.heads.metrics.predictions import evaluation_sets
-from clare.heads.probing.choosing import auc, is_clearly_better
+from clare.heads.probing.choosing import auc, clearly_best
 from clare.heads.probing.inputs import ProbeInput
 from clare.heads.probing.record import Probe
 from clare.heads.probing.rows import ProbeRows
@@ -143,9 +143,18 @@ class Prober:
         ]
 
     def probe(
-        self, inputs: Sequence[ProbeInput], *, shares: Sequence[tuple[float, int]] | None = None
+        self,
+        inputs: Sequence[ProbeInput],
+        *,
+        shares: Sequence[tuple[float, int]] | None = None,
+        like: Probe | None = None,
     ) -> list[Fitted]:
-        """Every probe of some inputs; of some shares alone, where they are named.
+        """Every probe of some inputs.
+
+        Args:
+            inputs: what they read.
+            shares: of the training rows; all if None.
+            like: fitted with this one's norm, kind, strength and ratio, and no others.
 
         Raises:
             InputError: an input can't have a normalisation that was asked for by name.
@@ -159,10 +168,11 @@ class Prober:
             ranked = any(part.is_ranked for part in one.parts)
             wanted = [share for share in every if not ranked or share == self._rows.largest]
             for unit in (False, True):
-                norms = [norm for norm in self._grid.norms if (norm == "l2") == unit]
+                allowed = self._grid.norms if like is None else [like.norm]
+                norms = [norm for norm in allowed if (norm == "l2") == unit]
                 if norms:
                     moments = self._moments(one, unit, wanted)
-                    found += [self._fit(one, unit, norms, moments[k], k) for k in wanted]
+                    found += [self._fit(one, unit, norms, moments[k], k, like) for k in wanted]
         return [fitted for some in found for fitted in some]
 
     def measure(
@@ -224,10 +234,12 @@ class Prober:
         norms: Sequence[Norm],
         moments: Moments,
         share: tuple[float, int],
+        like: Probe | None,
     ) -> list[Fitted]:
         """Every norm and kind of one input and share, at the strengths that validation likes."""
         rows = self._rows
-        paths = self._paths(one, norms, moments, self._targets(one, rows.shares[share], unit=unit))
+        pieces = self._targets(one, rows.shares[share], unit=unit)
+        paths = self._paths(one, norms, moments, pieces, like)
         if not paths:
             return []
         every = np.concatenate([path.found.weights for path in paths], 1)
@@ -236,26 +248,31 @@ class Prober:
         val = self._scores(one, rows.val, every, offsets, unit=unit)
         y = rows.y[rows.val]
         aucs = [auc(column, y) for column in val.T]
-        best: dict[tuple[Norm, Kind], _Choice] = {}
+        several: dict[tuple[Norm, Kind], list[_Choice]] = {}
         start = 0
         for path in paths:
             mine = aucs[start : start + len(path.found.bias)]
             # Among equals the strongest: the simplest probe.
             place = max(range(len(mine)), key=lambda k: (mine[k], k))
             chosen = _Choice(path, place, start + place, mine)
-            key = path.norm, path.kind
-            before = best.setdefault(key, chosen)  # at a ratio of 1
-            if chosen.auc > before.auc and is_clearly_better(
-                val[:, chosen.column], val[:, before.column], y
-            ):
-                best[key] = chosen
+            several.setdefault((path.norm, path.kind), []).append(chosen)
             start += len(mine)
-        columns = [chosen.column for chosen in best.values()]
+        best = [self._best_ratio(choices, val) for choices in several.values()]
+        columns = [chosen.column for chosen in best]
         scores = self._scores(one, rows.test, every[:, columns], offsets[columns], unit=unit)
         return [
             Fitted(chosen.probe(one, moments, share), column)
-            for chosen, column in zip(best.values(), scores.T, strict=True)
+            for chosen, column in zip(best, scores.T, strict=True)
         ]
+
+    def _best_ratio(self, choices: Sequence[_Choice], val: Values) -> _Choice:
+        """That of ratio 1, the first; or the best of those that are clearly better."""
+        if len(choices) == 1:
+            return choices[0]
+        columns, aucs = [one.column for one in choices], [one.auc for one in choices]
+        rows = self._rows
+        place = clearly_best(val[:, columns], aucs, rows.y[rows.val], rows.clusters[rows.val])
+        return choices[place]
 
     def _paths(
         self,
@@ -263,11 +280,17 @@ class Prober:
         norms: Sequence[Norm],
         moments: Moments,
         pieces: Pieces,
+        like: Probe | None,
     ) -> list[_Path]:
         """All strengths of each norm, kind and ratio."""
         grid, widths, paths = self._grid, self._vectors.widths(one), []
+        kinds = grid.kinds if like is None else [like.kind]
+        strengths = grid.strengths if like is None or like.strength is None else [like.strength]
         for norm in norms:
-            ratios = RATIOS if len(widths) > 1 and norm != "whiten" else RATIOS[:1]
+            has_ratio = len(widths) > 1 and norm != "whiten"
+            ratios = RATIOS if has_ratio else RATIOS[:1]
+            if like is not None and like.ratio is not None:
+                ratios = (like.ratio,)
             try:
                 maps = [linear_map(moments, norm, widths, ratio) for ratio in ratios]
             except InputError as error:
@@ -279,12 +302,12 @@ class Prober:
                 if not one.shuffled and one.name not in left:
                     left.append(one.name)
                 continue
-            for kind in grid.kinds:
+            for kind in kinds:
                 if kind == "ridge" and len(ratios) > 1:
-                    fitted = fit_ratios(moments, maps[0], grid.strengths, ratios, widths[-1])
+                    fitted = fit_ratios(moments, maps[0], strengths, ratios, widths[-1])
                 else:
-                    fitted = [fit(kind, moments, one, grid.strengths, pieces) for one in maps]
-                told = ratios if len(ratios) > 1 else [None]
+                    fitted = [fit(kind, moments, one, strengths, pieces) for one in maps]
+                told = ratios if has_ratio else [None]
                 paths += [_Path(norm, kind, r, f) for r, f in zip(told, fitted, strict=True)]
         return paths
 

@@ -198,11 +198,12 @@ class ProbeRecord:
         }
 
     def best(self) -> dict[str, Probe]:
-        """Of each input, the probe of all rows that validation likes best; the best input first."""
-        most = max(probe.fraction for probe in self.probes)
+        """Of each input, the probe of the largest share of the rows, the first of its seeds, that
+        validation likes best; the best input first. Inputs that nothing was fitted to have none."""
+        most = max(self.probes, key=lambda one: one.fraction)  # of equals the first
         found: dict[str, Probe] = {}
         for probe in sorted(self.probes, key=lambda one: -one.val_auc):
-            if probe.fraction == most:
+            if (probe.fraction, probe.seed) == (most.fraction, most.seed):
                 found.setdefault(probe.input, probe)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,12 @@ class ProbeRows:
         """The largest share, the first where there are several."""
         return max(self.shares, key=lambda share: share[0])
 
+    @cached_property
+    def clusters(self) -> NDArray[np.str_]:
+        """(N,) the video or person of each row, as the bootstrap draws them."""
+        paired = {str(row.columns.get("pair_id") or "") for _, row in self.rows} - {""}
+        return np.array([cluster_of(row.columns, row.sample_id, paired) for _, row in self.rows])
+
     def exchanged(self, seed: int) -> list[NDArray[np.int64]]:
         """For each shuffle, (N,) a row of another video or person of the same split for each row.
 
@@ -86,12 +93,7 @@ class ProbeRows:
         are alike stay alike, so that the control can be overfitted to as the rows themselves can.
         Within them rows go to any row, whatever its label.
         """
-        columns = [row.columns for _, row in self.rows]
-        paired = {str(one.get("pair_id") or "") for one in columns} - {""}
-        clusters = np.array(
-            [cluster_of(row.columns, row.sample_id, paired) for _, row in self.rows]
-        )
-        found = []
+        found, clusters = [], self.clusters
         for number in range(SHUFFLES):
             rng, others = np.random.default_rng([seed, number]), np.arange(len(self.rows))
             for places in (self.train, self.val, self.test):

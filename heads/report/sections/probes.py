@@ -140,6 +140,8 @@ def _layers(record: ProbeRecord) -> Plots | None:
     best = record.best()
     curves: dict[str, dict[int, Probe]] = {}
     for name, layer in record.layers.items():
+        if name not in best:
+            continue
         curves.setdefault(name.replace(f"_{layer}", "_*", 1), {})[layer] = best[name]
     curves = {name: found for name, found in curves.items() if len(found) >= CURVES}
     if not curves:
@@ -217,7 +219,7 @@ def _fractions(record: ProbeRecord) -> Section:
             mean = sum(found) / len(found) if found else None
             spread = f"{min(found):.3f} to {max(found):.3f}" if len(found) > 1 else ""
             cells.append(Cell(decimal(mean), spread, mean))
-        rows.append([Cell(name, how_said(chosen)), *cells])
+        rows.append([Cell(name, f"{chosen.norm}, {chosen.kind}"), *cells])
     return Section(
         "fractions",
         "Fewer training rows",
@@ -227,7 +229,11 @@ def _fractions(record: ProbeRecord) -> Section:
                 ["input", *map(str, shares)],
                 rows,
             ),
-            Text("The mean over seeds, and from the worst to the best of them.", "note"),
+            Text(
+                "The mean over seeds, and from the worst to the best of them. Each share has the "
+                "strength, and a sum the ratio, that validation chose for it.",
+                "note",
+            ),
         ],
     )
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm as normal
+from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestCentroid
 
@@ -167,13 +168,16 @@ def test_corrected_p_values_follow_holms_definition(values):
         assert found[place] == pytest.approx(max(steps))
 
 
-def test_a_p_value_is_that_of_a_normal_law():
+def test_a_p_value_is_that_of_a_normal_law_and_of_students_where_luck_is_estimated():
     draws = np.random.default_rng(0).normal(0.02, 0.01, 5000)
     expected = 2 * normal.sf(0.02 / draws.std(ddof=1))
     assert two_sided(0.02, draws) == pytest.approx(expected)
     assert two_sided(-0.02, -draws) == pytest.approx(expected)
-    wider = 2 * normal.sf(0.02 / np.sqrt(draws.var(ddof=1) + 0.03**2))
-    assert two_sided(0.02, draws, 0.03**2) == pytest.approx(wider)
+    variance = draws.var(ddof=1) + 0.03**2
+    freedom = 4 * variance**2 / 0.03**4  # Satterthwaite's, the bootstrap's variance being known
+    wider = 2 * student.sf(0.02 / np.sqrt(variance), freedom)
+    assert two_sided(0.02, draws, 0.03**2, 4) == pytest.approx(wider)
+    assert two_sided(0.02, draws, 1e-12, 4) == pytest.approx(expected)
     assert two_sided(0.0, np.zeros(500)) == 1
     assert two_sided(0.1, np.array([0.1, 0.11])) is None
     assert two_sided(None, draws) is None
