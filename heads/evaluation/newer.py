@@ -19,19 +19,15 @@ from clare.advice import Name
 from clare.bootstrap import Figure, Resampling
 from clare.dates import is_span, read_span
 from clare.errors import InputError
-from clare.heads.metrics.measure import Measured, mean_of
+from clare.heads.metrics.measure import mean_of, measure_aucs
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.runs.record import ExtractorRecord
 from clare.models.known import family_of, named
-from clare.shortcuts import auc_draws
 from clare.store.row import Row
 from clare.wording import listed
 
 RANDOM = "tiny"
 """A backbone whose weights are random: it has seen nothing."""
-
-TOGETHER = 32
-"""Probes whose scores are resampled at a time."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +145,10 @@ def newer_figures(
         if why := _why_none(sight, first, sets, chosen, both):
             found |= {name: Newer(*told, {}, None, why) for name in names}
             continue
-        for start in range(0, len(names), TOGETHER):
-            some = names[start : start + TOGETHER]
-            measured = _measure({n: scores[n][1] for n in some}, predictions, both, how)
-            for name, one in measured.items():
-                tests = {n: values.figures["auc"] for n, values in one.items()}
-                found[name] = Newer(*told, tests, mean_of([*one.values()]).figures["auc"])
+        measured = measure_aucs([scores[name][1] for name in names], predictions, both, how)
+        for name, one in zip(names, measured, strict=True):
+            tests = {n: values.figures["auc"] for n, values in one.items()}
+            found[name] = Newer(*told, tests, mean_of([*one.values()]).figures["auc"])
     return found
 
 
@@ -182,24 +176,6 @@ def _why_none(
         f"{len(np.unique(np.concatenate([*chosen.values()]))):,} of {len(tested):,} test images "
         "are newer, in no test set both reals and fakes, so that there is nothing to tell apart"
     )
-
-
-def _measure(
-    scores: Mapping[str, NDArray[np.float64]],
-    predictions: Predictions,
-    sets: Mapping[str, NDArray[np.int64]],
-    how: Resampling,
-) -> dict[str, dict[str, Measured]]:
-    """The AUC of each on each set, all on the same resamples."""
-    found: dict[str, dict[str, Measured]] = {name: {} for name in scores}
-    for test, places in sets.items():
-        rows = predictions.take(places)
-        facts = {name: values[places] for name, values in scores.items()}
-        drawn = auc_draws(facts, rows.label, rows.cluster, how, rising=[*facts])
-        for name, (value, draws) in drawn.items():
-            kept = {"auc": draws} if len(draws) else {}
-            found[name][test] = Measured(len(rows), {"auc": value}, kept)
-    return found
 
 
 def _first_day(columns: Mapping[str, Any]) -> int:

@@ -16,6 +16,10 @@ from clare.bootstrap import USUAL, Figure, Resampling, resample
 from clare.errors import InputError
 from clare.heads.metrics.predictions import Predictions
 from clare.heads.metrics.ranking import Ranking
+from clare.shortcuts import auc_draws
+
+TOGETHER = 32
+"""Scores that are resampled at a time."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,37 @@ def measure_draws(
         values={name: float(point[name][0]) if name in point else None for name in table.names},
         draws={name: np.concatenate([s[name] for s in steps]) for name in point if steps},
     )
+
+
+def measure_aucs(
+    several: Sequence[NDArray[np.float64]],
+    predictions: Predictions,
+    sets: Mapping[str, NDArray[np.int64]],
+    how: Resampling = USUAL,
+    progress: Callable[[int], None] | None = None,
+) -> list[dict[str, Measured]]:
+    """The AUC of each of several scores on each set of rows, all on the same resamples.
+
+    Args:
+        several: (N,) each, higher for fakes.
+        predictions: the N rows, with their labels and clusters.
+        sets: places of the rows of each set, both labels in each.
+        how: the bootstrap.
+        progress: hears how many scores are done, before some are resampled.
+    """
+    found: list[dict[str, Measured]] = [{} for _ in several]
+    for start in range(0, len(several), TOGETHER):
+        if progress is not None:
+            progress(start)
+        some = {str(start + k): one for k, one in enumerate(several[start : start + TOGETHER])}
+        for name, places in sets.items():
+            rows = predictions.take(places)
+            facts = {number: scores[places] for number, scores in some.items()}
+            drawn = auc_draws(facts, rows.label, rows.cluster, how, rising=[*facts])
+            for number, (value, draws) in drawn.items():
+                kept = {"auc": draws} if len(draws) else {}
+                found[int(number)][name] = Measured(len(rows), {"auc": value}, kept)
+    return found
 
 
 def mean_of(sets: Sequence[Measured]) -> Measured:

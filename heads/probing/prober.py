@@ -15,7 +15,7 @@ from clare.errors import InputError
 from clare.heads.linear.moments import Moments, Pieces, Values
 from clare.heads.linear.norms import Norm, linear_map
 from clare.heads.linear.solvers import Kind, Linear, fit, fit_ratios
-from clare.heads.metrics.measure import Measured, mean_of
+from clare.heads.metrics.measure import Measured, mean_of, measure_aucs
 from clare.heads.metrics.predictions import evaluation_sets
 from clare.heads.probing.choosing import auc, clearly_best
 from clare.heads.probing.inputs import ProbeInput
@@ -23,11 +23,7 @@ from clare.heads.probing.record import Probe
 from clare.heads.probing.rows import ProbeRows
 from clare.heads.probing.vectors import Vectors
 from clare.progress import StepProgress
-from clare.shortcuts import auc_draws
 from clare.wording import listed
-
-TOGETHER = 32
-"""Probes whose scores are resampled at a time."""
 
 NAMED = 4
 """Inputs whose names are told where something is left out for them."""
@@ -185,19 +181,12 @@ class Prober:
             how: the bootstrap; the usual one if None.
         """
         how = self._how if how is None else how
-        found: list[dict[str, Measured]] = [{} for _ in several]
-        for start in range(0, len(several), TOGETHER):
+
+        def told(done: int) -> None:
             if self._progress is not None and how.count:
-                self._progress("resampling", start, len(several))
-            some = several[start : start + TOGETHER]
-            names = [str(start + number) for number in range(len(some))]
-            for name, places in self.sets.items():
-                rows = self._rows.tested.take(places)
-                facts = {n: scores[places] for n, scores in zip(names, some, strict=True)}
-                drawn = auc_draws(facts, rows.label, rows.cluster, how, rising=names)
-                for n, (value, draws) in drawn.items():
-                    kept = {"auc": draws} if len(draws) else {}
-                    found[int(n)][name] = Measured(len(rows), {"auc": value}, kept)
+                self._progress("resampling", done, len(several))
+
+        found = measure_aucs(several, self._rows.tested, self.sets, how, told)
         return [(one, mean_of([*one.values()])) for one in found]
 
     def vectors_of(self, one: ProbeInput, places: NDArray[np.int64]) -> Values:
