@@ -13,7 +13,7 @@ from clare.heads.probing.said import answers_said, gain_text, interval_text
 from clare.wording import counted, duration
 
 SHOWN = 12
-"""Inputs in the terminal, and as many scores that need no fit; the CSV has all."""
+"""Inputs in the terminal, and as many scores that need no optimisation; the CSV has all."""
 
 
 def print_probes(record: ProbeRecord) -> None:

@@ -84,7 +84,7 @@ class SideBySideFusion(Fusion):
         if part.step >= steps:
             raise InputError(
                 f"side_by_side's part {part.name} is of step {part.step}: the store has {steps} "
-                "steps of LaRE, counted from 0"
+                "steps of LaRE, named here by their place from 0 on, and not by how noisy they are"
             )
         assert part.how is not None  # LaRE is always pooled
         sides = self.shapes["lare_steps"][2:]

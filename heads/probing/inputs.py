@@ -151,7 +151,14 @@ class Offer:
                     f"{listed([own.name for own in self.inputs])}",
                     Run("store.info", (self._store.path,), effect="tells what fields there are"),
                 )
-            found = [a.beside(b) for a in found for b in fitting] if number else fitting
+            if number:
+                # A field stands for its poolings, of which one may be there already.
+                new = [(a, b) for a in found for b in fitting if not {*b.parts} <= {*a.parts}]
+                found = [a.beside(b) for a, b in new]
+            else:
+                found = fitting
+        if not found:
+            raise InputError(f"{text!r} is no sum of different inputs", Name("fields", "inputs"))
         return tuple(found)
 
     def meaning(self) -> dict[str, str]:

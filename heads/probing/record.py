@@ -61,11 +61,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class UntrainedScore:
-    """A score that no training row was fitted to, on the rows that probes are tested on.
+    """A score that needs no optimisation, on the rows that probes are tested on.
 
     Args:
         name: what it is.
-        how: what it does, in a few words.
+        how: what it does, in a few words, and whether labels of training rows went into it.
         val_auc: AUC on validation rows, which chose the direction where nothing fixes it.
         tests: AUC by test set.
         mean: over the test sets.
@@ -143,7 +143,7 @@ class ProbeRecord:
         seconds: that reading, and then fitting, took.
         notices: what may surprise.
         command: that asked for it.
-        untrained: what tells fakes without a fit.
+        untrained: what tells fakes without optimisation.
         costs: billions of operations an image, by name of an input; of inputs whose extractors kept
             them.
         newer: by name of an input, the figures of its best probe on images that are newer than what

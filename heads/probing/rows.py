@@ -142,8 +142,10 @@ def offer_of(store: FeatureStore, subsets: Sequence[str], features: Sequence[str
     }
     keys = [key for key, names in lacking.items() if not names]
     for digest in features:
-        if not any(key.rpartition("-")[2].startswith(digest) for key in keys):
-            raise StoreError(f"no fingerprint {digest} has values of {', '.join(subsets)}")
+        named = [key for key in lacking if key.rpartition("-")[2].startswith(digest)]
+        if not any(key in keys for key in named):
+            without = min((lacking[key] for key in named), key=len, default=subsets)
+            raise StoreError(f"no fingerprint {digest} has values of {listed(without)}")
     sources = []
     for key in keys:
         extractor, _, digest = key.rpartition("-")

@@ -1,4 +1,8 @@
-"""What tells fakes without a fit: prompts, neighbours, the real centroid, mean LaRE, files."""
+"""What tells fakes without optimisation: prompts, neighbours, the real centroid, mean LaRE, files.
+
+The real centroid, neighbours and the share of fakes by file format are made of training rows and
+their labels, in one step and with nothing to choose; the others take nothing from training rows.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +32,19 @@ from clare.heads.text.tower import TEXT_TOWER
 from clare.store.feature_store import FeatureStore
 from clare.store.spec import Fingerprint
 
+LABELLED = "; uses training labels"
+"""Behind what a score does, where that is so."""
+
+SHORTCUT = "shortcut: "
+"""Before what a score does, where it sees the file and no image."""
+
 Scores = Callable[[NDArray[np.int64]], Values]
 """The score of some rows."""
 
 
 @dataclass(frozen=True)
 class Untrained:
-    """A score that no training row was fitted to.
+    """A score that needs no optimisation.
 
     Args:
         name: what it is.
@@ -108,7 +118,7 @@ def _centroid(part: Part, vectors: Vectors, rows: ProbeRows) -> Untrained:
     def scores(places: NDArray[np.int64]) -> Values:
         return np.concatenate([-(values @ centre) for values in _of(part, vectors, places)])
 
-    how = "distance to the centroid of training reals, by cosine"
+    how = f"distance to the centroid of training reals, by cosine{LABELLED}"
     return _untrained(f"{part.name}, real centroid", how, rows, scores, fixed=True)
 
 
@@ -127,6 +137,7 @@ def _neighbour(part: Part, vectors: Vectors, rows: ProbeRows) -> Untrained:
 
     how = (
         f"cosine to the nearest of {len(banks[1]):,} training fakes less of {len(banks[0]):,} reals"
+        f"{LABELLED}"
     )
     return _untrained(f"{part.name}, nearest neighbour", how, rows, scores, fixed=True)
 
@@ -168,10 +179,10 @@ def _files(rows: ProbeRows, prints: Sequence[Fingerprint]) -> list[Untrained]:
             if not (values[judged] == "").any():
                 shares = _shares_of_fakes(values[rows.train].tolist(), rows.y[rows.train])
                 numbers = np.array([shares[one] for one in values.tolist()])
-                how = "share of fakes among training images of the same"
+                how = f"{SHORTCUT}share of fakes among training images of the same{LABELLED}"
                 found.append(_untrained(title_of(name), how, rows, numbers.take, fixed=True))
         elif not np.isnan(numbers := values.astype(np.float64))[judged].any():
-            how = "as the store's rows have it"
+            how = f"{SHORTCUT}as the store's rows have it"
             found.append(_untrained(title_of(name), how, rows, numbers.take, fixed=False))
     return found
 

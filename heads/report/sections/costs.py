@@ -33,7 +33,10 @@ def frontier_said(record: ProbeRecord) -> list[str]:
     if not told:
         return []
     more = "; nothing dearer is better" if len(told) == 1 else "; each dearer one is better"
-    return [f"By cost and by validation: {', '.join(told)}{more} on validation."]
+    return [
+        f"By cost and by validation: {', '.join(told)}{more} on validation, by point estimates "
+        "that were not tested for a difference."
+    ]
 
 
 def cost_section(record: ProbeRecord) -> Section | None:

@@ -74,13 +74,14 @@ def paragraphs_of(record: ProbeRecord) -> list[str]:
 
 
 def _untrained_said(record: ProbeRecord) -> list[str]:
-    """What of all that nothing was fitted to validation likes best."""
+    """What of all that needs no optimisation validation likes best."""
     if not record.untrained:
         return []
     one = max(record.untrained, key=lambda one: one.val_auc)
     return [
-        f"Of what nothing was fitted to, validation likes {one.name} best (AUC {one.val_auc:.3f}); "
-        f"on test rows its AUC is {decimal(one.mean.value)}{_interval(one.mean)}."
+        f"Of what needs no optimisation, validation likes {one.name} best ({one.how}; AUC "
+        f"{one.val_auc:.3f}); on test rows its AUC is {decimal(one.mean.value)}"
+        f"{_interval(one.mean)}."
     ]
 
 
@@ -124,7 +125,8 @@ def _board(record: ProbeRecord) -> Section:
         matrix("AUC of the probe that validation chose for each input", heads, columns, cells),
         Text(
             "Below each input: what was done to its vectors, the kind of probe, its strength. The "
-            "last rows are scores that nothing was fitted to. "
+            "last rows are scores that need no optimisation; which of them use training labels is "
+            "said there. "
             "Test rows chose nothing. Intervals are of 95 %, whole videos or people drawn. "
             f"{COLOURS_SAID}",
             "note",

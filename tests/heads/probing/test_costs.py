@@ -55,6 +55,7 @@ def test_the_page_names_what_is_worth_its_cost(found, tmp_path):
     page = clare.report([out], tmp_path / "page.html")
     (said,) = [one for one in page.answer if one.startswith("By cost")]
     assert "clip_tokens_4:mean at 3 GFLOP an image (AUC on test rows" in said
+    assert said.endswith("on validation, by point estimates that were not tested for a difference.")
     assert " lare:mean@300 at" not in said  # dearer, and worse
     assert "What it costs" in [section.title for section in page.sections]
 

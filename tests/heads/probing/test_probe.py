@@ -18,6 +18,7 @@ from clare.heads.linear.solvers import STRENGTHS
 from clare.heads.probing.record import read_record
 from clare.heads.probing.rows import exchange
 from clare.heads.probing.said import is_sure
+from clare.store.feature_store import create_store
 from clare.store.spec import Fingerprint
 from tests.heads.probing.probed_store import CLIP, LARE, create_probed, fill, make_rows, store_of
 
@@ -201,6 +202,14 @@ def test_tokens_weighed_by_lare_and_sums_are_what_they_say(probed, tmp_path):
     assert found.probes[0].tests["swap"].value == pytest.approx(auc)
 
 
+def test_a_sum_with_a_field_is_one_with_each_of_its_poolings_that_is_not_there_yet(
+    probed, tmp_path
+):
+    asked = {**QUICK, "test": ["gan"], "norms": ["none"], "kinds": ["centroid"], "ask": []}
+    found = clare.probe(probed, tmp_path / "out", inputs=["lare:mean@100+lare:mean"], **asked)
+    assert found.shown == ("lare:mean@100+lare:mean@300",)
+
+
 def test_rows_that_lack_a_field_are_told(tmp_path):
     store = create_probed(tmp_path / "features.zarr")
     extra = make_rows("swap", 440, ("test",))[400:]
@@ -317,6 +326,7 @@ def test_two_towers_stand_side_by_side_by_their_fingerprints(tmp_path):
         ),
         ({"inputs": ["clip_cls+"]}, "no sum of different inputs"),
         ({"inputs": ["clip_cls+clip_cls"]}, "no sum of different inputs"),
+        ({"inputs": ["lare:mean@100+lare:mean@300+lare:mean"]}, "no sum of different inputs"),
         ({"kinds": []}, "there are no kinds"),
         ({"kinds": ["svm"]}, "there is no probe 'svm'"),
         ({"train": ["swap"]}, "no complete training rows"),
@@ -333,6 +343,11 @@ def test_a_fingerprint_that_is_not_there_and_a_folder_of_something_else(probed, 
         clare.probe(probed, tmp_path / "out", train=["gan"], reals=["nobody"])
     with pytest.raises(StoreError, match="no fingerprint ffff has values of gan"):
         clare.probe(probed, tmp_path / "out", test=["gan"], features=["ffff"], **QUICK)
+    store = create_store(tmp_path / "features.zarr")
+    fill(store, make_rows("gan", 40))
+    fill(store, make_rows("swap", 40, ("test",)), (CLIP,))
+    with pytest.raises(StoreError, match=f"no fingerprint {LARE.digest} has values of swap$"):
+        clare.probe(store, tmp_path / "out", test=["swap"], features=[LARE.digest], **QUICK)
     (tmp_path / "mine.txt").write_text("kept")
     with pytest.raises(InputError, match="holds something else"):
         clare.probe(probed, tmp_path, test=["gan"], **QUICK)

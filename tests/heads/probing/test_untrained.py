@@ -1,4 +1,4 @@
-"""Scores that nothing is fitted to, beside the probes and on the same rows."""
+"""Scores that need no optimisation, beside the probes and on the same rows."""
 
 import csv
 
@@ -87,6 +87,14 @@ def test_validation_and_no_test_row_decides_a_direction(found):
     assert scores["file format"].tests["gan"].low > 0.8
 
 
+def test_which_use_training_labels_and_which_are_shortcuts_is_said(found):
+    how = {one.name: one.how for one in found[0].untrained}
+    labelled = {name for name, said in how.items() if said.endswith("; uses training labels")}
+    assert labelled == {"clip_cls, real centroid", "clip_cls, nearest neighbour", "file format"}
+    shortcuts = {name for name, said in how.items() if said.startswith("shortcut: ")}
+    assert shortcuts == {"file format", "number of pixels"}
+
+
 def test_they_stand_in_the_table_the_file_and_the_page(found, tmp_path):
     record, out = found
     with (out / "probes.csv").open() as file:
@@ -95,5 +103,5 @@ def test_they_stand_in_the_table_the_file_and_the_page(found, tmp_path):
     assert float(lines[one.name]["gan_auc"]) == one.tests["gan"].value
     assert lines[one.name]["kind"] == "untrained"
     page = clare.report([out], tmp_path / "page.html")
-    assert any("Of what nothing was fitted to, validation likes" in said for said in page.answer)
+    assert any("Of what needs no optimisation, validation likes" in said for said in page.answer)
     assert "clip_cls, zero-shot" in (tmp_path / "page.html").read_text("utf-8")
