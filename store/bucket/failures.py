@@ -46,7 +46,8 @@ def is_lasting(error: BaseException) -> bool:
     """Whether an error stays the same however long one waits."""
     kind = type(error).__name__.removesuffix("Error")
     missing = kind == "FileNotFound" or kind in _LASTING
-    return missing or code_of(error) in _LASTING_CODES or _lacks_keys(error)
+    refused = code_of(error) in _LASTING_CODES or _is_plain_http(error)
+    return missing or refused or _lacks_keys(error)
 
 
 def _lacks_keys(error: BaseException) -> bool:
@@ -56,6 +57,11 @@ def _lacks_keys(error: BaseException) -> bool:
         return True
     told = re.sub(r"\S+://\S+", "", text)
     return any(words in told for words in _NO_KEYS)
+
+
+def _is_plain_http(error: BaseException) -> bool:
+    """Whether obstore refuses an endpoint for its scheme."""
+    return "kind: Builder" in str(error) and "source: BadScheme" in str(error)
 
 
 def refusal(url: str, error: BaseException) -> StoreError:
@@ -72,6 +78,8 @@ def refusal(url: str, error: BaseException) -> StoreError:
         return StoreError(f"{url}: {what}", advice)
     if _lacks_keys(error):
         return StoreError(f"{url}: there are no keys for it", _KEYS)
+    if _is_plain_http(error):
+        return StoreError(f"{url}: its endpoint speaks http without encryption", _HTTP)
     if kind in ("PermissionDenied", "Unauthenticated"):
         return StoreError(f"{url}: the keys may not do this there", _RIGHTS)
     if "kind: Connect" in text or "kind: Timeout" in text or "kind: Request" in text:
@@ -87,3 +95,4 @@ _KEYS = (
     "put them into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY; AZURE_…; GOOGLE_…), "
     "or install boto3 and name a profile in AWS_PROFILE"
 )
+_HTTP = "set AWS_ALLOW_HTTP=true, or AZURE_ALLOW_HTTP=true, if that is meant"

@@ -82,6 +82,15 @@ def test_plain_http_is_spoken_where_the_environment_says_so(scheme, words, monke
     assert allowed == [True, False]
 
 
+def test_an_endpoint_of_plain_http_that_is_not_allowed_is_told_at_once(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
+    with pytest.raises(StoreError, match="without encryption: set AWS_ALLOW_HTTP=true"):
+        Objects("s3://bucket/a", patience=60).tag("b")
+
+
 def test_pickled_objects_are_their_url(objects):
     data = pickle.dumps(objects)
     assert len(data) < 200
