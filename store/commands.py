@@ -44,3 +44,15 @@ def add_command(layout: Layout, command: StoreCommand) -> None:
             remove_partials(layout.root, layout.commands.name)
             lines = (seal(asdict(one)) for one in [*known, command])
             write_durably(layout.commands, *lines, fence=fence)
+
+
+def join_commands(first: bytes, second: bytes) -> bytes:
+    """A log of the commands of two, each once, those of the first before.
+
+    Raises:
+        ValueError: one is damaged.
+    """
+    lines = dict.fromkeys(line for log in (first, second) for line in log.splitlines(keepends=True))
+    for line in lines:
+        unseal(line)
+    return b"".join(lines)

@@ -33,9 +33,18 @@ def write_thumbnails(
             kept = _read_all(path, subset, shard)
         if kept == (pictures := {**kept, **pictures}):
             return
-        listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
-        line = seal({"subset": subset, "shard": shard, "pictures": listed})
-        write_durably(path, line, *(pictures[offset] for offset, _, _ in listed), fence=fence)
+        write_durably(path, *_packed(subset, shard, pictures), fence=fence)
+
+
+def join_thumbnails(first: bytes, second: bytes, subset: str, shard: int) -> bytes:
+    """A file with the pictures of two; of one that both have, the second's.
+
+    Raises:
+        ValueError: one is damaged, or another subset's or shard's.
+        KeyError: a member is missing.
+    """
+    both = (_pictures(first, subset, shard), _pictures(second, subset, shard))
+    return b"".join(_packed(subset, shard, {**both[0], **both[1]}))
 
 
 def read_thumbnail(layout: Layout, subset: str, slot: int) -> bytes | None:
@@ -66,25 +75,37 @@ def check_thumbnails(layout: Layout, subset: str, shard: int, *, quick: bool = F
 
 def forget_thumbnails(layout: Layout, subset: str, shard: int) -> None:
     """Put a file without pictures in the place of one that is lost."""
-    line = seal({"subset": subset, "shard": shard, "pictures": []})
     with layout.claims.exclusive(layout.thumbnails_claim(subset), shard) as fence:
-        write_durably(layout.thumbnails(subset, shard), line, fence=fence)
+        path = layout.thumbnails(subset, shard)
+        write_durably(path, *_packed(subset, shard, {}), fence=fence)
+
+
+def _packed(subset: str, shard: int, pictures: Mapping[int, bytes]) -> list[bytes]:
+    """A file's parts: its line, and the pictures."""
+    listed = [[offset, len(p), checksum(p)] for offset, p in sorted(pictures.items())]
+    line = seal({"subset": subset, "shard": shard, "pictures": listed})
+    return [line, *(pictures[offset] for offset in sorted(pictures))]
 
 
 def _read_all(path: Path, subset: str, shard: int) -> dict[int, bytes]:
-    line, newline, packed = read_file(path, _MOST_BYTES).partition(b"\n")
+    data = read_file(path, _MOST_BYTES)
+    with checking(path):
+        return _pictures(data, subset, shard)
+
+
+def _pictures(data: bytes, subset: str, shard: int) -> dict[int, bytes]:
+    line, newline, packed = data.partition(b"\n")
     pictures: dict[int, bytes] = {}
     start = 0
-    with checking(path):
-        record = unseal(line + newline)
-        place = record["subset"], record["shard"]
-        require(place == (subset, shard), "it belongs to another subset or shard")
-        for offset, length, expected in record["pictures"]:
-            end = start + whole(length, len(packed) - start, "the length of a picture")
-            offset = whole(offset, SHARD_ROWS - 1, "the offset of a picture")
-            require(offset not in pictures, f"it has two pictures at {offset}")
-            pictures[offset] = packed[start:end]
-            require(checksum(pictures[offset]) == expected, f"the picture at {offset} is damaged")
-            start = end
-        require(start == len(packed), "it is too long")
+    record = unseal(line + newline)
+    place = record["subset"], record["shard"]
+    require(place == (subset, shard), "it belongs to another subset or shard")
+    for offset, length, expected in record["pictures"]:
+        end = start + whole(length, len(packed) - start, "the length of a picture")
+        offset = whole(offset, SHARD_ROWS - 1, "the offset of a picture")
+        require(offset not in pictures, f"it has two pictures at {offset}")
+        pictures[offset] = packed[start:end]
+        require(checksum(pictures[offset]) == expected, f"the picture at {offset} is damaged")
+        start = end
+    require(start == len(packed), "it is too long")
     return pictures

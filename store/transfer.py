@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-
-from clare.advice import Name
 from clare.errors import CorruptStoreError, StoreError
 from clare.progress import Progress
 from clare.store.bucket.objects import Objects, in_flight
 from clare.store.bucket.places import bucket_url, local_path
+from clare.store.commands import join_commands
 from clare.store.extractor_records import parse_extractor
-from clare.store.feature_store import SIGNATURE, create_store, open_store
+from clare.store.feature_store import create_store, open_store
 from clare.store.journal import PENDING, ShardRecord, parse_record
 from clare.store.layout import (
     ASSETS,
@@ -32,19 +30,22 @@ from clare.store.layout import (
     MARKER,
     RECORD,
     ROWS,
+    THUMBNAILS,
     Layout,
     shard_path,
 )
 from clare.store.records import REPAIR, checking, unseal
-from clare.store.segments import read_rows
+from clare.store.same_store import require_same_store
 from clare.store.sides import BucketSide, FolderSide, Side, is_mark
 from clare.store.spec import FeatureSpec
+from clare.store.thumbnails import join_thumbnails
 from clare.store.zarr_shards import damaged_offsets
 from clare.wording import counted
 
 _SHARDS_AT_ONCE = 8  # of some 30 MB each
 _RECORD = re.compile(rf"{JOURNAL}/([^/]+)/([^/]+)/([0-9]{{6}})\.json")
 _CHUNK = re.compile(r"arrays/[^/]+/[^/]+/[^/]+/c/.+")
+_PICTURES = re.compile(rf"{THUMBNAILS}/[^/]+/[0-9]{{6}}\.thumbs")
 _HERE = Layout(Path())
 
 
@@ -113,7 +114,7 @@ def _made(store: Path | str) -> Path:
 def _carry(source: Side, target: Side, progress: Progress | None) -> Carried:
     # The source's records first: what they speak of stays, whoever writes there meanwhile.
     have, there = source.sizes(), target.sizes()
-    _require_same_store(source, target, have, there)
+    require_same_store(source, target, have, there)
     extractors = _extractors(source, have)
     records = [key for key in sorted(have) if _RECORD.fullmatch(key)]
     others = [key for key in sorted(have) if not _is_of_shard(key)]
@@ -158,17 +159,33 @@ def _carry_file(
     source: Side, target: Side, have: Mapping[str, int], there: Mapping[str, int], key: str
 ) -> int:
     """Carry a file that is no shard's; the bytes that it took."""
-    if there.get(key) == have[key]:
-        folder, _, name = key.rpartition("/")
-        if folder.startswith(EXTRACTORS) and name not in (RECORD, ASSETS):
-            return 0  # written once, and checked by its sha256 whenever it is used
-        data = source.read(key)
-        if target.holds(key, data.__eq__, lambda: data):
-            return 0
-    else:
-        data = source.read(key)
+    same_size = there.get(key) == have[key]
+    folder, _, name = key.rpartition("/")
+    if same_size and folder.startswith(EXTRACTORS) and name not in (RECORD, ASSETS):
+        return 0  # written once, and checked by its sha256 whenever it is used
+    data = source.read(key)
+    if same_size and target.holds(key, data.__eq__, lambda: data):
+        return 0
+    if key in there and (key == COMMANDS or _PICTURES.fullmatch(key)):
+        with suppress(FileNotFoundError):
+            kept = target.read(key)
+            data = _joined(key, kept, data)
+            if data == kept:
+                return 0
     target.write(key, data)
     return len(data)
+
+
+def _joined(key: str, kept: bytes, data: bytes) -> bytes:
+    """What is carried of the log of commands, or of pictures, with what is there already."""
+    try:
+        with checking(Path(key)):
+            if key == COMMANDS:
+                return join_commands(kept, data)
+            _, subset, name = key.split("/")
+            return join_thumbnails(kept, data, subset, int(name[:6]))
+    except CorruptStoreError:
+        return data
 
 
 def _carry_shard(
@@ -299,41 +316,3 @@ def _extractors(source: Side, have: Mapping[str, int]) -> dict[str, dict[str, Fe
                 raise ValueError("it belongs to another extractor")
             found[fingerprint.key] = fields
     return found
-
-
-def _require_same_store(
-    source: Side, target: Side, have: Mapping[str, int], there: Mapping[str, int]
-) -> None:
-    """Refuse to overwrite another store, or what a store has beyond the one that is carried.
-
-    Raises:
-        StoreError: the place holds something that would be lost.
-    """
-    with checking(Path(source.name()) / MARKER):
-        if unseal(source.read(MARKER)) != SIGNATURE:
-            raise StoreError(f"{source.name()} has another format than this version's")
-    # Records of shards do not decide: here they may be withdrawn just now, or by a repair.
-    deciding = re.compile(rf"{ROWS}/.+|{EXTRACTORS}/[^/]+/{RECORD}").fullmatch
-    more = [key for key in there if key not in have and deciding(key)]
-    same = [key for key in there if key in have and key.startswith(f"{ROWS}/")]
-    if not more and all(in_flight(partial(_same_rows, source, target), same)):
-        return
-    raise StoreError(
-        f"{target.name()} holds another store, or rows and features that {source.name()} lacks",
-        Name("another place", "store"),
-    )
-
-
-def _same_rows(source: Side, target: Side, key: str) -> bool:
-    """Whether a file of the index has the same rows on both sides, whatever is said of them."""
-    first, second = source.read(key), target.read(key)
-    if first == second:
-        return True
-    tables = []
-    for side, data in ((source, first), (target, second)):
-        with checking(Path(side.name()) / key):
-            lines = BytesIO(data)
-            unseal(lines.readline())  # the header, which the rows say again
-            rows, _ = read_rows(lines)
-        tables.append((rows.slots, rows.sample_ids, rows.views, rows.contents))
-    return all(np.array_equal(one, other) for one, other in zip(*tables, strict=True))

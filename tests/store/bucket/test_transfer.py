@@ -199,3 +199,18 @@ def test_a_shard_that_somebody_works_on_is_left_to_him(store, url, tmp_path):
     feature.release(2)
     assert verify_store(other.path) == []
     assert Layout(other.path).recorded("faces", FINGERPRINT.key) == {0, 1, 2, 3}
+
+
+def test_pictures_and_commands_of_both_are_kept(store, url, tmp_path):
+    push_store(store.path, url)
+    other = create_store(tmp_path / "other.zarr")
+    other.assign_rows("faces", make_rows(200))
+    other.write_thumbnails("faces", 0, {3: b"another"})
+    other.record_command(("clare", "import"), ["faces"], [])
+    pull_store(url, other.path)
+    assert [one.command[1] for one in other.commands()] == ["import", "extract"]
+    assert [other.thumbnail("faces", slot) for slot in (0, 3)] == [b"jpeg", b"another"]
+    assert verify_store(other.path) == []
+    push_store(other.path, url)
+    again = push_store(other.path, url), pull_store(url, other.path), push_store(store.path, url)
+    assert [one.bytes for one in again] == [0, 0, 0]
