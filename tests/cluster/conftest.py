@@ -1,6 +1,7 @@
 """Extractions slow enough to be disturbed, and what an undisturbed one leaves."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.maintenance.verify import verify_store
+from tests.cluster.processes import end_all
 from tests.cluster.slurm import running_slurm, why_not
 from tests.store.conftest import contents
 
@@ -48,6 +50,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shards = 0
+        self.processes: list[subprocess.Popen[bytes]] = []
         self.log = folder / "logs"
         self.log.mkdir()
 
@@ -59,9 +62,11 @@ class Place:
         """A command that runs beside the test; its output is a file."""
         with (self.log / f"{store}-{time.monotonic_ns()}.txt").open("w") as log:
             command = [sys.executable, "-m", "clare", *self.words(store, *more)]
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
+        self.processes.append(process)
+        return process
 
     def said(self):
         files = [*self.log.glob("*.txt"), *self.folder.glob("*.out")]
@@ -89,18 +94,39 @@ def files_of(store):
     return {name: data for name, data in contents(store).items() if name != "commands.jsonl"}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def in_order():
+    """Told to end, as by the limit of `make test-cluster`, the tests stop what they started."""
+
+    def tell(number, frame):
+        signal.signal(number, lambda *_: None)  # it comes twice: to the group as well
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, tell)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     draw_faces(folder / "real", COUNT, seed=1, kind="real", size=64)
     (folder / "slow.py").write_text(SLOW)
     found = Place(folder)
+    try:
+        extract_whole(found)
+        yield found
+    finally:
+        end_all(found.processes)
+
+
+def extract_whole(found):
+    """An extraction that nobody disturbs."""
     # As on every worker below, for the journal says with how many threads rows were made.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     assert found.start("whole", environment=environment).wait(120) == 0, found.said()
     found.shards = found.done("whole")
     assert found.shards > 10
-    return found
 
 
 @pytest.fixture(scope="session")

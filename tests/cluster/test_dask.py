@@ -1,6 +1,5 @@
 """Extractions on Dask clusters of several processes, disturbed: workers and schedulers that die."""
 
-import os
 import random
 import signal
 import socket
@@ -11,15 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.processes import children, end, end_all
+
 TORN = 3
-
-
-def children(pid):
-    """The processes below one, and below these."""
-    own = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        own += [int(word) for word in task.read_text().split()]
-    return [*own, *(one for child in own for one in children(child))]
 
 
 def workers_of(pid):
@@ -33,14 +26,6 @@ def workers_of(pid):
         if b"spawn_main" in words:
             found.append(child)
     return found
-
-
-def end(pid, number=signal.SIGKILL):
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_workers_that_are_killed_at_random(place):
@@ -111,11 +96,7 @@ class Running:
         return self.start("worker", self.address, "--nthreads", 1, "--no-dashboard")
 
     def stop(self):
-        for process in self.processes:
-            for pid in [process.pid, *children(process.pid)]:
-                end(pid)
-        for process in self.processes:
-            process.wait()
+        end_all(self.processes)
 
 
 @pytest.fixture
