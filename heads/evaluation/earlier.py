@@ -77,7 +77,9 @@ def forget_earlier(run: Path, record: EvaluationRecord) -> None:
 def keep_measured(
     run: Path, record: EvaluationRecord, predictions: Predictions
 ) -> tuple[EvaluationRecord, list[Notice]]:
-    """What the same test measured before and this one did not, where the scores are the same.
+    """What the same test measured before and this one did not, where it would be the same now.
+
+    That is so of the same scores of the same videos and people, with the same resamples.
 
     Args:
         run: its folder, before the test is written.
@@ -95,7 +97,7 @@ def keep_measured(
         if not (gone := lacking(record, before)):
             return record, []
         if not _same_scores(folder, before, record, predictions):
-            what = f"the {listed(gone)} of the test before are of other scores"
+            what = f"the {listed(gone)} of the test before are of other scores, groups or resamples"
             where = f"are kept with it, in {run / EARLIER}"
             return record, [Notice(f"{what}: they {where}")]
         told = Notice(f"the {listed(gone)} are of the test before, whose scores are the same")
@@ -126,11 +128,12 @@ def _same_scores(
     except InputError:
         return False
     return (
-        before.threshold == record.threshold
+        (before.threshold, before.resamples, before.seed)
+        == (record.threshold, record.resamples, record.seed)
         and len(old) == len(new)
         and all(
             np.array_equal(getattr(old, name), getattr(new, name))
-            for name in ("sample_id", "subset", "label")
+            for name in ("sample_id", "subset", "label", "video", "cluster")
         )
         and np.allclose(old.margin, new.margin, rtol=CLOSE, atol=CLOSE)
     )

@@ -28,6 +28,7 @@ from clare.heads.evaluation.evaluate import evaluate, write_matrix
 from clare.heads.evaluation.published import published
 from clare.heads.evaluation.record import (
     CONTROL,
+    EARLIER,
     METRICS,
     PREDICTIONS,
     evaluations_by_name,
@@ -450,6 +451,26 @@ def test_what_was_measured_of_other_scores_is_kept_whole_and_compared_no_more(st
     assert evaluations_by_name(run) == {other.record.name: run}
     last = evaluate(run, None, ["swap"], baselines=True, resamples=0).record
     assert [read_evaluation(one) for one in list_evaluations(run)] == [last, again.record]
+
+
+@pytest.mark.parametrize("changed", ["resamples", "seed", "cluster", "video"])
+def test_what_was_measured_by_other_draws_is_not_kept_beside_new_figures(store, tmp_path, changed):
+    run = make_run(tmp_path / "run", store, reals=("pool",))
+    how: dict[str, Any] = {"subsets": ["swap"], "resamples": 0}
+    first = evaluate(run, **how, baselines=True).record
+    if changed in ("cluster", "video"):  # the manifest named others then
+        with (run / PREDICTIONS).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with (run / PREDICTIONS).open("w", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows({**row, changed: "swap/another"} for row in rows)
+    else:
+        how[changed] = 5
+    again = evaluate(run, **how)
+    assert again.record.baselines is None
+    assert "are of other scores, groups or resamples" in again.notices[-1].what
+    assert first in map(read_evaluation, (run / EARLIER).iterdir())
 
 
 def test_scores_that_could_not_be_written_leave_no_figures(store, tmp_path, monkeypatch):
