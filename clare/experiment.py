@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clare.advice import PYTHON, LeaveOut, Name, Wording
+from clare.advice import PYTHON, LeaveOut, Name, Set, Wording
 from clare.advice import Run as RunFirst
 from clare.columns import MaskFake
 from clare.errors import InputError
@@ -18,7 +18,7 @@ from clare.pipeline.datasets.select import select_manifests
 from clare.pipeline.extraction.presets import merge_settings
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extraction.towers import require_one_tower
-from clare.pipeline.extractors import list_extractors
+from clare.pipeline.extractors import find_extractor, list_extractors
 from clare.pipeline.manifests.mask_folders import mask_folders
 from clare.pipeline.manifests.roots import split_option
 from clare.plugins import part_name
@@ -122,6 +122,7 @@ class Experiment:
             needs_text,
             tower_fields,
         )
+        from clare.heads.layers.steps import SEVERAL
         from clare.heads.localizer import find_decoder, mask_field
         from clare.models.tuned import find_tuning
 
@@ -163,6 +164,14 @@ class Experiment:
         if layers := tuple(name.removeprefix(_LAYER) for name in fields if name.startswith(_LAYER)):
             published["clip"] = {"layers": layers, **published["clip"]}
         own = merge_settings(published, given)
+        if "fusion" in detector.parts and find_fusion(detector.fusion).follows_steps:
+            lare: Any = find_extractor("lare").Settings
+            steps = build_settings("lare", lare, own.get("lare", {})).timesteps
+            if len(steps) < 2:
+                raise InputError(
+                    f"{head} reads LaRE over several noise steps, and one alone is extracted",
+                    Set("lare.timesteps", SEVERAL["lare.timesteps"], effect="takes several"),
+                )
         return replace(
             self.extraction,
             device=self.device,

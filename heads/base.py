@@ -174,11 +174,13 @@ class Fusion(nn.Module, ABC):
         Settings: frozen dataclass of plain values.
         roles: the inputs that it takes; where settings decide them, see `roles_of`.
         width: D, the length of its vectors.
+        follows_steps: whether it needs LaRE of several noise steps.
         still: names of tensors in it that stay as they were loaded, and are saved nowhere.
     """
 
     Settings: ClassVar[type] = NoSettings
     roles: ClassVar[tuple[Role, ...]]
+    follows_steps: ClassVar[bool] = False
     width: int
     still: frozenset[str] = frozenset()
 

@@ -37,6 +37,7 @@ class LareTokensTFusion(Fusion):
 
     Settings = LareTokensTSettings
     roles: ClassVar[tuple[Role, ...]] = ("cls", "tokens", "lare_steps")
+    follows_steps: ClassVar[bool] = True
 
     def __init__(self, settings: Any, shapes: Shapes) -> None:
         super().__init__(settings, shapes)

@@ -41,6 +41,7 @@ class LareTrajectoryFusion(Fusion):
 
     Settings = LareTrajectorySettings
     roles: ClassVar[tuple[Role, ...]] = ("lare_steps",)
+    follows_steps: ClassVar[bool] = True
 
     def __init__(self, settings: Any, shapes: Shapes) -> None:
         super().__init__(settings, shapes)

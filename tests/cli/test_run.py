@@ -337,6 +337,20 @@ def test_a_field_that_nothing_here_makes_is_refused(faces):
         Experiment([faces], [f"fs={faces}"], ExtractSettings(), own, faces / "run")
 
 
+@pytest.mark.parametrize("name", ["lare_trajectory", "lare_tokens_t"])
+def test_a_head_over_noise_steps_is_refused_before_one_alone_is_extracted(faces, name):
+    own = read_preset("clare").from_json({"fusion": name})
+
+    def settings(**lare):
+        how = ExtractSettings(settings={"lare": lare} if lare else {})
+        fakes = [f"fs={faces / 'FaceSwap'}"]
+        return Experiment([faces / "Real_youtube"], fakes, how, own, faces / "run").settings
+
+    with pytest.raises(InputError, match=rf"{name} reads LaRE over several.*lare.*timesteps"):
+        settings()
+    assert settings(timesteps=[25, 100]).settings["lare"] == {"timesteps": [25, 100]}
+
+
 def test_a_tower_is_tuned_in_the_same_command(run):
     command = [
         *("run", "--real", "Real_youtube", "--fake", "fs=FaceSwap", "--tune", "ln"),
