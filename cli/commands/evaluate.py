@@ -100,6 +100,13 @@ def evaluate(
             f"one. [default: {COVERAGE}]"
         ),
     ] = None,
+    seen_until: Annotated[
+        str | None,
+        typer.Option(
+            help="Date of the newest image that towers can have seen in training, where `clare "
+            "models` does not know it: figures on newer images stand beside."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     out: Annotated[
         Path | None,
@@ -120,14 +127,20 @@ def evaluate(
     from clare.advice import LeaveOut, Run, Set
     from clare.cli.command import typed
     from clare.cli.options import prepare_folder, split_names, weights_at
-    from clare.cli.views.console import console, show_progress, tell_next
+    from clare.cli.views.console import console, show_progress, tell_next, warn
     from clare.errors import InputError
     from clare.heads.runs.record import require_run
     from clare.models.runtime import choose_runtime
     from clare.typed_json import to_json
+    from clare.wording import listed
 
     # Not the option's default: it would silently go before the run's own record.
     elsewhere = os.environ.get("CLARE_STORE") or None
+    # Files of a sweep's folder are among what a pattern finds beside its runs.
+    files = [run for run in runs if run.is_file()]
+    if files and len(files) < len(runs):
+        runs = [run for run in runs if run not in files]
+        warn(f"{listed(map(str, files))}: no run, left out")
     if compat is not None:
         idle = {
             "subset": subset,
@@ -140,6 +153,7 @@ def evaluate(
             "variants": variants or None,
             "resamples": resamples,
             "coverage": coverage,
+            "seen_until": seen_until,
             "parquet": parquet or None,
             "out": out,
         }
@@ -188,12 +202,13 @@ def evaluate(
                 command=typed(),
                 parquet=parquet,
                 settings=weights_at(clip_model, clip_weights, set_),
+                seen_until=seen_until,
             )
             for run in runs
         ]
     if not json_:
         for result in results:
-            _print(result)
+            _print(result, seen_until is not None)
     if len(runs) > 1:
         folder = out or runs[0].absolute().parent
         write_matrix(results, folder / MATRIX)
@@ -242,8 +257,8 @@ def _measure_as_df40(
         print_as_df40(report)
 
 
-def _print(found: Evaluation) -> None:
-
+def _print(found: Evaluation, dated: bool) -> None:
+    """Print an evaluation; where no image says when it was made, that too if a date was given."""
     from clare.cli.views.certainty import print_abstention, print_sets
     from clare.cli.views.console import console
     from clare.cli.views.figures import print_against, print_baselines, print_left_out
@@ -267,6 +282,6 @@ def _print(found: Evaluation) -> None:
     print_variants(report)
     print_sets(report)
     print_abstention(report)
-    if report.newer is not None and not report.newer.silent:
+    if report.newer is not None and (dated or not report.newer.silent):
         print_newer({report.run: report.newer}, [*report.subsets], 1)
     console.print(f"\n{found.path}: {', '.join(file.name for file in found.files)}")

@@ -22,7 +22,7 @@ from clare.heads.evaluation.earlier import forget_earlier, keep_measured, set_as
 from clare.heads.evaluation.localization import MaskBaselines, measure_masks
 from clare.heads.evaluation.mask_judge import MaskJudge
 from clare.heads.evaluation.mask_results import MaskResults
-from clare.heads.evaluation.newer import newer_figures, sight_of
+from clare.heads.evaluation.newer import day_of, newer_figures, sight_of
 from clare.heads.evaluation.pairs import measure_pairs
 from clare.heads.evaluation.published import beside_published, require_table
 from clare.heads.evaluation.record import (
@@ -90,6 +90,7 @@ def evaluate(
     command: Sequence[str] = (),
     parquet: bool = False,
     settings: Places = NOWHERE_ELSE,
+    seen_until: str | None = None,
 ) -> Evaluation:
     """Score rows that a run has never seen, and write figures and pictures into its folder.
 
@@ -125,13 +126,15 @@ def evaluate(
         parquet: whether the predictions are written as Parquet too.
         settings: where the weights of a tuned tower are, if not where they were: extractor to its
             settings.
+        seen_until: date of the newest image that towers can have seen in their training, of those
+            of which nothing is known.
 
     Raises:
-        InputError: the run is not finished, the rows are not usable (see `choose_rows`), or
-            something is asked for that the protocol decides.
+        InputError: the run is not finished, the rows are not usable (see `choose_rows`),
+            something is asked for that the protocol decides, or a date is none.
         StoreError: the store has no such subset, or not the run's features.
     """
-    how = Resampling(resamples, seed)
+    how, until = Resampling(resamples, seed), day_of(seen_until)
     if parquet:
         require_parquet()
     opened, source = open_with_store(run, store, elsewhere, settings)
@@ -216,7 +219,7 @@ def evaluate(
     if baselines and (judge is None or opened.record.rows["train"]["real"]):
         beaten, left_out = _baselines(opened, source, unseen, predictions, how, progress)
         notices += left_out
-    sight = sight_of(opened.record.extractors.values())
+    sight = sight_of(opened.record.extractors.values(), until)
     newer = newer_figures(
         [row for _, row in unseen.rows()],
         predictions,

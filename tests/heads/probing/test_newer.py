@@ -171,3 +171,20 @@ def test_an_evaluation_gives_the_same_of_a_run_and_says_it(store, tmp_path):
     run("report", tmp_path / "run", "--out", tmp_path / "page.html")
     assert "Images newer than the towers" in (tmp_path / "page.html").read_text("utf-8")
     assert "newer" not in run("evaluate", tmp_path / "run", "--subset", "gan", *quick)
+    dated = ("--seen-until", "2022-04")
+    told = run("evaluate", tmp_path / "run", "--subset", "gan", *quick, *dated)
+    assert "says when it was made" in told
+
+
+def test_an_evaluation_takes_a_date_for_towers_of_which_nothing_is_known(store, tmp_path):
+    head = ("--fusion", "lare", "--classifier", "linear", "--epochs", "1", "--device", "cpu")
+    run("train-head", *head, "--store", store.path, "--train", "gan", "--out", tmp_path / "run")
+    (tmp_path / "board.csv").write_text("a sweep's table")
+    quick = ("--resamples", "0", "--device", "cpu", "--subset", "swap")
+    told = run("evaluate", tmp_path / "run", tmp_path / "board.csv", *quick)
+    assert "not known of lare" in told and "board.csv: no run, left out" in told
+    told = run("evaluate", tmp_path / "run", *quick, "--seen-until", "2022-04")
+    newer = read_evaluation(tmp_path / "run").newer
+    assert newer is not None and newer.tests["swap"].n == 200 and "2022-04-30" in told
+    with pytest.raises(InputError, match="'May' is no date"):
+        run("evaluate", tmp_path / "run", *quick, "--seen-until", "May")
