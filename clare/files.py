@@ -45,7 +45,8 @@ TRACEBACK = "CLARE_TRACEBACK"
 _NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 PARTIAL = ".partial"
-"""Ending of a file that is being written; whatever carries it after a crash is rubbish."""
+"""Ending of a file that is being written; what carries it after a crash is rubbish, but for the
+marks of a store, which save a look at a record (docs/store-format.md) and may be missing."""
 
 _MOST_BUFFERS = 512  # below IOV_MAX everywhere
 

@@ -40,7 +40,8 @@ from clare.store.zarr_shards import (
 )
 
 READ_AT_ONCE = 4096
-"""Records that are read to find what is pending; of more, their files' names must do."""
+"""Records that are looked at again to find what is pending; of more, only those that this process
+did not find done before, or that are marked as left open."""
 
 _TRIES = 3
 """Times that a shard is written anew because somebody who had lost it wrote into it."""
@@ -106,8 +107,9 @@ class Feature:
     def lacking(self, wanted: np.ndarray) -> np.ndarray:
         """(n,) int64, the slots among these of live rows that are neither complete nor failed.
 
-        Of many shards only those are read that were left open, as the names of their records' files
-        tell: how long it takes to find what to do does not depend on how much is done.
+        Of many shards, those whose records were found done before are read again only where a mark
+        says that they were left open. Of a record that was not read, a missing mark says nothing:
+        copies that leave partial files out have none.
 
         Args:
             wanted: (m,) slots, in rising order.
@@ -119,13 +121,18 @@ class Feature:
         live = wanted[index.is_live[wanted]]
         asked = set(np.unique(live // SHARD_ROWS).tolist())
         recorded, left_open = self.layout.journalled(self.subset, self.key)
-        looked_at = recorded & asked
+        looked_at, by_shard = recorded & asked, index.is_live.reshape(-1, SHARD_ROWS)
+        known = {
+            shard: record
+            for shard, record in self._journal.snapshot().items()
+            if shard < index.shards and not (by_shard[shard] & (record.states == PENDING)).any()
+        }
         if len(looked_at) > READ_AT_ONCE:
-            looked_at &= left_open
-        done = np.zeros((index.shards, SHARD_ROWS), bool)
-        done[sorted(recorded & asked - looked_at)] = True
-        records = self._journal.refresh_shards(sorted(looked_at))
+            looked_at -= known.keys() - left_open
+        records = dict(self._journal.refresh_shards(sorted(looked_at)))
+        records |= {shard: known[shard] for shard in recorded & asked - looked_at}
         self._match_index(records, index)
+        done = np.zeros((index.shards, SHARD_ROWS), bool)
         for shard, record in records.items():
             done[shard] = record.states != PENDING
         lacking: np.ndarray = live[~done.reshape(-1)[live]]

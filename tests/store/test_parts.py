@@ -91,6 +91,31 @@ def test_what_is_lacking_is_what_is_pending(several, read_at_once):
     assert not {126, 127} & set(lacking().tolist())
 
 
+def test_a_copy_without_marks_lacks_what_the_store_lacks(several, read_at_once):
+    feature = several.feature("faces", "clip")
+    for shard, rows in ((0, range(64)), (1, range(60)), (5, range(5))):
+        write(feature, shard, rows)
+    expected = feature.lacking(np.arange(64 * 9))
+    (mark,) = several.path.rglob("*.partial")
+    mark.unlink()
+    for shards in (None, range(9)):
+        copy = open_store(several.path).feature("faces", "clip", shards=shards)
+        np.testing.assert_array_equal(copy.lacking(np.arange(64 * 9)), expected)
+        np.testing.assert_array_equal(copy.lacking(np.arange(64 * 9)), expected)
+
+
+def test_what_was_read_is_not_read_again_but_where_it_is_marked(several, monkeypatch):
+    monkeypatch.setattr(feature_module, "READ_AT_ONCE", 0)
+    feature = several.feature("faces", "clip")
+    for shard, rows in ((0, range(64)), (1, range(60))):
+        write(feature, shard, rows)
+    several.layout.record("faces", FINGERPRINT.key, 0).write_bytes(b"damaged")
+    assert feature.lacking(np.arange(128)).tolist() == [124, 125, 126, 127]
+    several.layout.record("faces", FINGERPRINT.key, 1).write_bytes(b"damaged")
+    with pytest.raises(CorruptStoreError):
+        feature.lacking(np.arange(128))
+
+
 def test_a_row_whose_old_content_comes_back_is_lacking(store, read_at_once):
     store.assign_rows("faces", make_rows(3))
     store.assign_rows("faces", [dataclasses.replace(r, content="e" * 64) for r in make_rows(2)])
