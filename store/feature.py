@@ -288,7 +288,11 @@ class Feature:
                 for name in self.fields if mirror is not None else ():
                     self._shard_path(name, shard).unlink(missing_ok=True)  # the bucket has it
                 return
-        raise StoreError(f"shard {shard} of {self.subset}/{self.key} is written by somebody else")
+        raise StoreError(
+            f"another process wrote into shard {shard} of {self.subset}/{self.key} {_TRIES} times "
+            "while this one did; the shard stays pending",
+            "end the other process and run the same again",
+        )
 
     def _withdraw_mixed(self, shard: int) -> None:
         """Queue a shard that this process wrote into after another had taken it over."""

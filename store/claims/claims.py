@@ -8,6 +8,7 @@ so in the store (`_mode`): from then on everybody takes leases, those too that h
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import random
@@ -24,8 +25,8 @@ from clare.store.claims.folder_register import FolderRegister, link, require_lin
 from clare.store.claims.heartbeats import Heartbeat, Watch
 from clare.store.claims.leases import Leases
 from clare.store.claims.locks import LockFile, lock_file
-from clare.store.claims.mounts import locks_may_reach
-from clare.store.claims.owner import Beat, Owner, this_process
+from clare.store.claims.mounts import is_of_this_host, locks_may_reach
+from clare.store.claims.owner import Beat, Owner, same_host, this_process
 from clare.store.claims.pulse import PULSE
 from clare.store.claims.register import Clock, ListedRegister, Register
 
@@ -42,6 +43,10 @@ BEATS_A_LIFE = 24
 SURE_BEATS = 2.5
 """Of a process that lives, a beat is seen in the time of so many."""
 
+SILENCE = 2.0
+"""Seconds that are waited for another without a word."""
+
+_log = logging.getLogger("clare")
 _MODE = "_mode"
 _POLL = 0.2
 _IDLE = 5.0
@@ -80,6 +85,7 @@ class Claims:
         # Kept open: where the store was moved, a look at its place would make another file there.
         self._locked: dict[tuple[str, int], LockFile] = {}
         self._alive: LockFile
+        self._here = False  # whether the folder is on a disk of this host
         self._leases: Leases | None = None
         self._known: set[str] = set()  # others, whom locks keep out
         self._granted: dict[str, int] = {}  # others, whose byte was to be had: what their beat was
@@ -148,7 +154,11 @@ class Claims:
         """
         with self._staying():
             self._ready()
+            began: float | None = self._clock.now()
             while not self._wait_for(name, number):
+                if began is not None and self._clock.now() - began > SILENCE:
+                    self._tell_holder(name, number)
+                    began = None
                 self._clock.sleep(random.uniform(0.2, 1) * _POLL)
         try:
             yield self.fence(name, number)
@@ -192,8 +202,9 @@ class Claims:
             lost = self._leases is not None and not self._leases.holds(_entry(name, number))
         if lost:
             raise LostClaimError(
-                f"{name}, {number} was taken over by another process, because this one was held up "
-                f"for more than {self.expire:.0f} seconds"
+                f"{described(name, number)} in {self.folder.parent} was taken over by another "
+                f"process, because this one was held up for more than {self.expire:.0f} seconds",
+                "run the same again: it goes on with what is left",
             )
 
     def beat(self) -> bool:
@@ -237,18 +248,38 @@ class Claims:
 
     def _ready(self) -> None:
         """Begin to claim, once; waits until it is clear how others do."""
+        began: float | None = self._clock.now()
         while True:
             with self._one:
                 if not self._joined:
                     self._join()
-                if not self._unclear():
+                if (unclear := self._unclear()) is None:
                     return
+                if began is not None and self._clock.now() - began > SILENCE:
+                    seconds = self.expire if self.by_leases else SURE_BEATS * self.beat_seconds
+                    self._tell_wait("how it claims", unclear, seconds)
+                    began = None
             self._clock.sleep(_POLL)
+
+    def _tell_holder(self, name: str, number: int) -> None:
+        with self._one:
+            leases = self._leases
+            holder = None if leases is None else leases.holder(_entry(name, number))
+            if holder is not None:
+                self._tell_wait(described(name, number), holder, self.expire)
+
+    def _tell_wait(self, what: str, owner: Owner, seconds: float) -> None:
+        who = f"process {owner.pid} of {owner.host}" if owner.host else "an unknown process"
+        _log.warning(
+            "%s: waiting for %s (%s), until it says so or shows no sign of life for %.0f seconds",
+            *(self.folder.parent, who, what, seconds),
+        )
 
     def _join(self) -> None:
         make_folder(self.folder)
         self.owner = self.myself()  # under a new token: an old one means nothing to anybody
         self._known, self._granted = set(), {}
+        self._here = self._is_of_this_host()
         leases = self._read_mode() or self._force or not self._locks_may_serve()
         self._heartbeat = Heartbeat(self.register, self.owner, self._clock)
         # What was seen before it left is still good.
@@ -280,6 +311,9 @@ class Claims:
     def myself(self) -> Owner:
         """This process, under a new token."""
         return this_process(self.folder)
+
+    def _is_of_this_host(self) -> bool:
+        return is_of_this_host(self.folder)
 
     def _locks_may_serve(self) -> bool:
         return locks_may_reach(self.folder)
@@ -313,14 +347,15 @@ class Claims:
             leases.take(_entry(name, number))  # who is refused finds it lost
         self._leases, self._settled = leases, False
 
-    def _unclear(self) -> bool:
+    def _unclear(self) -> Owner | None:
+        """One of those of whom it is not clear yet how they claim; None where all is clear."""
         with self._one:
             if not self._joined or self._settled:
-                return False
+                return None
             if self._leases is None:
                 unclear = self._look_around()
                 if self._leases is None:
-                    self._settled = not unclear
+                    self._settled = unclear is None
                     return unclear
             # Those that use locks must have seen that others do not.
             for token in self._watch.tokens():
@@ -328,21 +363,21 @@ class Claims:
                 if seen is None or seen.leases:
                     continue
                 if not self._watch.is_gone(token):
-                    return True
+                    return seen.owner
                 self._watch.forget(token)
             self._settled = True
-            return False
+            return None
 
-    def _look_around(self) -> bool:
+    def _look_around(self) -> Owner | None:
         """See whether locks keep the others out, and change to leases if not.
 
         Returns:
-            Whether it is still unclear, of a process that may have ended.
+            Of whom it is still unclear, since it may have ended.
         """
         if self._read_mode():
             self._change_to_leases()
-            return False
-        unclear = False
+            return None
+        unclear = None
         for token in self._watch.tokens() - self._known:
             seen = self._watch.look(token, fresh=True)
             if seen is None:
@@ -356,11 +391,13 @@ class Claims:
             self._alive.release(_byte(token))
             if self._lives(seen):
                 self._change_to_leases()
-                return False
-            if self._watch.unchanged(token) > SURE_BEATS * self.beat_seconds:
+                return None
+            silent = self._watch.unchanged(token) > SURE_BEATS * self.beat_seconds
+            # Here the kernel sees every lock: who let his go has ended, also in a container.
+            if silent or (self._here and same_host(seen.owner, self.owner)):
                 self._watch.forget(token)
             else:
-                unclear = True
+                unclear = seen.owner
         return unclear
 
     def _has_left(self, owner: Owner) -> bool:
@@ -464,6 +501,17 @@ def read_mode(register: Register) -> tuple[bool, float]:
     with suppress(ValueError, TypeError, KeyError):
         expire = float(parse_json(found[0])["expire"]) if found else 0.0
     return True, expire if expire >= LEAST_EXPIRE else 0.0
+
+
+def described(name: str, number: int) -> str:
+    """What a claim is about, for people."""
+    subset, _, last = name.rpartition("/")
+    if not subset:
+        return {"store": "the file of commands or the marker"}.get(name, f"the list of {name}")
+    if last == "rows":
+        return f"the index of {subset}"
+    what = f"shard {number} of {subset}"
+    return f"the pictures of {what}" if last == "thumbnails" else f"{what}/{last}"
 
 
 def _entry(name: str, number: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 
 from clare.store.claims.heartbeats import Heartbeat, Watch
+from clare.store.claims.owner import Owner
 from clare.store.claims.register import Register, Tag
 
 LEASES = "_leases"
@@ -78,14 +79,13 @@ class Leases:
         """The token of a process that is gone, whose lease this one took over; empty if none."""
         return self._former.get(name, "")
 
-    def taken(self, folder: str) -> dict[str, str]:
-        """The tokens of those that hold the leases of a folder, by the last part of the name."""
-        found = {}
-        for last in sorted(self._register.names(f"{LEASES}/{folder}")):
-            entry = self._register.read(f"{LEASES}/{folder}/{last}")
-            if entry is not None:
-                found[last] = _token(entry[0])
-        return found
+    def holder(self, name: str) -> Owner | None:
+        """Who holds a lease, as far as he says who he is; None where nobody does."""
+        found = self._register.read(f"{LEASES}/{name}")
+        if found is None:
+            return None
+        beat = self._watch.look(_token(found[0]))
+        return Owner(_token(found[0])) if beat is None else beat.owner
 
 
 def _token(data: bytes) -> str:

@@ -26,6 +26,13 @@ _NETWORK = {
     *("9p", "afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4"),
     *("orangefs", "pvfs2", "smb3", "virtiofs"),
 }
+_OF_THIS_HOST = {
+    *("bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "jfs", "msdos", "ntfs3"),
+    *("overlay", "tmpfs", "vfat", "xfs", "zfs"),
+}
+_LASTING = _OF_THIS_HOST - {"exfat", "msdos", "ntfs3", "vfat"} | {
+    *("beegfs", "ceph", "gpfs", "lustre", "nfs", "nfs4"),
+}
 _TRY = """
 import fcntl, sys
 try:
@@ -47,6 +54,19 @@ def locks_may_reach(folder: Path) -> bool:
     if not kind_reaches(kind, options):
         return False
     return not (kind in _NETWORK or kind.startswith("fuse")) or _are_granted(folder)
+
+
+def is_of_this_host(folder: Path) -> bool:
+    """Whether a folder lies on a disk of this host for certain: its kernel sees all locks there."""
+    return _mount(folder)[0] in _OF_THIS_HOST
+
+
+def folder_number(folder: Path) -> int:
+    """What tells a folder from its copy, on whatever mount; 0 where no number is known to last.
+
+    Mounts through FUSE, of vfat and of SMB may give a folder another number each time.
+    """
+    return folder.stat().st_ino if _mount(folder)[0] in _LASTING else 0
 
 
 def kind_reaches(kind: str, options: set[str]) -> bool:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from clare.foreign import parse_json, read_bytes
+from clare.store.claims.mounts import folder_number
 
 _KERNEL_FILE = 1 << 16
 _STARTED = 19  # of the numbers behind the name of the program in /proc/PID/stat
@@ -31,7 +32,8 @@ class Owner:
         job: id of its SLURM job, of the array's task where it is one; may be empty.
         restarts: how often SLURM had started that job again.
         since: seconds since the epoch by its own clock, for people.
-        place: number of the folder in which it claims: a copy of a store has another.
+        place: number of the folder in which it claims: a copy of a store has another. 0 where
+            it is not known.
     """
 
     token: str
@@ -50,7 +52,7 @@ class Owner:
         False says nothing: it may have ended all the same.
         """
         if self.machine and self.machine == me.machine:
-            if self.place != me.place:
+            if self.place and me.place and self.place != me.place:
                 return True  # it may live, and claims nothing here: this is a copy of its store
             started = _started(self.pid)
             return not _exists(self.pid) if started is None else started != self.started
@@ -76,8 +78,14 @@ def this_process(folder: Path) -> Owner:
         job=f"{cluster}/{job}" if job else "",
         restarts=int(restarts) if restarts.isdigit() else 0,
         since=time.time(),
-        place=folder.stat().st_ino,
+        place=folder_number(folder),
     )
+
+
+def same_host(one: Owner, other: Owner) -> bool:
+    """Whether two processes are, or were, of one host, in whatever container or start of it."""
+    boots = [owner.machine.partition(" ")[0] for owner in (one, other)]
+    return (boots[0] == boots[1] != "") or (one.host == other.host != "")
 
 
 @dataclass(frozen=True)

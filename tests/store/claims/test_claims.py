@@ -17,7 +17,7 @@ import pytest
 from clare.errors import LostClaimError, StoreError
 from clare.store.claims.claims import EXPIRE, Claims
 from clare.store.claims.locks import lock_file
-from clare.store.claims.owner import this_process
+from clare.store.claims.owner import Beat, this_process
 from clare.store.claims.register import Clock
 from clare.store.feature_store import create_store, open_store
 from clare.store.layout import Layout
@@ -157,9 +157,9 @@ def strangers(hosts, monkeypatch):
     """Two hosts that know nothing of each other's processes."""
     several = hosts()
     for host in several:
-        myself = partial(
-            dataclasses.replace, this_process(host.path.parent), machine=str(host.path)
-        )
+        machine, name = str(host.path), host.path.parent.name
+        me = dataclasses.replace(this_process(host.path.parent), machine=machine, host=name)
+        myself = partial(dataclasses.replace, me)
         monkeypatch.setattr(host.claims, "myself", lambda new=myself: new(token=token_hex(8)))
     return several
 
@@ -178,6 +178,55 @@ def test_who_waits_for_long_until_it_is_clear_how_others_claim_has_no_second_own
     other.claims.configure(leases=False, expire=2400.0)
     assert not other.claims.take("x", 1), "it left while it waited, and took a lock"
     assert other.claims.by_leases
+
+
+def test_a_killed_process_of_this_host_is_waited_for_by_nobody(strangers):
+    killed, other = strangers
+    assert killed.claims.take("x", 1)
+    said = dataclasses.replace(killed.claims.owner, host="b")  # of the same host, in a container
+    beat = killed.claims.register.read(f"_alive/{said.token}")
+    killed.claims.register.replace(
+        f"_alive/{said.token}", Beat(said, 1, leases=False).to_bytes(), beat[1]
+    )
+    began = other.time
+    assert other.claims.take("x", 1) and other.time == began
+
+
+def test_whom_it_waits_for_is_told(strangers, caplog):
+    killed, other = strangers
+    assert killed.claims.take("x", 1)
+    assert other.claims.take("x", 1)
+    (told,) = caplog.messages
+    me = killed.claims.owner
+    assert f"waiting for process {me.pid} of a " in told and "for 25 seconds" in told
+
+
+def test_who_waits_for_a_lease_is_told_whose_it_is(shared, caplog):
+    one, other = shared
+    assert one.claims.take("faces/rows")
+    other.asleep = lambda: other.time > 5 and one.claims.release("faces/rows")
+    with other.claims.exclusive("faces/rows"):
+        pass
+    (told,) = caplog.messages
+    assert "the index of faces" in told and "for 240 seconds" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "what"),
+    [
+        ("faces/clip-ab", 3, "shard 3 of faces/clip-ab"),
+        ("faces/rows", 0, "the index of faces"),
+        ("faces/thumbnails", 2, "the pictures of shard 2 of faces"),
+        ("extractors", 0, "the list of extractors"),
+    ],
+)
+def test_what_was_lost_is_told_in_words(shared, name, number, what):
+    sleeper, other = shared
+    assert sleeper.claims.take(name, number) and not other.claims.take(name, number)
+    other.time += EXPIRE + 1
+    assert other.claims.take(name, number)
+    with pytest.raises(LostClaimError, match=f"{what} in .*run the same again"):
+        sleeper.claims.require(name, number)
 
 
 def test_a_turn_that_came_late_is_not_lost(hosts):

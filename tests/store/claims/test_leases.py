@@ -123,10 +123,10 @@ def test_an_ended_process_of_this_host_and_an_ended_start_of_this_job_wait_for_n
     process, tmp_path
 ):
     me = this_process(tmp_path)
-    lives = {"machine": me.machine, "pid": me.pid, "started": me.started, "place": me.place}
+    lives = {"machine": me.machine, "pid": me.pid, "started": me.started, "place": 5}
     started_again = {**lives, "started": me.started - 1}
     ended = {**lives, "pid": 2**22 + 1}
-    elsewhere = {**lives, "place": me.place + 1}
+    elsewhere, unknown = {**lives, "place": 6}, {**lives, "place": 0}
     job = {"job": "c/7", "restarts": 1}
     for n, (owner, other, gone) in enumerate(
         (
@@ -134,6 +134,7 @@ def test_an_ended_process_of_this_host_and_an_ended_start_of_this_job_wait_for_n
             (started_again, lives, True),
             (ended, lives, True),
             (elsewhere, lives, True),  # it lives, and this store is a copy of the one it works on
+            (unknown, lives, False),
             (ended, {**lives, "machine": "another"}, False),
             (job, {"job": "c/7", "restarts": 2}, True),
             (job, job, False),

@@ -6,7 +6,8 @@ import fcntl
 import pytest
 
 from clare.store.claims import mounts
-from clare.store.claims.mounts import kind_reaches, locks_may_reach
+from clare.store.claims.mounts import is_of_this_host, kind_reaches, locks_may_reach
+from clare.store.claims.owner import this_process
 
 LINE = "36 35 98:0 /x {at} rw,relatime shared:1 - {kind} server:/export rw,{options}\n"
 
@@ -66,3 +67,19 @@ def test_a_network_disk_is_asked_for_a_lock_in_a_child(mounted, tmp_path, monkey
     monkeypatch.setattr(mounts, "_TRY", "import time; time.sleep(60)")
     monkeypatch.setattr(mounts, "_PATIENCE", 0.05)
     assert not locks_may_reach(folder), "it never answers"
+
+
+@pytest.mark.parametrize(
+    ("kind", "here", "lasting"),
+    [
+        ("ext4", True, True),
+        ("vfat", True, False),
+        ("nfs4", False, True),
+        ("fuse.sshfs", False, False),
+        ("unheard-of", False, False),
+    ],
+)
+def test_folders_have_a_number_where_it_lasts(mounted, tmp_path, kind, here, lasting):
+    mounted((str(tmp_path), kind, ""))
+    assert is_of_this_host(tmp_path) == here
+    assert this_process(tmp_path).place == (tmp_path.stat().st_ino if lasting else 0)
