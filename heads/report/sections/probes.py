@@ -179,8 +179,9 @@ def _answers(record: ProbeRecord) -> Section:
             Text(
                 "Each side is the probe that validation chose. Intervals are paired: both sides on "
                 "the same resamples. The last column is the control, the mean of five: the added "
-                "vectors are other images'. p is that of no gain over the one alone, or over the "
-                f"control, whichever is larger, corrected for all {several} differences (Holm). "
+                "vectors are other images', fitted as both together are. p is that of no gain over "
+                "the one alone, or over the control, whichever is larger, corrected for all "
+                f"{several} differences (Holm). "
                 "Intervals do not count the luck of training and validation rows.",
                 "note",
             ),
