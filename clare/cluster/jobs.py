@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,10 +56,21 @@ def read_jobs(file: Path) -> Jobs:
     return Jobs(file, number, settings)
 
 
+@contextmanager
+def _ctrl_c_as_it_was() -> Iterator[None]:
+    """The import of `dask_jobqueue` makes Ctrl-C end the process as if all were done."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _require_known(jobs: Jobs) -> None:
     """Refuse a setting that no class behind SLURMCluster takes."""
-    from dask_jobqueue.core import Job, JobQueueCluster
-    from dask_jobqueue.slurm import SLURMJob
+    with _ctrl_c_as_it_was():
+        from dask_jobqueue.core import Job, JobQueueCluster
+        from dask_jobqueue.slurm import SLURMJob
 
     known = {name for one in (JobQueueCluster, Job, SLURMJob) for name in signature(one).parameters}
     if unknown := sorted(set(jobs.settings) - known):
@@ -76,7 +88,8 @@ def start_jobs(jobs: Jobs, resources: Mapping[str, int]) -> Iterator[Any]:
     Raises:
         InputError: a setting is none of SLURMCluster's, or SLURM's commands are not here.
     """
-    from dask_jobqueue import SLURMCluster
+    with _ctrl_c_as_it_was():
+        from dask_jobqueue import SLURMCluster
 
     _require_known(jobs)
     extra = list(jobs.settings.get("worker_extra_args") or ())

@@ -1,5 +1,7 @@
 """What a user may name as a cluster, and what is refused before anything is loaded."""
 
+import signal
+
 import pytest
 
 from clare.cluster import connect as connecting
@@ -65,3 +67,4 @@ def test_a_setting_that_there_is_not_is_named(tmp_path):
         start_jobs(read_jobs(file), {"clare": 2}),
     ):
         pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C is ours"
