@@ -49,7 +49,7 @@ def says(place: str, *member: object, value: object):
 
 
 def link_to_another_file(file: h5py.File) -> None:
-    del file[FIELD]
+    file.move(FIELD, "aside")
     file[FIELD] = h5py.ExternalLink(elsewhere(Path(file.filename).parent), "x")
 
 
