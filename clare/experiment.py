@@ -24,6 +24,7 @@ from clare.pipeline.manifests.roots import split_option
 from clare.plugins import part_name
 from clare.progress import StepProgress
 from clare.settings import build_settings
+from clare.store.bucket.files import file_place
 from clare.wording import counted, listed, name_rows
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class Experiment:
                 f"{listed(strange)} is trained on, but no folder of fakes has this name",
                 Name(f"some of {', '.join(names)}", "train"),
             )
-        fakes = [Path(split_option("fake", one)[1]) for one in self.fake]
-        for folder in (*self.real, *fakes):
+        fakes = [split_option("fake", one)[1] for one in self.fake]
+        for folder in (*map(file_place, self.real), *map(file_place, fakes)):
             if not folder.is_dir():
                 raise InputError(f"{folder} is no folder: name a folder of images")
         _ = mask_folders(self.masks, self.mask_fake)

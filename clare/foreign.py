@@ -81,8 +81,15 @@ def open_bytes(path: Path, most: int | None = None) -> io.BufferedReader:
         InputError: it is no regular file, or is too large.
         OSError: it is missing or can't be read.
     """
+    if opens_itself(path):
+        return path.open_bounded(most)  # type: ignore[attr-defined]
     descriptor, _ = _open_regular(path, most)
     return os.fdopen(descriptor, "rb")
+
+
+def opens_itself(path: Path) -> bool:
+    """Whether a path is of no file of this machine, so that its own methods alone open it."""
+    return hasattr(path, "open_bounded")
 
 
 @contextmanager
@@ -170,6 +177,9 @@ def read_bytes(path: Path, most: int = RECORD) -> bytes:
         InputError: it is no regular file, or is too large.
         OSError: it is missing or can't be read.
     """
+    if opens_itself(path):
+        with open_bytes(path, most) as file:
+            return file.read()
     descriptor, size = _open_regular(path, most)
     parts, left = [], most + 1
     # Without a buffer, which for the small files of a store costs as much as all else.

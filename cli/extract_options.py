@@ -87,7 +87,8 @@ ManifestsFolder = Annotated[
 Root = Annotated[
     list[str] | None,
     typer.Option(
-        help="DIR or NAME=DIR: where a manifest's paths start. Else CLARE_ROOT, CLARE_ROOT_NAME.",
+        help="DIR or NAME=DIR: where a manifest's paths start, on a disk or in a bucket "
+        "(s3://…). Else CLARE_ROOT, CLARE_ROOT_NAME.",
         rich_help_panel=DATA,
     ),
 ]

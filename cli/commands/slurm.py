@@ -59,6 +59,8 @@ def sweep(
 
 
 def _print(given: dict[str, Any]) -> None:
+    from clare.store.bucket.files import file_place
+
     settings = build_settings("job", JobSettings, given)
     names = {one.name for _, one in JOB.parameters()}
     context = running()
@@ -72,4 +74,7 @@ def _print(given: dict[str, Any]) -> None:
         if name in ("CLARE_STORE", "CLARE_ROOT", "CLARE_MANIFESTS")
         or name.startswith("CLARE_ROOT_")
     }
+    for name, value in known.items():
+        if name.startswith("CLARE_ROOT"):
+            file_place(value)  # refuses a key in a URL, which would stand in the script
     typer.echo(job_script(settings, words, Path.cwd(), known, typed()), nl=False)

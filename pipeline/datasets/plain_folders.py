@@ -10,12 +10,14 @@ from pathlib import Path
 
 from clare.advice import LeaveOut, Name, Notice
 from clare.errors import InputError
+from clare.foreign import opens_itself
 from clare.pipeline.manifests.folder_rules import FolderRules, deal_together
 from clare.pipeline.manifests.folders import BuiltManifest, build_manifest
 from clare.pipeline.manifests.mask_folders import MaskFolder, refuse_images_in
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots, split_option
 from clare.pipeline.manifests.sample import Manifest
 from clare.progress import Progress
+from clare.store.bucket.files import common_folder, file_place
 from clare.wording import counted, name_rows
 
 REAL_POOL = "real"
@@ -39,10 +41,11 @@ def select_folders(
         InputError: names or folders contradict each other, or a file is given as real and as fake.
         ManifestError: a folder holds no image, or a rule of manifests is broken.
     """
+    reals = [file_place(folder) for folder in reals]
     named: dict[str, list[Path]] = {}
     for option in fakes:
         name, path = split_option("fake", option)
-        named.setdefault(name or "fake", []).append(Path(path))
+        named.setdefault(name or "fake", []).append(file_place(path))
     if subset is not None:
         if set(named) - {"fake", subset}:
             raise InputError(
@@ -72,7 +75,7 @@ def select_folders(
     folders = [folder.resolve() for _, own, others in groups for folder in (*own, *others)]
     for one in masks.values():
         refuse_images_in(one, folders)
-    within = Path(os.path.commonpath([folder.parent for folder in folders])) if folders else None
+    within = common_folder(folder.parent for folder in folders) if folders else None
     selected = []
     for name, real_folders, fake_folders in groups:
         own = replace(rules, test_only=rules.test_only or name in test_only)
@@ -104,16 +107,17 @@ def select_folders(
 
 def _refuse_two_labels(selected: Sequence[tuple[Manifest, Roots]]) -> None:
     """Refuse a file that stands in folders of reals and of fakes; copies show when it is read."""
-    known: dict[tuple[int, int], tuple[int, Path]] = {}
+    known: dict[tuple[int, int] | Path, tuple[int, Path]] = {}
     both = []
     for manifest, roots in selected:
         for sample in manifest.samples:
             path = roots.resolve(sample)
             try:
-                found = path.stat()
+                found = None if opens_itself(path) else path.stat()
             except OSError:
                 continue  # it stays, as missing
-            label, first = known.setdefault((found.st_dev, found.st_ino), (sample.label, path))
+            key = path if found is None else (found.st_dev, found.st_ino)
+            label, first = known.setdefault(key, (sample.label, path))
             if label != sample.label:
                 both.append(f"{first} and {path}" if first != path else str(path))
     if both:
@@ -139,7 +143,9 @@ def _rooted(
         parent = next(parents[above] for above in image.parents if above in parents)
         mask = sample.mask_path
         if mask and masks is not None:
-            parent = Path(os.path.commonpath([parent, masks.folder.resolve()]))
+            holds_both = common_folder([parent, masks.folder.resolve()])
+            assert holds_both is not None  # else there were no manifest
+            parent = holds_both
             mask = (built.root / mask).relative_to(parent).as_posix()
         name = PLAIN_FOLDER + hashlib.sha256(os.fsencode(parent)).hexdigest()[:8]
         places[name] = parent

@@ -55,7 +55,7 @@ class VideoLists:
         self, root: Path, folders: Iterable[Folder], follow_links: Path | None = None
     ) -> None:
         self._root = root
-        home = os.path.join(os.path.realpath(root), "")  # noqa: PTH118 - a closing slash
+        home = os.path.join(root.resolve(), "")  # noqa: PTH118 - a closing slash
         self._homes = tuple(filter(None, (home, linked_disk(follow_links))))
         self._names = {
             folder.path: names
@@ -106,7 +106,7 @@ class VideoLists:
         return self._read[path]
 
     def _entries_of(self, path: Path) -> Mapping[str, Said]:
-        if not os.path.realpath(path).startswith(self._homes):
+        if not str(path.resolve()).startswith(self._homes):
             raise InputError(
                 f"{path} leads through a link out of its root",
                 Name("the folder that links may lead into", "follow_links"),

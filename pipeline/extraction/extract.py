@@ -16,6 +16,7 @@ from clare.pipeline.extraction.settings import ExtractSettings, build_extraction
 from clare.pipeline.extraction.source import Source
 from clare.pipeline.manifests.folder_rules import FolderRules
 from clare.plugins import trust_named
+from clare.store.bucket.files import file_place
 
 Place = str | PathLike[str]
 
@@ -56,7 +57,8 @@ def extract(
         protocol: ``NAME`` or ``NAME/KEY``: all that it trains and tests on.
         manifest: manifest files.
         manifests: folder that holds ``NAME.csv`` for a subset NAME.
-        root: folder that the paths of manifests start at, or those by name.
+        root: folder that the paths of manifests start at, or those by name; each may be the URL of
+            one in a bucket.
         reals: subsets of reals to extract beside subsets of fakes alone, comma-separated or a
             list, ``"none"`` for no such; by default the registry's pools for their domains.
         follow_links: folder that links may lead into, out of their root.
@@ -144,7 +146,8 @@ def _named(places: Place | Sequence[Place] | Mapping[str, Place]) -> list[tuple[
 
 
 def _assigned(places: Place | Sequence[Place] | Mapping[str, Place]) -> list[str]:
-    """``NAME=DIR``; an absolute path where there is no name, which none can be read into."""
+    """``NAME=DIR``; a full path, or URL, where there is no name, which none can be read into."""
     return [
-        f"{name}={place}" if name else str(Path(place).absolute()) for name, place in _named(places)
+        f"{name}={place}" if name else str(file_place(Path(place)).absolute())
+        for name, place in _named(places)
     ]

@@ -1,4 +1,8 @@
-"""Decode rows once and prepare them for every extractor, ahead of the models."""
+"""Decode rows once and prepare them for every extractor, ahead of the models.
+
+What can't be decoded, or is not the file that it was, is a reason that the row keeps. A server of a
+bucket that stays away is none: a `StoreError` ends the work, and the rows stay pending.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -17,6 +22,7 @@ import numpy as np
 from clare.augmentation.deliveries import Delivery
 from clare.errors import ImageError, InputError
 from clare.groups import aligned_pair, named_as
+from clare.pipeline.extraction.reading import ReadAhead, Reads
 from clare.pipeline.extraction.store_rows import NO_REALS, Pair, pair_of
 from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.decode import MissingDecoderError, read_content
@@ -35,6 +41,26 @@ Inputs = dict[str, np.ndarray]
 
 class ChangedFileError(ImageError):
     """The file is not, or no longer, the one that the row was made for; another run may find it."""
+
+
+_IMAGE, _MASK, _REAL = "image", "mask", "real of its pair"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that a row is made of.
+
+    Args:
+        sample: whose it is.
+        path: below its root.
+        content: the hash that it is expected to have; empty: it was unreadable.
+        size: bytes that it had.
+    """
+
+    sample: Sample
+    path: str
+    content: str
+    size: int | None
 
 
 @dataclass
@@ -92,11 +118,13 @@ class Loader:
         self.decoded: Callable[[int, float, float], None] | None = None
         self.threads = threads or cores()
         self._pool = ThreadPoolExecutor(self.threads, "clare-load")
+        self._ahead = ReadAhead(read_content)
         self._last: tuple[tuple[str, ...], _Decoded] | None = None
 
     def close(self) -> None:
         """Stop the threads; what was not begun is dropped."""
         self._pool.shutdown(cancel_futures=True)
+        self._ahead.close()
 
     def start(
         self, rows: Mapping[int, Row], extractors: Sequence[Extractor]
@@ -114,8 +142,7 @@ class Loader:
         begun = []
         for file, group in groups.items():
             if self._last is None or self._last[0] != file:
-                decode = partial(self._decode, next(iter(group.values())))
-                self._last = file, _Decoded(decode)
+                self._last = file, _Decoded(self._begin(next(iter(group.values()))))
             begun.append(self._pool.submit(self._load, group, self._last[1], extractors))
         return begun
 
@@ -168,25 +195,39 @@ class Loader:
             if row.view == 0 and row.columns.get("label") == 1 and image.mask_is_empty:
                 loaded.unmarked.add(offset)
 
-    def _decode(self, row: Row) -> WholeImage:
+    def _begin(self, row: Row) -> Callable[[], WholeImage]:
+        """What decodes an image; files that take a while to come are asked for at once."""
         sample = sample_of_row(row)
-        data = _read_known(self._roots.resolve(sample), row.content)
-        mask = real = None
+        files = {_IMAGE: _File(sample, sample.path, row.content, row.columns.get("bytes"))}
         if sample.mask_path:
             known = str(row.columns.get("mask_content", ""))
-            mask = self._read_beside("mask", sample, sample.mask_path, known)
+            files[_MASK] = _File(sample, sample.mask_path, known, row.columns.get("mask_bytes"))
         if sample.label == 1 and sample.split == "train":  # what gets augmented views
             own = self._reals.get(pair_of(row))
             if own is not None:
                 its = sample_of_row(own)
-                real = self._read_beside("real of its pair", its, its.path, own.content)
-        return decode_whole(data, mask, sample.fake_in_mask, real)
+                files[_REAL] = _File(its, its.path, own.content, own.columns.get("bytes"))
+        if not any(self._roots.is_remote(file.sample) for file in files.values()):
+            return partial(self._decode, files, None)
+        sized = [(self._place(file), file.size or 0) for file in files.values()]
+        return partial(self._decode, files, self._ahead.ask(sized))
 
-    def _read_beside(self, what: str, sample: Sample, path: str, content: str) -> bytes:
-        try:
-            return _read_known(self._roots.resolve(sample, path), content)
-        except ImageError as error:
-            raise type(error)(f"{what} {error}") from error
+    def _decode(self, files: Mapping[str, _File], reads: Reads | None) -> WholeImage:
+        found: dict[str, bytes] = {}
+        read = read_content if reads is None else reads.get
+        with reads or nullcontext():
+            for what, file in files.items():
+                try:
+                    found[what] = _read_known(read, self._place(file), file.content)
+                except ImageError as error:
+                    if what == _IMAGE:
+                        raise
+                    raise type(error)(f"{what} {error}") from error
+        fake = files[_IMAGE].sample.fake_in_mask
+        return decode_whole(found[_IMAGE], found.get(_MASK), fake, found.get(_REAL))
+
+    def _place(self, file: _File) -> Path:
+        return self._roots.resolve(file.sample, file.path)
 
 
 class _Decoded:
@@ -222,10 +263,10 @@ def _delivery_of(sample: Sample) -> Delivery | None:
         raise ImageError(f"not deliverable: {error.what}") from error
 
 
-def _read_known(path: Path, content: str) -> bytes:
+def _read_known(read: Callable[[Path], bytes], path: Path, content: str) -> bytes:
     """Read a file that is expected to have this content; empty means: it was unreadable."""
     try:
-        data = read_content(path)
+        data = read(path)
     except ImageError as error:
         if content:
             raise ChangedFileError(str(error)) from error

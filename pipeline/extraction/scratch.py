@@ -81,6 +81,10 @@ class SampleRoots(Roots):
         super().__init__(None, {})
         self._subsets = subsets
 
+    def is_remote(self, sample: Sample) -> bool:
+        """As `Roots.is_remote` of the sample's own subset."""
+        return self._subsets[sample.subset].is_remote(sample)
+
     def resolve(self, sample: Sample, path: str | None = None) -> Path:
         """As `Roots.resolve` of the sample's own subset."""
         return self._subsets[sample.subset].resolve(sample, path)

@@ -13,6 +13,8 @@ from clare.errors import InputError
 from clare.pipeline.datasets.select import select_manifests, select_protocol
 from clare.pipeline.extraction.plan import Observer, Selection
 from clare.pipeline.manifests.mask_folders import mask_folders
+from clare.pipeline.manifests.roots import split_option
+from clare.store.bucket.files import file_place
 
 NAMED_BY_PROTOCOL = ("subset", "manifest", "real", "fake", "reals", "masks", "mask_fake")
 """What a protocol says itself."""
@@ -28,7 +30,8 @@ class Source:
         protocol: ``NAME`` or ``NAME/KEY``: all that it trains and tests on.
         manifest: manifest files.
         manifests: folder that holds ``NAME.csv`` for a subset NAME.
-        root: ``DIR`` or ``NAME=DIR``: where the paths of manifests start.
+        root: ``DIR`` or ``NAME=DIR``: where the paths of manifests start. Here and below a folder
+            may be the URL of one in a bucket.
         real: folders of real images.
         fake: ``DIR`` or ``NAME=DIR``: folders of generated images.
         masks: ``DIR`` or ``NAME=DIR``: folders of the fakes' masks.
@@ -39,7 +42,8 @@ class Source:
         test_only: subsets of plain folders that are for tests alone, with all their images.
 
     Raises:
-        InputError: a protocol is given, and something that it says itself.
+        InputError: a protocol is given, and something that it says itself; or a URL that may hold a
+            key, or leads to no bucket.
     """
 
     subset: str | None = None
@@ -60,6 +64,12 @@ class Source:
         named = [name for name in NAMED_BY_PROTOCOL if getattr(self, name)]
         if self.protocol is not None and named:
             raise InputError("a protocol names its subsets", LeaveOut(*named))
+        # A job script is written from these words before any folder is looked at.
+        for place in self.real:
+            file_place(place)
+        for setting in ("root", "fake", "masks"):
+            for one in getattr(self, setting):
+                file_place(split_option(setting, one)[1])
 
     @property
     def is_empty(self) -> bool:

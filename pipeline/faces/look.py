@@ -21,6 +21,7 @@ from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.progress import Progress
+from clare.store.bucket.objects import in_flight
 from clare.wording import name_rows
 
 MEMORY = ".faces.jsonl"
@@ -155,8 +156,7 @@ def _look(
     report.images = len(files)
     found: dict[tuple[str, str], Finding] = {}
     new: dict[tuple[str, str], Key | None] = {}
-    for place, file in files.items():
-        key = _key(file)
+    for place, key in zip(files, in_flight(_key, files.values()), strict=True):
         if key is not None and (known := memory.get(key)) is not None:
             found[place] = known
         else:

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ from PIL import (
 
 from clare.columns import MaskFake
 from clare.errors import ImageError
+from clare.foreign import opens_itself
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Containers that are opened; a JPEG with several pictures (MPO) comes as its first. HEIC is one
@@ -52,6 +53,7 @@ MAX_SIDE = 65_500
 """Longest side, the limit of the JPEG format: views and ``recode`` pass through it."""
 MAX_BYTES = 1 << 30
 """Size of a file that is still read."""
+_WHOLE = 1 << 20  # most images, in one request
 REASONS = (
     "missing",
     "unreadable",
@@ -92,10 +94,11 @@ def read_content(path: Path) -> bytes:
 
     Raises:
         ImageError: missing, unreadable, an empty file, or too large.
+        StoreError: its bucket can't be read, which tells nothing of the file.
     """
     try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
+        with open_regular(path, _WHOLE) as file:
+            size = size_of(file)
             if size > MAX_BYTES:
                 raise ImageError(f"too large: {size} bytes, the limit is {MAX_BYTES}")
             data = file.read()
@@ -108,13 +111,20 @@ def read_content(path: Path) -> bytes:
     return data
 
 
-def open_regular(path: Path) -> io.BufferedReader:
+def open_regular(path: Path, ahead: int = -1) -> io.BufferedReader:
     """Open a file for reading, if it is one.
+
+    Args:
+        path: of the file.
+        ahead: bytes that come with the first request where the file lies in a bucket.
 
     Raises:
         ImageError: it is a folder, a pipe or a device.
         OSError: it is missing or unreadable.
+        StoreError: its bucket can't be read.
     """
+    if opens_itself(path):
+        return cast(io.BufferedReader, path.open("rb", ahead))
     # Asked before opening: a pipe would block for ever.
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
@@ -122,6 +132,13 @@ def open_regular(path: Path) -> io.BufferedReader:
             f"unreadable: is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}"
         )
     return path.open("rb")
+
+
+def size_of(file: BinaryIO) -> int:
+    """All bytes of a file that was opened and not read yet."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def read_header(file: BinaryIO) -> tuple[int, int, str]:

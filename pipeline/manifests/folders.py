@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from clare.advice import Name, Notice
 from clare.columns import SPLITS
 from clare.errors import InputError, ManifestError
+from clare.foreign import opens_itself
 from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.folder_rules import FolderRules, apply_rules
 from clare.pipeline.manifests.headers import HEIC, read_headers
@@ -27,6 +27,8 @@ from clare.pipeline.manifests.scan import (
     suffix_of,
 )
 from clare.pipeline.manifests.validation import check_name, validate
+from clare.store.bucket.files import common_folder, file_place
+from clare.store.bucket.places import bucket_url
 from clare.wording import counted, name_rows, natural_key
 
 
@@ -145,9 +147,9 @@ def build_manifest(
     if masks is not None:
         refuse_images_in(masks, folders)
     aside = None if masks is None else masks.folder.resolve()
-    root = Path(os.path.commonpath([folder.parent for folder in folders]))
+    root = _common(subset, [folder.parent for folder in folders])
     # Names over the images say splits, whether or not masks lie elsewhere.
-    common = root if aside is None else Path(os.path.commonpath([root, aside]))
+    common = root if aside is None else _common(subset, [root, aside])
     search = _Search(subset, root, follow_links)
     for folder, label in folders.items():
         search.add(folder, label, aside)
@@ -199,15 +201,28 @@ def build_manifest(
 def _labelled(
     reals: Sequence[Path | str], fakes: Sequence[Path | str]
 ) -> Iterator[tuple[Path, int]]:
-    yield from ((Path(folder), 0) for folder in reals)
-    yield from ((Path(folder), 1) for folder in fakes)
+    yield from ((file_place(folder), 0) for folder in reals)
+    yield from ((file_place(folder), 1) for folder in fakes)
 
 
 def _real_folder(folder: Path) -> Path:
     if not folder.is_dir():
         there = "is not a folder" if folder.exists() else "is not there"
         raise InputError(f"{folder} {there}: name a folder of images")
+    if opens_itself(folder) and bucket_url(folder.parent) is None:
+        raise InputError(f"{folder} is a whole bucket: name a folder in it")
     return folder.resolve()
+
+
+def _common(subset: str, folders: Sequence[Path]) -> Path:
+    found = common_folder(folders)
+    if found is None:
+        raise ManifestError(
+            f"{subset}: {name_rows(sorted({str(one) for one in folders}))} are in different "
+            "places, and the paths of a manifest start in one: name folders of one disk, or of one "
+            "bucket"
+        )
+    return found
 
 
 def _refuse_nested(subset: str, folders: Sequence[Path]) -> None:
@@ -278,10 +293,10 @@ class _Search:
         ranked = sorted(self._found, key=lambda one: _links(one[1]) or 1 if one[0] else 0)
         for _, path, label, folder in ranked:
             try:
-                found = path.stat()
+                found = None if opens_itself(path) else path.stat()  # there each has one name
             except OSError:
-                pass  # a broken link stays, as missing
-            else:
+                found = None  # a broken link stays, as missing
+            if found is not None:
                 other, known = first.setdefault((found.st_dev, found.st_ino), (label, path))
                 if other != label:
                     raise ManifestError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -57,19 +56,21 @@ def file_columns(path: Path) -> dict[str, Any]:
     Raises:
         ImageError: there is no usable header.
     """
-    from clare.pipeline.images.decode import open_header, open_regular
+    from clare.pipeline.images.decode import open_header, open_regular, size_of
 
     try:
-        with open_regular(path) as file, open_header(file) as image:
-            tables = getattr(image, "quantization", None) or {}
-            return {
-                "format": str(image.format).lower(),
-                "width": image.width,
-                "height": image.height,
-                "bytes": os.fstat(file.fileno()).st_size,
-                "tables": " ".join(str(list(tables[key])) for key in sorted(tables)) or "none",
-                "exif": "exif" in image.info or "Raw profile type exif" in image.info,
-            }
+        with open_regular(path) as file:
+            size = size_of(file)
+            with open_header(file) as image:
+                tables = getattr(image, "quantization", None) or {}
+                return {
+                    "format": str(image.format).lower(),
+                    "width": image.width,
+                    "height": image.height,
+                    "bytes": size,
+                    "tables": " ".join(str(list(tables[key])) for key in sorted(tables)) or "none",
+                    "exif": "exif" in image.info or "Raw profile type exif" in image.info,
+                }
     except FileNotFoundError as error:
         raise ImageError("missing: there is no such file") from error
     except OSError as error:
@@ -77,12 +78,17 @@ def file_columns(path: Path) -> dict[str, Any]:
 
 
 def _read(sample: Sample, path: Path, hash: bool) -> Sample:
-    from clare.pipeline.images.decode import MissingDecoderError, open_regular, read_header
+    from clare.pipeline.images.decode import (
+        MissingDecoderError,
+        open_regular,
+        read_header,
+        size_of,
+    )
 
     size, sha256 = None, ""
     try:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
+            size = size_of(file)
             if size == 0:
                 return replace(sample, bytes=0, status="empty")
             if hash:

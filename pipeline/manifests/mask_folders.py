@@ -13,6 +13,7 @@ from clare.columns import MaskFake
 from clare.errors import InputError, ManifestError
 from clare.pipeline.manifests.roots import split_option
 from clare.pipeline.manifests.scan import LEAVES, list_tree, suffix_of
+from clare.store.bucket.files import file_place
 from clare.wording import counted, name_rows
 
 SUFFIX = "_mask"
@@ -52,7 +53,7 @@ def mask_folders(options: Sequence[str], fake: MaskFake | None) -> dict[str, Mas
         name, folder = split_option("masks", option)
         if name in found:
             raise InputError(f"{folder} is the second folder of masks for the same fakes")
-        found[name] = MaskFolder(Path(folder), fake or "white")
+        found[name] = MaskFolder(file_place(folder), fake or "white")
     if fake is not None and not found:
         raise InputError(
             "there are no masks to be read so",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clare.errors import ClareError
+from clare.errors import ImageError, InputError
 from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
 from clare.pipeline.images.prepare import MARKED
 from clare.pipeline.manifests.headers import THREADS
@@ -118,7 +118,7 @@ def _compare(
     try:
         changed, plain = (_cells(place(one, one.path)) for one in (fake, real))
         mask = decode_mask(read_content(place(fake, fake.mask_path)), fake.fake_in_mask)
-    except ClareError:
+    except (ImageError, InputError):
         return None
     marks = np.asarray(mask.resize((GRID, GRID), Image.Resampling.BOX)).ravel() >= MARKED
     if not LEAST_CELLS <= marks.sum() <= marks.size - LEAST_CELLS:

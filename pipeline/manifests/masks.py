@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clare.advice import Advice, Notice, Set
-from clare.errors import ClareError, ImageError
+from clare.errors import ImageError, InputError
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.sample import Sample
 from clare.wording import counted, name_rows
@@ -140,14 +140,14 @@ def _look(sample: Sample, place: Place) -> _Seen:
         return _Seen()  # the installation's lack, not the file's
     except ImageError as error:
         return _Seen(str(error).removeprefix("mask ").partition(":")[0])
-    except ClareError:
+    except InputError:
         return _Seen("missing")
     mask = scale_mask(values, sample.fake_in_mask)
     image = (sample.width or mask.width, sample.height or mask.height)
     if not mask_fits(mask.size, image):
         try:  # the header doesn't say which way up the image is
             image = decode_rgb(read_content(place(sample, sample.path))).size
-        except ClareError:
+        except (ImageError, InputError):
             image = mask.size
     sizes = f"{mask.width}x{mask.height} of {image[0]}x{image[1]}" if mask.size != image else ""
     top = int(values.max()) if values.dtype.kind != "f" else 255

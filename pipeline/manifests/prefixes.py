@@ -7,13 +7,13 @@ all paths of the list begin alike.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from clare.labels import read_label
+from clare.store.bucket.files import scan
 
 
 def plain_parts(path: str) -> list[str]:
@@ -129,7 +129,7 @@ class _Below:
         known = self._names.get(folder)
         if known is None:
             try:
-                known = frozenset(os.listdir(self._root / folder))  # noqa: PTH208 - 100,000 a run
+                known = frozenset(entry.name for entry in scan(self._root / folder))
             except (OSError, ValueError):
                 known = frozenset()
             self._names[folder] = known

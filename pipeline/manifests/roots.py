@@ -1,4 +1,4 @@
-"""Where the relative paths of manifests start on this machine."""
+"""Where the relative paths of manifests start: in folders of this machine, or of a bucket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from clare.advice import Advice, Name
 from clare.errors import InputError, ManifestError
 from clare.names import path_fault
+from clare.store.bucket.files import BucketFile, file_place
 
 if TYPE_CHECKING:
     from clare.pipeline.manifests.sample import Sample
@@ -22,7 +23,8 @@ PLAIN_FOLDER = "folder-"
 
 
 class Roots:
-    """The folders that the paths of samples start at.
+    """The folders that the paths of samples start at, and the one place that tells which file is
+    meant: of a bucket it is a `BucketFile`, which is read as any other path.
 
     Args:
         default: for samples whose ``root`` is empty.
@@ -37,7 +39,7 @@ class Roots:
         self._folders = {_key(name): folder for name, folder in named.items()}
         if default is not None:
             self._folders[""] = default
-        self._resolved: dict[str, str] = {}
+        self._resolved: dict[str, tuple[Path, str]] = {}
         self.follow_links = follow_links
         self._disk = linked_disk(follow_links)
 
@@ -51,22 +53,23 @@ class Roots:
         """Roots as a user names them and, where that says nothing, the environment.
 
         Args:
-            options: ``DIR`` or ``NAME=DIR``; see `split_option`.
+            options: ``DIR`` or ``NAME=DIR``, where DIR may be the URL of a folder in a bucket; see
+                `split_option`.
             environ: ``CLARE_ROOT`` and ``CLARE_ROOT_<NAME>`` are read.
             follow_links: a folder that links may lead into, out of their root.
 
         Raises:
-            InputError: a folder is missing or a root is given twice.
+            InputError: a root is given twice, or is a URL of nothing that can be read.
         """
         given: dict[str, Path] = {}
         for option in options:
             name, folder = split_option("root", option)
             if _key(name) in given:
                 raise InputError(f"{folder} is the second folder for {_say(name)}")
-            given[_key(name)] = Path(folder)
+            given[_key(name)] = file_place(folder)
         for variable, folder in environ.items():
             if folder and re.fullmatch(f"{VARIABLE}(_.+)?", variable):
-                given.setdefault(_key(variable.removeprefix(VARIABLE)[1:]), Path(folder))
+                given.setdefault(_key(variable.removeprefix(VARIABLE)[1:]), file_place(folder))
         return cls(given.pop("", None), given, follow_links)
 
     def folders(self) -> dict[str, Path]:
@@ -75,14 +78,22 @@ class Roots:
         Raises:
             InputError: a folder is not there.
         """
-        return {name.lower(): Path(self._root(name.lower())) for name in self._folders}
+        return {name.lower(): self._root(name.lower())[0] for name in self._folders}
 
     def folder(self, name: str) -> Path | None:
         """The folder of a root; None where none is known."""
         return self._folders.get(_key(name))
 
+    def is_remote(self, sample: Sample) -> bool:
+        """Whether a sample's files come from a server, so that it is worth to ask for many at once.
+
+        Raises:
+            InputError: as `resolve`.
+        """
+        return isinstance(self._root(sample.root)[0], BucketFile)
+
     def resolve(self, sample: Sample, path: str | None = None) -> Path:
-        """The absolute path of a sample's image, or of another file below the same root.
+        """The full path of a sample's image, or of another file below the same root.
 
         Args:
             sample: names the root, and the image where ``path`` is None.
@@ -91,11 +102,14 @@ class Roots:
         Raises:
             InputError: no folder is known for the root, or it is not there.
             ManifestError: the path leaves its root, be it through a link.
+            StoreError: its bucket can't be read.
         """
         relative = sample.path if path is None else path
-        root = self._root(sample.root)
+        folder, root = self._root(sample.root)
         fault = path_fault(relative)
         advice: tuple[Advice, ...] = ()
+        if fault is None and isinstance(folder, BucketFile):  # where there are no links
+            return folder / relative
         allowed = (os.path.join(root, ""), *filter(None, [self._disk]))  # noqa: PTH118
         found = "" if fault else os.path.realpath(os.path.join(root, relative))  # noqa: PTH118
         if fault is None and not found.startswith(allowed):
@@ -106,7 +120,8 @@ class Roots:
             raise ManifestError(what, *advice)
         return Path(found)
 
-    def _root(self, name: str) -> str:
+    def _root(self, name: str) -> tuple[Path, str]:
+        """A root's folder without links, and its text."""
         known = self._resolved.get(name)
         if known is None:
             folder = self._folders.get(_key(name))
@@ -124,7 +139,8 @@ class Roots:
                     Name("another", "root", example),
                     f"correct the environment variable {variable}",
                 )
-            known = self._resolved[name] = os.path.realpath(folder)
+            real = folder.resolve()
+            known = self._resolved[name] = real, str(real)
         return known
 
 

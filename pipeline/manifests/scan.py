@@ -14,6 +14,8 @@ from clare.errors import InputError
 from clare.names import path_fault
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.roots import linked_disk
+from clare.store.bucket.files import Entry, scan
+from clare.store.bucket.places import bucket_url
 from clare.wording import counted, listed, natural_key
 
 IMAGE_SUFFIXES = frozenset(
@@ -94,11 +96,12 @@ def list_tree(
 
     Raises:
         InputError: the root is not there, or a folder can't be listed.
+        StoreError: its bucket can't be read.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder", Name("another", "root"))
-    base = os.path.realpath(root)
-    home = os.path.join(os.path.realpath(within or root), "")  # noqa: PTH118 - a closing slash
+    base = root.resolve()
+    home = os.path.join((within or root).resolve(), "")  # noqa: PTH118 - a closing slash
     disk = linked_disk(follow_links)
     seen: set[str] = set()
     found: list[Folder] = []
@@ -145,11 +148,16 @@ def list_images(
 
     Raises:
         InputError: a path is not there or no plain file, or a folder can't be listed or holds none
-            of what is wanted.
+            of what is wanted; or it is in a bucket.
     """
     found: list[Path] = []
     wanted = " or ".join(["image"] * images + ["video"] * videos)
     for path in paths:
+        if url := bucket_url(path):
+            raise InputError(
+                f"{url} is in a bucket, and what no manifest lists is read from disks alone",
+                "copy it to a disk first",
+            )
         if path.is_dir():
             taken, left_out = _files_below(path, images, videos)
             files = counted(sum(left_out.values()), "file")
@@ -207,7 +215,7 @@ def _left_out(name: str, skip: frozenset[str]) -> str | None:
 
 
 def _list(
-    base: str, home: str, disk: str, path: str, kind: str | None, linked: bool
+    base: Path, home: str, disk: str, path: str, kind: str | None, linked: bool
 ) -> tuple[Folder, dict[str, str]]:
     """List one folder; ``kind`` says why its files, and those below it, are left out.
 
@@ -215,8 +223,7 @@ def _list(
         The folder, and where those of its folders that are links lead, of links that are followed.
     """
     try:
-        with os.scandir(os.path.join(base, path)) as entries:  # noqa: PTH118 - 100,000 calls a run
-            found = sorted(entries, key=lambda entry: entry.name)
+        found = sorted(scan(base / path), key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"{base}/{path} can't be listed: {error.strerror}") from error
     targets = {
@@ -274,7 +281,7 @@ def _ignored(name: str) -> str:
     return "hidden" if name.startswith(".") else suffix if suffix in IGNORED_SUFFIXES else ""
 
 
-def _fault(home: str, disk: str, path: str, entry: os.DirEntry[str]) -> str:
+def _fault(home: str, disk: str, path: str, entry: os.DirEntry[str] | Entry) -> str:
     """Why a file can't be an image of the data; empty where it can."""
     is_folder = entry.is_dir()
     if suffix_of(entry.name) not in IMAGE_SUFFIXES and not is_folder:

@@ -27,6 +27,8 @@ from clare.pipeline.manifests.sample import REQUIRED, Manifest, Sample
 from clare.pipeline.manifests.scan import IMAGE_SUFFIXES, suffix_of
 from clare.pipeline.manifests.splits import SPLIT_WORDS, assign_splits
 from clare.pipeline.manifests.validation import check_name, validate
+from clare.store.bucket.files import file_place
+from clare.store.bucket.places import bucket_url
 from clare.wording import counted, listed, name_rows
 
 _FIELDS = {"video": "video_id", "identity": "source_ids", "mask": "mask_path"}
@@ -100,7 +102,7 @@ def import_csv(
     tables = [_read(file, named, labels) for file in files]
     if alone:
         tables = [_without(table, "video") for table in tables]
-    base = Path(os.path.realpath(root or files[0].parent))
+    base = file_place(root or files[0].parent).resolve()
     notices = [_taken(table) for table in tables]
     moved = _moved(tables, base, labels)
     notices += _dropped(moved)
@@ -376,7 +378,7 @@ def _relative(text: str, base: Path) -> str | None:
     plain = text.replace("\\", "/")
     if PureWindowsPath(plain).drive:
         return None
-    if plain.startswith("/"):
+    if plain.startswith("/") or bucket_url(plain):
         for top in (str(base), os.path.realpath(base)):
             if plain.startswith(f"{top}/"):
                 plain = plain[len(top) + 1 :]

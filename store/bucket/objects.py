@@ -9,6 +9,7 @@ was sent again: after any refusal the object is read and compared with what was 
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -19,11 +20,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clare.errors import InputError, StoreError
 from clare.store.bucket.failures import code_of, is_lasting, refusal
-from clare.store.bucket.places import bucket_url
+from clare.store.bucket.places import bucket_url, require_plain
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 PATIENCE = 60.0
 """Seconds for which a server may be away: a restart takes up to 25."""
@@ -51,11 +55,14 @@ class Found:
         key: its name below the URL.
         size: in bytes.
         tag: of its state.
+        modified: when it was written by the server's clock, whole seconds since the epoch: that is
+            all that servers tell alike whichever way they are asked.
     """
 
     key: str
     size: int
     tag: str
+    modified: int
 
 
 class Objects:
@@ -70,6 +77,7 @@ class Objects:
     """
 
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        require_plain(url)
         found = bucket_url(url)
         if found is None:
             raise InputError(f"{url} is no URL of a bucket", "name one as s3://bucket/name.zarr")
@@ -121,15 +129,72 @@ class Objects:
         ask = partial(obstore.get_range, self._store, path, start=start, end=end)
         return bytes(self._asked(key, ask))
 
-    def tag(self, key: str) -> str | None:
-        """The tag of an object's state; None where there is none."""
+    def get_part(
+        self, key: str, start: int, end: int, tag: str | None = None
+    ) -> tuple[bytes, Found]:
+        """The bytes from one place to before another, and what the object is as a whole.
+
+        Args:
+            key: of the object.
+            start: of the part; 0, or a place in it.
+            end: of the part; fewer bytes come where the object ends.
+            tag: of the state that it has to be in still.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: it is in another state.
+            StoreError: the server refuses, or stays away.
+        """
+        import obstore
+        from obstore.exceptions import BaseError, PreconditionError
+
+        path = self._path(key)
+        options: GetOptions = {"range": (start, end)}
+        if tag is not None:
+            options["if_match"] = tag
+
+        def ask() -> tuple[bytes, Found]:
+            try:
+                found = obstore.get(self._store, path, options=options)
+                return bytes(found.bytes()), self._found(found.meta)
+            except BaseError as error:
+                # No bytes have no part; that is asked for where it may be the reason.
+                if start or is_lasting(error) or isinstance(error, PreconditionError):
+                    raise
+                whole = self._found(obstore.head(self._store, path))
+                if whole.size:
+                    raise
+                return b"", whole
+
+        try:
+            return self._asked(key, ask)
+        except PreconditionError as error:
+            raise OSError(errno.ESTALE, "it changed while it was read") from error
+
+    def head(self, key: str) -> Found | None:
+        """What an object is; None where there is none."""
         import obstore
 
         try:
-            found = self._asked(key, partial(obstore.head, self._store, self._path(key)))
+            meta = self._asked(key, partial(obstore.head, self._store, self._path(key)))
         except FileNotFoundError:
             return None
-        return str(found["e_tag"])
+        return self._found(meta)
+
+    def tag(self, key: str) -> str | None:
+        """The tag of an object's state; None where there is none."""
+        found = self.head(key)
+        return None if found is None else found.tag
+
+    def holds_any(self, prefix: str = "") -> bool:
+        """Whether there is an object below a folder's name."""
+        import obstore
+
+        def ask() -> bool:
+            batches = obstore.list(self._store, self._path(prefix) or None, chunk_size=1)
+            return any(True for batch in batches for _ in batch)
+
+        return self._asked(prefix, ask)
 
     def put(self, key: str, data: bytes) -> str:
         """Write an object, whatever was there, in one request; the tag of its state."""
@@ -156,11 +221,16 @@ class Objects:
 
     def list_folder(self, prefix: str) -> list[Found]:
         """The objects directly in a folder; those of folders in it are not looked at."""
+        return self.list_names(prefix)[0]
+
+    def list_names(self, prefix: str) -> tuple[list[Found], list[str]]:
+        """The objects directly in a folder, and the names of the folders in it."""
         import obstore
 
-        def ask() -> list[Found]:
+        def ask() -> tuple[list[Found], list[str]]:
             listed = obstore.list_with_delimiter(self._store, self._path(prefix) or None)
-            return [self._found(meta) for meta in listed["objects"]]
+            names = [path.rpartition("/")[2] for path in listed["common_prefixes"]]
+            return [self._found(meta) for meta in listed["objects"]], names
 
         return self._asked(prefix, ask)
 
@@ -177,7 +247,8 @@ class Objects:
     def _found(self, meta: Any) -> Found:
         path = meta["path"]
         key = path[len(self._prefix) + 1 :] if self._prefix else path
-        return Found(key, int(meta["size"]), str(meta["e_tag"]))
+        modified = int(meta["last_modified"].timestamp())
+        return Found(key, int(meta["size"]), str(meta["e_tag"]), modified)
 
     def _put(self, key: str, data: bytes, mode: Any) -> str:
         import obstore

@@ -30,6 +30,21 @@ def bucket_url(place: Path | str) -> str | None:
     return f"{found[1].lower()}://{found[2]}" if found else None
 
 
+def require_plain(url: str) -> None:
+    """Refuse a URL that holds a key: it would be written into records and logs.
+
+    Raises:
+        InputError: it names a user or a port, or has a query; the message tells no word of it.
+    """
+    _, _, rest = str(url).partition(":")
+    bucket = rest.lstrip("/").partition("/")[0]
+    if "@" in bucket or ":" in bucket or "?" in rest:
+        raise InputError(
+            "the URL of a bucket has a user, a port or a query in it, which may be a key",
+            "name it as s3://bucket/folder, and put keys into the environment",
+        )
+
+
 def local_path(place: Path | str) -> Path:
     """The folder of this machine that a path, or a URL ``file://``, names.
 

@@ -54,14 +54,15 @@ class Place:
         self.log = folder / "logs"
         self.log.mkdir()
 
-    def words(self, store, *more):
-        own = ("--real", "real", "--features", "./slow.py", "--views", str(VIEWS))
-        return ["extract", *own, "--micro-batch", "16", "--store", store, *map(str, more)]
+    def words(self, store, *more, images=("--real", "real")):
+        own = ("--features", "./slow.py", "--views", str(VIEWS), "--micro-batch", "16")
+        return ["extract", *images, *own, "--store", store, *map(str, more)]
 
-    def start(self, store, *more, environment=None):
+    def start(self, store, *more, environment=None, images=("--real", "real")):
         """A command that runs beside the test; its output is a file."""
         with (self.log / f"{store}-{time.monotonic_ns()}.txt").open("w") as log:
-            command = [sys.executable, "-m", "clare", *self.words(store, *more)]
+            words = self.words(store, *more, images=images)
+            command = [sys.executable, "-m", "clare", *words]
             process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
             )

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from clare.errors import InputError, StoreError
+from clare.pipeline.manifests.csv_io import write_manifest
+from clare.pipeline.manifests.folders import build_manifest
 from clare.store.feature_store import create_store, open_store
 from clare.store.maintenance.verify import verify_store
+from tests.cluster.conftest import files_of
 from tests.store.conftest import contents, extract, make_rows
 
 pytest.importorskip("obstore", reason="buckets are read through obstore, the extra `buckets`")
@@ -140,6 +143,31 @@ def test_a_server_that_is_killed_in_the_middle_is_waited_for(server, whole, url,
     run.communicate(timeout=150)
     assert run.returncode == 0
     require_equal(url, whole, tmp_path / "again.zarr")
+
+
+def test_roots_in_a_bucket_are_read_although_their_server_is_killed(server, place):
+    objects = Objects(f"s3://{BUCKET}/roots/deep")
+    pictures = sorted((place.folder / "real").iterdir())
+    for file in pictures:
+        objects.put(f"real/{file.name}", file.read_bytes())
+    manifest = place.folder / "real.csv"
+    built = build_manifest("real", [f"{objects.url}/real"], [])
+    assert len(built.manifest.samples) == len(pictures)
+    write_manifest(built.manifest, manifest)
+    images = ("--manifest", str(manifest), "--root", objects.url)
+    run = place.start("roots", images=images, environment={**os.environ, "OMP_NUM_THREADS": "1"})
+    place.until(lambda: place.done("roots") >= 3, what="it does not begin")
+    server.kill()
+    time.sleep(8)
+    assert place.done("roots") < place.shards / 2, "the images were all read before"
+    server.start()
+    assert run.wait(180) == 0, place.said()
+    mine, whole = (
+        {name: data for name, data in files_of(place.folder / one).items() if "index" not in name}
+        for one in ("roots", "whole")
+    )
+    assert mine == whole
+    assert verify_store(place.folder / "roots") == []
 
 
 def test_a_push_goes_on_while_its_server_is_started_again(server, whole, url, tmp_path):

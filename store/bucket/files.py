@@ -1,0 +1,240 @@
+"""Objects of a bucket as files, and what is below a name as a folder: paths that read from there.
+
+Whoever is given a path by `Path.stat`, `Path.open` and the like need not know where it leads. A
+server that is away is waited for; then a `StoreError` says so, which is never taken for a file
+that is missing or broken.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clare.errors import InputError
+from clare.store.bucket.places import BucketPath, bucket_url, local_path, require_plain
+
+if TYPE_CHECKING:
+    from clare.store.bucket.objects import Objects
+
+HEADER = 1 << 14
+"""Bytes that come with the first request where a file is opened: they hold most headers."""
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/.*", re.DOTALL)
+
+STEP = 1 << 23
+"""Most bytes of a request after that, where a file is read in parts."""
+
+
+class BucketFile(BucketPath):
+    """A file, or a folder, of a bucket."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Size and time of an object; the time in whole seconds.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: the server refuses, or stays away.
+        """
+        objects, key = self._place()
+        found = objects.head(key) if key else None
+        if found is None:
+            raise self._missing()
+        number = int.from_bytes(hashlib.sha256(str(self).encode()).digest()[:7], "big")
+        mode, when = stat.S_IFREG | 0o444, found.modified
+        plain = (mode, number, 0, 1, 0, 0, found.size, when, when, when)
+        return os.stat_result(plain, {"st_mtime_ns": when * 10**9})
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is a file or a folder."""
+        return self.is_file() or self.is_dir()
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is an object of this name."""
+        objects, key = self._place()
+        return bool(key) and objects.head(key) is not None
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is an object below this name."""
+        objects, key = self._place()
+        return objects.holds_any(key)
+
+    def is_symlink(self) -> bool:
+        """No: a bucket has no links."""
+        return False
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """Names of the files and of the folders in a folder, in no order."""
+        objects, key = self._place()
+        found, folders = objects.list_names(key)
+        files = [one.key.rpartition("/")[2] for one in found if one.key.rstrip("/") != key]
+        return files, folders
+
+    def open(  # type: ignore[override]
+        self, mode: str = "rb", buffering: int = -1, *_: Any, **__: Any
+    ) -> io.BufferedReader:
+        """Open an object for reading bytes.
+
+        Args:
+            mode: ``rb``.
+            buffering: bytes that come with the first request; `HEADER` if negative.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: the server refuses, or stays away.
+        """
+        if mode != "rb":
+            raise OSError(errno.EROFS, "it is read only", str(self))
+        objects, key = self._place()
+        if not key:
+            raise self._missing()
+        first = HEADER if buffering < 0 else buffering
+        return io.BufferedReader(_Reader(objects, key, first), HEADER)
+
+    def open_bounded(self, most: int | None) -> io.BufferedReader:
+        """`open`, for all of a file; see `clare.foreign.open_bytes`.
+
+        Raises:
+            InputError: it is larger than ``most`` bytes.
+        """
+        file = self.open("rb", 1 << 20)
+        if most is not None and file.seek(0, os.SEEK_END) > most:
+            raise InputError(f"{self} can't be read: it is larger than {most:,} bytes")
+        file.seek(0)
+        return file
+
+    def _place(self) -> tuple[Objects, str]:
+        scheme, _, rest = str(self).partition("://")
+        bucket, _, key = rest.partition("/")
+        return _bucket(f"{scheme}://{bucket}"), key
+
+    def _missing(self) -> FileNotFoundError:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is in a folder of a bucket, told as `os.DirEntry` tells it."""
+
+    name: str
+    path: str
+    is_folder: bool
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is a folder."""
+        return self.is_folder
+
+    def is_symlink(self) -> bool:
+        """No: a bucket has no links."""
+        return False
+
+
+def scan(folder: Path) -> list[os.DirEntry[str] | Entry]:
+    """What is in a folder, in no order; every name is there once.
+
+    Raises:
+        OSError: it can't be listed.
+        StoreError: its bucket can't be read.
+    """
+    if not isinstance(folder, BucketFile):
+        with os.scandir(folder) as entries:
+            return list(entries)
+    files, folders = folder.names()
+    kinds = {**dict.fromkeys(files, False), **dict.fromkeys(folders, True)}
+    return [Entry(name, f"{folder}/{name}", kind) for name, kind in kinds.items()]
+
+
+def common_folder(folders: Iterable[Path]) -> Path | None:
+    """The deepest folder that holds all folders; None where they are of different places."""
+    known = list(map(str, folders))
+    in_bucket = {bucket_url(one) is not None for one in known}
+    found = os.path.commonpath(known) if len(in_bucket) == 1 else ""
+    return file_place(found) if found and (bucket_url(found) or in_bucket == {False}) else None
+
+
+class _Reader(io.RawIOBase):
+    """The bytes of one state of an object."""
+
+    def __init__(self, objects: Objects, key: str, first: int) -> None:
+        self._objects, self._key = objects, key
+        self._part, self._whole = objects.get_part(key, 0, max(first, 1))
+        self._start = self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._whole.size}[whence]
+        if base + offset < 0:
+            raise OSError(errno.EINVAL, "a place before the file")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        here = self._at - self._start
+        if not 0 <= here < len(self._part):
+            if self._at >= self._whole.size or not len(view):
+                return 0
+            self._fetch(min(self._at + max(len(view), STEP), self._whole.size))
+            here = 0
+        some = self._part[here : here + len(view)]
+        view[: len(some)] = some
+        self._at += len(some)
+        return len(some)
+
+    def readall(self) -> bytes:
+        here = self._at - self._start
+        begun = self._part[here:] if 0 <= here <= len(self._part) else b""
+        self._at += len(begun)
+        if self._at < self._whole.size:
+            self._fetch(self._whole.size)
+            begun += self._part
+        self._at = max(self._at, self._whole.size)
+        return begun
+
+    def _fetch(self, end: int) -> None:
+        self._part, _ = self._objects.get_part(self._key, self._at, end, self._whole.tag)
+        self._start = self._at
+
+
+@cache
+def _bucket(url: str) -> Objects:
+    from clare.store.bucket.objects import Objects
+
+    return Objects(url)
+
+
+def file_place(place: Path | str) -> Path:
+    """A file or folder of this machine as it was named, or one of a bucket.
+
+    Raises:
+        InputError: it is a URL of something else, or one that may hold a key.
+    """
+    found = _URL.fullmatch(str(place))
+    if found is None:
+        return Path(place)
+    if found[1].lower() == "file":
+        return local_path(place)
+    require_plain(str(place))
+    url = bucket_url(place)
+    if url is None:
+        raise InputError(
+            f"files can't be read from {found[1]}://",
+            "name a folder, or a bucket as s3://… or az://…",
+        )
+    return BucketFile(url)
