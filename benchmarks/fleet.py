@@ -27,11 +27,11 @@ from pathlib import Path
 from benchmarks.rounds import Facts
 from benchmarks.script import Parts, Script, main
 from clare.pipeline.extraction.claims import MISSES, MOST_REFUSED, RELIST_SECONDS
-from clare.store.claims.claims import BEATS_A_LIFE, EXPIRE, next_look
 from clare.store.claims.heartbeats import Heartbeat, Watch
 from clare.store.claims.leases import Leases
 from clare.store.claims.owner import Owner
 from clare.store.claims.register import Clock, Tag
+from clare.store.claims.terms import BEATS_A_LIFE, EXPIRE, next_look
 from clare.store.spec import SHARD_ROWS
 
 BEAT = EXPIRE / BEATS_A_LIFE

@@ -18,7 +18,7 @@ from clare.pipeline.extraction.presets import read_preset
 from clare.pipeline.images.settings import ImageSettings
 from clare.plugins import resolve_part
 from clare.settings import build_settings
-from clare.store.claims.claims import EXPIRE, LEAST_EXPIRE
+from clare.store.claims.terms import EXPIRE, LEAST_EXPIRE
 
 
 @dataclass(frozen=True)

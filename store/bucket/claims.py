@@ -11,52 +11,71 @@ from clare.store.bucket.mirror import Mirror
 from clare.store.bucket.probe import require_conditions
 from clare.store.bucket.register import BucketRegister
 from clare.store.claims.claims import Claims
+from clare.store.claims.locks import LockFile
 from clare.store.claims.owner import Owner
+from clare.store.claims.place import Place
 
 _LOCKS = "locks"
 
 
-class BucketClaims(Claims):
-    """See `Claims`; before the first claim the server's word is put to the test.
+class BucketPlace(Place):
+    """See `Place`; before the first claim the server's word is put to the test.
 
     Args:
         mirror: of the store.
     """
 
     def __init__(self, mirror: Mirror) -> None:
-        register = BucketRegister(mirror.objects, _LOCKS)
-        super().__init__(mirror.folder, register=register)
+        super().__init__(mirror.folder)
+        self.register = BucketRegister(mirror.objects, _LOCKS)
         self._mirror = mirror
         self._tried = False
 
-    def fence(self, name: str, number: int = 0) -> Fence:
-        """How files are written that a claim of this process is about."""
-        return BucketFence(super().fence(name, number), self._mirror)
+    def begin(self) -> None:
+        """See that something can be claimed.
 
-    def _join(self) -> None:
+        Raises:
+            StoreError: the server's conditions do not hold.
+        """
         if not self._tried:
             require_conditions(self._mirror.objects, _LOCKS)
             self._tried = True
-        super()._join()
+        super().begin()
+
+    def is_there(self) -> bool:
+        """The bucket is not asked."""
+        return True
 
     def myself(self) -> Owner:
         """This process: wherever its copy lies, it claims the same."""
         return replace(super().myself(), place=0)
 
-    def _is_there(self) -> bool:
-        return True
-
-    def _locks_may_serve(self) -> bool:
+    def locks_may_serve(self) -> bool:
+        """There are none."""
         return False
 
-    def _require_leases_hold(self) -> None:
-        pass  # the server's word was put to the test
+    def require_leases_hold(self) -> None:
+        """The server's word was put to the test."""
 
-    def _hold_byte(self) -> None:
-        pass
+    def lock_of_life(self) -> LockFile | None:
+        """There is none."""
+        return None
 
-    def _free_byte(self) -> None:
-        pass
+
+class BucketClaims(Claims):
+    """See `Claims`.
+
+    Args:
+        mirror: of the store.
+    """
+
+    def __init__(self, mirror: Mirror) -> None:
+        super().__init__(mirror.folder, place=BucketPlace(mirror))
+        self._mirror = mirror
+
+    def fence(self, name: str, number: int = 0) -> Fence:
+        """How files are written that a claim of this process is about."""
+        return BucketFence(super().fence(name, number), self._mirror)
 
 
 _known: dict[Mirror, BucketClaims] = {}

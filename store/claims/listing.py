@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from clare.errors import InputError
 from clare.foreign import read_bytes
-from clare.store.claims.claims import BEATS_A_LIFE, EXPIRE, SURE_BEATS, Claims, read_mode
+from clare.store.claims.claims import Claims
 from clare.store.claims.heartbeats import BEATS, Watch
 from clare.store.claims.leases import LEASES
 from clare.store.claims.owner import Owner
 from clare.store.claims.register import Clock, ListedRegister
+from clare.store.claims.terms import BEATS_A_LIFE, EXPIRE, SURE_BEATS, read_mode
 
 _LOCKS = Path("/proc/locks")
 _MOST_BYTES = 1 << 26

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from clare.errors import LostClaimError, StoreError
-from clare.store.claims.claims import EXPIRE, Claims
+from clare.store.claims.claims import Claims
 from clare.store.claims.locks import lock_file
 from clare.store.claims.owner import Beat, this_process
 from clare.store.claims.register import Clock
+from clare.store.claims.terms import EXPIRE
 from clare.store.feature_store import create_store, open_store
 from clare.store.layout import Layout
 from clare.store.maintenance.verify import verify_store
