@@ -150,6 +150,14 @@ class Claims:
         """
         return next_look(waited, self.beat_seconds) if self.by_leases else first
 
+    def others_work(self, least: int) -> bool:
+        """Whether so many other processes are certain to live and to claim something here.
+
+        That takes a while to be seen: ask again and again while waiting for what they claim.
+        """
+        with self._one:
+            return self._presence.joined and self._presence.watch.others_work(least)
+
     def former(self, name: str, number: int) -> str:
         """The token of a process that is gone, whose claim this one took over; empty if none."""
         with self._one:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from bisect import bisect
 from dataclasses import dataclass, replace
 
 from clare.store.claims.owner import Beat, Owner, read_beat
@@ -15,6 +16,10 @@ from clare.store.claims.register import Clock, Register, Tag
 
 BEATS = "_alive"
 """The folder of heartbeats."""
+
+_LOOKED_AT = 3
+_LATE_BEATS = 6
+"""Beats after which one that was seen to beat may have ended."""
 
 
 class Heartbeat:
@@ -29,6 +34,7 @@ class Heartbeat:
     def __init__(self, register: Register, owner: Owner, clock: Clock) -> None:
         self.owner = owner
         self.leases = False
+        self.busy = False
         self.last = -math.inf
         self._register = register
         self._clock = clock
@@ -42,7 +48,7 @@ class Heartbeat:
             now = self._clock.now()
             self._count += 1
             name = f"{BEATS}/{self.owner.token}"
-            data = Beat(self.owner, self._count, self.leases).to_bytes()
+            data = Beat(self.owner, self._count, self.leases, self.busy).to_bytes()
             tag = self._tag
             if tag is not None:
                 tag = self._register.replace(name, data, tag)
@@ -65,12 +71,13 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A heartbeat as it was last seen, and when it was first seen so."""
+    """A heartbeat as it was last seen, since when it is so, and whether it was seen to beat."""
 
     beat: Beat | None
     count: int | None
     changed: float
     looked: float
+    beats: bool = False
 
 
 class Watch:
@@ -114,9 +121,22 @@ class Watch:
         if seen is None:
             seen = _Seen(beat, count, changed=now, looked=now)
         elif beat is not None and seen.count != count:  # one that vanished is no sign of life
-            seen = replace(seen, count=count, changed=now)
+            seen = replace(seen, count=count, changed=now, beats=True)
         self._seen[token] = replace(seen, beat=beat, looked=now)
         return beat
+
+    def others_work(self, least: int) -> bool:
+        """Whether so many others were seen to beat of late that claim something.
+
+        Few are looked at, so that hundreds may ask; asked again, it may have become clear.
+        """
+        tokens, found = sorted(self.tokens()), 0
+        mine = bisect(tokens, self.me.token)
+        for token in [*tokens[mine:], *tokens[:mine]][: _LOOKED_AT * least]:
+            beat, seen = self.look(token), self._seen.get(token)
+            late = self.unchanged(token) > _LATE_BEATS * self._every
+            found += beat is not None and beat.busy and seen is not None and seen.beats and not late
+        return found >= least
 
     def unchanged(self, token: str) -> float:
         """Seconds for which a heartbeat has not changed, as far as was looked."""

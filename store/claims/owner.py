@@ -96,11 +96,13 @@ class Beat:
         owner: the process.
         count: grows with each beat.
         leases: whether it takes leases; kernel locks otherwise.
+        busy: whether it claims something; it may also wait for what others claim.
     """
 
     owner: Owner
     count: int
     leases: bool
+    busy: bool = True
 
     def to_bytes(self) -> bytes:
         """As the register keeps it."""
@@ -114,7 +116,8 @@ def read_beat(token: str, data: bytes) -> Beat:
         known = {field.name: type(field.default) for field in fields(Owner)}
         said = {name: found["owner"][name] for name in known if name != "token"}
         if all(type(value) is known[name] for name, value in said.items()):
-            return Beat(Owner(token=token, **said), int(found["count"]), bool(found["leases"]))
+            owner, count = Owner(token=token, **said), int(found["count"])
+            return Beat(owner, count, bool(found["leases"]), bool(found.get("busy", True)))
     return Beat(Owner(token), -1, leases=False)
 
 

@@ -82,6 +82,7 @@ class Presence:
 
     def beat(self) -> None:
         """Show a heartbeat, and look at those of others where locks are to keep them out."""
+        self._heartbeat.busy = bool(self._holdings)
         self._heartbeat.beat()
         if not self._holdings.by_leases:
             self._try_locks()
@@ -96,9 +97,10 @@ class Presence:
         if not self._read_mode():
             say_leases(self._place.register, self.expire)
         self.watch.expire = self.expire
+        # In this order: whoever reads that this process takes leases finds those that it has.
+        self._holdings.change_to(Leases(self._place.register, self._heartbeat, self.watch))
         self._heartbeat.leases = True
         self._heartbeat.beat()
-        self._holdings.change_to(Leases(self._place.register, self._heartbeat, self.watch))
         self._settled = False
 
     def unclear(self) -> Owner | None:

@@ -13,6 +13,8 @@ def described(name: str, number: int) -> str:
     subset, _, last = name.rpartition("/")
     if not subset:
         return {"store": "the file of commands or the marker"}.get(name, f"the list of {name}")
+    if subset == "runs":
+        return f"the run {last}"
     if last == "rows":
         return f"the index of {subset}"
     what = f"shard {number} of {subset}"

@@ -16,6 +16,7 @@ import pytest
 
 from clare.errors import LostClaimError, StoreError
 from clare.store.claims.claims import Claims
+from clare.store.claims.heartbeats import Heartbeat
 from clare.store.claims.locks import lock_file
 from clare.store.claims.owner import Beat, this_process
 from clare.store.claims.register import Clock
@@ -151,6 +152,26 @@ def test_locks_that_stay_at_home_are_found_out_and_held_ones_become_leases(hosts
     one.claims.require("x", 1)
     one.claims.release("x", 1)
     assert other.claims.take("x", 1)
+
+
+def test_who_says_that_it_takes_leases_has_those_of_what_it_holds(hosts, monkeypatch):
+    """Else another, who waited for that word alone, would take what is held by a lock."""
+    one, other = hosts()
+    assert one.claims.take("x", 1)
+    asked: list[bool] = []
+    real = Heartbeat.beat
+
+    def beat(heart):
+        real(heart)
+        if heart.leases and heart.owner == one.claims.owner and not asked:
+            asked.append(False)
+            asked.append(other.claims.take("x", 1))
+
+    monkeypatch.setattr(Heartbeat, "beat", beat)
+    other.asleep = one.claims.beat
+    assert not other.claims.take("x", 1)
+    assert asked == [False, False]
+    one.claims.require("x", 1)
 
 
 @pytest.fixture

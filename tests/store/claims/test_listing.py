@@ -102,8 +102,8 @@ def test_the_command_shows_and_frees(store):
     assert shown.exit_code == 0, shown.output
     for word in ("efefefef", "far", "one/12", "silent", "faces/clip-ab: 3-4 9"):
         assert word in shown.output
-    assert CliRunner().invoke(app, [*words, "--free", "ef"], input="n\n").exit_code == 1
-    freed = CliRunner().invoke(app, [*words, "--free", "ef", "--yes"])
+    assert CliRunner().invoke(app, [*words, "--free", "efefef"], input="n\n").exit_code == 1
+    freed = CliRunner().invoke(app, [*words, "--free", "efefef", "--yes"])
     assert freed.exit_code == 0 and "freed: 3 claims" in freed.output
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
     assert [one["owner"]["host"] for one in told] == [store.layout.claims.owner.host]
