@@ -36,6 +36,11 @@ def device_of_task(visible: int, task: int | None = None) -> int:
     return (_number("SLURM_LOCALID") or 0 if task is None else task) % visible
 
 
+def array_tasks() -> int:
+    """Tasks of the array that this process is one of; 1 outside of arrays."""
+    return _number("SLURM_ARRAY_TASK_COUNT") or 1
+
+
 def scratch() -> str | None:
     """The job's own folder on the node's disk, where the site has one; None elsewhere."""
     place = os.environ.get("SLURM_TMPDIR")

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from clare.advice import Name
 from clare.cli.command import Command, running, subgroup, typed
 from clare.cli.extract_options import EXTRACTION, IMAGES
+from clare.cli.head_options import HEAD, Head
 from clare.cli.job_script import JobSettings, job_script, own_words
 from clare.cli.options import Settings, with_settings
 from clare.cli.sweep_options import SWEEP, Sweep
+from clare.errors import InputError
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.settings import build_settings
 
@@ -47,14 +50,31 @@ def extract(
 @app.command(cls=Command)
 @with_settings
 def sweep(
-    job: Annotated[dict[str, Any], replace(JOB, without=("array",))],
+    job: Annotated[dict[str, Any], JOB],
     found: Annotated[Sweep, SWEEP],
 ) -> None:
-    """Print a job script that trains a sweep, and goes on after a limit.
+    """Print a job script that trains a sweep; its tasks share the runs, and go on after a limit.
 
-    All options of `clare sweep` are checked here. Its runs are trained in one job; on several
-    machines by `clare sweep --cluster`.
+    All options of `clare sweep` are checked here. A task that finds all that is left with others
+    ends; the last one writes the whole tables.
     """
+    _print(job)
+
+
+@app.command("train-head", cls=Command)
+@with_settings
+def train_head(
+    job: Annotated[dict[str, Any], replace(JOB, without=("array",))],
+    asked: Annotated[Head, HEAD],
+) -> None:
+    """Print a job script that trains a head, and goes on after a limit.
+
+    All options of `clare train-head` are checked here; the run's folder has to be named.
+    """
+    if asked.out is None and asked.resume is None:
+        raise InputError(
+            "a job that is queued again has to know its run's folder", Name("it", "out", "runs/esa")
+        )
     _print(job)
 
 

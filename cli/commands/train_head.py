@@ -2,92 +2,53 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from clare.cli import train_options as options
 from clare.cli.command import typed, when_stopped
-from clare.cli.options import STORE, ClipModel, ClipWeights, split_names, with_settings
-from clare.cli.train_options import MACHINE, RUN, TRAINING
+from clare.cli.head_options import HEAD, Head
+from clare.cli.options import split_names, with_settings
+from clare.cli.train_options import create_machine
 
 
 @with_settings
-def train_head(
-    context: typer.Context,
-    training: Annotated[dict[str, Any], TRAINING],
-    machine: Annotated[dict[str, Any], MACHINE],
-    preset: options.Preset = None,
-    config: options.Config = None,
-    cross_attn_query: options.Query = None,
-    tokens: options.Tokens = None,
-    cls: options.Vector = None,
-    set_: options.Assignments = None,
-    store: options.Store = STORE,
-    features: options.Features = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The run's folder. [default: runs/ and the names of its parts]",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            help="Run to go on with, as it was begun, on its own store if none is named.",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    evaluate: options.Evaluate = None,
-    clip_model: ClipModel = None,
-    clip_weights: ClipWeights = None,
-) -> None:
+def train_head(context: typer.Context, asked: Annotated[Head, HEAD]) -> None:
     """Train a head on a store's features; checkpoint and threshold come from validation.
 
     Exit code 75: a scheduler stopped it (SIGTERM, or SIGUSR1 as a warning); resume it.
     """
-    from clare.advice import Run
-    from clare.errors import InputError
-    from clare.heads.config import create_config
-    from clare.heads.runs.record import is_finished, is_run, require_run
-    from clare.plugins import trust_named
-
-    own, of_tower, places = options.split_places(set_, clip_model, clip_weights)
-    trust_named([*training.values(), *options.assigned(own).values()])
-    refined = (cross_attn_query, tokens, cls, features, own)
-    if resume is not None:
-        if any((preset, config, out, training, *refined)):
-            raise InputError(
-                "a run that is resumed goes on as it was begun", "leave other options out"
-            )
-        require_run(resume)
-    else:
-        found = create_config(training, options.base_config(preset, config, training))
-        found = options.refine(found, *refined)
-        options.require_tuned([found], of_tower)
-    options.require_extras(machine)
-
     # Not before all names are checked: they bring torch.
+    from clare.advice import Run
     from clare.cli.views.console import tell_next
     from clare.cli.views.figures import print_validation
     from clare.cli.views.progress import TrainView
+    from clare.heads.runs.record import is_finished, is_run
     from clare.heads.runs.run import choose_folder, read_unfinished
     from clare.heads.sweeps.tests import require_tests
+    from clare.heads.training.train_head import is_trained
     from clare.heads.training.trainer import train_run
     from clare.store.feature_store import open_store
 
-    chosen = options.create_machine(machine, places)
-    if resume is not None:
+    chosen, store, evaluate = (
+        create_machine(asked.machine, asked.places),
+        asked.store,
+        asked.evaluate,
+    )
+    done = False
+    if asked.resume is not None:
         source_of = context.get_parameter_source("store")
         named = source_of is not None and source_of.name == "COMMANDLINE"
-        found, source = read_unfinished(resume, store if named else None, store)
-        folder = resume
+        found, store = read_unfinished(asked.resume, store if named else None, store)
+        folder = asked.resume
     else:
-        folder, source = choose_folder(out, found), store
+        assert asked.config is not None
+        found = asked.config
+        # What was stopped while it was tested goes on with that.
+        done = evaluate is not None and is_trained(asked.out, found, store, chosen)
+        folder = asked.out if done and asked.out else choose_folder(asked.out, found)
     if evaluate is not None:
-        require_tests(open_store(source), split_names(evaluate) or [], [found])
+        require_tests(open_store(store), split_names(evaluate) or [], [found])
 
     def stopped() -> Run | None:
         if is_finished(folder):
@@ -96,8 +57,9 @@ def train_head(
         return Run("train_head", settings=settings, effect="goes on") if is_run(folder) else None
 
     when_stopped(stopped)
-    with TrainView() as view:
-        train_run(found, source, folder, chosen, view, typed())
+    if not done:
+        with TrainView() as view:
+            train_run(found, store, folder, chosen, view, typed())
     print_validation(folder)
     if evaluate is not None:
         from clare.cli.commands.evaluate import evaluate as evaluate_runs
@@ -105,11 +67,11 @@ def train_head(
         evaluate_runs(
             [folder],
             subset=evaluate,
-            store=source,
+            store=store,
             device=chosen.device,
-            clip_model=clip_model,
-            clip_weights=clip_weights,
-            set_=of_tower,
+            clip_model=asked.clip_model,
+            clip_weights=asked.clip_weights,
+            set_=asked.of_tower,
         )
     else:
         tests = {} if found.protocol is None else {"protocol": found.protocol}

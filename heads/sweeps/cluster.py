@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.runs.lock import RunsHeldError
 from clare.heads.runs.record import is_finished, read_validation
+from clare.heads.sweeps.stacks import Runs, Supply
 from clare.heads.sweeps.tests import SweepTests
 from clare.heads.training.trainer import Observer, train_runs
 from clare.models.runtime import choose_runtime
@@ -33,9 +32,6 @@ HELD_SECONDS = 5.0
 """How long a worker waits before runs that another process has are asked for again."""
 
 _ENDED = ""
-
-_STACKED = ("seed", "lr")
-"""Settings in which runs differ that take their steps together."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +55,6 @@ class SweepOrder:
     train_figures: bool
     threads: int | None
     version: str
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Runs that one worker trains side by side.
-
-    Args:
-        configs: one a run.
-        folders: likewise.
-    """
-
-    configs: tuple[TrainConfig, ...]
-    folders: tuple[Path, ...]
-
-    def part(self, start: int, end: int | None) -> Runs:
-        """Some of them."""
-        return Runs(self.configs[start:end], self.folders[start:end])
 
 
 class Trainers(WorkerPlugin):
@@ -199,7 +178,7 @@ class ClusterTraining:
         observer = observer or Observer()
         failures: dict[Path, str | None] = {}
         folders = [folder.resolve() for folder in folders]
-        supply = _Supply(configs, folders)
+        supply = Supply(configs, folders)
         observer.busy(f"training {len(configs)} runs on {self._cluster}")
 
         finished: dict[tuple[Path, ...], int] = {}
@@ -239,31 +218,3 @@ class ClusterTraining:
             with Crew[Runs, Any](connected, kit, name, self._notice, together=1) as crew:
                 crew.run(train_item, supply, take, progressed=progressed)
         return [failures[folder] for folder in folders]
-
-
-class _Supply:
-    """Stacks of runs that are still to be trained; split where workers would have nothing to do."""
-
-    def __init__(self, configs: Sequence[TrainConfig], folders: Sequence[Path]) -> None:
-        self._total = len(configs)
-        groups: dict[str, list[tuple[TrainConfig, Path]]] = defaultdict(list)
-        for config, folder in zip(configs, folders, strict=True):
-            own = {name: one for name, one in config.to_json().items() if name not in _STACKED}
-            groups[json.dumps(own, sort_keys=True, default=str)].append((config, folder))
-        self._left = deque(
-            Runs(tuple(config for config, _ in group), tuple(folder for _, folder in group))
-            for group in sorted(groups.values(), key=len, reverse=True)
-        )
-
-    def __call__(self, lanes: int) -> Runs | None:
-        if not self._left:
-            return None
-        runs, size = self._left.popleft(), -(-self._total // lanes)
-        if len(runs.folders) > size:
-            self._left.appendleft(runs.part(size, None))
-            runs = runs.part(0, size)
-        return runs
-
-    def put_back(self, runs: Runs) -> None:
-        """Have runs trained by another worker."""
-        self._left.append(runs)

@@ -9,12 +9,15 @@ from typing import Any
 from clare.advice import LeaveOut
 from clare.errors import InputError
 from clare.heads.config import Machine, TrainConfig, begin_from, create_config
+from clare.heads.data.subsets import take_reals
+from clare.heads.runs.record import is_finished, read_record
 from clare.heads.runs.run import Run, choose_folder, open_run, read_unfinished
+from clare.heads.training.cached_blocks import name_blocks
 from clare.heads.training.trainer import Observer, train_run
 from clare.models.runtime import choose_runtime
 from clare.plugins import trust_named
 from clare.settings import build_settings
-from clare.store.feature_store import FeatureStore
+from clare.store.feature_store import FeatureStore, open_store
 
 STORE = "features.zarr"
 
@@ -75,3 +78,17 @@ def train_head(
     source = store if isinstance(store, FeatureStore) else Path(store)
     train_run(chosen, source, place, machine, observer)
     return open_run(place, source, places=machine.settings)
+
+
+def is_trained(folder: Path | None, config: TrainConfig, store: Path, machine: Machine) -> bool:
+    """Whether a folder holds this very run, finished.
+
+    Raises:
+        StoreError: the store is not there.
+        InputError: the configuration fits no rows.
+    """
+    if folder is None or not is_finished(folder):
+        return False
+    opened = open_store(store)
+    settled, _ = take_reals(opened, [config])
+    return name_blocks(opened, settled, machine.settings) == [read_record(folder).config]

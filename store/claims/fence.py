@@ -14,7 +14,10 @@ from clare.store.claims.owner import Owner
 class Claiming(Protocol):
     """What a fence has to know of a process's claims."""
 
-    owner: Owner
+    @property
+    def owner(self) -> Owner:
+        """The process, under the token of its present claims."""
+        ...
 
     @property
     def by_leases(self) -> bool:

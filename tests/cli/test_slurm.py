@@ -17,9 +17,12 @@ from clare.errors import InputError
 COMMANDS = dict(commands_below(get_command(app)))
 
 
-@pytest.mark.parametrize("name", ["extract", "sweep"])
+@pytest.mark.parametrize("name", ["extract", "sweep", "train-head"])
 def test_a_script_takes_every_option_of_its_command(name):
-    own = {option for one in COMMANDS[name,].params for option in one.opts} - {"--cluster"}
+    own = {option for one in COMMANDS[name,].params for option in one.opts} - {
+        "--cluster",
+        "--shared-by",
+    }
     assert own <= {option for one in COMMANDS["slurm", name].params for option in one.opts}
 
 
@@ -55,7 +58,9 @@ def test_what_was_typed_is_run_without_the_options_of_the_job(clare, tmp_path, m
         (("sweep", "--time", "0-0:30", "--notice", "1800"), "name a longer limit with --time"),
         (("extract", "--real", ".", "--restarts", "-1"), "restarts must be at least 0"),
         (("sweep", "--fusion", "clss"), "did you mean cls?"),
-        (("sweep", "--array", "2"), "No such option: --array"),
+        (("train-head", "--array", "2"), "No such option: --array"),
+        (("train-head", "--fusion", "clss"), "did you mean cls?"),
+        (("train-head",), "name it with --out (as runs/esa)"),
     ],
 )
 def test_a_typo_is_refused_before_anything_is_queued(clare, words, told):

@@ -11,7 +11,8 @@ from clare.heads.runs.lock import hold_runs
 from clare.heads.sweeps import cluster
 from clare.heads.sweeps import tests as sweep_tests
 from clare.heads.sweeps.axes import expand
-from clare.heads.sweeps.cluster import ClusterTraining, Runs
+from clare.heads.sweeps.cluster import ClusterTraining
+from clare.heads.sweeps.stacks import Runs, Supply
 from clare.heads.sweeps.sweep import run_sweep
 from clare.heads.sweeps.tests import SweepTests
 from clare.heads.training import trainer
@@ -103,7 +104,7 @@ def test_stacks_are_kept_whole_as_long_as_all_workers_have_one(tmp_path):
     configs = expand(BASE, AXES)
     folders = [tmp_path / name for name in configs]
     for lanes, sizes in ((1, [3, 3]), (2, [3, 3]), (4, [2, 1, 2, 1]), (9, [1] * 6)):
-        supply = cluster._Supply(list(configs.values()), folders)
+        supply = Supply(list(configs.values()), folders)
         handed: list[Runs] = []
         while (runs := supply(lanes)) is not None:
             handed.append(runs)

@@ -1,0 +1,208 @@
+"""A sweep that several processes share: tasks of an array, or hosts on one disk.
+
+Each takes some runs at a time that nobody has, by claims in the sweep's folder. Who finds that all
+the rest is with others who live ends, and gives his place back; the tables are written by each in
+turn, so that whoever ends last writes them whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from clare.advice import Notice
+from clare.bootstrap import Figures
+from clare.errors import LostClaimError
+from clare.heads.config import Machine, TrainConfig
+from clare.heads.runs.lock import RunsHeldError
+from clare.heads.runs.record import Epoch, Validation, is_finished
+from clare.heads.sweeps.stacks import Runs, Supply
+from clare.heads.training.trainer import Observer, Plan, train_runs
+from clare.store.claims.claims import claims_of
+from clare.store.feature_store import FeatureStore
+from clare.wording import counted
+
+CLAIMS = ".clare-claims"
+"""The folder of claims in that of a sweep."""
+
+FIRST_LOOK_SECONDS = 0.5
+"""How soon is looked again whether others ended what they claim by locks."""
+
+_TABLES = "tables"
+
+
+class Sharing:
+    """One process's part of a sweep; `clare.heads.sweeps.sweep.run_sweep` trains through it.
+
+    Args:
+        out: the sweep's folder.
+        processes: how many share the sweep: each takes so large a part of its runs at a time.
+        evaluate: tests a run as soon as it is trained.
+        notice: told what the user should know.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        processes: int,
+        evaluate: Callable[[Path], Figures] | None = None,
+        notice: Callable[[Notice], None] = lambda notice: None,
+    ) -> None:
+        self._claims = claims_of(out.resolve() / CLAIMS)
+        self._processes, self._evaluate, self._notice = processes, evaluate, notice
+        self._mine: set[Path] = set()
+        self.others: set[Path] = set()
+        """Folders of runs that are other processes' to train, test and write down."""
+
+    @contextmanager
+    def tables(self) -> Iterator[None]:
+        """One process at a time reads what all have done, and writes the tables."""
+        with self._claims.exclusive(_TABLES):
+            for folder in list(self.others):
+                # What a process had that has written its tables, or died, is anybody's.
+                if is_finished(folder) and self._claims.take(_claim_of(folder)):
+                    self._claims.release(_claim_of(folder))
+                    self.others.discard(folder)
+            yield
+
+    def close(self) -> None:
+        """Let the runs go that this process has trained; its tables are written."""
+        self._give_back(list(self._mine))
+
+    def __call__(
+        self,
+        configs: Sequence[TrainConfig],
+        store: FeatureStore,
+        folders: Sequence[Path],
+        machine: Machine | None = None,
+        observer: Observer | None = None,
+        command: Sequence[str] = (),
+    ) -> list[str | None]:
+        """As `train_runs`, of the runs that others leave; `others` has the rest.
+
+        Raises:
+            InputError: as there.
+            StopAskedError: a scheduler asked for the end, and runs are left.
+        """
+        observer, self.others = observer or Observer(), set(folders)
+        failures: dict[Path, str | None] = dict.fromkeys(folders)
+
+        def train(runs: Runs) -> dict[Path, str | None]:
+            watched = _Watched(observer, self._require)
+            found = train_runs(runs.configs, store, runs.folders, machine, watched, command)
+            return dict(zip(runs.folders, found, strict=True))
+
+        left, waited = self._from_its_own_place(Supply(configs, folders)), 0.0
+        while left:
+            before = len(self.others)
+            left = [theirs for runs in left if (theirs := self._do(runs, train, failures)).folders]
+            if left and len(self.others) == before:
+                if self._claims.others_work(1):
+                    break
+                observer.busy("other processes have the last runs: seeing whether they live")
+                waited = self._claims.next_look(waited, FIRST_LOOK_SECONDS)
+                time.sleep(waited)
+        if left:
+            told = f"{counted(len(self.others), 'run')} of this sweep: other processes train them"
+            self._notice(Notice(f"{told}, and the last to end writes the whole tables"))
+        return [failures[folder] for folder in folders]
+
+    def _from_its_own_place(self, supply: Supply) -> list[Runs]:
+        """The stacks in order, from one that others hardly begin with."""
+        stacks: list[Runs] = []
+        while (runs := supply(self._processes)) is not None:
+            stacks.append(runs)
+        first = self._claims.first_of(len(stacks))
+        return stacks[first:] + stacks[:first]
+
+    def _do(
+        self,
+        runs: Runs,
+        train: Callable[[Runs], dict[Path, str | None]],
+        failures: dict[Path, str | None],
+    ) -> Runs:
+        """Train and test what nobody has of some runs; the others come back."""
+        mine, theirs = self._take(runs)
+        if mine.folders:
+            try:
+                found = train(mine)
+            except (RunsHeldError, LostClaimError):  # one who shares nothing has them, or it slept
+                self._give_back(mine.folders)
+                return runs
+            failures.update(found)
+            self.others -= found.keys()
+            for folder in mine.folders:
+                if self._evaluate is not None and found[folder] is None:
+                    self._evaluate(folder)
+        return theirs
+
+    def _take(self, runs: Runs) -> tuple[Runs, Runs]:
+        """Claim what nobody has: it, and the rest; what is finished is in neither."""
+        mine, theirs = [], []
+        for one in zip(runs.configs, runs.folders, strict=True):
+            _, folder = one
+            taken = self._claims.take(_claim_of(folder))
+            if is_finished(folder):
+                if taken:
+                    self.others.discard(folder)
+                    self._claims.release(_claim_of(folder))
+            elif taken:
+                self._mine.add(folder)
+                mine.append(one)
+            else:
+                theirs.append(one)
+        return _runs(mine), _runs(theirs)
+
+    def _give_back(self, folders: Sequence[Path]) -> None:
+        for folder in folders:
+            self._mine.discard(folder)
+            self._claims.release(_claim_of(folder))
+
+    def _require(self, folder: Path) -> None:
+        self._claims.require(_claim_of(folder), 0)
+
+
+class _Watched(Observer):
+    """An observer of runs that may be taken over while this process sleeps: each epoch looks."""
+
+    def __init__(self, told: Observer, require: Callable[[Path], None]) -> None:
+        self._told, self._require = told, require
+
+    def busy(self, what: str) -> None:
+        """Something that takes a while is about to begin."""
+        self._told.busy(what)
+
+    def loading(self, done: int, total: int) -> None:
+        """Bytes of features are in memory."""
+        self._told.loading(done, total)
+
+    def planned(self, plan: Plan) -> None:
+        """Everything is known, and nothing is read yet."""
+        self._told.planned(plan)
+
+    def waited(self, seconds: float) -> None:
+        """A batch was not at hand."""
+        self._told.waited(seconds)
+
+    def trained(self, done: int, total: int) -> None:
+        """Samples were learnt from."""
+        self._told.trained(done, total)
+
+    def finished(self, run: Path, result: Validation) -> None:
+        """A run is done."""
+        self._told.finished(run, result)
+
+    def epoch(self, run: Path, record: Epoch) -> None:
+        """An epoch of a run is done."""
+        self._require(run)
+        self._told.epoch(run, record)
+
+
+def _claim_of(folder: Path) -> str:
+    return f"runs/{folder.name}"
+
+
+def _runs(found: Sequence[tuple[TrainConfig, Path]]) -> Runs:
+    return Runs(tuple(config for config, _ in found), tuple(folder for _, folder in found))
