@@ -43,7 +43,7 @@ def print_cost(cost: Cost) -> None:
     columns = ("stage", "images/s", "least", "most", "images")
     console.print(table(None, columns, list(map(_line, cost.rates))))
     console.print(
-        f"{cost.pictures}, from memory once read; {cost.device}, {cost.dtype}, "
+        f"{cost.pictures}; {cost.device}, {cost.dtype}, "
         f"{counted(cost.cores, 'core')}, {counted(cost.loaders, 'decoding thread')}; "
         f"load {cost.load:.1f}"
     )

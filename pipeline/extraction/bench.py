@@ -193,14 +193,17 @@ def run_bench(
         if selection is None:
             observer.measuring("drawing pictures")
             selection = _draw(folder / "pictures", trial.size)
-            pictures = f"{DRAWN} drawn pictures of {trial.size} x {trial.size} pixels"
+            size = f"{trial.size} x {trial.size} pixels"
+            pictures = f"{DRAWN} drawn pictures of {size}, from memory once read"
             rows_an_image, count = float(settings.views), trial.images or UNTOLD
         else:
             samples = [sample for manifest, _ in selection for sample in manifest.samples]
             views = sum(settings.views if one.split == "train" else 1 for one in samples)
             rows_an_image, count = views / len(samples), trial.images or len(samples)
             names = listed(manifest.name for manifest, _ in selection)
-            pictures = f"{min(SAMPLED, len(samples))} images of {names}"
+            far = any(roots.is_remote(s) for m, roots in selection for s in m.samples[:1])
+            read = "each read anew from its bucket" if far else "from memory once read"
+            pictures = f"{min(SAMPLED, len(samples))} images of {names}, {read}"
         observer.loading_models(settings.features)
         began = time.perf_counter()
         with_masks = any(s.mask_path for m, _ in selection for s in m.samples)

@@ -21,6 +21,7 @@ from clare.pipeline.images.decode import open_regular, read_header
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.progress import Progress
+from clare.store.bucket.files import Stats
 from clare.store.row import Row
 from clare.wording import counted, name_rows
 
@@ -74,9 +75,12 @@ def rows_of_samples(
 
     def describe(some: Sequence[Sample]) -> list[tuple[str, dict[str, Any]]]:
         found = []
+        remote = [sample for sample in some if roots.is_remote(sample)]
+        named = ((one, path) for one in remote for path in (one.path, one.mask_path) if path)
+        stats = Stats(roots.resolve(*one) for one in named)
         for sample in some:
             plain = [row for row in stored.get(sample.sample_id, ()) if row.view == 0]
-            found.append(_describe(sample, roots, plain[0] if plain else None))
+            found.append(_describe(sample, roots, stats, plain[0] if plain else None))
         return found
 
     # Several at a time where there are many: to hand one over takes longer than to look at it.
@@ -169,18 +173,20 @@ def sample_columns(sample: Sample) -> dict[str, Any]:
     return {name: value for name, value in values if value not in (None, "", {})}
 
 
-def _describe(sample: Sample, roots: Roots, stored: Row | None) -> tuple[str, dict[str, Any]]:
+def _describe(
+    sample: Sample, roots: Roots, stats: Stats, stored: Row | None
+) -> tuple[str, dict[str, Any]]:
     """The content hash and the columns; the mask's hash, size and time too, if it has one."""
     columns = sample_columns(sample)
     known = stored.columns if stored is not None else {}
     content = stored.content if stored is not None else ""
-    content = _content(roots.resolve(sample), columns, known, content, "", sample.sha256)
+    content = _content(roots.resolve(sample), stats, columns, known, content, "", sample.sha256)
     if stored is not None:
         _refuse_namesake(sample, content, stored)
     if sample.mask_path:
         mask = roots.resolve(sample, sample.mask_path)
         content_before = str(known.get("mask_content", ""))
-        found = _content(mask, columns, known, content_before, "mask_", "")
+        found = _content(mask, stats, columns, known, content_before, "mask_", "")
         columns["mask_content"] = found
         columns.update(_mask_size(mask, known if found == content_before else {}))
     return content, columns
@@ -224,6 +230,7 @@ def _refuse_namesake(sample: Sample, content: str, stored: Row) -> None:
 
 def _content(
     path: Path,
+    stats: Stats,
     columns: dict[str, Any],
     known: Mapping[str, Any],
     content: str,
@@ -234,6 +241,7 @@ def _content(
 
     Args:
         path: the file.
+        stats: tells its size and time.
         columns: of the row; gain ``<prefix>bytes`` and ``<prefix>mtime_ns``.
         known: the columns that the store holds.
         content: the hash that the store holds.
@@ -243,7 +251,7 @@ def _content(
     facts = (f"{prefix}bytes", f"{prefix}mtime_ns")
     same_place = all(known.get(k) == columns.get(k) for k in ("root", f"{prefix}path"))
     try:
-        stat = path.stat()
+        stat = stats.of(path)
         columns.update(zip(facts, (stat.st_size, stat.st_mtime_ns), strict=True))
         if content and same_place and all(known.get(k) == columns[k] for k in facts):
             return content

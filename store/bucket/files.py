@@ -13,7 +13,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,10 +23,16 @@ from clare.errors import InputError
 from clare.store.bucket.places import BucketPath, bucket_url, local_path, require_plain
 
 if TYPE_CHECKING:
-    from clare.store.bucket.objects import Objects
+    from clare.store.bucket.objects import Found, Objects
 
 HEADER = 1 << 14
 """Bytes that come with the first request where a file is opened: they hold most headers."""
+
+TOGETHER = 4
+"""Files of one folder that are listed together and not asked for one by one."""
+
+PAGES = 2
+"""Thousands of objects that are listed for up to a thousand files."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/.*", re.DOTALL)
 
@@ -44,10 +50,14 @@ class BucketFile(BucketPath):
             FileNotFoundError: there is none.
             StoreError: the server refuses, or stays away.
         """
-        objects, key = self._place()
+        objects, key = self.place()
         found = objects.head(key) if key else None
         if found is None:
             raise self._missing()
+        return self.status(found)
+
+    def status(self, found: Found) -> os.stat_result:
+        """What `stat` says of an object that was found under this name."""
         number = int.from_bytes(hashlib.sha256(str(self).encode()).digest()[:7], "big")
         mode, when = stat.S_IFREG | 0o444, found.modified
         plain = (mode, number, 0, 1, 0, 0, found.size, when, when, when)
@@ -59,12 +69,12 @@ class BucketFile(BucketPath):
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
         """Whether there is an object of this name."""
-        objects, key = self._place()
+        objects, key = self.place()
         return bool(key) and objects.head(key) is not None
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         """Whether there is an object below this name."""
-        objects, key = self._place()
+        objects, key = self.place()
         return objects.holds_any(key)
 
     def is_symlink(self) -> bool:
@@ -73,7 +83,7 @@ class BucketFile(BucketPath):
 
     def names(self) -> tuple[list[str], list[str]]:
         """Names of the files and of the folders in a folder, in no order."""
-        objects, key = self._place()
+        objects, key = self.place()
         found, folders = objects.list_names(key)
         files = [one.key.rpartition("/")[2] for one in found if one.key.rstrip("/") != key]
         return files, folders
@@ -93,7 +103,7 @@ class BucketFile(BucketPath):
         """
         if mode != "rb":
             raise OSError(errno.EROFS, "it is read only", str(self))
-        objects, key = self._place()
+        objects, key = self.place()
         if not key:
             raise self._missing()
         first = HEADER if buffering < 0 else buffering
@@ -111,13 +121,48 @@ class BucketFile(BucketPath):
         file.seek(0)
         return file
 
-    def _place(self) -> tuple[Objects, str]:
+    def place(self) -> tuple[Objects, str]:
+        """The objects of its bucket, and its name among them."""
         scheme, _, rest = str(self).partition("://")
         bucket, _, key = rest.partition("/")
         return _bucket(f"{scheme}://{bucket}"), key
 
     def _missing(self) -> FileNotFoundError:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+
+
+class Stats:
+    """Sizes and times of files that are asked for together: of a bucket many by one request.
+
+    Args:
+        paths: of files in buckets.
+
+    Raises:
+        StoreError: a bucket can't be read.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._known: dict[Path, os.stat_result] = {}
+        folders: dict[Path, list[BucketFile]] = {}
+        for path in paths:
+            if isinstance(path, BucketFile):
+                folders.setdefault(path.parent, []).append(path)
+        for files in folders.values():
+            if len(files) >= TOGETHER:
+                self._list(files)
+
+    def of(self, path: Path) -> os.stat_result:
+        """`Path.stat`, which is not asked anew for what is known."""
+        known = self._known.get(path)
+        return path.stat() if known is None else known
+
+    def _list(self, files: Sequence[BucketFile]) -> None:
+        objects, _ = files[0].place()
+        named = {path.place()[1]: path for path in files}
+        most = PAGES * max(1000, len(named))
+        for found in objects.list_between(min(named), max(named), most):
+            if path := named.get(found.key):
+                self._known[path] = path.status(found)
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,40 @@ class Objects:
 
         return self._asked(prefix, ask)
 
+    def list_between(self, first: str, last: str, most: int) -> list[Found]:
+        """Objects from one name to another in the order of names, of a folder and those below it.
+
+        Args:
+            first: a name in the folder.
+            last: another, in the same folder.
+            most: about how many objects are looked at.
+
+        Returns:
+            Those that were met; nothing follows of others. None at all of a server that would
+            begin at the first object of the folder.
+        """
+        import obstore
+
+        if self.url.startswith("az:"):
+            return []
+        folder = first.rpartition("/")[0]
+
+        def ask() -> list[Found]:
+            found: list[Found] = []
+            batches = obstore.list(
+                self._store,
+                self._path(folder) or None,
+                offset=self._path(first[:-1].rstrip("/")) or None,
+                chunk_size=1000,
+            )
+            for batch in batches:
+                found += map(self._found, batch)
+                if found[-1].key >= last or len(found) >= most:
+                    break
+            return found
+
+        return self._asked(folder, ask)
+
     def list(self, prefix: str = "") -> list[Found]:
         """The objects below a folder's name, in the order of their names."""
         import obstore

@@ -17,11 +17,13 @@ from obstore.exceptions import GenericError
 from PIL import Image
 
 from clare.errors import ImageError, InputError, ManifestError, StoreError
+from clare.pipeline.extraction.bench import bench
 from clare.pipeline.extraction.loading import Loader
 from clare.pipeline.extraction.plan import Observer
 from clare.pipeline.extraction.reading import ReadAhead
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.images.settings import ImageSettings
+from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.store.bucket import files
@@ -133,6 +135,21 @@ class Server:
 def server(monkeypatch):
     monkeypatch.setattr("clare.store.bucket.objects.time.sleep", lambda seconds: None)
     return Server(monkeypatch)
+
+
+def test_a_trial_says_that_it_reads_a_bucket(pairs, bucket, tmp_path):
+    manifest, folder = pairs
+    put_all(folder, bucket)
+    write_manifest(manifest, tmp_path / "vae.csv")
+    cost = bench(
+        manifest=tmp_path / "vae.csv",
+        root=bucket,
+        store=tmp_path / "f.zarr",
+        features=["pixels"],
+        backbone="tiny",
+        seconds=0.2,
+    )
+    assert cost.pictures == "6 images of vae, each read anew from its bucket"
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(pairs, bucket, server, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clare.errors import InputError
 from clare.foreign import open_bytes, read_bytes, read_text
 from clare.store.bucket import files
-from clare.store.bucket.files import common_folder, file_place, scan
+from clare.store.bucket.files import Stats, common_folder, file_place, scan
 from clare.store.bucket.objects import Objects
 
 _numbers = itertools.count()
@@ -96,6 +96,26 @@ def test_folders_are_listed_as_on_a_disk(root, tmp_path):
             for place in (file_place(root), tmp_path)
         )
         assert ours == theirs
+
+
+def test_many_files_of_a_folder_are_looked_at_by_one_request(root, monkeypatch):
+    names = [f"a/{number}.png" for number in range(1, 30)] + ["a/b/x.png", "a/b.png", "c/1.png"]
+    for name in names:
+        Objects(root).put(name, name.encode())
+    wanted = [file_place(f"{root}/{name}") for name in (*names[3:], "a/31.png", "a/b")]
+    plain = {path: path.stat() for path in wanted if path.is_file()}
+    asked = []
+    monkeypatch.setattr(Objects, "head", lambda self, key: asked.append(key))
+    stats = Stats(wanted)
+    single = {f"{root}/a/b/x.png", f"{root}/c/1.png"}
+    for path, found in plain.items():
+        if str(path) not in single:
+            assert stats.of(path) == found
+    assert asked == []
+    for path in (path for path in wanted if path not in plain or str(path) in single):
+        with pytest.raises(FileNotFoundError):
+            stats.of(path)
+    assert sorted(asked) == ["a/31.png", "a/b", "a/b/x.png", "c/1.png"]
 
 
 def test_the_folder_that_holds_others():
