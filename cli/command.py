@@ -87,7 +87,7 @@ class _Quick:
         """Its parameters; a switch is shown without a type, for it takes no value."""
         parameters = super().get_params(ctx)  # type: ignore[misc]
         reads_store = any(one.name == "store" for one in parameters)
-        added = [one for one in _switches() if reads_store or one.name != "cache"]
+        added = [one for one in _switches() if reads_store or one.name not in _OF_COPIES]
         parameters = [*parameters[:-1], *added, parameters[-1]]
         for one in parameters:
             if getattr(one, "is_flag", False):
@@ -148,19 +148,26 @@ class Command(_Quick, TyperCommand):
             raise StoppedError(ask() if ask is not None else None, by) from error
 
 
+_OF_COPIES = ("cache", "cache_gib")
+"""Options about copies of stores in buckets, which every command has that takes a store."""
+
+
 def _place(context: Any) -> None:
     """Take URLs of buckets for what they are, and their copies to where the user wants them."""
-    cache = context.params.pop("cache", None)
-    if cache is None and not any(":/" in str(value) for value in context.params.values()):
+    cache, gib = (context.params.pop(name, None) for name in _OF_COPIES)
+    plain = cache is None and gib is None
+    if plain and not any(":/" in str(value) for value in context.params.values()):
         return  # spares an import
-    from clare.store.bucket.places import CACHE, bucket_url, place_of
+    from clare.store.bucket.places import CACHE, ROOM, bucket_url, place_of
 
     for name, value in context.params.items():
         if isinstance(value, Path) and bucket_url(value):  # `Path` took a slash of it
             context.params[name] = place_of(value)
-    if cache is not None:
-        context.call_on_close(partial(_restore, CACHE, os.environ.get(CACHE)))
-        os.environ[CACHE] = str(cache.expanduser().absolute())  # of workers too
+    folder = None if cache is None else cache.expanduser().absolute()
+    for name, value in ((CACHE, folder), (ROOM, gib)):
+        if value is not None:
+            context.call_on_close(partial(_restore, name, os.environ.get(name)))
+            os.environ[name] = str(value)  # of workers too
 
 
 @contextmanager
@@ -251,6 +258,12 @@ def _switches() -> Sequence[Any]:
             None,
             help="DIR of local copies of stores in buckets. [default: the job's disk, or the "
             "user's cache]",
+        ),
+        cache_gib: float | None = typer.Option(
+            None,
+            min=0,
+            help="GiB that these copies may take together; shards that were not used for longest "
+            "are deleted. [default: any number]",
         ),
         quiet: bool = typer.Option(
             False,

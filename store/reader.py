@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -136,14 +137,15 @@ class FieldReader:
     def require_size(self, slot: int) -> None:
         """See that a row's shard has the field's size, before anybody makes room for its rows."""
         path = shard_path(self._array, slot // SHARD_ROWS, self.spec)
-        wanted = shard_bytes(self.spec)
-        mirror = self._journal.layout.mirror
-        if mirror is not None:
-            mirror.bring(path)
-        if not path.is_file():
+        wanted, mirror = shard_bytes(self.spec), self._journal.layout.mirror
+        try:
+            status = path.stat() if mirror is None else mirror.brought(path)
+        except (FileNotFoundError, NotADirectoryError):
+            status = None
+        if status is None or not S_ISREG(status.st_mode):
             raise self._corrupt([slot], "its shard file is missing")
-        if (found := path.stat().st_size) != wanted:
-            raise self._corrupt([slot], f"its shard has {found} bytes instead of {wanted}")
+        if status.st_size != wanted:
+            raise self._corrupt([slot], f"its shard has {status.st_size} bytes instead of {wanted}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FieldReader, (self._journal, self.spec, self.threads)
@@ -256,8 +258,12 @@ class FieldReader:
     def _read_file(self, piece: _Piece) -> None:
         slots = piece.slots
         shard = int(slots[0]) // SHARD_ROWS
+        path, mirror = shard_path(self._array, shard, self.spec), self._journal.layout.mirror
         try:
-            descriptor = os.open(shard_path(self._array, shard, self.spec), _FLAGS)
+            if mirror is None:
+                descriptor = os.open(path, _FLAGS)
+            else:
+                descriptor = mirror.open_shard(path, _FLAGS)
         except FileNotFoundError:
             raise self._corrupt(slots, "its shard file is missing") from None
         except OSError as error:

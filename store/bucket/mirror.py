@@ -10,21 +10,23 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from clare.files import PARTIAL, Fence, make_folder, owned_partial, storage_errors
-from clare.foreign import parse_json, read_bytes
+from clare.foreign import open_bytes, parse_json, read_bytes
 from clare.names import is_plain
-from clare.store.bucket.objects import Objects, in_flight
-from clare.store.bucket.places import copy_of
-from clare.store.claims.locks import lock_file
+from clare.store.bucket.objects import ChangedObjectError, Found, Objects, in_flight
+from clare.store.bucket.places import cache_bytes, copy_of
+from clare.store.bucket.ranges import RangedFile
+from clare.store.bucket.room import STORE, Room, Uses, fetch_lock
 
-_FETCHES = 1 << 20  # bytes of the file of locks: who fetches what
 _MOST_BYTES = 1 << 30  # of the list of tags
+_WHOLE = 1 << 18  # bytes of a file that is fetched as a whole where a part of it is asked for
 
 _State = tuple[int, int, int]
 _Known = tuple[str, _State]
@@ -41,8 +43,10 @@ class Mirror:
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.folder = folder
-        self.root = folder / "store"
+        self.root = folder / STORE
         self.objects = Objects(url)
+        self._room = Room(folder.parent)
+        self._uses = Uses()
         self._one = threading.Lock()
         self._known = self._read_known()
 
@@ -59,7 +63,7 @@ class Mirror:
         # Looked at before the list is: what another process of ours writes meanwhile stays.
         here = [path for path in folder.rglob("*") if wanted(path.name) and path.is_file()]
         prefix = self.key(folder)
-        listed = [f for f in self.objects.list(prefix) if _is_file(f.key) and wanted(_name(f.key))]
+        listed = [f for f in self.objects.list(prefix) if _is_file(f.key) and wanted(f.name)]
         changed = [found for found in listed if not self._is_current(found.key, found.tag)]
         for _ in in_flight(self._fetch, [found.key for found in changed]):
             pass
@@ -73,7 +77,29 @@ class Mirror:
 
     def names(self, folder: Path) -> set[str]:
         """The names of the files of a folder, as the bucket holds them; nothing is fetched."""
-        return {_name(found.key) for found in self.objects.list_folder(self.key(folder))}
+        return {found.name for found in self.objects.list_folder(self.key(folder))}
+
+    def folders(self, folder: Path) -> set[str]:
+        """The names of the folders of a folder, as the bucket holds them."""
+        return self.objects.folders(self.key(folder))
+
+    def holds(self, folder: Path, ending: str) -> bool:
+        """Whether the bucket holds a file in a folder whose name ends so."""
+        return self.objects.holds(self.key(folder), ending)
+
+    def in_parts(self, found: Found) -> BufferedReader:
+        """A file of which a part is read; of a long one that is not here, no more is fetched.
+
+        Raises:
+            ChangedObjectError: it changed since it was found; so may reading.
+        """
+        path = self.root / found.key
+        if not self._is_current(found.key, found.tag):
+            if found.size > _WHOLE:
+                return RangedFile.buffered(self.objects, found)
+            if not self._fetch(found.key):
+                raise ChangedObjectError(f"{self.objects.url}/{found.key} is gone")
+        return open_bytes(path)
 
     def renew_file(self, path: Path) -> None:
         """Bring one file to what the bucket holds."""
@@ -102,17 +128,54 @@ class Mirror:
         Returns:
             Whether there is another file now than was seen.
         """
+        with self._bringing(path, seen) as came:
+            return came
+
+    def brought(self, path: Path) -> os.stat_result:
+        """What the system says of a file, which is fetched if need be.
+
+        Raises:
+            OSError: the bucket has none.
+        """
+        try:
+            return path.stat()
+        except FileNotFoundError:
+            with self._bringing(path):
+                return path.stat()
+
+    def open_shard(self, path: Path, flags: int) -> int:
+        """The descriptor of a shard's file, fetched if need be; it is not deleted until it closes.
+
+        Raises:
+            OSError: the bucket has none, or something else stands in its place.
+        """
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            with self._bringing(path):  # nobody deletes it in here
+                descriptor = os.open(path, flags)
+                self._uses.reads(path, descriptor)
+        else:
+            self._uses.reads(path, descriptor)
+        return descriptor
+
+    @contextmanager
+    def _bringing(self, path: Path, seen: _State | None = None) -> Iterator[bool]:
+        """See `bring`; holds the file's lock."""
         key = self.key(path)
-        lock, byte = lock_file(self.folder / "fetching.lock"), crc32(key.encode()) % _FETCHES
+        lock, byte = fetch_lock(self.folder, key)
         lock.acquire(byte, wait=True)
         try:
             there = self.state(path)
             if there is not None and there != seen:
-                return True
-            known = self._known.get(key)
-            if there is not None and known == (self.objects.tag(key), there):
-                return False  # the same would come again
-            return self._fetch(key)
+                yield True
+            elif there is not None and self._known.get(key) == (self.objects.tag(key), there):
+                yield False  # the same would come again
+            else:
+                came, limit = self._fetch(key), cache_bytes()
+                if limit is not None and (state := self.state(path)) is not None:
+                    self._room.fetched(state[2], limit)
+                yield came
         finally:
             lock.release(byte)
 
@@ -160,7 +223,7 @@ class Mirror:
         with storage_errors(path):
             try:
                 partial.write_bytes(found[0])
-                os.utime(partial, (found[2], found[2]))
+                os.utime(partial, (time.time(), found[2]))
                 partial.replace(path)
             finally:
                 partial.unlink(missing_ok=True)
@@ -207,13 +270,9 @@ def mirror_of(url: str, folder: Path | None = None) -> Mirror:
     folder = folder or copy_of(url)
     with _opening:
         if (url, folder) not in _mirrors:
-            make_folder(folder / "store")
+            make_folder(folder / STORE)
             _mirrors[url, folder] = Mirror(url, folder)
         return _mirrors[url, folder]
-
-
-def _name(key: str) -> str:
-    return key.rpartition("/")[2]
 
 
 def _is_file(key: str) -> bool:

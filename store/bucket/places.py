@@ -16,6 +16,9 @@ SCHEMES = ("s3", "az", "gs", "memory")
 CACHE = "CLARE_CACHE"
 """The environment variable that names the folder of local copies."""
 
+ROOM = "CLARE_CACHE_GIB"
+"""The environment variable that says how many GiB local copies may take together."""
+
 _URL = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)", re.IGNORECASE)
 _FILE = re.compile(r"file:/+(.*)", re.IGNORECASE)
 _ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(/.*)?")
@@ -87,6 +90,24 @@ def cache_folder() -> Path:
         return Path(job) / "clare"
     users = os.environ.get("XDG_CACHE_HOME")
     return (Path(users) if users else Path.home() / ".cache") / "clare"
+
+
+def cache_bytes() -> int | None:
+    """Bytes that local copies may take together, as the environment says; None for any number.
+
+    Raises:
+        InputError: it says no number above 0.
+    """
+    given = os.environ.get(ROOM)
+    if not given:
+        return None
+    try:
+        found = int(float(given) * (1 << 30))
+    except (ValueError, OverflowError):
+        found = 0
+    if found <= 0:
+        raise InputError(f"{ROOM}={given} is no number of GiB", "set it to one above 0")
+    return found
 
 
 def copy_of(url: str) -> Path:
