@@ -34,6 +34,7 @@ from clare.store.zarr_shards import (
     array_metadata,
     fill_value,
     read_checksums,
+    shard_bytes,
     storage_dtype,
     write_metadata,
     write_shard_file,
@@ -118,6 +119,7 @@ class Feature:
             CorruptStoreError: a record is damaged or speaks of rows that the index lacks.
         """
         index = self.rows.read()
+        wanted = wanted[wanted < len(index.is_live)]  # others were dropped
         live = wanted[index.is_live[wanted]]
         asked = set(np.unique(live // SHARD_ROWS).tolist())
         recorded, left_open = self.layout.journalled(self.subset, self.key)
@@ -146,7 +148,7 @@ class Feature:
     def pending_offsets(self, shard: int) -> list[int]:
         """Offsets (0 to 63) of a shard's live rows that are neither complete nor failed."""
         live = self.rows.read().is_live[SHARD_ROWS * shard : SHARD_ROWS * (shard + 1)]
-        record = self._journal.record(shard)
+        record = self._journal.record(shard) if len(live) else None
         pending = live if record is None else live & (record.states == 0)
         return np.flatnonzero(pending).tolist()
 
@@ -174,6 +176,7 @@ class Feature:
         try:
             # Only now is it certain that nobody else is between his writing and his record.
             record = self._journal.refresh_shard(shard)
+            self.rows.renew()  # its rows may have been dropped
             if record is not None:
                 self._match_index({shard: record}, self.rows.read())
             if self.pending_offsets(shard):
@@ -275,7 +278,7 @@ class Feature:
                 path = self._shard_path(name, shard)
                 self.layout.require_own(path.parent)
                 checksums[name] = write_shard_file(path, array, fence)
-                sizes[name] = path.stat().st_size
+                sizes[name] = shard_bytes(self.fields[name])
             written = record(checksums=checksums, file_bytes=sizes)
             written.write(self.layout, fence)
             # One who lost this shard may have slept between a last look at his lease and a rename.

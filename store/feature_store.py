@@ -43,10 +43,8 @@ from clare.store.layout import (
     ASSETS,
     EXTRACTORS,
     EXTRACTORS_CLAIM,
-    JOURNAL,
     LOCKS,
     RECORD,
-    ROWS,
     STORE_CLAIM,
     ZARR,
     Layout,
@@ -160,8 +158,7 @@ class FeatureStore:
     def __init__(self, path: Path) -> None:
         self.path = place_of(path)
         self.layout = Layout.at(self.path)
-        if self.layout.mirror is not None:
-            self._renew()
+        self.layout.renew(self.layout.root / EXTRACTORS, {RECORD, ASSETS}.__contains__)
         self._indexes: dict[str, RowIndex] = {}
         self._journals: dict[tuple[str, str], Journal] = {}
         self._extractors: dict[str, tuple[Fingerprint, dict[str, FeatureSpec]]] = {}
@@ -169,14 +166,6 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.path,)
-
-    def _renew(self) -> None:
-        """Bring the records of a copy to what the bucket holds; values come as they are read."""
-        layout = self.layout
-        layout.renew(layout.root / JOURNAL)
-        layout.renew(layout.root / ROWS)
-        layout.renew(layout.root / EXTRACTORS, {RECORD, ASSETS}.__contains__)
-        layout.renew_file(layout.commands)
 
     def subsets(self) -> list[str]:
         """Names of the subsets that have rows."""
@@ -264,7 +253,6 @@ class FeatureStore:
         with claims.exclusive(self.layout.rows_claim(subset)) as fence:
             if claims.by_leases:
                 self._indexes.pop(subset, None)  # a network disk may hide that a file was replaced
-                self._row_index(subset).renew()
             return assign(self.layout, subset, self.index(subset), rows, fence)
 
     def declare(self, fingerprint: Fingerprint, fields: Sequence[FeatureSpec]) -> None:
@@ -405,8 +393,10 @@ class FeatureStore:
         if shards is None:
             return self._feature(subset, fitting[0], self._row_index(subset))
         self._require_own_rows(subset)
-        rows = RowIndex(self.layout, subset, shards=shards)
-        return self._feature(subset, fitting[0], rows, eager=False)
+        few = frozenset(shards)
+        rows, fields = RowIndex(self.layout, subset, shards=few), self.extractor(fitting[0])[1]
+        journal = Journal(self.layout, subset, fitting[0], fields, few)
+        return self._opened(subset, journal, rows, eager=False)
 
     def features(self, subset: str) -> list[Feature]:
         """Every extractor that has values for a subset, by key."""
@@ -423,6 +413,7 @@ class FeatureStore:
         """
         self._require_own_rows(subset)
         index = RowIndex(self.layout, subset, ("label", "created", *DECIDING))
+        index.renew()
         return index.read().live, self._features(subset, index)
 
     def write_thumbnails(self, subset: str, shard: int, pictures: Mapping[int, bytes]) -> None:
@@ -460,15 +451,12 @@ class FeatureStore:
         Raises:
             CorruptStoreError: the log is damaged.
         """
+        self.layout.renew_file(self.layout.commands)
         return read_commands(self.layout)
 
     def thumbnail_bytes(self, subset: str) -> int:
         """Bytes that the pictures of a subset's rows take."""
-        folder = self.layout.thumbnails(subset, 0).parent
-        if self.layout.mirror is not None:
-            listed = self.layout.mirror.objects.list(self.layout.mirror.key(folder))
-            return sum(found.size for found in listed)
-        return sum(path.lstat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
+        return self.layout.bytes_in(self.layout.thumbnails(subset, 0).parent)
 
     def check_free_space(self, needed: int) -> None:
         """Refuse work that the disk has no room for.
@@ -491,7 +479,9 @@ class FeatureStore:
     def _row_index(self, subset: str) -> RowIndex:
         if subset not in self._indexes:
             self._require_own_rows(subset)
-            self._indexes[subset] = RowIndex(self.layout, subset)
+            index = RowIndex(self.layout, subset)
+            index.renew()
+            self._indexes[subset] = index
         return self._indexes[subset]
 
     def _require_own_rows(self, subset: str) -> None:
@@ -502,13 +492,16 @@ class FeatureStore:
         keys = [key for key in self.extractor_keys() if self.layout.is_recorded(key, subset)]
         return [self._feature(subset, key, rows) for key in keys]
 
-    def _feature(self, subset: str, key: str, rows: RowIndex, *, eager: bool = True) -> Feature:
-        self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
-        fingerprint, fields = self.extractor(key)
+    def _feature(self, subset: str, key: str, rows: RowIndex) -> Feature:
         if (subset, key) not in self._journals:
+            fields = self.extractor(key)[1]
             self._journals[subset, key] = Journal(self.layout, subset, key, fields)
-        journal = self._journals[subset, key]
-        return Feature(self.layout, rows, journal, fingerprint, eager=eager)
+        return self._opened(subset, self._journals[subset, key], rows, eager=True)
+
+    def _opened(self, subset: str, journal: Journal, rows: RowIndex, *, eager: bool) -> Feature:
+        key = journal.key
+        self.layout.require_own(self.layout.journal(subset, key), self.layout.group(subset, key))
+        return Feature(self.layout, rows, journal, self.extractor(key)[0], eager=eager)
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -11,18 +11,20 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clare.errors import StoreError
 from clare.files import Fence, remove_partials
+from clare.store.bucket.objects import ChangedObjectError
 from clare.store.journal import leave_open
 from clare.store.layout import Layout
 from clare.store.records import damaged
 from clare.store.row import DECIDING, Row
 from clare.store.rows import Rows, join_rows, rows_of
-from clare.store.segment_parts import read_part
+from clare.store.segment_parts import read_listed_parts, read_part
 from clare.store.segments import Entry, Segment, read_segment
 from clare.store.spec import MOST_SHARDS, SHARD_ROWS
 
@@ -101,16 +103,23 @@ def load_index(
     Raises:
         CorruptStoreError: a segment is damaged or missing.
     """
+    paths = layout.segment_files(subset)
+    if shards is None:
+        read: Iterable[Segment] = (read_segment(layout, subset, path, only) for path in paths)
+    else:
+        read = (read_part(layout, subset, path, shards) for path in paths)
+    return SubsetIndex.of(_in_line(layout, read))
+
+
+def _in_line(layout: Layout, read: Iterable[Segment]) -> list[Segment]:
+    """Segments, of which none is missing."""
     segments: list[Segment] = []
-    for path in layout.segment_files(subset):
-        if shards is None:
-            segment = read_segment(layout, subset, path, only)
-        else:
-            segment = read_part(layout, subset, path, shards)
+    for segment in read:
         if segment.first_shard != _end(segments):
+            path = layout.segment(segment.subset, segment.first_shard)
             raise damaged(path, "the segment before it is missing")
         segments.append(segment)
-    return SubsetIndex.of(segments)
+    return segments
 
 
 class RowIndex:
@@ -134,11 +143,14 @@ class RowIndex:
         self.layout = layout
         self.subset = subset
         self._only = only
-        self._known: tuple[list[tuple[str, int, int, int]], SubsetIndex] | None = None
+        self._known: tuple[list[Any], SubsetIndex] | None = None
 
     def renew(self) -> None:
-        """Bring the copy of a store in a bucket to what the bucket holds."""
-        self.layout.renew(self.layout.segments(self.subset))
+        """Bring the copy of a store in a bucket to what the bucket holds, of rows that are read."""
+        if self._in_bucket:
+            self._known = self._read_from_bucket()
+        else:
+            self.layout.renew(self.layout.segments(self.subset))
 
     def read(self) -> SubsetIndex:
         """The index as it now is; empty for an unknown subset.
@@ -146,12 +158,34 @@ class RowIndex:
         Raises:
             CorruptStoreError: a segment is damaged or missing.
         """
+        if self._in_bucket:  # nothing is asked for but when it is to be renewed
+            self._known = self._known or self._read_from_bucket()
+            return self._known[1]
         entries = self.layout.segment_entries(self.subset)
         status = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
         signature = [(name, s.st_ino, s.st_mtime_ns, s.st_size) for name, s in status]
         if self._known is None or self._known[0] != signature:
             self._known = signature, load_index(self.layout, self.subset, self._only, self._shards)
         return self._known[1]
+
+    @property
+    def _in_bucket(self) -> bool:
+        """Whether parts of files are read from a bucket."""
+        return self.layout.mirror is not None and self._shards is not None
+
+    def _read_from_bucket(self) -> tuple[list[Any], SubsetIndex]:
+        for last in (False, False, True):
+            listed = self.layout.listed_segments(self.subset)
+            signature = [(found.key, found.tag) for found in listed]
+            if self._known is not None and self._known[0] == signature:
+                return self._known
+            try:
+                segments = read_listed_parts(self.layout, self.subset, listed, self._shards or ())
+                return signature, SubsetIndex.of(_in_line(self.layout, segments))
+            except ChangedObjectError:
+                if last:
+                    raise
+        raise AssertionError
 
 
 def assign(
@@ -201,11 +235,10 @@ def assign(
     changed |= _other_views(index, given)
     for segment in _with_changes(index.segments, changed):
         segment.write(layout, fence)
-    for shard in revived:
-        # Its record may lack a row again that it did not need to have meanwhile.
-        for key in layout.keys_of(subset):
-            if layout.record(subset, key, shard).exists():
-                leave_open(layout, subset, key, shard)
+    for key in layout.keys_of(subset) if revived else ():
+        # A record may lack a row again that it did not need to have meanwhile.
+        for shard in revived & layout.recorded(subset, key):
+            leave_open(layout, subset, key, shard)
     if fresh:
         shards = -(-len(fresh) // SHARD_ROWS)
         if index.shards + shards > MOST_SHARDS:

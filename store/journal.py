@@ -227,11 +227,18 @@ class Journal:
         subset: name of the subset.
         key: the extractor's ``<extractor>-<digest>``.
         fields: that are read of it; a record must speak of all.
+        shards: whose records are read; those of all if left out.
     """
 
     def __init__(
-        self, layout: Layout, subset: str, key: str, fields: Mapping[str, FeatureSpec]
+        self,
+        layout: Layout,
+        subset: str,
+        key: str,
+        fields: Mapping[str, FeatureSpec],
+        shards: Collection[int] | None = None,
     ) -> None:
+        self._shards = shards
         self.layout = layout
         self.subset = subset
         self.key = key
@@ -242,7 +249,7 @@ class Journal:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was read stays here: elsewhere another state of the disk may be met.
-        return Journal, (self.layout, self.subset, self.key, self.fields)
+        return Journal, (self.layout, self.subset, self.key, self.fields, self._shards)
 
     def record(self, shard: int) -> ShardRecord | None:
         """A shard's record; None where there was none."""
@@ -255,9 +262,8 @@ class Journal:
 
     def times(self) -> list[float]:
         """When each record was written, as its file says; a copied store may have lost it."""
-        shards = self.layout.recorded(self.subset, self.key)
-        paths = (self.layout.record(self.subset, self.key, shard) for shard in shards)
-        return [path.lstat().st_mtime for path in paths]
+        entries = self.layout.records(self.subset, self.key)
+        return [entry.stat(follow_symlinks=False).st_mtime for _, entry in entries]
 
     def refresh(self) -> None:
         """Read what other processes wrote or removed since.
@@ -265,6 +271,9 @@ class Journal:
         Raises:
             CorruptStoreError: a record is damaged.
         """
+        if self._shards is not None:
+            self.refresh_shards(self._shards)
+            return
         self.layout.renew(self.layout.journal(self.subset, self.key))
         gone = set(self._known.copy())
         for shard, entry in self.layout.records(self.subset, self.key):

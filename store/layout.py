@@ -30,6 +30,7 @@ from clare.files import PARTIAL, owned_partial
 from clare.names import is_plain
 from clare.store.bucket.claims import claims_in_bucket
 from clare.store.bucket.mirror import Mirror, mirror_of
+from clare.store.bucket.objects import Found
 from clare.store.bucket.places import bucket_url, place_of
 from clare.store.claims.claims import Claims, claims_of
 from clare.store.spec import MOST_SHARDS, FeatureSpec
@@ -128,13 +129,15 @@ class Layout:
     @property
     def is_begun(self) -> bool:
         """Whether there is a store; one that has rows may have lost its marker."""
+        if self.mirror is not None:
+            return self.marker.exists() or self._holds(self.root / ROWS, ".jsonl")
         return self.marker.exists() or (self.root / ROWS).exists()
 
     def subsets(self) -> list[str]:
         """Names of the subsets that have rows, sorted."""
         rows = self.root / ROWS
-        names = [entry.name for entry in _entries(rows) if is_plain(entry.name)]
-        return sorted(name for name in names if _holds(rows / name, ".jsonl"))
+        names = filter(is_plain, self._folders(rows))
+        return sorted(name for name in names if self._holds(rows / name, ".jsonl"))
 
     def segments(self, subset: str) -> Path:
         """The folder of a subset's index."""
@@ -153,6 +156,13 @@ class Layout:
         found = _numbered(self.segments(subset), ".jsonl")
         return sorted(found, key=attrgetter("name"))
 
+    def listed_segments(self, subset: str) -> list[Found]:
+        """The segments of a subset as a bucket lists them, first shard first."""
+        assert self.mirror is not None
+        listed = self.mirror.objects.list_folder(self.mirror.key(self.segments(subset)))
+        named = [found for found in listed if _numbers(".jsonl").fullmatch(found.name)]
+        return sorted(named, key=attrgetter("name"))
+
     def journal(self, subset: str, key: str) -> Path:
         """The folder of the records of an extractor's shards."""
         return self.root.joinpath(JOURNAL, subset, key)
@@ -167,11 +177,14 @@ class Layout:
         return owned_partial(self.record(subset, key, shard))
 
     def recorded(self, subset: str, key: str) -> set[int]:
-        """The shards that have a record."""
-        return {shard for shard, _ in self.records(subset, key)}
+        """The shards that have a record, by the names of files alone."""
+        return self.journalled(subset, key)[0]
 
     def records(self, subset: str, key: str) -> Iterator[tuple[int, os.DirEntry[str]]]:
-        """The shards that have a record, in no order, with its entry in their folder."""
+        """The shards that have a record, in no order, with its entry in their folder.
+
+        Of a store in a bucket, those whose record was brought into the copy.
+        """
         for entry in _numbered(self.journal(subset, key), ".json"):
             yield int(entry.name[:6]), entry
 
@@ -186,26 +199,22 @@ class Layout:
         else:
             entries = {entry.name for entry in _entries(folder)}
         mark = owned_partial(Path(".json")).name
-        named = [
-            {
-                int(name[:6])
-                for name in entries
-                if re.fullmatch(rf"[0-9]{{6}}{re.escape(end)}", name)
-            }
+        records, marks = (
+            {int(name[:6]) for name in filter(_numbers(end).fullmatch, entries)}
             for end in (".json", mark)
-        ]
-        return named[0], named[1]
+        )
+        return records, marks
 
     def is_recorded(self, key: str, subset: str | None = None) -> bool:
         """Whether any shard of an extractor has a record, in a subset or in any."""
         journal = self.root / JOURNAL
-        subsets = [entry.name for entry in _entries(journal)] if subset is None else [subset]
-        return any(_holds(journal.joinpath(name, key), ".json") for name in subsets)
+        subsets = self._folders(journal) if subset is None else [subset]
+        return any(self._holds(journal.joinpath(name, key), ".json") for name in subsets)
 
     def keys_of(self, subset: str) -> list[str]:
         """Keys of the extractors that have values of a subset, sorted."""
-        found = (path for top in (JOURNAL, ARRAYS) for path in self.root.glob(f"{top}/{subset}/*"))
-        return sorted({path.name for path in found if path.is_dir()})
+        tops = (self.root.joinpath(top, subset) for top in (JOURNAL, ARRAYS))
+        return sorted({name for top in tops for name in self._folders(top)})
 
     def group(self, subset: str = "", key: str = "") -> Path:
         """The folder of a Zarr group: of all arrays, of a subset's or of an extractor's."""
@@ -275,6 +284,23 @@ class Layout:
         """The claims of an extractor's shards, each numbered as its shard."""
         return f"{subset}/{key}"
 
+    def _folders(self, folder: Path) -> list[str]:
+        """The names of the folders in a folder, also of those that a bucket alone holds."""
+        if self.mirror is not None:
+            return sorted(self.mirror.folders(folder))
+        return [entry.name for entry in _entries(folder) if entry.is_dir()]
+
+    def _holds(self, folder: Path, ending: str) -> bool:
+        if self.mirror is not None:
+            return self.mirror.holds(folder, ending)
+        return any(entry.name.endswith(ending) for entry in _entries(folder))
+
+    def bytes_in(self, folder: Path) -> int:
+        """Bytes of all files in a folder, however deep."""
+        if self.mirror is not None:
+            return sum(found.size for found in self.mirror.objects.list(self.mirror.key(folder)))
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
     def folders(self, *tops: str) -> list[str]:
         """Names of the folders in these folders of the store; ``*`` stands for any folder."""
         found = (path for top in tops for path in self.root.glob(f"{top}/*"))
@@ -309,12 +335,12 @@ def folder_belongs(path: Path) -> bool:
 
 def _numbered(folder: Path, suffix: str) -> list[os.DirEntry[str]]:
     """The files of a folder that are named by a number, in no order."""
-    named = re.compile(rf"[0-9]{{6}}{re.escape(suffix)}").fullmatch
+    named = _numbers(suffix).fullmatch
     return [entry for entry in _entries(folder) if named(entry.name)]
 
 
-def _holds(folder: Path, suffix: str) -> bool:
-    return any(entry.name.endswith(suffix) for entry in _entries(folder))
+def _numbers(suffix: str) -> re.Pattern[str]:
+    return re.compile(rf"[0-9]{{6}}{re.escape(suffix)}")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -17,7 +17,7 @@ from clare.errors import InputError, StoreError
 from clare.models.runtime import Runtime, choose_runtime
 from clare.pipeline.cluster.batches import Batch, BatchReport, Loaded, Order, RemoteExtractor
 from clare.pipeline.extraction.batching import BatchRunner
-from clare.pipeline.extraction.claims import open_features
+from clare.pipeline.extraction.claims import declared_features
 from clare.pipeline.extraction.job import (
     claim_as_asked,
     create_loader,
@@ -82,7 +82,7 @@ class Workshop(WorkerPlugin):
         """Bring the rows of a batch into the store, as far as the journal lacks them."""
         models, order = self.models(), self.order
         with self._lanes:
-            features = models.features(batch.subset)
+            features = models.features(batch)
             runners = models.runners(batch.subset, features)
             report, stopped = ExtractReport(order.settings.store), False
             loader = create_loader(order.settings, batch.roots, batch.reals, models.threads)
@@ -103,7 +103,6 @@ class Workshop(WorkerPlugin):
                     )
                 except StopAskedError:
                     stopped = True
-            models.give_back(batch.subset, features)
         return BatchReport(report, models.card, stopped)
 
     def _tell(self, batch: int, rows: int, failures: int) -> None:
@@ -145,7 +144,7 @@ class _Models:
         )
         self._micro_batches: Mapping[str, int] = {}
         self._lock = threading.Lock()
-        self._free: dict[str, list[dict[str, Feature]]] = {}
+        self._declared = False
         self._runners: dict[str, dict[str, BatchRunner]] = {}
 
     @property
@@ -173,16 +172,14 @@ class _Models:
         for one in self.extractors:
             self.store.write_assets(one.fingerprint.key, missing_assets(self.store, one))
 
-    def features(self, subset: str) -> dict[str, Feature]:
-        """The arrays of a subset, for one batch alone: claims are of their object."""
+    def features(self, batch: Batch) -> dict[str, Feature]:
+        """The arrays of a batch's shards, of which alone rows and records are read."""
         with self._lock:
-            free = self._free.setdefault(subset, [])
-            return free.pop() if free else open_features(self.store, subset, self.extractors)
-
-    def give_back(self, subset: str, features: dict[str, Feature]) -> None:
-        """Keep opened arrays for the next batch."""
-        with self._lock:
-            self._free[subset].append(features)
+            if not self._declared:
+                for one in self.extractors:
+                    self.store.declare(one.fingerprint, one.fields)
+                self._declared = True
+        return declared_features(self.store, batch.subset, self.extractors, batch.shards)
 
     def runners(self, subset: str, features: Mapping[str, Feature]) -> dict[str, BatchRunner]:
         """By extractor, with the micro-batches that a subset was begun with."""

@@ -73,29 +73,37 @@ def require_own_fields(store: FeatureStore, extractors: Sequence[Declared]) -> N
 
 
 def open_features(
+    store: FeatureStore, subset: str, extractors: Sequence[Declared]
+) -> dict[str, Feature]:
+    """Declare the extractors' arrays, and open those of one subset; see `declared_features`."""
+    for extractor in extractors:
+        store.declare(extractor.fingerprint, extractor.fields)
+    return declared_features(store, subset, extractors)
+
+
+def declared_features(
     store: FeatureStore,
     subset: str,
     extractors: Sequence[Declared],
     shards: Iterable[int] | None = None,
 ) -> dict[str, Feature]:
-    """Declare the extractors' arrays for one subset.
+    """Open the extractors' arrays of one subset.
 
     Args:
-        store: an open store.
+        store: an open store, in which this process declared them.
         subset: its name.
         extractors: what writes.
-        shards: that are worked on: only their rows are read; those of all if left out.
+        shards: that are worked on: only their rows and records are read; those of all if left out.
 
     Returns:
         Extractor's label to the feature of this subset.
     """
-    features = {}
-    for extractor in extractors:
-        store.declare(extractor.fingerprint, extractor.fields)
-        features[extractor.label] = store.feature(
+    return {
+        extractor.label: store.feature(
             subset, extractor.name, extractor.fingerprint.digest, shards=shards
         )
-    return features
+        for extractor in extractors
+    }
 
 
 def pending_shards(

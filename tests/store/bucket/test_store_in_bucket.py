@@ -12,15 +12,14 @@ from clare.store.claims.listing import free_claims, list_claims
 from clare.store.feature_store import create_store, open_store
 from clare.store.info import store_info
 from clare.store.journal import withdraw_record
-from clare.store.maintenance.drop import drop
 from clare.store.maintenance.repair import repair_store
 from clare.store.maintenance.verify import verify_store
 from clare.store.transfer import pull_store, push_store
-from tests.store.bucket.test_transfer import files_of
 from tests.store.conftest import (
     FIELDS,
     FINGERPRINT,
     MADE_WITH,
+    contents,
     extract,
     make_rows,
     shard_values,
@@ -28,61 +27,35 @@ from tests.store.conftest import (
 )
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def local(tmp_path):
-    store = create_store(tmp_path / "local.zarr")
-    store.assign_rows("faces", make_rows(200))
-    extract(store)
-    return store
-
-
-def gets(monkeypatch):
-    """The objects that are fetched from now on."""
-    get, asked = obstore.get, list[str]()
-
-    def noted(store, path, **how):
-        asked.append(path)
-        return get(store, path, **how)
-
-    monkeypatch.setattr(obstore, "get", noted)
-    return asked
-
-
 def test_rows_are_those_of_the_local_store_and_each_shard_is_fetched_once(
-    local, url, monkeypatch, cache
+    local, url, requests, cache
 ):
     push_store(local.path, url)
     store = open_store(url)
     assert str(store.path) == url
     assert store_info(store)["subsets"]["faces"]["rows"] == 200
     assert not list(cache.rglob("c/*"))
-    asked = gets(monkeypatch)
+    asked = requests()
     reader = store.feature("faces", "clip").reader("clip_tokens")
     slots = np.random.default_rng(0).permutation(200)
     expected = local.feature("faces", "clip").reader("clip_tokens").read(slots)
     for _ in range(2):
         assert np.array_equal(reader.read(slots), expected)
     assert np.array_equal(pickle.loads(pickle.dumps(reader)).read(slots), expected)
-    assert len([path for path in asked if "/c/" in path]) == 4
+    assert len([path for path in asked.keys["get"] if "/c/" in path]) == 4
     assert store.asset("clip-d43ebaffe4b38581", "text_tower.safetensors").read_bytes()
 
 
-def test_a_copy_is_brought_to_what_the_bucket_holds_and_only_what_changed(local, url, monkeypatch):
+def test_a_copy_is_brought_to_what_the_bucket_holds_and_only_what_changed(local, url, requests):
     push_store(local.path, url)
-    open_store(url)
+    open_store(url).feature("faces", "clip")
     local.assign_rows("faces", make_rows(230))
     extract(local)
     push_store(local.path, url)
-    asked = gets(monkeypatch)
+    asked = requests()
     store = open_store(url)
     assert store.feature("faces", "clip").counts()["complete"] == 230
-    assert sorted(path.rpartition("/")[2] for path in asked if "/c/" not in path) == [
+    assert sorted(path.rpartition("/")[2] for path in asked.keys["get"] if "/c/" not in path) == [
         "000004.json",
         "000004.jsonl",
     ]
@@ -100,7 +73,7 @@ def test_a_copy_that_was_damaged_or_cut_is_fetched_anew(local, url, cache):
     assert np.array_equal(reader.read(range(200)), expected)
 
 
-def test_what_is_damaged_in_the_bucket_is_never_served(local, url, monkeypatch):
+def test_what_is_damaged_in_the_bucket_is_never_served(local, url, requests):
     push_store(local.path, url)
     objects = Objects(url)
     key = next(found.key for found in objects.list("arrays") if "clip_cls/c/1/" in found.key)
@@ -109,11 +82,11 @@ def test_what_is_damaged_in_the_bucket_is_never_served(local, url, monkeypatch):
     objects.put(key, bytes(data))
     reader = open_store(url).feature("faces", "clip").reader("clip_cls")
     assert np.array_equal(reader.read([65])[0], values_of(make_rows(200)[65], FIELDS[1]))
-    asked = gets(monkeypatch)
+    asked = requests()
     for _ in range(2):
         with pytest.raises(CorruptStoreError, match="row 64"):
             reader.read([64])
-    assert len(asked) <= 1
+    assert asked.counts()["get"] <= 1
     (problem,) = verify_store(url)
     assert problem.rows == (64,)
     assert verify_store(url, quick=True) == []
@@ -123,7 +96,7 @@ def test_what_is_damaged_in_the_bucket_is_never_served(local, url, monkeypatch):
     assert store.feature("faces", "clip").pending() == [1]
     extract(store)
     assert verify_store(url) == []
-    assert files_in(url) == files_of(local.path)
+    assert files_in(url) == contents(local.path)
 
 
 def files_in(url):
@@ -141,7 +114,7 @@ def test_an_extraction_into_a_bucket_gives_the_bytes_of_a_local_one(
     store = create_store(url)
     store.assign_rows("faces", make_rows(200))
     assert extract(store) == 4
-    assert files_in(url) == files_of(local.path)
+    assert files_in(url) == contents(local.path)
     assert verify_store(url) == []
     assert not [path for path in cache.rglob("c/*/*") if path.is_file()]
     # More rows, by somebody with another copy.
@@ -151,11 +124,9 @@ def test_an_extraction_into_a_bucket_gives_the_bytes_of_a_local_one(
     assert extract(other) == 1
     local.assign_rows("faces", make_rows(230))
     extract(local)
-    assert files_in(url) == files_of(local.path)
+    assert files_in(url) == contents(local.path)
     pull_store(url, tmp_path / "pulled.zarr")
-    assert files_of(tmp_path / "pulled.zarr") == files_of(local.path)
-    with pytest.raises(StoreError, match="nothing can be dropped"):
-        drop(other, ["faces"])
+    assert contents(tmp_path / "pulled.zarr") == contents(local.path)
 
 
 def test_who_lost_his_shard_overwrites_nothing(url, monkeypatch):
@@ -233,15 +204,13 @@ def test_claims_in_a_bucket_are_listed_and_freed(url):
     assert [one.owner.token for one in list_claims(claims, 0)] == [claims.owner.token]
 
 
-def test_to_look_for_work_takes_no_request_a_shard(local, url, monkeypatch, tmp_path):
+def test_to_look_for_work_takes_no_request_a_shard(local, url, requests, monkeypatch, tmp_path):
     push_store(local.path, url)
     feature = open_store(url).feature("faces", "clip", shards=range(4))
     assert len(feature.lacking(np.arange(200))) == 0
-    with monkeypatch.context() as patched:
-        asked = gets(patched)
-        patched.setattr(obstore, "head", lambda store, path: asked.append(path))
-        assert len(feature.lacking(np.arange(200))) == 0
-    assert not asked
+    asked = requests()
+    assert len(feature.lacking(np.arange(200))) == 0
+    assert not asked.keys["get"] + asked.keys["head"]
     # Somebody with another copy takes one back, and writes it anew.
     monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "elsewhere"))
     other = open_store(url)

@@ -1,0 +1,79 @@
+"""Work on a few shards of a store in a bucket: it asks for no more in a large one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from clare.store.feature_store import create_store, open_store
+from clare.store.index import load_index
+from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, make_rows, shard_values
+
+FEW = range(7, 9)
+WANTED = np.arange(64 * FEW.start, 64 * FEW.stop)
+
+
+def with_rows(url, shards):
+    """A store whose index takes a MiB for 16 shards."""
+    store = create_store(url)
+    rows = make_rows(64 * shards)
+    columns = {**rows[0].columns, "note": "x" * 900}
+    store.assign_rows("faces", [dataclasses.replace(row, columns=columns) for row in rows])
+    store.declare(FINGERPRINT, FIELDS)
+    return store
+
+
+def work(url):
+    """Two shards, by a process that knows nothing of the store yet."""
+    store = open_store(url)
+    assert store.subsets() == ["faces"]
+    feature = store.feature("faces", "clip", shards=FEW)
+    for shard in np.unique(feature.lacking(WANTED) // 64).tolist():
+        assert feature.claim(shard)
+        rows = feature.shard_rows(shard)
+        feature.write_shard(shard, shard_values(rows), {}, MADE_WITH)
+        feature.release(shard)
+    assert not len(feature.lacking(WANTED))
+    reader = feature.reader("clip_cls")
+    return reader.read(WANTED)
+
+
+def test_ten_times_the_shards_take_the_same_requests_and_bytes(url, requests, monkeypatch, cache):
+    found = []
+    for shards in (12, 120):
+        store = with_rows(f"{url}{shards}", shards)
+        for other in set(range(shards)) - set(FEW):  # whoever reads such a record meets damage
+            record = store.layout.record("faces", FINGERPRINT.key, other)
+            store.layout.mirror.objects.put(store.layout.mirror.key(record), b"")
+        monkeypatch.setenv("CLARE_CACHE", str(cache / f"new{shards}"))
+        asked = requests()
+        values = work(f"{url}{shards}")
+        found.append((asked.counts(), values.tolist(), asked.bytes))
+    (few, values, some), (many, same, more) = found
+    assert many == few
+    assert values == same
+    assert more <= some + (1 << 18)
+
+
+@pytest.mark.parametrize("shards", [{0}, {4, 5}, {1, 2, 3}, set(range(30)), {11, 29}, set(), {99}])
+def test_rows_of_some_shards_are_those_of_the_whole_index(url, shards, monkeypatch, cache):
+    whole = with_rows(url, 12)
+    whole.assign_rows("faces", make_rows(64 * 18, start=64 * 12))
+    monkeypatch.setenv("CLARE_CACHE", str(cache / "new"))
+    rows = open_store(url).feature("faces", "clip", shards=shards).rows
+    expected = load_index(whole.layout, "faces", shards=shards)
+    assert rows.read().shards == expected.shards == 30
+    assert list(rows.read().rows) == list(expected.rows)
+
+
+def test_rows_that_were_replaced_meanwhile_are_seen_when_asked_for(url, monkeypatch, cache):
+    store = with_rows(url, 12)
+    monkeypatch.setenv("CLARE_CACHE", str(cache / "new"))
+    feature = open_store(url).feature("faces", "clip", shards={3})
+    before = feature.shard_rows(3)
+    store.assign_rows("faces", make_rows(64 * 12))
+    assert feature.shard_rows(3) == before
+    feature.refresh()
+    assert [row.columns.get("note") for row in feature.shard_rows(3)] == [None] * 64
