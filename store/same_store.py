@@ -37,7 +37,21 @@ def require_same_store(
     same = [key for key in there if key in have and key.startswith(f"{ROWS}/")]
     if not more and all(in_flight(partial(_same_rows, source, target), same)):
         return
-    raise StoreError(
+    raise _another(source, target)
+
+
+def require_same_rows(source: Side, target: Side, key: str) -> None:
+    """Refuse to overwrite a file of the index that holds other rows.
+
+    Raises:
+        StoreError: they would be lost.
+    """
+    if not _same_rows(source, target, key):
+        raise _another(source, target)
+
+
+def _another(source: Side, target: Side) -> StoreError:
+    return StoreError(
         f"{target.name()} holds another store, or rows and features that {source.name()} lacks",
         Name("another place", "store"),
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from clare.files import (
     PARTIAL,
+    Fence,
     make_folder,
     owned_partial,
     remove_durably,
@@ -18,7 +19,11 @@ from clare.files import (
     write_durably,
 )
 from clare.names import is_plain
+from clare.store.bucket.claims import claims_in_bucket
+from clare.store.bucket.fence import BucketFence
+from clare.store.bucket.mirror import mirror_of
 from clare.store.bucket.objects import Objects
+from clare.store.claims.claims import Claims
 from clare.store.journal import mark_shard
 from clare.store.layout import JOURNAL, LOCKS, TOP, Layout
 from clare.store.records import read_file
@@ -51,15 +56,21 @@ class Side(Protocol):
         """
         ...
 
-    def write(self, key: str, data: bytes) -> None:
-        """Write a file, so that it is there as a whole or not at all."""
+    @property
+    def claims(self) -> Claims:
+        """What this process claims there."""
         ...
 
-    def writing(self, record: str) -> AbstractContextManager[bool]:
-        """While a shard is written: marked so, and, if it is claimed here, claimed.
+    def write(self, key: str, data: bytes, fence: Fence) -> None:
+        """Write a file, so that it is there as a whole or not at all.
 
-        Yields:
-            Whether it may be written; False where somebody else works on it.
+        Args:
+            key: the file.
+            data: its bytes.
+            fence: of the claim that the file needs.
+
+        Raises:
+            LostClaimError: another has taken that claim over.
         """
         ...
 
@@ -75,8 +86,8 @@ class Side(Protocol):
         """Say that it is written."""
         ...
 
-    def remove(self, key: str) -> None:
-        """Take a file away, if it is there."""
+    def remove(self, key: str, fence: Fence) -> None:
+        """Take a file away, if it is there; as `write`."""
         ...
 
     def holds(self, key: str, good: Callable[[bytes], bool], load: Callable[[], bytes]) -> bool:
@@ -85,7 +96,7 @@ class Side(Protocol):
         Args:
             key: the file.
             good: tells it by the file's bytes.
-            load: gets the bytes that it shall have from the other side.
+            load: gets the bytes that it shall have.
         """
         ...
 
@@ -123,23 +134,14 @@ class FolderSide:
         """See `read_file` for what is refused."""
         return read_file(self.root / key, _MOST_BYTES)
 
-    def write(self, key: str, data: bytes) -> None:
-        """Durable when it returns."""
-        write_durably(self.root / key, data, owned=True)
+    @property
+    def claims(self) -> Claims:
+        """Locks, or leases."""
+        return Layout(self.root).claims
 
-    @contextmanager
-    def writing(self, record: str) -> Iterator[bool]:
-        """Under the claim that extractions take."""
-        _, subset, key, name = record.split("/")
-        layout = Layout(self.root)
-        claim, shard = layout.shards_claim(subset, key), int(name[:6])
-        if not layout.claims.take(claim, shard):
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            layout.claims.release(claim, shard)
+    def write(self, key: str, data: bytes, fence: Fence) -> None:
+        """Durable when it returns."""
+        write_durably(self.root / key, data, fence=fence)
 
     def is_marked(self, record: str) -> bool:
         """A look at the disk."""
@@ -154,8 +156,9 @@ class FolderSide:
         """Takes the mark away."""
         owned_partial(self.root / record).unlink(missing_ok=True)
 
-    def remove(self, key: str) -> None:
+    def remove(self, key: str, fence: Fence) -> None:
         """Durable when it returns."""
+        fence.require()
         remove_durably(self.root / key)
 
     def holds(self, key: str, good: Callable[[bytes], bool], load: Callable[[], bytes]) -> bool:
@@ -188,15 +191,15 @@ class BucketSide:
         """One request."""
         return self.objects.get(key)
 
-    def write(self, key: str, data: bytes) -> None:
-        """One request: nothing is left of one that breaks off."""
-        self.objects.put(key, data)
+    @property
+    def claims(self) -> Claims:
+        """Leases; the server is put to the test before the first one."""
+        return claims_in_bucket(mirror_of(self.objects.url))
 
-    @contextmanager
-    def writing(self, record: str) -> Iterator[bool]:
-        """Nothing is claimed: nobody may extract there meanwhile."""
-        del record
-        yield True
+    def write(self, key: str, data: bytes, fence: Fence) -> None:
+        """One request, of which nothing is left if it breaks off, behind a look at the claim."""
+        assert isinstance(fence, BucketFence)
+        fence.put(key, data)
 
     def is_marked(self, record: str) -> bool:
         """One request."""
@@ -210,9 +213,10 @@ class BucketSide:
         """Takes the mark away."""
         self.objects.delete(owned_partial(Path(record)).as_posix())
 
-    def remove(self, key: str) -> None:
-        """One request."""
-        self.objects.delete(key)
+    def remove(self, key: str, fence: Fence) -> None:
+        """One request, behind a look at the claim."""
+        assert isinstance(fence, BucketFence)
+        fence.delete(key)
 
     def holds(self, key: str, good: Callable[[bytes], bool], load: Callable[[], bytes]) -> bool:
         """By the MD5 that servers give as the tag of an object; where it is none, by its bytes."""

@@ -131,4 +131,6 @@ def print_carried(place: Path | str, found: Carried) -> None:
     """Print what `clare.store.transfer` carried to a place."""
     shards, kept = counted(found.shards, "shard"), counted(found.kept, "shard")
     there = f"; {kept} were there" if found.kept else ""
+    if found.left:
+        there += f"; {counted(found.left, 'shard')} left to others who work on them"
     console.print(f"{place}: {shards} carried, {size(found.bytes)}{there}", soft_wrap=True)

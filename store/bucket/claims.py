@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from clare.files import Fence
 from clare.store.bucket.fence import BucketFence
 from clare.store.bucket.mirror import Mirror
 from clare.store.bucket.probe import require_conditions
@@ -73,7 +72,7 @@ class BucketClaims(Claims):
         super().__init__(mirror.folder, place=BucketPlace(mirror))
         self._mirror = mirror
 
-    def fence(self, name: str, number: int = 0) -> Fence:
+    def fence(self, name: str, number: int = 0) -> BucketFence:
         """How files are written that a claim of this process is about."""
         return BucketFence(super().fence(name, number), self._mirror)
 

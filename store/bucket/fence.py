@@ -37,12 +37,34 @@ class BucketFence(Fence):
 
     def publish(self, temporary: Path, path: Path) -> None:
         """Put the file into the bucket, and give it its name here."""
-        tag = self._put(path, temporary.read_bytes())
+        tag = self.put(self._mirror.key(path), temporary.read_bytes())
         temporary.replace(path)
         self._mirror.came(path, tag)
 
-    def _put(self, path: Path, data: bytes) -> str:
-        objects, key = self._mirror.objects, self._mirror.key(path)
+    def delete(self, key: str) -> None:
+        """Take an object away; the claim is looked at directly before, for want of a condition.
+
+        Raises:
+            LostClaimError: it is lost.
+        """
+        self.require()
+        self._mirror.objects.delete(key)
+
+    def put(self, key: str, data: bytes) -> str:
+        """Put bytes into the bucket alone.
+
+        Args:
+            key: the object's name.
+            data: its bytes.
+
+        Returns:
+            The tag of the object's state.
+
+        Raises:
+            LostClaimError: the claim is lost.
+            StoreError: somebody writes the object without any claim.
+        """
+        objects = self._mirror.objects
         for _ in range(_TRIES):
             before = objects.tag(key)
             self.require()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clare.store.claims.leases import Leases
 from clare.store.claims.locks import LockFile
 from clare.store.claims.owner import Owner
@@ -53,6 +55,16 @@ class Holdings:
             self._held.add((name, number))
         return taken
 
+    def take_several(self, name: str, numbers: Sequence[int]) -> list[int]:
+        """Claim several; those that nobody else has. Leases are taken many at a time."""
+        if self._leases is None:
+            return [number for number in numbers if self.take(name, number)]
+        free = [number for number in numbers if (name, number) not in self._held]
+        each = self._leases.take_several([entry_of(name, number) for number in free])
+        taken = [number for number, ours in zip(free, each, strict=True) if ours]
+        self._held |= {(name, number) for number in taken}
+        return taken
+
     def keep(self, name: str, number: int, lock: LockFile) -> None:
         """Hold what was waited for in the kernel."""
         self._held.add((name, number))
@@ -67,6 +79,14 @@ class Holdings:
             self._leases.release(entry_of(name, number))
         if lock := self._locked.pop((name, number), None):
             lock.release(number)
+
+    def release_several(self, name: str, numbers: Sequence[int]) -> None:
+        """Give several claims back, those that are held."""
+        if self._leases is not None:
+            held = [number for number in numbers if (name, number) in self._held]
+            self._leases.release_several([entry_of(name, number) for number in held])
+        for number in numbers:
+            self.release(name, number)
 
     def release_all(self) -> None:
         """Give everything back."""

@@ -1,5 +1,7 @@
 """Stores that are carried into a bucket and out of it again."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import obstore
 import pytest
 
@@ -10,25 +12,25 @@ from clare.store.feature_store import create_store, open_store
 from clare.store.journal import withdraw_record
 from clare.store.layout import Layout
 from clare.store.maintenance.verify import verify_store
-from clare.store.sides import FolderSide
+from clare.store.sides import BucketSide, FolderSide
 from clare.store.transfer import pull_store, push_store
-from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, extract, make_rows, shard_values
-
-
-def files_of(folder):
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-    return {name: data for name, data in found.items() if not name.startswith("locks")}
+from tests.store.conftest import (
+    FIELDS,
+    FINGERPRINT,
+    MADE_WITH,
+    contents,
+    extract,
+    make_rows,
+    shard_values,
+)
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = create_store(tmp_path / "store.zarr")
-    store.assign_rows("faces", make_rows(200))
-    store.write_thumbnails("faces", 0, {0: b"jpeg"})
-    store.record_command(("clare", "extract"), ["faces"], [])
-    extract(store)
-    return store
+def store(local):
+    """With a picture, and a command that is noted."""
+    local.write_thumbnails("faces", 0, {0: b"jpeg"})
+    local.record_command(("clare", "extract"), ["faces"], [])
+    return local
 
 
 def test_a_store_comes_back_as_it_went_and_only_once(store, url, tmp_path):
@@ -36,7 +38,7 @@ def test_a_store_comes_back_as_it_went_and_only_once(store, url, tmp_path):
     assert (went.shards, went.kept) == (4, 0)
     came = pull_store(url, tmp_path / "again.zarr")
     assert came.shards == 4
-    assert files_of(tmp_path / "again.zarr") == files_of(store.path)
+    assert contents(tmp_path / "again.zarr") == contents(store.path)
     assert verify_store(tmp_path / "again.zarr") == []
     again = push_store(store.path, url), pull_store(url, tmp_path / "again.zarr")
     assert [(one.shards, one.kept, one.bytes) for one in again] == [(0, 4, 0)] * 2
@@ -48,10 +50,10 @@ def test_what_a_store_gained_is_carried_after_it(store, url, tmp_path):
     extract(store)
     assert push_store(store.path, url).shards == 2
     pull_store(url, tmp_path / "again.zarr")
-    assert files_of(tmp_path / "again.zarr") == files_of(store.path)
+    assert contents(tmp_path / "again.zarr") == contents(store.path)
 
 
-@pytest.mark.parametrize("after", [1, 9, 13, 19])
+@pytest.mark.parametrize("after", [24, 40, 60, 75])
 def test_a_push_that_broke_off_leaves_a_good_store_and_goes_on(
     store, url, tmp_path, monkeypatch, after
 ):
@@ -70,9 +72,9 @@ def test_a_push_that_broke_off_leaves_a_good_store_and_goes_on(
     assert verify_store(tmp_path / "half.zarr") == []
     push_store(store.path, url)
     pull_store(url, tmp_path / "half.zarr")
-    assert files_of(tmp_path / "half.zarr") == files_of(store.path)
+    assert contents(tmp_path / "half.zarr") == contents(store.path)
     push_store(store.path, f"file://{tmp_path}/copy.zarr")
-    assert files_of(tmp_path / "copy.zarr") == files_of(store.path)
+    assert contents(tmp_path / "copy.zarr") == contents(store.path)
     assert not [found.key for found in Objects(url).list() if found.key.endswith(".partial")]
 
 
@@ -125,15 +127,15 @@ def test_that_rows_of_a_shard_are_left_is_carried_with_it(store, url, tmp_path):
     for _ in range(2):
         push_store(store.path, url)
         pull_store(url, again)
-        assert files_of(again) == files_of(store.path)
-        assert [name for name in files_of(again) if name.endswith(".partial")]
+        assert contents(again) == contents(store.path)
+        assert [name for name in contents(again) if name.endswith(".partial")]
     feature = open_store(again).feature("faces", "clip")
     assert feature.layout.journalled("faces", feature.key)[1] == {4}
     extract(store)
     push_store(store.path, url)
     pull_store(url, again)
-    assert files_of(again) == files_of(store.path)
-    assert not [name for name in files_of(again) if name.endswith(".partial")]
+    assert contents(again) == contents(store.path)
+    assert not [name for name in contents(again) if name.endswith(".partial")]
 
 
 def test_a_mark_that_was_lost_on_its_way_is_carried_after_it(store, url, tmp_path):
@@ -199,6 +201,72 @@ def test_a_shard_that_somebody_works_on_is_left_to_him(store, url, tmp_path):
     feature.release(2)
     assert verify_store(other.path) == []
     assert Layout(other.path).recorded("faces", FINGERPRINT.key) == {0, 1, 2, 3}
+
+
+def test_a_shard_of_the_bucket_that_somebody_works_on_is_left_to_him(store, url):
+    push_store(store.path, url)
+    withdraw_record(open_store(url).layout, "faces", FINGERPRINT.key, 2)
+    feature = open_store(url).feature("faces", "clip")
+    assert feature.claim(2)
+    went = push_store(store.path, url)
+    assert (went.shards, went.kept, went.left) == (0, 3, 1)
+    feature.write_shard(2, shard_values(feature.shard_rows(2)), {}, MADE_WITH)
+    feature.release(2)
+    went = push_store(store.path, url)
+    assert (went.kept, went.left) == (4, 0)
+    assert verify_store(url) == []
+
+
+def test_who_loses_a_shard_while_he_pushes_it_overwrites_nothing(store, url, monkeypatch):
+    objects, put = Objects(url), obstore.put
+    seen: list[str] = []
+
+    def overtaken(target, path, data, **how):
+        if "clip_cls/c/1/" in path and not seen:
+            seen.append(path)
+            objects.put(path.removeprefix("faces.zarr/"), b"another's")
+            lease = f"locks/_leases/faces/{FINGERPRINT.key}/000001"
+            objects.put(lease, b"another")
+        return put(target, path, data, **how)
+
+    monkeypatch.setattr(obstore, "put", overtaken)
+    went = push_store(store.path, url)
+    assert (went.shards, went.left) == (3, 1)
+    assert objects.get(seen[0].removeprefix("faces.zarr/")) == b"another's"
+    assert not objects.list(f"journal/faces/{FINGERPRINT.key}/000001.json")
+
+
+def test_a_push_and_an_extraction_into_one_bucket_end_as_one_of_them_alone(
+    store, url, tmp_path, monkeypatch
+):
+    other = create_store(url)
+    other.assign_rows("faces", make_rows(200))
+    monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "elsewhere"))
+    with ThreadPoolExecutor(1) as pool:
+        extracting = pool.submit(extract, other)
+        went = push_store(store.path, url)
+        assert went.shards + extracting.result() >= 4
+    push_store(store.path, url)
+    pull_store(url, tmp_path / "again.zarr")
+    assert contents(tmp_path / "again.zarr") == contents(store.path)
+    assert verify_store(url) == []
+
+
+def test_rows_that_came_into_the_bucket_meanwhile_are_not_overwritten(store, url, monkeypatch):
+    sizes, begun = BucketSide.sizes, []
+
+    def late(side):
+        found = sizes(side)
+        if not begun:
+            begun.append(create_store(url))
+            begun[0].assign_rows("faces", make_rows(100, start=50))
+        return found
+
+    monkeypatch.setattr(BucketSide, "sizes", late)
+    with pytest.raises(StoreError, match="holds another store"):
+        push_store(store.path, url)
+    assert len(open_store(url).rows("faces")) == 100
+    assert verify_store(url) == []
 
 
 def test_pictures_and_commands_of_both_are_kept(store, url, tmp_path):
