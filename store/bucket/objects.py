@@ -146,7 +146,7 @@ class Objects:
         import obstore
         from obstore.exceptions import PreconditionError
 
-        options: dict[str, Any] = {"range": (start, end)}
+        options: GetOptions = {"range": (start, end)}
         if tag is not None:
             options["if_match"] = tag
 

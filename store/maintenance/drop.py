@@ -13,6 +13,7 @@ from pathlib import Path
 from clare.advice import Name
 from clare.errors import StoreError
 from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
+from clare.store.bucket.claims import BucketClaims
 from clare.store.feature_store import FeatureStore
 from clare.store.layout import (
     ARRAYS,
@@ -22,9 +23,14 @@ from clare.store.layout import (
     STORE_CLAIM,
     THUMBNAILS,
 )
+from clare.store.maintenance.drop_in_bucket import BucketDrop
 
 DROPPED = "dropped"
 """A folder of this name and the ending of partial files holds what is being deleted."""
+
+
+_AT_ONCE = 256
+"""Claims that are taken together: few enough for a heartbeat in between."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,6 @@ def plan_drop(
         InputError: nothing is named.
         StoreError: a subset or a fingerprint is not there, or several begin so.
     """
-    if store.layout.mirror is not None:
-        raise StoreError(
-            f"nothing can be dropped from {store.path}, which stands in a bucket",
-            "pull it, drop there, and push it to another place",
-        )
     if not (subsets or features):
         raise StoreError(
             "nothing is named to be dropped", Name("a subset", "subset"), Name("it", "features")
@@ -85,7 +86,7 @@ def plan_drop(
     folders = [path for name in whole for path in _of_subset(store, name)]
     folders += [path for name, key in going if name not in whole for path in _of(store, name, key)]
     folders += [store.layout.extractor(key) for key in extractors]
-    return Dropped(whole, going, extractors, sum(map(_bytes, folders)))
+    return Dropped(whole, going, extractors, sum(map(store.layout.bytes_in, folders)))
 
 
 def drop(
@@ -93,8 +94,9 @@ def drop(
 ) -> Dropped:
     """Take subsets, or features, out of a store.
 
-    The values of a feature, and a subset, vanish by one rename each: whoever is killed here leaves
-    a store in which rows still lack what was dropped already, and the same call goes on.
+    In a folder the values of a feature, and a subset, vanish by one rename each. Whoever is killed
+    here leaves a sound store in which rows still lack what was dropped already, and the same call
+    goes on.
 
     Args:
         store: the store.
@@ -109,7 +111,12 @@ def drop(
         StoreError: a subset or a fingerprint is not there, or an extraction is writing to it.
     """
     plan, claims = plan_drop(store, subsets, features), store.layout.claims
-    with store.layout.claims.exclusive(STORE_CLAIM), storage_errors(store.path):
+    if store.layout.mirror is not None and isinstance(claims, BucketClaims):
+        with claims.exclusive(STORE_CLAIM), _nobody_writes(store, plan):
+            work = BucketDrop(store.layout, store.layout.mirror, claims)
+            work.drop(plan.subsets, plan.features, plan.extractors)
+        return plan
+    with claims.exclusive(STORE_CLAIM), storage_errors(store.path):
         for stale in store.path.glob(f"{DROPPED}.*{PARTIAL}"):
             shutil.rmtree(stale)
         bin_ = store.path / f"{DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
@@ -151,7 +158,7 @@ def _of(store: FeatureStore, subset: str, key: str) -> list[Path]:
 
 
 def _of_subset(store: FeatureStore, subset: str) -> list[Path]:
-    return [store.path / top / subset for top in (JOURNAL, ARRAYS, THUMBNAILS, ROWS)]
+    return [store.layout.root / top / subset for top in (JOURNAL, ARRAYS, THUMBNAILS, ROWS)]
 
 
 @contextmanager
@@ -167,28 +174,26 @@ def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[None]:
         *itertools.product(store.subsets(), plan.extractors),
     }
     claims = store.layout.claims
-    held: list[tuple[str, int]] = []
+    held: list[tuple[str, list[int]]] = []
     try:
         for subset, key in sorted(going):
             name = store.layout.shards_claim(subset, key)
-            for shard in range(store.index(subset).shards):
-                if not claims.take(name, shard):
+            shards = range(store.index(subset).shards)
+            for first in range(0, len(shards), _AT_ONCE):
+                some = shards[first : first + _AT_ONCE]
+                held.append((name, claims.take_several(name, some)))
+                if len(held[-1][1]) < len(some):
                     raise StoreError(
                         f"an extraction is writing {key} of {subset}",
                         "wait for its end, or stop it",
                     )
-                held.append((name, shard))
         yield
     finally:
-        for name, shard in held:
-            claims.release(name, shard)
+        for name, some in held:
+            claims.release_several(name, some)
 
 
 def _throw(folder: Path, bin_: Path) -> None:
     if folder.is_dir():
         folder.rename(bin_ / secrets.token_hex(8))
         sync_folder(folder.parent)
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,100 @@
+"""Taking subsets and features out of a store in a bucket."""
+
+from __future__ import annotations
+
+import obstore
+import pytest
+
+from clare.errors import StoreError
+from clare.store.bucket.objects import Objects
+from clare.store.feature_store import create_store, open_store
+from clare.store.maintenance.drop import drop, plan_drop
+from clare.store.maintenance.verify import verify_store
+from clare.store.spec import Fingerprint
+from clare.store.transfer import push_store
+from tests.store.conftest import FINGERPRINT, extract, make_rows
+
+OTHER = Fingerprint("clip", 1, "cd" * 32, {"model": "other"})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two subsets, both with one fingerprint, one with a second."""
+    made = create_store(tmp_path_factory.mktemp("two") / "s.zarr")
+    for name in ("faces", "fakes"):
+        made.assign_rows(name, make_rows(70))
+        extract(made, name)
+    extract(made, "faces", fingerprint=OTHER)
+    made.write_thumbnails("faces", 0, {0: b"jpeg"})
+    return made.path
+
+
+@pytest.fixture
+def store(folder, url):
+    push_store(folder, url)
+    return open_store(url)
+
+
+def bytes_of(url):
+    return sum(found.size for found in Objects(url).list() if not found.key.startswith("locks/"))
+
+
+def test_a_subset_goes_whole_and_frees_what_was_said(store, url, cache):
+    store.feature("faces", "clip", OTHER.digest).reader("clip_cls").read([3])
+    before, plan = bytes_of(url), plan_drop(store, ["faces"])
+    assert bytes_of(url) == before
+    assert drop(store, ["faces"]) == plan
+    assert before - bytes_of(url) == plan.bytes > 0
+    assert (plan.subsets, plan.extractors) == (("faces",), (OTHER.key,))
+    again = open_store(url)
+    assert (again.subsets(), again.extractor_keys()) == (["fakes"], [FINGERPRINT.key])
+    assert verify_store(url) == []
+    assert not [path for path in cache.rglob("faces/**/*") if path.is_file()]
+    again.assign_rows("faces", make_rows(70))
+    assert extract(again) == 2
+
+
+def test_a_feature_goes_everywhere_or_of_one_subset_and_its_rows_are_pending(store, url):
+    plan = drop(store, ["fakes"], {"clip": FINGERPRINT.digest[:6]})
+    assert plan.features == (("fakes", FINGERPRINT.key),)
+    assert store.features("fakes") == []
+    drop(store, features={"clip": OTHER.digest})
+    assert [one.key for one in store.features("faces")] == [FINGERPRINT.key]
+    assert verify_store(url) == []
+    assert extract(open_store(url), "fakes") == 2
+
+
+def test_nothing_is_taken_from_under_an_extraction(store, url, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "elsewhere"))
+    other = open_store(url)
+    other.assign_rows("faces", make_rows(80))
+    feature = other.feature("faces", "clip", OTHER.digest)
+    assert feature.claim(2)
+    with pytest.raises(StoreError, match="is writing"):
+        drop(store, features={"clip": OTHER.digest})
+    feature.release_all()
+    drop(store, ["faces"])
+    assert not feature.claim(2)  # nor is anything written into what is dropped
+
+
+@pytest.mark.parametrize("deletes", [0, 2, 5, 9, 14, 20, 26])
+def test_wherever_it_is_killed_the_store_is_sound_and_the_same_call_goes_on(
+    store, url, monkeypatch, deletes
+):
+    delete, done = obstore.delete, list[str]()
+
+    def cut_off(target, path):
+        if len(done) >= deletes:
+            raise KeyboardInterrupt
+        done.append(path)
+        delete(target, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(obstore, "delete", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            drop(store, ["faces"])
+    assert verify_store(url) == []
+    drop(open_store(url), ["faces"])
+    assert verify_store(url) == []
+    again = open_store(url)
+    assert (again.subsets(), again.extractor_keys()) == (["fakes"], [FINGERPRINT.key])
