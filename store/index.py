@@ -6,6 +6,7 @@ a whole, only to refresh the metadata of its rows. Row ``slot`` lies in shard ``
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 
 from clare.errors import StoreError
 from clare.files import Fence, remove_partials
-from clare.store.bucket.objects import ChangedObjectError
 from clare.store.journal import leave_open
 from clare.store.layout import Layout
 from clare.store.records import damaged
@@ -182,8 +182,9 @@ class RowIndex:
             try:
                 segments = read_listed_parts(self.layout, self.subset, listed, self._shards or ())
                 return signature, SubsetIndex.of(_in_line(self.layout, segments))
-            except ChangedObjectError:
-                if last:
+            except (StoreError, FileNotFoundError) as error:
+                changed = error if isinstance(error, OSError) else error.__cause__
+                if last or getattr(changed, "errno", 0) not in (errno.ENOENT, errno.ESTALE):
                     raise
         raise AssertionError
 

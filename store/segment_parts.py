@@ -41,7 +41,8 @@ def read_part(
 
     Raises:
         CorruptStoreError: a line that was read is damaged.
-        ChangedObjectError: the object changed since it was found.
+        StoreError: the object changed meanwhile.
+        FileNotFoundError: it is gone.
     """
     with storage_errors(path), checking(path):
         require(not path.is_symlink(), "it is a link; what a store holds lies in it")
@@ -78,7 +79,8 @@ def read_listed_parts(
 
     Raises:
         CorruptStoreError: a line that was read is damaged.
-        ChangedObjectError: an object changed since it was found.
+        StoreError: an object changed meanwhile.
+        FileNotFoundError: one is gone.
     """
     starts = [int(found.name[:6]) for found in listed]
     for found, first, end in zip(listed, starts, [*starts[1:], None], strict=True):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from clare.errors import InputError
 from clare.store.bucket.places import BucketPath, bucket_url, local_path, require_plain
+from clare.store.bucket.ranges import ObjectReader
 
 if TYPE_CHECKING:
     from clare.store.bucket.objects import Found, Objects
@@ -107,7 +108,7 @@ class BucketFile(BucketPath):
         if not key:
             raise self._missing()
         first = HEADER if buffering < 0 else buffering
-        return io.BufferedReader(_Reader(objects, key, first), HEADER)
+        return io.BufferedReader(ObjectReader(objects, key, first, STEP), HEADER)
 
     def open_bounded(self, most: int | None) -> io.BufferedReader:
         """`open`, for all of a file; see `clare.foreign.open_bytes`.
@@ -203,58 +204,6 @@ def common_folder(folders: Iterable[Path]) -> Path | None:
     in_bucket = {bucket_url(one) is not None for one in known}
     found = os.path.commonpath(known) if len(in_bucket) == 1 else ""
     return file_place(found) if found and (bucket_url(found) or in_bucket == {False}) else None
-
-
-class _Reader(io.RawIOBase):
-    """The bytes of one state of an object."""
-
-    def __init__(self, objects: Objects, key: str, first: int) -> None:
-        self._objects, self._key = objects, key
-        self._part, self._whole = objects.get_part(key, 0, max(first, 1))
-        self._start = self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._whole.size}[whence]
-        if base + offset < 0:
-            raise OSError(errno.EINVAL, "a place before the file")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        here = self._at - self._start
-        if not 0 <= here < len(self._part):
-            if self._at >= self._whole.size or not len(view):
-                return 0
-            self._fetch(min(self._at + max(len(view), STEP), self._whole.size))
-            here = 0
-        some = self._part[here : here + len(view)]
-        view[: len(some)] = some
-        self._at += len(some)
-        return len(some)
-
-    def readall(self) -> bytes:
-        here = self._at - self._start
-        begun = self._part[here:] if 0 <= here <= len(self._part) else b""
-        self._at += len(begun)
-        if self._at < self._whole.size:
-            self._fetch(self._whole.size)
-            begun += self._part
-        self._at = max(self._at, self._whole.size)
-        return begun
-
-    def _fetch(self, end: int) -> None:
-        self._part, _ = self._objects.get_part(self._key, self._at, end, self._whole.tag)
-        self._start = self._at
 
 
 @cache

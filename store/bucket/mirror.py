@@ -20,12 +20,13 @@ from typing import Any
 from clare.files import PARTIAL, Fence, make_folder, owned_partial, storage_errors
 from clare.foreign import open_bytes, parse_json, read_bytes
 from clare.names import is_plain
-from clare.store.bucket.objects import ChangedObjectError, Found, Objects, in_flight
+from clare.store.bucket.objects import Found, Objects, in_flight
 from clare.store.bucket.places import cache_bytes, copy_of
-from clare.store.bucket.ranges import RangedFile
+from clare.store.bucket.ranges import ObjectReader
 from clare.store.bucket.room import STORE, Room, Uses, fetch_lock
 
 _MOST_BYTES = 1 << 30  # of the list of tags
+_BLOCK = 1 << 18  # bytes of a request for a part of a file
 _WHOLE = 1 << 18  # bytes of a file that is fetched as a whole where a part of it is asked for
 
 _State = tuple[int, int, int]
@@ -81,7 +82,7 @@ class Mirror:
 
     def folders(self, folder: Path) -> set[str]:
         """The names of the folders of a folder, as the bucket holds them."""
-        return self.objects.folders(self.key(folder))
+        return set(self.objects.list_names(self.key(folder))[1])
 
     def holds(self, folder: Path, ending: str) -> bool:
         """Whether the bucket holds a file in a folder whose name ends so."""
@@ -91,14 +92,15 @@ class Mirror:
         """A file of which a part is read; of a long one that is not here, no more is fetched.
 
         Raises:
-            ChangedObjectError: it changed since it was found; so may reading.
+            FileNotFoundError: it is gone.
+            OSError: it changed meanwhile; so may reading.
         """
         path = self.root / found.key
         if not self._is_current(found.key, found.tag):
             if found.size > _WHOLE:
-                return RangedFile.buffered(self.objects, found)
-            if not self._fetch(found.key):
-                raise ChangedObjectError(f"{self.objects.url}/{found.key} is gone")
+                reader = ObjectReader(self.objects, found.key, _BLOCK, _BLOCK)
+                return BufferedReader(reader, _BLOCK)
+            self._fetch(found.key)
         return open_bytes(path)
 
     def renew_file(self, path: Path) -> None:

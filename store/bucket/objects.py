@@ -70,10 +70,6 @@ class Found:
         return self.key.rpartition("/")[2]
 
 
-class ChangedObjectError(StoreError):
-    """An object is not in the state any more in which it was found."""
-
-
 class Objects:
     """The objects below a URL. Pickled, it is the URL alone: keys stay where they are.
 
@@ -130,33 +126,13 @@ class Objects:
         except FileNotFoundError:
             return None
 
-    def get_range(self, key: str, start: int, end: int, tag: str | None = None) -> bytes:
-        """The bytes of an object from one place to before another; fewer where it ends.
-
-        Args:
-            key: its name.
-            start: the first byte.
-            end: the one after the last.
-            tag: of the state that it has to be in.
-
-        Raises:
-            ChangedObjectError: it is in another state.
-            FileNotFoundError: there is none.
-        """
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        """The bytes of an object from one place to before another; fewer where it ends."""
         import obstore
-        from obstore.exceptions import PreconditionError
 
-        options: GetOptions = {"range": (start, end)}
-        if tag is not None:
-            options["if_match"] = tag
-
-        def ask() -> bytes:
-            return bytes(obstore.get(self._store, self._path(key), options=options).bytes())
-
-        try:
-            return self._asked(key, ask)
-        except PreconditionError as error:
-            raise ChangedObjectError(f"{self.url}/{key} changes while it is read") from error
+        path = self._path(key)
+        ask = partial(obstore.get_range, self._store, path, start=start, end=end)
+        return bytes(self._asked(key, ask))
 
     def get_part(
         self, key: str, start: int, end: int, tag: str | None = None
@@ -296,16 +272,6 @@ class Objects:
             return found
 
         return self._asked(folder, ask)
-
-    def folders(self, prefix: str) -> set[str]:
-        """The names of the folders directly in a folder: of those that hold an object."""
-        import obstore
-
-        def ask() -> set[str]:
-            listed = obstore.list_with_delimiter(self._store, self._path(prefix) or None)
-            return {path.rstrip("/").rpartition("/")[2] for path in listed["common_prefixes"]}
-
-        return self._asked(prefix, ask)
 
     def holds(self, prefix: str, ending: str) -> bool:
         """Whether a folder holds an object whose name ends so; one is enough."""

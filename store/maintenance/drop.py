@@ -189,8 +189,8 @@ def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[None]:
                     )
         yield
     finally:
-        for name, some in held:
-            claims.release_several(name, some)
+        for name, taken in held:
+            claims.release_several(name, taken)
 
 
 def _throw(folder: Path, bin_: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from clare.store.bucket.objects import Objects
 from clare.store.feature_store import create_store, open_store
 from clare.store.index import load_index
 from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, make_rows, shard_values
@@ -15,12 +16,17 @@ FEW = range(7, 9)
 WANTED = np.arange(64 * FEW.start, 64 * FEW.stop)
 
 
+def make_noted(count):
+    return [
+        dataclasses.replace(row, columns={**row.columns, "note": "x" * 900}, slot=slot)
+        for slot, row in enumerate(make_rows(count))
+    ]
+
+
 def with_rows(url, shards):
     """A store whose index takes a MiB for 16 shards."""
     store = create_store(url)
-    rows = make_rows(64 * shards)
-    columns = {**rows[0].columns, "note": "x" * 900}
-    store.assign_rows("faces", [dataclasses.replace(row, columns=columns) for row in rows])
+    store.assign_rows("faces", make_noted(64 * shards))
     store.declare(FINGERPRINT, FIELDS)
     return store
 
@@ -77,3 +83,21 @@ def test_rows_that_were_replaced_meanwhile_are_seen_when_asked_for(url, monkeypa
     assert feature.shard_rows(3) == before
     feature.refresh()
     assert [row.columns.get("note") for row in feature.shard_rows(3)] == [None] * 64
+
+
+def test_a_segment_that_is_replaced_while_it_is_read_is_read_once_more(url, monkeypatch, cache):
+    store = with_rows(url, 12)
+    monkeypatch.setenv("CLARE_CACHE", str(cache / "new"))
+    feature = open_store(url).feature("faces", "clip", shards={3})
+    get_part, objects = Objects.get_part, store.layout.mirror.objects
+    parts = list[int]()
+
+    def overtaken(self, key, start, end, tag=None):
+        parts.append(start)
+        if len(parts) == 2:
+            objects.put(key, objects.get(key) + b"\n")
+        return get_part(self, key, start, end, tag)
+
+    monkeypatch.setattr(Objects, "get_part", overtaken)
+    assert feature.shard_rows(3) == make_noted(64 * 12)[64 * 3 : 64 * 4]
+    assert len(parts) > 2

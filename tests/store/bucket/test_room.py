@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -56,16 +56,9 @@ def test_all_rows_are_right_however_little_room_there_is(reader, local, monkeypa
     slots = np.random.default_rng(0).permutation(200)
     expected = local.feature("faces", "clip").reader(FIELDS[0].field).read(slots)
     assert np.array_equal(reader.read(slots), expected)
-    found = [None] * 4
-    readers = [
-        threading.Thread(target=lambda n=n: found.__setitem__(n, reader.read(slots)))
-        for n in range(4)
-    ]
-    for one in readers:
-        one.start()
-    for one in readers:
-        one.join()
-    assert all(np.array_equal(one, expected) for one in found)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(reader.read, [slots] * 4):
+            assert np.array_equal(found, expected)
 
 
 def test_what_another_process_reads_stays(reader, cache):

@@ -8,7 +8,7 @@ import pytest
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import owned_partial
 from clare.store.bucket.objects import Objects
-from clare.store.feature_store import create_store, open_store
+from clare.store.feature_store import FeatureStore, create_store, open_store
 from clare.store.journal import withdraw_record
 from clare.store.layout import Layout
 from clare.store.maintenance.verify import verify_store
@@ -253,7 +253,7 @@ def test_a_push_and_an_extraction_into_one_bucket_end_as_one_of_them_alone(
 
 
 def test_rows_that_came_into_the_bucket_meanwhile_are_not_overwritten(store, url, monkeypatch):
-    sizes, begun = BucketSide.sizes, []
+    sizes, begun = BucketSide.sizes, list[FeatureStore]()
 
     def late(side):
         found = sizes(side)
