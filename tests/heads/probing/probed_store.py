@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +20,14 @@ SPECS = {
     "lare": [FeatureSpec("lare", (2, 3, 4, 8, 8), "float32", channel_axis=-3)],
     "mask": [FeatureSpec("mask", (8, 8), "uint8")],
 }
-CLIP = Fingerprint("clip", 1, "aa", {"model": "first"})
+IMAGES = {"images": {"crop": "none"}}
+CLIP = Fingerprint("clip", 1, "aa", {"model": "first", **IMAGES})
+SECOND = Fingerprint("clip", 1, "cc", {"model": "second", **IMAGES})
 MASK = Fingerprint("mask", 1, "")
-LARE = Fingerprint("lare", 1, "bb", {"timesteps": [100, 300]})
+LARE = Fingerprint("lare", 1, "bb", {"timesteps": [100, 300], **IMAGES})
+
+QUICK: dict[str, Any] = {"train": ["gan"], "resamples": 400}
+"""What most tests ask of `clare.probe`."""
 
 
 def make_rows(subset: str, count: int, split_of=("train", "train", "val", "test", "test")):
@@ -72,10 +78,10 @@ def fill(store: FeatureStore, rows, prints=(CLIP, LARE, MASK), salt=""):
             feature.release(shard)
 
 
-def create_probed(path: Path) -> FeatureStore:
+def create_probed(path: Path, trained: int = 800, tested: int = 400) -> FeatureStore:
     store = create_store(path)
-    fill(store, make_rows("gan", 800))
-    fill(store, make_rows("swap", 400, ("test",)))
+    fill(store, make_rows("gan", trained))
+    fill(store, make_rows("swap", tested, ("test",)))
     return store
 
 

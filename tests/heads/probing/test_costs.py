@@ -15,7 +15,7 @@ COSTS = {
 
 @pytest.fixture(scope="module")
 def priced(tmp_path_factory):
-    store = create_probed(tmp_path_factory.mktemp("priced") / "features.zarr")
+    store = create_probed(tmp_path_factory.mktemp("priced") / "features.zarr", 400, 100)
     for key, cost in COSTS.items():
         store.write_assets(key, {"cost.json": json.dumps(cost).encode()})
     return store
@@ -60,11 +60,10 @@ def test_the_page_names_what_is_worth_its_cost(found, tmp_path):
     assert "What it costs" in [section.title for section in page.sections]
 
 
-def test_without_costs_nothing_is_said_of_them(tmp_path):
-    store = create_probed(tmp_path / "features.zarr")
+def test_without_costs_nothing_is_said_of_them(probed, tmp_path):
     out = tmp_path / "out"
     record = clare.probe(
-        store,
+        probed,
         out,
         train=["gan"],
         test=["swap"],
