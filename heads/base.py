@@ -6,10 +6,11 @@ whose name is the part's.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NewType, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,10 @@ from torch import nn
 
 from clare.errors import InputError
 
-Role = Literal[
+Numbered = NewType("Numbered", str)
+"""The third field of vectors or of tokens and those after it: cls_3, tokens_3, tokens_4, …"""
+
+_Named = Literal[
     "cls",
     "cls_2",
     "tokens",
@@ -31,6 +35,8 @@ Role = Literal[
     "block_tokens",
     "block_cls",
 ]
+
+Role = _Named | Numbered
 """What a field of the store is to a fusion or a decoder.
 
 LaRE is one noise step of it, or all its steps with every draw. Parts are boxes: left, top, right
@@ -110,7 +116,7 @@ class InputSpec:
         return stored[:, timestep, :draws].mean(1, dtype=torch.float32)
 
 
-INPUTS: Mapping[Role, InputSpec] = {
+_NAMED: Mapping[Role, InputSpec] = {
     "cls": InputSpec("clip_cls", axes=1, standardized=False),
     "cls_2": InputSpec("", axes=1, standardized=False),
     "tokens": InputSpec("clip_tokens", axes=2),
@@ -123,7 +129,40 @@ INPUTS: Mapping[Role, InputSpec] = {
     "block_tokens": InputSpec("", axes=2, standardized=False),
     "block_cls": InputSpec("", axes=1, standardized=False),
 }
+
+_SEVERAL: Mapping[str, Role] = {"cls": "cls_2", "tokens": "tokens_2"}
+"""Of what there may be more than two fields: the role that numbered ones are like."""
+
+_NUMBER = re.compile("[3-9]|[1-9][0-9]+")
+
+
+class _InputSpecs(Mapping[Role, InputSpec]):
+    """Numbered roles are found as the others are; only those that have a name are listed."""
+
+    def __getitem__(self, role: Role) -> InputSpec:
+        if role in _NAMED:
+            return _NAMED[role]
+        kind, _, number = role.partition("_")
+        if kind not in _SEVERAL or not _NUMBER.fullmatch(number):
+            raise KeyError(role)
+        return replace(_NAMED[_SEVERAL[kind]], field="")
+
+    def __iter__(self) -> Iterator[Role]:
+        return iter(_NAMED)
+
+    def __len__(self) -> int:
+        return len(_NAMED)
+
+
+INPUTS: Mapping[Role, InputSpec] = _InputSpecs()
 """Every role's input."""
+
+
+def role_named(name: str) -> Role | None:
+    """The role of a name, numbered ones too; None where there is none."""
+    found = next((role for role in INPUTS if role == name), Numbered(name))
+    return found if found in INPUTS else None
+
 
 MAP = 256
 """Side of a decoder's map, as DeCLIP has it."""

@@ -20,7 +20,7 @@ from clare.heads import classifiers, fusion
 from clare.heads.base import Classifier, Fusion, Role, Shapes, TextTower
 from clare.heads.config import DetectorConfig, Scope
 from clare.heads.layers.standardization import Standardization
-from clare.heads.layers.tower import TOWER_ROLES, BaseTower, TowerFusion
+from clare.heads.layers.tower import BaseTower, TowerFusion, is_of_tower
 from clare.heads.localizer import Localizer, roles_of
 from clare.heads.model import Model, Specs, check_field, fields_by_role
 from clare.models.tuned import DETECTOR_METADATA, BegunAs, TunedRecord, find_tuning
@@ -130,7 +130,7 @@ def tower_fields(config: DetectorConfig) -> dict[Role, str]:
     """
     if not config.is_tuned:
         return {}
-    roles = [role for role in fusion_roles(config) if role in TOWER_ROLES]
+    roles = [role for role in fusion_roles(config) if is_of_tower(role)]
     if not roles:
         raise InputError(
             f"fusion {part_name(config.fusion)} takes nothing of an image tower, which could be "

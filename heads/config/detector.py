@@ -49,9 +49,10 @@ class DetectorConfig:
             `clare.models.tuning`, or a Python file with a `clare.models.tuned.Tuning`; ``none``
             trains on cached features, ``blocks:4`` moves the last four blocks.
         tune_settings: those that differ from the way's defaults.
-        fields: the store's field by role (cls, tokens, tokens_2, lare, mask, pixels) where it is
-            not the usual one. Of a decoder they name what it takes; the tokens alone if left out.
-            Those of block_tokens and block_cls follow from ``tune``.
+        fields: the store's field by role (cls, tokens, lare, mask, pixels; cls_2, tokens_2,
+            tokens_3 and so on for further ones) where it is not the usual one. Of a decoder they
+            name what it takes; the tokens alone if left out. Those of block_tokens and
+            block_cls follow from ``tune``.
         timestep: which of the stored LaRE timesteps, counted from 0.
         draws: LaRE noise draws that are averaged. All if left out.
         standardize: whether tokens and LaRE are standardised by channel. The class token never

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from clare.errors import InputError
-from clare.heads.base import Fusion, Inputs, Role, Shapes
+from clare.heads.base import Fusion, Inputs, Role, Shapes, role_named
 from clare.heads.layers.pooling import POOLINGS, Pooling, class_direction, rows_of_direction
 from clare.heads.layers.steps import CHANNELS
 
@@ -21,8 +20,9 @@ class SideBySideSettings:
     """Settings of `side_by_side`.
 
     Args:
-        parts: what stands side by side: cls or cls_2 as they are, tokens or tokens_2 and lare as
-            ROLE:POOLING, lare of another step than the first as ``lare:grid@1``.
+        parts: what stands side by side: cls, cls_2, cls_3 and so on as they are, tokens, tokens_2
+            and so on and lare as ROLE:POOLING, lare of another step than the first as
+            ``lare:grid@1``.
     """
 
     parts: tuple[str, ...] = ("cls", "lare:grid")
@@ -122,18 +122,19 @@ class _Part:
         """
         name, _, step = text.strip().partition("@")
         field, _, pooling = name.partition(":")
-        kind = {"lare": "lare", "tokens": "tokens", "tokens_2": "tokens"}.get(field, "")
-        known = POOLINGS.get(kind, {})
-        plain = not kind and field in ("cls", "cls_2") and not pooling
-        if not (plain or pooling in known) or (step and (kind != "lare" or not step.isdecimal())):
+        kind, _, number = field.partition("_")
+        known = POOLINGS.get(kind, {}) if kind != "lare" or not number else {}
+        role = role_named("lare_steps" if kind == "lare" else field)
+        plain = kind == "cls" and not pooling
+        stepped = not step or (kind == "lare" and step.isdecimal())
+        if role is None or not (plain or pooling in known) or not stepped:
             tokens, lare = (", ".join(POOLINGS[kind]) for kind in ("tokens", "lare"))
             raise InputError(
-                f"side_by_side has no part {text!r}: there are cls, cls_2, tokens and tokens_2 "
-                f"with {tokens}, lare with {lare}, as in tokens:mean or lare:grid@1"
+                f"side_by_side has no part {text!r}: there are cls, tokens with {tokens}, lare "
+                f"with {lare}, as in tokens:mean or lare:grid@1; cls_2, cls_3 and tokens_2, "
+                "tokens_3 and so on are further fields"
             )
-        role = "lare_steps" if kind == "lare" else field
-        (found,) = (one for one in get_args(Role) if one == role)
-        return cls(text, found, known.get(pooling), int(step or 0))
+        return cls(text, role, known.get(pooling), int(step or 0))
 
     @property
     def roles(self) -> tuple[Role, ...]:

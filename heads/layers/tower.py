@@ -22,8 +22,10 @@ from clare.models.towers import LoadedTower
 from clare.models.tuned import find_tuning, tune
 from clare.store.spec import Fingerprint
 
-TOWER_ROLES: tuple[Role, ...] = ("cls", "tokens", "tokens_2")
-"""Inputs that an image tower makes."""
+
+def is_of_tower(role: Role) -> bool:
+    """Whether an image tower makes this input: its class vector and all its tokens."""
+    return role == "cls" or role.partition("_")[0] == "tokens"
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.heads.probing.inputs import Part, ProbeInput, Source
 
-_ROLES: Mapping[str, tuple[str, ...]] = {
-    "": ("cls", "cls_2"),
-    "tokens": ("tokens", "tokens_2"),
-    "lare": ("lare",),
-}
-"""By what a field is: the roles that fields of it may have in one head."""
+_ROLE: Mapping[str, str] = {"": "cls", "tokens": "tokens", "lare": "lare"}
+"""By what a field is: its role in a head; further fields of the kind have it with a number."""
 
 
 def head_of(one: ProbeInput, lare: Source | None, widths: Sequence[int]) -> dict[str, Any] | None:
@@ -24,8 +21,7 @@ def head_of(one: ProbeInput, lare: Source | None, widths: Sequence[int]) -> dict
         widths: of its parts.
 
     Returns:
-        None where no head reads so: more than two fields of vectors or of tokens, LaRE of several
-        fingerprints, or one field of two.
+        None where no head reads so: LaRE of several fingerprints, or one field of two.
     """
     part = one.parts[0]
     if len(one.parts) == 1 and not (part.is_weighed or part.is_ranked):
@@ -34,8 +30,7 @@ def head_of(one: ProbeInput, lare: Source | None, widths: Sequence[int]) -> dict
     weighing = {lare} if lare and any(part.is_weighed for part in one.parts) else set()
     sources = [*roles, *weighing.difference(roles)]
     names = [source.field for source in sources]
-    laid = [source for source in sources if source.field == "lare"]
-    if None in roles.values() or len(set(names)) < len(names) or len(laid) > 1:
+    if len(set(names)) < len(names):
         return None
     fields = {role: source.field for source, role in roles.items() if source.field != "lare"}
     settings = {"parts": [_said(part, roles[part.source]) for part in one.parts]}
@@ -61,18 +56,19 @@ def _alone(part: Part) -> dict[str, Any]:
     return {**chosen, "fusion_settings": {"pooling": part.pooling}, "features": features}
 
 
-def _roles_of(one: ProbeInput) -> dict[Source, str | None]:
-    """The role of each field; None of one too many."""
-    found: dict[Source, str | None] = {}
-    left = {kind: list(roles) for kind, roles in _ROLES.items()}
+def _roles_of(one: ProbeInput) -> dict[Source, str]:
+    """The role of each field."""
+    found: dict[Source, str] = {}
+    counts = Counter[str]()
     for part in one.parts:
         if part.source not in found:
-            free = left[part.kind]
-            found[part.source] = free.pop(0) if free else None
+            role = _ROLE[part.kind]
+            counts[role] += 1
+            found[part.source] = role if counts[role] == 1 else f"{role}_{counts[role]}"
     return found
 
 
-def _said(part: Part, role: str | None) -> str:
+def _said(part: Part, role: str) -> str:
     """A part as the fusion names it."""
     pooling = f":{part.pooling}" if part.pooling else ""
     step = f"@{part.step}" if part.kind == "lare" else ""
