@@ -1,4 +1,5 @@
-"""Days and spans of days, as people write them: a year, a month, a day, or from one to another."""
+"""Days and spans of days, as people write them: a year, a month, a day, from one to another, or up
+to one."""
 
 from __future__ import annotations
 
@@ -21,12 +22,14 @@ class Span:
 def read_span(text: str) -> Span:
     """The days of ``2024``, ``2024-03``, ``2024-03-05``, or of two of these with ``/`` between.
 
+    Of ``/2024-03``, which says by when and not since when, the first day is that of the calendar.
+
     Raises:
         ValueError: it is none of these, in one sentence.
     """
     begin, slash, end = text.partition("/")
-    first = _days(text, begin.strip())
-    last = _days(text, end.strip()) if slash else first
+    last = _days(text, (end if slash else begin).strip())
+    first = _days(text, begin.strip()) if begin.strip() or not slash else Span(date.min, date.min)
     if last.last < first.first:
         raise ValueError(f"{text!r} ends before it begins")
     return Span(first.first, last.last)
@@ -42,8 +45,9 @@ def is_span(text: str) -> bool:
 
 
 def span_text(text: str) -> str:
-    """A span for people: ``2014 to 2021``."""
-    return " to ".join(part.strip() for part in text.split("/"))
+    """A span for people: ``2014 to 2021``, ``by 2021``."""
+    begin, slash, end = (part.strip() for part in text.partition("/"))
+    return f"{begin} to {end}" if slash and begin else f"by {end}" if slash else begin
 
 
 def _days(text: str, part: str) -> Span:
@@ -57,6 +61,6 @@ def _days(text: str, part: str) -> Span:
         return Span(begin, date(begin.year, end, day or calendar.monthrange(begin.year, end)[1]))
     except ValueError:
         raise ValueError(
-            f"{text[:80]!r} is no date: write 2024, 2024-03, 2024-03-05, or two of these with / "
-            "between"
+            f"{text[:80]!r} is no date: write 2024, 2024-03, 2024-03-05, two of these with / "
+            "between, or /2024 for by then"
         ) from None

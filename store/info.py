@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ def _created(rows: Rows) -> dict[str, Any]:
     if not spans:
         return {}
     first, last = min(one.first for one in spans), max(one.last for one in spans)
-    return {"created": {"rows": len(told), "first": str(first), "last": str(last)}}
+    since = "" if first == date.min else str(first)
+    return {"created": {"rows": len(told), "first": since, "last": str(last)}}
 
 
 def _feature_info(feature: Feature) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def print_info(store: Path, found: Mapping[str, Any]) -> None:
         counts = f": {subset['rows']} rows, {labels.get('0', 0)} real, {labels.get('1', 0)} fake"
         if made := subset.get("created"):
             of = "" if made["rows"] == subset["rows"] else f"{made['rows']} of them "
-            counts += f"; {of}made {made['first']} to {made['last']}"
+            since = f"{made['first']} to" if made["first"] else "by"
+            counts += f"; {of}made {since} {made['last']}"
         console.print(Text.assemble("\n", (name, "bold"), counts))
         features = [
             (extractor, feature)

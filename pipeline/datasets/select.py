@@ -10,6 +10,7 @@ from typing import Any
 from clare.advice import LeaveOut, Name, Notice, Run, Set
 from clare.errors import InputError
 from clare.pipeline.datasets.build import build_dataset, write_dataset
+from clare.pipeline.datasets.dated import with_dates
 from clare.pipeline.datasets.plain_folders import select_folders
 from clare.pipeline.datasets.registry import load_registry
 from clare.pipeline.datasets.schema import Registry, Subset
@@ -129,11 +130,11 @@ def select_manifests(
     if names and files:
         files, names = _of_names(files, names), []
     found = [_find(name, folder, places, progress) for name in names] + list(files)
-    selected = [(_without_copies(read_manifest(path)), places) for path in found]
+    selected = [(_read(path, folder), places) for path in found]
     if pools is None and names and _are_fakes(selected):
         selected += _pools_of([m for m, _ in selected], folder, places, notice, progress)
     for pool in pools or ():
-        manifest = _without_copies(read_manifest(_find(pool, folder, places, progress)))
+        manifest = _read(_find(pool, folder, places, progress), folder)
         if any(sample.label for sample in manifest.samples):
             raise InputError(f"{pool} has fakes too", Name("it among the subsets", "subset"))
         if manifest.name not in [one.name for one, _ in selected]:
@@ -231,7 +232,7 @@ def select_protocol(
     selected, absent = [], {}
     for subset, needed in sorted(read_protocol(found).needs(key).items()):
         try:
-            manifest = _without_copies(read_manifest(_find(subset, folder, places, progress)))
+            manifest = _read(_find(subset, folder, places, progress), folder)
         except InputError as error:
             absent[subset] = str(error)
             continue
@@ -261,7 +262,7 @@ def _pools_of(
     names = listed(manifest.name for manifest in manifests)
     for pool in registered_pools(manifests, folder):
         try:
-            manifest = _without_copies(read_manifest(_find(pool, folder, places, progress)))
+            manifest = _read(_find(pool, folder, places, progress), folder)
             for sample in {sample.root: sample for sample in manifest.samples}.values():
                 places.resolve(sample)  # a pool whose folder is not known is not there
         except InputError as error:
@@ -308,7 +309,7 @@ def read_named(name: str, folder: Path) -> Manifest:
     path = find_subset(load_registry(folder), folder, name)
     if path is None:
         raise no_manifest(folder, name)
-    return _without_copies(read_manifest(path))
+    return _read(path, folder)
 
 
 def no_manifest(folder: Path, name: str) -> InputError:
@@ -379,9 +380,11 @@ def _build(
     return path
 
 
-def _without_copies(manifest: Manifest) -> Manifest:
+def _read(path: Path, folder: Path) -> Manifest:
+    """A manifest without copies, with the registry's dates where its rows have none."""
+    manifest = read_manifest(path)
     kept = tuple(sample for sample in manifest.samples if sample.status != "duplicate")
-    return Manifest(manifest.name, kept)
+    return with_dates(Manifest(manifest.name, kept), load_registry(folder))
 
 
 def _without_repeats(selected: list[tuple[Manifest, Roots]]) -> list[tuple[Manifest, Roots]]:
