@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,29 +33,25 @@ class Moments:
 
     @classmethod
     def of(cls, pieces: Pieces) -> Moments:
-        """In one pass; memory does not grow with the rows."""
-        return reduce(cls.beside, (cls._of_rows(values, y) for values, y in pieces()))
+        """In one pass; memory does not grow with the rows.
 
-    @classmethod
-    def _of_rows(cls, values: Values, y: Values) -> Moments:
-        labels = np.stack([y < 0, y > 0]).astype(np.float64)
-        centred = values - values.mean(0)
-        cross = centred.T @ (y - y.mean())
-        return cls(labels.sum(1), labels @ values, centred.T @ centred, cross)
+        Each piece is centred by itself, so that nothing cancels (Chan et al. 1983). What pieces
+        differ by is added at the end, for all of them at once.
+        """
+        within = _Within()
+        counts, sums = [], []
+        for values, y in pieces():
+            labels = np.stack([y < 0, y > 0]).astype(np.float64)
+            counts.append(labels.sum(1))
+            sums.append(labels @ values)
+            within.add(values, sums[-1].sum(0) / len(y), y)
+        return _joined(np.array(counts), np.array(sums), within.whole(), within.cross)
 
     def beside(self, other: Moments) -> Moments:
-        """Of these rows and of other ones together, so that nothing cancels (Chan et al. 1983)."""
-        share = self.rows * other.rows / (self.rows + other.rows)
-        apart, turned = other.mean - self.mean, other.target - self.target
-        scatter = np.outer(share * apart, apart)
-        scatter += self.scatter
-        scatter += other.scatter
-        return Moments(
-            self.counts + other.counts,
-            self.sums + other.sums,
-            scatter,
-            self.cross + other.cross + share * turned * apart,
-        )
+        """Of these rows and of other ones together."""
+        both = (self, other)
+        counts, sums = (np.array([getattr(one, name) for one in both]) for name in _TOTALS)
+        return _joined(counts, sums, self.scatter + other.scatter, self.cross + other.cross)
 
     @property
     def rows(self) -> int:
@@ -78,3 +73,51 @@ class Moments:
     def means(self) -> Values:
         """(2, d) of reals and of fakes."""
         return self.sums / self.counts[:, None]
+
+
+_TOTALS = ("counts", "sums")
+
+
+def _joined(counts: Values, sums: Values, scatter: Values, cross: Values) -> Moments:
+    """Moments of all rows of several groups.
+
+    Args:
+        counts: (G, 2) rows of each by label.
+        sums: (G, 2, d) of their vectors.
+        scatter: (d, d) added up over the groups, each about its own mean; it is overwritten.
+        cross: (d,) likewise.
+    """
+    rows = counts.sum(1)
+    means, targets = sums.sum(1) / rows[:, None], (counts[:, 1] - counts[:, 0]) / rows
+    apart = means - sums.sum((0, 1)) / rows.sum()
+    weighed = np.sqrt(rows)[:, None] * apart
+    scatter += weighed.T @ weighed
+    cross = cross + (rows * (targets - rows @ targets / rows.sum())) @ apart
+    return Moments(counts.sum(0), sums.sum(0), scatter, cross)
+
+
+class _Within:
+    """Sums over rows about the mean of their piece. Of the scatter, half is computed."""
+
+    def __init__(self) -> None:
+        self.cross: Values = np.zeros(0)
+        self._lower: Values | None = None
+        self._centred = np.empty((0, 0))
+
+    def add(self, values: Values, mean: Values, y: Values) -> None:
+        """A piece (n, d), its mean (d,) and its targets (n,)."""
+        from scipy.linalg.blas import dsyrk
+
+        rows, width = values.shape
+        if self._lower is None:
+            self.cross, self._lower = np.zeros(width), np.zeros((width, width), order="F")
+        if len(self._centred) < rows:
+            self._centred = np.empty(values.shape)
+        centred = np.subtract(values, mean, out=self._centred[:rows])
+        self.cross += (y - y.mean()) @ centred
+        self._lower = dsyrk(1, centred.T, 1, self._lower, lower=1, overwrite_c=1)
+
+    def whole(self) -> Values:
+        """(d, d), both halves."""
+        assert self._lower is not None
+        return self._lower + np.tril(self._lower, -1).T

@@ -112,7 +112,34 @@ def _whitening(moments: Moments) -> Values:
             "channels",
             LeaveOut("norms"),
         )
-    values, axes = np.linalg.eigh(moments.scatter / moments.rows)
-    kept = values > values[-1] * width * np.finfo(np.float32).eps
+    covariance = moments.scatter / moments.rows
+    least = width * float(np.finfo(np.float32).eps)
+    if (root := _root_of_inverse(covariance, least)) is not None:
+        return root
+    values, axes = np.linalg.eigh(covariance)
+    kept = values > values[-1] * least
     found: Values = axes[:, kept] / np.sqrt(values[kept])
+    return found
+
+
+def _root_of_inverse(covariance: Values, least: float) -> Values | None:
+    """T (d, d) with T T^T the inverse, where all directions are kept: in a tenth of the time of
+    eigenvectors. What is fitted to whitened vectors does not ask how they are turned.
+
+    Args:
+        covariance: (d, d).
+        least: share of the largest eigenvalue that all have to be above.
+
+    Returns:
+        None where some eigenvalue is, or may be, smaller.
+    """
+    from scipy.linalg import LinAlgError, cholesky
+    from scipy.linalg.lapack import dtrtri
+
+    no_less_than_largest = np.linalg.norm(covariance)
+    try:
+        cholesky(covariance - least * no_less_than_largest * np.eye(len(covariance)), lower=True)
+    except LinAlgError:
+        return None
+    found: Values = dtrtri(cholesky(covariance, lower=True), lower=1)[0].T
     return found

@@ -22,7 +22,7 @@ from clare.store.feature_store import FeatureStore
 STEP = 256
 """Rows of a field that are read at a time."""
 
-PIECE = 4096
+PIECE = 1024
 """Rows of vectors that are computed on at a time."""
 
 
@@ -75,7 +75,8 @@ class Vectors:
                 weighed_by = maps if part.is_weighed else directions.get(part.source)
                 found = _pooled(part, read[part.source], weighed_by, places, rows)
                 vectors[places] = found
-                self._lengths[part][places] = np.linalg.norm(found.astype(np.float64), axis=1)
+                squares = np.einsum("ij,ij->i", found, found, dtype=np.float64)
+                self._lengths[part][places] = np.sqrt(squares)
             if progress is not None:
                 progress("reading features", int(places[-1]) + 1, len(rows))
 

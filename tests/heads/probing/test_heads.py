@@ -1,5 +1,7 @@
 """A probe becomes a run that scores as it does."""
 
+from typing import Any
+
 import pytest
 
 import clare
@@ -60,8 +62,8 @@ def test_so_do_three_layers_of_a_tower_beside_lare(probed, tmp_path):
         resamples=0,
     )
     run = check_run(found, found.probes[0], probed, tmp_path / "run")
-    read = found.head_of(found.probes[0])["fields"]
-    assert read == {
+    head: Any = found.head_of(found.probes[0])
+    assert head["fields"] == {
         "cls": "clip_cls",
         "tokens": "clip_tokens_2",
         "tokens_2": "clip_tokens_4",
@@ -76,7 +78,7 @@ def test_one_field_of_two_towers_has_no_run(tmp_path):
     for tower in (CLIP, SECOND):
         fill(store, make_rows("gan", 80), [tower], tower.weights)
     names = [f"clip_cls#{key.rpartition('-')[2][:8]}" for key in store.extractor_keys()]
-    quick = {"norms": ["none"], "kinds": ["centroid"], "test": ["gan"], "ask": []}
+    quick: dict[str, Any] = {"norms": ["none"], "kinds": ["centroid"], "test": ["gan"], "ask": []}
     found = clare.probe(store, tmp_path / "out", inputs=["+".join(names)], **quick, **QUICK)
     assert found.head_of(found.probes[0]) is None
 
@@ -93,6 +95,10 @@ def test_one_field_of_two_towers_has_no_run(tmp_path):
 )
 def test_parts_that_are_not_there_are_said(probed, tmp_path, parts, said):
     fields = {"cls": "clip_cls", "tokens": "clip_tokens_2"}
-    head = {"fusion": "side_by_side", "fusion_settings": {"parts": list(parts)}, "fields": fields}
+    head: dict[str, Any] = {
+        "fusion": "side_by_side",
+        "fusion_settings": {"parts": list(parts)},
+        "fields": fields,
+    }
     with pytest.raises(InputError, match=said):
         clare.train_head(probed, tmp_path / "run", train=["gan"], classifier="probe", **head)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,13 @@ def test_two_towers_stand_side_by_side_by_their_fingerprints(tmp_path):
     for tower, model in ((CLIP, "ViT-L-14"), (SECOND, "PE-Core-L-14-336")):
         origin = json.dumps({"model": model, "weights": "own"}).encode()
         store.write_assets(tower.key, {"origin.json": origin})
-    quick = {"train": ["gan"], "test": ["gan"], "kinds": ["centroid"], "ask": [], "resamples": 0}
+    quick: dict[str, Any] = {
+        "train": ["gan"],
+        "test": ["gan"],
+        "kinds": ["centroid"],
+        "ask": [],
+        "resamples": 0,
+    }
     found = clare.probe(store, tmp_path / "out", **quick)
     own = [name for name in found.shown if name.startswith("clip_cls#")]
     assert len(own) == 2

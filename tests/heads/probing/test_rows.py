@@ -40,7 +40,7 @@ def test_rows_that_lack_a_field_are_told(tmp_path):
     store = create_probed(tmp_path / "features.zarr", 80, 40)
     extra = make_rows("swap", 80, ("test",))[40:]
     fill(store, extra, [CLIP])
-    quick = {"inputs": ["clip_cls", "lare:mean"], "kinds": ["centroid"], "ask": []}
+    quick: dict[str, Any] = {"inputs": ["clip_cls", "lare:mean"], "kinds": ["centroid"], "ask": []}
     found = clare.probe(store, tmp_path / "out", test=["swap"], **quick, **QUICK)
     assert found.tests["swap"] == 40
     assert any("40 of 80 of swap (test)" in told for told in found.notices)
@@ -113,7 +113,8 @@ def test_frames_of_a_video_count_as_one_in_intervals(tmp_path):
             store, tmp_path / name, train=["drawn"], test=["drawn"], ask=[], **quick
         )
         (probe,) = found.best().values()
-        widths.append(probe.mean.high - probe.mean.low)
+        mean: Any = probe.mean
+        widths.append(mean.high - mean.low)
     # Ten frames that are alike are one: the root of ten as wide.
     assert widths[0] / widths[1] == pytest.approx(10**0.5, rel=0.3)
 
