@@ -123,8 +123,8 @@ class Loader:
 
     def close(self) -> None:
         """Stop the threads; what was not begun is dropped."""
-        self._pool.shutdown(cancel_futures=True)
         self._ahead.close()
+        self._pool.shutdown(cancel_futures=True)
 
     def start(
         self, rows: Mapping[int, Row], extractors: Sequence[Extractor]

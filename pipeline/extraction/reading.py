@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clare.errors import StoreError
+from clare.store.bucket.files import abandon
 
 WIDTH = 32
 """Requests under way at once."""
@@ -46,7 +47,7 @@ class ReadAhead:
         self._pool = ThreadPoolExecutor(width, "clare-read")
         self._lock = threading.Lock()
         self._waiting: deque[_Asked] = deque()
-        self._held = 0
+        self._held = self._begun = 0
         self._away: StoreError | None = None
 
     def ask(self, files: list[tuple[Path, int]]) -> Reads:
@@ -58,10 +59,16 @@ class ReadAhead:
         return Reads(asked, self._release)
 
     def close(self) -> None:
-        """Stop; what was not begun is dropped."""
+        """Stop, even if a server is away; whoever waits for a file is told so by an error."""
         with self._lock:
-            self._waiting.clear()
-        self._pool.shutdown(cancel_futures=True)
+            dropped, self._waiting = self._waiting, deque()
+            self._away = self._away or StoreError("it was not read: the work was stopped")
+            is_reading = self._begun > 0
+        for asked in dropped:
+            asked.found.set_exception(self._away)
+        if is_reading:
+            abandon()
+        self._pool.shutdown()
 
     def _begin(self) -> None:
         with self._lock:
@@ -70,6 +77,7 @@ class ReadAhead:
                 if self._held and self._held + size > self._most:
                     return
                 self._held += size
+                self._begun += 1
                 self._pool.submit(self._fill, self._waiting.popleft())
 
     def _fill(self, asked: _Asked) -> None:
@@ -81,6 +89,8 @@ class ReadAhead:
             if isinstance(error, StoreError):
                 self._away = error
             asked.found.set_exception(error)
+        with self._lock:
+            self._begun -= 1
 
     def _release(self, asked: _Asked) -> None:
         with self._lock:

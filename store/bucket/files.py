@@ -13,7 +13,8 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,9 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/.*", re.DOTALL)
 
 STEP = 1 << 23
 """Most bytes of a request after that, where a file is read in parts."""
+
+
+_buckets: list[Objects] = []
 
 
 class BucketFile(BucketPath):
@@ -210,7 +214,24 @@ def common_folder(folders: Iterable[Path]) -> Path | None:
 def _bucket(url: str) -> Objects:
     from clare.store.bucket.objects import Objects
 
-    return Objects(url)
+    _buckets.append(found := Objects(url))
+    return found
+
+
+def abandon() -> None:
+    """Let whoever waits for a file of a bucket whose server is away wait no more."""
+    for objects in _buckets:
+        objects.abandon()
+
+
+@contextmanager
+def abandoning() -> Iterator[None]:
+    """Work that ends at once where an error or its user ends it, whatever threads wait for."""
+    try:
+        yield
+    except BaseException:
+        abandon()
+        raise
 
 
 def file_place(place: Path | str) -> Path:

@@ -10,19 +10,17 @@ was sent again: after any refusal the object is read and compared with what was 
 from __future__ import annotations
 
 import errno
-import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clare.errors import InputError, StoreError
+from clare.errors import InputError
+from clare.store.bucket.connect import connect, require_no_fork
 from clare.store.bucket.failures import code_of, is_lasting, refusal
 from clare.store.bucket.places import bucket_url, require_plain
 
@@ -39,12 +37,6 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
-
-_PLAIN_HTTP = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
-"""What allows a server without encryption; given `client_options`, obstore reads it no more."""
-
-_memories: dict[str, Any] = {}
-_used_by: int | None = None  # the process that has used obstore
 
 
 @dataclass(frozen=True)
@@ -90,10 +82,15 @@ class Objects:
         self.patience = patience
         scheme, _, rest = found.partition("://")
         self._bucket, _, self._prefix = rest.partition("/")
-        self._store = _connect(scheme, self._bucket)
+        self._store = connect(scheme, self._bucket)
+        self._abandoned = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Objects, (self.url, self.patience)
+
+    def abandon(self) -> None:
+        """Let the requests fail that wait for a server which is away; later ones wait again."""
+        self._abandoned += 1
 
     def get(self, key: str) -> bytes:
         """An object's bytes.
@@ -326,8 +323,8 @@ class Objects:
         """The answer to a request, sent again for as long as the server is away."""
         from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-        _require_no_fork()
-        end, wait = time.monotonic() + self.patience, 0.1
+        require_no_fork()
+        end, wait, before = time.monotonic() + self.patience, 0.1, self._abandoned
         while True:
             try:
                 return ask()
@@ -340,7 +337,8 @@ class Objects:
             except BaseError as error:
                 if type(error).__name__ == "NotFoundError" and code_of(error) not in _NO_BUCKET:
                     raise FileNotFoundError(f"{self.url}/{key}") from error
-                if is_lasting(error) or time.monotonic() + wait > end:
+                in_vain = self._abandoned != before or time.monotonic() + wait > end
+                if in_vain or is_lasting(error):
                     raise refusal(f"{self.url}/{key}".rstrip("/"), error) from error
             time.sleep(wait * random.uniform(0.5, 1))
             wait = min(2 * wait, 4.0)
@@ -358,72 +356,3 @@ def in_flight(
             yield from pool.map(work, items)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _connect(scheme: str, bucket: str) -> Any:
-    try:
-        from obstore.store import MemoryStore, from_url
-    except ImportError as error:
-        raise InputError(
-            f"{scheme}:// needs obstore", "install it with pip install 'clare-features[buckets]'"
-        ) from error
-    if scheme == "memory":
-        return _memories.setdefault(bucket, MemoryStore())
-    from obstore.exceptions import BaseError
-
-    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2)}
-    how: dict[str, Any] = {
-        "client_options": {"timeout": "300s", "connect_timeout": "10s"},
-        "retry_config": {
-            "max_retries": 5,
-            "retry_timeout": timedelta(seconds=20),
-            "backoff": {**backoff, "base": 2},
-        },
-    }
-    if scheme == "s3":
-        how["checksum_algorithm"] = "SHA256"  # refused where a byte changed on its way
-        how |= _profile()
-    if _truth(os.environ.get(_PLAIN_HTTP.get(scheme, ""))):
-        how["client_options"]["allow_http"] = True
-    try:
-        return from_url(f"{scheme}://{bucket}", **how)
-    except (BaseError, ValueError) as error:
-        raise refusal(f"{scheme}://{bucket}", error) from error
-
-
-def _profile() -> dict[str, Any]:
-    """The user's AWS profile, where the environment has no keys; they are renewed as they end."""
-    if "AWS_ACCESS_KEY_ID" in os.environ:
-        return {}
-    try:
-        boto3 = import_module("boto3")
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as error:
-        if "AWS_PROFILE" in os.environ:
-            raise InputError(
-                "a profile in AWS_PROFILE is read through boto3",
-                "install it with pip install boto3",
-            ) from error
-        return {}
-    try:
-        session = boto3.Session()
-        if session.get_credentials() is None:
-            return {}
-        return {"credential_provider": Boto3CredentialProvider(session)}
-    except Exception as error:
-        raise StoreError(f"the AWS profile can't be read ({type(error).__name__})") from error
-
-
-def _truth(text: str | None) -> bool:
-    return (text or "").lower() in ("1", "true", "yes", "on")
-
-
-def _require_no_fork() -> None:
-    """Refuse a forked child: obstore, once its parent has used it, would wait there for ever."""
-    global _used_by
-    if _used_by is None:
-        _used_by = os.getpid()
-    elif _used_by != os.getpid():
-        raise StoreError(
-            "a forked process can't read from a bucket", "start workers by spawn, or use threads"
-        )

@@ -133,7 +133,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr("clare.store.bucket.objects.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("clare.store.bucket.objects.random.uniform", lambda low, high: 0.0)
     return Server(monkeypatch)
 
 
@@ -182,6 +182,29 @@ def test_a_server_that_stays_away_leaves_its_rows_pending(
     server.away = float("inf")
     with pytest.raises(StoreError, match="can't be reached"):
         job_of(manifest, bucket, tmp_path / "new.zarr").run()
+
+
+def test_whoever_is_stopped_waits_no_more_for_a_server(
+    pairs, bucket, server, tmp_path, monkeypatch
+):
+    manifest, folder = pairs
+    put_all(folder, bucket)
+    job = job_of(manifest, bucket, tmp_path / "f.zarr", views=1, features=("pixels",))
+    job.run()
+    monkeypatch.setattr(files._bucket(bucket), "patience", float("inf"))
+    rows = dict(enumerate(open_store(job.store).rows("vae")))
+    server.away = float("inf")
+    before = server.asked
+    loader = Loader(job.manifests[0][1], job.settings.images, threads=1)
+    begun = loader.start(rows, [])
+    while server.asked == before:
+        time.sleep(0)
+    loader.close()  # else it were for ever
+    for one in begun:
+        assert one.cancelled() or isinstance(one.exception(), StoreError)
+    server.away = 2
+    report = job_of(manifest, bucket, tmp_path / "other.zarr", views=1).run()
+    assert report.rows == 6 and not report.failures, "later requests wait again"
 
 
 def test_paths_stay_below_their_root_and_roots_are_told_apart(bucket):
