@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -32,27 +34,49 @@ pytestmark = [
 ]
 
 WORK = """
-import sys, time
+import os, sys, time
 from tests.store.conftest import *
+from clare.errors import LostClaimError
 from clare.store.feature_store import create_store
+from clare.store.layout import Layout
 
+Layout.at(sys.argv[1]).claims.configure(leases=True, expire=float(os.environ.get("EXPIRE", 240)))
 store = create_store(sys.argv[1])
-store.assign_rows("faces", make_rows(600))
+store.assign_rows("faces", make_rows(384))
 store.declare(FINGERPRINT, FIELDS)
 store.write_assets(FINGERPRINT.key, ASSETS)
 feature = store.feature("faces", "clip")
 while feature.pending():
     for shard in feature.pending():
         if feature.claim(shard):
+            print("has", shard, flush=True)
             rows = feature.shard_rows(shard)
-            time.sleep(0.3)
-            feature.write_shard(shard, shard_values(rows), {}, MADE_WITH)
+            time.sleep(float(os.environ.get("PACE", 0.2)))
+            try:
+                feature.write_shard(shard, shard_values(rows), {}, MADE_WITH)
+                print("wrote", shard, flush=True)
+            except LostClaimError:
+                print("lost", shard, flush=True)
             feature.release(shard)
-            print("wrote", shard, flush=True)
     feature.refresh()
     time.sleep(0.2)
 """
-"""An extraction without models, that takes a third of a second a shard."""
+"""An extraction without models, that takes PACE seconds a shard."""
+
+IMPATIENT = """
+from functools import partial
+from clare.store.bucket import mirror
+
+mirror.Objects = partial(mirror.Objects, patience=2)
+"""
+"""Before the others: a server that is away is waited for no longer."""
+
+PUSH = """
+import sys
+from clare.store.transfer import push_store
+
+print(push_store(sys.argv[2], sys.argv[1]), flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +97,20 @@ def url(tmp_path):
 
 @pytest.fixture
 def whole(tmp_path):
-    """An undisturbed store."""
+    """An undisturbed store of six shards."""
     store = create_store(tmp_path / "whole.zarr")
-    store.assign_rows("faces", make_rows(600))
+    store.assign_rows("faces", make_rows(384))
     extract(store)
     return store.path
 
 
-def work(url, folder, **environment):
+def work(url, folder, *before, script=WORK, more=(), **environment):
     """A process that extracts into a bucket, with a copy of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", WORK, url],
+        [*before, sys.executable, "-c", script, url, *map(str, more)],
         env={**os.environ, "CLARE_CACHE": str(folder), **environment},
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
 
@@ -100,11 +125,11 @@ def require_equal(url, whole, folder):
 
 
 def test_carried_there_and_back_and_read_in_between(server, whole, url, tmp_path):
-    assert push_store(whole, url).shards == 10
+    assert push_store(whole, url).shards == 6
     assert push_store(whole, url).shards == 0
     reader = open_store(url).feature("faces", "clip").reader("clip_tokens")
     local = open_store(whole).feature("faces", "clip").reader("clip_tokens")
-    assert np.array_equal(reader.read(range(600)), local.read(range(600)))
+    assert np.array_equal(reader.read(range(384)), local.read(range(384)))
     require_equal(url, whole, tmp_path / "again.zarr")
 
 
@@ -120,10 +145,10 @@ def test_the_server_keeps_its_word_and_says_what_is_missing(server, monkeypatch)
 
 
 def test_several_share_the_work_and_one_of_them_is_killed(server, whole, url, tmp_path):
-    runs = [work(url, tmp_path / f"copy{number}") for number in range(2)]
-    killed = work(url, tmp_path / "copy2")
+    runs = [work(url, tmp_path / f"copy{number}", PACE="0.8") for number in range(2)]
+    killed = work(url, tmp_path / "copy2", PACE="0.8")
     assert killed.stdout is not None
-    killed.stdout.readline()
+    killed.stdout.readline()  # it has a shard
     killed.kill()
     killed.communicate()
     said = [run.communicate(timeout=120)[0] for run in runs]
@@ -135,10 +160,10 @@ def test_several_share_the_work_and_one_of_them_is_killed(server, whole, url, tm
 def test_a_server_that_is_killed_in_the_middle_is_waited_for(server, whole, url, tmp_path):
     run = work(url, tmp_path / "copy")
     assert run.stdout is not None
-    for _ in range(3):
+    for _ in range(4):
         run.stdout.readline()
     server.kill()
-    time.sleep(6)
+    time.sleep(2)
     server.start()
     run.communicate(timeout=150)
     assert run.returncode == 0
@@ -163,11 +188,7 @@ def test_roots_in_a_bucket_are_read_although_their_server_is_killed(server, plac
     server.start()
     assert run.wait(180) == 0, place.said()
     mine, whole = (
-        {
-            name: data
-            for name, data in files_of(place.folder / one).items()
-            if not name.startswith("rows")
-        }
+        {name: data for name, data in files_of(place.folder / one).items() if "index" not in name}
         for one in ("roots", "whole")
     )
     assert mine == whole
@@ -196,7 +217,7 @@ def test_a_push_goes_on_while_its_server_is_started_again(server, whole, url, tm
 
 @pytest.mark.parametrize("flips", [False, True])
 def test_lost_answers_and_flipped_bytes_change_nothing(server, whole, url, tmp_path, flips):
-    proxy = Proxy(server.ports[3], every=4, flips=flips)
+    proxy = Proxy(server.ports[3], every=6, flips=flips)
     try:
         run = work(url, tmp_path / "copy", **address(proxy.port))
         run.communicate(timeout=150)
@@ -204,4 +225,91 @@ def test_lost_answers_and_flipped_bytes_change_nothing(server, whole, url, tmp_p
         assert proxy.spoilt > 5
     finally:
         proxy.close()
+    require_equal(url, whole, tmp_path / "again.zarr")
+
+
+def test_a_full_disk_of_the_server_is_waited_for_until_it_is_freed(server, whole, url, tmp_path):
+    if not server.is_small:
+        pytest.skip("the server's disk can be filled where a disk can be mounted, as by root")
+    run = work(url, tmp_path / "copy")
+    assert run.stdout is not None
+    for _ in range(4):
+        run.stdout.readline()
+    with server.full():
+        time.sleep(4)
+        assert run.poll() is None
+        done = len(Objects(url).list("journal"))
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode == 0, said
+    assert done < 6 and "wrote" in said
+    require_equal(url, whole, tmp_path / "again.zarr")
+
+
+def test_a_disk_that_stays_full_ends_in_a_sentence_and_the_next_run_goes_on(
+    server, whole, url, tmp_path
+):
+    if not server.is_small:
+        pytest.skip("the server's disk can be filled where a disk can be mounted, as by root")
+    run = work(url, tmp_path / "copy", script=IMPATIENT + WORK)
+    assert run.stdout is not None
+    for _ in range(4):
+        run.stdout.readline()
+    with server.full():
+        said = run.communicate(timeout=60)[0]
+    assert run.returncode == 1
+    assert "StoreError" in said.splitlines()[-1]
+    assert "the server refuses it" in said.splitlines()[-1]
+    again = work(url, tmp_path / "copy2")
+    again.communicate(timeout=120)
+    assert again.returncode == 0
+    require_equal(url, whole, tmp_path / "again.zarr")
+
+
+def test_who_was_frozen_beyond_his_lease_writes_nothing_more_of_that_shard(
+    server, whole, url, tmp_path
+):
+    frozen = work(url, tmp_path / "copy", EXPIRE="5")
+    assert frozen.stdout is not None
+    shard = frozen.stdout.readline().split()[-1]
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        said, _ = work(url, tmp_path / "copy2", EXPIRE="5").communicate(timeout=120)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+    assert f"wrote {shard}" in said
+    assert f"lost {shard}" in frozen.communicate(timeout=120)[0]
+    assert frozen.returncode == 0
+    require_equal(url, whole, tmp_path / "again.zarr")
+
+
+def test_clocks_that_are_ten_minutes_apart_mean_nothing(server, whole, url, tmp_path):
+    if (faketime := shutil.which("faketime")) is None:
+        pytest.skip("faketime is not installed")
+    runs = [
+        work(url, tmp_path / "copy", PACE="0.8"),
+        work(url, tmp_path / "copy2", faketime, "-f", "+10m", PACE="0.8"),
+    ]
+    said = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said[1][-3000:]
+    assert all("wrote" in one for one in said)
+    assert not any("lost" in one for one in said)
+    require_equal(url, whole, tmp_path / "again.zarr")
+
+
+def test_a_push_that_was_killed_is_gone_on_with_while_somebody_extracts(
+    server, whole, url, tmp_path
+):
+    killed = work(url, tmp_path / "copy", script=PUSH, more=[whole])
+    objects = Objects(url)
+    while len(objects.list("arrays")) < 6:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    assert len(objects.list("journal")) < 6 * 2
+    run = work(url, tmp_path / "copy2")
+    again = work(url, tmp_path / "copy3", script=PUSH, more=[whole])
+    for one in (run, again):
+        one.communicate(timeout=120)
+        assert one.returncode == 0
     require_equal(url, whole, tmp_path / "again.zarr")

@@ -46,8 +46,33 @@ class Weed:
         self.folder = folder
         self.ports = [_free_port() for _ in range(4)]
         self.process: subprocess.Popen[bytes] | None = None
-        (folder / "data").mkdir()
+        self.data = folder / "data"
+        self.data.mkdir()
+        self.is_small = self._mount()
         (folder / "s3.json").write_text(json.dumps({"identities": [_RIGHTS]}))
+
+    def _mount(self) -> bool:
+        """Put its data on a disk of their own, which can be filled; only root may."""
+        words = ["mount", "-t", "tmpfs", "-o", "size=768m", "clare-test", str(self.data)]
+        return os.getuid() == 0 and subprocess.run(words, capture_output=True).returncode == 0
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Its disk is full meanwhile."""
+        ballast = self.data / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
+    def end(self) -> None:
+        """End it for good, and let its disk go."""
+        self.kill()
+        if self.is_small:
+            subprocess.run(["umount", "--lazy", str(self.data)], check=True)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -58,12 +83,14 @@ class Weed:
         """Start it, or start it again; does not wait until it answers."""
         master, volume, filer, s3 = self.ports
         words = [
-            *(str(binary()), "-logtostderr=true", "server", f"-dir={self.folder / 'data'}"),
+            *(str(binary()), "-logtostderr=true", "server", f"-dir={self.data}"),
+            f"-master.dir={self.folder}",  # where names of objects are kept, too
             *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}"),
             *(f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}"),
             *(f"-s3.config={self.folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
             *("-s3.autoCreateBucket=false", "-master.electionTimeout=1s"),
             *("-volume.preStopSeconds=0", "-master.volumeSizeLimitMB=64", "-volume.max=100"),
+            "-volume.minFreeSpacePercent=0",  # else a disk that was full is tried a minute later
         ]
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
@@ -206,7 +233,7 @@ def running(folder: Path) -> Iterator[Weed]:
         server.make_bucket()
         yield server
     finally:
-        server.kill()
+        server.end()
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
