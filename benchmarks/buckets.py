@@ -1,4 +1,4 @@
-"""Stores in a bucket against plain requests by obstore, and against a store on the disk.
+"""Stores and images in a bucket against plain requests by obstore, and against a store on the disk.
 
     python -m benchmarks.buckets --url s3://bucket/bench
 
@@ -9,7 +9,9 @@ and the environment lead to; without a URL a bucket in memory, which tells what 
 - cold: every row once in random batches, through a copy that is empty, against as many range reads
   of single rows by obstore, 16 at once, whose bytes nobody checks or keeps;
 - push, pull: a store carried, against puts and gets of its shards, 8 at once, without a check or a
-  file that is durable.
+  file that is durable;
+- images: files of 100 KB as an extraction reads them ahead, so many at once, against gets by
+  obstore, 32 at once, and against the same reading with one request at a time.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ import numpy as np
 
 from benchmarks.rounds import Race, Ratio
 from benchmarks.script import Parts, Script, main
+from clare.pipeline.extraction.reading import WIDTH, ReadAhead
+from clare.pipeline.images.decode import read_content
+from clare.store.bucket.files import file_place
 from clare.store.bucket.mirror import mirror_of
 from clare.store.bucket.objects import Objects, in_flight
 from clare.store.bucket.places import CACHE, copy_of
@@ -38,6 +43,7 @@ FINGERPRINT = Fingerprint("clip", 1, "0" * 64, {})
 PUTS = 8
 RANGES = 16
 PASSES = 8
+IMAGE = 100_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Sizes:
     patches: int = 256
     batch: int = 64
     url: str = "memory://bench/store"
+    images: int = 256
+    width: int = WIDTH
 
 
 def parts(sizes: Sizes, folder: Path) -> Parts:
@@ -78,8 +86,19 @@ def parts(sizes: Sizes, folder: Path) -> Parts:
         "pull",
         {"pull": bench.pull, "gets": bench.gets},
         [Ratio("pull", "gets", 0.8)],
-        share=0.2,
+        share=0.1,
         warm=False,
+    )
+    images = _Images(sizes)
+    yield Race(
+        "images",
+        {
+            "ahead": lambda: images.ahead(sizes.width),
+            "gets": images.gets,
+            "one by one": lambda: images.ahead(1),
+        },
+        [Ratio("ahead", "gets", 0.8), Ratio("ahead", "one by one")],
+        share=0.1,
     )
 
 
@@ -168,6 +187,28 @@ class _Bench:
         return {"gets": time.perf_counter() - began}
 
 
+class _Images:
+    def __init__(self, sizes: Sizes) -> None:
+        self.objects = Objects(f"{sizes.url}-images")
+        noise = np.random.default_rng(0)
+        self.keys = [f"{number:06d}.jpg" for number in range(sizes.images)]
+        for key in self.keys:
+            self.objects.put(key, noise.bytes(IMAGE))
+
+    def ahead(self, width: int) -> None:
+        folder = file_place(self.objects.url)
+        reading = ReadAhead(read_content, width=width)
+        asked = [(folder / key, reading.ask([(folder / key, IMAGE)])) for key in self.keys]
+        for path, reads in asked:
+            with reads:
+                reads.get(path)
+        reading.close()
+
+    def gets(self) -> None:
+        for _ in in_flight(self.objects.get, self.keys, WIDTH):
+            pass
+
+
 def make_store(path: Path, count: int, spec: FeatureSpec) -> FeatureStore:
     """A store of noise."""
     store = create_store(path)
@@ -188,7 +229,7 @@ def make_store(path: Path, count: int, spec: FeatureSpec) -> FeatureStore:
     return store
 
 
-SCRIPT = Script("buckets", __doc__, parts, Sizes(), toy=Sizes(128, 4), full=Sizes(2048))
+SCRIPT = Script("buckets", __doc__, parts, Sizes(), toy=Sizes(128, 4, images=16), full=Sizes(2048))
 
 if __name__ == "__main__":
     main(SCRIPT)

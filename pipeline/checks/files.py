@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
 
 from clare.errors import ImageError, InputError
 from clare.pipeline.checks.check import Finding
@@ -11,7 +13,11 @@ from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.store.bucket.files import Stats
 from clare.wording import counted
+
+_PART = 32
+"""Files that a thread takes at once."""
 
 
 class FileCheck:
@@ -39,7 +45,9 @@ class FileCheck:
         faults: dict[str, list[str]] = {}
         with ThreadPoolExecutor(THREADS) as pool:
             looked = [sample for sample in samples if sample.root in known]
-            for sample, fault in zip(looked, pool.map(self._look, looked), strict=True):
+            parts = [looked[start : start + _PART] for start in range(0, len(looked), _PART)]
+            found = chain.from_iterable(pool.map(self._look_at, parts))
+            for sample, fault in zip(looked, found, strict=True):
                 if fault:
                     faults.setdefault(fault, []).append(f"{sample.sample_id} ({sample.path})")
         for fault, rows in sorted(faults.items()):
@@ -58,12 +66,16 @@ class FileCheck:
             return False
         return True
 
-    def _look(self, sample: Sample) -> str:
+    def _look_at(self, samples: Sequence[Sample]) -> list[str]:
+        paths = [self._roots.resolve(sample) for sample in samples]
+        stats = Stats(paths)
+        return [self._look(*one, stats) for one in zip(samples, paths, strict=True)]
+
+    def _look(self, sample: Sample, path: Path, stats: Stats) -> str:
         from clare.pipeline.images.decode import MissingDecoderError, decode_rgb, read_content
 
-        path = self._roots.resolve(sample)
         try:
-            size = path.stat().st_size
+            size = stats.of(path).st_size
         except OSError:
             return "missing"
         if size == 0:
