@@ -37,7 +37,7 @@ def answer(
     that even noise beside an input can gain or lose a little: an input adds where both together
     beat the base, and beat the base beside shuffled rows by more than one shuffle differs from
     another. Shuffles are fitted as both together are: did they choose for themselves, what they
-    differ by would mostly be whether they chose alike, which five can't tell.
+    differ by would mostly be whether they chose alike, which so few can't tell.
 
     Args:
         prober: fits what is not fitted yet.

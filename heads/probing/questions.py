@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from clare.errors import InputError
 from clare.heads.probing.inputs import Offer, ProbeInput
 
-SHUFFLES = 5
-"""Controls of a question."""
+SHUFFLES = 10
+"""Controls of a question. What fewer differ by says little of luck: of five it has 4 degrees of
+freedom, by which only large gains are told from it."""
 
 _ASKED = re.compile(r"(?:does\s+)?(\S+)\s+adds?\s+to\s+(\S+?)\s*\??", re.IGNORECASE)
 

@@ -178,7 +178,7 @@ def _answers(record: ProbeRecord) -> Section:
             Table("Gain in AUC of both inputs together over one alone", columns, lines, names=2),
             Text(
                 "Each side is the probe that validation chose. Intervals are paired: both sides on "
-                "the same resamples. The last column is the control, the mean of five: the added "
+                "the same resamples. The last column is the control, the mean of ten: the added "
                 "vectors are other images', fitted as both together are. p is that of no gain over "
                 "the one alone, or over the control, whichever is larger, corrected for all "
                 f"{several} differences (Holm). "
