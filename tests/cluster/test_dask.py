@@ -47,6 +47,9 @@ def test_a_run_that_is_told_to_end_leaves_no_process(place):
     running = place.start("told", "--cluster", "local:2")
     place.until(lambda: place.done("told") >= TORN)
     below = children(running.pid)
+    for worker in workers_of(running.pid):
+        known = Path(f"/proc/{worker}/environ").read_bytes()
+        assert b"MALLOC_TRIM" not in known, "memory is kept for the next shard"
     began = time.monotonic()
     end(running.pid, signal.SIGTERM)
     assert running.wait(30) == 75, place.said()
