@@ -13,6 +13,10 @@ import pytest
 from tests.cluster.processes import children, end, end_all
 
 TORN = 3
+"""Shards after which a run is disturbed."""
+
+KILLS = 8
+"""Workers that are killed at random moments; each takes a quarter of a minute to come again."""
 
 
 def workers_of(pid):
@@ -30,7 +34,7 @@ def workers_of(pid):
 
 def test_workers_that_are_killed_at_random(place):
     dice, kills, runs = random.Random(5), 0, 0
-    while kills < 20:
+    while kills < KILLS:
         runs += 1
         store = f"killed-{runs}"
         running = place.start(store, "--cluster", "local:2")

@@ -36,12 +36,23 @@ def undisturbed(faces, tmp_path_factory):
     return finished(disk)
 
 
-def finished(disk: Path) -> dict[str, bytes]:
-    """The files of a store that is as it should be, without what it notes of commands."""
+def finished(disk: Path, *, sleeps: bool = False) -> dict[str, bytes]:
+    """The files of a store that is as it should be, without what it notes of commands.
+
+    Of partial files only marks are left beside records, and what one has in hand that sleeps.
+    """
     store = disk / "features.zarr"
     assert verify_store(store) == []
     found = contents(store)
-    return {k: v for k, v in found.items() if k != "commands.jsonl" and ".partial" not in k}
+    left = {name: data for name, data in found.items() if name.endswith(".partial")}
+    marks = {n for n, data in left.items() if n.endswith(".json.owner.partial") and not data}
+    assert sleeps or left.keys() == marks
+    return {k: v for k, v in found.items() if k != "commands.jsonl" and k not in left}
+
+
+def recorded(disk: Path) -> int:
+    """How many shards are in the journal."""
+    return len(list(disk.glob("features.zarr/journal/*/*/*.json")))
 
 
 def good(*runs: Run) -> list[list[int]]:
@@ -78,10 +89,11 @@ def test_a_run_frozen_past_its_lease_is_taken_over_and_ends_well(faces, undistur
         sleeper = Run(faces, hosts["one"], *lease)
         sleeper.wrote()
         sleeper.freeze()
+        done = recorded(tmp_path / "disk")  # on a busy machine it wrote more than the first
         try:
             (theirs,) = good(Run(faces, hosts["other"], *lease, slow=0))
-            assert finished(hosts["other"]) == undisturbed, "all was done while it slept"
-            assert len(theirs) >= SHARDS - 2
+            assert finished(hosts["other"], sleeps=True) == undisturbed, "done while it slept"
+            assert len(theirs) == SHARDS - done
         finally:
             sleeper.wake()
         good(sleeper)
@@ -124,7 +136,7 @@ def test_a_disk_that_fills_up_ends_runs_with_a_sentence(faces, undisturbed, tmp_
         subprocess.run(["bindfs", str(small), str(one)], check=True)
         try:
             runs = [Run(faces, disk, *BRISK, slow=1, hosts=2) for disk in (small, one)]
-            wait_until(lambda: list(small.glob("features.zarr/journal/*/*/*.json")))
+            wait_until(lambda: recorded(small))
             ballast = small / "ballast"
             with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
                 while True:
