@@ -6,12 +6,14 @@ A simulation. The leases, heartbeats and the watching of others are the real one
 and register are not: the register counts requests and bytes, and each request takes so many seconds
 of its worker's time. A worker opens the store, lists what is done, takes shard after shard as the
 loop of `clare extract` does, and dies after an exponentially distributed time; another begins in
-its place a minute later. Hearts beat late or not at all, and workers freeze, some past their lease.
+its place a minute later. One that finds all the rest with others gives its place back, as a task of
+an array does. Hearts beat late or not at all, and workers freeze, some past their lease.
 
 A shard is done twice if its values were computed to the end more than once. Coordination is the
 time of all requests that an undisturbed worker on its own would not need: everything but the files
-and the record of a shard. Each size of fleet has equally many rows a worker, the largest as many as
-asked for. No lookup of the images and no loading of models is counted.
+and the record of a shard. Waiting is the share of workers' time in which all the rest is with
+others. Each size of fleet has equally many rows a worker, the largest as many as asked for. No
+lookup of the images and no loading of models is counted.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pathlib import Path
 
 from benchmarks.rounds import Facts
 from benchmarks.script import Parts, Script, main
-from clare.pipeline.extraction.claims import MISSES, MOST_REFUSED, RELIST_SECONDS
+from clare.pipeline.extraction.passing import Pass, may_leave
 from clare.store.claims.heartbeats import Heartbeat, Watch
 from clare.store.claims.leases import Leases
 from clare.store.claims.owner import Owner
@@ -80,9 +82,12 @@ class Line:
         self._network.bytes += size
 
     def names(self, folder: str) -> set[str]:
+        return set(self.states(folder))
+
+    def states(self, folder: str) -> dict[str, Tag]:
         found = self._network.folders.get(folder, set())
         self.ask("list", NAME_BYTES * len(found), 1 + len(found) // NAMES)
-        return set(found)
+        return {name: self._network.entries[f"{folder}/{name}"][1] for name in found}
 
     def read(self, name: str) -> tuple[bytes, Tag] | None:
         found = self._network.entries.get(name)
@@ -120,7 +125,7 @@ class Fleet:
         self.sizes, self.workers, self.shards = sizes, workers, shards
         self.chance = random.Random(sizes.seed)
         self.network = Network()
-        self.now = self.coordination = self.work = 0.0
+        self.now = self.coordination = self.work = self.idle = 0.0
         self.computed: Counter[int] = Counter()
         self.recorded: dict[int, tuple[int, str]] = {}
         self.left = set(range(shards))
@@ -136,7 +141,7 @@ class Fleet:
             self.begin(self.chance.uniform(0, AGAIN))
         while self._events and len(self.recorded) < self.shards and self.now < MOST_SECONDS:
             self.now, _, worker, what = heapq.heappop(self._events)
-            if not worker.dead:
+            if not (worker.dead or worker.left):
                 worker.step(what)
         shards = max(self.shards, 1)
         asked = sum(self.network.requests.values())
@@ -148,6 +153,7 @@ class Fleet:
             "rows lost": SHARD_ROWS * (self.shards - len(self.recorded) + self.mixed),
             "done twice, %": 100 * twice / shards,
             "coordination, %": 100 * self.coordination / (self.coordination + self.work),
+            "waiting, %": 100 * self.idle / (self.idle + self.coordination + self.work),
             "requests a shard": asked / shards,
             "KB a shard": self.network.bytes / shards / 1000,
         }
@@ -163,7 +169,7 @@ class Worker:
     """One process: its steps take time, in which others take theirs."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self.fleet, self.dead, self.awake = fleet, False, 0.0
+        self.fleet, self.dead, self.left, self.awake = fleet, False, False, 0.0
         self.token = f"{fleet.chance.getrandbits(64):016x}"
         self.line = Line(fleet.network, fleet.sizes.request_ms / 1000)
         clock = Clock(lambda: fleet.now + self.line.spent, lambda seconds: None)
@@ -173,10 +179,9 @@ class Worker:
         watch.begin(me, EXPIRE, BEAT)
         self.leases = Leases(self.line, self.heart, watch)
         self.in_hand: list[int] = []
-        self.pending: list[int] = []
-        self.listed = 0.0
+        self.watch = watch
+        self.order = Pass([], self.anywhere)
         self.done = 0  # of the records, in the order in which they were written, that it has seen
-        self.missed = self.refused = 0
         self.poll = 0.0
 
     def step(self, what: str) -> None:
@@ -204,51 +209,56 @@ class Worker:
         self.fleet.at(self.pay(), self, "look")
 
     def beat(self) -> None:
+        if self.left:
+            return
         if self.fleet.chance.random() >= self.fleet.sizes.lost_beats:
+            self.heart.busy = bool(self.in_hand)
             self.heart.beat()
+            self.watch.keep_watch()
             self.pay()
         self.fleet.at(BEAT * self.fleet.chance.uniform(0.8, 1.6), self, "beat")
 
+    def anywhere(self, count: int) -> int:
+        return self.fleet.chance.randrange(max(count, 1))
+
     def list_records(self) -> None:
         """See the names of all records."""
-        self.done, self.listed = len(self.fleet.recorded), self.fleet.now
+        self.done = len(self.fleet.recorded)
         self.line.ask("list", NAME_BYTES * self.done, 1 + self.done // NAMES)
 
     def look(self) -> None:
         """A pass begins: what is not done, from a place of its own."""
         self.list_records()
         shards = sorted(self.fleet.left - set(self.in_hand))
-        first, self.refused = self.fleet.chance.randrange(max(len(shards), 1)), 0
-        self.pending = (shards[first:] + shards[:first])[::-1]
+        self.order = Pass(shards, self.anywhere, self.done, lambda: self.fleet.now)
         self.fleet.at(self.pay(), self, "take")
 
     def take(self) -> None:
-        """Fill the hand, then compute; of nothing at all, wait."""
-        while len(self.in_hand) < IN_HAND and self.pending and self.line.spent < 1.0:
-            shard = self.pending.pop()
-            number, _ = self.fleet.recorded.get(shard, (self.done, ""))
-            if number < self.done or shard in self.in_hand:
-                continue
+        """Fill the hand, then compute; of nothing at all, wait, or give one's place back."""
+        for shard in self.order if len(self.in_hand) < IN_HAND else ():
             if self._claim(shard):
+                self.order.took()
                 self.in_hand.append(shard)
-                self.missed = 0
-                continue
-            self.missed += 1
-            self.refused += 1
-            if self.refused == MOST_REFUSED:
-                self.pending.clear()
-            if self.missed >= MISSES and self.fleet.now - self.listed > RELIST_SECONDS:
-                self.list_records()
-                self.missed = 0
-        spent = self.pay()
+            else:
+                self.order.passed(held=shard not in self.fleet.recorded)
+                if self.order.wants_names:
+                    self.list_records()
+                    self.order.leave_out(self.fleet.recorded)
+            if len(self.in_hand) == IN_HAND or self.line.spent > 1.0:
+                break
         if self.in_hand:
             self.poll = 0.0
-            self.fleet.at(spent + self._seconds(), self, "write")
-        elif self.pending:  # a second is gone
-            self.fleet.at(spent, self, "take")
+            self.fleet.at(self.pay() + self._seconds(), self, "write")
+        elif self.line.spent > 1.0:
+            self.fleet.at(self.pay(), self, "take")
+        elif self.poll and may_leave(self.watch.others_stay, len(self.fleet.left)):
+            self.left = True
+            self.heart.end()
+            self.pay()
         else:
             self.poll = next_look(self.poll, BEAT)
-            self.fleet.at(spent + self.poll, self, "look")
+            self.fleet.idle += self.poll
+            self.fleet.at(self.pay() + self.poll, self, "look")
 
     def _claim(self, shard: int) -> bool:
         name = f"noise/{shard:06d}"

@@ -7,7 +7,6 @@ turn, so that whoever ends last writes them whole.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,11 +98,11 @@ class Sharing:
             before = len(self.others)
             left = [theirs for runs in left if (theirs := self._do(runs, train, failures)).folders]
             if left and len(self.others) == before:
-                if self._claims.others_work(1):
+                if self._claims.others_stay(1):
                     break
                 observer.busy("other processes have the last runs: seeing whether they live")
                 waited = self._claims.next_look(waited, FIRST_LOOK_SECONDS)
-                time.sleep(waited)
+                self._claims.wait(waited)
         if left:
             told = f"{counted(len(self.others), 'run')} of this sweep: other processes train them"
             self._notice(Notice(f"{told}, and the last to end writes the whole tables"))

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from clare.errors import InputError
 from clare.pipeline.extraction.batching import BatchRunner
 from clare.pipeline.extraction.loading import LoadedShard, Loader
+from clare.pipeline.extraction.passing import Pass
 from clare.pipeline.extraction.plan import Declared
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
 from clare.store.row import Row
 from clare.store.spec import SHARD_ROWS
-
-MISSES = 3
-"""Shards in a row that others had, after which the names of those that are done are read again."""
-
-
-RELIST_SECONDS = 20.0
-"""But not more often than that."""
-
-MOST_REFUSED = 8
-"""Shards of others that are asked for in one pass."""
 
 
 @dataclass
@@ -161,43 +150,55 @@ def claim_shards(
             counted, and with those that another run has, or has done since.
     """
     done: dict[str, set[int]] = {}
-    missed = refused = 0
-    listed = time.monotonic()
-    for shard, names in _from_its_own_place(pending, features).items():
-        asked = _lacking_of_shard({name: features[name] for name in names}, wanted, shard)
-        left = [name for name in names if shard not in done.get(name, ())]
-        if refused == MOST_REFUSED:
-            left = []  # of hundreds who wait for the last shards, each asks for a few
-        claimed = {name: features[name] for name in left if features[name].claim(shard)}
-        missed = 0 if claimed else missed + bool(left)
-        refused += bool(left and not claimed)
-        if missed >= MISSES and time.monotonic() - listed > RELIST_SECONDS:
-            # Here others were at work: what they ended need not be asked for.
-            done, missed = {name: feature.ended() for name, feature in features.items()}, 0
-            listed = time.monotonic()
+    recorded = len(np.unique(wanted // SHARD_ROWS)) - len(pending)
+    order = Pass(list(pending), _anywhere(features), recorded)
+
+    def others_have(shards: Iterable[int]) -> None:
+        for shard in shards:
+            asked = _lacking_of_shard({n: features[n] for n in pending[shard]}, wanted, shard)
+            shared(0, sum(map(len, asked.values())))
+
+    for shard in order:
+        names = [name for name in pending[shard] if shard not in done.get(name, ())]
+        asked = _lacking_of_shard({name: features[name] for name in pending[shard]}, wanted, shard)
+        claimed = {name: features[name] for name in names if features[name].claim(shard)}
         # Looked at again, because another run may have done some meanwhile.
         lacking = _lacking_of_shard(claimed, wanted, shard)
         ours = sum(map(len, lacking.values()))
         shared(ours, sum(map(len, asked.values())) - ours)
         if claimed:
-            offsets = {offset for some in lacking.values() for offset in some}
-            taken = next(iter(claimed.values())).shard_rows(shard)
-            rows = {row.slot % SHARD_ROWS: row for row in taken}
-            rows = {offset: row for offset, row in rows.items() if offset in offsets}
-            chosen = [runners[name] for name in claimed]
-            loading = loader.start(rows, [runner.extractor for runner in chosen])
-            yield Work(shard, rows, lacking, chosen, loading)
+            order.took()
+            yield _begin(shard, claimed, lacking, runners, loader)
+            continue
+        order.passed(held=any(features[name].pending_offsets(shard) for name in names))
+        if order.wants_names:
+            done = {name: feature.ended() for name, feature in features.items()}
+            ended = {one for one in order.rest() if all(one in done[n] for n in pending[one])}
+            others_have(order.leave_out(ended))
+    others_have(order.rest())
 
 
-def _from_its_own_place(
-    pending: Mapping[int, Sequence[str]], features: Mapping[str, Feature]
-) -> dict[int, Sequence[str]]:
-    """The shards in order from one that others hardly begin with, where others claim shards too."""
-    shards = list(pending)
-    first = 0
-    for feature in islice(features.values(), 1):
-        first = feature.layout.claims.first_of(len(shards))
-    return {shard: pending[shard] for shard in shards[first:] + shards[:first]}
+def _begin(
+    shard: int,
+    claimed: Mapping[str, Feature],
+    lacking: dict[str, list[int]],
+    runners: Mapping[str, BatchRunner],
+    loader: Loader,
+) -> Work:
+    """Begin to decode what a shard lacks."""
+    offsets = {offset for some in lacking.values() for offset in some}
+    taken = next(iter(claimed.values())).shard_rows(shard)
+    rows = {row.slot % SHARD_ROWS: row for row in taken}
+    rows = {offset: row for offset, row in rows.items() if offset in offsets}
+    chosen = [runners[name] for name in claimed]
+    return Work(shard, rows, lacking, chosen, loader.start(rows, [one.extractor for one in chosen]))
+
+
+def _anywhere(features: Mapping[str, Feature]) -> Callable[[int], int]:
+    """Where among so many shards to begin: in order from the first, if nobody else claims any."""
+    for feature in features.values():
+        return feature.layout.claims.first_of
+    return lambda count: 0
 
 
 def _lacking_of_shard(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -18,6 +19,7 @@ from clare.pipeline.extraction.creating import create_extractors
 from clare.pipeline.extraction.loading import Loader
 from clare.pipeline.extraction.loop import ExtractReport, extract_subset
 from clare.pipeline.extraction.pace import DECODE, Pace
+from clare.pipeline.extraction.passing import may_leave
 from clare.pipeline.extraction.plan import Observer, Plan, Selection, Todo, count_images, make_plan
 from clare.pipeline.extraction.probe import decoding_weights
 from clare.pipeline.extraction.refusals import has_masks, look_at
@@ -27,11 +29,12 @@ from clare.pipeline.extractor import Extractor
 from clare.pipeline.images.prepare import PreparedImage, load_views
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.roots import Roots
-from clare.slurm import cores
+from clare.slurm import array_tasks, cores
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore, create_store
 from clare.store.layout import Layout
 from clare.store.row import Row
+from clare.wording import counted
 
 
 def run_job(
@@ -92,30 +95,53 @@ def run_job(
         fingerprints=plan.fingerprints,
         max_failures=settings.allowed_failures,
     )
-    for manifest, roots in selection:
-        subset = manifest.name
-        if settings.micro_batch is None:
-            keep_micro_batches(runners, rows.features[subset], runtime)
-        loader = create_loader(settings, roots, rows.reals.get(subset, NO_REALS))
-        loader.decoded = partial(_count_decoded, pace, weights[subset])
-        try:
-            part = extract_subset(
-                store,
-                subset,
-                rows.slots[subset],
-                rows.features[subset],
-                runners,
-                loader,
-                strict=settings.strict,
-                progress=partial(observer.extracting, subset),
-                pace=pace,
-                computed=partial(_tell_time, pace, observer),
-                waiting=partial(observer.waiting, subset),
-            )
-        finally:
-            loader.close()
+    parts = {manifest.name: ExtractReport(store.path) for manifest, _ in selection}
+
+    def extract_all(some: Selection, leave: Callable[[int], bool]) -> None:
+        for manifest, roots in some:
+            subset = manifest.name
+            if settings.micro_batch is None:
+                keep_micro_batches(runners, rows.features[subset], runtime)
+            loader = create_loader(settings, roots, rows.reals.get(subset, NO_REALS))
+            loader.decoded = partial(_count_decoded, pace, weights[subset])
+            with closing(loader):
+                extract_subset(
+                    store,
+                    subset,
+                    rows.slots[subset],
+                    rows.features[subset],
+                    runners,
+                    loader,
+                    strict=settings.strict,
+                    progress=partial(observer.extracting, subset),
+                    pace=pace,
+                    computed=partial(_tell_time, pace, observer),
+                    waiting=partial(observer.waiting, subset),
+                    leave=leave,
+                    report=parts[subset],
+                )
+
+    # Others are waited for in the end alone: meanwhile there are other subsets to do.
+    extract_all(selection[:-1], lambda shards: True)
+    left = [pair for pair in selection[:-1] if parts[pair[0].name].left]
+    extract_all([*selection[-1:], *left], _gives_way(store))
+    for part in parts.values():
         report.add(part)
+    if report.left:
+        observer.noticed(
+            Notice(
+                f"other tasks of the array have all that is left ({counted(report.left, 'shard')}),"
+                " and some of them stay until it is done: this one ends"
+            )
+        )
     return report
+
+
+def _gives_way(store: FeatureStore) -> Callable[[int], bool]:
+    """Whether a run ends where others have the rest: a task does, whose place is wanted."""
+    if array_tasks() == 1:
+        return lambda shards: False
+    return partial(may_leave, store.layout.claims.others_stay)
 
 
 def claim_as_asked(settings: ExtractSettings) -> None:

@@ -55,6 +55,7 @@ class ExtractReport:
         stage_seconds: busy seconds a stage: ``decode`` (summed over threads), ``write``, and
             ``forward:<extractor>``.
         max_failures: share of the rows that was allowed to fail.
+        left: shards that other runs are at, and that this one did not wait for.
     """
 
     store: Path
@@ -65,6 +66,7 @@ class ExtractReport:
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     max_failures: float = 1.0
+    left: int = 0
 
     @property
     def too_many_failed(self) -> bool:
@@ -74,6 +76,7 @@ class ExtractReport:
     def add(self, other: ExtractReport) -> None:
         """Count another subset's report into this one."""
         self.rows += other.rows
+        self.left += other.left
         self.failures |= other.failures
         self.unmarked |= other.unmarked
         self.seconds += other.seconds
@@ -94,6 +97,7 @@ def extract_subset(
     pace: Pace | None = None,
     computed: Callable[[], None] | None = None,
     waiting: Callable[[int], None] | None = None,
+    leave: Callable[[int], bool] = lambda shards: False,
     turn: AbstractContextManager[Any] | None = None,
     ending: threading.Event | None = None,
     report: ExtractReport | None = None,
@@ -112,10 +116,12 @@ def extract_subset(
         pace: is told what every micro-batch and every shard took.
         computed: called after each micro-batch.
         waiting: called with the number of shards that another run holds, while waiting for them.
+        leave: whether to end where others have all the shards that are left, given how many; asked
+            again and again while they do.
         turn: entered while the models work on a shard, where they work for several such calls.
         ending: asks for the end after the shard in hand, as a scheduler's warning does.
-        report: is filled, so that it tells what was done before an end that was asked for too; a
-            new one if left out.
+        report: what was done is added to it, so that it tells what was done before an end that
+            was asked for too; a new one if left out.
 
     Raises:
         StrictFailureError: ``strict`` was asked for and a row failed.
@@ -123,6 +129,7 @@ def extract_subset(
         StopAskedError: a scheduler asked for the end, and rows are left.
     """
     report = report or ExtractReport(store.path)
+    report.left = 0
     began = time.perf_counter()
     pace = pace or Pace({}, 0, 1)
     most = LOOKAHEAD * len(runners)
@@ -153,19 +160,23 @@ def extract_subset(
                 lost.clear()
                 if not claimed:
                     stop.check()
+                    if leave(len(pending)):
+                        report.left = len(pending)
+                        break
                     if waiting is not None:
                         waiting(len(pending))
                     waited = store.layout.claims.next_look(waited, POLL_SECONDS)
-                    time.sleep(waited)
+                    store.layout.claims.wait(waited)
                 else:
                     waited = 0.0
     finally:
         writer.close()
         for feature in features.values():
             feature.release_all()
-        report.seconds = time.perf_counter() - began
+        report.seconds += time.perf_counter() - began
         for name, runner in runners.items():
-            report.stage_seconds[stage_of(FORWARD, name)] = runner.seconds
+            stage = stage_of(FORWARD, name)
+            report.stage_seconds[stage] = report.stage_seconds.get(stage, 0.0) + runner.seconds
             runner.seconds = 0.0
     return report
 

@@ -25,9 +25,13 @@ class BucketRegister:
 
     def names(self, folder: str) -> set[str]:
         """See `Register`, as for all of these."""
+        return set(self.states(folder))
+
+    def states(self, folder: str) -> dict[str, Tag]:
+        """The objects' tags, which are made of their bytes."""
         prefix = f"{self.root}/{folder}".rstrip("/")
         listed = self.objects.list_folder(prefix)
-        return {found.key.rpartition("/")[2] for found in listed if found.size}
+        return {found.key.rpartition("/")[2]: found.tag for found in listed if found.size}
 
     def all_names(self, folder: str) -> list[str]:
         """One list."""

@@ -164,13 +164,18 @@ class Claims:
         """
         return next_look(waited, self.beat_seconds) if self.by_leases else first
 
-    def others_work(self, least: int) -> bool:
-        """Whether so many other processes are certain to live and to claim something here.
+    def others_stay(self, least: int) -> bool:
+        """Whether this process may end, for so many others stay until all is done.
 
         That takes a while to be seen: ask again and again while waiting for what they claim.
         """
         with self._one:
-            return self._presence.joined and self._presence.watch.others_work(least)
+            return self._presence.joined and self._presence.watch.others_stay(least)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass until one looks again at what others claim; the heart beats meanwhile."""
+        with self._staying():
+            self._clock.sleep(seconds)
 
     def former(self, name: str, number: int) -> str:
         """The token of a process that is gone, whose claim this one took over; empty if none."""

@@ -47,6 +47,10 @@ class FolderRegister:
         """See `Register`, as for all of these."""
         return set(self._states(self.root / folder))
 
+    def states(self, folder: str) -> dict[str, Tag]:
+        """The numbers of the states, which are part of the files' names."""
+        return dict(self._states(self.root / folder))
+
     def all_names(self, folder: str) -> list[str]:
         """Of each folder that has files."""
         found: list[str] = []

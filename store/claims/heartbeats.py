@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from bisect import bisect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from clare.store.claims.owner import Beat, Owner, read_beat
 from clare.store.claims.register import Clock, Register, Tag
@@ -17,7 +17,12 @@ from clare.store.claims.register import Clock, Register, Tag
 BEATS = "_alive"
 """The folder of heartbeats."""
 
-_LOOKED_AT = 3
+_LISTS_A_LIFE = 8
+"""Lists of all heartbeats in the time after which one is nobody's."""
+
+_LOOKED_AT = 8
+"""Heartbeats that one reads who may end, of others whose token comes behind its own."""
+
 _LATE_BEATS = 6
 """Beats after which one that was seen to beat may have ended."""
 
@@ -69,15 +74,31 @@ class Heartbeat:
             self._tag, self.last = None, -math.inf
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Seen:
-    """A heartbeat as it was last seen, since when it is so, and whether it was seen to beat."""
+    """What was seen of another's heartbeat.
 
-    beat: Beat | None
-    count: int | None
+    Args:
+        changed: when it was last seen to change, or seen at all.
+        looked: when it was last read.
+        beat: as it was then.
+        count: of its beats, as it was last read.
+        state: as it was last listed.
+        listed: when that was.
+        beat_after: a moment after which it certainly beat: the look before the one that saw that.
+    """
+
     changed: float
-    looked: float
-    beats: bool = False
+    looked: float = -math.inf
+    beat: Beat | None = None
+    count: int | None = None
+    state: Tag | None = None
+    listed: float = -math.inf
+    beat_after: float = -math.inf
+
+    def change(self, before: float, now: float) -> None:
+        """It beat between two looks."""
+        self.changed, self.beat_after = now, max(before, self.beat_after)
 
 
 class Watch:
@@ -94,6 +115,7 @@ class Watch:
         self._register = register
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
+        self._listed = -math.inf
 
     def begin(self, me: Owner, expire: float, every: float) -> None:
         """Watch from now on, or go on.
@@ -106,37 +128,64 @@ class Watch:
         self.me, self.expire, self._every = me, expire, every
 
     def tokens(self) -> set[str]:
-        """The tokens of all others that have a heartbeat."""
-        return self._register.names(BEATS) - {self.me.token}
+        """The tokens of all others that have a heartbeat; whose beats goes on, the list tells."""
+        states, now = dict(self._register.states(BEATS)), self._clock.now()
+        states.pop(self.me.token, None)
+        for token, state in states.items():
+            seen = self._seen.setdefault(token, _Seen(now))
+            if seen.state not in (None, state):
+                seen.change(seen.listed, now)
+            seen.state, seen.listed = state, now
+        for token in [t for t, seen in self._seen.items() if t not in states]:
+            if self._seen[token].count is None:  # it ended, and nobody asked for it
+                del self._seen[token]
+        self._listed = now
+        return set(states)
+
+    def keep_watch(self) -> None:
+        """List the heartbeats now and then, so that it is known in time who is gone."""
+        if self._clock.now() - self._listed >= self.expire / _LISTS_A_LIFE:
+            self.tokens()
 
     def look(self, token: str, *, fresh: bool = False) -> Beat | None:
         """The heartbeat of another; None where it has none."""
         now = self._clock.now()
-        seen = self._seen.get(token)
-        if seen is not None and not fresh and now - seen.looked < self._every:
+        seen = self._seen.setdefault(token, _Seen(now))
+        if not fresh and now - seen.looked < self._every:
             return seen.beat
         found = self._register.read(f"{BEATS}/{token}")
-        beat = None if found is None else read_beat(token, found[0])
-        count = None if beat is None else beat.count
-        if seen is None:
-            seen = _Seen(beat, count, changed=now, looked=now)
-        elif beat is not None and seen.count != count:  # one that vanished is no sign of life
-            seen = replace(seen, count=count, changed=now, beats=True)
-        self._seen[token] = replace(seen, beat=beat, looked=now)
-        return beat
+        seen.beat = None if found is None else read_beat(token, found[0])
+        if seen.beat is not None:
+            before, seen.count = seen.count, seen.beat.count
+            if before not in (None, seen.count):  # one that vanished is no sign of life
+                self._date(seen, now)
+        seen.looked = now
+        return seen.beat
 
-    def others_work(self, least: int) -> bool:
-        """Whether so many others were seen to beat of late that claim something.
+    def _date(self, seen: _Seen, now: float) -> None:
+        """A heart has beaten since it was read last: of late, or before it was listed last?"""
+        if seen.state is None or self._listed <= seen.looked:
+            seen.change(seen.looked, now)
+        else:
+            self.tokens()
 
-        Few are looked at, so that hundreds may ask; asked again, it may have become clear.
+    def others_stay(self, least: int) -> bool:
+        """Whether at least so many others stay longer than this one may, and are certain to live.
+
+        Those stay that claim something, and those whose token comes first: so whoever is the last
+        to claim something, or the first of those that wait, never hears that others stay. To see
+        that a heart beats takes more than one look: ask again and again.
         """
-        tokens, found = sorted(self.tokens()), 0
-        mine = bisect(tokens, self.me.token)
-        for token in [*tokens[mine:], *tokens[:mine]][: _LOOKED_AT * least]:
-            beat, seen = self.look(token), self._seen.get(token)
-            late = self.unchanged(token) > _LATE_BEATS * self._every
-            found += beat is not None and beat.busy and seen is not None and seen.beats and not late
-        return found >= least
+        tokens = sorted(token for token in self.tokens() if self._lives(token))
+        first = bisect(tokens, self.me.token)
+        for token in tokens[first : first + _LOOKED_AT]:
+            beat = self.look(token)
+            first += beat is not None and beat.busy
+        return first >= least
+
+    def _lives(self, token: str) -> bool:
+        """Whether another is certain to have beaten of late, also for whom slept meanwhile."""
+        return self.since(self._seen[token].beat_after) <= _LATE_BEATS * self._every
 
     def unchanged(self, token: str) -> float:
         """Seconds for which a heartbeat has not changed, as far as was looked."""
@@ -155,6 +204,7 @@ class Watch:
         if self.unchanged(token) < self.expire:
             return False
         # Once more: what counts as fresh may be as old as the time between two looks.
+        self.tokens()
         self.look(token, fresh=True)
         return self.unchanged(token) >= self.expire
 
@@ -166,6 +216,8 @@ class Watch:
             self._register.remove(f"{BEATS}/{token}", found[1])
 
     def sweep(self) -> None:
-        """Forget those whose claims everybody may have taken over by now."""
-        for token in [t for t in self._seen if self.unchanged(t) > 2 * self.expire]:
-            self.forget(token)
+        """Forget those that one asked for and whose claims everybody may have taken by now."""
+        read = [token for token, seen in self._seen.items() if seen.looked > -math.inf]
+        for token in read:
+            if self.unchanged(token) > 2 * self.expire:
+                self.forget(token)

@@ -84,7 +84,9 @@ class Presence:
         """Show a heartbeat, and look at those of others where locks are to keep them out."""
         self._heartbeat.busy = bool(self._holdings)
         self._heartbeat.beat()
-        if not self._holdings.by_leases:
+        if self._holdings.by_leases:
+            self.watch.keep_watch()
+        else:
             self._try_locks()
 
     def change_to_leases(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,13 @@ class Register(Protocol):
 
     def names(self, folder: str) -> set[str]:
         """The last parts of the names of the entries in a folder; none where there is no such."""
+        ...
+
+    def states(self, folder: str) -> Mapping[str, Tag]:
+        """The same names, each with what tells one state of the entry from the next.
+
+        It comes with the list, and is none that `replace` takes.
+        """
         ...
 
     def read(self, name: str) -> tuple[bytes, Tag] | None:
