@@ -369,10 +369,11 @@ class FeatureStore:
             extractor: the extractor's name.
             digest: its fingerprint's digest or the beginning of it; may be left out where only
                 one fingerprint has values.
-            shards: that are worked on. Only the lines of their rows are read, and each record when
-                its shard is looked at, so that it takes as long in a large store as in a small one;
-                nothing is known then of what superseded a row from another shard. If left out,
-                the whole index and journal are read.
+            shards: that are worked on. Only their records are read, when they are looked at, and
+                the lines of their rows, so that it takes as long in a large store as in a small
+                one; nothing is known then of what superseded a row from another shard, unless this
+                object has read the index before. If left out, the whole index and journal are
+                read.
 
         Raises:
             StoreError: none fits, or several do; the message says what differs.
@@ -394,7 +395,8 @@ class FeatureStore:
             return self._feature(subset, fitting[0], self._row_index(subset))
         self._require_own_rows(subset)
         few = frozenset(shards)
-        rows, fields = RowIndex(self.layout, subset, shards=few), self.extractor(fitting[0])[1]
+        rows = self._indexes.get(subset) or RowIndex(self.layout, subset, shards=few)
+        fields = self.extractor(fitting[0])[1]
         journal = Journal(self.layout, subset, fitting[0], fields, few)
         return self._opened(subset, journal, rows, eager=False)
 

@@ -21,6 +21,7 @@ from clare.plugins import part_name
 from clare.store.feature import Feature
 from clare.store.feature_store import FeatureStore
 from clare.store.row import Row
+from clare.store.spec import SHARD_ROWS
 
 
 @dataclass(frozen=True)
@@ -79,5 +80,6 @@ def assign_rows(
     for (manifest, _), rows in zip(selection, wanted, strict=True):
         subset = manifest.name
         slots[subset] = store.assign_rows(subset, rows).slots.tolist()
-        features[subset] = open_features(store, subset, extractors)
+        shards = {slot // SHARD_ROWS for slot in slots[subset]}
+        features[subset] = open_features(store, subset, extractors, shards)
     return Assigned(slots, features, reals)

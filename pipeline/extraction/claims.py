@@ -62,12 +62,15 @@ def require_own_fields(store: FeatureStore, extractors: Sequence[Declared]) -> N
 
 
 def open_features(
-    store: FeatureStore, subset: str, extractors: Sequence[Declared]
+    store: FeatureStore,
+    subset: str,
+    extractors: Sequence[Declared],
+    shards: Iterable[int] | None = None,
 ) -> dict[str, Feature]:
     """Declare the extractors' arrays, and open those of one subset; see `declared_features`."""
     for extractor in extractors:
         store.declare(extractor.fingerprint, extractor.fields)
-    return declared_features(store, subset, extractors)
+    return declared_features(store, subset, extractors, shards)
 
 
 def declared_features(

@@ -137,3 +137,14 @@ def test_who_works_on_some_shards_reads_no_other_record(several):
     assert not len(feature.lacking(np.arange(4 * 64, 6 * 64)))
     with pytest.raises(CorruptStoreError):
         several.feature("faces", "clip", shards={0}).lacking(np.arange(64))
+
+
+def test_who_has_read_the_index_knows_what_is_superseded_when_he_works_on_some_shards(store):
+    store.assign_rows("faces", make_rows(3))
+    store.declare(FINGERPRINT, FIELDS)
+    store.assign_rows("faces", [dataclasses.replace(r, content="e" * 64) for r in make_rows(2)])
+    feature = store.feature("faces", "clip", shards={0})
+    assert feature.pending_offsets(0) == [2]
+    write(feature, 0, [2])
+    assert not len(feature.lacking(np.arange(64)))
+    assert feature.ended() == {0}
