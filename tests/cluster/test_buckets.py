@@ -170,7 +170,9 @@ def test_a_server_that_is_killed_in_the_middle_is_waited_for(server, whole, url,
     require_equal(url, whole, tmp_path / "again.zarr")
 
 
-def test_roots_in_a_bucket_are_read_although_their_server_is_killed(server, place):
+@pytest.fixture(scope="module")
+def roots(server, place):
+    """The pictures in the bucket, and a manifest of them: words of a command."""
     objects = Objects(f"s3://{BUCKET}/roots/deep")
     pictures = sorted((place.folder / "real").iterdir())
     for file in pictures:
@@ -179,20 +181,43 @@ def test_roots_in_a_bucket_are_read_although_their_server_is_killed(server, plac
     built = build_manifest("real", [f"{objects.url}/real"], [])
     assert len(built.manifest.samples) == len(pictures)
     write_manifest(built.manifest, manifest)
-    images = ("--manifest", str(manifest), "--root", objects.url)
-    run = place.start("roots", images=images, environment={**os.environ, "OMP_NUM_THREADS": "1"})
+    return ("--manifest", str(manifest), "--root", objects.url)
+
+
+def start_on(place, roots, store, **environment):
+    """An extraction from the bucket."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return place.start(store, images=roots, environment=environment)
+
+
+def require_as_from_the_disk(place, store):
+    mine, whole = (
+        {k: v for k, v in files_of(place.folder / one).items() if not k.startswith("rows/")}
+        for one in (store, "whole")
+    )
+    assert mine == whole
+    assert verify_store(place.folder / store) == []
+
+
+def test_roots_in_a_bucket_are_read_although_their_server_is_killed(server, place, roots):
+    run = start_on(place, roots, "roots")
     place.until(lambda: place.done("roots") >= 3, what="it does not begin")
     server.kill()
     time.sleep(8)
     assert place.done("roots") < place.shards / 2, "the images were all read before"
     server.start()
     assert run.wait(180) == 0, place.said()
-    mine, whole = (
-        {name: data for name, data in files_of(place.folder / one).items() if "index" not in name}
-        for one in ("roots", "whole")
-    )
-    assert mine == whole
-    assert verify_store(place.folder / "roots") == []
+    require_as_from_the_disk(place, "roots")
+
+
+def test_roots_in_a_bucket_are_read_although_answers_break_off(server, place, roots):
+    proxy = Proxy(server.ports[3], every=4, gets=True)
+    try:
+        assert start_on(place, roots, "cut", **address(proxy.port)).wait(180) == 0, place.said()
+        assert proxy.spoilt > 20
+    finally:
+        proxy.close()
+    require_as_from_the_disk(place, "cut")
 
 
 def test_a_push_goes_on_while_its_server_is_started_again(server, whole, url, tmp_path):

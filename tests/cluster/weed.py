@@ -121,16 +121,18 @@ def address(port: int) -> dict[str, str]:
 
 
 class Proxy:
-    """Sends requests on; some puts it spoils.
+    """Sends requests on; some puts, or gets, it spoils.
 
     Args:
         port: of the server behind it.
-        every: of so many puts one is spoilt.
-        flips: a byte of it changes; else the connection is cut after the server's answer.
+        every: of so many puts, or gets, one is spoilt.
+        flips: a byte of a put changes; else the connection is cut after the server's answer.
+        gets: gets are spoilt: the connection is cut in the middle of what the server sends.
     """
 
-    def __init__(self, port: int, every: int, *, flips: bool = False) -> None:
+    def __init__(self, port: int, every: int, *, flips: bool = False, gets: bool = False) -> None:
         self.behind, self.every, self.flips = port, every, flips
+        self.verb = b"GET " if gets else b"PUT "
         self.puts = self.spoilt = 0
         self._one = threading.Lock()
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -155,11 +157,15 @@ class Proxy:
                     head = _head(asks)
                     if head is None:
                         return
-                    unlucky = head.startswith(b"PUT ") and self._is_unlucky()
+                    unlucky = head.startswith(self.verb) and self._is_unlucky()
                     server.sendall(head)
                     _body(asks, head, server, flip=unlucky and self.flips)
                     answer = _head(answers)
                     if answer is None:
+                        return
+                    if unlucky and self.verb == b"GET ":
+                        client.sendall(answer)
+                        client.sendall(answers.read(_length(answer) // 2))
                         return
                     lost = unlucky and not self.flips
                     if not lost:
@@ -188,6 +194,11 @@ def _head(source: BinaryIO) -> bytes | None:
     return head
 
 
+def _length(head: bytes) -> int:
+    """Bytes of the body of an HTTP message."""
+    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+
+
 def _body(
     source: BinaryIO, head: bytes, target: socket.socket | None, *, flip: bool = False
 ) -> None:
@@ -202,7 +213,7 @@ def _body(
             if target is not None:
                 target.sendall(body)
         return
-    length = int(lower.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+    length = _length(head)
     while length:
         some = source.read(min(length, 1 << 20))
         if not some:
