@@ -35,7 +35,8 @@ app.command("variants", cls=Command)(manifest_variants.variants)
 RootOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="NAME=DIR, or DIR of a dataset with one root: where it is. Else CLARE_ROOT_NAME."
+        help="NAME=DIR, or DIR of a dataset with one root: where it is, on a disk or in a bucket "
+        "(s3://…). Else CLARE_ROOT_NAME."
     ),
 ]
 List = Annotated[

@@ -112,7 +112,10 @@ class BucketFile(BucketPath):
         if not key:
             raise self._missing()
         first = HEADER if buffering < 0 else buffering
-        return io.BufferedReader(ObjectReader(objects, key, first, STEP), HEADER)
+        try:
+            return io.BufferedReader(ObjectReader(objects, key, first, STEP), HEADER)
+        except FileNotFoundError as error:
+            raise self._missing() from error
 
     def open_bounded(self, most: int | None) -> io.BufferedReader:
         """`open`, for all of a file; see `clare.foreign.open_bytes`.

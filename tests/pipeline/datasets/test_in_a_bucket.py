@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("obstore", reason="buckets are read through obstore, the extra `buckets`")
@@ -22,6 +23,7 @@ from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest
 from clare.pipeline.manifests.scan import list_images
 from clare.pipeline.manifests.tables import import_csv
+from clare.pipeline.pairing.photos import read_landmarks
 from clare.store.bucket.files import BucketFile, file_place
 from clare.store.bucket.objects import Objects
 from tests.pipeline.df40_tree import make_tree
@@ -166,6 +168,17 @@ def test_a_table_of_files_in_a_bucket(folder, put, tmp_path):
         built = import_csv([table], root=file_place(url), subset="toy").built.manifest
         assert [sample.path for sample in built.samples] == names
         assert {sample.status for sample in built.samples} == {"ok"}
+
+
+def test_landmarks_of_a_bucket_are_read(put, tmp_path):
+    points = np.arange(10.0).reshape(5, 2)
+    np.save(tmp_path / "1.npy", points)
+    (tmp_path / "2.npy").write_bytes(b"none")
+    folder = file_place(put(tmp_path))
+    assert np.array_equal(read_landmarks(folder / "1.npy"), points)
+    for name, why in (("2.npy", "are no array"), ("3.npy", "can't be read: No such file")):
+        with pytest.raises(InputError, match=why):
+            read_landmarks(folder / name)
 
 
 def test_single_images_and_videos_of_a_bucket_are_refused_in_a_sentence():

@@ -95,6 +95,17 @@ def test_new_splits_repair_it_and_keep_people_and_videos_whole(uadfv, tmp_path):
     assert len(read_manifest(tmp_path / "uadfv.csv").samples) == 48
 
 
+def test_files_of_a_list_are_found_in_a_bucket(uadfv):
+    objects = pytest.importorskip("clare.store.bucket.objects").Objects("memory://uadfv/deep")
+    for file in uadfv.parent.rglob("*.png"):
+        objects.put(file.relative_to(uadfv.parent).as_posix(), file.read_bytes())
+    bucket = Roots.from_options([f"uadfv={objects.url}"], {})
+    ours, theirs = (
+        import_list(uadfv, places, resplit=True) for places in (bucket, roots(uadfv=uadfv.parent))
+    )
+    assert ours == theirs
+
+
 def test_a_video_under_another_key_is_shared_all_the_same(tmp_path):
     frames = ["X/fake/a/0.png"]
     write_list(
