@@ -136,9 +136,10 @@ def _root_of_inverse(covariance: Values, least: float) -> Values | None:
     from scipy.linalg import LinAlgError, cholesky
     from scipy.linalg.lapack import dtrtri
 
-    no_less_than_largest = np.linalg.norm(covariance)
+    shifted = covariance.copy()
+    np.fill_diagonal(shifted, np.diag(covariance) - least * np.linalg.norm(covariance))
     try:
-        cholesky(covariance - least * no_less_than_largest * np.eye(len(covariance)), lower=True)
+        cholesky(shifted, lower=True, overwrite_a=True)  # the norm is no less than the largest
     except LinAlgError:
         return None
     found: Values = dtrtri(cholesky(covariance, lower=True), lower=1)[0].T

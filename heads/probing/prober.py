@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,6 @@ class Prober:
     ) -> None:
         self._vectors, self._rows = vectors, rows
         self._grid, self._how, self._progress = grid, how, progress
-        self._exchanged = rows.exchanged(how.seed)
         self.sets = evaluation_sets(rows.tested)
         self.fitted = 0
         self._left_out: dict[tuple[Norm, str], list[str]] = {}
@@ -137,6 +136,10 @@ class Prober:
             Notice(f"{norm} is left out for {_named(names)}: {why}")
             for (norm, why), names in self._left_out.items()
         ]
+
+    @cached_property
+    def _exchanged(self) -> list[NDArray[np.int64]]:
+        return self._rows.exchanged(self._how.seed)
 
     def probe(
         self,
@@ -303,7 +306,8 @@ class Prober:
     def _pieces(
         self, one: ProbeInput, places: NDArray[np.int64], *, unit: bool
     ) -> Iterator[Values]:
-        return self._vectors.pieces(one, places, unit=unit, exchanged=self._exchanged)
+        exchanged = self._exchanged if one.shuffled else ()
+        return self._vectors.pieces(one, places, unit=unit, exchanged=exchanged)
 
     def _targets(self, one: ProbeInput, places: NDArray[np.int64], *, unit: bool) -> Pieces:
         """Vectors with their targets, piece by piece, as often as it is called."""
@@ -326,8 +330,12 @@ class Prober:
         unit: bool,
     ) -> Values:
         """(n, K)."""
-        pieces = self._pieces(one, places, unit=unit)
-        return np.concatenate([values @ weights + bias for values in pieces])
+        found, start = np.empty((len(places), len(bias))), 0
+        for values in self._pieces(one, places, unit=unit):
+            np.matmul(values, weights, out=found[start : start + len(values)])
+            start += len(values)
+        found += bias
+        return found
 
 
 def _named(names: Sequence[str]) -> str:

@@ -74,9 +74,10 @@ class Vectors:
             for part, vectors in self._files.items():
                 weighed_by = maps if part.is_weighed else directions.get(part.source)
                 found = _pooled(part, read[part.source], weighed_by, places, rows)
-                vectors[places] = found
+                mine = slice(start, start + len(places))
+                vectors[mine] = found
                 squares = np.einsum("ij,ij->i", found, found, dtype=np.float64)
-                self._lengths[part][places] = np.sqrt(squares)
+                self._lengths[part][mine] = np.sqrt(squares)
             if progress is not None:
                 progress("reading features", int(places[-1]) + 1, len(rows))
 
@@ -107,12 +108,19 @@ class Vectors:
             for number, part in enumerate(asked.parts):
                 own = not asked.shuffled or number != last
                 rows = mine if own else exchanged[asked.shuffled - 1][mine]
-                values = self._files[part][rows].astype(np.float64)
+                values = _taken(self._files[part], rows).astype(np.float64)
                 if unit:
                     length = np.maximum(self._lengths[part][rows], np.finfo(np.float64).tiny)
                     values /= length[:, None]
                 columns.append(values)
             yield columns[0] if len(columns) == 1 else np.concatenate(columns, 1)
+
+
+def _taken(values: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Some rows, without a copy where they lie one after the other."""
+    if (np.diff(rows) == 1).all():
+        return values[rows[0] : rows[0] + len(rows)]
+    return values[rows]
 
 
 def _reader(store: FeatureStore, rows: Rows, source: Source) -> FieldRows:
