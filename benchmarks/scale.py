@@ -273,7 +273,7 @@ def prepare(task: str, path: Path) -> Any:
 def all_done(path: Path) -> Any:
     """The whole of `clare extract` where nothing is left to do, but for loading the models."""
     from clare.models.runtime import choose_runtime
-    from clare.pipeline.extraction.extract import read_call
+    from clare.pipeline.extraction.call import read_call
     from clare.pipeline.extraction.job import run_job
     from clare.pipeline.extraction.plan import Observer
     from clare.pipeline.extractors import find_extractor

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clare.heads.probing.record import ProbeRecord
     from clare.heads.report.write import report
     from clare.heads.runs.run import Run, open_run
+    from clare.heads.sweeps.call import Swept, sweep
     from clare.heads.training.train_head import train_head
     from clare.inference.import_head import import_head
     from clare.inference.predictor import load_detector, predict
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from clare.inference.verdict import Verdict
     from clare.pipeline.checks.audit import audit
     from clare.pipeline.checks.check import check_manifests
+    from clare.pipeline.extract import extract
     from clare.pipeline.extraction.bench import Cost, bench
-    from clare.pipeline.extraction.extract import extract
     from clare.pipeline.extraction.loop import ExtractReport
     from clare.pipeline.extractors import list_extractors
     from clare.pipeline.faces.faces import faces
@@ -59,6 +60,7 @@ _HOMES = {
     "ProbeRecord": "clare.heads.probing.record",
     "Run": "clare.heads.runs.run",
     "StabilitySettings": "clare.inference.stability",
+    "Swept": "clare.heads.sweeps.call",
     "TrainConfig": "clare.heads.config",
     "Verdict": "clare.inference.verdict",
     "__version__": "clare.version",
@@ -68,7 +70,7 @@ _HOMES = {
     "check_manifests": "clare.pipeline.checks.check",
     "evaluate": "clare.heads.evaluation.evaluate",
     "export": "clare.exports.export",
-    "extract": "clare.pipeline.extraction.extract",
+    "extract": "clare.pipeline.extract",
     "faces": "clare.pipeline.faces.faces",
     "import_head": "clare.inference.import_head",
     "list_checkpoints": "clare.heads.checkpoints",
@@ -84,6 +86,7 @@ _HOMES = {
     "predict": "clare.inference.predictor",
     "probe": "clare.heads.probing.probe",
     "read_manifest": "clare.pipeline.manifests.csv_io",
+    "sweep": "clare.heads.sweeps.call",
     "train_head": "clare.heads.training.train_head",
     "trust": "clare.plugins",
     "write_manifest": "clare.pipeline.manifests.csv_io",
@@ -102,6 +105,7 @@ __all__ = [
     "ProbeRecord",
     "Run",
     "StabilitySettings",
+    "Swept",
     "TrainConfig",
     "Verdict",
     "__version__",
@@ -129,6 +133,7 @@ __all__ = [
     "probe",
     "read_manifest",
     "report",
+    "sweep",
     "train_head",
     "trust",
     "write_manifest",

@@ -28,6 +28,7 @@ FLOORS = {
             *("pipeline.official_lists", "pipeline.pairing"),
         ],
         ["pipeline.cluster"],
+        ["pipeline.extract"],
     ],
     "heads": [
         ["heads.base", "heads.config", "heads.metrics"],

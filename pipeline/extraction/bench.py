@@ -24,9 +24,9 @@ from clare.pipeline.extraction.bottleneck import (
     find_bottleneck,
     torch_threads,
 )
+from clare.pipeline.extraction.call import Place, read_call
 from clare.pipeline.extraction.claims import open_features
 from clare.pipeline.extraction.creating import create_extractors
-from clare.pipeline.extraction.extract import Place, read_call
 from clare.pipeline.extraction.job import create_loader
 from clare.pipeline.extraction.loading import Inputs, Loader
 from clare.pipeline.extraction.loop import extract_subset

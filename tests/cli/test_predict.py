@@ -13,7 +13,7 @@ from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.training.train_head import train_head
 from clare.inference.predictor import load_detector
 from clare.inference.stability import StabilitySettings
-from clare.pipeline.extraction.extract import extract
+from clare.pipeline.extract import extract
 from clare.pipeline.manifests.folders import build_manifest
 from clare.pipeline.manifests.scan import list_images
 from tests.figures import existing

@@ -14,7 +14,7 @@ from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.record import read_record
 from clare.heads.training.train_head import train_head
 from clare.inference.predictor import load_detector
-from clare.pipeline.extraction.extract import extract
+from clare.pipeline.extract import extract
 from clare.pipeline.faces.faces import faces
 from clare.pipeline.faces.self_check import PICTURE
 from clare.pipeline.images.decode import decode_rgb

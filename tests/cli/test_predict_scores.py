@@ -9,8 +9,8 @@ import pytest
 
 from clare.heads.training.train_head import train_head
 from clare.inference.predictor import Predictor
+from clare.pipeline.extract import extract
 from clare.pipeline.extraction.direct import InputImage
-from clare.pipeline.extraction.extract import extract
 
 DEVICE = ("--device", "cpu")
 

@@ -19,8 +19,8 @@ from clare.heads.training.train_head import train_head
 from clare.inference.predictor import Predictor
 from clare.inference.redelivery import USUAL, Redelivery
 from clare.inference.stability import StabilitySettings
+from clare.pipeline.extract import extract
 from clare.pipeline.extraction.direct import ExtractedImage, InputImage
-from clare.pipeline.extraction.extract import extract
 from clare.pipeline.images.decode import decode_rgb
 from clare.pipeline.video.read import Video
 from tests.figures import existing

@@ -10,7 +10,7 @@ import pytest
 import clare as library
 from clare.heads.metrics.predictions import Predictions, video_level
 from clare.heads.training.train_head import train_head
-from clare.pipeline.extraction.extract import extract
+from clare.pipeline.extract import extract
 from clare.pipeline.video.read import Video
 from tests.pipeline.video.clips import cut, write_clip, write_sound
 

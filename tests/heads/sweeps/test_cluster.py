@@ -1,16 +1,19 @@
 """A sweep on a cluster comes to what it comes to on one machine."""
 
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import torch
 
+from clare.errors import InputError
 from clare.heads.config import DetectorConfig, Machine, TrainConfig
 from clare.heads.evaluation.evaluate import evaluate
 from clare.heads.runs.lock import hold_runs
 from clare.heads.sweeps import cluster
 from clare.heads.sweeps import tests as sweep_tests
 from clare.heads.sweeps.axes import expand
+from clare.heads.sweeps.call import sweep
 from clare.heads.sweeps.cluster import ClusterTraining
 from clare.heads.sweeps.stacks import Runs, Supply
 from clare.heads.sweeps.sweep import run_sweep
@@ -63,6 +66,30 @@ def test_its_tables_are_those_of_one_machine(on_dask, store, plain, tmp_path, mo
     run_sweep(configs, AXES, store, tmp_path / "a", Machine(), evaluate=tests, train=train)
     assert tables(tmp_path / "a") == tables(plain)
     assert len(tested) == 6 and not tests.failures, "its workers have tested the runs"
+
+
+def test_one_call_of_python_sweeps_here_or_there(on_dask, store, plain, tmp_path):
+    common: Any = {"config": BASE, "evaluate": ["gan"], "device": "cpu"}
+    found = sweep(store, tmp_path / "a", vary=AXES, cluster="local:1", **common)
+    assert tables(tmp_path / "a") == tables(plain) and not found.untested
+    assert [line["seeds"] for line in found.leaderboard] == [3, 3]
+    again = sweep(store, tmp_path / "a", vary={"fusion": ["cls"]}, **common)
+    assert len(again.results) == 6, "of the seed 0, which was there, and those of before"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"vary": {}}, "nothing is varied"),
+        ({"cluster": "nowhere"}, "is no cluster"),
+        ({"cluster": "local:1", "shared_by": 2}, "share the runs already"),
+        ({"shared_by": 0}, "at least 1"),
+        ({"vary": {"speed": [1]}}, "no setting 'speed'"),
+    ],
+)
+def test_what_can_t_be_swept_is_said_at_once(store, tmp_path, asked, told):
+    with pytest.raises(InputError, match=told):
+        sweep(store, tmp_path / "a", **{"vary": {"seed": range(2)}, "config": BASE, **asked})
 
 
 def test_a_worker_that_is_told_to_end_leaves_its_runs_to_another(

@@ -13,6 +13,7 @@ from clare.pipeline.cluster import workshop
 from clare.pipeline.cluster.batches import MOST_SHARDS, Batches
 from clare.pipeline.cluster.job import run_cluster_job
 from clare.pipeline.datasets.select import select_manifests
+from clare.pipeline.extract import extract
 from clare.pipeline.extraction import job, loop
 from clare.pipeline.extraction.job import run_job
 from clare.pipeline.extraction.loop import StrictFailureError
@@ -78,6 +79,16 @@ def test_the_store_is_that_of_one_process(on_dask, selection, plain, tmp_path):
     assert seen.plans[0].pending == report.rows
     again = run_cluster_job(settings_for(tmp_path / "a.zarr"), selection, "any", seen)
     assert again.rows == 0, "it does only what is missing"
+
+
+def test_one_call_of_python_does_it(on_dask, pictures, plain, tmp_path):
+    images: Any = {"real": pictures / "real", "fake": {"toy": pictures / "fake"}}
+    how: Any = {"features": ("pixels",), "device": "cpu", "micro_batch": 4, "views": 6}
+    report = extract(tmp_path / "a.zarr", **images, **how, cluster="local:2")
+    assert files_of(report.store) == files_of(plain.store)
+    with pytest.raises(InputError, match="'nowhere' is no cluster"):
+        extract(tmp_path / "b.zarr", **images, **how, cluster="nowhere")
+    assert not (tmp_path / "b.zarr").exists()
 
 
 def test_failures_come_back(on_dask, pictures, tmp_path):

@@ -10,8 +10,8 @@ from PIL import Image
 from clare.augmentation.photometry import Mix
 from clare.augmentation.recipe import View, draw_view, find_recipe
 from clare.errors import ImageError, InputError
+from clare.pipeline.extract import extract
 from clare.pipeline.extraction import loading
-from clare.pipeline.extraction.extract import extract
 from clare.pipeline.images.decode import read_content
 from clare.pipeline.images.prepare import load_views
 from clare.pipeline.images.settings import ImageSettings

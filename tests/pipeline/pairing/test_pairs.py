@@ -19,7 +19,7 @@ from clare.file_facts import JPEG_SIZE, LAPLACIAN
 from clare.models.runtime import Runtime
 from clare.models.tiny import write_tiny_diffusion
 from clare.pipeline.checks.audit import audit
-from clare.pipeline.extraction.extract import extract
+from clare.pipeline.extract import extract
 from clare.pipeline.extractors.lare import LareExtractor, LareSettings
 from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
 from clare.pipeline.images.marks import FaceMarks

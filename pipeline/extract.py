@@ -1,24 +1,16 @@
-"""Stage one as one call: images that are named somehow, into a store."""
+"""Stage one as one call: images that are named somehow, into a store, here or on a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from clare.cluster.connect import require_cluster
 from clare.columns import MaskFake
+from clare.pipeline.extraction.call import Place, read_call
 from clare.pipeline.extraction.job import run_job
 from clare.pipeline.extraction.loop import ExtractReport
 from clare.pipeline.extraction.plan import Observer
-from clare.pipeline.extraction.settings import ExtractSettings, build_extraction
-from clare.pipeline.extraction.source import Source
-from clare.pipeline.manifests.folder_rules import FolderRules
-from clare.plugins import trust_named
-from clare.store.bucket.files import file_place
-
-Place = str | PathLike[str]
 
 
 def extract(
@@ -37,6 +29,7 @@ def extract(
     follow_links: Place | None = None,
     test_only: str | Sequence[str] = (),
     observer: Observer | None = None,
+    cluster: str | None = None,
     **settings: Any,
 ) -> ExtractReport:
     """Extract features of images into a store, each image once; what is there is left alone.
@@ -64,6 +57,8 @@ def extract(
         follow_links: folder that links may lead into, out of their root.
         test_only: subsets of plain folders that are for tests alone, with all their images.
         observer: is told how it goes.
+        cluster: Dask workers that do it: ``local:2``, the address of a scheduler, or a YAML file of
+            SLURMCluster's settings; here if None.
         settings: fields of `ExtractSettings`, `ImageSettings` and, for plain folders,
             `FolderRules`: ``features``, ``preset``, ``backbone``, ``resize``, ``recode``,
             ``views``, ``video``, ``device`` and more; ``settings`` are those of extractors, as
@@ -73,10 +68,12 @@ def extract(
         What was done, and which images failed and why.
 
     Raises:
-        InputError: the images or a setting are not usable.
+        InputError: the images, a setting or the cluster are not usable.
         WeightsError: model weights are not on disk and can't be fetched.
         DiskSpaceError: the store's disk is too small; said before any model runs.
     """
+    if cluster is not None:
+        require_cluster(cluster)
     how, source = read_call(
         store,
         real=real,
@@ -94,60 +91,8 @@ def extract(
         **settings,
     )
     watched = observer or Observer()
-    return run_job(how, source.select(watched), watched)
+    if cluster is None:
+        return run_job(how, source.select(watched), watched)
+    from clare.pipeline.cluster.job import run_cluster_job
 
-
-def read_call(
-    store: Place,
-    *,
-    real: Place | Sequence[Place] = (),
-    fake: Place | Sequence[Place] | Mapping[str, Place] = (),
-    masks: Place | Mapping[str, Place] | None = None,
-    subset: str | Sequence[str] = (),
-    manifest: Place | Sequence[Place] = (),
-    manifests: Place = "data_manifests",
-    root: Place | Mapping[str, Place] | None = None,
-    follow_links: Place | None = None,
-    test_only: str | Sequence[str] = (),
-    **given: Any,
-) -> tuple[ExtractSettings, Source]:
-    """How an extraction goes and of which images it is, from the arguments of `extract`.
-
-    Raises:
-        InputError: a setting is not usable.
-    """
-    rules = {f.name: given.pop(f.name) for f in fields(FolderRules) if f.name in given}
-    plain = {name: given.pop(name) for name in ("protocol", "mask_fake", "reals") if name in given}
-    how = build_extraction({**given, "store": Path(store)})
-    trust_named([*how.features, how.images.view_recipe])
-    source = Source(
-        subset=(subset if isinstance(subset, str) else ",".join(subset)) or None,
-        manifest=[Path(place) for _, place in _named(manifest)],
-        manifests=Path(manifests),
-        root=[] if root is None else _assigned(root),
-        real=[Path(place) for _, place in _named(real)],
-        fake=_assigned(fake),
-        masks=[] if masks is None else _assigned(masks),
-        follow_links=None if follow_links is None else Path(follow_links),
-        rules=rules,
-        test_only=[test_only] if isinstance(test_only, str) else test_only,
-        **plain,
-    )
-    return how, source
-
-
-def _named(places: Place | Sequence[Place] | Mapping[str, Place]) -> list[tuple[str, Place]]:
-    """Places with their names, "" where they have none."""
-    if isinstance(places, Mapping):
-        return list(places.items())
-    if isinstance(places, str | PathLike):
-        return [("", places)]
-    return [("", place) for place in places]
-
-
-def _assigned(places: Place | Sequence[Place] | Mapping[str, Place]) -> list[str]:
-    """``NAME=DIR``; a full path, or URL, where there is no name, which none can be read into."""
-    return [
-        f"{name}={place}" if name else str(file_place(Path(place)).absolute())
-        for name, place in _named(places)
-    ]
+    return run_cluster_job(how, source.select(watched), cluster, watched)
