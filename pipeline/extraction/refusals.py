@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from clare.advice import Name, Notice, Run
+from clare.advice import Notice, Run
 from clare.errors import InputError
 from clare.pipeline.extraction.plan import Selection
 from clare.pipeline.extraction.settings import ExtractSettings
 from clare.pipeline.extractors import find_extractor
 from clare.pipeline.manifests.file_shortcuts import shortcuts_of
 from clare.pipeline.manifests.roots import PLAIN_FOLDER
-from clare.store.bucket.objects import in_flight
 from clare.store.feature_store import FeatureStore
 from clare.wording import counted
 
@@ -50,18 +48,7 @@ def _refuse_wrong_roots(selection: Selection, store: FeatureStore) -> None:
         samples = manifest.samples
         if not samples or any(True for _ in store.index(manifest.name).live):
             continue
-        # Nearly always the first; many at once of a bucket, where each takes a while.
-        others = (roots.resolve(sample) for sample in samples[1:])
-        if not (_is_there(roots.resolve(samples[0])) or any(in_flight(_is_there, others))):
-            raise InputError(
-                f"none of the {counted(len(samples), 'image')} of {manifest.name} is there; the "
-                f"first would be {roots.resolve(samples[0])}",
-                Name("the folder that their paths start at", "root"),
-            )
-
-
-def _is_there(path: Path) -> bool:
-    return path.is_symlink() or path.exists()
+        roots.require_any(manifest.name, samples)
 
 
 def _require_points(selection: Selection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from clare.advice import Advice, Name
 from clare.errors import InputError, ManifestError
 from clare.names import path_fault
 from clare.store.bucket.files import BucketFile, file_place
+from clare.store.bucket.objects import in_flight
+from clare.wording import counted
 
 if TYPE_CHECKING:
     from clare.pipeline.manifests.sample import Sample
@@ -91,6 +94,22 @@ class Roots:
             InputError: as `resolve`.
         """
         return isinstance(self._root(sample.root)[0], BucketFile)
+
+    def require_any(self, name: str, samples: Sequence[Sample]) -> None:
+        """See that one of a subset's images is there: else its root must be another.
+
+        Raises:
+            InputError: none is, and as `resolve`.
+        """
+        # Nearly always the first; many at once of a bucket, where each takes a while.
+        places = map(self.resolve, samples)
+        if any(map(_is_there, islice(places, 1))) or any(in_flight(_is_there, places)):
+            return
+        raise InputError(
+            f"none of the {counted(len(samples), 'image')} of {name} is there; the first would be "
+            f"{self.resolve(samples[0])}",
+            Name("the folder that their paths start at", "root"),
+        )
 
     def resolve(self, sample: Sample, path: str | None = None) -> Path:
         """The full path of a sample's image, or of another file below the same root.
@@ -181,6 +200,10 @@ def split_option(setting: str, value: str) -> tuple[str, str]:
     if not folder:
         raise InputError(f"{value!r} names no folder", Name("one", setting, "DIR or NAME=DIR"))
     return name, folder
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
 
 
 def _key(name: str) -> str:

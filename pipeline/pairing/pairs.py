@@ -126,6 +126,7 @@ def pairs(
     check_name(name)
     folder = Path(out)
     reals, splits_were_dealt = choose_reals(source)
+    roots.require_any(source.name, reals)
     has_model = issubclass(kind_class, ModelPairKind)
     with backbone_overrides(pair_settings.backbone if has_model else "real") as overrides:
         report_progress("loading the model" if has_model else "looking at the images", 0, 0)

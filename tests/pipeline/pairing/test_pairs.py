@@ -447,6 +447,8 @@ def test_what_can_give_no_pair_is_refused_before_anything_is_written(photos, tmp
     refused("no real image of toys has landmarks", "sbi", out, manifest=bare, root=photos)
     mask = {"settings": {"vae": {"region": "mask"}}}
     refused("names a mask", "vae", out, manifest=toys, **mask, **tiny)
+    elsewhere = {"manifest": toys, "root": tmp_path}
+    refused("none of the 24 images of toys is there; the first would be", "vae", out, **elsewhere)
     refused("no pair 'vea'", "vea", out, manifest=toys, root=photos)
     refused("no settings of vae", "sbi", out, manifest=toys, root=photos, settings={"vae": {}})
     fakes = with_rows(photos, tmp_path, label=1)
