@@ -16,10 +16,13 @@ from tests.store.conftest import contents, extract, make_rows
 
 pytest.importorskip("obstore", reason="buckets are read through obstore, the extra `buckets`")
 
+from clare.pipeline.manifests.folders import build_manifest
+from clare.pipeline.synthetic.toys import draw_faces
 from clare.store.bucket.objects import Objects
 from clare.store.bucket.probe import require_conditions
 from clare.store.transfer import pull_store, push_store
 from tests.cluster.azurite import CONTAINER, binary, running
+from tests.pipeline.extraction.test_buckets import files_of, job_of, put_all
 
 pytestmark = [
     pytest.mark.slow,
@@ -76,6 +79,21 @@ def test_carried_there_and_back_read_in_between_and_dropped(whole, url, tmp_path
     drop(store, ["faces"])
     assert open_store(url).subsets() == []
     assert verify_store(url) == []
+
+
+def test_images_are_those_of_a_disk(tmp_path):
+    draw_faces(tmp_path / "images/real", 6, seed=1, kind="real", size=48)
+    (tmp_path / "images/real/empty.png").write_bytes(b"")
+    url = f"az://{CONTAINER}/{tmp_path.name}/images"
+    put_all(tmp_path / "images", url)
+    stores, found = [tmp_path / "bucket.zarr", tmp_path / "disk.zarr"], []
+    for root, store in zip((url, str(tmp_path / "images")), stores, strict=True):
+        built = build_manifest("faces", [f"{root}/real"], [])
+        job = job_of(built.manifest, root, store, features=("pixels",))
+        found.append((built.manifest, job.run().failures))
+    assert found[0] == found[1]
+    assert {reason.partition(":")[0] for reason in found[0][1].values()} == {"empty file"}
+    assert files_of(stores[0]) == files_of(stores[1])
 
 
 def test_of_several_who_make_an_object_one_succeeds():
