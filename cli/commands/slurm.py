@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,7 +80,7 @@ def train_head(
 
 
 def _print(given: dict[str, Any]) -> None:
-    from clare.store.bucket.files import file_place
+    from clare.store.bucket.places import SCHEMES, require_plain
 
     settings = build_settings("job", JobSettings, given)
     names = {one.name for _, one in JOB.parameters()}
@@ -94,7 +95,7 @@ def _print(given: dict[str, Any]) -> None:
         if name in ("CLARE_STORE", "CLARE_ROOT", "CLARE_MANIFESTS")
         or name.startswith("CLARE_ROOT_")
     }
-    for name, value in known.items():
-        if name.startswith("CLARE_ROOT"):
-            file_place(value)  # refuses a key in a URL, which would stand in the script
+    for word in (*words, *known.values()):
+        if url := re.search(rf"\b({'|'.join(SCHEMES)}):/.*", word, re.IGNORECASE):
+            require_plain(url[0])  # a key would stand in the script
     typer.echo(job_script(settings, words, Path.cwd(), known, typed()), nl=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 from clare.errors import ImageError
 from clare.pipeline.manifests.sample import Sample
+from clare.store.bucket.files import abandoning
 
 THREADS = 16
 """Threads that read headers: enough to keep a network disk busy."""
@@ -38,7 +39,7 @@ def read_headers(
     waiting = iter(samples)
     batches = iter(lambda: list(islice(waiting, _BATCH)), [])
     done = 0
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool, abandoning():
         for batch in pool.map(lambda one: [_read(s, place(s), hash) for s in one], batches):
             done += len(batch)
             if progress is not None:
