@@ -64,6 +64,18 @@ def test_every_row_says_where_its_face_is_or_why_there_is_none(folder, points_at
     assert report.missing == {n: found[n].no_face for n in ("none", "broken", "gone")}
 
 
+def test_faces_in_a_bucket_are_those_of_a_disk(folder):
+    find(folder)
+    there = rows(folder)
+    objects = pytest.importorskip("clare.store.bucket.objects").Objects("memory://faces/deep")
+    for file in folder.glob("*.png"):
+        objects.put(file.name, file.read_bytes())
+    for known in (0, 4):
+        (report,) = faces(manifest=folder / "mine.csv", root=objects.url)
+        assert rows(folder) == there
+        assert report.known == known
+
+
 def test_all_faces_have_a_row_each_and_one_split(folder, points_at):
     find(folder, all_faces=True)
     found = rows(folder)
