@@ -41,7 +41,7 @@ class Slow(Extractor):
         time.sleep(0.125)
         return {"slow": self.runtime.tensor(inputs["pixels"]).flatten(1).float() / 255}
 '''
-COUNT, VIEWS = 100, 16
+COUNT, VIEWS = 100, 12
 
 
 class Place:

@@ -3,8 +3,14 @@
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
+import torch
+
+from clare.heads.sweeps.call import sweep
+from clare.pipeline.extract import extract
+from clare.pipeline.synthetic.toys import draw_faces
 
 TORN = 3
 """Shards after which a run is disturbed."""
@@ -30,9 +36,12 @@ class Jobs:
         return done.stdout
 
     def submit(self, store, *options):
-        """Submit what `clare slurm` prints: the job's number."""
-        words = [sys.executable, "-m", "clare", "slurm", *self.place.words(store), *options]
-        script = self.do(*words)
+        """Submit an extraction: the job's number."""
+        return self.submit_command(*self.place.words(store), *options)
+
+    def submit_command(self, *words):
+        """Submit what `clare slurm` prints."""
+        script = self.do(sys.executable, "-m", "clare", "slurm", *words)
         return self.do("sbatch", "--parsable", told=script).strip()
 
     def states(self, job):
@@ -68,6 +77,27 @@ def test_tasks_of_an_array_share_the_work(jobs, place):
     place.require_whole("array")
     said = [file.read_text() for file in place.folder.glob(f"clare-extract_{job}_*.out")]
     assert len(said) == 2 and all(" rows/s" in one for one in said)
+
+
+def test_tasks_of_an_array_share_a_sweep_whose_tables_are_those_of_one_machine(jobs, place):
+    folder = place.folder
+    draw_faces(folder / "toy", 60, seed=2, kind="fake", size=64)
+    store = folder / "sweep.zarr"
+    images: Any = {"real": folder / "real", "fake": {"toy": folder / "toy"}}
+    extract(store, **images, features=(str(folder / "slow.py"),), device="cpu")
+    words = ["--store", store.name, "--train", "toy", "--reals", "real", "--epochs", "3"]
+    words += ["--fusion", "cls", "--classifier", "linear", "--seeds", "0-3", "--device", "cpu"]
+    words += ["--set", 'train.fields={"cls": "slow"}', "--evaluate", "toy", "--out", "swept"]
+    job = jobs.submit_command("sweep", *words, "--array", "2", "--cpus", "1")
+    torch.set_num_threads(1)
+    vary = {"fusion": ["cls"], "classifier": ["linear"], "seed": range(4)}
+    how: Any = {"train": ["toy"], "reals": ["real"], "epochs": 3, "fields": {"cls": "slow"}}
+    sweep(store, folder / "alone", vary=vary, evaluate=["toy"], device="cpu", **how)
+    jobs.wait(job)
+    said = [file.read_text() for file in folder.glob(f"clare-sweep_{job}_*.out")]
+    assert [one.count(": epoch ") for one in said] == [2, 2], said
+    for name in ("results.csv", "leaderboard.csv", "figures.csv"):
+        assert (folder / "swept" / name).read_bytes() == (folder / "alone" / name).read_bytes()
 
 
 def test_a_task_near_its_limit_is_queued_again_alone(jobs, place):
