@@ -128,10 +128,21 @@ def test_moments_of_rows_apart_are_those_of_all(drawn):
     x, y = drawn
     x = x + 1e4 * (np.arange(ROWS) > 50)[:, None]  # the first rows are unlike the others
     apart = Moments.of(pieces_of(x[:50], y[:50])).beside(Moments.of(pieces_of(x[50:], y[50:])))
-    assert apart.rows == ROWS
-    assert apart.scatter == pytest.approx(np.cov(x.T, bias=True) * ROWS, rel=1e-9, abs=1e-3)
-    assert apart.cross == pytest.approx((x - x.mean(0)).T @ (y - y.mean()), rel=1e-9, abs=1e-6)
-    assert apart.means == pytest.approx(np.stack([x[y < 0].mean(0), x[y > 0].mean(0)]))
+    for found in (apart, Moments.of(pieces_of(x, y))):
+        assert found.rows == ROWS
+        assert found.scatter == pytest.approx(np.cov(x.T, bias=True) * ROWS, rel=1e-9, abs=1e-3)
+        assert found.cross == pytest.approx((x - x.mean(0)).T @ (y - y.mean()), rel=1e-9, abs=1e-6)
+        assert found.means == pytest.approx(np.stack([x[y < 0].mean(0), x[y > 0].mean(0)]))
+
+
+@pytest.mark.parametrize(("still", "kept"), [([], WIDTH), ([4], WIDTH - 1)])
+def test_whitened_vectors_have_variance_1_in_every_direction_that_is_kept(drawn, still, kept):
+    x, y = drawn[0].copy(), drawn[1]
+    x[:, 4] = np.random.default_rng(1).normal(size=ROWS)
+    x[:, still] = 2.0
+    axes = linear_map(Moments.of(pieces_of(x, y)), "whiten", [WIDTH]).axes
+    assert axes is not None
+    assert np.cov((x @ axes).T, bias=True) == pytest.approx(np.eye(kept), abs=1e-6)
 
 
 def test_too_few_rows_cannot_whiten_and_constant_vectors_teach_nothing(drawn):
