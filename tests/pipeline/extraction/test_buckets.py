@@ -26,7 +26,7 @@ from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
-from clare.store.bucket import files
+from clare.store.bucket.files import BucketFile, file_place
 from clare.store.bucket.objects import Objects
 from clare.store.feature_store import open_store
 from tests.pipeline.extraction.conftest import Job
@@ -69,6 +69,13 @@ def pairs(tmp_path):
         mask = rng.integers(0, 2, (24, 24)).astype(np.uint8) * 255
         Image.fromarray(mask).save(folder / f"mask {number}.png")
     return Manifest("vae", tuple(rows)), folder
+
+
+def objects_of(url: str) -> Objects:
+    """What the files of a bucket are read through."""
+    place = file_place(url)
+    assert isinstance(place, BucketFile)
+    return place.place()[0]
 
 
 def job_of(manifest: Manifest, root: Path | str, store: Path, **changes) -> Job:
@@ -147,7 +154,7 @@ def test_a_trial_says_that_it_reads_a_bucket(pairs, bucket, tmp_path):
         store=tmp_path / "f.zarr",
         features=["pixels"],
         backbone="tiny",
-        seconds=0.2,
+        seconds=0.05,
     )
     assert cost.pictures == "6 images of vae, each read anew from its bucket"
 
@@ -166,7 +173,7 @@ def test_a_server_that_stays_away_leaves_its_rows_pending(
     manifest, folder = pairs
     put_all(folder, bucket)
     job = job_of(manifest, bucket, tmp_path / "f.zarr", views=1)
-    monkeypatch.setattr(files._bucket(bucket), "patience", 0.05)
+    monkeypatch.setattr(objects_of(bucket), "patience", 0.05)
 
     class Ends(Observer):
         def planned(self, plan):
@@ -191,7 +198,7 @@ def test_whoever_is_stopped_waits_no_more_for_a_server(
     put_all(folder, bucket)
     job = job_of(manifest, bucket, tmp_path / "f.zarr", views=1, features=("pixels",))
     job.run()
-    monkeypatch.setattr(files._bucket(bucket), "patience", float("inf"))
+    monkeypatch.setattr(objects_of(bucket), "patience", float("inf"))
     rows = dict(enumerate(open_store(job.store).rows("vae")))
     server.away = float("inf")
     before = server.asked
@@ -233,17 +240,18 @@ def test_a_root_with_a_key_in_its_url_is_refused(place):
 
 
 class Slow:
-    """Reads of a server that takes a while, and what is under way at once."""
+    """Reads that end when they may, and what is under way at once."""
 
     def __init__(self) -> None:
         self.now, self.most, self.read = 0, 0, list[str]()
+        self.may_end = threading.Event()
         self._lock = threading.Lock()
 
     def __call__(self, path: Path) -> bytes:
         with self._lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        time.sleep(0.005)
+        assert self.may_end.wait(60)
         with self._lock:
             self.now -= 1
             self.read.append(path.name)
@@ -252,12 +260,22 @@ class Slow:
         return path.name.encode()
 
 
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def test_many_files_are_under_way_and_no_more_than_fit():
     slow = Slow()
     ahead = ReadAhead(slow, width=8, most=100)
     asked = [ahead.ask([(Path(f"{k}"), 10), (Path(f"{k}m"), 1)]) for k in range(20)]
-    time.sleep(0.05)
-    assert 10 <= len(slow.read) <= 18, "of 100 bytes, and nobody took one"
+    until(lambda: slow.now == 8)
+    slow.may_end.set()
+    until(lambda: len(slow.read) == 18)
+    time.sleep(0.01)
+    assert len(slow.read) == 18, "of 100 bytes, and nobody took one"
     for number, reads in enumerate(asked):
         with reads:
             assert reads.get(Path(f"{number}")) == f"{number}".encode()
@@ -268,6 +286,7 @@ def test_many_files_are_under_way_and_no_more_than_fit():
 
 def test_what_is_larger_than_all_that_fits_comes_alone_and_errors_keep_no_room():
     ahead = ReadAhead(slow := Slow(), width=4, most=10)
+    slow.may_end.set()
     asked = [ahead.ask([(Path(name), size)]) for name, size in (("a", 7), ("bad", 5), ("b", 99))]
     for reads, name in zip(asked, ("a", "bad", "b"), strict=True):
         with reads:
@@ -288,9 +307,9 @@ def test_reads_end_soon_after_a_server_was_given_up():
         raise StoreError("it can't be reached")
 
     ahead = ReadAhead(read, width=1)
-    for reads in [ahead.ask([(Path(f"{k}"), 1)]) for k in range(9)]:
+    for number, reads in enumerate([ahead.ask([(Path(f"{k}"), 1)]) for k in range(9)]):
         with reads, pytest.raises(StoreError, match="can't be reached"):
-            reads.get(next(iter(reads._asked)))
+            reads.get(Path(f"{number}"))
     ahead.close()
     assert len(asked) == 1
 
@@ -307,7 +326,8 @@ def test_a_loader_reads_the_next_images_of_a_bucket_before_it_decodes_them(
     rows = dict(enumerate(open_store(job.store).rows("vae")))
     loader = Loader(job.manifests[0][1], job.settings.images, threads=1)
     begun = loader.start(rows, [])
+    until(lambda: slow.now == 9)  # six images and three masks
+    slow.may_end.set()
     for one in begun:
-        one.result()
+        assert one.result().changed
     loader.close()
-    assert slow.most > 4
