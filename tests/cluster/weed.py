@@ -53,7 +53,7 @@ class Weed:
 
     def _mount(self) -> bool:
         """Put its data on a disk of their own, which can be filled; only root may."""
-        words = ["mount", "-t", "tmpfs", "-o", "size=768m", "clare-test", str(self.data)]
+        words = ["mount", "-t", "tmpfs", "-o", "size=256m", "clare-test", str(self.data)]
         return os.getuid() == 0 and subprocess.run(words, capture_output=True).returncode == 0
 
     @contextlib.contextmanager
