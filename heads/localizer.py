@@ -15,6 +15,7 @@ from clare.heads.config import DetectorConfig
 from clare.heads.model import Model, Specs, fields_by_role
 from clare.plugins import find_part
 from clare.settings import build_settings
+from clare.wording import listed
 
 _TOP = 0.01
 """Share of the map whose highest probabilities make the score ``top``."""
@@ -39,6 +40,10 @@ def roles_of(config: DetectorConfig) -> tuple[Role, ...]:
         raise InputError("a decoder takes no class token, which has no place in the picture")
     if "pixels" in config.fields:
         raise InputError("a decoder takes no pixels, which are for a tower that is tuned")
+    if further := [role for role in config.fields if role in INPUTS and role not in list(INPUTS)]:
+        raise InputError(
+            f"a decoder takes one or two fields of tokens, and LaRE, but no {listed(further)}"
+        )
     named = [role for role in INPUTS if role in config.fields and role != "mask"]
     return tuple(named) or ("tokens",)
 

@@ -16,8 +16,11 @@ def tokens_of(detector: DetectorConfig) -> str:
 
     Of a decoder, LaRE that is named beside them is among them.
     """
-    roles = (*_ROLES, "lare") if detector.decoder else _ROLES
-    return "+".join(detector.fields[role] for role in roles if role in detector.fields)
+    tokens = [role for role in detector.fields if role.partition("_")[0] == _ROLES[0]]
+    roles = sorted(tokens, key=lambda role: (len(role), role))  # tokens, tokens_2, … tokens_10
+    if detector.decoder and "lare" in detector.fields:
+        roles.append("lare")
+    return "+".join(detector.fields[role] for role in roles)
 
 
 def take_tokens(config: TrainConfig, text: str) -> TrainConfig:

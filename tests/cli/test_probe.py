@@ -9,6 +9,8 @@ from clare.heads.probing.record import read_record
 from clare.heads.runs.run import open_run
 from tests.heads.probing.probed_store import create_probed
 
+_THREE = "clip_tokens_4:top+lare:grid@300+clip_tokens_2:max+clip_tokens_6:mean"
+
 
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory):
@@ -44,7 +46,7 @@ def test_json_holds_every_probe(clare, probed, tmp_path):
 
 
 def test_the_command_that_is_advised_makes_the_run_of_a_sum(clare, probed, tmp_path):
-    chosen = ["--inputs", "clip_tokens_4:top+lare:grid@300+clip_tokens_2:max", "--kinds", "ridge"]
+    chosen = ["--inputs", _THREE, "--kinds", "ridge"]
     options = ["--train", "gan", "--test", "swap", "--resamples", 0, "--out", tmp_path / "probes"]
     code, _, err = clare("probe", "--store", probed, *chosen, "--norms", "standard", *options)
     assert code == 0, err

@@ -6,6 +6,7 @@ import pytest
 
 import clare
 from clare.errors import InputError
+from clare.heads.tokens import tokens_of
 from clare.store.feature_store import create_store
 from tests.heads.probing.probed_store import CLIP, QUICK, SECOND, fill, make_rows
 
@@ -69,6 +70,8 @@ def test_so_do_three_layers_of_a_tower_beside_lare(probed, tmp_path):
         "tokens_2": "clip_tokens_4",
         "tokens_3": "clip_tokens_6",
     }
+    named = tokens_of(run.record.config.detector)
+    assert named == "clip_tokens_2+clip_tokens_4+clip_tokens_6"
     made = clare.export(run.path, tmp_path / "head.safetensors", head_only=True)
     assert made.difference < 1e-4
 

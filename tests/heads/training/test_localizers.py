@@ -209,6 +209,10 @@ def test_real_images_join_with_empty_masks(masked, tmp_path):
         ({"train": ("bare",)}, "fakes of bare have no masks in split train"),
         ({"select": "auc"}, "auc needs real images"),
         ({"fields": {"cls": "clip_cls"}}, "a decoder takes no class token"),
+        (
+            {"fields": {"tokens_3": "clip_tokens"}},
+            "two fields of tokens, and LaRE, but no tokens_3",
+        ),
         ({"shuffle_labels": True}, "shuffled labels would change nothing"),
         ({"decoder": "conv_5"}, "no decoder 'conv_5'"),
         ({"fields": {"tokens": "mask"}}, "32 tokens form no square, over which a decoder works"),
