@@ -14,6 +14,9 @@ from clare.errors import InputError
 from clare.foreign import parse_yaml, read_text, reading
 from clare.wording import listed
 
+_NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Given no address Dask takes port 8787 of every interface, and warns where it can't."""
+
 NUMBER = "jobs"
 """The one key of our own: how many jobs there are at a time."""
 
@@ -95,7 +98,9 @@ def start_jobs(jobs: Jobs, resources: Mapping[str, int]) -> Iterator[Any]:
     extra = list(jobs.settings.get("worker_extra_args") or ())
     if "--resources" not in " ".join(map(str, extra)):
         extra += ["--resources", ",".join(f"{name}={n}" for name, n in resources.items())]
-    options = {"dashboard_address": None, **(jobs.settings.get("scheduler_options") or {})}
+    options = dict(jobs.settings.get("scheduler_options") or {})
+    if "dashboard_address" not in options:
+        options = {**_NO_DASHBOARD, **options}
     settings = {**jobs.settings, "worker_extra_args": extra, "scheduler_options": options}
     try:
         cluster = SLURMCluster(**settings)

@@ -150,6 +150,8 @@ class ExtractView(_View, extraction.Observer):
         if loudness.verbose:
             for stage, seconds in report.stage_seconds.items():
                 messages.print(f"{stage}: {duration(seconds)}", style="dim")
+        if self._pending and not (report.rows or report.left or report.failures):
+            console.print("other runs have done what was missing")
         if report.rows:
             rate = report.rows / report.seconds if report.seconds else 0.0
             console.print(

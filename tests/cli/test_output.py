@@ -2,6 +2,8 @@
 
 import pytest
 
+from clare.pipeline.extraction import job
+
 
 @pytest.mark.parametrize("name", ["empty].jpg", "bad [copy].jpg", "[bold]x.png", ":smile:.png"])
 def test_file_names_are_printed_as_they_are(clare, tmp_path, pictures, name):
@@ -25,3 +27,9 @@ def test_a_store_s_path_is_printed_as_it_is(clare, tmp_path, pictures):
     assert clare(*command)[0] == 0
     _, out, _ = clare("store", "verify", store)
     assert f"{store.name}: every byte" in out.replace("\n", "")
+
+
+def test_who_finds_all_done_by_others_says_so(clare, pictures, monkeypatch):
+    monkeypatch.setattr(job, "extract_subset", lambda *_, report, **how: report)
+    code, out, err = clare("extract", "--real", pictures / "real", "--features", "pixels")
+    assert code == 0 and "other runs have done what was missing" in out, err

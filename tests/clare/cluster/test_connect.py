@@ -1,6 +1,7 @@
 """What a user may name as a cluster, and what is refused before anything is loaded."""
 
 import signal
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -68,3 +69,29 @@ def test_a_setting_that_there_is_not_is_named(tmp_path):
     ):
         pass
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C is ours"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}),
+        ("{interface: lo}", {"dashboard": False, "dashboard_address": "127.0.0.1:0"}),
+        ("{dashboard_address: ':8787'}", {"dashboard_address": ":8787"}),
+    ],
+)
+def test_a_dashboard_is_there_if_it_is_asked_for(tmp_path, monkeypatch, given, taken):
+    """Else Dask takes a port of every interface for it, and warns where another has that."""
+    made: dict = {}
+
+    class Cluster(MagicMock):
+        def __init__(self, **settings):
+            super().__init__()
+            made.update(settings)
+
+    monkeypatch.setattr("dask_jobqueue.SLURMCluster", Cluster)
+    file = tmp_path / "slurm.yaml"
+    file.write_text(f"{SLURM}scheduler_options: {given}\n")
+    with start_jobs(read_jobs(file), {"clare": 2}):
+        pass
+    options = made["scheduler_options"]
+    assert {name: one for name, one in options.items() if name.startswith("dashboard")} == taken
