@@ -50,20 +50,18 @@ class Jobs:
         return dict(line.split() for line in told if line)
 
     def wait(self, job, state="COMPLETED", seconds=120.0):
-        self.place.until(lambda: set(self.states(job).values()) == {state}, seconds, (job, state))
+        """Until a job is in a state; a task that was queued again need not wait two minutes."""
 
-    def at_once(self, job):
-        """Let a task that was queued again begin now, and not in two minutes."""
+        def is_there():
+            states = self.states(job)
+            for task in [task for task, one in states.items() if one == "PENDING"]:
+                self.do("scontrol", "update", f"JobId={task}", "StartTime=now")
+            return set(states.values()) == {state}
+
+        self.place.until(is_there, seconds, (job, state))
+
+    def queued_again(self, job):
         self.place.until(lambda: "PENDING" in self.states(job).values(), 60, "not queued again")
-
-        def begun():
-            # Once more as long as it completes: only then is it told to wait.
-            for task, state in self.states(job).items():
-                if state == "PENDING":
-                    self.do("scontrol", "update", f"JobId={task}", "StartTime=now")
-            return "PENDING" not in self.states(job).values()
-
-        self.place.until(begun, 60, "not begun")
 
 
 @pytest.fixture
@@ -104,7 +102,7 @@ def test_a_task_near_its_limit_is_queued_again_alone(jobs, place):
     job = jobs.submit("limit", "--array", "1", "--cpus", "2", "--time", "10:00")
     place.until(lambda: place.done("limit") >= TORN)
     jobs.do("scancel", "--batch", "--signal=USR1", f"{job}_0")  # as SLURM does near the limit
-    jobs.at_once(job)
+    jobs.queued_again(job)
     jobs.wait(job)
     place.require_whole("limit")
     said = (place.folder / f"clare-extract_{job}_0.out").read_text()
@@ -132,9 +130,8 @@ def test_a_job_that_is_preempted_goes_on(jobs, place):
         *("sbatch", "--parsable", "-p", "high", "-c", "2", "-o", "/dev/null"),
         told="#!/bin/bash\nsleep 3\n",
     ).strip()
-    place.until(lambda: "PENDING" in jobs.states(job).values(), 60, "not queued again")
+    jobs.queued_again(job)
     jobs.wait(urgent)
-    jobs.at_once(job)
     jobs.wait(job)
     place.require_whole("preempted")
 
