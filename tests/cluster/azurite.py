@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
+from clare.store.claims.pulse import PULSE
+
 CONTAINER = "faces"
 _ACCOUNT = "devstoreaccount1"
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -51,6 +53,7 @@ def running(folder: Path) -> Iterator[None]:
         _make_container(environment["AZURE_STORAGE_ENDPOINT"], folder / "log.txt")
         yield
     finally:
+        PULSE.end()  # what this process claims: later it would wait for a server that is gone
         process.kill()
         process.wait()
         for name, value in before.items():

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from clare.errors import StoreError
 from clare.store.bucket.objects import Objects
+from clare.store.claims.pulse import PULSE
 
 BUCKET = "faces"
 KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
@@ -244,6 +245,7 @@ def running(folder: Path) -> Iterator[Weed]:
         server.make_bucket()
         yield server
     finally:
+        PULSE.end()  # what this process claims: later it would wait for a server that is gone
         server.end()
         for name, value in before.items():
             if value is None:
