@@ -139,7 +139,7 @@ class FieldReader:
         path = shard_path(self._array, slot // SHARD_ROWS, self.spec)
         wanted, mirror = shard_bytes(self.spec), self._journal.layout.mirror
         try:
-            status = path.stat() if mirror is None else mirror.brought(path)
+            status = path.stat() if mirror is None else mirror.brought(path, wanted)
         except (FileNotFoundError, NotADirectoryError):
             status = None
         if status is None or not S_ISREG(status.st_mode):

@@ -133,17 +133,18 @@ class Mirror:
         with self._bringing(path, seen) as came:
             return came
 
-    def brought(self, path: Path) -> os.stat_result:
-        """What the system says of a file, which is fetched if need be.
+    def brought(self, path: Path, size: int) -> os.stat_result:
+        """What the system says of a file, which is fetched where it is not there in its size.
 
         Raises:
             OSError: the bucket has none.
         """
-        try:
+        with suppress(FileNotFoundError):
+            found = path.stat()
+            if found.st_size == size:
+                return found
+        with self._bringing(path, self.state(path)):
             return path.stat()
-        except FileNotFoundError:
-            with self._bringing(path):
-                return path.stat()
 
     def open_shard(self, path: Path, flags: int) -> int:
         """The descriptor of a shard's file, fetched if need be; it is not deleted until it closes.

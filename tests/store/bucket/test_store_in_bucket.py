@@ -68,7 +68,7 @@ def test_a_copy_that_was_damaged_or_cut_is_fetched_anew(local, url, cache):
     for file in cache.rglob("clip_cls/c/*/0"):
         data = bytearray(file.read_bytes())
         data[3] ^= 1
-        file.write_bytes(data[:-7] if "/1/" in str(file) else data)
+        file.write_bytes(data[:-7] if file.parent.name in "01" else data)
     reader = open_store(url).feature("faces", "clip").reader("clip_cls")
     assert np.array_equal(reader.read(range(200)), expected)
 
