@@ -108,3 +108,28 @@ def test_a_segment_that_is_replaced_while_it_is_read_is_read_once_more(url, monk
     monkeypatch.setattr(Objects, "get_part", overtaken)
     assert feature.shard_rows(3) == make_noted(64 * 12)[64 * 3 : 64 * 4]
     assert len(parts) > 2
+
+
+def test_a_long_segment_that_is_gone_when_it_is_opened_is_looked_for_once_more(
+    url, monkeypatch, cache
+):
+    store = with_rows(url, 12)
+    monkeypatch.setenv("CLARE_CACHE", str(cache / "new"))
+    feature = open_store(url).feature("faces", "clip", shards={3})
+    get_part, objects = Objects.get_part, store.layout.mirror.objects
+    gone = list[str]()
+
+    def overtaken(self, key, start, end, tag=None):
+        if gone:
+            return get_part(self, key, start, end, tag)
+        gone.append(key)
+        data = objects.get(key)
+        objects.delete(key)
+        try:
+            return get_part(self, key, start, end, tag)
+        finally:
+            objects.put(key, data)
+
+    monkeypatch.setattr(Objects, "get_part", overtaken)
+    assert feature.shard_rows(3) == make_noted(64 * 12)[64 * 3 : 64 * 4]
+    assert gone
