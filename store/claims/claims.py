@@ -100,21 +100,13 @@ class Claims:
 
     def take(self, name: str, number: int = 0) -> bool:
         """Claim something, without waiting; False where somebody else has it."""
-        with self._staying():
-            self._ready()
-            with self._one:
-                if not self._presence.joined:  # it left once more
-                    return self.take(name, number)
-                return self._holdings.take(name, number)
+        with self._joined():
+            return self._holdings.take(name, number)
 
     def take_several(self, name: str, numbers: Sequence[int]) -> list[int]:
         """Claim several, without waiting; those that nobody else has."""
-        with self._staying():
-            self._ready()
-            with self._one:
-                if not self._presence.joined:
-                    return self.take_several(name, numbers)
-                return self._holdings.take_several(name, numbers)
+        with self._joined():
+            return self._holdings.take_several(name, numbers)
 
     def release(self, name: str, number: int = 0) -> None:
         """Give a claim back."""
@@ -235,6 +227,17 @@ class Claims:
             with self._one:
                 self._asking -= 1
                 self._used = self._clock.now()
+
+    @contextmanager
+    def _joined(self) -> Iterator[None]:
+        """One thread among those that claim; it waits for that without keeping others out."""
+        with self._staying():
+            while True:
+                self._ready()
+                with self._one:
+                    if self._presence.joined:  # else it left once more
+                        yield
+                        return
 
     def _ready(self) -> None:
         """Begin to claim, once; waits until it is clear how others do."""

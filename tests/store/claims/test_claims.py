@@ -142,6 +142,30 @@ def test_locks_that_reach_stay_locks(hosts):
     assert not one.claims.by_leases and not other.claims.by_leases
 
 
+@pytest.mark.parametrize("take", [lambda c: c.take("x", 1), lambda c: c.take_several("x", [1])])
+def test_the_heart_can_beat_while_one_who_left_waits_to_join_again(hosts, monkeypatch, take):
+    one, other = hosts()
+    assert one.claims.take("x", 1)
+    ready, left, kept_out = other.claims._ready, list[bool](), list[bool]()
+
+    def ready_but_left_at_once():
+        if left:
+            ready()
+        left.append(True)
+
+    def beats():
+        one.claims.beat()
+        heart = threading.Thread(target=other.claims.beat)
+        heart.start()
+        heart.join(0.0 if any(kept_out) else 1.0)
+        kept_out.append(heart.is_alive())
+
+    other.asleep = beats
+    monkeypatch.setattr(other.claims, "_ready", ready_but_left_at_once)
+    assert not take(other.claims)
+    assert kept_out and not any(kept_out)
+
+
 def test_locks_that_stay_at_home_are_found_out_and_held_ones_become_leases(hosts):
     one, other = hosts()
     assert one.claims.take("x", 1) and not one.claims.by_leases
