@@ -31,7 +31,7 @@ class BucketRegister:
         """The objects' tags, which are made of their bytes."""
         prefix = f"{self.root}/{folder}".rstrip("/")
         listed = self.objects.list_folder(prefix)
-        return {found.key.rpartition("/")[2]: found.tag for found in listed if found.size}
+        return {found.name: found.tag for found in listed if found.size}
 
     def all_names(self, folder: str) -> list[str]:
         """One list."""
