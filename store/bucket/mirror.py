@@ -23,7 +23,7 @@ from clare.names import is_plain
 from clare.store.bucket.objects import Found, Objects, in_flight
 from clare.store.bucket.places import cache_bytes, copy_of
 from clare.store.bucket.ranges import ObjectReader
-from clare.store.bucket.room import STORE, Room, Uses, fetch_lock
+from clare.store.bucket.room import STORE, Room, Uses, fetch_lock, mark_copy
 
 _MOST_BYTES = 1 << 30  # of the list of tags
 _BLOCK = 1 << 18  # bytes of a request for a part of a file
@@ -175,16 +175,13 @@ class Mirror:
             elif there is not None and self._known.get(key) == (self.objects.tag(key), there):
                 yield False  # the same would come again
             else:
-                came, limit = self._fetch(key), cache_bytes()
+                limit = cache_bytes()
+                came = self._fetch(key)
                 if limit is not None and (state := self.state(path)) is not None:
                     self._room.fetched(state[2], limit)
                 yield came
         finally:
             lock.release(byte)
-
-    def forget(self, path: Path) -> None:
-        """Let the copy of a file go; the bucket keeps it."""
-        path.unlink(missing_ok=True)
 
     def withdraw(self, record: Path, fence: Fence) -> None:
         """Say that a shard is being written, and take its record away.
@@ -267,13 +264,15 @@ def mirror_of(url: str, folder: Path | None = None) -> Mirror:
         folder: of the copy; the user's if left out.
 
     Raises:
-        InputError: obstore isn't installed.
+        InputError: obstore isn't installed, or what copies may take is no number of GiB.
         StoreError: the folder can't be made.
     """
+    cache_bytes()  # a wrong number is told before anything is fetched
     folder = folder or copy_of(url)
     with _opening:
         if (url, folder) not in _mirrors:
             make_folder(folder / STORE)
+            mark_copy(folder, url)
             _mirrors[url, folder] = Mirror(url, folder)
         return _mirrors[url, folder]
 

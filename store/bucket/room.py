@@ -1,8 +1,9 @@
 """How much room the copies of stores in buckets may take: shards that were not used for long go.
 
-A file is never deleted while a process fetches it or reads it, by locks that the kernel frees with
-the process. What is counted is a guess that other processes, and killed ones, may have made wrong:
-each process begins by counting the files, and counts them again before it deletes any.
+Files are deleted only in folders that are marked as copies: other stores may lie beside them. None
+is while a process fetches it or reads it, by locks that the kernel frees with the process. What is
+counted is a guess that other processes, and killed ones, may have made wrong: each process begins
+by counting the files, and counts them again before it deletes any.
 """
 
 from __future__ import annotations
@@ -23,9 +24,21 @@ from clare.store.claims.locks import LockFile, lock_file
 STORE = "store"
 """The folder in a copy that is the store."""
 
+_MARK = "copy-of.txt"
+"""The file in a copy that says of which store it is one."""
+
 _FETCHES = 1 << 20  # bytes of the file of locks: who fetches what
 _LEAVE = 0.9  # of the limit, so that the files are not counted at every fetch
 _NOTED = 10.0  # seconds for which a use of a file is not noted again
+_WRITING = 3600.0  # seconds for which a partial file may still be written, or put into the bucket
+
+
+def mark_copy(copy: Path, url: str) -> None:
+    """Mark a folder as the copy of a store in a bucket, whose shards may be deleted."""
+    mark = copy / _MARK
+    if not mark.exists():
+        with suppress(OSError):  # nothing can be deleted there either
+            mark.write_text(f"{url}\n", "utf-8")
 
 
 def fetch_lock(copy: Path, key: str) -> tuple[LockFile, int]:
@@ -105,20 +118,28 @@ class Room:
         return total
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
-        """The files of shards, each with when it was used and its size."""
-        for chunks in self._folder.glob(f"*/{STORE}/arrays/*/*/*/c"):
+        """The files of shards that may go, each with when it was used and its size."""
+        now = time.time()
+        marks = self._folder.glob(f"*/{_MARK}")
+        for chunks in (c for mark in marks for c in mark.parent.glob(f"{STORE}/arrays/*/*/*/c")):
             for folder, _, names in os.walk(chunks):
                 for name in names:
                     path = Path(folder, name)
                     with suppress(FileNotFoundError):
                         status = path.lstat()
-                        yield status.st_atime_ns, status.st_size, path
+                        if not name.endswith(PARTIAL) or now - status.st_mtime > _WRITING:
+                            yield status.st_atime_ns, status.st_size, path
 
     def _let_go(self, path: Path) -> bool:
-        """Delete a file that nobody uses; False where somebody does."""
+        """Delete a file that nobody uses; False where somebody does, or where it is no copy's.
+
+        Its folders stay: somebody may be about to write into them.
+        """
         copy = self._folder / path.relative_to(self._folder).parts[0]
+        if not (copy / _MARK).is_file():
+            return False
         key = path.relative_to(copy / STORE).as_posix()
-        if key.endswith(PARTIAL):  # what a killed process left, or what is being fetched
+        if key.endswith(PARTIAL):  # what a killed process left
             key = key.removesuffix(PARTIAL).rpartition(".")[0]
         lock, byte = fetch_lock(copy, key)
         if not lock.acquire(byte):
@@ -130,9 +151,6 @@ class Room:
                 path.unlink()
             finally:
                 os.close(descriptor)
-            # Up to the array's: nobody makes one of these without the lock.
-            for folder in path.parents[: len(path.relative_to(copy).parts) - 7]:
-                folder.rmdir()
         except FileNotFoundError:
             return True
         except OSError:

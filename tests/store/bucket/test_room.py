@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 
 from clare.errors import InputError
 from clare.store.bucket import room
-from clare.store.feature_store import open_store
+from clare.store.bucket.fence import BucketFence
+from clare.store.bucket.mirror import Mirror
+from clare.store.feature_store import create_store, open_store
 from clare.store.spec import SHARD_ROWS
 from clare.store.transfer import push_store
 from clare.store.zarr_shards import shard_bytes
-from tests.store.conftest import FIELDS
+from tests.store.conftest import FIELDS, contents, extract, make_rows
 
 ONE = shard_bytes(FIELDS[0])
 
@@ -31,8 +34,8 @@ def reader(local, url, monkeypatch):
 
 
 def shards(cache):
-    found = cache.glob(f"*/store/arrays/*/*/{FIELDS[0].field}/c/*")
-    return sorted(int(path.name) for path in found)
+    found = cache.glob(f"*/store/arrays/*/*/{FIELDS[0].field}/c/*/0/0")
+    return sorted(int(path.parts[-3]) for path in found)
 
 
 def read(reader, *numbers):
@@ -87,8 +90,41 @@ def test_what_a_killed_process_left_or_miscounted_is_counted_and_goes(reader, ca
     assert shards(cache) == [1, 2]
 
 
+def test_a_store_beside_the_copies_stays_whole(reader, local, cache):
+    mine = shutil.copytree(local.path, cache / "mine" / "store")
+    for path in mine.rglob("c/*/0"):
+        os.utime(path, (1, 1))
+    read(reader, 0, 1, 2)
+    assert contents(mine) == contents(local.path)
+    shutil.rmtree(cache / "mine")
+    assert shards(cache) == [1, 2], "it took no room either"
+
+
+def test_what_is_being_written_on_this_machine_stays_until_it_has_its_name(
+    local, url, cache, monkeypatch
+):
+    def crowded(work):
+        def crowding(*given):
+            found = work(*given)
+            room.Room(cache).fetched(0, 0)
+            return found
+
+        return crowding
+
+    store = create_store(url)
+    store.assign_rows("faces", make_rows(64))
+    for owner, name in ((BucketFence, "put"), (Mirror, "came")):
+        monkeypatch.setattr(owner, name, crowded(getattr(owner, name)))
+    assert extract(store) == 1
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "much", "inf"])
-def test_no_number_of_gib_is_refused(reader, monkeypatch, given):
+def test_no_number_of_gib_is_refused_before_anything_is_fetched(
+    reader, url, requests, monkeypatch, given
+):
     monkeypatch.setenv("CLARE_CACHE_GIB", given)
-    with pytest.raises(InputError, match="is no number of GiB"):
-        read(reader, 0)
+    asked = requests()
+    for ask in (lambda: open_store(url), lambda: read(reader, 0)):
+        with pytest.raises(InputError, match="is no number of GiB"):
+            ask()
+    assert not asked.keys["get"]
