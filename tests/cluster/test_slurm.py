@@ -77,27 +77,6 @@ def test_tasks_of_an_array_share_the_work(jobs, place):
     assert len(said) == 2 and all(" rows/s" in one for one in said)
 
 
-def test_tasks_of_an_array_share_a_sweep_whose_tables_are_those_of_one_machine(jobs, place):
-    folder = place.folder
-    draw_faces(folder / "toy", 60, seed=2, kind="fake", size=64)
-    store = folder / "sweep.zarr"
-    images: Any = {"real": folder / "real", "fake": {"toy": folder / "toy"}}
-    extract(store, **images, features=(str(folder / "slow.py"),), device="cpu")
-    words = ["--store", store.name, "--train", "toy", "--reals", "real", "--epochs", "3"]
-    words += ["--fusion", "cls", "--classifier", "linear", "--seeds", "0-3", "--device", "cpu"]
-    words += ["--set", 'train.fields={"cls": "slow"}', "--evaluate", "toy", "--out", "swept"]
-    job = jobs.submit_command("sweep", *words, "--array", "2", "--cpus", "1")
-    torch.set_num_threads(1)
-    vary = {"fusion": ["cls"], "classifier": ["linear"], "seed": range(4)}
-    how: Any = {"train": ["toy"], "reals": ["real"], "epochs": 3, "fields": {"cls": "slow"}}
-    sweep(store, folder / "alone", vary=vary, evaluate=["toy"], device="cpu", **how)
-    jobs.wait(job)
-    said = [file.read_text() for file in folder.glob(f"clare-sweep_{job}_*.out")]
-    assert [one.count(": epoch ") for one in said] == [2, 2], said
-    for name in ("results.csv", "leaderboard.csv", "figures.csv"):
-        assert (folder / "swept" / name).read_bytes() == (folder / "alone" / name).read_bytes()
-
-
 def test_a_task_near_its_limit_is_queued_again_alone(jobs, place):
     job = jobs.submit("limit", "--array", "1", "--cpus", "2", "--time", "10:00")
     place.until(lambda: place.done("limit") >= TORN)
@@ -148,3 +127,24 @@ def test_jobs_are_workers_and_one_that_is_cancelled_is_replaced(jobs, place):
     assert running.wait(240) == 0, place.said()
     place.require_whole("workers")
     place.until(lambda: not jobs.do("squeue", "-h", "-n", "dask-worker").split(), 30, "jobs stay")
+
+
+def test_tasks_of_an_array_share_a_sweep_whose_tables_are_those_of_one_machine(jobs, place):
+    folder = place.folder
+    draw_faces(folder / "toy", 60, seed=2, kind="fake", size=64)
+    store = folder / "sweep.zarr"
+    images: Any = {"real": folder / "real", "fake": {"toy": folder / "toy"}}
+    extract(store, **images, features=(str(folder / "slow.py"),), device="cpu")
+    words = ["--store", store.name, "--train", "toy", "--reals", "real", "--epochs", "3"]
+    words += ["--fusion", "cls", "--classifier", "linear", "--seeds", "0-3", "--device", "cpu"]
+    words += ["--set", 'train.fields={"cls": "slow"}', "--evaluate", "toy", "--out", "swept"]
+    job = jobs.submit_command("sweep", *words, "--array", "2", "--cpus", "1")
+    torch.set_num_threads(1)
+    vary = {"fusion": ["cls"], "classifier": ["linear"], "seed": range(4)}
+    how: Any = {"train": ["toy"], "reals": ["real"], "epochs": 3, "fields": {"cls": "slow"}}
+    sweep(store, folder / "alone", vary=vary, evaluate=["toy"], device="cpu", **how)
+    jobs.wait(job)
+    said = [file.read_text() for file in folder.glob(f"clare-sweep_{job}_*.out")]
+    assert [one.count(": epoch ") for one in said] == [2, 2], said
+    for name in ("results.csv", "leaderboard.csv", "figures.csv"):
+        assert (folder / "swept" / name).read_bytes() == (folder / "alone" / name).read_bytes()
