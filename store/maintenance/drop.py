@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,11 @@ from clare.store.bucket.claims import BucketClaims
 from clare.store.feature_store import FeatureStore
 from clare.store.layout import (
     ARRAYS,
+    ASSETS,
+    EXTRACTORS,
     EXTRACTORS_CLAIM,
     JOURNAL,
+    RECORD,
     ROWS,
     STORE_CLAIM,
     THUMBNAILS,
@@ -75,7 +78,8 @@ def plan_drop(
         )
     wanted = list(dict.fromkeys(subsets)) or there
     filled = {name: store.layout.keys_of(name) for name in there}
-    keys = {_only(store, *one) for one in (features or {}).items()}
+    known = {*store.extractor_keys(), *itertools.chain(*filled.values())}
+    keys = {_only(store, known, *one) for one in (features or {}).items()}
     whole = tuple(wanted) if not features else ()
     going = tuple(
         (name, key) for name in wanted for key in filled[name] if not features or key in keys
@@ -96,7 +100,7 @@ def drop(
 
     In a folder the values of a feature, and a subset, vanish by one rename each. Whoever is killed
     here leaves a sound store in which rows still lack what was dropped already, and the same call
-    goes on.
+    goes on. Whoever declares an extractor or adds rows meanwhile waits for the end.
 
     Args:
         store: the store.
@@ -110,29 +114,23 @@ def drop(
         InputError: nothing is named.
         StoreError: a subset or a fingerprint is not there, or an extraction is writing to it.
     """
-    plan, claims = plan_drop(store, subsets, features), store.layout.claims
-    if store.layout.mirror is not None and isinstance(claims, BucketClaims):
-        with claims.exclusive(STORE_CLAIM), _nobody_writes(store, plan):
-            work = BucketDrop(store.layout, store.layout.mirror, claims)
-            work.drop(plan.subsets, plan.features, plan.extractors)
+    layout, claims = store.layout, store.layout.claims
+    if layout.mirror is not None and isinstance(claims, BucketClaims):
+        with claims.exclusive(STORE_CLAIM), _nothing_is_added(store):
+            plan = plan_drop(store, subsets, features)
+            with _nobody_writes(store, plan):
+                work = BucketDrop(layout, layout.mirror, claims)
+                work.drop(plan.subsets, plan.features, plan.extractors)
         return plan
     with claims.exclusive(STORE_CLAIM), storage_errors(store.path):
         for stale in store.path.glob(f"{DROPPED}.*{PARTIAL}"):
             shutil.rmtree(stale)
         bin_ = store.path / f"{DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
-        make_folder(bin_)
-        with _nobody_writes(store, plan):
-            for subset, key in plan.features:
-                for folder in _of(store, subset, key):
-                    _throw(folder, bin_)
-            for subset in plan.subsets:
-                # Rows last: values without rows would be damage, rows without values are pending.
-                with claims.exclusive(store.layout.rows_claim(subset)):
-                    for folder in _of_subset(store, subset):
-                        _throw(folder, bin_)
-            for key in plan.extractors:
-                with claims.exclusive(EXTRACTORS_CLAIM):
-                    _throw(store.layout.extractor(key), bin_)
+        with _nothing_is_added(store):
+            plan = plan_drop(store, subsets, features)
+            with _nobody_writes(store, plan):
+                make_folder(bin_)
+                _throw_all(store, plan, bin_)
         shutil.rmtree(bin_)
         sync_folder(store.path)
     return plan
@@ -143,10 +141,14 @@ def dropping(store_path: Path) -> bool:
     return any(store_path.glob(f"{DROPPED}.*{PARTIAL}"))
 
 
-def _only(store: FeatureStore, extractor: str, digest: str) -> str:
-    fitting = [key for key in store.extractor_keys() if key.startswith(f"{extractor}-{digest}")]
+def _only(store: FeatureStore, known: Collection[str], extractor: str, digest: str) -> str:
+    """The one key that begins so, of those with a record or with values.
+
+    What a drop that was stopped has left is either.
+    """
+    fitting = [key for key in known if key.startswith(f"{extractor}-{digest}")]
     if len(fitting) != 1:
-        there = ", ".join(store.extractor_keys()) or "none"
+        there = ", ".join(sorted(known)) or "none"
         found = "several" if fitting else "no"
         raise StoreError(f"{store.path} has {found} features {extractor}={digest}; it has: {there}")
     return fitting[0]
@@ -159,6 +161,35 @@ def _of(store: FeatureStore, subset: str, key: str) -> list[Path]:
 
 def _of_subset(store: FeatureStore, subset: str) -> list[Path]:
     return [store.layout.root / top / subset for top in (JOURNAL, ARRAYS, THUMBNAILS, ROWS)]
+
+
+def _throw_all(store: FeatureStore, plan: Dropped, bin_: Path) -> None:
+    for subset, key in plan.features:
+        for folder in _of(store, subset, key):
+            _throw(folder, bin_)
+    for subset in plan.subsets:
+        # Rows last: values without rows would be damage, rows without values are pending.
+        for folder in _of_subset(store, subset):
+            _throw(folder, bin_)
+    for key in plan.extractors:
+        _throw(store.layout.extractor(key), bin_)
+
+
+@contextmanager
+def _nothing_is_added(store: FeatureStore) -> Iterator[None]:
+    """Let no extractor be declared, no row be added and no array be made meanwhile.
+
+    What others added since the store was opened is seen from here on. Who extracts waits for these
+    claims while it holds shards, so of shards only those may be taken in here that are free.
+    """
+    layout = store.layout
+    with ExitStack() as held:
+        held.enter_context(layout.claims.exclusive(EXTRACTORS_CLAIM))
+        for subset in store.subsets():
+            held.enter_context(layout.claims.exclusive(layout.rows_claim(subset)))
+            layout.renew(layout.segments(subset))
+        layout.renew(layout.root / EXTRACTORS, {RECORD, ASSETS}.__contains__)
+        yield
 
 
 @contextmanager

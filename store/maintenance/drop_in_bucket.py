@@ -23,7 +23,7 @@ _SHARD = re.compile(rf"/{CHUNKS}/([0-9]{{1,6}})/")
 
 
 class BucketDrop:
-    """Takes out what a plan names; the caller holds the store's claim, and that of every shard.
+    """Takes out what a plan names; the caller holds all claims that are about it.
 
     Args:
         layout: paths of the store.
@@ -83,27 +83,23 @@ class BucketDrop:
             shutil.rmtree(copy, ignore_errors=True)
 
     def _drop_extractor(self, key: str) -> None:
-        folder = self._layout.extractor(key)
-        with self._claims.exclusive(EXTRACTORS_CLAIM):
-            fence = self._claims.fence(EXTRACTORS_CLAIM)
-            names = {found.name for found in self._listed(folder)}
-            if ASSETS in names:  # so that the others may be missing
-                pending = seal(Assets({}, pending=True).to_json())
-                fence.put(self._mirror.key(folder / ASSETS), pending)
-            for name in [*sorted(names - {RECORD, ASSETS}), RECORD, ASSETS]:
-                fence.delete(self._mirror.key(folder / name))
+        folder, fence = self._layout.extractor(key), self._claims.fence(EXTRACTORS_CLAIM)
+        names = {found.name for found in self._listed(folder)}
+        if ASSETS in names:  # so that the others may be missing
+            pending = seal(Assets({}, pending=True).to_json())
+            fence.put(self._mirror.key(folder / ASSETS), pending)
+        for name in [*sorted(names - {RECORD, ASSETS}), RECORD, ASSETS]:
+            fence.delete(self._mirror.key(folder / name))
         shutil.rmtree(folder, ignore_errors=True)
 
     def _drop_rows(self, subset: str) -> None:
-        layout = self._layout
-        with self._claims.exclusive(layout.rows_claim(subset)):
-            fence = self._claims.fence(layout.rows_claim(subset))
-            for folder in (layout.thumbnails(subset, 0).parent, layout.group(subset)):
-                self._delete(self._listed(folder), lambda found: None)
-                shutil.rmtree(folder, ignore_errors=True)
-            # From the last one on: an index of which the first segments are left is a sound one.
-            for found in reversed(self._listed(layout.segments(subset))):
-                fence.delete(found.key)
+        layout, fence = self._layout, self._claims.fence(self._layout.rows_claim(subset))
+        for folder in (layout.thumbnails(subset, 0).parent, layout.group(subset)):
+            self._delete(self._listed(folder), lambda found: None)
+            shutil.rmtree(folder, ignore_errors=True)
+        # From the last one on: an index of which the first segments are left is a sound one.
+        for found in reversed(self._listed(layout.segments(subset))):
+            fence.delete(found.key)
         shutil.rmtree(layout.segments(subset), ignore_errors=True)
 
     def _listed(self, folder: Path) -> list[Found]:

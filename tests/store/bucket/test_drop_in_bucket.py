@@ -12,9 +12,10 @@ from clare.store.maintenance.drop import drop, plan_drop
 from clare.store.maintenance.verify import verify_store
 from clare.store.spec import Fingerprint
 from clare.store.transfer import push_store
-from tests.store.conftest import FINGERPRINT, extract, make_rows
+from tests.store.conftest import FIELDS, FINGERPRINT, extract, make_rows
 
 OTHER = Fingerprint("clip", 1, "cd" * 32, {"model": "other"})
+LATER = Fingerprint("clip", 1, "ef" * 32, {"model": "later"})
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +65,15 @@ def test_a_feature_goes_everywhere_or_of_one_subset_and_its_rows_are_pending(sto
     assert extract(open_store(url), "fakes") == 2
 
 
-def test_nothing_is_taken_from_under_an_extraction(store, url, tmp_path, monkeypatch):
+@pytest.fixture
+def other(url, tmp_path, monkeypatch):
+    """The same store, opened by another machine."""
     monkeypatch.setenv("CLARE_CACHE", str(tmp_path / "elsewhere"))
-    other = open_store(url)
+    return open_store(url)
+
+
+def test_nothing_is_taken_from_under_an_extraction(store, other):
+    assert store.index("faces").shards == 2  # what comes later is seen all the same
     other.assign_rows("faces", make_rows(80))
     feature = other.feature("faces", "clip", OTHER.digest)
     assert feature.claim(2)
@@ -77,9 +84,26 @@ def test_nothing_is_taken_from_under_an_extraction(store, url, tmp_path, monkeyp
     assert not feature.claim(2)  # nor is anything written into what is dropped
 
 
-@pytest.mark.parametrize("deletes", [0, 5, 14, 26])
+def test_nor_from_under_one_by_an_extractor_that_was_declared_elsewhere_since(store, other):
+    other.declare(LATER, FIELDS)
+    feature = other.feature("faces", "clip", LATER.digest)
+    assert feature.claim(0)
+    with pytest.raises(StoreError, match="is writing"):
+        drop(store, ["faces"])
+    feature.release_all()
+    drop(store, ["faces"])
+    assert LATER.key in store.extractor_keys()
+
+
+@pytest.mark.parametrize(
+    ("subsets", "features", "deletes"),
+    [
+        *((("faces",), {}, count) for count in (0, 5, 14, 26)),
+        *(((), {"clip": OTHER.digest}, count) for count in (5, 14, 16)),
+    ],
+)
 def test_wherever_it_is_killed_the_store_is_sound_and_the_same_call_goes_on(
-    store, url, monkeypatch, deletes
+    store, url, monkeypatch, subsets, features, deletes
 ):
     delete, done = obstore.delete, list[str]()
 
@@ -92,9 +116,12 @@ def test_wherever_it_is_killed_the_store_is_sound_and_the_same_call_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(obstore, "delete", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            drop(store, ["faces"])
+            drop(store, subsets, features)
     assert verify_store(url) == []
-    drop(open_store(url), ["faces"])
+    drop(open_store(url), subsets, features)
     assert verify_store(url) == []
     again = open_store(url)
-    assert (again.subsets(), again.extractor_keys()) == (["fakes"], [FINGERPRINT.key])
+    assert again.extractor_keys() == [FINGERPRINT.key]
+    assert again.subsets() == [name for name in ("faces", "fakes") if name not in subsets]
+    left = [found.key for found in Objects(url).list() if not found.key.startswith("locks/")]
+    assert not [key for key in left if OTHER.key in key]

@@ -6,6 +6,7 @@ import pytest
 
 from clare.errors import StoreError
 from clare.store.feature_store import create_store, open_store
+from clare.store.layout import EXTRACTORS_CLAIM
 from clare.store.maintenance.drop import drop, plan_drop
 from clare.store.maintenance.verify import verify_store
 from clare.store.spec import Fingerprint
@@ -86,6 +87,24 @@ def test_nor_is_a_subset_whose_first_shard_is_not_written_yet(store):
     assert "new" in store.subsets() and OTHER.key in store.extractor_keys()
     feature.release_all()
     drop(store, ["new"])
+
+
+def test_meanwhile_no_row_is_added_and_no_extractor_declared(store, monkeypatch):
+    claims, free, rename = store.layout.claims, list[bool](), Path.rename
+
+    def looking(path, target):
+        for name in (EXTRACTORS_CLAIM, store.layout.rows_claim("faces")):
+            free.append(claims.take(name))
+            if free[-1]:
+                claims.release(name)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", looking)
+        drop(store, ["faces"])
+    assert free and not any(free)
+    store.assign_rows("faces", make_rows(70))
+    assert extract(store, fingerprint=OTHER) == 2
 
 
 @pytest.mark.parametrize("renames", range(10))
