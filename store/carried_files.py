@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from clare.errors import CorruptStoreError
 from clare.files import Fence
@@ -27,12 +28,13 @@ from clare.store.layout import (
     ZARR,
     Layout,
 )
-from clare.store.records import checking
+from clare.store.records import checking, unseal
 from clare.store.same_store import require_same_rows
 from clare.store.sides import Side
 from clare.store.thumbnails import join_thumbnails
 
 _LAST = 1 << 10
+_LARGE = 1 << 25  # bytes
 _PICTURES = re.compile(rf"{THUMBNAILS}/[^/]+/[0-9]{{6}}\.thumbs")
 _HERE = Layout(Path())
 
@@ -66,6 +68,7 @@ class Files:
     ) -> None:
         self._source, self._target = source, target
         self._have, self._there = have, there
+        self._large = Lock()
 
     def carry(self, keys: list[str]) -> int:
         """Carry files, each under the claim that it needs; the bytes that it took.
@@ -82,34 +85,45 @@ class Files:
     def _carry(self, one: tuple[tuple[str, int], list[str]]) -> int:
         """Carry files of one claim."""
         claim, keys = one
-        read = zip(keys, in_flight(self._read_changed, keys), strict=True)
-        changed = [(key, data) for key, data in read if data]
-        if not changed:
+        looked_at = zip(keys, in_flight(self._is_there, keys), strict=True)
+        missing = [key for key, is_there in looked_at if not is_there]
+        if not missing:
             return 0
         with self._target.claims.exclusive(*claim) as fence:
-            return sum(in_flight(partial(self._write, fence), changed))
+            return sum(in_flight(partial(self._carry_file, fence), missing))
 
-    def _read_changed(self, key: str) -> bytes:
-        """The bytes of a file; empty if the other side has the same."""
-        same_size = self._there.get(key) == self._have[key]
-        folder, _, name = key.rpartition("/")
-        if same_size and folder.startswith(EXTRACTORS) and name not in (RECORD, ASSETS):
-            return b""  # written once, and checked by its sha256 whenever it is used
+    def _is_there(self, key: str) -> bool:
+        """Whether the other side has the same file."""
+        if self._there.get(key) != self._have[key]:
+            return False
+        if _is_asset(key):
+            return True  # written once, and checked by its sha256 whenever it is used
         data = self._source.read(key)
-        return b"" if same_size and self._target.holds(key, data.__eq__, lambda: data) else data
+        return self._target.holds(key, data.__eq__, lambda: data)
 
-    def _write(self, fence: Fence, one: tuple[str, bytes]) -> int:
-        """Write a file under its claim, with what somebody may have written there meanwhile."""
-        key, data = one
+    def _carry_file(self, fence: Fence, key: str) -> int:
+        """Carry a file under its claim; of large ones one is in memory at a time."""
+        with self._large if self._have[key] > _LARGE else nullcontext():
+            data = self._source.read(key)
+            if not _is_asset(key) and (kept := self._kept(key)) is not None:
+                if key.startswith(f"{ROWS}/"):
+                    require_same_rows(self._source, self._target, key)
+                data = _joined(key, kept, data)
+                if data == kept:
+                    return 0
+            self._target.write(key, data, fence)
+            return len(data)
+
+    def _kept(self, key: str) -> bytes | None:
+        """What is there already; somebody may have written it meanwhile."""
         with suppress(FileNotFoundError):
-            kept = self._target.read(key)
-            if key.startswith(f"{ROWS}/"):
-                require_same_rows(self._source, self._target, key)
-            data = _joined(key, kept, data)
-            if data == kept:
-                return 0
-        self._target.write(key, data, fence)
-        return len(data)
+            return self._target.read(key)
+        return None
+
+
+def _is_asset(key: str) -> bool:
+    """Whether a file is one of an extractor's assets: large ones are among them."""
+    return key.startswith(f"{EXTRACTORS}/") and Path(key).name not in (RECORD, ASSETS)
 
 
 def _claim_of(key: str) -> tuple[str, int]:
@@ -123,9 +137,10 @@ def _claim_of(key: str) -> tuple[str, int]:
 
 
 def _joined(key: str, kept: bytes, data: bytes) -> bytes:
-    """What is carried of the log of commands, or of pictures, with what is there already.
+    """What is carried of a file that is not replaced by another, with what is there already.
 
-    An array that has become longer there, for rows that were added meanwhile, stays so.
+    An array that has become longer there, for rows that were added meanwhile, stays so, and so does
+    the list of assets that are whole there while here they are still to be written.
     """
     with suppress(CorruptStoreError), checking(Path(key)):
         if key == COMMANDS:
@@ -136,4 +151,7 @@ def _joined(key: str, kept: bytes, data: bytes) -> bytes:
         if key.startswith(f"{ARRAYS}/"):
             lengths = [parse_json(one).get("shape", [0])[0] for one in (kept, data)]
             return kept if lengths[0] > lengths[1] else data
+        if key.startswith(f"{EXTRACTORS}/") and key.endswith(f"/{ASSETS}"):
+            pending = [unseal(one).get("pending", False) for one in (kept, data)]
+            return kept if pending == [False, True] else data
     return data
