@@ -48,6 +48,8 @@ def extract(
         failed = f"{len(report.failures)} of {report.rows} rows failed"
         warn(f"exit code 3: {failed}, more than --max-failures {job.max_failures} allows")
         raise typer.Exit(3)
+    if report.left:  # what other tasks have is not yet there to train on
+        return
     samples = (sample for manifest, _ in selection for sample in manifest.samples)
     if any(sample.label and sample.split == "train" for sample in samples):
         store = {} if job.store == STORE else {"store": job.store}

@@ -22,8 +22,8 @@ LIST_SECONDS = 20.0
 """But not more often than that."""
 
 MOST_HELD = 8
-"""Shards in a row that others hold, after which a pass ends: of hundreds of runs that wait for the
-last shards, each asks for a few."""
+"""Shards that others hold, met since the run last took one, after which a pass ends: of hundreds
+of runs that wait for the last shards, each asks for a few."""
 
 SHARDS_A_STAYER = 8
 """Shards of others for which one run waits, in case that these leave them; two stay at least."""

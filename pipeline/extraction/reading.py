@@ -47,7 +47,7 @@ class ReadAhead:
         self._pool = ThreadPoolExecutor(width, "clare-read")
         self._lock = threading.Lock()
         self._waiting: deque[_Asked] = deque()
-        self._held = self._begun = 0
+        self._held = self._wanted = 0
         self._away: StoreError | None = None
 
     def ask(self, files: list[tuple[Path, int]]) -> Reads:
@@ -55,18 +55,22 @@ class ReadAhead:
         asked = [_Asked(path, size) for path, size in files]
         with self._lock:
             self._waiting.extend(asked)
+            self._wanted += len(asked)
         self._begin()
         return Reads(asked, self._release)
 
     def close(self) -> None:
-        """Stop, even if a server is away; whoever waits for a file is told so by an error."""
+        """Stop, even if a server is away; whoever waits for a file is told so by an error.
+
+        Where all was taken or dropped nothing is given up: others may read the same bucket.
+        """
         with self._lock:
             dropped, self._waiting = self._waiting, deque()
             self._away = self._away or StoreError("it was not read: the work was stopped")
-            is_reading = self._begun > 0
+            is_stopped = self._wanted > 0
         for asked in dropped:
             asked.found.set_exception(self._away)
-        if is_reading:
+        if is_stopped:
             abandon()
         self._pool.shutdown()
 
@@ -77,7 +81,6 @@ class ReadAhead:
                 if self._held and self._held + size > self._most:
                     return
                 self._held += size
-                self._begun += 1
                 self._pool.submit(self._fill, self._waiting.popleft())
 
     def _fill(self, asked: _Asked) -> None:
@@ -89,12 +92,11 @@ class ReadAhead:
             if isinstance(error, StoreError):
                 self._away = error
             asked.found.set_exception(error)
-        with self._lock:
-            self._begun -= 1
 
     def _release(self, asked: _Asked) -> None:
         with self._lock:
             self._held -= asked.size
+            self._wanted -= 1
         self._begin()
 
 

@@ -21,7 +21,8 @@ from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.progress import Progress
-from clare.store.bucket.objects import in_flight
+from clare.store.bucket.files import abandoning
+from clare.store.bucket.objects import IN_FLIGHT
 from clare.wording import name_rows
 
 MEMORY = ".faces.jsonl"
@@ -156,11 +157,12 @@ def _look(
     report.images = len(files)
     found: dict[tuple[str, str], Finding] = {}
     new: dict[tuple[str, str], Key | None] = {}
-    for place, key in zip(files, in_flight(_key, files.values()), strict=True):
-        if key is not None and (known := memory.get(key)) is not None:
-            found[place] = known
-        else:
-            new[place] = key
+    with ThreadPoolExecutor(IN_FLIGHT) as pool, abandoning():
+        for place, key in zip(files, pool.map(_key, files.values()), strict=True):
+            if key is not None and (known := memory.get(key)) is not None:
+                found[place] = known
+            else:
+                new[place] = key
     report.known = len(found)
     if not new:
         return found

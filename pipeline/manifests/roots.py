@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,17 @@ from typing import TYPE_CHECKING
 from clare.advice import Advice, Name
 from clare.errors import InputError, ManifestError
 from clare.names import path_fault
-from clare.store.bucket.files import BucketFile, file_place
-from clare.store.bucket.objects import in_flight
+from clare.store.bucket.files import BucketFile, abandoning, file_place
+from clare.store.bucket.objects import IN_FLIGHT
 from clare.wording import counted
 
 if TYPE_CHECKING:
     from clare.pipeline.manifests.sample import Sample
 
 VARIABLE = "CLARE_ROOT"
+
+_TOGETHER = 256
+"""Images that are looked for before it is asked whether one was there: in a bucket, at once."""
 
 PLAIN_FOLDER = "folder-"
 """How the names of roots begin that stand for the place of a plain folder."""
@@ -101,10 +105,16 @@ class Roots:
         Raises:
             InputError: none is, and as `resolve`.
         """
-        # Nearly always the first; many at once of a bucket, where each takes a while.
-        places = map(self.resolve, samples)
-        if any(map(_is_there, islice(places, 1))) or any(in_flight(_is_there, places)):
-            return
+        left, most = iter(samples), 1  # nearly always the first is there
+        while some := list(islice(left, most)):
+            most = _TOGETHER
+            remote = [sample for sample in some if self.is_remote(sample)]
+            local = (sample for sample in some if not self.is_remote(sample))
+            with ThreadPoolExecutor(IN_FLIGHT) as pool, abandoning():
+                if any(map(_is_there, map(self.resolve, local))):
+                    return
+                if any(pool.map(_is_there, map(self.resolve, remote))):
+                    return
         raise InputError(
             f"none of the {counted(len(samples), 'image')} of {name} is there; the first would be "
             f"{self.resolve(samples[0])}",

@@ -76,7 +76,7 @@ class PairMaker:
         """Make and write pairs; what is given back is durably there.
 
         Args:
-            jobs: with the key of each, see `key_of`. Those of one size should follow each other.
+            jobs: with the key of each, see `with_keys`. Those of one size should follow each other.
 
         Raises:
             StoreError: a file can't be written.

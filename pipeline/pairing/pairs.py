@@ -33,10 +33,10 @@ from clare.pipeline.pairing.photos import PhotoReader
 from clare.pipeline.pairing.plan import (
     Job,
     choose_reals,
-    key_of,
     pair_samples,
     plan_jobs,
     refuse_unusable,
+    with_keys,
 )
 from clare.pipeline.pairing.settings import PairSettings
 from clare.pipeline.pairs import find_kind
@@ -44,7 +44,6 @@ from clare.plugins import part_name, trust_named
 from clare.progress import StepProgress
 from clare.row_file import RowFile
 from clare.settings import build_settings
-from clare.store.bucket.objects import in_flight
 from clare.wording import counted, name_rows
 
 Place = str | PathLike[str]
@@ -146,9 +145,7 @@ def pairs(
         reason = "no partner: no other person's photograph is of the same source and split"
         report.failures |= dict.fromkeys(without_partner, reason)
         maker = _create_maker(pair_kind, roots, folder, pair_settings, runtime)
-        keys = in_flight(lambda job: key_of(job.sample, job.partner, roots), jobs)
-        keyed = list(zip(jobs, keys, strict=True))
-        done = _make_pairs(maker, keyed, folder, record, report, report_progress)
+        done = _make_pairs(maker, with_keys(jobs, roots), folder, record, report, report_progress)
     if not done:
         raise _no_pairs(source.name, report.failures)
     if splits_were_dealt:

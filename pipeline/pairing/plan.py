@@ -6,6 +6,7 @@ import hashlib
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import PurePosixPath
@@ -23,6 +24,8 @@ from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.pair import PairKind
 from clare.pipeline.pairing.files import PairRow
 from clare.pipeline.pairing.settings import Coding
+from clare.store.bucket.files import abandoning
+from clare.store.bucket.objects import IN_FLIGHT
 
 CANDIDATES = 16
 """Of which the partner is one."""
@@ -171,14 +174,20 @@ def _bases(samples: Sequence[Sample]) -> list[str]:
     ]
 
 
-def key_of(sample: Sample, partner: Sample | None, roots: Roots) -> str:
-    """Hash of what decides a pair: the files that it is made of as they are, and the face's place.
+def with_keys(jobs: Sequence[Job], roots: Roots) -> list[tuple[Job, str]]:
+    """Jobs with hashes of what decides each: its files as they are, and the face's place.
 
     Raises:
         InputError: a root is not known.
+        StoreError: a bucket can't be read.
     """
+    with ThreadPoolExecutor(IN_FLIGHT) as pool, abandoning():
+        return list(zip(jobs, pool.map(lambda job: _key(job, roots), jobs), strict=True))
+
+
+def _key(job: Job, roots: Roots) -> str:
     told: list[object] = []
-    for one in (sample, partner):
+    for one in (job.sample, job.partner):
         if one is None:
             continue
         told += [one.sample_id, one.boxes, one.face_points, one.mask_fake]

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from clare.cli.app import app
 from clare.cli.command import AGAIN, commands_below
 from clare.cli.views.progress import ExtractView
 from clare.errors import InputError
+from clare.pipeline.extraction.job import run_job
 
 FOLDERS = ("--backbone", "tiny", "--micro-batch", "8")
 
@@ -60,6 +62,20 @@ def test_a_manifest_is_built_and_extracted_by_name(clare, few_pictures):
     code, out, err = clare("extract", "--subset", "faces", "--root", few_pictures, *FOLDERS)
     assert code == 0, err
     assert "8 rows" in out
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_task_that_leaves_shards_to_others_does_not_say_to_train(
+    clare, few_pictures, monkeypatch, left
+):
+    def leaving(*job):
+        return replace(run_job(*job), left=left)
+
+    monkeypatch.setattr("clare.pipeline.extraction.job.run_job", leaving)
+    folders = ("--real", few_pictures / "real", "--fake", few_pictures / "fake")
+    code, _, err = clare("extract", *folders, "--features", "pixels")
+    assert code == 0
+    assert ("clare train-head" in err) == (left == 0)
 
 
 def test_too_many_failures_give_exit_code_3(clare, pictures, tmp_path):

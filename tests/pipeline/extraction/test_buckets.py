@@ -4,6 +4,7 @@ import itertools
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +23,14 @@ from clare.pipeline.extraction.loading import Loader
 from clare.pipeline.extraction.plan import Observer
 from clare.pipeline.extraction.reading import ReadAhead
 from clare.pipeline.extraction.settings import ExtractSettings
+from clare.pipeline.faces.look import look_for_faces
+from clare.pipeline.faces.settings import FaceSettings
 from clare.pipeline.images.settings import ImageSettings
 from clare.pipeline.manifests.csv_io import write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
+from clare.pipeline.pairing.plan import Job as PairJob
+from clare.pipeline.pairing.plan import with_keys
 from clare.store.bucket.files import BucketFile, file_place
 from clare.store.bucket.objects import Objects
 from clare.store.feature_store import open_store
@@ -132,10 +137,13 @@ class Server:
 
     def _ask(self, store, path, **how):
         self.asked += 1
+        self.refuse()
+        return self._get(store, path, **how)
+
+    def refuse(self) -> None:
         if self.away > 0:
             self.away -= 1
             raise GenericError("error sending request: kind: Connect")
-        return self._get(store, path, **how)
 
 
 @pytest.fixture
@@ -212,6 +220,74 @@ def test_whoever_is_stopped_waits_no_more_for_a_server(
     server.away = 2
     report = job_of(manifest, bucket, tmp_path / "other.zarr", views=1).run()
     assert report.rows == 6 and not report.failures, "later requests wait again"
+
+
+def _faces(samples, roots, folder):
+    write_manifest(Manifest("s", tuple(samples)), folder / "s.csv")
+    look_for_faces(folder / "s.csv", roots, FaceSettings())
+
+
+def _pairs(samples, roots, folder):
+    with_keys([PairJob(sample, None, "") for sample in samples], roots)
+
+
+def _any(samples, roots, folder):
+    roots.require_any("s", [replace(samples[0], path="nothing"), *samples])
+
+
+@pytest.mark.parametrize("work", [_faces, _pairs, _any])
+def test_whoever_is_stopped_waits_for_no_server_that_tells_of_files(
+    bucket, server, tmp_path, monkeypatch, work
+):
+    for number in range(4):
+        Objects(bucket).put(f"{number}.png", b"")
+    samples = [Sample(f"s/{number}", f"{number}.png", 0, "s") for number in range(4)]
+    roots = Roots(file_place(bucket), {})
+    assert roots.is_remote(samples[0])
+    monkeypatch.setattr(objects_of(bucket), "patience", float("inf"))
+    head = obstore.head
+    others = threading.Event()
+
+    def ask(store, path):
+        if path == "0.png":
+            assert others.wait(60)
+            raise KeyboardInterrupt
+        if path.endswith(".png"):
+            others.set()
+            server.refuse()
+        return head(store, path)
+
+    monkeypatch.setattr(obstore, "head", ask)
+    server.away = 20_000
+    with pytest.raises(KeyboardInterrupt):
+        work(samples, roots, tmp_path)
+    assert server.away > 0, "it was not waited for"
+
+
+def noted(exists, asked):
+    def exists_noted(path):
+        asked.append(path)
+        return exists(path)
+
+    return exists_noted
+
+
+def test_images_are_looked_for_until_one_is_there(bucket, tmp_path, monkeypatch):
+    Objects(bucket).put("at.png", b"")
+    (tmp_path / "at.png").write_bytes(b"")
+    samples = [Sample("s/0", "lost.png", 0, "s")] * 2 + [Sample("s/1", "at.png", 0, "s")] * 2000
+    asked: list[Path] = []
+    for kind in (Path, BucketFile):
+        monkeypatch.setattr(kind, "exists", noted(kind.exists, asked))
+    for place, most in ((tmp_path, 3), (file_place(bucket), 1 + 256)):
+        asked.clear()
+        roots = Roots(place, {})
+        roots.require_any("s", samples)
+        assert 3 <= len(asked) <= most
+        asked.clear()
+        with pytest.raises(InputError, match="none of the 2 images of s is there"):
+            roots.require_any("s", samples[:2])
+        assert len(asked) == 2
 
 
 def test_paths_stay_below_their_root_and_roots_are_told_apart(bucket):
@@ -312,6 +388,27 @@ def test_reads_end_soon_after_a_server_was_given_up():
             reads.get(Path(f"{number}"))
     ahead.close()
     assert len(asked) == 1
+
+
+def test_whoever_ends_as_planned_gives_nothing_up_for_others(bucket, server, monkeypatch):
+    Objects(bucket).put("a", b"there")
+    file = file_place(bucket) / "a"
+    monkeypatch.setattr(objects_of(bucket), "patience", float("inf"))
+    server.away = float("inf")
+    slow = Slow()
+    ahead = ReadAhead(slow, width=1)
+    with ThreadPoolExecutor(2) as pool:
+        waits = pool.submit(file.read_bytes)
+        until(lambda: server.asked > 0)
+        with ahead.ask([(Path("mask"), 1)]):  # of a broken image, which is never taken
+            until(lambda: slow.now == 1)
+        closed = pool.submit(ahead.close)
+        slow.may_end.set()
+        closed.result()
+        before = server.asked
+        until(lambda: server.asked > before + 2 or waits.done())
+        server.away = 0
+        assert waits.result() == b"there"
 
 
 def test_a_loader_reads_the_next_images_of_a_bucket_before_it_decodes_them(
