@@ -10,10 +10,10 @@ from pathlib import Path
 from clare.errors import CorruptStoreError, LostClaimError
 from clare.store.bucket.objects import in_flight
 from clare.store.extractor_records import parse_extractor
-from clare.store.journal import PENDING, ShardRecord, parse_record
+from clare.store.journal import PENDING, ShardRecord, parse_record, withdraw_record
 from clare.store.layout import EXTRACTORS, JOURNAL, RECORD, Layout, shard_path
 from clare.store.records import REPAIR, checking, unseal
-from clare.store.sides import Side
+from clare.store.sides import FolderSide, Side
 from clare.store.spec import FeatureSpec
 from clare.store.zarr_shards import damaged_offsets
 
@@ -91,13 +91,17 @@ class Shards:
                 return Moved()
             fence = target.claims.fence(*claim)
             # All of it first: what is over there stays where this is damaged.
-            files = {path: self._read(path, record, spec) for path, spec in self._files(record)}
+            files = self._read_files(self._source, record)
             target.mark(key)
             target.remove(key, fence)
             for path, data in [*files.items(), (key, line)]:
                 target.write(path, data, fence)
             (target.mark if left_open else target.unmark)(key)
+            # One who lost this shard may have slept between a last look at his lease and a rename.
+            if target.claims.by_leases and self._withdraw_mixed(key):
+                return Moved(left=True)
         except LostClaimError:
+            self._withdraw_mixed(key)
             return Moved(left=True)
         finally:
             target.claims.release(*claim)
@@ -138,17 +142,42 @@ class Shards:
         done_since = key not in self._there and not (here & ~over_there).any()
         return bool((over_there & ~here).any()) or done_since
 
-    def _read(self, key: str, record: ShardRecord, spec: FeatureSpec) -> bytes:
-        """The bytes of a field of a shard, which are as its record says."""
-        place = f"{self._source.name()}/{key}"
+    def _withdraw_mixed(self, key: str) -> bool:
+        """Queue a shard into which two wrote, one of whom had lost it; whether it is one.
+
+        In a bucket the server refuses him.
+        """
+        target = self._target
+        if not isinstance(target, FolderSide):
+            return False
         try:
-            with checking(Path(place)):
-                data = self._source.read(key)
-                if damaged_offsets(data, record.checksums[spec.field], spec):
-                    raise ValueError("its bytes are not those that were written")
-        except FileNotFoundError as error:
-            raise CorruptStoreError(f"{place} is missing", REPAIR) from error
-        return data
+            record = self._parse(target, key, target.read(key))
+        except (CorruptStoreError, FileNotFoundError):
+            return False
+        try:
+            self._read_files(target, record)
+        except CorruptStoreError:
+            withdraw_record(Layout(target.root), record.subset, record.key, record.shard)
+            return True
+        return False
+
+    def _read_files(self, side: Side, record: ShardRecord) -> dict[str, bytes]:
+        """The bytes of a shard's files by name, which are as its record says.
+
+        Raises:
+            CorruptStoreError: they are not.
+        """
+        files = {}
+        for key, spec in self._files(record):
+            place = f"{side.name()}/{key}"
+            try:
+                with checking(Path(place)):
+                    files[key] = side.read(key)
+                    if damaged_offsets(files[key], record.checksums[spec.field], spec):
+                        raise ValueError("its bytes are not those that were written")
+            except FileNotFoundError as error:
+                raise CorruptStoreError(f"{place} is missing", REPAIR) from error
+        return files
 
     def _parse(self, side: Side, key: str, line: bytes) -> ShardRecord:
         found = SHARD_RECORD.fullmatch(key)
