@@ -118,8 +118,8 @@ def drop(
     if layout.mirror is not None and isinstance(claims, BucketClaims):
         with claims.exclusive(STORE_CLAIM), _nothing_is_added(store):
             plan = plan_drop(store, subsets, features)
-            with _nobody_writes(store, plan):
-                work = BucketDrop(layout, layout.mirror, claims)
+            with _nobody_writes(store, plan) as held:
+                work = BucketDrop(layout, layout.mirror, claims, held)
                 work.drop(plan.subsets, plan.features, plan.extractors)
         return plan
     with claims.exclusive(STORE_CLAIM), storage_errors(store.path):
@@ -193,8 +193,11 @@ def _nothing_is_added(store: FeatureStore) -> Iterator[None]:
 
 
 @contextmanager
-def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[None]:
+def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[dict[str, list[int]]]:
     """Hold every shard of what goes against any extraction, one that wrote nothing yet too.
+
+    Yields:
+        The shards by the name of their claims.
 
     Raises:
         StoreError: one holds a shard.
@@ -205,23 +208,24 @@ def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[None]:
         *itertools.product(store.subsets(), plan.extractors),
     }
     claims = store.layout.claims
-    held: list[tuple[str, list[int]]] = []
+    held: dict[str, list[int]] = {}
     try:
         for subset, key in sorted(going):
-            name = store.layout.shards_claim(subset, key)
+            mine = held.setdefault(store.layout.shards_claim(subset, key), [])
             shards = range(store.index(subset).shards)
             for first in range(0, len(shards), _AT_ONCE):
                 some = shards[first : first + _AT_ONCE]
-                held.append((name, claims.take_several(name, some)))
-                if len(held[-1][1]) < len(some):
+                taken = claims.take_several(store.layout.shards_claim(subset, key), some)
+                mine += taken
+                if len(taken) < len(some):
                     raise StoreError(
                         f"an extraction is writing {key} of {subset}",
                         "wait for its end, or stop it",
                     )
-        yield
+        yield held
     finally:
-        for name, taken in held:
-            claims.release_several(name, taken)
+        for name, shards_held in held.items():
+            claims.release_several(name, shards_held)
 
 
 def _throw(folder: Path, bin_: Path) -> None:

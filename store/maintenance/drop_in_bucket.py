@@ -9,33 +9,45 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clare.store.bucket.claims import BucketClaims
 from clare.store.bucket.mirror import Mirror
-from clare.store.bucket.objects import Found, in_flight
+from clare.store.bucket.objects import IN_FLIGHT, Found, Item, in_flight
 from clare.store.extractor_records import Assets
 from clare.store.layout import ASSETS, CHUNKS, EXTRACTORS_CLAIM, RECORD, ZARR, Layout
 from clare.store.records import seal
 
-_SHARD = re.compile(rf"/{CHUNKS}/([0-9]{{1,6}})/")
+_SHARD = re.compile(rf"/(?:{CHUNKS}/([0-9]{{1,6}})(?:/|$)|([0-9]{{6}})\.json)")
+"""The number in the name of a shard's file, or of its record or mark."""
 
 
 class BucketDrop:
     """Takes out what a plan names; the caller holds all claims that are about it.
 
+    For want of deletes on a condition the claims are looked at directly before: of a process that
+    froze, and woke after another had taken a shard over, nothing that the other wrote is taken.
+
     Args:
         layout: paths of the store.
         mirror: of it.
         claims: of this process.
+        held: the shards that are held, by the names of their claims.
     """
 
-    def __init__(self, layout: Layout, mirror: Mirror, claims: BucketClaims) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        mirror: Mirror,
+        claims: BucketClaims,
+        held: Mapping[str, Sequence[int]],
+    ) -> None:
         self._layout = layout
         self._mirror = mirror
         self._objects = mirror.objects
         self._claims = claims
+        self._held = held
 
     def drop(
         self, subsets: Sequence[str], features: Sequence[tuple[str, str]], extractors: Sequence[str]
@@ -52,33 +64,32 @@ class BucketDrop:
         """
         for subset, key in features:
             self._drop_values(subset, key)
+        if extractors:
+            self._require_all(self._held)
         for key in extractors:
             self._drop_extractor(key)
         for subset, key in features:
-            self._delete(self._listed(self._layout.journal(subset, key)), lambda found: None)
+            journal = self._listed(self._layout.journal(subset, key))
+            self._delete(self._layout.shards_claim(subset, key), [found.key for found in journal])
         for subset in subsets:
+            its_own = self._layout.shards_claim(subset, "")
+            self._require_all([name for name in self._held if name.startswith(its_own)])
             self._drop_rows(subset)
 
     def _drop_values(self, subset: str, key: str) -> None:
         layout, claim = self._layout, self._layout.shards_claim(subset, key)
         journal, group = layout.journal(subset, key), layout.group(subset, key)
-
-        def withdraw(shard: int) -> None:
-            record = layout.record(subset, key, shard)
-            self._mirror.withdraw(record, self._claims.fence(claim, shard))
-
-        def require(found: Found) -> None:
-            if named := _SHARD.search(found.key):
-                self._claims.require(claim, int(named[1]))
-
-        for _ in in_flight(withdraw, layout.recorded(subset, key)):
-            pass
+        shards = sorted(layout.recorded(subset, key))
+        records = [layout.record(subset, key, shard) for shard in shards]
+        _each(self._mirror.mark, records)
+        self._delete(claim, list(map(self._mirror.key, records)))
         listed = self._listed(group)
-        self._delete([found for found in listed if found.name != ZARR], require)
+        self._delete(claim, [found.key for found in listed if found.name != ZARR])
         # Fields before their group, whose attributes hold a copy of the extractor's record.
-        metadata = [found for found in listed if found.name == ZARR]
-        for found in sorted(metadata, key=lambda one: one.key.count("/"), reverse=True):
-            self._objects.delete(found.key)
+        metadata = [found.key for found in listed if found.name == ZARR]
+        fence = self._claims.fence(layout.rows_claim(subset))
+        for name in sorted(metadata, key=lambda name: name.count("/"), reverse=True):
+            fence.delete(name)
         for copy in (group, journal):
             shutil.rmtree(copy, ignore_errors=True)
 
@@ -95,7 +106,7 @@ class BucketDrop:
     def _drop_rows(self, subset: str) -> None:
         layout, fence = self._layout, self._claims.fence(self._layout.rows_claim(subset))
         for folder in (layout.thumbnails(subset, 0).parent, layout.group(subset)):
-            self._delete(self._listed(folder), lambda found: None)
+            _each(self._objects.delete, [found.key for found in self._listed(folder)])
             shutil.rmtree(folder, ignore_errors=True)
         # From the last one on: an index of which the first segments are left is a sound one.
         for found in reversed(self._listed(layout.segments(subset))):
@@ -105,10 +116,29 @@ class BucketDrop:
     def _listed(self, folder: Path) -> list[Found]:
         return self._objects.list(self._mirror.key(folder))
 
-    def _delete(self, listed: Sequence[Found], require: Callable[[Found], None]) -> None:
-        def remove(found: Found) -> None:
-            require(found)
-            self._objects.delete(found.key)
+    def _delete(self, claim: str, names: Sequence[str]) -> None:
+        """Take objects away, those of a few shards at a time, whose claims are looked at once."""
+        held, by_shard = set(self._held[claim]), dict[int, list[str]]()
+        for name in names:
+            found = _SHARD.search(name)
+            by_shard.setdefault(int(found[1] or found[2]) if found else -1, []).append(name)
+        for some in _few(list(by_shard)):
+            self._claims.require_several(claim, [shard for shard in some if shard in held])
+            _each(self._objects.delete, [name for shard in some for name in by_shard[shard]])
 
-        for _ in in_flight(remove, listed):
-            pass
+    def _require_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            for some in _few(self._held[name]):
+                self._claims.require_several(name, some)
+
+
+def _few(shards: Sequence[int]) -> Iterator[Sequence[int]]:
+    """As many at a time as there are requests at once."""
+    for first in range(0, len(shards), IN_FLIGHT):
+        yield shards[first : first + IN_FLIGHT]
+
+
+def _each(work: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Do something that is a request to each, many at once."""
+    for _ in in_flight(work, items):
+        pass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import obstore
 import pytest
 
-from clare.errors import StoreError
+from clare.errors import LostClaimError, StoreError
 from clare.store.bucket.objects import Objects
 from clare.store.feature_store import create_store, open_store
 from clare.store.maintenance.drop import drop, plan_drop
@@ -125,3 +127,45 @@ def test_wherever_it_is_killed_the_store_is_sound_and_the_same_call_goes_on(
     assert again.subsets() == [name for name in ("faces", "fakes") if name not in subsets]
     left = [found.key for found in Objects(url).list() if not found.key.startswith("locks/")]
     assert not [key for key in left if OTHER.key in key]
+
+
+@pytest.mark.parametrize(
+    ("subsets", "features", "last", "kept"),
+    [
+        ((), {"clip": OTHER.digest}, f"arrays/faces/{OTHER.key}/zarr.json", "extractors/"),
+        (("faces",), {"clip": FINGERPRINT.digest}, "arrays/faces/clip", "journal/faces/"),
+        (("faces",), {}, f"journal/faces/{FINGERPRINT.key}/", "rows/faces/"),
+    ],
+)
+def test_one_that_froze_takes_nothing_from_who_took_a_shard_over_meanwhile(
+    store, url, monkeypatch, subsets, features, last, kept
+):
+    objects, delete, frozen = Objects(url), obstore.delete, list[str]()
+
+    def freeze(target, path):
+        delete(target, path)
+        if last in path and path.endswith(("zarr.json", ".partial")) and not frozen:
+            frozen.append(path)
+            for lease in objects.list("locks/_leases/faces"):
+                if "/clip-" in lease.key:
+                    objects.put(lease.key, b"another")
+
+    monkeypatch.setattr(obstore, "delete", freeze)
+    before = {found.key for found in objects.list(kept)}
+    with pytest.raises(LostClaimError):
+        drop(store, subsets, features)
+    assert frozen
+    assert len({found.key for found in objects.list(kept)}) == len(before) > 0
+
+
+def test_the_claims_of_several_shards_are_looked_at_at_once(store, monkeypatch):
+    get, both = obstore.get, threading.Barrier(2, timeout=2)
+
+    def met(target, path, **how):
+        if "/_leases/faces/clip-" in path:  # of two shards
+            both.wait()
+        return get(target, path, **how)
+
+    monkeypatch.setattr(obstore, "get", met)
+    drop(store, ["faces"])
+    assert store.subsets() == ["fakes"]
