@@ -42,13 +42,14 @@ _HERE = Layout(Path())
 def in_order(keys: list[str]) -> list[list[str]]:
     """Files that are carried together: what others speak of before them, groups before arrays.
 
-    The marker is the first step, and the log of commands the last, behind all shards.
+    The marker is the first step, and the log of commands the last, behind all shards. Of an
+    extractor its assets are first, then their list, then its record.
     """
     steps: dict[int, list[str]] = {0: [], _LAST: []}
     for key in keys:
         depth = key.count("/") + 2
         if key.startswith((f"{ROWS}/", f"{EXTRACTORS}/")):
-            depth = 1
+            depth = {ASSETS: 2, RECORD: 3}.get(Path(key).name, 1)
         steps.setdefault({MARKER: 0, COMMANDS: _LAST}.get(key, depth), []).append(key)
     return [steps[step] for step in sorted(steps)]
 

@@ -45,6 +45,27 @@ def test_assets_that_are_whole_here_alone_are_carried(declared, url):
     assert open_store(url).asset(KEY, TOWER).read_bytes() == ASSETS[TOWER]
 
 
+@pytest.mark.parametrize("file", [TOWER, "assets.json", "record.json"])
+def test_a_push_that_broke_off_before_a_file_of_an_extractor_leaves_a_good_store(
+    declared, tmp_path, monkeypatch, file
+):
+    declared.write_assets(KEY, ASSETS)
+    write = FolderSide.write
+
+    def breaks_off(side, key, data, fence):
+        if key.endswith(file):
+            raise KeyboardInterrupt
+        write(side, key, data, fence)
+
+    copy = tmp_path / "copy.zarr"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(FolderSide, "write", breaks_off)
+        push_store(declared.path, str(copy))
+    assert verify_store(copy) == []
+    push_store(declared.path, str(copy))
+    assert contents(copy) == contents(declared.path)
+
+
 def test_a_file_without_a_byte_is_carried(declared, url, tmp_path):
     declared.write_assets(KEY, {"merges.txt": b""})
     push_store(declared.path, url)
