@@ -100,6 +100,9 @@ def test_all_that_comes_with_clare_is_dated_df40_between_its_generators_and_itse
     spans = {one.id: read_span(one.created) for one in subsets}
     assert {str(spans[one.id].last) for one in subsets if one.dataset == "df40"} == {"2024-06-30"}
     assert str(spans["sit"].first) == "2024-01-01"
+    # Not since their papers are on arXiv, but since they were at a conference.
+    earlier = {"simswap": "2020-10-01", "fomm": "2019-12-01", "lia": "2021-10-01"}
+    assert {name: str(spans[name].first) for name in earlier} == earlier
     # Of reals it is known by when they were there, and not since when.
     reals = [one for one in subsets if one.category == "real"]
     assert all(one.created.startswith("/") for one in reals)
