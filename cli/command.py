@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from clare.advice import Advice, Notice
+from clare.errors import InputError
 from clare.stopping import EXIT_STOPPED, StopAskedError, heed_signals
 from clare.wording import duration
 
@@ -155,6 +157,8 @@ _OF_COPIES = ("cache", "cache_gib")
 def _place(context: Any) -> None:
     """Take URLs of buckets for what they are, and their copies to where the user wants them."""
     cache, gib = (context.params.pop(name, None) for name in _OF_COPIES)
+    if gib is not None and not 1 <= gib * (1 << 30) < inf:
+        raise InputError(f"--cache-gib {gib:g} is no number of GiB", "name one above 0")
     plain = cache is None and gib is None
     if plain and not any(":/" in str(value) for value in context.params.values()):
         return  # spares an import
@@ -261,7 +265,6 @@ def _switches() -> Sequence[Any]:
         ),
         cache_gib: float | None = typer.Option(
             None,
-            min=0,
             help="GiB that these copies may take together; shards that were not used for longest "
             "are deleted. [default: any number]",
         ),

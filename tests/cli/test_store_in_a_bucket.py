@@ -32,3 +32,10 @@ def test_it_is_pushed_read_within_bounds_and_dropped_from(clare, tmp_path, monke
     code, said, _ = clare("store", "drop", URL, "--subset", "faces", "--yes")
     assert (code, "are free" in said) == (0, True)
     assert open_store(URL).subsets() == []
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "inf", "nan", "1e-12"])
+def test_no_room_for_copies_is_refused_by_the_name_of_its_option(clare, given):
+    code, _, said = clare("store", "stats", URL, "--cache-gib", given)
+    assert code == 1
+    assert f"--cache-gib {given} is no number of GiB: name one above 0" in said
