@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,14 @@ class Moments:
         """In one pass; memory does not grow with the rows.
 
         Each piece is centred by itself, so that nothing cancels (Chan et al. 1983). What pieces
-        differ by is added at the end, for all of them at once.
+        differ by is added for many of them at once.
         """
-        within = _Within()
-        counts, sums = [], []
-        for values, y in pieces():
-            labels = np.stack([y < 0, y > 0]).astype(np.float64)
-            counts.append(labels.sum(1))
-            sums.append(labels @ values)
-            within.add(values, sums[-1].sum(0) / len(y), y)
-        return _joined(np.array(counts), np.array(sums), within.whole(), within.cross)
+        left, found = pieces(), None
+        for first in left:
+            some = _summed(chain([first], islice(left, _TOGETHER - 1)))
+            found = some if found is None else found.beside(some)
+        assert found is not None
+        return found
 
     def beside(self, other: Moments) -> Moments:
         """Of these rows and of other ones together."""
@@ -76,6 +75,20 @@ class Moments:
 
 
 _TOTALS = ("counts", "sums")
+
+_TOGETHER = 256
+"""Pieces whose means are kept until they are joined."""
+
+
+def _summed(pieces: Iterable[tuple[Values, Values]]) -> Moments:
+    within = _Within()
+    counts, sums = [], []
+    for values, y in pieces:
+        labels = np.stack([y < 0, y > 0]).astype(np.float64)
+        counts.append(labels.sum(1))
+        sums.append(labels @ values)
+        within.add(values, sums[-1].sum(0) / len(y), y)
+    return _joined(np.array(counts), np.array(sums), within.whole(), within.cross)
 
 
 def _joined(counts: Values, sums: Values, scatter: Values, cross: Values) -> Moments:

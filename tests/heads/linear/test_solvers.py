@@ -1,5 +1,7 @@
 """Probes are scikit-learn's, whatever was done to the vectors before."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,6 +102,25 @@ def test_parts_side_by_side_count_the_same_whatever_their_scale(drawn):
         return values @ found.weights + found.bias
 
     assert scores(louder) == pytest.approx(scores(x), abs=1e-6)
+
+
+def test_moments_of_many_pieces_take_the_memory_of_few():
+    x, width = np.random.default_rng(0).normal(size=(2, 128)), 128
+
+    def pieces(count):
+        return lambda: ((x + k % 7, np.array([1.0, -1.0])) for k in range(count))
+
+    tracemalloc.start()
+    try:
+        found = Moments.of(pieces(2100))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2100 * 2 * width * 8, "less than the sums of all pieces alone"
+    rows = np.concatenate([values for values, _ in pieces(2100)()])
+    assert found.mean == pytest.approx(rows.mean(0))
+    assert found.scatter == pytest.approx(np.cov(rows.T) * (len(rows) - 1))
+    assert found.cross == pytest.approx(np.tile([1.0, -1.0], 2100) @ rows, abs=1e-6)
 
 
 def test_a_ratio_is_a_strength_of_its_own_for_the_last_part(drawn):
