@@ -27,7 +27,7 @@ from clare.heads.probing.heads import head_of
 from clare.heads.probing.inputs import ProbeInput
 from clare.heads.probing.newer import newer_of
 from clare.heads.probing.prober import Fitted, Grid, Prober, best_of
-from clare.heads.probing.questions import read_question, usual_questions
+from clare.heads.probing.questions import SHUFFLES, read_question, usual_questions
 from clare.heads.probing.record import (
     Probe,
     ProbeRecord,
@@ -181,6 +181,7 @@ def probe(
         resamples=how.count,
         seconds=(read - begun, time.monotonic() - read),
         newer=newer,
+        shuffles=SHUFFLES,
         notices=tuple(str(one) for one in told),
         command=tuple(command),
     )

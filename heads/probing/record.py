@@ -148,6 +148,7 @@ class ProbeRecord:
             them.
         newer: by name of an input, the figures of its best probe on images that are newer than what
             its towers can have seen; of inputs behind which a tower stands.
+        shuffles: controls of each question; None where a record of before does not say.
     """
 
     store: str
@@ -172,6 +173,7 @@ class ProbeRecord:
     untrained: tuple[UntrainedScore, ...] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
     newer: Mapping[str, Newer] = field(default_factory=dict)
+    shuffles: int | None = None
 
     def head_of(self, probe: Probe) -> dict[str, Any] | None:
         """Settings of `clare.train_head` that make a run of a probe; None where no head reads so.

@@ -171,6 +171,7 @@ def _answers(record: ProbeRecord) -> Section:
     lines = [_answer_line(one, record) for one in record.answers]
     columns = ["added", "to", *record.tests, "mean", "mean, its rows shuffled"]
     several = len(record.answers) * (len(record.tests) + 1)
+    shuffles = f"the mean of {record.shuffles or 'several'} shuffles"
     return Section(
         "adds",
         "Does it add?",
@@ -178,7 +179,7 @@ def _answers(record: ProbeRecord) -> Section:
             Table("Gain in AUC of both inputs together over one alone", columns, lines, names=2),
             Text(
                 "Each side is the probe that validation chose. Intervals are paired: both sides on "
-                "the same resamples. The last column is the control, the mean of ten: the added "
+                f"the same resamples. The last column is the control, {shuffles}: the added "
                 "vectors are other images', fitted as both together are. p is that of no gain over "
                 "the one alone, or over the control, whichever is larger, corrected for all "
                 f"{several} differences (Holm). "

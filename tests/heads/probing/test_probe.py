@@ -106,6 +106,7 @@ def test_the_page_shows_inputs_layers_answers_and_likeness(found_at, tmp_path):
     page = clare.report([folder], tmp_path / "page.html")
     titles = [section.title for section in page.sections]
     assert titles[:3] == ["Inputs", "Over the layers", "Does it add?"]
+    assert "the control, the mean of 10 shuffles: the added" in (tmp_path / "page.html").read_text()
     assert "Validation likes clip_tokens_4:" in page.answer[0]
     clear = {said.partition(" ")[0] for said in page.answer[1:] if "it adds 0." in said}
     assert clear == {"lare:mean@300", "clip_cls"}
