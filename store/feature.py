@@ -169,6 +169,9 @@ class Feature:
 
         Returns:
             False where the shard is held by somebody else or is not pending any more.
+
+        Raises:
+            StoreError: the extractor was dropped from the store since.
         """
         claims = self.layout.claims
         if not claims.take(self._shards_claim, shard):
@@ -180,12 +183,29 @@ class Feature:
             if record is not None:
                 self._match_index({shard: record}, self.rows.read())
             if self.pending_offsets(shard):
+                self._require_not_dropped()
                 self._clear(shard, claims.former(self._shards_claim, shard))
                 self._claims[shard] = self.shard_rows(shard)
         finally:
             if shard not in self._claims:
                 claims.release(self._shards_claim, shard)
         return shard in self._claims
+
+    def _require_not_dropped(self) -> None:
+        """See, while a shard is held, whether what its values need has been taken away."""
+        group = self.layout.group(self.subset, self.key) / ZARR
+        self.layout.renew_file(group)
+        if group.exists():
+            return
+        self._shards_of_arrays = 0
+        record = self.layout.extractor_record(self.key)
+        self.layout.renew_file(record)
+        if not record.exists():
+            mirror = self.layout.mirror
+            raise StoreError(
+                f"{self.key} was dropped from {self.layout.root if mirror is None else mirror.url}",
+                "run the same again, if its features are wanted after all",
+            )
 
     def release(self, shard: int) -> None:
         """Give a claimed shard back, written or not."""
@@ -449,6 +469,7 @@ class Feature:
             for name, spec in self.fields.items():
                 nodes.append((self.array_path(name), array_metadata(spec, shards)))
             for folder, metadata in nodes:
+                self.layout.renew_file(folder / ZARR)
                 remove_partials(folder, ZARR)
                 write_metadata(folder, metadata, fence)
         self._shards_of_arrays = shards

@@ -97,6 +97,20 @@ def test_nor_from_under_one_by_an_extractor_that_was_declared_elsewhere_since(st
     assert LATER.key in store.extractor_keys()
 
 
+def test_a_machine_that_filled_them_before_makes_the_arrays_anew(store, url, other):
+    other.assign_rows("faces", make_rows(80))
+    feature = other.feature("faces", "clip", FINGERPRINT.digest)
+    assert extract(other) == 1  # its copy has the arrays' metadata now
+    drop(store, ["faces"], {"clip": FINGERPRINT.digest[:6]})
+    assert feature.claim(0)
+    feature.release(0)
+    assert extract(open_store(url)) == 3
+    assert verify_store(url) == []
+    drop(store, features={"clip": OTHER.digest})
+    with pytest.raises(StoreError, match="was dropped"):
+        other.feature("faces", "clip", OTHER.digest).claim(0)
+
+
 @pytest.mark.parametrize(
     ("subsets", "features", "deletes"),
     [

@@ -10,7 +10,7 @@ from clare.store.layout import EXTRACTORS_CLAIM
 from clare.store.maintenance.drop import drop, plan_drop
 from clare.store.maintenance.verify import verify_store
 from clare.store.spec import Fingerprint
-from tests.store.conftest import FINGERPRINT, extract, make_rows
+from tests.store.conftest import FINGERPRINT, MADE_WITH, extract, make_rows, shard_values
 
 OTHER = Fingerprint("clip", 1, "cd" * 32, {"model": "other"})
 
@@ -25,6 +25,12 @@ def store(tmp_path):
     extract(made, "faces", fingerprint=OTHER)
     made.write_thumbnails("faces", 0, {0: b"jpeg"})
     return made
+
+
+def fill(feature, shard):
+    assert feature.claim(shard)
+    feature.write_shard(shard, shard_values(feature.shard_rows(shard)), {}, MADE_WITH)
+    feature.release(shard)
 
 
 def size_of(store) -> int:
@@ -87,6 +93,19 @@ def test_nor_is_a_subset_whose_first_shard_is_not_written_yet(store):
     assert "new" in store.subsets() and OTHER.key in store.extractor_keys()
     feature.release_all()
     drop(store, ["new"])
+
+
+def test_an_extraction_that_held_no_shard_just_then_is_told_or_makes_the_arrays_anew(store):
+    told, other = (store.feature("faces", "clip", one.digest) for one in (OTHER, FINGERPRINT))
+    store.assign_rows("faces", make_rows(200))
+    for feature in (told, other):
+        fill(feature, 2)
+    drop(store, features={"clip": OTHER.digest})
+    with pytest.raises(StoreError, match="was dropped"):
+        told.claim(3)
+    drop(store, ["faces"], {"clip": FINGERPRINT.digest})
+    fill(other, 3)
+    assert verify_store(store.path) == []
 
 
 def test_meanwhile_no_row_is_added_and_no_extractor_declared(store, monkeypatch):
