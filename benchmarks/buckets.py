@@ -12,6 +12,8 @@ and the environment lead to; without a URL a bucket in memory, which tells what 
   file that is durable;
 - images: files of 100 KB as an extraction reads them ahead, so many at once, against gets by
   obstore, 32 at once, and against the same reading with one request at a time.
+
+What it puts at URL, URL-plain and URL-images is deleted in the end; nothing may be there before.
 """
 
 from __future__ import annotations
@@ -57,6 +59,20 @@ class Sizes:
 
 
 def parts(sizes: Sizes, folder: Path) -> Parts:
+    places = [Objects(f"{sizes.url}{end}") for end in ("", "-plain", "-images")]
+    for one in places:
+        if one.holds_any():
+            raise SystemExit(
+                f"{one.url} is not empty: name another place, for all of it is deleted"
+            )
+    try:
+        yield from _races(sizes, folder)
+    finally:
+        for one in places:
+            clear(one)
+
+
+def _races(sizes: Sizes, folder: Path) -> Parts:
     spec = FeatureSpec("tokens", (sizes.patches, 1024), "float16")
     local = make_store(folder / "local.zarr", sizes.rows, spec)
     os.environ[CACHE] = str(folder / "cache")
@@ -153,8 +169,7 @@ class _Bench:
             pass
 
     def push(self) -> Mapping[str, float]:
-        for found in self.objects.list():
-            self.objects.delete(found.key)
+        clear(self.objects)
         began = time.perf_counter()
         push_store(self.local.path, self.sizes.url)
         return {"push": time.perf_counter() - began}
@@ -207,6 +222,12 @@ class _Images:
     def gets(self) -> None:
         for _ in in_flight(self.objects.get, self.keys, WIDTH):
             pass
+
+
+def clear(objects: Objects) -> None:
+    """Delete all that is there."""
+    for _ in in_flight(objects.delete, [found.key for found in objects.list()]):
+        pass
 
 
 def make_store(path: Path, count: int, spec: FeatureSpec) -> FeatureStore:

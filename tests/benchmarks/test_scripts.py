@@ -15,6 +15,13 @@ from benchmarks.script import SECONDS, main
 pytestmark = pytest.mark.slow
 
 FIGURES = {
+    "buckets": {
+        "copy against disk",
+        "store against ranges",
+        "push against puts",
+        "pull against gets",
+        "ahead against gets",
+    },
     "deliveries": {
         "deliveries against one by one",
         "deliveries against by hand",
@@ -44,6 +51,8 @@ FIGURES = {
 def test_a_script_runs_at_toy_size(name, tmp_path, capsys):
     if name == "faces":
         pytest.importorskip("onnxruntime")
+    if name == "buckets":
+        pytest.importorskip("obstore")
     file = tmp_path / "results.jsonl"
     script = importlib.import_module(f"benchmarks.{name}").SCRIPT
     main(script, ["--toy", "--rounds", "1", "--results", str(file), "--folder", str(tmp_path)])
@@ -52,6 +61,24 @@ def test_a_script_runs_at_toy_size(name, tmp_path, capsys):
     assert all(line.figure.median > 0 for line in found if line.figure.unit)
     assert {line.script for line in found} == {name}
     assert not list(tmp_path.glob("clare-bench-*"))
+
+
+@pytest.mark.parametrize("end", ["", "-plain", "-images"])
+def test_nothing_is_left_in_a_bucket_and_what_was_there_stays(tmp_path, end):
+    pytest.importorskip("obstore")
+    from benchmarks.buckets import SCRIPT
+    from clare.store.bucket.objects import Objects
+
+    theirs = Objects(f"memory://others/bench{end}")
+    theirs.put("photo.jpg", b"theirs")
+    words = ["--toy", "--rounds", "1", "--results", str(tmp_path / "r"), "--folder", str(tmp_path)]
+    words += ["--url", "memory://others/bench"]
+    with pytest.raises(SystemExit, match=f"bench{end} is not empty"):
+        main(SCRIPT, words)
+    assert theirs.get("photo.jpg") == b"theirs"
+    theirs.delete("photo.jpg")
+    main(SCRIPT, words)
+    assert not list(Objects("memory://others").list())
 
 
 @pytest.mark.parametrize("name", SECONDS)
