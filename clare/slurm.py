@@ -41,6 +41,11 @@ def array_tasks() -> int:
     return _number("SLURM_ARRAY_TASK_COUNT") or 1
 
 
+def array_task() -> int:
+    """The number of this process's task in its array; 0 outside of arrays."""
+    return _number("SLURM_ARRAY_TASK_ID") or 0
+
+
 def scratch() -> str | None:
     """The job's own folder on the node's disk, where the site has one; None elsewhere."""
     place = os.environ.get("SLURM_TMPDIR")

@@ -23,6 +23,7 @@ from clare.plugins import trust_named
 from clare.progress import StepProgress
 from clare.settings import build_settings
 from clare.slurm import array_tasks
+from clare.store.bucket.places import place_of
 from clare.store.feature_store import FeatureStore, open_store
 
 
@@ -116,7 +117,7 @@ def run_anywhere(
     """
     # On a cluster one path has to lead every machine to the store.
     path = store.path if isinstance(store, FeatureStore) else store
-    opened = open_store(path if where.cluster is None else path.resolve())
+    opened = open_store(path if where.cluster is None else place_of(path).resolve())
     here = replace(machine, device=choose_runtime(machine.device).device)
     if evaluate is not None:
         require_tests(opened, evaluate, configs.values())

@@ -71,10 +71,13 @@ class Tables:
     ) -> Result:
         """The line of a run; empty where nothing is known of it yet."""
         folder, before = self.out / name, now.get(name, {})
-        with_others = self.sharing is not None and folder in self.sharing.others
+        sharing = self.sharing
+        with_others = sharing is not None and folder in sharing.others
         # Of runs that this process did not train the table tells why they failed.
         told = with_others or name not in self.configs
         failure = (before.get("failure") or None) if told else failures.get(folder)
+        if sharing is not None and folder in sharing.claimed:  # another may train it anew
+            failure = None if failure == self.before.get(name, {}).get("failure") else failure
         if not is_finished(folder) and not failure:
             return {}
         if test is not None and not failure and not with_others:

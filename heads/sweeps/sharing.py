@@ -7,7 +7,7 @@ turn, so that whoever ends last writes them whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from clare.heads.config import Machine, TrainConfig
 from clare.heads.runs.lock import RunsHeldError
 from clare.heads.runs.record import Epoch, Validation, is_finished
 from clare.heads.sweeps.stacks import Runs, Supply
+from clare.heads.sweeps.table import failures_of
 from clare.heads.training.trainer import Observer, Plan, train_runs
+from clare.slurm import array_task
 from clare.store.claims.claims import claims_of
 from clare.store.feature_store import FeatureStore
 from clare.wording import counted
@@ -26,8 +28,14 @@ from clare.wording import counted
 CLAIMS = ".clare-claims"
 """The folder of claims in that of a sweep."""
 
+TABLES = ".clare-tables"
+"""The folder of claims of its tables and tests: who has one of these trains nothing."""
+
 FIRST_LOOK_SECONDS = 0.5
 """How soon is looked again whether others ended what they claim by locks."""
+
+_SURE_BEATS = 2
+"""Beats for which others are seen to stay before one ends: until then what they show is old."""
 
 _TABLES = "tables"
 
@@ -49,22 +57,42 @@ class Sharing:
         evaluate: Callable[[Path], Figures] | None = None,
         notice: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
-        self._claims = claims_of(out.resolve() / CLAIMS)
+        self._out, self._claims = out, claims_of(out.resolve() / CLAIMS)
+        self._writing = claims_of(out.resolve() / TABLES)
         self._processes, self._evaluate, self._notice = processes, evaluate, notice
         self._mine: set[Path] = set()
+        self._failed_before: Mapping[str, str] = {}
         self.others: set[Path] = set()
         """Folders of runs that are other processes' to train, test and write down."""
+        self.claimed: set[Path] = set()
+        """Those of them that were claimed when the tables were last begun."""
+        self.note: Callable[[dict[Path, str | None]], object] = lambda failures: None
+        """Writes the tables, with why runs failed that this process has trained so far."""
 
     @contextmanager
     def tables(self) -> Iterator[None]:
         """One process at a time reads what all have done, and writes the tables."""
-        with self._claims.exclusive(_TABLES):
-            for folder in list(self.others):
+        with self._writing.exclusive(_TABLES):
+            free = self._claim(self.others)
+            self._release(free)
+            self.claimed = self.others - free
+            for folder in free:
                 # What a process had that has written its tables, or died, is anybody's.
-                if is_finished(folder) and self._claims.take(_claim_of(folder)):
-                    self._claims.release(_claim_of(folder))
+                if is_finished(folder) and self._writing.take(_claim_of(folder)):
+                    self._writing.release(_claim_of(folder))
                     self.others.discard(folder)
             yield
+
+    def test(self, folders: Collection[Path], evaluate: Callable[[Path], object]) -> None:
+        """Test finished runs before the tables are written, each by who claims it first."""
+        for folder in folders:
+            if folder not in self.others and self._writing.take(_claim_of(folder)):
+                try:
+                    evaluate(folder)
+                finally:
+                    self._writing.release(_claim_of(folder))
+            else:
+                self.others.add(folder)
 
     def close(self) -> None:
         """Let the runs go that this process has trained; its tables are written."""
@@ -87,33 +115,39 @@ class Sharing:
         """
         observer, self.others = observer or Observer(), set(folders)
         failures: dict[Path, str | None] = dict.fromkeys(folders)
+        self._failed_before = failures_of(self._out)
 
         def train(runs: Runs) -> dict[Path, str | None]:
             watched = _Watched(observer, self._require)
             found = train_runs(runs.configs, store, runs.folders, machine, watched, command)
             return dict(zip(runs.folders, found, strict=True))
 
-        left, waited = self._from_its_own_place(Supply(configs, folders)), 0.0
+        left, waited, seen = self._from_its_own_place(Supply(configs, folders)), 0.0, 0.0
         while left:
-            before = len(self.others)
+            before = _count(left)
             left = [theirs for runs in left if (theirs := self._do(runs, train, failures)).folders]
-            if left and len(self.others) == before:
-                if self._claims.others_stay(1):
+            if left and _count(left) == before:
+                if self._mine:  # who waits for others must not look as if it had work left
+                    self.note(failures)
+                    self.close()
+                stay = self._claims.others_stay(1)
+                if stay and seen > _SURE_BEATS * self._claims.beat_seconds:
                     break
                 observer.busy("other processes have the last runs: seeing whether they live")
                 waited = self._claims.next_look(waited, FIRST_LOOK_SECONDS)
                 self._claims.wait(waited)
+                seen = seen + waited if stay else 0.0
         if left:
-            told = f"{counted(len(self.others), 'run')} of this sweep: other processes train them"
+            told = f"{counted(_count(left), 'run')} of this sweep: other processes train them"
             self._notice(Notice(f"{told}, and the last to end writes the whole tables"))
         return [failures[folder] for folder in folders]
 
     def _from_its_own_place(self, supply: Supply) -> list[Runs]:
-        """The stacks in order, from one that others hardly begin with."""
+        """The stacks in order, from one that other tasks of an array don't begin with."""
         stacks: list[Runs] = []
         while (runs := supply(self._processes)) is not None:
             stacks.append(runs)
-        first = self._claims.first_of(len(stacks))
+        first = array_task() % max(1, len(stacks))
         return stacks[first:] + stacks[:first]
 
     def _do(
@@ -138,26 +172,34 @@ class Sharing:
         return theirs
 
     def _take(self, runs: Runs) -> tuple[Runs, Runs]:
-        """Claim what nobody has: it, and the rest; what is finished is in neither."""
-        mine, theirs = [], []
-        for one in zip(runs.configs, runs.folders, strict=True):
-            _, folder = one
-            taken = self._claims.take(_claim_of(folder))
-            if is_finished(folder):
-                if taken:
-                    self.others.discard(folder)
-                    self._claims.release(_claim_of(folder))
-            elif taken:
-                self._mine.add(folder)
-                mine.append(one)
-            else:
-                theirs.append(one)
-        return _runs(mine), _runs(theirs)
+        """Claim what nobody has: it, and the rest; what is done already is in neither."""
+        taken = self._claim(runs.folders)
+        done = {folder for folder in runs.folders if is_finished(folder)}
+        done |= {folder for folder in taken if self._has_failed(folder)}
+        self._release(taken & done)
+        left = [one for one in zip(runs.configs, runs.folders, strict=True) if one[1] not in done]
+        self._mine |= taken - done
+        return (
+            _runs([one for one in left if one[1] in taken]),
+            _runs([one for one in left if one[1] not in taken]),
+        )
 
-    def _give_back(self, folders: Sequence[Path]) -> None:
+    def _has_failed(self, folder: Path) -> bool:
+        """Whether another process has trained a run since this one began, and it failed."""
+        failure = failures_of(self._out).get(folder.name)
+        return failure is not None and failure != self._failed_before.get(folder.name)
+
+    def _claim(self, folders: Collection[Path]) -> set[Path]:
+        """Claim runs; those that nobody else has."""
+        return {folder for folder in folders if self._claims.take(_claim_of(folder))}
+
+    def _release(self, folders: Collection[Path]) -> None:
         for folder in folders:
-            self._mine.discard(folder)
             self._claims.release(_claim_of(folder))
+
+    def _give_back(self, folders: Collection[Path]) -> None:
+        self._mine -= set(folders)
+        self._release(folders)
 
     def _require(self, folder: Path) -> None:
         self._claims.require(_claim_of(folder), 0)
@@ -189,6 +231,11 @@ class _Watched(Observer):
         """Samples were learnt from."""
         self._told.trained(done, total)
 
+    def finishing(self, run: Path) -> None:
+        """A run's folder is about to be closed."""
+        self._require(run)
+        self._told.finishing(run)
+
     def finished(self, run: Path, result: Validation) -> None:
         """A run is done."""
         self._told.finished(run, result)
@@ -201,6 +248,10 @@ class _Watched(Observer):
 
 def _claim_of(folder: Path) -> str:
     return f"runs/{folder.name}"
+
+
+def _count(left: Sequence[Runs]) -> int:
+    return sum(len(runs.folders) for runs in left)
 
 
 def _runs(found: Sequence[tuple[TrainConfig, Path]]) -> Runs:

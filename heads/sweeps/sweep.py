@@ -93,6 +93,8 @@ def run_sweep(
 
     # As they were asked for, so that training says which reals it takes.
     wanted = {folder: asked[folder.name] for folder in missing if folder not in failures}
+    if sharing is not None:
+        sharing.note = lambda found: tables.write(failures | found)
     with nullcontext() if sharing is None else closing(sharing):
         try:
             if wanted:
@@ -103,7 +105,11 @@ def run_sweep(
         finally:
             # What is finished is worth reading, also where the rest was interrupted.
             results = tables.write(failures)
-        return results if evaluate is None else tables.write(failures, evaluate)
+        if evaluate is None:
+            return results
+        if sharing is not None:
+            sharing.test([out / name for name in runs if is_finished(out / name)], evaluate)
+        return tables.write(failures, evaluate)
 
 
 def _require_one_figure(configs: Mapping[str, TrainConfig]) -> None:

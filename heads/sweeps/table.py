@@ -89,6 +89,11 @@ def read_results(out: Path) -> list[dict[str, str]]:
     return lines
 
 
+def failures_of(out: Path) -> dict[str, str]:
+    """Why runs failed, by name, as a sweep's ``results.csv`` tells."""
+    return {line["run"]: line["failure"] for line in read_results(out) if line["failure"]}
+
+
 def axes_of(line: Mapping[str, str]) -> list[str]:
     """The axes that a line of ``results.csv`` has."""
     columns = list(line)

@@ -83,6 +83,9 @@ class Observer:
     def epoch(self, run: Path, record: Epoch) -> None:
         """An epoch of a run is done."""
 
+    def finishing(self, run: Path) -> None:
+        """A run is trained, and its folder is about to be closed."""
+
     def finished(self, run: Path, result: Validation) -> None:
         """A run is done."""
 
@@ -255,6 +258,7 @@ def _finish(states: Sequence[RunState], tables: Tables, observer: Observer) -> N
     for state in states:
         if not state.complete or state.failure is not None:
             continue
+        observer.finishing(state.folder.path)
         rows = tables.val.rows.take(state.run.val.plain)
         found = state.folder.finish(state.progress, rows, state.run.val.labels, state.run.apart)
         observer.finished(state.folder.path, found)
