@@ -24,7 +24,7 @@ def train_head(context: typer.Context, asked: Annotated[Head, HEAD]) -> None:
     from clare.cli.views.figures import print_validation
     from clare.cli.views.progress import TrainView
     from clare.heads.runs.record import is_finished, is_run
-    from clare.heads.runs.run import choose_folder, read_unfinished
+    from clare.heads.runs.run import choose_folder, read_begun, read_unfinished
     from clare.heads.sweeps.tests import require_tests
     from clare.heads.training.train_head import is_trained
     from clare.heads.training.trainer import train_run
@@ -35,16 +35,18 @@ def train_head(context: typer.Context, asked: Annotated[Head, HEAD]) -> None:
         asked.store,
         asked.evaluate,
     )
+    # What was stopped while it was tested goes on with that.
     done = False
     if asked.resume is not None:
         source_of = context.get_parameter_source("store")
         named = source_of is not None and source_of.name == "COMMANDLINE"
-        found, store = read_unfinished(asked.resume, store if named else None, store)
+        done = evaluate is not None and is_finished(asked.resume)
+        read = read_begun if done else read_unfinished
+        found, store = read(asked.resume, store if named else None, store)
         folder = asked.resume
     else:
         assert asked.config is not None
         found = asked.config
-        # What was stopped while it was tested goes on with that.
         done = evaluate is not None and is_trained(asked.out, found, store, chosen)
         folder = asked.out if done and asked.out else choose_folder(asked.out, found)
     if evaluate is not None:

@@ -221,9 +221,19 @@ def read_unfinished(
         InputError: the folder is no run, or is finished.
         StoreError: its store is gone.
     """
-    record = read_record(run)
     if is_finished(run):
         raise InputError(f"{run} is finished", Operation("evaluate", (run,), effect="tests it"))
+    return read_begun(run, store, elsewhere)
+
+
+def read_begun(run: Path, store: Path | None, elsewhere: Path | None) -> tuple[TrainConfig, Path]:
+    """`read_unfinished` of a run that may be finished too.
+
+    Raises:
+        InputError: the folder is no run.
+        StoreError: its store is gone.
+    """
+    record = read_record(run)
     if store is None and elsewhere is not None and may_hold_store(elsewhere):
         store = None if may_hold_store(record.store) else elsewhere
     return record.config, store or open_own_store(run, record).path

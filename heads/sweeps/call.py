@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clare.advice import LeaveOut, Name, Notice
 from clare.cluster.connect import require_cluster
 from clare.errors import ClareError, InputError
@@ -169,7 +171,7 @@ def sweep(
         store: the feature store; its test split is opened by ``evaluate`` alone.
         out: folder that gets a folder a run, and the tables.
         vary: values by setting, as ``fusion``, ``classifier``, ``lr``, ``fraction`` or ``seed``, or
-            ``tokens``; the seed is 0 where none is named.
+            ``tokens``; the seed, where it is not varied, is the one that is given, or 0.
         preset: the configuration to start from, as for `train_head`.
         config: a configuration to start from instead.
         evaluate: subsets to test finished runs on; never used to rank.
@@ -191,15 +193,21 @@ def sweep(
         StoreError: a field, a subset or a text tower is not there.
     """
     where = Where(cluster, shared_by)
-    if not vary or not all(vary.values()):
+    if not vary or not all(len(values) for values in vary.values()):
         raise InputError("nothing is varied", Name("values", "vary", '{"seed": [0, 1]}'))
     trust_named([*settings.values(), *(one for values in vary.values() for one in values)])
     own = {f.name for f in fields(Machine)}
     given = {name: settings.pop(name) for name in own & set(settings)}
     machine: Machine = build_settings("training", Machine, {"device": "auto", **given})
-    start = create_config(settings, config or begin_from(preset, settings))
-    axes = {"seed": ["0"], **{name: [str(one) for one in values] for name, values in vary.items()}}
-    axes["seed"] = axes.pop("seed")  # the last
+    common = settings if preset is None else {**settings, "preset": preset}
+    if twice := sorted(vary.keys() & common.keys()):
+        raise InputError(f"{twice[0]} is varied, and given for all runs", LeaveOut(twice[0]))
+    axes = {name: [_plain(one) for one in values] for name, values in vary.items()}
+    usual = 0 if config is None else config.seed
+    axes["seed"] = axes.pop("seed", [settings.pop("seed", usual)])  # the last
+    start: TrainConfig | dict[str, Any] = settings
+    if config is not None or "preset" not in axes:
+        start = create_config(settings, config or begin_from(preset, {**settings, **axes}))
     return run_anywhere(
         expand(start, axes),
         axes,
@@ -212,3 +220,10 @@ def sweep(
         observer=observer,
         notice=notice,
     )
+
+
+def _plain(value: Any) -> Any:
+    """A value as a configuration has it: numbers of NumPy and paths stand for plain ones."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value

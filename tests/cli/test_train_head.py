@@ -155,3 +155,5 @@ def test_a_finished_run_is_not_resumed(head):
     for options in (("--resume", "run"), ("--preset", "univfd", "--out", "run")):
         with pytest.raises(InputError, match="finished"):
             head("train-head", *options)
+    # One whose test was stopped is queued again with the same words.
+    assert "toy" in head("train-head", "--resume", "run", "--evaluate", "toy")
