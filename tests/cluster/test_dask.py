@@ -15,8 +15,8 @@ from tests.cluster.processes import children, end, end_all
 TORN = 3
 """Shards after which a run is disturbed."""
 
-KILLS = 8
-"""Workers that are killed at random moments; each takes a quarter of a minute to come again."""
+KILLS = 20
+"""Workers that are killed at random moments."""
 
 
 def workers_of(pid):
@@ -42,7 +42,7 @@ def test_workers_that_are_killed_at_random(place):
         while running.poll() is None:
             if workers := workers_of(running.pid):
                 kills += end(dice.choice(workers))
-            time.sleep(dice.uniform(1.0, 8.0))
+            time.sleep(dice.uniform(0.5, 5.0))
         assert running.returncode == 0, place.said()
         place.require_whole(store)
 

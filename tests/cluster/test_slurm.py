@@ -49,13 +49,21 @@ class Jobs:
         told = self.do("squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%i %T").split("\n")
         return dict(line.split() for line in told if line)
 
-    def wait(self, job, state="COMPLETED", seconds=120.0):
-        """Until a job is in a state; a task that was queued again need not wait two minutes."""
+    def wait(self, job, state="COMPLETED", seconds=240.0):
+        """Until a job is in a state; a task that was queued again need not wait two minutes.
+
+        Not at once: a node refuses in that second what it has just ended, and the task failed.
+        """
+        told = time.monotonic()
 
         def is_there():
+            nonlocal told
             states = self.states(job)
-            for task in [task for task, one in states.items() if one == "PENDING"]:
-                self.do("scontrol", "update", f"JobId={task}", "StartTime=now")
+            waiting = [task for task, one in states.items() if one == "PENDING"]
+            if waiting and time.monotonic() - told > 3:
+                told = time.monotonic()
+                for task in waiting:
+                    self.do("scontrol", "update", f"JobId={task}", "StartTime=now")
             return set(states.values()) == {state}
 
         self.place.until(is_there, seconds, (job, state))
