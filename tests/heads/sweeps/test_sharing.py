@@ -101,6 +101,14 @@ def test_each_trains_a_part_and_the_last_to_end_writes_the_whole_tables(
     assert tables(out) == plain
 
 
+def test_tasks_of_an_array_begin_with_different_runs(
+    store, tmp_path, processes, trained, monkeypatch
+):
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    sweep(store, tmp_path / "a", train=Sharing(tmp_path / "a", 2))
+    assert trained[0] == ["lare_seed-0", "lare_seed-1"], "the second of two parts"
+
+
 def test_what_one_that_died_has_trained_is_tested_and_written_by_another(
     store, plain, tmp_path, processes, trained
 ):
