@@ -1,8 +1,9 @@
 """Files of a bucket, read many at a time before they are wanted, in bounded memory.
 
 A server answers a request after many milliseconds, however small the file is, so the requests of
-the next shards are under way while an image is decoded. Files are taken in the order that they
-were asked for in, and begun in it too: so whoever waits for one waits for none that comes after.
+the next shards are under way while an image is decoded. Images are taken in the order that they
+were asked for in, and begun in it too, each with all its files: so whoever waits for one waits for
+none that comes after.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from clare.errors import StoreError
@@ -21,14 +21,7 @@ WIDTH = 32
 """Requests under way at once."""
 
 MOST = 256 << 20
-"""Bytes that are under way, or wait to be taken; a larger file comes alone."""
-
-
-@dataclass(eq=False)
-class _Asked:
-    path: Path
-    size: int
-    found: Future[bytes] = field(default_factory=Future)
+"""Bytes that are under way, or wait to be taken; an image whose files have more comes alone."""
 
 
 class ReadAhead:
@@ -46,18 +39,18 @@ class ReadAhead:
         self._read, self._most = read, most
         self._pool = ThreadPoolExecutor(width, "clare-read")
         self._lock = threading.Lock()
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[Reads] = deque()
         self._held = self._wanted = 0
         self._away: StoreError | None = None
 
     def ask(self, files: list[tuple[Path, int]]) -> Reads:
         """Begin to read the files of one image, each with about its size in bytes."""
-        asked = [_Asked(path, size) for path, size in files]
+        reads = Reads(files, self._release)
         with self._lock:
-            self._waiting.extend(asked)
-            self._wanted += len(asked)
+            self._waiting.append(reads)
+            self._wanted += 1
         self._begin()
-        return Reads(asked, self._release)
+        return reads
 
     def close(self) -> None:
         """Stop, even if a server is away; whoever waits for a file is told so by an error.
@@ -68,52 +61,60 @@ class ReadAhead:
             dropped, self._waiting = self._waiting, deque()
             self._away = self._away or StoreError("it was not read: the work was stopped")
             is_stopped = self._wanted > 0
-        for asked in dropped:
-            asked.found.set_exception(self._away)
+        for reads in dropped:
+            for found in reads.found.values():
+                found.set_exception(self._away)
         if is_stopped:
             abandon()
         self._pool.shutdown()
 
     def _begin(self) -> None:
+        # All files of an image or none: they are taken together, so one would wait for the others.
         with self._lock:
             while self._waiting:
                 size = self._waiting[0].size
                 if self._held and self._held + size > self._most:
                     return
                 self._held += size
-                self._pool.submit(self._fill, self._waiting.popleft())
+                for path, found in self._waiting.popleft().found.items():
+                    self._pool.submit(self._fill, path, found)
 
-    def _fill(self, asked: _Asked) -> None:
+    def _fill(self, path: Path, found: Future[bytes]) -> None:
         try:
             if self._away is not None:  # whoever comes later need not wait as long once more
                 raise self._away
-            asked.found.set_result(self._read(asked.path))
+            found.set_result(self._read(path))
         except BaseException as error:
             if isinstance(error, StoreError):
                 self._away = error
-            asked.found.set_exception(error)
+            found.set_exception(error)
 
-    def _release(self, asked: _Asked) -> None:
+    def _release(self, reads: Reads) -> None:
         with self._lock:
-            self._held -= asked.size
+            self._held -= reads.size
             self._wanted -= 1
         self._begin()
 
 
 class Reads:
-    """The files of one image, under way; a context, at whose end what was not taken is dropped."""
+    """The files of one image, under way; a context, at whose end what was not taken is dropped.
 
-    def __init__(self, asked: list[_Asked], release: Callable[[_Asked], None]) -> None:
-        self._asked = {one.path: one for one in asked}
-        self._all, self._release = asked, release
+    Attributes:
+        found: the bytes of each.
+        size: of all, as far as it is known.
+    """
+
+    def __init__(self, files: list[tuple[Path, int]], release: Callable[[Reads], None]) -> None:
+        self.found: dict[Path, Future[bytes]] = {path: Future() for path, _ in files}
+        self.size = sum(size for _, size in files)
+        self._release = release
 
     def __enter__(self) -> Reads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in self._all:
-            self._release(one)
+        self._release(self)
 
     def get(self, path: Path) -> bytes:
         """Wait for a file; raises what reading it raised."""
-        return self._asked[path].found.result()
+        return self.found[path].result()

@@ -375,6 +375,26 @@ def test_what_is_larger_than_all_that_fits_comes_alone_and_errors_keep_no_room()
     ahead.close()
 
 
+@pytest.mark.parametrize("sizes", [(8, 5), (12, 1), (5, 12), (12, 12)])
+def test_an_image_that_does_not_fit_with_its_mask_comes_all_the_same(sizes):
+    ahead = ReadAhead(lambda path: path.name.encode(), width=4, most=10)
+    files = [ahead.ask([(Path(f"{k}"), sizes[0]), (Path(f"{k}m"), sizes[1])]) for k in range(3)]
+
+    def take() -> list[bytes]:
+        found = []
+        for number, reads in enumerate(files):
+            with reads:
+                found += [reads.get(Path(f"{number}")), reads.get(Path(f"{number}m"))]
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(take)
+        try:
+            assert taking.result(10) == [b"0", b"0m", b"1", b"1m", b"2", b"2m"]
+        finally:
+            ahead.close()
+
+
 def test_reads_end_soon_after_a_server_was_given_up():
     asked = []
 
