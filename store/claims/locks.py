@@ -2,17 +2,24 @@
 
 POSIX record locks belong to a process and vanish when *any* descriptor of the file is closed, so
 each process opens a lock file once and keeps it. They say nothing between the threads and store
-objects of one process; a set of held bytes does that here.
+objects of one process; a set of held bytes does that here. Nor does the kernel know of threads when
+it looks for deadlocks: of two processes, each with a thread that waits for what another thread of
+the other holds, it refuses one, although all go on in the end. That one asks again.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 
 from clare.files import make_folder, storage_errors
+
+_ASK_AGAIN = 0.01
+"""Seconds after which one who was refused as in a deadlock asks again."""
 
 
 class LockFile:
@@ -32,7 +39,7 @@ class LockFile:
                 self._changed.wait()
             self._held.add(byte)
         try:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+            self._lock(byte, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):  # which of them depends on the system
             self._forget(byte)
             return False
@@ -45,6 +52,16 @@ class LockFile:
         """Give the lock of one byte back."""
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
         self._forget(byte)
+
+    def _lock(self, byte: int, how: int) -> None:
+        while True:
+            try:
+                fcntl.lockf(self.descriptor, how, 1, byte)
+                return
+            except OSError as error:
+                if error.errno != errno.EDEADLK:
+                    raise
+            time.sleep(_ASK_AGAIN)
 
     def _forget(self, byte: int) -> None:
         with self._changed:
