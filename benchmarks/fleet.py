@@ -243,7 +243,9 @@ class Worker:
                 self.order.passed(held=shard not in self.fleet.recorded)
                 if self.order.wants_names:
                     self.list_records()
-                    self.order.leave_out(self.fleet.recorded)
+                    self.order.leave_out_ended(self.fleet.recorded)
+                if self.order.wants_claims:
+                    self.order.leave_out_held(self.leases.claimed("noise", self.order.rest()))
             if len(self.in_hand) == IN_HAND or self.line.spent > 1.0:
                 break
         if self.in_hand:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -190,6 +190,10 @@ class Feature:
             if shard not in self._claims:
                 claims.release(self._shards_claim, shard)
         return shard in self._claims
+
+    def claimed(self, shards: Sequence[int]) -> set[int]:
+        """Those of some shards that somebody claims; see `clare.store.claims.claims.Claims`."""
+        return self.layout.claims.claimed(self._shards_claim, shards)
 
     def _require_not_dropped(self) -> None:
         """See, while a shard is held, whether what its values need has been taken away."""

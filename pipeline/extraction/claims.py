@@ -177,8 +177,15 @@ def claim_shards(
         if order.wants_names:
             done = {name: feature.ended() for name, feature in features.items()}
             ended = {one for one in order.rest() if all(one in done[n] for n in pending[one])}
-            others_have(order.leave_out(ended))
-    others_have(order.rest())
+            others_have(order.leave_out_ended(ended))
+        if order.wants_claims:
+            rest = order.rest()
+            held = {name: feature.claimed(rest) for name, feature in features.items()}
+            others_have(
+                order.leave_out_held(
+                    {one for one in rest if all(one in held[n] for n in pending[one])}
+                )
+            )
 
 
 def _begin(

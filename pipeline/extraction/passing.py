@@ -1,8 +1,9 @@
 """One pass over the shards that lack something: which is next, among many runs, and when it ends.
 
 Runs begin anywhere, and each goes on from there: so where one meets what another has, or has
-ended, more of that follows, and it jumps elsewhere. To list the names of all that is ended costs as
-much as many a miss, and is done when as much was missed.
+ended, more of that follows, and it jumps elsewhere. To list the names of all that is ended, or of
+all that is claimed, costs as much as many a miss, and is done when as much was missed. A pass ends
+when every shard was asked for or found so: what is left then others have.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ LIST_SECONDS = 20.0
 """But not more often than that."""
 
 MOST_HELD = 8
-"""Shards that others hold, met since the run last took one, after which a pass ends: of hundreds
-of runs that wait for the last shards, each asks for a few."""
+"""Shards that others hold, met since the run last took one, after which it looks which are claimed:
+of hundreds of runs that wait for the last shards, each asks for a few."""
 
 SHARDS_A_STAYER = 8
 """Shards of others for which one run waits, in case that these leave them; two stay at least."""
@@ -53,7 +54,7 @@ class Pass:
         self._jump()
 
     def __iter__(self) -> Iterator[int]:
-        while self._left and self._held < MOST_HELD:
+        while self._left:
             yield self._left.popleft()
 
     def took(self) -> None:
@@ -76,16 +77,29 @@ class Pass:
         enough = max(MISSES, (self._all - len(self._left)) // NAMES_A_MISS)
         return self._misses >= enough and self._clock() - self._listed > LIST_SECONDS
 
-    def leave_out(self, ended: Collection[int]) -> list[int]:
+    def leave_out_ended(self, ended: Collection[int]) -> list[int]:
         """Pass over shards that are done, as their listing says; they come back."""
-        gone = [shard for shard in self._left if shard in ended]
-        self._left = deque(shard for shard in self._left if shard not in ended)
         self._misses, self._listed = 0, self._clock()
-        return gone
+        return self._leave_out(ended)
+
+    @property
+    def wants_claims(self) -> bool:
+        """Whether it is worth while to list what others hold."""
+        return self._held >= MOST_HELD
+
+    def leave_out_held(self, held: Collection[int]) -> list[int]:
+        """Pass over shards that others have, as their listing says; they come back."""
+        self._held = 0
+        return self._leave_out(held)
 
     def rest(self) -> list[int]:
         """Those that were not asked for."""
         return list(self._left)
+
+    def _leave_out(self, known: Collection[int]) -> list[int]:
+        gone = [shard for shard in self._left if shard in known]
+        self._left = deque(shard for shard in self._left if shard not in known)
+        return gone
 
     def _jump(self) -> None:
         self._left.rotate(-self._anywhere(len(self._left)))

@@ -108,6 +108,11 @@ class Claims:
         with self._joined():
             return self._holdings.take_several(name, numbers)
 
+    def claimed(self, name: str, numbers: Sequence[int]) -> set[int]:
+        """Those that somebody claims, which costs less than to try each; one who died may be it."""
+        with self._joined():
+            return self._holdings.claimed(name, numbers)
+
     def release(self, name: str, number: int = 0) -> None:
         """Give a claim back."""
         with self._one:

@@ -65,6 +65,13 @@ class Holdings:
         self._held |= {(name, number) for number in taken}
         return taken
 
+    def claimed(self, name: str, numbers: Sequence[int]) -> set[int]:
+        """Those that somebody has."""
+        if self._leases is not None:
+            return self._leases.claimed(name, numbers)
+        lock = self._place.lock(name)
+        return {number for number in numbers if not lock.is_free(number)}
+
     def keep(self, name: str, number: int, lock: LockFile) -> None:
         """Hold what was waited for in the kernel."""
         self._held.add((name, number))

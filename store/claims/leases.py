@@ -50,6 +50,11 @@ class Leases:
         with self._one, ThreadPoolExecutor(_REQUESTS) as pool:
             return list(pool.map(self._take, names))
 
+    def claimed(self, name: str, numbers: Sequence[int]) -> set[int]:
+        """Those whose leases somebody holds, whether he lives or not, by one list."""
+        there = self._register.names(f"{LEASES}/{name}")
+        return {number for number in numbers if f"{number:06d}" in there}
+
     def _take(self, name: str) -> bool:
         if name in self._held:
             return False

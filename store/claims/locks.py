@@ -48,6 +48,12 @@ class LockFile:
             raise
         return True
 
+    def is_free(self, byte: int) -> bool:
+        """Whether nobody holds the lock of one byte; taken for a moment, which tells."""
+        if free := self.acquire(byte):
+            self.release(byte)
+        return free
+
     def release(self, byte: int) -> None:
         """Give the lock of one byte back."""
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)

@@ -15,6 +15,7 @@ from clare.pipeline.extraction.claims import (
     open_features,
     pending_shards,
 )
+from clare.pipeline.extraction.passing import MOST_HELD
 from clare.store.feature_store import create_store, open_store
 from tests.store.conftest import FIELDS, FINGERPRINT, MADE_WITH, make_rows, shard_values
 
@@ -150,3 +151,22 @@ def test_a_shard_that_others_hold_or_did_is_passed_over(path):
     )
     assert [work.shard for work in works] == [2]
     assert told == [(0, 128), (0, 128), (44, 0)]
+
+
+@pytest.mark.parametrize("leases", [False, True])
+def test_a_shard_that_is_free_is_found_among_many_that_others_hold(tmp_path, leases):
+    store = create_store(tmp_path / "features.zarr")
+    store.layout.claims.configure(leases=leases, expire=60.0)
+    store.assign_rows("faces", make_rows(64 * 3 * MOST_HELD))
+    features, others = features_of(store.path), features_of(store.path)
+    runners: Any = {one.name: SimpleNamespace(extractor=one) for one in EXTRACTORS}
+    loader: Any = Started()
+    every = np.arange(64 * 3 * MOST_HELD)
+    pending = not_tried(pending_shards(features, every), set())
+    free = [2 * MOST_HELD, 3 * MOST_HELD - 1]
+    for shard in set(pending) - set(free):
+        assert others["clip"].claim(shard) and (shard == 0 or others["lare"].claim(shard))
+    others["lare"].claim(free[0])
+    works = claim_shards(pending, every, features, runners, loader)
+    found = [(work.shard, list(work.lacking)) for work in works]
+    assert found == [(0, ["lare"]), (free[0], ["clip"]), (free[1], ["clip", "lare"])]

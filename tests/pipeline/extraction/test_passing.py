@@ -44,12 +44,17 @@ def test_who_meets_another_goes_on_elsewhere():
 
 
 def test_of_the_last_shards_that_others_hold_each_asks_for_a_few():
-    order = Pass(range(100), alone)
+    order, free = Pass(range(100), alone), {47, 98, 99}
     asked = []
     for shard in order:
         asked.append(shard)
-        order.passed(held=True)
-    assert len(asked) == MOST_HELD and len(order.rest()) == 100 - MOST_HELD
+        if shard in free:
+            order.took()
+        else:
+            order.passed(held=True)
+        if order.wants_claims:
+            order.leave_out_held(set(range(100)) - free)
+    assert asked == [*range(MOST_HELD), 47, 98, 99], "all that is free after one list"
 
 
 @pytest.mark.parametrize(("recorded", "misses"), [(0, MISSES), (10_000, 40)])
@@ -64,7 +69,7 @@ def test_names_are_listed_when_as_much_was_missed_as_that_costs(recorded, misses
         if wanted[-1]:
             break
     assert len(wanted) == misses
-    gone = order.leave_out({1, 2, *range(50, 80)})
+    gone = order.leave_out_ended({1, 2, *range(50, 80)})
     assert set(range(50, 80)) <= set(gone) and not set(gone) & set(order.rest())
     assert not order.wants_names
 
