@@ -193,6 +193,9 @@ def sweep(
         StoreError: a field, a subset or a text tower is not there.
     """
     where = Where(cluster, shared_by)
+    for name, values in vary.items():
+        if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+            raise InputError(f"the values of {name} must be a list, not {values!r}")
     if not vary or not all(len(values) for values in vary.values()):
         raise InputError("nothing is varied", Name("values", "vary", '{"seed": [0, 1]}'))
     trust_named([*settings.values(), *(one for values in vary.values() for one in values)])

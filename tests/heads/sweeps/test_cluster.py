@@ -81,6 +81,8 @@ def test_one_call_of_python_sweeps_here_or_there(on_dask, store, plain, tmp_path
     ("asked", "told"),
     [
         ({"vary": {}}, "nothing is varied"),
+        ({"vary": {"fusion": "cls"}}, "fusion must be a list, not 'cls'"),
+        ({"vary": {"seed": 3}}, "seed must be a list, not 3"),
         ({"cluster": "nowhere"}, "is no cluster"),
         ({"cluster": "local:1", "shared_by": 2}, "share the runs already"),
         ({"shared_by": 0}, "at least 1"),
