@@ -20,7 +20,7 @@ from torch import nn
 from clare.errors import InputError
 
 Numbered = NewType("Numbered", str)
-"""The third field of vectors or of tokens and those after it: cls_3, tokens_3, tokens_4, …"""
+"""Further fields of vectors, of tokens or of LaRE: cls_3, tokens_3, tokens_4, lare_steps_2, …"""
 
 _Named = Literal[
     "cls",
@@ -130,10 +130,10 @@ _NAMED: Mapping[Role, InputSpec] = {
     "block_cls": InputSpec("", axes=1, standardized=False),
 }
 
-_SEVERAL: Mapping[str, Role] = {"cls": "cls_2", "tokens": "tokens_2"}
-"""Of what there may be more than two fields: the role that numbered ones are like."""
+_SEVERAL: Mapping[str, Role] = {"cls": "cls", "tokens": "tokens", "lare_steps": "lare_steps"}
+"""Of what there may be any number of fields: the role that numbered ones are like."""
 
-_NUMBER = re.compile("[3-9]|[1-9][0-9]+")
+_NUMBER = re.compile("[2-9]|[1-9][0-9]+")
 
 
 class _InputSpecs(Mapping[Role, InputSpec]):
@@ -142,7 +142,7 @@ class _InputSpecs(Mapping[Role, InputSpec]):
     def __getitem__(self, role: Role) -> InputSpec:
         if role in _NAMED:
             return _NAMED[role]
-        kind, _, number = role.partition("_")
+        kind, _, number = role.rpartition("_")
         if kind not in _SEVERAL or not _NUMBER.fullmatch(number):
             raise KeyError(role)
         return replace(_NAMED[_SEVERAL[kind]], field="")

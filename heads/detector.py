@@ -27,7 +27,7 @@ from clare.models.tuned import DETECTOR_METADATA, BegunAs, TunedRecord, find_tun
 from clare.models.weights import fill, read_header, read_tensors
 from clare.plugins import find_part, part_name
 from clare.settings import build_settings
-from clare.store.spec import Fingerprint, require_same
+from clare.store.spec import Fingerprint, require_same, split_field
 from clare.typed_json import from_json, to_json
 
 _PICTURES = 32
@@ -313,7 +313,7 @@ def save_detector(detector: Model, path: Path) -> None:
             config.tune_settings,
             BegunAs(own.extractor, own.version, own.weights, own.settings),
             base.loaded.origin,
-            tuple(tower_fields(config).values()),
+            tuple(split_field(name)[0] for name in tower_fields(config).values()),
         )
     header = json.dumps(to_json(_Saved(detector.config, detector.specs, tuned)))
     # Clones, because safetensors refuses tensors that share memory.

@@ -168,8 +168,8 @@ def fields_by_role(config: DetectorConfig, roles: Iterable[Role]) -> dict[Role, 
     for role in config.fields:
         if role not in INPUTS:
             raise InputError(
-                f"no role {role!r}: there are {', '.join(INPUTS)}, and cls_3, tokens_3 and so on "
-                "for further fields of one kind"
+                f"no role {role!r}: there are {', '.join(INPUTS)}, and cls_3, tokens_3, "
+                "lare_steps_2 and so on for further fields of one kind"
             )
     return {role: config.fields.get(role, INPUTS[role].field) for role in roles}
 

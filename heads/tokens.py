@@ -7,6 +7,7 @@ from clare.advice import LeaveOut
 from clare.errors import InputError
 from clare.heads.config import DetectorConfig, TrainConfig, create_config
 from clare.plugins import part_name
+from clare.store.spec import split_field
 
 _ROLES = ("tokens", "tokens_2")
 
@@ -81,14 +82,15 @@ def _roles(detector: DetectorConfig) -> tuple[str, ...]:
 def _decoder_fields(text: str) -> dict[str, str]:
     """What a decoder takes, by role."""
     names = _split(text)
-    tokens = [name for name in names if name != "lare"]
-    if len(tokens) > len(_ROLES):
+    lare = [name for name in names if split_field(name)[0] == "lare"]
+    tokens = [name for name in names if name not in lare]
+    if len(tokens) > len(_ROLES) or len(lare) > 1:
         raise InputError(
-            f"a decoder takes one or two fields of tokens, and LaRE beside or in their place: "
-            f"{text!r} names {len(tokens)}"
+            f"a decoder takes one or two fields of tokens, and one of LaRE beside or in their "
+            f"place: {text!r} names {len(tokens)} and {len(lare)}"
         )
     found = dict(zip(_ROLES, tokens, strict=False))
-    return found | ({"lare": "lare"} if "lare" in names else {})
+    return found | dict(zip(["lare"], lare, strict=False))
 
 
 def _split(text: str) -> list[str]:

@@ -21,6 +21,9 @@ SHARD_ROWS = 64
 MOST_SHARDS = 1_000_000
 """Of a subset: their numbers have six digits in the names of files."""
 
+_OF = "#"
+"""Between a field and the beginning of a fingerprint's digest, in names that say both."""
+
 _DTYPES = ("float16", "float32", "uint8")
 _MOST_ROW_BYTES = 1 << 28
 _MOST_AXES = 8
@@ -106,6 +109,17 @@ class Fingerprint:
     def to_json(self) -> dict[str, Any]:
         """The fingerprint as plain JSON."""
         return asdict(self)
+
+
+def field_of(field: str, digest: str) -> str:
+    """A field's name that says which fingerprint it is of: ``clip_cls#1a2b3c4d``."""
+    return f"{field}{_OF}{digest[:8]}"
+
+
+def split_field(name: str) -> tuple[str, str]:
+    """A field, and the beginning of its fingerprint's digest; empty where its name says none."""
+    field, _, digest = name.partition(_OF)
+    return field, digest
 
 
 def differences(fingerprints: Sequence[Fingerprint]) -> dict[str, dict[str, Any]]:

@@ -174,9 +174,10 @@ def _whole(
                 f"{folder} reads {name}, and that extractor gives no model over pixels",
                 Set("head_only", True, "exports the head, which takes features"),
             )
-        stored = {one.field: one.dtype for one in extractor.fields if one.field in fields}
-        called = "pixels" if len(predictor.extractors) == 1 else f"pixels_{name}"
-        towers.append((TowerInput(called, model, stored), name, recorded))
+        dtypes = {one.field: one.dtype for one in extractor.fields}
+        stored = {called: (field, dtypes[field]) for called, field in fields.items()}
+        pixels = "pixels" if len(predictor.extractors) == 1 else f"pixels_{name}"
+        towers.append((TowerInput(pixels, model, stored), name, recorded))
     detector = PixelDetector(predictor.run.detector, [tower for tower, *_ in towers])
     run = predictor.run
     made_by = [recorded for _, recorded, _ in predictor.extractors]

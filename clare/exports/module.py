@@ -41,12 +41,13 @@ class TowerInput:
     Args:
         name: of the input.
         model: the extractor's.
-        stored: the type, as torch names it, that each field is stored in.
+        stored: by its name in the run, each field, and the type, as torch names it, that it is
+            stored in.
     """
 
     name: str
     model: PixelModel
-    stored: dict[str, str]
+    stored: dict[str, tuple[str, str]]
 
 
 class ExportedModel(nn.Module):
@@ -98,9 +99,10 @@ class PixelDetector(ExportedModel):
         self.inputs = {one.name: (3, one.model.size, one.model.size) for one in towers}
         self.towers = nn.ModuleList(one.model.module for one in towers)
         self._stored = [
-            {name: getattr(torch, dtype) for name, dtype in one.stored.items()} for one in towers
+            {name: (field, getattr(torch, dtype)) for name, (field, dtype) in one.stored.items()}
+            for one in towers
         ]
-        if any("float16" in one.stored.values() for one in towers):
+        if any(dtype == "float16" for one in towers for _, dtype in one.stored.values()):
             self.tolerance = HALF_TOLERANCE
         self.requires_grad_(False).eval()
 
@@ -109,7 +111,7 @@ class PixelDetector(ExportedModel):
         batch: dict[str, torch.Tensor] = {}
         for tower, stored, images in zip(self.towers, self._stored, pixels, strict=True):
             fields = tower(images)
-            batch |= {name: fields[name].to(dtype) for name, dtype in stored.items()}
+            batch |= {name: fields[field].to(dtype) for name, (field, dtype) in stored.items()}
         return self.judge(batch)
 
 

@@ -249,10 +249,14 @@ class Predictor:
             )
         return None
 
-    def _read_of(self, name: str, extractor: Extractor) -> list[str]:
-        """The fields that are read of an extractor; a second one may have others of their names."""
+    def _read_of(self, name: str, extractor: Extractor) -> dict[str, str]:
+        """The fields that are read of an extractor, by their names in the run; a second one may
+        have others of their names."""
+        from clare.store.spec import split_field
+
         own, sources = {one.field for one in extractor.fields}, self.run.record.sources
-        return [f for f in self.run.detector.fields if f in own and sources.get(f, name) == name]
+        named = {one: split_field(one)[0] for one in self.run.detector.fields}
+        return {n: f for n, f in named.items() if f in own and sources.get(n, name) == name}
 
     def _judge(self, images: Sequence[ExtractedImage]) -> Iterator[Verdict]:
         """A verdict on each image of a batch."""

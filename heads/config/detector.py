@@ -50,7 +50,8 @@ class DetectorConfig:
             trains on cached features, ``blocks:4`` moves the last four blocks.
         tune_settings: those that differ from the way's defaults.
         fields: the store's field by role (cls, tokens, lare, mask, pixels; cls_2, tokens_2,
-            tokens_3 and so on for further ones) where it is not the usual one. Of a decoder they
+            tokens_3 and so on for further ones) where it is not the usual one;
+            ``clip_cls#1a2b3c4d`` is that of the fingerprint that begins so. Of a decoder they
             name what it takes; the tokens alone if left out. Those of block_tokens and
             block_cls follow from ``tune``.
         timestep: which of the stored LaRE timesteps, counted from 0.

@@ -19,6 +19,7 @@ from clare.store.feature_store import FeatureStore, open_store
 from clare.store.journal import COMPLETE
 from clare.store.reader import FieldReader
 from clare.store.rows import Rows, join_rows
+from clare.store.spec import split_field
 from clare.store.zarr_shards import storage_dtype
 
 Batch = dict[str, torch.Tensor]
@@ -35,8 +36,8 @@ class FeatureDataset(Dataset[Batch]):
 
     Args:
         store: the store, or its path; several datasets of one open store share its index.
-        fields: names of fields, for example ``["clip_tokens", "lare"]``; all that the store has if
-            left out.
+        fields: names of fields, for example ``["clip_tokens", "lare"]``; ``clip_cls#1a2b3c4d`` is
+            that of one fingerprint among several. All that the store has if left out.
         subsets: the subsets to take, in this order; all of the store's if left out.
         split: only rows with this value in their ``split`` column; all if left out.
         views: the views to take; view 0 is the plain image.
@@ -75,7 +76,9 @@ class FeatureDataset(Dataset[Batch]):
             features = {
                 name: _feature_of(opened, subset, name, digests or {}) for name in self.fields
             }
-            self._readers.append({n: f.reader(n, threads) for n, f in features.items()})
+            self._readers.append(
+                {n: f.reader(split_field(n)[0], threads) for n, f in features.items()}
+            )
             rows = opened.rows(subset)
             wanted = np.isin(rows.views, list(views))
             if split is not None:
@@ -175,10 +178,9 @@ def _all_fields(store: FeatureStore) -> tuple[str, ...]:
     )
 
 
-def _feature_of(
-    store: FeatureStore, subset: str, field: str, digests: Mapping[str, str]
-) -> Feature:
+def _feature_of(store: FeatureStore, subset: str, name: str, digests: Mapping[str, str]) -> Feature:
     """The feature of a subset that has a field."""
+    field, digest = split_field(name)
     extractors = {
         fingerprint.extractor
         for fingerprint, fields in map(store.extractor, store.extractor_keys())
@@ -190,6 +192,7 @@ def _feature_of(
     if len(extractors) > 1:
         raise StoreError(f"Several extractors have a field {field!r}: {', '.join(extractors)}.")
     (extractor,) = extractors
-    feature = store.feature(subset, extractor, digests.get(field, digests.get(extractor)))
+    chosen = digests.get(name) or digest or digests.get(extractor)
+    feature = store.feature(subset, extractor, chosen)
     feature.reader(field)  # the chosen fingerprint may lack a field that another one has
     return feature

@@ -11,7 +11,7 @@ from clare.advice import LeaveOut, Name, Notice, Run, Set
 from clare.errors import InputError, StoreError
 from clare.heads.config import TrainConfig
 from clare.store.feature_store import FeatureStore
-from clare.store.spec import FeatureSpec, Fingerprint, describe_differences
+from clare.store.spec import FeatureSpec, Fingerprint, describe_differences, split_field
 from clare.wording import listed
 
 LATEST = "latest"
@@ -106,9 +106,9 @@ def choose_fingerprints(
 ) -> Chosen:
     """A fingerprint for every field: one an extractor, or several where none has all of its fields.
 
-    Named ones (``features``, or ``latest``) come first. Then those are preferred that have values,
-    whose settings are the published ones (``extracted``), and that are read for another field as
-    well; what is then still open is refused at once.
+    Named ones (by a field's own name, ``features``, or ``latest``) come first. Then those are
+    preferred that have values, whose settings are the published ones (``extracted``), and that are
+    read for another field as well; what is then still open is refused at once.
 
     Args:
         store: the store.
@@ -141,7 +141,9 @@ def choose_fingerprints(
     tower = "" if text is None else sources[text if text in clip else clip[0]]
     sources.pop(_TEXT_ALONE, None)
     specs = {name: spec.shape for _, own in search.known.values() for name, spec in own.items()}
-    specs |= {field: search.known[key][1][field].shape for field, key in sources.items()}
+    specs |= {
+        name: search.known[key][1][split_field(name)[0]].shape for name, key in sources.items()
+    }
     return Chosen(sources, tower, specs, tuple(notes))
 
 
@@ -186,12 +188,13 @@ class _Search:
         self._filled = {feature.key for name in subsets for feature in store.features(name)}
         self._store, self._config = store, config
 
-    def owner(self, field: str) -> str:
+    def owner(self, name: str) -> str:
         """The extractor that has a field.
 
         Raises:
             StoreError: none has, or several have.
         """
+        field, _ = split_field(name)
         owners = {one.extractor for one, specs in self.known.values() if field in specs}
         if not owners:
             there = sorted({name for _, specs in self.known.values() for name in specs})
@@ -286,7 +289,9 @@ class _Search:
         )
 
     def _asked(self, extractor: str, name: str | None = None) -> list[str]:
-        """The digests that are named for a field, or for its extractor."""
+        """The digests that are named for a field, by itself too, or for its extractor."""
+        if name is not None and (own := split_field(name)[1]):
+            return [own]
         named: Mapping[Any, str] = self._config.features
         return named.get(name, named.get(extractor, "")).split(BESIDE)
 
@@ -298,7 +303,8 @@ class _Search:
         """
         asked = self._asked(extractor, name)
         own = {key: one for key, one in self.known.items() if one[0].extractor == extractor}
-        having = [key for key, (_, specs) in own.items() if name in {*specs, _TEXT_ALONE}]
+        field, _ = split_field(name)
+        having = [key for key, (_, specs) in own.items() if field in {*specs, _TEXT_ALONE}]
         fitting = [
             key
             for key, (fingerprint, _) in own.items()

@@ -27,6 +27,8 @@ _THROUGH = {"alpha": 0.75}
 def lare_map(detector: Model, features: Mapping[str, np.ndarray]) -> NDArray[np.float32] | None:
     """The LaRE that a detector takes, (h, w): its timestep, the mean over its draws and channels.
 
+    Of several, the first.
+
     Args:
         detector: says which; before its standardisation, which would hide how large errors are.
         features: one row's stored fields.
@@ -34,8 +36,12 @@ def lare_map(detector: Model, features: Mapping[str, np.ndarray]) -> NDArray[np.
     Returns:
         None where the detector takes none.
     """
-    name = detector.config.fields.get("lare", INPUTS["lare"].field)
-    if name not in detector.fields:
+    drawn = (
+        name
+        for role, name in zip(detector.roles, detector.fields, strict=True)
+        if INPUTS[role].drawn
+    )
+    if (name := next(drawn, None)) is None:
         return None
     config = detector.config
     stored = torch.from_numpy(features[name])[None]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from clare.errors import InputError
-from clare.heads.base import Fusion, Inputs, Role, Shapes, role_named
+from clare.heads.base import INPUTS, Fusion, Inputs, Role, Shapes, role_named
 from clare.heads.layers.pooling import POOLINGS, Pooling, class_direction, rows_of_direction
 from clare.heads.layers.steps import CHANNELS
 
@@ -21,8 +21,8 @@ class SideBySideSettings:
 
     Args:
         parts: what stands side by side: cls, cls_2, cls_3 and so on as they are, tokens, tokens_2
-            and so on and lare as ROLE:POOLING, lare of another step than the first as
-            ``lare:grid@1``.
+            and so on and lare, lare_2 and so on as ROLE:POOLING, lare of another step than the
+            first as ``lare:grid@1``.
     """
 
     parts: tuple[str, ...] = ("cls", "lare:grid")
@@ -78,23 +78,23 @@ class SideBySideFusion(Fusion):
         return list(dict.fromkeys(p.role for p in parts if p.how is not None and p.how.ranked))
 
     def _width(self, part: _Part) -> int:
-        if part.role != "lare_steps":
+        if not part.is_lare:
             return self.shapes[part.role][-1]
-        steps = self.shapes["lare_steps"][0] // CHANNELS
+        steps = self.shapes[part.role][0] // CHANNELS
         if part.step >= steps:
             raise InputError(
                 f"side_by_side's part {part.name} is of step {part.step}: the store has {steps} "
                 "steps of LaRE, named here by their place from 0 on, and not by how noisy they are"
             )
         assert part.how is not None  # LaRE is always pooled
-        sides = self.shapes["lare_steps"][2:]
+        sides = self.shapes[part.role][2:]
         return part.how.pool(torch.zeros(1, CHANNELS, *sides), None).shape[1]
 
     def _vectors(self, part: _Part, inputs: Inputs) -> torch.Tensor:
         values = inputs[part.role]
         if part.how is None:
             return values
-        if part.role == "lare_steps":
+        if part.is_lare:
             return part.how.pool(_step(values, part.step), None)
         beside = None
         if part.how.weighed:
@@ -122,19 +122,24 @@ class _Part:
         """
         name, _, step = text.strip().partition("@")
         field, _, pooling = name.partition(":")
-        kind, _, number = field.partition("_")
-        known = POOLINGS.get(kind, {}) if kind != "lare" or not number else {}
-        role = role_named("lare_steps" if kind == "lare" else field)
+        kind = field.partition("_")[0]
+        known = POOLINGS.get(kind, {})
+        role = role_named(field.replace("lare", "lare_steps") if kind == "lare" else field)
         plain = kind == "cls" and not pooling
         stepped = not step or (kind == "lare" and step.isdecimal())
         if role is None or not (plain or pooling in known) or not stepped:
             tokens, lare = (", ".join(POOLINGS[kind]) for kind in ("tokens", "lare"))
             raise InputError(
                 f"side_by_side has no part {text!r}: there are cls, tokens with {tokens}, lare "
-                f"with {lare}, as in tokens:mean or lare:grid@1; cls_2, cls_3 and tokens_2, "
-                "tokens_3 and so on are further fields"
+                f"with {lare}, as in tokens:mean or lare:grid@1; cls_2, cls_3, tokens_2, "
+                "tokens_3, lare_2 and so on are further fields"
             )
         return cls(text, role, known.get(pooling), int(step or 0))
+
+    @property
+    def is_lare(self) -> bool:
+        """Whether it is of LaRE, all of whose steps are read."""
+        return INPUTS[self.role].every
 
     @property
     def roles(self) -> tuple[Role, ...]:

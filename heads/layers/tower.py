@@ -20,7 +20,7 @@ from clare.heads.layers.standardization import Standardization
 from clare.models.image_tower import ClipTower, scale_and_shift
 from clare.models.towers import LoadedTower
 from clare.models.tuned import find_tuning, tune
-from clare.store.spec import Fingerprint
+from clare.store.spec import Fingerprint, split_field
 
 
 def is_of_tower(role: Role) -> bool:
@@ -88,7 +88,7 @@ class TowerFusion(Fusion):
         self.roles = (*self._reads, *others)  # type: ignore[misc, arg-type]  # each its own
         super().__init__(inner.settings, shapes)
         self.inner, self.width = inner, inner.width
-        self._fields = dict(fields)
+        self._fields = {role: split_field(name)[0] for role, name in fields.items()}
         loaded = base.loaded
         tower, moving = tune(loaded.module, way, settings, self._fields.values())
         self.tower, self._trained, self.told = tower, moving.trained, moving.told

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clare.heads.probing.inputs import Part, ProbeInput, Source
+from clare.store.spec import field_of
 
 _ROLE: Mapping[str, str] = {"": "cls", "tokens": "tokens", "lare": "lare"}
 """By what a field is: its role in a head; further fields of the kind have it with a number."""
 
 
-def head_of(one: ProbeInput, lare: Source | None, widths: Sequence[int]) -> dict[str, Any] | None:
+def head_of(one: ProbeInput, lare: Source | None, widths: Sequence[int]) -> dict[str, Any]:
     """Settings of `clare.train_head` that read an input, beside those of its probe.
 
     Args:
@@ -20,26 +21,24 @@ def head_of(one: ProbeInput, lare: Source | None, widths: Sequence[int]) -> dict
         lare: the field that weighs tokens.
         widths: of its parts.
 
-    Returns:
-        None where no head reads so: LaRE of several fingerprints, or one field of two.
     """
     part = one.parts[0]
     if len(one.parts) == 1 and not (part.is_weighed or part.is_ranked):
         return _alone(part)
     roles = _roles_of(one)
     weighing = {lare} if lare and any(part.is_weighed for part in one.parts) else set()
-    sources = [*roles, *weighing.difference(roles)]
-    names = [source.field for source in sources]
-    if len(set(names)) < len(names):
-        return None
-    fields = {role: source.field for source, role in roles.items() if source.field != "lare"}
+    named = _named([*roles, *weighing.difference(roles)])
+    fields = {_read_as(role): named[source] for source, role in roles.items()}
+    if fields.get("lare_steps") == "lare":  # as it is unless it is said otherwise
+        del fields["lare_steps"]
+    features = {one.extractor: one.digest for one, name in named.items() if name == one.field}
     settings = {"parts": [_said(part, roles[part.source]) for part in one.parts]}
     several = {"classifier_settings": {"widths": list(widths)}} if len(widths) > 1 else {}
     return {
         "fusion": "side_by_side",
         "fusion_settings": settings,
         **({"fields": fields} if fields else {}),
-        "features": _features(sources),
+        **({"features": features} if features else {}),
         **several,
     }
 
@@ -75,10 +74,15 @@ def _said(part: Part, role: str) -> str:
     return f"{role}{pooling}{step}"
 
 
-def _features(sources: Sequence[Source]) -> dict[str, str]:
-    """The fingerprint of each extractor; of each field where an extractor has several."""
-    prints = {(source.extractor, source.digest) for source in sources}
-    extractors = [extractor for extractor, _ in prints]
-    if len(set(extractors)) == len(extractors):
-        return dict(sorted(prints))
-    return {source.field: source.digest for source in sources}
+def _read_as(role: str) -> str:
+    """The role of a head that reads it: of LaRE all steps, of which a part takes one."""
+    return role.replace("lare", "lare_steps")
+
+
+def _named(sources: Sequence[Source]) -> dict[Source, str]:
+    """What each field is called in a run: with its fingerprint where its extractor has several."""
+    prints = Counter(extractor for extractor, _ in {(one.extractor, one.digest) for one in sources})
+    return {
+        one: one.field if prints[one.extractor] == 1 else field_of(one.field, one.digest)
+        for one in sources
+    }

@@ -12,7 +12,7 @@ from clare.heads.layers.pooling import POOLINGS, Pooling
 from clare.heads.runs.record import extractor_record
 from clare.models.known import named
 from clare.store.feature_store import FeatureStore
-from clare.store.spec import Fingerprint, differences
+from clare.store.spec import Fingerprint, differences, field_of, split_field
 from clare.wording import listed
 
 AND = "+"
@@ -179,9 +179,8 @@ class Offer:
         return found
 
     def _name(self, source: Source) -> str:
-        return (
-            f"{source.field}#{source.digest[:8]}" if source.field in self._several else source.field
-        )
+        several = source.field in self._several
+        return field_of(source.field, source.digest) if several else source.field
 
     def _parts(self, source: Source) -> list[Part]:
         fingerprint, fields = self._store.extractor(f"{source.extractor}-{source.digest}")
@@ -212,9 +211,9 @@ def is_square(positions: int) -> bool:
 def _fits(name: str, asked: str) -> bool:
     """Whether an input has a name, or is one of those that it stands for."""
     own, _, pooling = name.partition(":")
-    field, _, digest = asked.partition(":")[0].partition("#")
-    wanted = asked.partition(":")[2]
-    if own.partition("#")[0] != field or not own.partition("#")[2].startswith(digest):
+    (field, digest), wanted = split_field(asked.partition(":")[0]), asked.partition(":")[2]
+    of, its = split_field(own)
+    if of != field or not its.startswith(digest):
         return False
     return not wanted or pooling == wanted or pooling.startswith(f"{wanted}@")
 

@@ -169,7 +169,7 @@ def probe(
         tests={name: len(places) for name, places in prober.sets.items()},
         meaning=offer.meaning(),
         layers={one.name: k for one in chosen if (k := _layer(one)) is not None},
-        heads={name: head for name, head in heads.items() if head is not None},
+        heads=heads,
         probes=tuple(probes),
         untrained=tuple(_untrained(prober, untrained)),
         costs=gflops(opened, chosen, offer.lare),

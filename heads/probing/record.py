@@ -130,8 +130,8 @@ class ProbeRecord:
         tests: rows by test set.
         meaning: what sets fingerprints of one field apart, by name.
         layers: by name of an input, the layer of the tower; of inputs that are a layer's.
-        heads: by name of an input, what makes a head of it: see `head_of`. Sums of more fields
-            than a head takes have none.
+        heads: by name of an input, what makes a head of it: see `head_of`. In records of before
+            some sums have none.
         probes: every one.
         fitted: how many were fitted, each strength counted.
         answers: what adds to what.
@@ -176,7 +176,8 @@ class ProbeRecord:
     shuffles: int | None = None
 
     def head_of(self, probe: Probe) -> dict[str, Any] | None:
-        """Settings of `clare.train_head` that make a run of a probe; None where no head reads so.
+        """Settings of `clare.train_head` that make a run of a probe; None where the record has
+        none.
 
         Args:
             probe: one of these.

@@ -18,6 +18,7 @@ from clare.models.tuned import BLOCK, Tuning, find_tuning
 from clare.plugins import part_name
 from clare.settings import build_settings
 from clare.store.feature_store import FeatureStore
+from clare.store.spec import split_field
 
 
 def name_blocks(
@@ -41,14 +42,15 @@ def _named(store: FeatureStore, config: TrainConfig, places: Places) -> TrainCon
     if not detector.is_tuned or (found := find_tuning(detector.tune)).reads != BLOCK:
         return config
     way = found(build_settings(part_name(detector.tune), found.Settings, detector.tune_settings))
-    own = set(tower_fields(detector).values())
+    own = tower_fields(detector).values()
+    plain = {split_field(name)[0] for name in own}
     there = {}
     for key in store.extractor_keys():
         fingerprint, specs = store.extractor(key)
         depth = fingerprint.settings.get("depth")
         if fingerprint.extractor == "clip" and depth is not None and depth > way.settings.last:
             fields = _fields_after(way, depth)
-            if own | set(fields.values()) <= set(specs):
+            if plain | set(fields.values()) <= set(specs):
                 there[key] = fields
     by_name = {tuple(fields.values()): fields for fields in there.values()}
     if len(by_name) == 1:

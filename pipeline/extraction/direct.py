@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,12 +45,12 @@ class Source(NamedTuple):
     Args:
         extractor: with its models; two may have one name.
         images: how its images are prepared.
-        fields: of its values that are kept.
+        fields: of its values that are kept, by the name that they are kept under.
     """
 
     extractor: Extractor
     images: ImageSettings
-    fields: Collection[str]
+    fields: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class ExtractedImage:
         source: the image.
         failure: the reason why the image can't be used; empty if it can.
         content: SHA-256 of the file's bytes; empty where it can't be read.
-        features: field to array ``(*shape)``, in the stored type.
+        features: array ``(*shape)`` by the name of its field, in the stored type.
         size: width and height in pixels, upright; None if it can't be decoded.
         picture: uint8 (256, 256, 3), squashed as the extractors see it, where it was asked for.
         faces: how many were found; None where none was looked for.
@@ -183,17 +183,17 @@ def _load(
 
 
 class _Part(NamedTuple):
-    """Images that an extractor works on, and the fields that are kept of it."""
+    """Images that an extractor works on, and the fields that are kept of it, by name."""
 
     images: Sequence[ExtractedImage]
     launched: Launched
-    fields: Collection[str]
+    fields: Mapping[str, str]
 
 
 def _launch(
     runner: BatchRunner,
     rows: Sequence[tuple[ExtractedImage, Inputs]],
-    fields: Collection[str],
+    fields: Mapping[str, str],
 ) -> Iterator[_Part]:
     while rows:
         some = rows[: runner.micro_batch]
@@ -210,7 +210,8 @@ def _fetch(images: list[ExtractedImage], parts: Iterable[_Part]) -> list[Extract
         values, finite = part.launched.fetch()
         for place, image in enumerate(part.images):
             if finite[place]:
-                image.features |= {name: values[name][place].copy() for name in part.fields}
+                kept = part.fields.items()
+                image.features |= {name: values[field][place].copy() for name, field in kept}
             else:
                 image.failure = "values overflow the stored type, or are not numbers"
     return images

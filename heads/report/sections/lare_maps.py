@@ -22,6 +22,7 @@ from clare.heads.report.stores import Part, Source
 from clare.store.feature_store import FeatureStore
 from clare.store.journal import COMPLETE
 from clare.store.row import Row
+from clare.store.spec import split_field
 
 ROWS = 512
 """Rows of a subset and label that a mean is over."""
@@ -78,12 +79,14 @@ def lare_maps(findings: Sequence[Finding], parts: Sequence[Part]) -> Section:
 
 def _read(source: Source, names: Sequence[str], finding: Finding) -> list[_Group]:
     config = finding.record.config.detector
-    digest = finding.record.digests.get("lare")
+    called = config.fields.get("lare", "lare")
+    field, _ = split_field(called)
+    digest = finding.record.digest_of(called, "lare")
     groups = []
     for name in names:
         feature = source.store.feature(name, "lare", digest)
         states = feature.states()
-        reader = feature.reader(config.fields.get("lare", "lare"))
+        reader = feature.reader(field)
         plain = of_split(source.samples(name).values())
         for label in (0, 1):
             rows = [r for r in plain if r.columns["label"] == label and states[r.slot] == COMPLETE]

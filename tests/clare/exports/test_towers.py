@@ -47,7 +47,8 @@ def with_head(extractors, **fields):
 def over(extractors, head):
     towers = []
     for number, one in enumerate(extractors):
-        stored = {spec.field: spec.dtype for spec in one.fields if spec.field in head.fields}
+        read = [spec for spec in one.fields if spec.field in head.fields]
+        stored = {spec.field: (spec.field, spec.dtype) for spec in read}
         towers.append(TowerInput(f"pixels_{number}", one.pixel_model(), stored))
     return PixelDetector(head, towers)
 

@@ -25,6 +25,7 @@ CLIP = Fingerprint("clip", 1, "aa", {"model": "first", **IMAGES})
 SECOND = Fingerprint("clip", 1, "cc", {"model": "second", **IMAGES})
 MASK = Fingerprint("mask", 1, "")
 LARE = Fingerprint("lare", 1, "bb", {"timesteps": [100, 300], **IMAGES})
+OTHER_LARE = Fingerprint("lare", 1, "ee", {"timesteps": [100, 300], **IMAGES})
 
 QUICK: dict[str, Any] = {"train": ["gan"], "resamples": 400}
 """What most tests ask of `clare.probe`."""

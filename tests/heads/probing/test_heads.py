@@ -7,8 +7,15 @@ import pytest
 import clare
 from clare.errors import InputError
 from clare.heads.tokens import tokens_of
-from clare.store.feature_store import create_store
-from tests.heads.probing.probed_store import CLIP, QUICK, SECOND, fill, make_rows
+from tests.heads.probing.probed_store import (
+    CLIP,
+    LARE,
+    OTHER_LARE,
+    SECOND,
+    create_probed,
+    fill,
+    make_rows,
+)
 
 
 def check_run(found, probe, probed, folder):
@@ -76,14 +83,62 @@ def test_so_do_three_layers_of_a_tower_beside_lare(probed, tmp_path):
     assert made.difference < 1e-4
 
 
-def test_one_field_of_two_towers_has_no_run(tmp_path):
-    store = create_store(tmp_path / "features.zarr")
-    for tower in (CLIP, SECOND):
-        fill(store, make_rows("gan", 80), [tower], tower.weights)
-    names = [f"clip_cls#{key.rpartition('-')[2][:8]}" for key in store.extractor_keys()]
-    quick: dict[str, Any] = {"norms": ["none"], "kinds": ["centroid"], "test": ["gan"], "ask": []}
-    found = clare.probe(store, tmp_path / "out", inputs=["+".join(names)], **quick, **QUICK)
-    assert found.head_of(found.probes[0]) is None
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory):
+    """A store with two fingerprints of CLIP, and two of LaRE."""
+    store = create_probed(tmp_path_factory.mktemp("doubled") / "features.zarr", 400, 100)
+    for subset, count, splits in (("gan", 400, ()), ("swap", 100, (("test",),))):
+        fill(store, make_rows(subset, count, *splits), [SECOND, OTHER_LARE], "other")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("field", "prints", "roles"),
+    [
+        ("clip_cls#{}", (CLIP, SECOND), ("cls", "cls_2")),
+        ("clip_tokens_4#{}:top", (SECOND, CLIP), ("tokens", "tokens_2")),
+        ("lare#{}:mean@300", (OTHER_LARE, LARE), ("lare_steps", "lare_steps_2")),
+    ],
+)
+def test_so_do_sums_of_one_field_of_two_fingerprints(doubled, tmp_path, field, prints, roles):
+    found = clare.probe(
+        doubled,
+        tmp_path / "sums",
+        inputs=["+".join(field.format(one.digest[:8]) for one in prints)],
+        norms=["standard"],
+        kinds=["ridge"],
+        test=["gan", "swap"],
+        ask=[],
+        train=["gan"],
+        resamples=0,
+    )
+    run = check_run(found, found.probes[0], doubled, tmp_path / "run")
+    name = field.partition("#")[0]
+    marked = tuple(f"{name}#{one.digest[:8]}" for one in prints)
+    assert run.record.config.detector.fields == dict(zip(roles, marked, strict=True))
+    assert {run.record.digests[one] for one in marked} == {one.digest for one in prints}
+    assert run.record.digests[marked[1]] == prints[1].digest
+
+
+def test_beside_them_stand_fields_of_one_fingerprint(doubled, tmp_path):
+    """What only one of them is read of is named by its extractor, as ever."""
+    parts = [f"clip_cls#{one.digest[:8]}" for one in (CLIP, SECOND)]
+    one = f"lare#{LARE.digest[:8]}:grid@100"
+    found = clare.probe(
+        doubled,
+        tmp_path / "sums",
+        inputs=["+".join([parts[0], one, parts[1]])],
+        norms=["l2"],
+        kinds=["ridge"],
+        test=["gan", "swap"],
+        ask=[],
+        train=["gan"],
+        resamples=0,
+    )
+    head: Any = found.head_of(found.probes[0])
+    assert head["fields"] == dict(zip(("cls", "cls_2"), parts, strict=True))
+    assert head["features"] == {"lare": LARE.digest}
+    check_run(found, found.probes[0], doubled, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +147,7 @@ def test_one_field_of_two_towers_has_no_run(tmp_path):
         (("lare:grid@300",), "steps of LaRE, named here by their place from 0 on"),
         (("cls", "tokens_x:mean"), "has no part 'tokens_x:mean'"),
         (("cls_1",), "has no part 'cls_1'"),
-        (("lare_2:grid",), "has no part 'lare_2:grid'"),
+        (("lare_2:mean_2",), "has no part 'lare_2:mean_2'"),
         (("tokens_3:mean@1",), "has no part 'tokens_3:mean@1'"),
     ],
 )

@@ -54,6 +54,20 @@ def test_a_run_keeps_what_moved_and_is_opened_with_the_rest(
     assert found.predictions.margin == pytest.approx(margins.numpy(), abs=1e-5)
 
 
+def test_the_tower_may_be_named_with_its_field(stores, tmp_path):
+    store = stores("vit", layers=(0,), class_layers=True)
+    (key,) = [one for one in store.extractor_keys() if one.startswith("clip-")]
+    fields = {"cls": f"clip_cls#{key.rpartition('-')[2][:8]}"}
+    for name, named in (("plain", {"cls": "clip_cls"}), ("named", fields)):
+        config = create_config({"fields": named, "tune": "blocks:1", "epochs": 1}, LN)
+        train_run(config, store, tmp_path / name, machine(store))
+    found = [
+        evaluate(tmp_path / name, resamples=0, settings=places(store)).predictions.margin
+        for name in ("plain", "named")
+    ]
+    assert found[0].tolist() == found[1].tolist()
+
+
 @pytest.mark.parametrize("way", ["ln", "full", "adapter", "visual-prompts"])
 def test_blocks_behind_the_layer_that_is_read_are_not_kept(stores, tmp_path, way):
     store = stores("vit", layers=(0,), class_layers=True)

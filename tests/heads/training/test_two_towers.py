@@ -80,6 +80,19 @@ def test_towers_with_a_field_in_common_are_told_apart_by_name(towers, tmp_path):
     assert len(evaluate(run.path, subsets=["local"], resamples=0).predictions) == 6
 
 
+def test_the_same_field_of_both_is_read_as_it_is_named(towers, tmp_path):
+    keys = {"tokens": RESNET, "tokens_2": TRANSFORMER}
+    fields = {role: f"clip_tokens#{one.digest[:8]}" for role, one in keys.items()}
+    config = create_config({"fields": fields, "epochs": 1}, CONFIG)
+    train_run(config, towers.path, tmp_path)
+    run = open_run(tmp_path)
+    assert [run.detector.specs[name] for name in fields.values()] == [(4, 6), (16, 8)]
+    assert {run.record.digests[fields[role]]: role for role in keys} == {
+        one.digest: role for role, one in keys.items()
+    }
+    assert len(evaluate(run.path, subsets=["local"], resamples=0).predictions) == 6
+
+
 def test_a_kill_changes_nothing(run, towers, tmp_path):
     class Killed(Observer):
         def epoch(self, run, record):
