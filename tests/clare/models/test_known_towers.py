@@ -59,9 +59,27 @@ def test_licences_are_those_that_timm_records():
 def test_what_the_makers_do_not_say_is_not_said():
     assert family("ViT-L-14:openai").crawl_text == "not said; public by 2021-03"
     assert family("ViT-L-14:laion400m_e32").crawl_text == "2014 to 2021"
-    assert family("ViT-L-14:laion400m_e32").newest == date(2021, 11, 30)
+    assert family("ViT-L-14:laion400m_e32").newest == date(2021, 8, 31)
     facts = tower_facts(["ViT-B-32:mine"])["ViT-B-32:mine"]
     assert (facts.licence, facts.crawl, facts.public) == ("not known", "not said", "")
+
+
+def test_where_the_makers_disagree_the_later_date_counts():
+    for model in ("ViT-L-14:laion2b_s32b_b82k", "stabilityai/stable-diffusion-2-1-base"):
+        assert family(model).newest == date(2022, 9, 30)
+        assert family(model).crawl_text == "by 2022-09"
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier"),
+    [
+        ("PE-Core-S-16-384:meta", "PE-Core-L-14-336:meta"),
+        ("vit_pe_core_tiny_patch16_384:fb", "vit_pe_core_large_patch14_336:fb"),
+        ("ViT-SO400M-16-SigLIP-i18n-256:webli", "ViT-SO400M-14-SigLIP-384:webli"),
+    ],
+)
+def test_weights_that_came_later_can_have_seen_newer_images(later, earlier):
+    assert family(later).newest > family(earlier).newest
 
 
 def test_weights_are_known_by_where_they_came_from():
