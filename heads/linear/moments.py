@@ -33,17 +33,25 @@ class Moments:
     cross: Values
 
     @classmethod
-    def of(cls, pieces: Pieces) -> Moments:
+    def of(cls, pieces: Pieces, known: Values | None = None) -> Moments:
         """In one pass; memory does not grow with the rows.
 
         Each piece is centred by itself, so that nothing cancels (Chan et al. 1983). What pieces
         differ by is added for many of them at once.
+
+        Args:
+            pieces: of the rows.
+            known: (k, k) the scatter of the first k channels over the same rows, where it is at
+                hand: it is then not summed again.
         """
         left, found = pieces(), None
+        start = 0 if known is None else len(known)
         for first in left:
-            some = _summed(chain([first], islice(left, _TOGETHER - 1)))
+            some = _summed(chain([first], islice(left, _TOGETHER - 1)), start)
             found = some if found is None else found.beside(some)
         assert found is not None
+        if known is not None:
+            found.scatter[:start, :start] = known
         return found
 
     def beside(self, other: Moments) -> Moments:
@@ -80,8 +88,8 @@ _TOGETHER = 256
 """Pieces whose means are kept until they are joined."""
 
 
-def _summed(pieces: Iterable[tuple[Values, Values]]) -> Moments:
-    within = _Within()
+def _summed(pieces: Iterable[tuple[Values, Values]], start: int) -> Moments:
+    within = _Within(start)
     counts, sums = [], []
     for values, y in pieces:
         labels = np.stack([y < 0, y > 0]).astype(np.float64)
@@ -110,11 +118,17 @@ def _joined(counts: Values, sums: Values, scatter: Values, cross: Values) -> Mom
 
 
 class _Within:
-    """Sums over rows about the mean of their piece. Of the scatter, half is computed."""
+    """Sums over rows about the mean of their piece. Of the scatter, half is computed.
 
-    def __init__(self) -> None:
+    Args:
+        start: the first channel whose scatter is computed; that of two before it stays zero.
+    """
+
+    def __init__(self, start: int) -> None:
+        self._start = start
         self.cross: Values = np.zeros(0)
         self._lower: Values | None = None
+        self._before: Values = np.zeros(0)
         self._centred = np.empty((0, 0))
 
     def add(self, values: Values, mean: Values, y: Values) -> None:
@@ -122,15 +136,25 @@ class _Within:
         from scipy.linalg.blas import dsyrk
 
         rows, width = values.shape
+        start = self._start
         if self._lower is None:
-            self.cross, self._lower = np.zeros(width), np.zeros((width, width), order="F")
+            left = width - start
+            self.cross, self._lower = np.zeros(width), np.zeros((left, left), order="F")
+            self._before = np.zeros((left, start))
         if len(self._centred) < rows:
             self._centred = np.empty(values.shape)
         centred = np.subtract(values, mean, out=self._centred[:rows])
         self.cross += (y - y.mean()) @ centred
-        self._lower = dsyrk(1, centred.T, 1, self._lower, lower=1, overwrite_c=1)
+        mine = centred[:, start:].T
+        self._lower = dsyrk(1, mine, 1, self._lower, lower=1, overwrite_c=1)
+        if start:
+            self._before += mine @ centred[:, :start]
 
     def whole(self) -> Values:
         """(d, d), both halves."""
         assert self._lower is not None
-        return self._lower + np.tril(self._lower, -1).T
+        own = self._lower + np.tril(self._lower, -1).T
+        if not self._start:
+            return own
+        first = np.zeros((self._start, self._start))
+        return np.block([[first, self._before.T], [self._before, own]])

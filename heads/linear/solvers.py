@@ -28,6 +28,9 @@ _EXACT = 1e-10
 
 _STEPS = 500
 
+_FEW = 3
+"""Strengths that are solved one by one."""
+
 Values = NDArray[np.float64]
 
 
@@ -174,12 +177,14 @@ def _ridge(scatter: Values, cross: Values, alphas: Values) -> Values:
     """(k, K) of (scatter + alpha)^-1 cross for each alpha.
 
     Turned once to three diagonals, which takes a third of the time of eigenvectors; each alpha is
-    then a solve along them.
+    then a solve along them. A few are solved one by one, in a fifth to a tenth of that time each.
     """
     from scipy.linalg import lapack
 
     if len(cross) == 1:
         return cross[:, None] / (scatter + alphas)
+    if len(alphas) <= _FEW and (each := _solved(scatter, cross, alphas)) is not None:
+        return each
     size = int(lapack.dsytrd_lwork(len(cross), lower=1)[0])
     turned, main, side, tau, _ = lapack.dsytrd(scatter, lower=1, lwork=size)
     turns = turned[1:, :-1]
@@ -194,6 +199,21 @@ def _ridge(scatter: Values, cross: Values, alphas: Values) -> Values:
     ideal = turn(cross[:, None], back=False)
     solved = [lapack.dgtsv(side, main + alpha, side, ideal)[3] for alpha in alphas]
     return turn(np.concatenate(solved, 1), back=True)
+
+
+def _solved(scatter: Values, cross: Values, alphas: Values) -> Values | None:
+    """Each alpha by Cholesky; None where a matrix is not positive, as rounding leaves it."""
+    from scipy.linalg import lapack
+
+    found = np.empty((len(cross), len(alphas)))
+    for number, alpha in enumerate(alphas):
+        shifted = np.array(scatter, order="F")
+        shifted[np.diag_indices(len(cross))] += alpha
+        _, solved, failed = lapack.dposv(shifted, cross[:, None], lower=1, overwrite_a=1)
+        if failed:
+            return None
+        found[:, number] = solved[:, 0]
+    return found
 
 
 def _logistic(

@@ -127,6 +127,7 @@ class Prober:
         self._grid, self._how, self._progress = grid, how, progress
         self.sets = evaluation_sets(rows.tested)
         self.fitted = 0
+        self._first: tuple[object, Values] | None = None
         self._left_out: dict[tuple[Norm, str], list[str]] = {}
 
     @property
@@ -215,9 +216,20 @@ class Prober:
             rest = np.setdiff1d(mine, inner) if nested and inner is not None else mine
             parts = [found[before]] if nested and before is not None else []
             if len(rest):
-                parts.append(Moments.of(self._targets(one, rest, unit=unit)))
+                known = self._known(one, rest, unit) if len(shares) == 1 else None
+                parts.append(Moments.of(self._targets(one, rest, unit=unit), known))
             found[share], before = reduce(Moments.beside, parts), share
         return found
+
+    def _known(self, one: ProbeInput, places: NDArray[np.int64], unit: bool) -> Values | None:
+        """The scatter of what stands before a shuffled last part: it is that of every shuffle."""
+        if not one.shuffled:
+            return None
+        first = ProbeInput(one.parts[:-1])
+        key = first, unit, places.tobytes()
+        if self._first is None or self._first[0] != key:
+            self._first = key, Moments.of(self._targets(first, places, unit=unit)).scatter
+        return self._first[1]
 
     def _fit(
         self,

@@ -214,3 +214,27 @@ def test_a_p_value_is_that_of_a_normal_law_and_of_students_where_luck_is_estimat
     assert two_sided(0.1, np.array([0.1, 0.11])) is None
     assert two_sided(None, draws) is None
     assert holm([None, 0.5]) == [None, 0.5]
+
+
+def test_what_is_known_of_the_first_channels_is_taken(drawn):
+    x, y = drawn
+    whole, first = Moments.of(pieces_of(x, y)), Moments.of(pieces_of(x[:, :5], y))
+    found = Moments.of(pieces_of(x, y), first.scatter)
+    assert found.scatter == pytest.approx(whole.scatter, rel=1e-10, abs=1e-9)
+    assert np.array_equal(found.scatter, found.scatter.T)
+    assert found.cross == pytest.approx(whole.cross) and found.mean == pytest.approx(whole.mean)
+    other = Moments.of(pieces_of(x, y), first.scatter + 1)
+    assert other.scatter - found.scatter == pytest.approx(np.pad(np.ones((5, 5)), (0, 2)))
+
+
+@pytest.mark.parametrize("strength", [1e-18, 1e-3, 10.0])
+def test_few_strengths_give_what_many_give(drawn, strength):
+    """Even one that is lost in what rounding leaves of a channel that stands there twice."""
+    x, y = drawn
+    pieces = pieces_of(np.concatenate([x, x[:, :1]], 1), y)
+    moments = Moments.of(pieces)
+    linear = linear_map(moments, "standard", [WIDTH + 1])
+    several = [strength, 0.1, 0.2, 0.3, 0.4]
+    one, many = (fit("ridge", moments, linear, s, pieces) for s in (several[:1], several))
+    scores = [next(pieces())[0] @ found.weights[:, 0] + found.bias[0] for found in (one, many)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import clare
 from clare.heads.probing.choosing import auc, clearly_best, is_clearly_better
@@ -82,3 +83,11 @@ def test_the_best_of_what_is_clearly_better_is_chosen_in_whatever_order(order):
     assert clearly_best(scores, aucs, y, alone) == int(np.argmax(aucs))
     same = np.stack([scores[:, 0], scores[:, 0] + rng.normal(size=400) * 0.01], 1)
     assert clearly_best(same, [auc(column, y) for column in same.T], y, alone) == 0
+
+
+@pytest.mark.parametrize("decimals", [8, 1])
+def test_an_auc_is_scikit_learns_with_ties_and_without(decimals):
+    rng = np.random.default_rng(5)
+    y = np.where(rng.random(301) < 0.3, -1.0, 1.0)
+    scores = (rng.normal(size=301) + 0.4 * y).round(decimals)
+    assert auc(scores, y) == pytest.approx(roc_auc_score(y, scores), abs=1e-15)
