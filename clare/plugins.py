@@ -104,7 +104,8 @@ def resolve_part(package: ModuleType, name: str) -> str:
             )
         return str(file)
     if name not in list_parts(package):
-        _entry_points.cache_clear()  # it may have been installed since, as from a notebook
+        _modules.cache_clear()  # it may have been written or installed since, as from a notebook
+        _entry_points.cache_clear()
     places = [f"{package.__name__}.{name}"] * (name in _own(package))
     places += [point.value for point in _installed(package) if point.name == name]
     if len(places) > 1:
@@ -207,9 +208,15 @@ def _quoted(file: Path) -> str:
     return json.dumps(str(file))
 
 
-def _own(package: ModuleType) -> list[str]:
-    names = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return [name for name in names if not name.startswith("_")]
+def _own(package: ModuleType) -> Sequence[str]:
+    return _modules(tuple(package.__path__))
+
+
+@cache  # each lookup of a part asks, many times a run
+def _modules(path: Sequence[str]) -> Sequence[str]:
+    """The modules in some folders, but for those that help the others."""
+    names = (module.name for module in pkgutil.iter_modules(path))
+    return tuple(name for name in names if not name.startswith("_"))
 
 
 def _installed(package: ModuleType) -> Sequence[EntryPoint]:

@@ -22,6 +22,8 @@ T = TypeVar("T")
 _WHOLE = re.compile(r"-?[0-9]+")
 _LISTS = (tuple, list, frozenset, set)
 _LEAVES = frozenset((str, int, float, bool, type(None)))
+_PLAIN = (str, int, bool)
+"""Types whose values stand for themselves: a list of one of them is not taken apart."""
 _NAMES: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -229,6 +231,8 @@ def _list(value: Any, hint: Any, origin: Any, args: tuple[Any, ...], texts: bool
         raise MismatchError(value, describe_type(hint))
     each = args or (Any, ...)
     if origin is not tuple or each[-1] is ...:
+        if each[0] in _PLAIN and {each[0]}.issuperset(map(type, value)):
+            return origin(value)
         each = (each[0],) * len(value)
     if len(each) != len(value):
         raise MismatchError(value, f"a list of {len(each)}")

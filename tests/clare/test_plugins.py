@@ -74,6 +74,13 @@ def test_files_that_help_the_others_are_no_parts(package, tmp_path, monkeypatch)
         resolve_part(package, "_shared")
 
 
+def test_a_file_written_meanwhile_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(fusion, "__path__", [*fusion.__path__, str(tmp_path)])
+    assert "later" not in list_parts(fusion)
+    write(tmp_path / "later.py")
+    assert resolve_part(fusion, "later") == "later"
+
+
 def test_a_package_installed_meanwhile_is_found(install, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError):

@@ -25,7 +25,7 @@ LEVELS = ("0.5", "0.8", "0.9", "0.95", "0.99")
 def rows_of(margin, label, cluster=None):
     """Predictions of single rows, or of clusters."""
     n = len(margin)
-    names = np.array([f"row {place}" for place in range(n)])
+    names = np.arange(n).astype(str)
     empty = np.full(n, "")
     return Predictions(
         sample_id=names,

@@ -62,18 +62,18 @@ def test_autosplice_has_one_mask_a_photograph_and_splits_by_photograph(tmp_path)
     put(tmp_path, *(f"AutoSplice/Mask/{one}_mask.png" for one in ids[1:]))
     for quality in (75, 90, 100):
         put(tmp_path, *(f"AutoSplice/Forged_JPEG{quality}/{i}_{n}.jpg" for i in ids for n in "02"))
+    built = build_dataset(load_registry(), "autosplice", {"autosplice": tmp_path})
     for name in ("autosplice_75", "autosplice_90", "autosplice_100", "autosplice_real"):
-        found = rows(tmp_path, "autosplice", name)
-        assert len(found) == (20 if name == "autosplice_real" else 40)
-        for path, sample in found.items():
-            one = path.rpartition("/")[2].partition(".")[0].partition("_")[0]
+        found = built.subsets[name].samples
+        assert len({s.path for s in found}) == (20 if name == "autosplice_real" else 40)
+        for sample in found:
+            one = sample.path.rpartition("/")[2].partition(".")[0].partition("_")[0]
             assert (sample.source_ids, sample.split) == (f"autosplice:{one}", hashed_split(one))
             fake = sample.label == 1
             mask = f"AutoSplice/Mask/{one}_mask.png" if fake and one != ids[0] else ""
             assert (sample.mask_path, sample.fake_in_mask) == (mask, "white")
             assert sample.pair_id == (f"autosplice:{one}" if fake else "")
-    write_dataset(build_dataset(load_registry(), "autosplice", {"autosplice": tmp_path}),
-                  "autosplice", tmp_path)  # fmt: skip
+    write_dataset(built, "autosplice", tmp_path)
     status = {one.id: one.state for one in list_status(tmp_path) if one.state != "absent"}
     assert {*status.values()} == {"ok"} and len(status) == 4, "it has no official split to miss"
 

@@ -43,7 +43,7 @@ KINDS = ("blend", "inpaint", "sbi", "vae")
 TINY: dict[str, Any] = {"backbone": "tiny"}
 HOW: dict[str, dict[str, Any]] = {
     "blend": {},
-    "inpaint": {**TINY, "settings": {"inpaint": {"steps": 4}}},
+    "inpaint": {**TINY, "settings": {"inpaint": {"steps": 2}}},
     "sbi": {},
     "vae": TINY,
 }
