@@ -126,7 +126,7 @@ def imported(file: Path, *, lazily: bool) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        guarded = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        guarded = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
         inner = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if lazily or not (guarded or inner):
             nodes += ast.iter_child_nodes(node)

@@ -47,6 +47,7 @@ class Roots:
         if default is not None:
             self._folders[""] = default
         self._resolved: dict[str, tuple[Path, str]] = {}
+        self._followed: dict[str, str] = {}
         self.follow_links = follow_links
         self._disk = linked_disk(follow_links)
 
@@ -140,7 +141,7 @@ class Roots:
         if fault is None and isinstance(folder, BucketFile):  # where there are no links
             return folder / relative
         allowed = (os.path.join(root, ""), *filter(None, [self._disk]))  # noqa: PTH118
-        found = "" if fault else os.path.realpath(os.path.join(root, relative))  # noqa: PTH118
+        found = "" if fault else self._follow(os.path.join(root, relative))  # noqa: PTH118
         if fault is None and not found.startswith(allowed):
             fault = "leads through a link out of its root"
             advice = (Name("the folder that links may lead into", "follow_links"),)
@@ -148,6 +149,15 @@ class Roots:
             what = f"{sample.subset}: {sample.sample_id!r}: path {relative!r} {fault}"
             raise ManifestError(what, *advice)
         return Path(found)
+
+    def _follow(self, path: str) -> str:
+        """Where a file lies once links are followed; its folder is asked once, and not every folder
+        above it for each of its files."""
+        folder, name = os.path.split(path)
+        if (real := self._followed.get(folder)) is None:
+            real = self._followed[folder] = os.path.realpath(folder)
+        file = os.path.join(real, name)  # noqa: PTH118
+        return os.path.realpath(file) if os.path.islink(file) else file  # noqa: PTH114
 
     def _root(self, name: str) -> tuple[Path, str]:
         """A root's folder without links, and its text."""
