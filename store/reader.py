@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from clare.advice import Run
 from clare.errors import CorruptStoreError, RowUnavailableError
+from clare.store.bucket.mirror import FileState
 from clare.store.journal import COMPLETE, FAILED, PENDING, Journal
 from clare.store.layout import shard_path
 from clare.store.records import REPAIR, checksum
@@ -53,6 +55,7 @@ class _Piece:
     """Some rows of a batch, ``wanted[group]``, that all lie in one shard.
 
     Those that would have to wait for the disk are put on ``on_disk`` if there is such a list.
+    ``seen`` is what the system said of the file that was read.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class _Piece:
         self.places = batch.places[group]
         self.out = batch.out
         self.on_disk = on_disk
+        self.seen: FileState | None = None
 
 
 class FieldReader:
@@ -239,26 +243,19 @@ class FieldReader:
     def _read_shard(self, piece: _Piece) -> None:
         """Read rows that all lie in one shard; of a copy, fetched if need be, or once more."""
         mirror = self._journal.layout.mirror
-        if mirror is None:
-            self._read_file(piece)
-            return
         path = shard_path(self._array, int(piece.slots[0]) // SHARD_ROWS, self.spec)
-        seen = mirror.state(path)
-        if seen is None:
-            mirror.bring(path)
-            seen = mirror.state(path)
         try:
-            self._read_file(piece)
+            self._read_file(piece, path)
         except CorruptStoreError:
-            # It may be of before its rows were written anew.
-            if not mirror.bring(path, seen):
+            # A copy's may be of before its rows were written anew.
+            if mirror is None or not mirror.bring(path, piece.seen or mirror.state(path)):
                 raise
-            self._read_file(piece)
+            self._read_file(piece, path)
 
-    def _read_file(self, piece: _Piece) -> None:
+    def _read_file(self, piece: _Piece, path: Path) -> None:
         slots = piece.slots
         shard = int(slots[0]) // SHARD_ROWS
-        path, mirror = shard_path(self._array, shard, self.spec), self._journal.layout.mirror
+        mirror = self._journal.layout.mirror
         try:
             if mirror is None:
                 descriptor = os.open(path, _FLAGS)
@@ -271,7 +268,7 @@ class FieldReader:
                 raise
             raise self._corrupt(slots, "something else stands in its shard file's place") from None
         try:
-            positions = self._positions(shard, descriptor, slots)[slots % SHARD_ROWS]
+            positions = self._positions(shard, descriptor, piece)[slots % SHARD_ROWS]
             span = (int(positions.max()) - int(positions.min())) // cell_bytes(self.spec) + 1
             if self.spec.row_bytes < _SMALL_ROW and span <= 4 * len(slots):
                 self._read_span(descriptor, positions, span, piece)
@@ -284,9 +281,10 @@ class FieldReader:
         finally:
             os.close(descriptor)
 
-    def _positions(self, shard: int, descriptor: int, slots: np.ndarray) -> np.ndarray:
-        status = os.fstat(descriptor)
+    def _positions(self, shard: int, descriptor: int, piece: _Piece) -> np.ndarray:
+        status, slots = os.fstat(descriptor), piece.slots
         signature = (status.st_ino, status.st_mtime_ns)
+        piece.seen = *signature, status.st_size
         known = self._shards.get(shard)
         size = shard_bytes(self.spec)
         if status.st_size != size:

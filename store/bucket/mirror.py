@@ -29,8 +29,10 @@ _MOST_BYTES = 1 << 30  # of the list of tags
 _BLOCK = 1 << 18  # bytes of a request for a part of a file
 _WHOLE = 1 << 18  # bytes of a file that is fetched as a whole where a part of it is asked for
 
-_State = tuple[int, int, int]
-_Known = tuple[str, _State]
+FileState = tuple[int, int, int]
+"""Of a file: its number, when it was written in nanoseconds, its bytes."""
+
+_Known = tuple[str, FileState]
 
 
 class Mirror:
@@ -112,7 +114,7 @@ class Mirror:
         elif not self._is_current(key, tag):
             self._fetch(key)
 
-    def state(self, path: Path) -> _State | None:
+    def state(self, path: Path) -> FileState | None:
         """What the system says of a file of the copy; None where there is none."""
         try:
             found = path.lstat()
@@ -120,7 +122,7 @@ class Mirror:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
 
-    def bring(self, path: Path, seen: _State | None = None) -> bool:
+    def bring(self, path: Path, seen: FileState | None = None) -> bool:
         """Fetch a file that is not there, or not good; one of all who ask at once does it.
 
         Args:
@@ -163,7 +165,7 @@ class Mirror:
         return descriptor
 
     @contextmanager
-    def _bringing(self, path: Path, seen: _State | None = None) -> Iterator[bool]:
+    def _bringing(self, path: Path, seen: FileState | None = None) -> Iterator[bool]:
         """See `bring`; holds the file's lock."""
         key = self.key(path)
         lock, byte = fetch_lock(self.folder, key)
