@@ -9,7 +9,8 @@ and the environment lead to; without a URL a bucket in memory, which tells what 
 - cold: every row once in random batches, through a copy that is empty, against as many range reads
   of single rows by obstore, 16 at once, whose bytes nobody checks or keeps;
 - push, pull: a store carried, against puts and gets of its shards, 8 at once, without a check or a
-  file that is durable;
+  file that is durable; pull also against gets whose bytes are not copied before they are written,
+  and against the same into files that are durable;
 - images: files of 100 KB as an extraction reads them ahead, so many at once, against gets by
   obstore, 32 at once, and against the same reading with one request at a time.
 
@@ -29,6 +30,7 @@ import numpy as np
 
 from benchmarks.rounds import Race, Ratio
 from benchmarks.script import Parts, Script, main
+from clare.files import write_durably
 from clare.pipeline.extraction.reading import WIDTH, ReadAhead
 from clare.pipeline.images.decode import read_content
 from clare.store.bucket.files import file_place
@@ -88,7 +90,7 @@ def _races(sizes: Sizes, folder: Path) -> Parts:
         "cold",
         {"store": bench.cold, "ranges": bench.ranges},
         [Ratio("store", "ranges", 0.8)],
-        share=0.3,
+        share=0.25,
         warm=False,
     )
     yield Race(
@@ -98,11 +100,21 @@ def _races(sizes: Sizes, folder: Path) -> Parts:
         share=0.3,
         warm=False,
     )
+    get, view = bench.objects.get, bench.objects.view
     yield Race(
         "pull",
-        {"pull": bench.pull, "gets": bench.gets},
-        [Ratio("pull", "gets", 0.8)],
-        share=0.1,
+        {
+            "pull": bench.pull,
+            "gets": lambda: bench.gets("gets", lambda path, key: path.write_bytes(get(key))),
+            "uncopied": lambda: bench.gets(
+                "uncopied", lambda path, key: path.write_bytes(view(key))
+            ),
+            "durable": lambda: bench.gets(
+                "durable", lambda path, key: write_durably(path, view(key))
+            ),
+        },
+        [Ratio("pull", "gets", 0.8), Ratio("pull", "uncopied"), Ratio("pull", "durable", 0.8)],
+        share=0.15,
         warm=False,
     )
     images = _Images(sizes)
@@ -188,18 +200,16 @@ class _Bench:
         pull_store(self.sizes.url, target)
         return {"pull": time.perf_counter() - began}
 
-    def gets(self) -> Mapping[str, float]:
+    def gets(self, name: str, fetch: Callable[[Path, str], object]) -> Mapping[str, float]:
         target = self.folder / "got"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         began = time.perf_counter()
-
-        def get(key: str) -> None:
-            (target / key.replace("/", "-")).write_bytes(self.objects.get(key))
-
-        for _ in in_flight(get, self.shards, PUTS):
+        for _ in in_flight(
+            lambda key: fetch(target / key.replace("/", "-"), key), self.shards, PUTS
+        ):
             pass
-        return {"gets": time.perf_counter() - began}
+        return {name: time.perf_counter() - began}
 
 
 class _Images:

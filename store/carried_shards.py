@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +46,23 @@ class Shards:
         target: where they shall be.
         have: the files of the source, each with its size.
         there: those of the target, as they were before.
+        ready: returns as soon as the target has all that a shard's record speaks of; until then
+            shards are read, and nothing of them is written.
 
     Raises:
         CorruptStoreError: the record of an extractor is damaged.
     """
 
     def __init__(
-        self, source: Side, target: Side, have: Mapping[str, int], there: Mapping[str, int]
+        self,
+        source: Side,
+        target: Side,
+        have: Mapping[str, int],
+        there: Mapping[str, int],
+        ready: Callable[[], object],
     ) -> None:
         self._source, self._target, self._there = source, target, there
+        self._ready = ready
         self._extractors = _extractors(source, have)
 
     def carry(self, key: str) -> Moved:
@@ -72,30 +80,43 @@ class Shards:
             if damage is not None and line == before:
                 return Moved(damage=damage)  # the others are carried all the same
             try:
-                return self._carry(key, line)
+                record = self._parse(self._source, key, line)
+                left_open = bool((record.states == PENDING).any()) and self._source.is_marked(key)
+                if self._is_there(key, line, record):
+                    if left_open and not self._target.is_marked(key):
+                        self._target.mark(key)
+                    return Moved()
+                if key in self._there and self._has_more(key, record):
+                    return Moved()
+                # All of it first: what is over there stays where this is damaged.
+                files = self._read_files(self._source, record)
             except CorruptStoreError as error:
                 before, damage = line, error  # unless it was written anew while it was carried
+            else:
+                self._ready()
+                return self._write(key, line, record, files, left_open)
 
-    def _carry(self, key: str, line: bytes) -> Moved:
-        record, target = self._parse(self._source, key, line), self._target
-        left_open = bool((record.states == PENDING).any()) and self._source.is_marked(key)
-        if self._is_there(key, line, record):
-            if left_open and not target.is_marked(key):
-                target.mark(key)
-            return Moved()
-        claim = _HERE.shards_claim(record.subset, record.key), record.shard
+    def _write(
+        self,
+        key: str,
+        line: bytes,
+        record: ShardRecord,
+        files: Mapping[str, memoryview],
+        left_open: bool,
+    ) -> Moved:
+        """Write the files of a shard, then its record, under its claim."""
+        target, claim = self._target, (_HERE.shards_claim(record.subset, record.key), record.shard)
         if not target.claims.take(*claim):
             return Moved(left=True)
         try:
-            if self._has_more(key, record):
+            if self._has_more(key, record):  # since then
                 return Moved()
             fence = target.claims.fence(*claim)
-            # All of it first: what is over there stays where this is damaged.
-            files = self._read_files(self._source, record)
             target.mark(key)
             target.remove(key, fence)
-            for path, data in [*files.items(), (key, line)]:
+            for path, data in files.items():
                 target.write(path, data, fence)
+            target.write(key, line, fence)
             (target.mark if left_open else target.unmark)(key)
             # One who lost this shard may have slept between a last look at his lease and a rename.
             if target.claims.by_leases and self._withdraw_mixed(key):
@@ -161,7 +182,7 @@ class Shards:
             return True
         return False
 
-    def _read_files(self, side: Side, record: ShardRecord) -> dict[str, bytes]:
+    def _read_files(self, side: Side, record: ShardRecord) -> dict[str, memoryview]:
         """The bytes of a shard's files by name, which are as its record says.
 
         Raises:
@@ -172,7 +193,7 @@ class Shards:
             place = f"{side.name()}/{key}"
             try:
                 with checking(Path(place)):
-                    files[key] = side.read(key)
+                    files[key] = side.view(key)
                     if damaged_offsets(files[key], record.checksums[spec.field], spec):
                         raise ValueError("its bytes are not those that were written")
             except FileNotFoundError as error:

@@ -56,12 +56,16 @@ class Side(Protocol):
         """
         ...
 
+    def view(self, key: str) -> memoryview:
+        """`read`, of a large file: its bytes lie where they arrived."""
+        ...
+
     @property
     def claims(self) -> Claims:
         """What this process claims there."""
         ...
 
-    def write(self, key: str, data: bytes, fence: Fence) -> None:
+    def write(self, key: str, data: bytes | memoryview, fence: Fence) -> None:
         """Write a file, so that it is there as a whole or not at all.
 
         Args:
@@ -134,12 +138,16 @@ class FolderSide:
         """See `read_file` for what is refused."""
         return read_file(self.root / key, _MOST_BYTES)
 
+    def view(self, key: str) -> memoryview:
+        """See `read`."""
+        return memoryview(self.read(key))
+
     @property
     def claims(self) -> Claims:
         """Locks, or leases."""
         return Layout(self.root).claims
 
-    def write(self, key: str, data: bytes, fence: Fence) -> None:
+    def write(self, key: str, data: bytes | memoryview, fence: Fence) -> None:
         """Durable when it returns."""
         write_durably(self.root / key, data, fence=fence)
 
@@ -191,12 +199,16 @@ class BucketSide:
         """One request."""
         return self.objects.get(key)
 
+    def view(self, key: str) -> memoryview:
+        """One request."""
+        return self.objects.view(key)
+
     @property
     def claims(self) -> Claims:
         """Leases; the server is put to the test before the first one."""
         return claims_in_bucket(mirror_of(self.objects.url))
 
-    def write(self, key: str, data: bytes, fence: Fence) -> None:
+    def write(self, key: str, data: bytes | memoryview, fence: Fence) -> None:
         """One request, of which nothing is left if it breaks off, behind a look at the claim."""
         assert isinstance(fence, BucketFence)
         fence.put(key, data)

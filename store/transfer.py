@@ -8,6 +8,7 @@ the same command goes on.
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def pull_store(url: str, store: Path | str, progress: Progress | None = None) ->
     if bucket_url(url) is None:
         return push_store(local_path(url), str(store), progress)
     source = BucketSide(Objects(url))
-    if MARKER not in source.sizes():
+    if source.objects.tag(MARKER) is None:
         raise StoreError(f"there is no feature store at {source.name()}")
     return _carry(source, FolderSide(_made(store)), progress)
 
@@ -96,17 +97,20 @@ def _carry(source: Side, target: Side, progress: Progress | None) -> Carried:
     # The source's records first: what they speak of stays, whoever writes there meanwhile.
     have, there = source.sizes(), target.sizes()
     require_same_store(source, target, have, there)
-    shards, files = Shards(source, target, have, there), Files(source, target, have, there)
+    files = Files(source, target, have, there)
     records = [key for key in sorted(have) if SHARD_RECORD.fullmatch(key)]
     *before, last = in_order([key for key in sorted(have) if not _is_of_shard(key)])
-    sent = sum(map(files.carry, before))
     carried, left, damage = 0, 0, list[CorruptStoreError]()
-    for done, moved in enumerate(in_flight(shards.carry, records, _SHARDS_AT_ONCE), 1):
-        sent, carried, left = sent + moved.bytes, carried + bool(moved.bytes), left + moved.left
-        damage += [moved.damage] if moved.damage is not None else []
-        if progress is not None:
-            progress(done, len(records))
-    sent += files.carry(last)
+    with ThreadPoolExecutor(1) as beside:
+        others = beside.submit(lambda: sum(map(files.carry, before)))
+        shards = Shards(source, target, have, there, others.result)
+        sent = 0
+        for done, moved in enumerate(in_flight(shards.carry, records, _SHARDS_AT_ONCE), 1):
+            sent, carried, left = sent + moved.bytes, carried + bool(moved.bytes), left + moved.left
+            damage += [moved.damage] if moved.damage is not None else []
+            if progress is not None:
+                progress(done, len(records))
+    sent += others.result() + files.carry(last)
     if damage:
         raise CorruptStoreError(
             f"{counted(len(damage), 'damaged shard')} could not be carried, all else is there; "

@@ -156,7 +156,7 @@ def read_positions(index: bytes, spec: FeatureSpec) -> np.ndarray:
     return offsets.astype(np.int64)
 
 
-def damaged_offsets(data: bytes, expected: np.ndarray, spec: FeatureSpec) -> list[int]:
+def damaged_offsets(data: bytes | memoryview, expected: np.ndarray, spec: FeatureSpec) -> list[int]:
     """The rows of a shard file that are not as its record says.
 
     Args:

@@ -50,7 +50,7 @@ class BucketFence(Fence):
         self.require()
         self._mirror.objects.delete(key)
 
-    def put(self, key: str, data: bytes) -> str:
+    def put(self, key: str, data: bytes | memoryview) -> str:
         """Put bytes into the bucket alone.
 
         Args:

@@ -99,7 +99,11 @@ class Objects:
             FileNotFoundError: there is none.
             StoreError: the server refuses, or stays away.
         """
-        found = self.read(key)
+        return bytes(self.view(key))
+
+    def view(self, key: str) -> memoryview:
+        """`get`, without a copy of the bytes that arrived: one of a shard takes long."""
+        found = self.read_dated(key)
         if found is None:
             raise FileNotFoundError(f"{self.url}/{key}")
         return found[0]
@@ -107,16 +111,17 @@ class Objects:
     def read(self, key: str) -> tuple[bytes, str] | None:
         """An object's bytes and the tag of its state; None where there is none."""
         found = self.read_dated(key)
-        return None if found is None else found[:2]
+        return None if found is None else (bytes(found[0]), found[1])
 
-    def read_dated(self, key: str) -> tuple[bytes, str, float] | None:
+    def read_dated(self, key: str) -> tuple[memoryview, str, float] | None:
         """`read`, and when it was written by the server's clock, in seconds since the epoch."""
         import obstore
 
-        def ask() -> tuple[bytes, str, float]:
+        def ask() -> tuple[memoryview, str, float]:
             found = obstore.get(self._store, self._path(key))
             meta = found.meta
-            return bytes(found.bytes()), str(meta["e_tag"]), meta["last_modified"].timestamp()
+            modified = meta["last_modified"].timestamp()
+            return memoryview(found.bytes()), str(meta["e_tag"]), modified
 
         try:
             return self._asked(key, ask)
@@ -198,11 +203,11 @@ class Objects:
 
         return self._asked(prefix, ask)
 
-    def put(self, key: str, data: bytes) -> str:
+    def put(self, key: str, data: bytes | memoryview) -> str:
         """Write an object, whatever was there, in one request; the tag of its state."""
         return self._asked(key, partial(self._put, key, data, "overwrite"))
 
-    def create(self, key: str, data: bytes) -> str | None:
+    def create(self, key: str, data: bytes | memoryview) -> str | None:
         """Make an object; None where there is another one.
 
         One that holds the very same bytes is ours as far as anybody can tell: whoever needs to
@@ -210,7 +215,7 @@ class Objects:
         """
         return self._settled(key, data, partial(self._put, key, data, "create"))
 
-    def replace(self, key: str, data: bytes, tag: str) -> str | None:
+    def replace(self, key: str, data: bytes | memoryview, tag: str) -> str | None:
         """Change an object that is still in this state; None where it is not."""
         return self._settled(key, data, partial(self._put, key, data, {"e_tag": tag}))
 
@@ -296,13 +301,13 @@ class Objects:
         modified = int(meta["last_modified"].timestamp())
         return Found(key, int(meta["size"]), str(meta["e_tag"]), modified)
 
-    def _put(self, key: str, data: bytes, mode: Any) -> str:
+    def _put(self, key: str, data: bytes | memoryview, mode: Any) -> str:
         import obstore
 
         found = obstore.put(self._store, self._path(key), data, mode=mode, use_multipart=False)
         return str(found["e_tag"])
 
-    def _settled(self, key: str, data: bytes, ask: Callable[[], str]) -> str | None:
+    def _settled(self, key: str, data: bytes | memoryview, ask: Callable[[], str]) -> str | None:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         for _ in range(5):

@@ -1,6 +1,8 @@
 """Stores that are carried into a bucket and out of it again."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import obstore
 import pytest
@@ -31,6 +33,28 @@ def store(local):
     local.write_thumbnails("faces", 0, {0: b"jpeg"})
     local.record_command(("clare", "extract"), ["faces"], [])
     return local
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_shard_is_written_before_what_others_speak_of(store, url, tmp_path, monkeypatch, fails):
+    push_store(store.path, url)
+    write, written = FolderSide.write, list[str]()
+
+    def slow(side, key, data, fence):
+        if key.endswith("/clip_tokens/zarr.json"):
+            time.sleep(0.2)
+            if fails:
+                raise StoreError("the disk fails")
+        write(side, key, data, fence)
+        written.append(key)
+
+    monkeypatch.setattr(FolderSide, "write", slow)
+    with pytest.raises(StoreError, match="the disk fails") if fails else nullcontext():
+        pull_store(url, tmp_path / "again.zarr")
+    shards = [n for n, key in enumerate(written) if "/c/" in key or key.startswith("journal/")]
+    others = [n for n, key in enumerate(written) if n not in shards and key != "commands.jsonl"]
+    assert bool(shards) is not fails
+    assert others and (fails or max(others) < min(shards))
 
 
 def test_a_store_comes_back_as_it_went_and_only_once(store, url, tmp_path):
