@@ -154,7 +154,9 @@ def make_folder(folder: Path) -> None:
         try:
             folder.mkdir(exist_ok=True)
         except FileNotFoundError as error:  # of file systems that are not for files, as /proc
-            raise StoreError(f"{folder} can't be made there; name another place.") from error
+            raise StoreError(
+                f"{folder} can't be made: its disk takes no folders; name another place."
+            ) from error
         sync_folder(folder.parent)
 
 

@@ -21,6 +21,9 @@ _FORMS = {
     "mem": (r"[1-9]\d*[KMGTkmgt]?", "32G"),
     "modules": (r"[\w./+-]+(,[\w./+-]+)*", "cuda/12.4,python"),
 }
+_EARLY = 60
+"""Seconds by which SLURM may give its notice before the time that was named."""
+
 _PLAIN = (r"[\w.,:@%+=/-]+", "of letters, digits and . , : @ % + = / -")
 
 
@@ -71,9 +74,10 @@ class JobSettings:
         for name in ("cpus", "notice"):
             if (getattr(self, name) or 1) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.time is not None and 0 < _seconds(self.time) <= self.notice:
+        if self.time is not None and 0 < _seconds(self.time) <= self.notice + _EARLY:
             raise InputError(
-                f"a notice {self.notice} seconds before the limit of {self.time} comes at once",
+                f"a notice {self.notice} seconds before the limit of {self.time} may come at once: "
+                "SLURM gives it up to a minute early",
                 Name("a longer limit", "time", "4:00:00"),
                 Name("a shorter one", "notice"),
             )
@@ -161,8 +165,9 @@ _UNHEARD = 128 + signal.SIGUSR1
 
 _REST = """\
 work=$! warned='' code=''
-trap 'told=1 warned=1; kill -USR1 "$work"' USR1  # near the limit: end after the shard in hand
-trap 'told=1; kill -TERM "$work"' TERM           # preempted or cancelled: end within ten seconds
+# Near the limit: end after the shard in hand. Preempted or cancelled: end within ten seconds.
+trap 'told=1 warned=1; kill -USR1 "$work" 2>/dev/null' USR1
+trap 'told=1; kill -TERM "$work" 2>/dev/null' TERM
 told=1
 while [ -n "$told" ]; do  # a signal ends `wait`, and not what it waits for
     told=''

@@ -61,7 +61,9 @@ Manifests = Annotated[
     Path, typer.Option(envvar="CLARE_MANIFESTS", help="Folder of the manifests, NAME.csv.")
 ]
 MANIFESTS = Path("data_manifests")
-Store = Annotated[Path, typer.Option(envvar="CLARE_STORE", help="The feature store.")]
+Store = Annotated[
+    Path, typer.Option(envvar="CLARE_STORE", help="The feature store, a folder or a URL (s3://…).")
+]
 STORE = Path("features.zarr")
 
 Cluster = Annotated[

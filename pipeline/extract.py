@@ -39,7 +39,7 @@ def extract(
         clare.extract("features.zarr", real="photos", fake={"sg3": "stylegan3"}, backbone="tiny")
 
     Args:
-        store: the feature store, a folder. It is made if it is not there.
+        store: the feature store, a folder or the URL of one in a bucket. Made if it is not there.
         real: folders of real images.
         fake: folders of generated images; a mapping names the subset of each.
         masks: folder of the fakes' masks, each of the path and name of its image, or NAME_mask; a

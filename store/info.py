@@ -62,6 +62,12 @@ def _created(rows: Rows) -> dict[str, Any]:
     return {"created": {"rows": len(told), "first": since, "last": str(last)}}
 
 
+def _place(feature: Feature, field: str) -> str:
+    """Where a field's array stands; of a bucket its URL, for the copy here may lack its shards."""
+    path, mirror = feature.array_path(field), feature.layout.mirror
+    return str(path) if mirror is None else f"{mirror.url}/{mirror.key(path)}"
+
+
 def _feature_info(feature: Feature) -> dict[str, Any]:
     fingerprint = feature.fingerprint
     failures = feature.failures()
@@ -84,7 +90,7 @@ def _feature_info(feature: Feature) -> dict[str, Any]:
             name: {
                 "shape": list(spec.shape),
                 "dtype": spec.dtype,
-                "path": str(feature.array_path(name)),
+                "path": _place(feature, name),
             }
             for name, spec in feature.fields.items()
         },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -39,6 +39,7 @@ class Connected:
         threads: cores that each worker takes, where all are on this machine; else a worker knows.
         starts: what is to be done where no worker comes, in words.
         is_ours: whether the scheduler lives in this process.
+        refusal: tells why no worker will ever come; nothing as long as one may.
     """
 
     client: Any
@@ -46,6 +47,7 @@ class Connected:
     threads: int | None
     starts: str
     is_ours: bool = True
+    refusal: Callable[[], str] = lambda: ""
 
     def connect_again(self) -> bool:
         """Look whether a scheduler answers again where one was lost."""
@@ -149,9 +151,10 @@ def _running(address: str) -> Iterator[Connected]:
 def _jobs(named: str, file: Path) -> Iterator[Connected]:
     from distributed import Client
 
-    with start_jobs(read_jobs(file), {RESOURCE: LANES}) as cluster, Client(cluster) as client:
-        starts = "its jobs wait in the queue, or fail: `squeue --me` and the files of their output"
-        yield Connected(client, named, None, starts)
+    jobs = start_jobs(read_jobs(file), {RESOURCE: LANES})
+    with jobs as (cluster, refusal), Client(cluster) as client:
+        starts = "its jobs wait in the queue, or fail: see `squeue --me` and slurm-JOB.out"
+        yield Connected(client, named, None, starts, refusal=refusal)
 
 
 def workers_of(client: Any) -> Mapping[str, Mapping[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from clare.advice import Notice
 from clare.cluster.connect import LANES, RESOURCE, Connected, workers_of
-from clare.errors import ClareError
+from clare.errors import ClareError, InputError
 from clare.stopping import patience
 from clare.wording import duration
 
@@ -123,6 +123,7 @@ class Crew(Generic[Item, Result]):
 
         Raises:
             WorkersLostError: an item is the end of every worker.
+            InputError: no worker will ever come.
             StopAskedError: a scheduler asked for the end, and items are left.
             Exception: what the function raised.
         """
@@ -256,10 +257,16 @@ class Crew(Generic[Item, Result]):
         lost.append(given)
 
     def _look_for(self, workers: Mapping[str, Any]) -> None:
-        """Say where no worker is there for long, instead of waiting in silence."""
+        """Say where no worker is there for long, instead of waiting in silence.
+
+        Raises:
+            InputError: none will come.
+        """
         now = time.monotonic()
         if workers:
             self._seen, self._said = now, -AGAIN_SECONDS
+        elif refusal := self._cluster.refusal():
+            raise InputError(f"{self._cluster.name}: its jobs are refused ({refusal})")
         elif now - self._seen > LONELY_SECONDS and now - self._said > AGAIN_SECONDS:
             self._said = now
             told = f"{self._cluster.name} has had no worker for {duration(now - self._seen)}"

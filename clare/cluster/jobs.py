@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -80,19 +81,57 @@ def _require_known(jobs: Jobs) -> None:
         raise InputError(f"{jobs.file} has {listed(unknown)}, which SLURMCluster does not know")
 
 
+@dataclass
+class Submissions:
+    """What became of the jobs that were submitted.
+
+    Attributes:
+        accepted: how many SLURM took.
+        refused: what it last said of one that it did not take.
+    """
+
+    accepted: int = 0
+    refused: str = ""
+
+    def refusal(self) -> str:
+        """Why SLURM takes no job, if it never took one; later it may be that the queue is full."""
+        return "" if self.accepted else self.refused
+
+
 @contextmanager
-def start_jobs(jobs: Jobs, resources: Mapping[str, int]) -> Iterator[Any]:
+def start_jobs(jobs: Jobs, resources: Mapping[str, int]) -> Iterator[tuple[Any, Callable[[], str]]]:
     """A cluster of jobs, which end with it. Each is replaced when it ends: ``scale`` would not.
 
     Args:
         jobs: what the file says.
         resources: that each worker has, unless the file gives it others.
 
+    Returns:
+        The cluster, and what tells why SLURM takes no job.
+
     Raises:
         InputError: a setting is none of SLURMCluster's, or SLURM's commands are not here.
     """
     with _ctrl_c_as_it_was():
         from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMJob
+    from distributed import Status
+
+    submissions = Submissions()
+
+    class Job(SLURMJob):
+        async def _submit_job(self, script_filename: str) -> Any:
+            try:
+                told = await super()._submit_job(script_filename)
+            except RuntimeError as error:  # its last line is what sbatch said
+                submissions.refused = str(error).strip().splitlines()[-1]
+                self.status = Status.failed  # else the cluster can't be closed
+                raise
+            submissions.accepted += 1
+            return told
+
+    class Cluster(SLURMCluster):
+        job_cls = Job
 
     _require_known(jobs)
     extra = list(jobs.settings.get("worker_extra_args") or ())
@@ -103,9 +142,22 @@ def start_jobs(jobs: Jobs, resources: Mapping[str, int]) -> Iterator[Any]:
         options = {**_NO_DASHBOARD, **options}
     settings = {**jobs.settings, "worker_extra_args": extra, "scheduler_options": options}
     try:
-        cluster = SLURMCluster(**settings)
+        cluster = Cluster(**settings)
     except (TypeError, ValueError) as error:
         raise InputError(f"{jobs.file}: {str(error).splitlines()[0]}") from error
     with cluster:
         cluster.adapt(minimum_jobs=jobs.number, maximum_jobs=jobs.number, interval="2s")
-        yield cluster
+        with _without_tracebacks():
+            yield cluster, submissions.refusal
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Dask submits jobs in a callback, whose errors Tornado prints: what is wrong is told by us."""
+    log = logging.getLogger("tornado.application")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

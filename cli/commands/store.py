@@ -14,7 +14,10 @@ from clare.cli.options import STORE, Json, Store, parse_digests, split_names
 app = subgroup("The feature store.")
 
 StorePath = Annotated[
-    Path, typer.Argument(envvar="CLARE_STORE", help="The store's folder.", show_default=True)
+    Path,
+    typer.Argument(
+        envvar="CLARE_STORE", help="The store's folder, or its URL in a bucket.", show_default=True
+    ),
 ]
 
 
@@ -146,8 +149,8 @@ def drop(
     plan = plan_drop(opened, named, digests)
     what = [f"subset {name}" for name in plan.subsets]
     what += [f"{key} of {name}" for name, key in plan.features if name not in plan.subsets]
-    what += [f"the record of {key}" for key in plan.extractors]
-    console.print(f"{store}: {listed(what)}, {size(plan.bytes)}", soft_wrap=True)
+    what += [f"{key}, which no subset uses then" for key in plan.extractors]
+    console.print(f"{store} would lose {listed(what)}: {size(plan.bytes)}", soft_wrap=True)
     if not yes and not typer.confirm("remove this for good?"):
         raise typer.Exit(1)
     drop_from(opened, named, digests)
@@ -177,7 +180,7 @@ BucketUrl = Annotated[str, typer.Argument(help="s3://BUCKET/NAME.zarr, or az:// 
 
 @app.command(cls=Command)
 def push(
-    store: Annotated[Path, typer.Argument(help="The store's folder.")],
+    store: Annotated[Path, typer.Argument(help="The store's folder, or its URL in a bucket.")],
     url: BucketUrl,
 ) -> None:
     """Bring a store into a bucket, or what is new in it; every shard is checked on its way."""

@@ -26,7 +26,7 @@ class ExtractSettings:
     """How an extraction goes, and into which store.
 
     Args:
-        store: the feature store, a folder. It is made if it is not there.
+        store: the feature store, a folder or the URL of one in a bucket. Made if it is not there.
         features: extractors: lare, clip, tower, pixels, mask, face_parts, or one of your own.
         preset: named settings to start from; clare-published are the authors'.
         settings: settings of extractors that differ from their defaults and the preset's.

@@ -104,7 +104,9 @@ def free_claims(claims: Claims, claimants: list[Claimant], token: str) -> Claima
     """
     fitting = [one for one in claimants if one.owner.token.startswith(token)]
     if len(fitting) != 1 or not token:
-        known = ", ".join(one.owner.token[:8] for one in claimants) or "none"
+        if not claimants:
+            raise InputError("nobody works on the store, so there is nothing to free")
+        known = ", ".join(one.owner.token[:8] for one in claimants)
         count = "several processes" if fitting and token else "no process"
         raise InputError(f"{count} {token!r} can be found; there are: {known}", "name one of them")
     (one,) = fitting

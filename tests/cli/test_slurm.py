@@ -54,7 +54,8 @@ def test_what_was_typed_is_run_without_the_options_of_the_job(clare, tmp_path, m
         (("extract", "--real", ".", "--array", "0"), "name one with --array (as 32"),
         (("extract", "--real", ".", "--account", "a; rm"), "is no account for SLURM"),
         (("extract", "--real", ".", "--setup", "nosuch.sh"), "nosuch.sh is no file"),
-        (("extract", "--real", ".", "--time", "2"), "120 seconds before the limit of 2 comes at"),
+        (("extract", "--real", ".", "--time", "2"), "120 seconds before the limit of 2 may come"),
+        (("extract", "--real", ".", "--time", "3"), "up to a minute early"),
         (("sweep", "--time", "0-0:30", "--notice", "1800"), "name a longer limit with --time"),
         (("extract", "--real", ".", "--restarts", "-1"), "restarts must be at least 0"),
         (("sweep", "--fusion", "clss"), "did you mean cls?"),
@@ -122,7 +123,7 @@ ARRAY = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": 
 
 
 def test_limits_that_leave_time_before_the_notice_are_taken():
-    for limit in ("3", "2:01", "0:02:01", "1-0", "0-1", "0-0:03", "0"):
+    for limit in ("4", "3:01", "0:03:01", "1-0", "0-1", "0-0:04", "0"):
         JobSettings(time=limit)
 
 

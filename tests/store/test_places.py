@@ -87,7 +87,7 @@ def test_a_file_system_without_new_folders_is_refused_in_words(tmp_path, monkeyp
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # as /proc does
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(StoreError, match="can't be made there"):
+    with pytest.raises(StoreError, match="its disk takes no folders"):
         create_store(tmp_path / "nowhere/s")
 
 

@@ -33,7 +33,10 @@ def test_rows_are_those_of_the_local_store_and_each_shard_is_fetched_once(
     push_store(local.path, url)
     store = open_store(url)
     assert str(store.path) == url
-    assert store_info(store)["subsets"]["faces"]["rows"] == 200
+    info = store_info(store)["subsets"]["faces"]
+    (feature,) = info["features"]["clip"]
+    assert info["rows"] == 200
+    assert feature["fields"]["clip_tokens"]["path"].startswith(f"{url}/arrays/faces/"), "no copy's"
     assert not list(cache.rglob("c/*"))
     asked = requests()
     reader = store.feature("faces", "clip").reader("clip_tokens")

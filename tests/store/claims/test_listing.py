@@ -69,6 +69,8 @@ def test_another_host_is_watched_and_freed_when_it_is_silent(store):
     assert far.claims == {"faces/clip-ab": [3, 4, 9]}
     with pytest.raises(InputError, match="no process 'xy' can be found"):
         free_claims(claims, list(found.values()), "xy")
+    with pytest.raises(InputError, match="nobody works on the store"):
+        free_claims(claims, [], "xy")
     assert not claims.take("faces/clip-ab", 3)
     free_claims(claims, list(found.values()), "abab")
     assert claims.take("faces/clip-ab", 3)
