@@ -32,7 +32,7 @@ from clare.pipeline.extraction.passing import Pass, may_leave
 from clare.store.claims.heartbeats import Heartbeat, Watch
 from clare.store.claims.leases import Leases
 from clare.store.claims.owner import Owner
-from clare.store.claims.register import Clock, Tag
+from clare.store.claims.register import Clock, Register, Tag
 from clare.store.claims.terms import BEATS_A_LIFE, EXPIRE, next_look
 from clare.store.spec import SHARD_ROWS
 
@@ -68,7 +68,7 @@ class Network:
     states: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
 
-class Line:
+class Line(Register):
     """One worker's line to the register: see `clare.store.claims.register.Register`."""
 
     def __init__(self, network: Network, seconds: float) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from clare.store.bucket.objects import Objects
-from clare.store.claims.register import Tag
+from clare.store.claims.register import ListedRegister, Tag
 
 _FREE = b""
 
 
-class BucketRegister:
+class BucketRegister(ListedRegister):
     """See `clare.store.claims.register.Register`.
 
     No server deletes on a condition, so an entry is taken away by emptying it: an object without

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 Tag = int | str
 """What tells one state of an entry from the next."""
+
+_REQUESTS = 16
+"""At a time."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Register(Protocol):
@@ -32,6 +39,10 @@ class Register(Protocol):
         """An entry and its state; None where there is none."""
         ...
 
+    def read_several(self, names: Sequence[str]) -> list[tuple[bytes, Tag] | None]:
+        """`read` of each, several requests at a time."""
+        return each_of(self.read, names)
+
     def create(self, name: str, data: bytes) -> Tag | None:
         """Make an entry; None where there is one."""
         ...
@@ -39,6 +50,20 @@ class Register(Protocol):
     def replace(self, name: str, data: bytes, tag: Tag) -> Tag | None:
         """Change an entry that is still in this state; None where it is not."""
         ...
+
+    def write_several(self, data: bytes, tags: Mapping[str, Tag | None]) -> dict[str, Tag]:
+        """`replace` each entry of which a state is known, and `create` the others, with one text.
+
+        Returns:
+            The new states of those that were written.
+        """
+
+        def write(name: str) -> Tag | None:
+            tag = tags[name]
+            return self.create(name, data) if tag is None else self.replace(name, data, tag)
+
+        written = zip(tags, each_of(write, list(tags)), strict=True)
+        return {name: tag for name, tag in written if tag is not None}
 
     def remove(self, name: str, tag: Tag) -> None:
         """Take an entry away if it is still in this state."""
@@ -64,3 +89,11 @@ class Clock:
 
     now: Callable[[], float]
     sleep: Callable[[float], None]
+
+
+def each_of(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """The results of requests that have nothing to do with each other, several at a time."""
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return list(pool.map(work, items))

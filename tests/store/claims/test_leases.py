@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -221,3 +223,43 @@ def test_an_owner_tells_his_job(monkeypatch, tmp_path):
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "11")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     assert this_process(tmp_path).job == "one/11_0", "as squeue shows it"
+
+
+@pytest.fixture
+def listings(monkeypatch):
+    """The folders that were listed."""
+    found, real = list[str](), os.scandir
+
+    def noting(folder):
+        found.append(Path(folder).name)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", noting)
+    return found
+
+
+def test_however_many_leases_are_taken_at_once_their_folder_is_listed_a_few_times(
+    process, listings
+):
+    names = [f"faces/clip/{shard:06d}" for shard in range(60)]
+    mine, other = process("a"), process("bb")
+    assert all(mine.leases.take_several(names))
+    assert not any(other.leases.take_several(names))
+    other.pass_(T + 1)
+    assert all(other.leases.take_several(names))
+    assert listings.count("clip") <= 6
+    assert other.leases.holds_several(names) == [True] * 60
+    assert mine.leases.holds_several(names) == [False] * 60
+
+
+def test_of_many_leases_each_owner_s_heartbeat_is_looked_at_once(process, listings):
+    names = [f"faces/clip/{shard:06d}" for shard in range(60)]
+    gone, other = [process(letter) for letter in "abc"], process("dd")
+    for n, one in enumerate(gone):
+        assert all(one.leases.take_several(names[n::3]))
+    other.leases.take_several(names)
+    other.pass_(T + 1)
+    listings.clear()
+    assert all(other.leases.take_several(names))
+    assert listings.count("_alive") <= 3 * len(gone)
+    assert {other.leases.former(name) for name in names} == {"a", "b", "c"}
