@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from clare.store.bucket.fence import BucketFence
 from clare.store.bucket.mirror import Mirror
-from clare.store.bucket.objects import in_flight
 from clare.store.bucket.probe import require_conditions
 from clare.store.bucket.register import BucketRegister
 from clare.store.claims.claims import Claims
@@ -78,18 +75,6 @@ class BucketClaims(Claims):
     def fence(self, name: str, number: int = 0) -> BucketFence:
         """How files are written that a claim of this process is about."""
         return BucketFence(super().fence(name, number), self._mirror)
-
-    def require_several(self, name: str, numbers: Sequence[int]) -> None:
-        """`require` of each, several requests at a time; no heart beats meanwhile.
-
-        Raises:
-            LostClaimError: one was taken over.
-        """
-        with self._one:
-            each = in_flight(partial(self._holdings.is_lost, name), numbers)
-            for number, lost in zip(numbers, each, strict=True):
-                if lost:
-                    self.require(name, number)
 
 
 _known: dict[Mirror, BucketClaims] = {}

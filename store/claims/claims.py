@@ -179,19 +179,27 @@ class Claims:
         with self._one:
             return self._holdings.former(name, number)
 
-    def require(self, name: str, number: int) -> None:
+    def require(self, name: str, number: int = 0) -> None:
         """See that a claim is still this process's own.
 
         Raises:
             LostClaimError: it was taken over.
         """
+        self.require_several(name, [number])
+
+    def require_several(self, name: str, numbers: Sequence[int]) -> None:
+        """`require` of each, several requests at a time; no heart beats meanwhile.
+
+        Raises:
+            LostClaimError: one was taken over.
+        """
         with self._one:
             if not self.by_leases and self._presence.slept and self._is_there():
                 self._presence.beat()  # see first what others have found meanwhile
-            lost = self._holdings.is_lost(name, number)
+            lost = self._holdings.lost(name, numbers)
         if lost:
             raise LostClaimError(
-                f"{described(name, number)} in {self.folder.parent} was taken over by another "
+                f"{described(name, lost[0])} in {self.folder.parent} was taken over by another "
                 f"process, because this one was held up for more than {self.expire:.0f} seconds",
                 "run the same again: it goes on with what is left",
             )

@@ -100,9 +100,12 @@ class Holdings:
         for name, number in list(self._held):
             self.release(name, number)
 
-    def is_lost(self, name: str, number: int) -> bool:
-        """Whether a claim is a lease that is not this process's own any more."""
-        return self._leases is not None and not self._leases.holds(entry_of(name, number))
+    def lost(self, name: str, numbers: Sequence[int]) -> list[int]:
+        """Of several claims those that are leases and not this process's own any more."""
+        if self._leases is None:
+            return []
+        each = self._leases.holds_several([entry_of(name, number) for number in numbers])
+        return [number for number, ours in zip(numbers, each, strict=True) if not ours]
 
     def former(self, name: str, number: int) -> str:
         """The token of who held a lease before and is gone; empty if nobody did."""

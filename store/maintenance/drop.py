@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clare.advice import Name
 from clare.errors import StoreError
-from clare.files import PARTIAL, make_folder, storage_errors, sync_folder
+from clare.files import PARTIAL, Fence, make_folder, storage_errors, sync_folder
 from clare.store.bucket.claims import BucketClaims
 from clare.store.feature_store import FeatureStore
 from clare.store.layout import (
@@ -113,6 +113,7 @@ def drop(
     Raises:
         InputError: nothing is named.
         StoreError: a subset or a fingerprint is not there, or an extraction is writing to it.
+        LostClaimError: this process was held up for long, and another took a claim over.
     """
     layout, claims = store.layout, store.layout.claims
     if layout.mirror is not None and isinstance(claims, BucketClaims):
@@ -122,15 +123,15 @@ def drop(
                 work = BucketDrop(layout, layout.mirror, claims, held)
                 work.drop(plan.subsets, plan.features, plan.extractors)
         return plan
-    with claims.exclusive(STORE_CLAIM), storage_errors(store.path):
+    with claims.exclusive(STORE_CLAIM) as alone, storage_errors(store.path):
         for stale in store.path.glob(f"{DROPPED}.*{PARTIAL}"):
             shutil.rmtree(stale)
         bin_ = store.path / f"{DROPPED}.{secrets.token_hex(4)}{PARTIAL}"
-        with _nothing_is_added(store):
+        with _nothing_is_added(store) as nothing_added:
             plan = plan_drop(store, subsets, features)
-            with _nobody_writes(store, plan):
+            with _nobody_writes(store, plan) as held:
                 make_folder(bin_)
-                _throw_all(store, plan, bin_)
+                _FolderDrop(store, [alone, *nothing_added], held, bin_).drop(plan)
         shutil.rmtree(bin_)
         sync_folder(store.path)
     return plan
@@ -163,33 +164,75 @@ def _of_subset(store: FeatureStore, subset: str) -> list[Path]:
     return [store.layout.root / top / subset for top in (JOURNAL, ARRAYS, THUMBNAILS, ROWS)]
 
 
-def _throw_all(store: FeatureStore, plan: Dropped, bin_: Path) -> None:
-    for subset, key in plan.features:
-        for folder in _of(store, subset, key):
-            _throw(folder, bin_)
-    for subset in plan.subsets:
-        # Rows last: values without rows would be damage, rows without values are pending.
-        for folder in _of_subset(store, subset):
-            _throw(folder, bin_)
-    for key in plan.extractors:
-        _throw(store.layout.extractor(key), bin_)
+class _FolderDrop:
+    """Takes out what a plan names, by renames; the caller holds all claims that are about it.
+
+    They are looked at directly before each rename: of a process that froze, and woke after another
+    had taken a shard over, nothing that the other writes is taken.
+
+    Args:
+        store: the store.
+        fences: of the claims on what is added.
+        held: the shards that are held, by the names of their claims.
+        bin_: the folder into which all goes.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        fences: Sequence[Fence],
+        held: Mapping[str, Sequence[int]],
+        bin_: Path,
+    ) -> None:
+        self._store, self._fences, self._held, self._bin = store, fences, held, bin_
+
+    def drop(self, plan: Dropped) -> None:
+        """Take all of it out.
+
+        Raises:
+            LostClaimError: this process was held up for long, and another took a claim over.
+        """
+        store, layout = self._store, self._store.layout
+        for subset, key in plan.features:
+            for folder in _of(store, subset, key):
+                self._throw(folder, [layout.shards_claim(subset, key)])
+        for subset in plan.subsets:
+            its_own = layout.shards_claim(subset, "")
+            # Rows last: values without rows would be damage, rows without values are pending.
+            for folder in _of_subset(store, subset):
+                self._throw(folder, [name for name in self._held if name.startswith(its_own)])
+        for key in plan.extractors:
+            self._throw(layout.extractor(key), self._held)
+
+    def _throw(self, folder: Path, names: Iterable[str]) -> None:
+        if not folder.is_dir():
+            return
+        for name in names:
+            self._store.layout.claims.require_several(name, self._held[name])
+        for fence in self._fences:
+            fence.require()
+        folder.rename(self._bin / secrets.token_hex(8))
+        sync_folder(folder.parent)
 
 
 @contextmanager
-def _nothing_is_added(store: FeatureStore) -> Iterator[None]:
+def _nothing_is_added(store: FeatureStore) -> Iterator[list[Fence]]:
     """Let no extractor be declared, no row be added and no array be made meanwhile.
 
     What others added since the store was opened is seen from here on. Who extracts waits for these
     claims while it holds shards, so of shards only those may be taken in here that are free.
+
+    Yields:
+        The fences of the claims.
     """
     layout = store.layout
     with ExitStack() as held:
-        held.enter_context(layout.claims.exclusive(EXTRACTORS_CLAIM))
+        fences = [held.enter_context(layout.claims.exclusive(EXTRACTORS_CLAIM))]
         for subset in store.subsets():
-            held.enter_context(layout.claims.exclusive(layout.rows_claim(subset)))
+            fences.append(held.enter_context(layout.claims.exclusive(layout.rows_claim(subset))))
             layout.renew(layout.segments(subset))
         layout.renew(layout.root / EXTRACTORS, {RECORD, ASSETS}.__contains__)
-        yield
+        yield fences
 
 
 @contextmanager
@@ -226,9 +269,3 @@ def _nobody_writes(store: FeatureStore, plan: Dropped) -> Iterator[dict[str, lis
     finally:
         for name, shards_held in held.items():
             claims.release_several(name, shards_held)
-
-
-def _throw(folder: Path, bin_: Path) -> None:
-    if folder.is_dir():
-        folder.rename(bin_ / secrets.token_hex(8))
-        sync_folder(folder.parent)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from clare.errors import StoreError
+from clare.errors import LostClaimError, StoreError
 from clare.store.feature_store import create_store, open_store
 from clare.store.layout import EXTRACTORS_CLAIM
 from clare.store.maintenance.drop import drop, plan_drop
 from clare.store.maintenance.verify import verify_store
 from clare.store.spec import Fingerprint
-from tests.store.conftest import FINGERPRINT, MADE_WITH, extract, make_rows, shard_values
+from tests.store.conftest import FINGERPRINT, MADE_WITH, contents, extract, make_rows, shard_values
 
 OTHER = Fingerprint("clip", 1, "cd" * 32, {"model": "other"})
 
@@ -124,6 +124,54 @@ def test_meanwhile_no_row_is_added_and_no_extractor_declared(store, monkeypatch)
     assert free and not any(free)
     store.assign_rows("faces", make_rows(70))
     assert extract(store, fingerprint=OTHER) == 2
+
+
+FACES, OTHERS = f"faces/{FINGERPRINT.key}", f"faces/{OTHER.key}"
+
+
+@pytest.mark.parametrize(
+    ("subsets", "features", "last", "lease", "kept"),
+    [
+        ((), {"clip": OTHER.digest}, None, OTHERS, f"journal/{OTHERS}"),
+        (("faces",), {"clip": FINGERPRINT.digest}, f"journal/{FACES}", FACES, f"arrays/{FACES}"),
+        (("faces",), {}, f"arrays/{FACES}", FACES, "rows/faces"),
+        (("faces",), {}, f"arrays/{FACES}", "faces/rows", "rows/faces"),
+        ((), {"clip": OTHER.digest}, f"arrays/{OTHERS}", f"fakes/{OTHER.key}", "extractors"),
+        ((), {"clip": OTHER.digest}, f"arrays/{OTHERS}", EXTRACTORS_CLAIM, "extractors"),
+    ],
+)
+def test_one_that_froze_takes_nothing_from_who_took_a_claim_over_meanwhile(
+    store, monkeypatch, subsets, features, last, lease, kept
+):
+    claims = store.layout.claims
+    claims.configure(leases=True, expire=240)
+    register, rename, take_several = claims.register, Path.rename, claims.take_several
+
+    def freeze():
+        for name in register.all_names("_leases"):
+            if name.startswith(f"_leases/{lease}/"):
+                assert register.replace(name, b"another", register.read(name)[1])
+
+    def take_and_freeze(name, numbers):
+        taken = take_several(name, numbers)
+        if last is None and name == lease:
+            freeze()
+        return taken
+
+    def rename_and_freeze(path, target):
+        found = rename(path, target)
+        if last is not None and path == store.path / last:
+            freeze()
+        return found
+
+    before = contents(store.path / kept)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "take_several", take_and_freeze)
+        patch.setattr(Path, "rename", rename_and_freeze)
+        with pytest.raises(LostClaimError):
+            drop(store, subsets, features)
+    assert contents(store.path / kept) == before
+    assert before
 
 
 @pytest.mark.parametrize("renames", range(10))
