@@ -80,9 +80,10 @@ class BucketDrop:
         layout, claim = self._layout, self._layout.shards_claim(subset, key)
         journal, group = layout.journal(subset, key), layout.group(subset, key)
         shards = sorted(layout.recorded(subset, key))
-        records = [layout.record(subset, key, shard) for shard in shards]
-        _each(self._mirror.mark, records)
-        self._delete(claim, list(map(self._mirror.key, records)))
+        records = [self._mirror.key(layout.record(subset, key, shard)) for shard in shards]
+        for some in self._held_now(claim, records):
+            _each(self._mirror.mark, [self._mirror.root / name for name in some])
+            _each(self._objects.delete, some)
         listed = self._listed(group)
         self._delete(claim, [found.key for found in listed if found.name != ZARR])
         # Fields before their group, whose attributes hold a copy of the extractor's record.
@@ -117,14 +118,18 @@ class BucketDrop:
         return self._objects.list(self._mirror.key(folder))
 
     def _delete(self, claim: str, names: Sequence[str]) -> None:
-        """Take objects away, those of a few shards at a time, whose claims are looked at once."""
+        for some in self._held_now(claim, names):
+            _each(self._objects.delete, some)
+
+    def _held_now(self, claim: str, names: Sequence[str]) -> Iterator[list[str]]:
+        """Objects, those of a few shards at a time, whose claims were just looked at."""
         held, by_shard = set(self._held[claim]), dict[int, list[str]]()
         for name in names:
             found = _SHARD.search(name)
             by_shard.setdefault(int(found[1] or found[2]) if found else -1, []).append(name)
         for some in _few(list(by_shard)):
             self._claims.require_several(claim, [shard for shard in some if shard in held])
-            _each(self._objects.delete, [name for shard in some for name in by_shard[shard]])
+            yield [name for shard in some for name in by_shard[shard]]
 
     def _require_all(self, names: Iterable[str]) -> None:
         for name in names:

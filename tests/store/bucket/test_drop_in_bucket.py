@@ -172,6 +172,26 @@ def test_one_that_froze_takes_nothing_from_who_took_a_shard_over_meanwhile(
     assert len({found.key for found in objects.list(kept)}) == len(before) > 0
 
 
+def test_one_that_froze_before_it_began_leaves_all_as_it_was(store, url, monkeypatch):
+    objects, claims = Objects(url), store.layout.claims
+    take_several = claims.take_several
+
+    def take_and_freeze(name, numbers):
+        taken = take_several(name, numbers)
+        for lease in objects.list(f"locks/_leases/{name}"):
+            objects.put(lease.key, b"another")
+        return taken
+
+    def states():
+        return {f.key: f.tag for f in objects.list() if not f.key.startswith("locks/")}
+
+    before = states()
+    monkeypatch.setattr(claims, "take_several", take_and_freeze)
+    with pytest.raises(LostClaimError):
+        drop(store, features={"clip": OTHER.digest})
+    assert states() == before
+
+
 def test_the_claims_of_several_shards_are_looked_at_at_once(store, monkeypatch):
     get, both = obstore.get, threading.Barrier(2, timeout=2)
 
