@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
+from clare.errors import InputError
 from clare.files import PARTIAL
 from clare.foreign import read_bytes
 from clare.store.claims.locks import LockFile, lock_file
@@ -95,13 +96,14 @@ class Room:
             if total > limit:
                 total = self._delete(limit)
             self._counted = True
-            self._total.write_text(str(total), "utf-8")
+            with suppress(OSError):  # a guess: what was fetched is there all the same
+                self._total.write_text(str(total), "utf-8")
         finally:
             lock.release(0)
 
     def _known(self) -> float:
         """What was counted last; endless where that can't be read, so that it is counted anew."""
-        with suppress(OSError, ValueError):
+        with suppress(InputError, OSError, ValueError):
             return int(read_bytes(self._total, 64))
         return math.inf
 

@@ -90,6 +90,12 @@ def test_what_a_killed_process_left_or_miscounted_is_counted_and_goes(reader, ca
     assert shards(cache) == [1, 2]
 
 
+def test_what_was_fetched_is_read_where_the_count_can_t_be_noted(reader, cache):
+    (cache / "room.txt").mkdir(parents=True)
+    read(reader, 0, 1, 2)
+    assert shards(cache) == [1, 2], "it is counted anew each time"
+
+
 def test_a_store_beside_the_copies_stays_whole(reader, local, cache):
     mine = shutil.copytree(local.path, cache / "mine" / "store")
     for path in mine.rglob("c/*/0"):
