@@ -10,7 +10,7 @@ from pathlib import Path
 from clare.errors import CorruptStoreError, LostClaimError
 from clare.store.bucket.objects import in_flight
 from clare.store.extractor_records import parse_extractor
-from clare.store.journal import PENDING, ShardRecord, parse_record, withdraw_record
+from clare.store.journal import COMPLETE, PENDING, ShardRecord, parse_record, withdraw_record
 from clare.store.layout import EXTRACTORS, JOURNAL, RECORD, Layout, shard_path
 from clare.store.records import REPAIR, checking, unseal
 from clare.store.sides import FolderSide, Side
@@ -86,7 +86,7 @@ class Shards:
                     if left_open and not self._target.is_marked(key):
                         self._target.mark(key)
                     return Moved()
-                if key in self._there and self._has_more(key, record):
+                if key in self._there and self._stays(key, record):
                     return Moved()
                 # All of it first: what is over there stays where this is damaged.
                 files = self._read_files(self._source, record)
@@ -109,7 +109,7 @@ class Shards:
         if not target.claims.take(*claim):
             return Moved(left=True)
         try:
-            if self._has_more(key, record):  # since then
+            if self._stays(key, record):  # since then
                 return Moved()
             fence = target.claims.fence(*claim)
             target.mark(key)
@@ -143,25 +143,28 @@ class Shards:
         """Whether the other place had the same record, and files of the right sizes."""
         return (
             self._there.get(key) == len(line)
-            and all(
-                self._there.get(path) == record.file_bytes[spec.field]
-                for path, spec in self._files(record)
-            )
+            and self._has_files(record)
             and self._target.holds(key, line.__eq__, lambda: line)
         )
 
-    def _has_more(self, key: str, record: ShardRecord) -> bool:
-        """Whether rows of a shard are done there that are pending in this record: they stay.
+    def _has_files(self, record: ShardRecord) -> bool:
+        """Whether the other place had a shard's files, in the sizes that a record says."""
+        sizes = record.file_bytes
+        return all(self._there.get(path) == sizes[one.field] for path, one in self._files(record))
 
-        So does a shard that had no record there before, and was done since.
+    def _stays(self, key: str, record: ShardRecord) -> bool:
+        """Whether the other place's shard is kept: rows are done there that are pending here, or
+        it lacks nothing, though another extraction made it, before or since.
         """
         try:
             other = self._parse(self._target, key, self._target.read(key))
         except (CorruptStoreError, FileNotFoundError):
             return False
         here, over_there = record.states != PENDING, other.states != PENDING
-        done_since = key not in self._there and not (here & ~over_there).any()
-        return bool((over_there & ~here).any()) or done_since
+        if (over_there & ~here).any():
+            return True
+        lacks = (here & ~over_there) | (record.states == COMPLETE) & (other.states != COMPLETE)
+        return not lacks.any() and (key not in self._there or self._has_files(other))
 
     def _withdraw_mixed(self, key: str) -> bool:
         """Queue a shard into which two wrote, one of whom had lost it; whether it is one.

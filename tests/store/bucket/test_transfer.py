@@ -10,6 +10,7 @@ import pytest
 from clare.errors import CorruptStoreError, StoreError
 from clare.files import owned_partial
 from clare.store.bucket.objects import Objects
+from clare.store.carried_shards import SHARD_RECORD
 from clare.store.feature_store import FeatureStore, create_store, open_store
 from clare.store.journal import withdraw_record
 from clare.store.layout import Layout
@@ -194,6 +195,24 @@ def test_rows_that_are_done_over_there_alone_stay(store, url, tmp_path):
     assert open_store(url).feature("faces", "clip").counts()["complete"] == 200
     assert pull_store(url, other.path).shards == 4
     assert other.feature("faces", "clip").counts()["complete"] == 200
+
+
+def test_complete_shards_of_another_extraction_stay_and_failed_rows_are_made_good(
+    store, url, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tests.store.conftest.MADE_WITH", {**MADE_WITH, "device": "cuda"})
+    other = create_store(tmp_path / "other.zarr")
+    other.assign_rows("faces", make_rows(200))
+    extract(other, failed=("sample-0010",))
+    push_store(other.path, url)
+    went = push_store(store.path, url)
+    assert (went.shards, went.kept) == (1, 3), "the one in which a row had failed"
+    assert open_store(url).feature("faces", "clip").counts()["complete"] == 200
+    assert verify_store(url) == []
+    theirs = {key: data for key, data in contents(other.path).items() if SHARD_RECORD.match(key)}
+    kept = [BucketSide(Objects(url)).read(key) == data for key, data in theirs.items()]
+    assert kept == [False, True, True, True]
+    assert push_store(other.path, url).shards == 0, "a failed row takes no good one's place"
 
 
 def test_a_shard_that_is_written_anew_meanwhile_is_not_damage(store, url, monkeypatch):
