@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.masks import look_at_masks
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
-from clare.store.bucket.files import Stats, abandoning
+from clare.store.bucket.files import Stats, file_threads
 from clare.wording import counted
 
 _PART = 32
@@ -43,7 +42,7 @@ class FileCheck:
         samples = [sample for sample in manifest.samples if sample.status == "ok"]
         known = {root for root in {s.root for s in samples} if self._is_known(root, samples)}
         faults: dict[str, list[str]] = {}
-        with ThreadPoolExecutor(THREADS) as pool, abandoning():
+        with file_threads(THREADS) as pool:
             looked = [sample for sample in samples if sample.root in known]
             parts = [looked[start : start + _PART] for start in range(0, len(looked), _PART)]
             found = chain.from_iterable(pool.map(self._look_at, parts))

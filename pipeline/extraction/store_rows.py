@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from itertools import chain
 from operator import attrgetter
@@ -21,7 +20,7 @@ from clare.pipeline.images.decode import open_regular, read_header
 from clare.pipeline.manifests.roots import PLAIN_FOLDER, Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.progress import Progress
-from clare.store.bucket.files import Stats, abandoning
+from clare.store.bucket.files import Stats, file_threads
 from clare.store.row import Row
 from clare.wording import counted, name_rows
 
@@ -86,7 +85,7 @@ def rows_of_samples(
     # Several at a time where there are many: to hand one over takes longer than to look at it.
     size = max(1, min(_TOGETHER, len(samples) // (4 * HASHERS)))
     parts = [samples[start : start + size] for start in range(0, len(samples), size)]
-    with ThreadPoolExecutor(HASHERS) as pool, abandoning():
+    with file_threads(HASHERS) as pool:
         described = chain.from_iterable(pool.map(describe, parts))
         for done, (sample, (content, columns)) in enumerate(
             zip(samples, described, strict=True), start=1

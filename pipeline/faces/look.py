@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from clare.pipeline.manifests.csv_io import read_manifest, write_manifest
 from clare.pipeline.manifests.roots import Roots
 from clare.pipeline.manifests.sample import Manifest, Sample
 from clare.progress import Progress
-from clare.store.bucket.files import abandoning
+from clare.store.bucket.files import file_threads
 from clare.store.bucket.objects import IN_FLIGHT
 from clare.wording import name_rows
 
@@ -157,7 +156,7 @@ def _look(
     report.images = len(files)
     found: dict[tuple[str, str], Finding] = {}
     new: dict[tuple[str, str], Key | None] = {}
-    with ThreadPoolExecutor(IN_FLIGHT) as pool, abandoning():
+    with file_threads(IN_FLIGHT) as pool:
         for place, key in zip(files, pool.map(_key, files.values()), strict=True):
             if key is not None and (known := memory.get(key)) is not None:
                 found[place] = known
@@ -167,8 +166,7 @@ def _look(
     if not new:
         return found
     finder = FaceFinder(settings)
-    pool = ThreadPoolExecutor(os.cpu_count(), "clare-faces")
-    try:
+    with file_threads(os.cpu_count()) as pool:
         looked = pool.map(lambda place: _find(finder, files[place]), new)
         for (place, key), (finding, is_lasting) in zip(new.items(), looked, strict=True):
             found[place] = finding
@@ -176,8 +174,6 @@ def _look(
                 memory.add(key, finding)
             if progress is not None:
                 progress(len(found), len(files))
-    finally:
-        pool.shutdown(cancel_futures=True)
     return found
 
 

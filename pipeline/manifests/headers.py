@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from clare.errors import ImageError
 from clare.pipeline.manifests.sample import Sample
-from clare.store.bucket.files import abandoning
+from clare.store.bucket.files import file_threads
 
 THREADS = 16
 """Threads that read headers: enough to keep a network disk busy."""
@@ -39,7 +38,7 @@ def read_headers(
     waiting = iter(samples)
     batches = iter(lambda: list(islice(waiting, _BATCH)), [])
     done = 0
-    with ThreadPoolExecutor(THREADS) as pool, abandoning():
+    with file_threads(THREADS) as pool:
         for batch in pool.map(lambda one: [_read(s, place(s), hash) for s in one], batches):
             done += len(batch)
             if progress is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from clare.pipeline.images.decode import decode_mask, decode_rgb, read_content
 from clare.pipeline.images.prepare import MARKED
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.sample import Sample
+from clare.store.bucket.files import file_threads
 
 GRID = 64
 """Cells a side on which the pictures are compared."""
@@ -86,7 +86,7 @@ def measure_fits(
         place: where a file of a sample is.
     """
     fits: list[Fit] = []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with file_threads(THREADS) as pool:
         for start in range(0, len(pairs), _TOGETHER):
             some = pairs[start : start + _TOGETHER]
             compared = pool.map(lambda pair: _compare(pair[0], pair[1], place), some)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from clare.advice import Advice, Notice, Set
 from clare.errors import ImageError, InputError
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.sample import Sample
+from clare.store.bucket.files import file_threads
 from clare.wording import counted, name_rows
 
 LIMIT = 1000
@@ -99,7 +99,7 @@ def look_at_masks(
     looked = _some(masked, limit)
     if not looked:
         return []
-    with ThreadPoolExecutor(THREADS) as pool:
+    with file_threads(THREADS) as pool:
         seen = list(zip(looked, pool.map(lambda one: _look(one, place), looked), strict=True))
     of = "" if len(looked) == len(masked) else f" of {len(looked):,} looked at"
     known = [*(s for s in samples if s.label == 0), *reals]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from clare.advice import Advice, Name
 from clare.errors import InputError, ManifestError
 from clare.names import path_fault
-from clare.store.bucket.files import BucketFile, abandoning, file_place
+from clare.store.bucket.files import BucketFile, file_place, file_threads
 from clare.store.bucket.objects import IN_FLIGHT
 from clare.wording import counted
 
@@ -111,7 +110,7 @@ class Roots:
             most = _TOGETHER
             remote = [sample for sample in some if self.is_remote(sample)]
             local = (sample for sample in some if not self.is_remote(sample))
-            with ThreadPoolExecutor(IN_FLIGHT) as pool, abandoning():
+            with file_threads(IN_FLIGHT) as pool:
                 if any(map(_is_there, map(self.resolve, local))):
                     return
                 if any(pool.map(_is_there, map(self.resolve, remote))):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from clare.errors import InputError
 from clare.names import path_fault
 from clare.pipeline.manifests.headers import THREADS
 from clare.pipeline.manifests.roots import linked_disk
-from clare.store.bucket.files import Entry, abandoning, scan
+from clare.store.bucket.files import Entry, file_threads, scan
 from clare.store.bucket.places import bucket_url
 from clare.wording import counted, listed, natural_key
 
@@ -106,7 +105,7 @@ def list_tree(
     seen: set[str] = set()
     found: list[Folder] = []
     level: list[tuple[str, str | None, bool]] = [("", None, False)]
-    with ThreadPoolExecutor(THREADS) as pool, abandoning():
+    with file_threads(THREADS) as pool:
         while level:
             following: list[tuple[str, str | None, bool]] = []
             for (path, kind, linked), (folder, targets) in zip(

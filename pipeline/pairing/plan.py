@@ -6,7 +6,6 @@ import hashlib
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import PurePosixPath
@@ -24,7 +23,7 @@ from clare.pipeline.manifests.splits import assign_splits
 from clare.pipeline.pair import PairKind
 from clare.pipeline.pairing.files import PairRow
 from clare.pipeline.pairing.settings import Coding
-from clare.store.bucket.files import abandoning
+from clare.store.bucket.files import file_threads
 from clare.store.bucket.objects import IN_FLIGHT
 
 CANDIDATES = 16
@@ -181,7 +180,7 @@ def with_keys(jobs: Sequence[Job], roots: Roots) -> list[tuple[Job, str]]:
         InputError: a root is not known.
         StoreError: a bucket can't be read.
     """
-    with ThreadPoolExecutor(IN_FLIGHT) as pool, abandoning():
+    with file_threads(IN_FLIGHT) as pool:
         return list(zip(jobs, pool.map(lambda job: _key(job, roots), jobs), strict=True))
 
 

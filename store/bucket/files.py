@@ -14,6 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -228,13 +229,19 @@ def abandon() -> None:
 
 
 @contextmanager
-def abandoning() -> Iterator[None]:
-    """Work that ends at once where an error or its user ends it, whatever threads wait for."""
-    try:
-        yield
-    except BaseException:
-        abandon()
-        raise
+def file_threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Threads that look at files, which end at once where an error or their user ends the work.
+
+    Nobody waits then for a server that is away, and what was not begun is dropped, also where
+    somebody still has the iterator of results.
+    """
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield pool
+        except BaseException:
+            abandon()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def file_place(place: Path | str) -> Path:
