@@ -99,7 +99,8 @@ def test_failures_come_back(on_dask, pictures, tmp_path):
     broken.write_bytes((tmp_path / "real" / file.name).read_bytes()[:900])
     selection = select_manifests(None, [], tmp_path, [], [tmp_path / "real"], [])
     report = run_cluster_job(settings_for(tmp_path / "a.zarr", views=1), selection, "any")
-    assert [key[1] for key in report.failures] == ["broken.jpg"] or len(report.failures) == 1
+    assert list(report.failures) == [("real", "real/real/broken.jpg", 0)]
+    assert "broken data stream" in report.failures["real", "real/real/broken.jpg", 0]
     assert report.rows == 7
     strict = settings_for(tmp_path / "b.zarr", views=1, strict=True)
     with pytest.raises(StrictFailureError, match="broken"):
