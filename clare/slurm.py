@@ -46,6 +46,11 @@ def array_task() -> int:
     return _number("SLURM_ARRAY_TASK_ID") or 0
 
 
+def is_queued_again() -> bool:
+    """Whether this process's job ran before, and was queued again."""
+    return bool(_number("SLURM_RESTART_COUNT"))
+
+
 def scratch() -> str | None:
     """The job's own folder on the node's disk, where the site has one; None elsewhere."""
     place = os.environ.get("SLURM_TMPDIR")

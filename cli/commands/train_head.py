@@ -28,6 +28,7 @@ def train_head(context: typer.Context, asked: Annotated[Head, HEAD]) -> None:
     from clare.heads.sweeps.tests import require_tests
     from clare.heads.training.train_head import is_trained
     from clare.heads.training.trainer import train_run
+    from clare.slurm import is_queued_again
     from clare.store.feature_store import open_store
 
     chosen, store, evaluate = (
@@ -35,19 +36,20 @@ def train_head(context: typer.Context, asked: Annotated[Head, HEAD]) -> None:
         asked.store,
         asked.evaluate,
     )
-    # What was stopped while it was tested goes on with that.
-    done = False
+    # What was stopped while it was tested goes on with that, and a job that ended with its run and
+    # is queued again all the same has nothing left to do.
+    may_be_done, done = evaluate is not None or is_queued_again(), False
     if asked.resume is not None:
         source_of = context.get_parameter_source("store")
         named = source_of is not None and source_of.name == "COMMANDLINE"
-        done = evaluate is not None and is_finished(asked.resume)
+        done = may_be_done and is_finished(asked.resume)
         read = read_begun if done else read_unfinished
         found, store = read(asked.resume, store if named else None, store)
         folder = asked.resume
     else:
         assert asked.config is not None
         found = asked.config
-        done = evaluate is not None and is_trained(asked.out, found, store, chosen)
+        done = may_be_done and is_trained(asked.out, found, store, chosen)
         folder = asked.out if done and asked.out else choose_folder(asked.out, found)
     if evaluate is not None:
         require_tests(open_store(store), split_names(evaluate) or [], [found])

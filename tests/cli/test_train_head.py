@@ -150,10 +150,17 @@ def test_the_help_lists_what_stands_in_the_packages(head, tmp_path, monkeypatch)
     assert "film" in names_of("fusion") and "clare.heads.fusion.film" not in sys.modules
 
 
-def test_a_finished_run_is_not_resumed(head):
+def test_a_finished_run_is_not_resumed(head, monkeypatch):
     head("train-head", "--preset", "univfd", "--epochs", "1", "--out", "run")
     for options in (("--resume", "run"), ("--preset", "univfd", "--out", "run")):
         with pytest.raises(InputError, match="finished"):
             head("train-head", *options)
+    # A job that is queued again is none that would train twice, and says what there is.
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    for words in (("--resume", "run"), ("--preset", "univfd", "--epochs", "1", "--out", "run")):
+        assert "clare evaluate run" in head("train-head", *words)
+    with pytest.raises(InputError, match="finished"):
+        head("train-head", "--preset", "univfd", "--epochs", "2", "--out", "run")
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
     # One whose test was stopped is queued again with the same words.
     assert "toy" in head("train-head", "--resume", "run", "--evaluate", "toy")
