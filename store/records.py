@@ -28,6 +28,12 @@ REPAIR = Run("store.verify", settings={"repair": True}, effect="queues what it c
 _NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 """What the system says where something else than a file stands."""
 
+_OF_ANOTHER_FORM = (
+    *(ValueError, TypeError, AttributeError, IndexError),
+    *(MismatchError, RecursionError),
+)
+"""What work meets with a member of another form than it took it for: the file's fault too."""
+
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 _SEAL = len(',"crc32c":"00000000"}\n')
@@ -143,8 +149,7 @@ def checking(path: Path) -> Iterator[None]:
         raise damaged(path, error.what.removeprefix(f"{path} ")) from error
     except KeyError as error:
         raise damaged(path, f"it has no {error}") from error
-    # A member of another type than the work took it for is the file's fault too.
-    except (ValueError, TypeError, AttributeError, MismatchError, RecursionError) as error:
+    except _OF_ANOTHER_FORM as error:
         raise damaged(path, str(error)) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tracemalloc
 
@@ -72,6 +73,16 @@ def test_a_file_without_a_byte_is_carried(declared, url, tmp_path):
     pull_store(url, tmp_path / "again.zarr")
     assert contents(tmp_path / "again.zarr") == contents(declared.path)
     assert push_store(declared.path, url).bytes == 0
+
+
+@pytest.mark.parametrize("shape", [[], {}, 3, [None]])
+def test_an_array_that_says_no_length_over_there_is_replaced(filled, url, objects, shape):
+    push_store(filled.path, url)
+    key = f"{filled.layout.array('faces', KEY, 'pixels').relative_to(filled.path)}/zarr.json"
+    whole = objects.get(key)
+    objects.put(key, json.dumps({**json.loads(whole), "shape": shape}).encode())
+    push_store(filled.path, url)
+    assert objects.get(key) == whole
 
 
 def test_large_files_are_in_memory_one_at_a_time(declared, tmp_path, monkeypatch):
