@@ -162,8 +162,9 @@ def _place(context: Any) -> None:
     plain = cache is None and gib is None
     if plain and not any(":/" in str(value) for value in context.params.values()):
         return  # spares an import
-    from clare.store.bucket.places import CACHE, ROOM, bucket_url, place_of
+    from clare.store.bucket.places import CACHE, ROOM, bucket_url, place_of, require_plain_words
 
+    require_plain_words(typed())  # a path has lost what is amiss with it
     for name, value in context.params.items():
         if isinstance(value, Path) and bucket_url(value):  # `Path` took a slash of it
             context.params[name] = place_of(value)

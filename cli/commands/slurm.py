@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,7 +79,7 @@ def train_head(
 
 
 def _print(given: dict[str, Any]) -> None:
-    from clare.store.bucket.places import SCHEMES, require_plain
+    from clare.store.bucket.places import require_plain_words
 
     settings = build_settings("job", JobSettings, given)
     names = {one.name for _, one in JOB.parameters()}
@@ -95,7 +94,5 @@ def _print(given: dict[str, Any]) -> None:
         if name in ("CLARE_STORE", "CLARE_ROOT", "CLARE_MANIFESTS")
         or name.startswith("CLARE_ROOT_")
     }
-    for word in (*words, *known.values()):
-        if url := re.search(rf"\b({'|'.join(SCHEMES)}):/.*", word, re.IGNORECASE):
-            require_plain(url[0])  # a key would stand in the script
+    require_plain_words((*words, *known.values()))  # a key would stand in the script
     typer.echo(job_script(settings, words, Path.cwd(), known, typed()), nl=False)

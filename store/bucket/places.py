@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path, PosixPath
 from typing import Self
 
@@ -20,6 +21,7 @@ ROOM = "CLARE_CACHE_GIB"
 """The environment variable that says how many GiB local copies may take together."""
 
 _URL = re.compile(rf"({'|'.join(SCHEMES)}):/+(.+)", re.IGNORECASE)
+_IN_WORD = re.compile(rf"\b({'|'.join(SCHEMES)}):/.*", re.IGNORECASE | re.DOTALL)
 _FILE = re.compile(r"file:/+(.*)", re.IGNORECASE)
 _ANY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(/.*)?")
 
@@ -34,18 +36,43 @@ def bucket_url(place: Path | str) -> str | None:
 
 
 def require_plain(url: str) -> None:
-    """Refuse a URL that holds a key: it would be written into records and logs.
+    """Refuse a URL that holds a key, which would be written into records and logs, or no place.
 
     Raises:
-        InputError: it names a user or a port, or has a query; the message tells no word of it.
+        InputError: it names a user or a port, or has a query; or a part of it is empty, ``.`` or
+            ``..``, which no server takes for what a disk does; or it is no text. The message tells
+            no word of it.
     """
     _, _, rest = str(url).partition(":")
-    bucket = rest.lstrip("/").partition("/")[0]
+    parts = rest.strip("/").split("/")
+    bucket = parts[0]
     if "@" in bucket or ":" in bucket or "?" in rest:
         raise InputError(
             "the URL of a bucket has a user, a port or a query in it, which may be a key",
             "name it as s3://bucket/folder, and put keys into the environment",
         )
+    if any(part in (".", "..") for part in parts) or "" in parts[1:]:
+        raise InputError(
+            "the URL of a bucket has an empty part, . or .. in it, which no bucket knows",
+            "name the place itself, as s3://bucket/folder",
+        )
+    try:
+        rest.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "the URL of a bucket has bytes in it that are no UTF-8", "name it as s3://bucket/folder"
+        ) from error
+
+
+def require_plain_words(words: Iterable[str]) -> None:
+    """`require_plain` of the URL that a word of a command line has in it, if any.
+
+    Raises:
+        InputError: as there.
+    """
+    for word in words:
+        if found := _IN_WORD.search(word):
+            require_plain(found[0])
 
 
 def local_path(place: Path | str) -> Path:
@@ -77,9 +104,16 @@ class BucketPath(PosixPath):
 
 
 def place_of(place: Path | str) -> Path:
-    """A folder of this machine, in full, or a place in a bucket."""
+    """A folder of this machine, in full, or a place in a bucket.
+
+    Raises:
+        InputError: as `local_path` and `require_plain`.
+    """
     url = bucket_url(place)
-    return local_path(place).absolute() if url is None else BucketPath(url)
+    if url is None:
+        return local_path(place).absolute()
+    require_plain(url)
+    return BucketPath(url)
 
 
 def cache_folder() -> Path:

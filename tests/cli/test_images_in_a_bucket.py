@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("obstore", reason="buckets are read through obstore, the extra `buckets`")
 
 from clare.store.bucket.objects import Objects
+from clare.store.feature_store import create_store
 
 URL = "memory://commands/deep"
 SIGNED = "s3://bucket/photos?X-Amz-Signature=secret"
@@ -57,3 +58,22 @@ def test_a_url_with_a_key_is_written_nowhere(clare, tmp_path, monkeypatch, words
     assert "put keys into the environment" in error
     assert "secret" not in said + error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["../x", "a//b", "./x", "a/./x"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("store", "info", "{}"),
+        ("store", "push", "features.zarr", "{}"),
+        ("store", "pull", "{}", "features.zarr"),
+        ("extract", "--real", "{}", "--backbone", "tiny"),
+        ("extract", "--fake", "toy={}", "--backbone", "tiny"),
+        ("extract", "--real", "photos", "--store={}", "--backbone", "tiny"),
+    ],
+)
+def test_a_url_that_names_no_place_is_refused_in_a_sentence(clare, tmp_path, words, key):
+    create_store(tmp_path / "features.zarr")
+    code, said, error = clare(*(word.format(f"{URL}/{key}") for word in words))
+    assert (code, said) == (1, "")
+    assert "the URL of a bucket has an empty part, . or .. in it" in error

@@ -11,6 +11,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 
 from clare.errors import InputError, StoreError
 from clare.store.bucket.failures import refusal
+from clare.store.bucket.files import file_place
 from clare.store.bucket.objects import Objects
 from clare.store.bucket.places import bucket_url, copy_of, local_path
 from clare.store.bucket.probe import require_conditions
@@ -68,6 +69,14 @@ def test_a_url_of_something_else_makes_no_folder(place, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="is no place for a store"):
         pull_store(place, tmp_path / "b.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.parametrize("key", ["../x", "a/..", "./a", "a/./b", "a//b", "/a", "\udce4"])
+def test_a_url_that_names_no_place_is_refused_in_a_sentence(key, store):
+    acts = (create_store, open_store, verify_store, partial(push_store, store.path), file_place)
+    for act in (*acts, Objects, partial(pull_store, store=store.path)):
+        with pytest.raises(InputError, match=r"the URL of a bucket has .*: name "):
+            act(f"memory://q/{key}")
 
 
 @pytest.mark.parametrize(("scheme", "words"), [("s3", "AWS"), ("az", "AZURE")])
