@@ -16,7 +16,20 @@ LOCKS = ".clare-runs.lock"
 
 
 class RunsHeldError(InputError):
-    """A run is being trained by another process, or another thread."""
+    """A run is being trained by another process, or another thread.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} is being trained by another process",
+            "wait until that ends",
+            Name("another folder", "out"),
+        )
+        self.args = (folder,)  # what it is made of again in another process
+        self.folder = folder
 
 
 @contextmanager
@@ -35,11 +48,7 @@ def hold_runs(folders: Iterable[Path]) -> Iterator[None]:
             place = folder.resolve()
             lock, byte = lock_file(place.parent / LOCKS), _byte_of(place.name)
             if not lock.acquire(byte):
-                raise RunsHeldError(
-                    f"{folder} is being trained by another process",
-                    "wait until that ends",
-                    Name("another folder", "out"),
-                )
+                raise RunsHeldError(folder)
             held.callback(lock.release, byte)
         yield
 

@@ -158,17 +158,23 @@ class Sharing:
     ) -> Runs:
         """Train and test what nobody has of some runs; the others come back."""
         mine, theirs = self._take(runs)
-        if mine.folders:
+        while mine.folders:
             try:
                 found = train(mine)
-            except (RunsHeldError, LostClaimError):  # one who shares nothing has them, or it slept
+            except RunsHeldError as error:  # one who shares nothing has it; the others are free
+                self._give_back([error.folder])
+                mine, held = _parted(mine, {error.folder})
+                theirs = _joined(theirs, held)
+                continue
+            except LostClaimError:  # it slept
                 self._give_back(mine.folders)
-                return runs
+                return _joined(theirs, mine)
             failures.update(found)
             self.others -= found.keys()
             for folder in mine.folders:
                 if self._evaluate is not None and found[folder] is None:
                     self._evaluate(folder)
+            break
         return theirs
 
     def _take(self, runs: Runs) -> tuple[Runs, Runs]:
@@ -177,12 +183,9 @@ class Sharing:
         done = {folder for folder in runs.folders if is_finished(folder)}
         done |= {folder for folder in taken if self._has_failed(folder)}
         self._release(taken & done)
-        left = [one for one in zip(runs.configs, runs.folders, strict=True) if one[1] not in done]
         self._mine |= taken - done
-        return (
-            _runs([one for one in left if one[1] in taken]),
-            _runs([one for one in left if one[1] not in taken]),
-        )
+        theirs, mine = _parted(_parted(runs, done)[0], taken)
+        return mine, theirs
 
     def _has_failed(self, folder: Path) -> bool:
         """Whether another process has trained a run since this one began, and it failed."""
@@ -252,6 +255,19 @@ def _claim_of(folder: Path) -> str:
 
 def _count(left: Sequence[Runs]) -> int:
     return sum(len(runs.folders) for runs in left)
+
+
+def _parted(runs: Runs, folders: Collection[Path]) -> tuple[Runs, Runs]:
+    """Runs whose folders are not among some, and those whose are."""
+    both = list(zip(runs.configs, runs.folders, strict=True))
+    without, among = (
+        [one for one in both if (one[1] in folders) is them] for them in (False, True)
+    )
+    return _runs(without), _runs(among)
+
+
+def _joined(first: Runs, second: Runs) -> Runs:
+    return Runs(first.configs + second.configs, first.folders + second.folders)
 
 
 def _runs(found: Sequence[tuple[TrainConfig, Path]]) -> Runs:

@@ -1,6 +1,7 @@
 """A sweep that several processes share comes to what one of them alone would have made of it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from threading import Barrier, Event
@@ -10,6 +11,7 @@ import pytest
 
 from clare.errors import LostClaimError
 from clare.heads.config import DetectorConfig, Machine, TrainConfig
+from clare.heads.runs.lock import hold_runs
 from clare.heads.runs.record import is_finished
 from clare.heads.sweeps import sharing
 from clare.heads.sweeps.axes import expand
@@ -177,6 +179,25 @@ def test_who_waits_takes_what_one_that_died_had(store, tmp_path, processes, trai
     train = partial(sweep, store, out, train=Sharing(out, 4))
     train(observer=Watching())
     assert busy and sorted(chain(*trained)) == sorted(runs)
+    assert all(is_finished(out / name) for name in runs)
+
+
+def test_a_run_that_one_has_who_shares_nothing_keeps_no_other_of_its_stack(
+    store, tmp_path, processes, trained
+):
+    out, finished = tmp_path / "a", list[str]()
+    runs = list(expand(BASE, AXES))
+    with ExitStack() as held:
+        held.enter_context(hold_runs([out / runs[0]]))
+
+        class Watching(Observer):
+            def busy(self, what):
+                if "have the last runs" in what and not finished:
+                    finished.extend(name for name in runs if is_finished(out / name))
+                    held.close()
+
+        sweep(store, out, train=Sharing(out, 1), observer=Watching())
+    assert finished == runs[1:], "while it is held all the rest is done"
     assert all(is_finished(out / name) for name in runs)
 
 
