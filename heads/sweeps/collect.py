@@ -77,7 +77,7 @@ class Tables:
         told = with_others or name not in self.configs
         failure = (before.get("failure") or None) if told else failures.get(folder)
         if sharing is not None and folder in sharing.claimed:  # another may train it anew
-            failure = None if failure == self.before.get(name, {}).get("failure") else failure
+            failure = failure if sharing.has_failed_anew(folder) else None
         if not is_finished(folder) and not failure:
             return {}
         if test is not None and not failure and not with_others:

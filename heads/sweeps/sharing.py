@@ -7,13 +7,16 @@ turn, so that whoever ends last writes them whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from clare.advice import Notice
 from clare.bootstrap import Figures
 from clare.errors import LostClaimError
+from clare.files import write_durably
+from clare.foreign import read_bytes
 from clare.heads.config import Machine, TrainConfig
 from clare.heads.runs.lock import RunsHeldError
 from clare.heads.runs.record import Epoch, Validation, is_finished
@@ -30,6 +33,9 @@ CLAIMS = ".clare-claims"
 
 TABLES = ".clare-tables"
 """The folder of claims of its tables and tests: who has one of these trains nothing."""
+
+FAILED = ".clare-failed"
+"""The file of a run's folder that tells one failure of it from the next, whatever their words."""
 
 FIRST_LOOK_SECONDS = 0.5
 """How soon is looked again whether others ended what they claim by locks."""
@@ -61,7 +67,7 @@ class Sharing:
         self._writing = claims_of(out.resolve() / TABLES)
         self._processes, self._evaluate, self._notice = processes, evaluate, notice
         self._mine: set[Path] = set()
-        self._failed_before: Mapping[str, str] = {}
+        self._failed_before: dict[Path, bytes] = {}
         self.others: set[Path] = set()
         """Folders of runs that are other processes' to train, test and write down."""
         self.claimed: set[Path] = set()
@@ -115,12 +121,15 @@ class Sharing:
         """
         observer, self.others = observer or Observer(), set(folders)
         failures: dict[Path, str | None] = dict.fromkeys(folders)
-        self._failed_before = failures_of(self._out)
+        self._failed_before = {folder: _failure_of(folder) for folder in folders}
 
         def train(runs: Runs) -> dict[Path, str | None]:
             watched = _Watched(observer, self._require)
             found = train_runs(runs.configs, store, runs.folders, machine, watched, command)
-            return dict(zip(runs.folders, found, strict=True))
+            failed = dict(zip(runs.folders, found, strict=True))
+            for folder in (one for one, why in failed.items() if why is not None):
+                write_durably(folder / FAILED, secrets.token_hex(8).encode())
+            return failed
 
         left, waited, seen = self._from_its_own_place(Supply(configs, folders)), 0.0, 0.0
         while left:
@@ -181,16 +190,16 @@ class Sharing:
         """Claim what nobody has: it, and the rest; what is done already is in neither."""
         taken = self._claim(runs.folders)
         done = {folder for folder in runs.folders if is_finished(folder)}
-        done |= {folder for folder in taken if self._has_failed(folder)}
+        told = failures_of(self._out)
+        done |= {one for one in taken if one.name in told and self.has_failed_anew(one)}
         self._release(taken & done)
         self._mine |= taken - done
         theirs, mine = _parted(_parted(runs, done)[0], taken)
         return mine, theirs
 
-    def _has_failed(self, folder: Path) -> bool:
-        """Whether another process has trained a run since this one began, and it failed."""
-        failure = failures_of(self._out).get(folder.name)
-        return failure is not None and failure != self._failed_before.get(folder.name)
+    def has_failed_anew(self, folder: Path) -> bool:
+        """Whether a run was trained since this process began, and failed."""
+        return _failure_of(folder) != self._failed_before.get(folder, b"")
 
     def _claim(self, folders: Collection[Path]) -> set[Path]:
         """Claim runs; those that nobody else has."""
@@ -247,6 +256,12 @@ class _Watched(Observer):
         """An epoch of a run is done."""
         self._require(run)
         self._told.epoch(run, record)
+
+
+def _failure_of(folder: Path) -> bytes:
+    """What tells a run's latest failure from others; empty where there is none."""
+    path = folder / FAILED
+    return read_bytes(path) if path.is_file() else b""
 
 
 def _claim_of(folder: Path) -> str:

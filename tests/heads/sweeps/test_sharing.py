@@ -275,6 +275,26 @@ def test_who_waits_does_not_train_again_what_failed_with_another(
     assert {line["run"]: line["failure"] for line in found}[failing[0]] == failing[1]
 
 
+def test_who_waits_does_not_train_again_what_failed_with_another_in_the_words_of_before(
+    store, tmp_path, processes, trained, failing
+):
+    out, (name, why), ends = tmp_path / "a", failing, list[Any]()
+    sweep(store, out, train=Sharing(out, 2))
+    before = len(trained)
+    third = processes.begin(out / CLAIMS)
+    assert third.take(f"runs/{name}")
+
+    class Waiting(Observer):
+        def busy(self, what):
+            if "have the last runs" in what and not ends:
+                third.leave()
+                ends.append(sweep(store, out, train=Sharing(out, 2)))
+
+    found = sweep(store, out, train=Sharing(out, 2), observer=Waiting())
+    assert trained[before:] == [[name]], "by the one that this one waited for"
+    assert {line["run"]: line["failure"] for line in found}[name] == why
+
+
 def test_an_old_failure_is_not_told_of_a_run_that_another_trains_anew(
     store, tmp_path, processes, failing
 ):
