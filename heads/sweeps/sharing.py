@@ -67,6 +67,7 @@ class Sharing:
         self._writing = claims_of(out.resolve() / TABLES)
         self._processes, self._evaluate, self._notice = processes, evaluate, notice
         self._mine: set[Path] = set()
+        self._has_left = False
         self._failed_before: dict[Path, bytes] = {}
         self.others: set[Path] = set()
         """Folders of runs that are other processes' to train, test and write down."""
@@ -79,7 +80,8 @@ class Sharing:
     def tables(self) -> Iterator[None]:
         """One process at a time reads what all have done, and writes the tables."""
         with self._writing.exclusive(_TABLES):
-            free = self._claim(self.others)
+            # Who has left is not to be met again: others would wait for him.
+            free = set() if self._has_left else self._claim(self.others)
             self._release(free)
             self.claimed = self.others - free
             for folder in free:
@@ -147,6 +149,9 @@ class Sharing:
                 self._claims.wait(waited)
                 seen = seen + waited if stay else 0.0
         if left:
+            # Whoever still waits must not take this process for one that stays, and leave too.
+            self._has_left = True
+            self._claims.leave()
             told = f"{counted(_count(left), 'run')} of this sweep: other processes train them"
             self._notice(Notice(f"{told}, and the last to end writes the whole tables"))
         return [failures[folder] for folder in folders]

@@ -21,6 +21,7 @@ from clare.heads.sweeps.tests import SweepTests
 from clare.heads.training import trainer
 from clare.stopping import StopAskedError
 from tests.dask_threads import connecting_to, thread_cluster
+from tests.figures import same_tables
 
 BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=2, batch=32)
 AXES = {"fusion": ["cls", "lare"], "seed": ["0", "1", "2"]}
@@ -49,10 +50,6 @@ def plain(store, tmp_path_factory):
     return out
 
 
-def tables(out):
-    return {file.name: file.read_bytes() for file in sorted(out.glob("*.csv"))}
-
-
 def test_its_tables_are_those_of_one_machine(on_dask, store, plain, tmp_path, monkeypatch):
     train, tested = ClusterTraining("any", ["gan"]), []
 
@@ -64,14 +61,14 @@ def test_its_tables_are_those_of_one_machine(on_dask, store, plain, tmp_path, mo
     tests = SweepTests(store, ["gan"], training=True)
     configs = expand(BASE, AXES)
     run_sweep(configs, AXES, store, tmp_path / "a", Machine(), evaluate=tests, train=train)
-    assert tables(tmp_path / "a") == tables(plain)
+    assert same_tables(tmp_path / "a", plain)
     assert len(tested) == 6 and not tests.failures, "its workers have tested the runs"
 
 
 def test_one_call_of_python_sweeps_here_or_there(on_dask, store, plain, tmp_path):
     common: Any = {"config": BASE, "evaluate": ["gan"], "device": "cpu"}
     found = sweep(store, tmp_path / "a", vary=AXES, cluster="local:1", **common)
-    assert tables(tmp_path / "a") == tables(plain) and not found.untested
+    assert same_tables(tmp_path / "a", plain) and not found.untested
     assert [line["seeds"] for line in found.leaderboard] == [3, 3]
     again = sweep(store, tmp_path / "a", vary={"fusion": ["cls"]}, **common)
     assert len(again.results) == 6, "of the seed 0, which was there, and those of before"

@@ -21,6 +21,7 @@ from clare.heads.sweeps.table import read_results
 from clare.heads.sweeps.tests import SweepTests
 from clare.heads.training.trainer import Observer, train_runs
 from clare.store.claims.claims import Claims
+from tests.figures import same_tables
 
 BASE = TrainConfig(DetectorConfig("cls", "linear"), lr=0.02, epochs=2, batch=32)
 AXES = {"fusion": ["cls", "lare"], "seed": ["0", "1"]}
@@ -73,16 +74,12 @@ def trained(monkeypatch):
 def plain(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("sweep") / "plain"
     sweep(store, out)
-    return tables(out)
+    return out
 
 
 def sweep(store, out, **how):
     tests = SweepTests(store, ["gan"])
     return run_sweep(expand(BASE, AXES), AXES, store, out, Machine(), evaluate=tests, **how)
-
-
-def tables(out):
-    return {file.name: file.read_bytes() for file in sorted(out.glob("*.csv"))}
 
 
 def test_each_trains_a_part_and_the_last_to_end_writes_the_whole_tables(
@@ -100,7 +97,7 @@ def test_each_trains_a_part_and_the_last_to_end_writes_the_whole_tables(
     assert trained[0] == ["cls_seed-0", "cls_seed-1"], "as many as are its part"
     assert sorted(chain(*trained)) == sorted(expand(BASE, AXES)), "each once"
     assert [line["run"] for line in ends[0]] == list(expand(BASE, AXES))
-    assert tables(out) == plain
+    assert same_tables(out, plain)
 
 
 def test_tasks_of_an_array_begin_with_different_runs(
@@ -128,7 +125,7 @@ def test_what_one_that_died_has_trained_is_tested_and_written_by_another(
     assert not held.take(f"runs/{trained[0][0]}"), "nobody's only when its heart was long still"
     held.leave()
     sweep(store, out, train=Sharing(out, 2))
-    assert tables(out) == plain and sorted(chain(*trained)) == sorted(expand(BASE, AXES))
+    assert same_tables(out, plain) and sorted(chain(*trained)) == sorted(expand(BASE, AXES))
 
 
 @pytest.mark.parametrize("look", [1, 5], ids=["in the first epoch", "behind the last"])
@@ -146,7 +143,7 @@ def test_runs_that_were_taken_over_while_it_slept_are_not_its_own_any_more(
     out = tmp_path / "a"
     sweep(store, out, train=Sharing(out, 2))
     assert looks[look - 1] == "runs/cls_seed-0" and len(trained) == 3
-    assert tables(out) == plain
+    assert same_tables(out, plain)
 
 
 def test_who_finds_the_rest_with_one_who_lives_ends(store, plain, tmp_path, processes):
@@ -159,7 +156,7 @@ def test_who_finds_the_rest_with_one_who_lives_ends(store, plain, tmp_path, proc
     assert "1 run of this sweep: other processes train" in str(told[0])
     other.release(f"runs/{name}")
     sweep(store, out, train=Sharing(out, 2))
-    assert tables(out) == plain
+    assert same_tables(out, plain)
 
 
 def test_who_waits_takes_what_one_that_died_had(store, tmp_path, processes, trained):
