@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from clare.errors import CorruptStoreError
 from clare.files import Fence
@@ -62,11 +63,18 @@ class Files:
         target: where they shall be.
         have: the files of the source, each with its size.
         there: those of the target, as they were before.
+        stopped: no further file is begun once it is set.
     """
 
     def __init__(
-        self, source: Side, target: Side, have: Mapping[str, int], there: Mapping[str, int]
+        self,
+        source: Side,
+        target: Side,
+        have: Mapping[str, int],
+        there: Mapping[str, int],
+        stopped: Event,
     ) -> None:
+        self._stopped = stopped
         self._source, self._target = source, target
         self._have, self._there = have, there
         self._large = Lock()
@@ -76,6 +84,7 @@ class Files:
 
         Raises:
             StoreError: rows came into the target meanwhile.
+            CancelledError: it is stopped.
             LostClaimError: this process was held up for long, and another took a claim over.
         """
         by_claim: dict[tuple[str, int], list[str]] = {}
@@ -86,6 +95,7 @@ class Files:
     def _carry(self, one: tuple[tuple[str, int], list[str]]) -> int:
         """Carry files of one claim."""
         claim, keys = one
+        self._go_on()
         looked_at = zip(keys, in_flight(self._is_there, keys), strict=True)
         missing = [key for key, is_there in looked_at if not is_there]
         if not missing:
@@ -105,6 +115,7 @@ class Files:
     def _carry_file(self, fence: Fence, key: str) -> int:
         """Carry a file under its claim; of large ones one is in memory at a time."""
         with self._large if self._have[key] > _LARGE else nullcontext():
+            self._go_on()
             data = self._source.read(key)
             if not _is_asset(key) and (kept := self._kept(key)) is not None:
                 if key.startswith(f"{ROWS}/"):
@@ -114,6 +125,10 @@ class Files:
                     return 0
             self._target.write(key, data, fence)
             return len(data)
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise CancelledError
 
     def _kept(self, key: str) -> bytes | None:
         """What is there already; somebody may have written it meanwhile."""

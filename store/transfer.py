@@ -11,10 +11,11 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from clare.errors import CorruptStoreError, StoreError
 from clare.progress import Progress
-from clare.store.bucket.objects import Objects, in_flight
+from clare.store.bucket.objects import Objects
 from clare.store.bucket.places import bucket_url, local_path
 from clare.store.carried_files import Files, in_order
 from clare.store.carried_shards import SHARD_RECORD, Shards
@@ -97,19 +98,27 @@ def _carry(source: Side, target: Side, progress: Progress | None) -> Carried:
     # The source's records first: what they speak of stays, whoever writes there meanwhile.
     have, there = source.sizes(), target.sizes()
     require_same_store(source, target, have, there)
-    files = Files(source, target, have, there)
+    stopped = Event()
+    files = Files(source, target, have, there, stopped)
     records = [key for key in sorted(have) if SHARD_RECORD.fullmatch(key)]
     *before, last = in_order([key for key in sorted(have) if not _is_of_shard(key)])
     carried, left, damage = 0, 0, list[CorruptStoreError]()
-    with ThreadPoolExecutor(1) as beside:
-        others = beside.submit(lambda: sum(map(files.carry, before)))
-        shards = Shards(source, target, have, there, others.result)
-        sent = 0
-        for done, moved in enumerate(in_flight(shards.carry, records, _SHARDS_AT_ONCE), 1):
-            sent, carried, left = sent + moved.bytes, carried + bool(moved.bytes), left + moved.left
-            damage += [moved.damage] if moved.damage is not None else []
-            if progress is not None:
-                progress(done, len(records))
+    # In this order: the pool of shards is left first, whose threads wait for the other one.
+    with ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
+        try:
+            others = beside.submit(lambda: sum(map(files.carry, before)))
+            shards = Shards(source, target, have, there, others.result)
+            sent = 0
+            for done, moved in enumerate(pool.map(shards.carry, records), 1):
+                sent, left = sent + moved.bytes, left + moved.left
+                carried += bool(moved.bytes)
+                damage += [moved.damage] if moved.damage is not None else []
+                if progress is not None:
+                    progress(done, len(records))
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     sent += others.result() + files.carry(last)
     if damage:
         raise CorruptStoreError(

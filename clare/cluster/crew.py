@@ -28,6 +28,9 @@ POLL_SECONDS = 0.5
 LONELY_SECONDS, AGAIN_SECONDS = 60.0, 600.0
 """After how long without a worker that is said, and after how long once more."""
 
+REFUSED_SECONDS = 15.0
+"""For how long no job may be taken: others are submitted meanwhile, and again."""
+
 MOST_GIVEN = 6
 """Times that an item is given without anything of it getting done; each outlasts three deaths."""
 
@@ -265,7 +268,7 @@ class Crew(Generic[Item, Result]):
         now = time.monotonic()
         if workers:
             self._seen, self._said = now, -AGAIN_SECONDS
-        elif refusal := self._cluster.refusal():
+        elif now - self._seen > REFUSED_SECONDS and (refusal := self._cluster.refusal()):
             raise InputError(f"{self._cluster.name}: its jobs are refused ({refusal})")
         elif now - self._seen > LONELY_SECONDS and now - self._said > AGAIN_SECONDS:
             self._said = now

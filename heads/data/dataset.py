@@ -192,7 +192,9 @@ def _feature_of(store: FeatureStore, subset: str, name: str, digests: Mapping[st
     if len(extractors) > 1:
         raise StoreError(f"Several extractors have a field {field!r}: {', '.join(extractors)}.")
     (extractor,) = extractors
-    chosen = digests.get(name) or digest or digests.get(extractor)
+    known = digests.get(extractor, "")  # the whole of what the name may tell the beginning of
+    named = known if digest and known.startswith(digest) else digest
+    chosen = digests.get(name) or named or known or None
     feature = store.feature(subset, extractor, chosen)
     feature.reader(field)  # the chosen fingerprint may lack a field that another one has
     return feature

@@ -29,7 +29,7 @@ class Owner:
         machine: tells hosts, their starts, and groups of processes on one host apart; may be empty.
         pid: its number there.
         started: when it was started, in ticks of its machine.
-        job: id of its SLURM job, ARRAY_TASK where it is an array's task; may be empty.
+        job: id of its SLURM job, of the array's task where it is one; may be empty.
         restarts: how often SLURM had started that job again.
         since: seconds since the epoch by its own clock, for people.
         place: number of the folder in which it claims: a copy of a store has another. 0 where
@@ -68,8 +68,6 @@ def this_process(folder: Path) -> Owner:
     environment = os.environ
     cluster = environment.get("SLURM_CLUSTER_NAME", "")
     job = environment.get("SLURM_JOB_ID", "")
-    if (array := environment.get("SLURM_ARRAY_JOB_ID")) and job:  # as `squeue` shows it
-        job = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
     restarts = environment.get("SLURM_RESTART_COUNT", "")
     return Owner(
         token=secrets.token_hex(8),

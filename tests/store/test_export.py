@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -120,7 +119,7 @@ def test_a_disk_that_refuses_while_it_is_written_is_told_in_a_sentence(filled, e
 
 def test_an_export_that_is_stopped_leaves_nothing(filled, tmp_path, monkeypatch):
     def stop(data):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return 0
 
     monkeypatch.setattr("clare.store.export.checksum", stop)

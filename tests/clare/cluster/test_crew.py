@@ -8,6 +8,7 @@ import pytest
 from distributed import WorkerPlugin
 
 from clare.advice import Notice
+from clare.cluster import crew as crew_of_workers
 from clare.cluster.connect import Connected, connect
 from clare.cluster.crew import Crew, kit_here
 from clare.errors import InputError
@@ -56,6 +57,7 @@ def test_jobs_that_slurm_refuses_end_the_wait_in_its_own_words(tmp_path, monkeyp
     sbatch.parent.mkdir()
     sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: nosuch' >&2\nexit 1\n")
     sbatch.chmod(0o755)
+    monkeypatch.setattr(crew_of_workers, "REFUSED_SECONDS", 0.2)
     monkeypatch.setenv("PATH", str(sbatch.parent), prepend=os.pathsep)
     file = tmp_path / "slurm.yaml"
     file.write_text("cores: 1\nmemory: 1GB\nqueue: nosuch\ninterface: lo\n")

@@ -1,8 +1,11 @@
 """Stores that are carried into a bucket and out of it again."""
 
+import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from threading import Event
 
 import obstore
 import pytest
@@ -325,3 +328,26 @@ def test_pictures_and_commands_of_both_are_kept(store, url, tmp_path):
     push_store(other.path, url)
     again = push_store(other.path, url), pull_store(url, other.path), push_store(store.path, url)
     assert [one.bytes for one in again] == [0, 0, 0]
+
+
+def test_a_push_that_is_stopped_begins_nothing_more(store, url, monkeypatch):
+    began, going, main = list[str](), Event(), threading.get_ident()
+    write = BucketSide.write
+
+    def slow(side, key, data, fence):
+        began.append(key)
+        going.set()
+        time.sleep(0.3)
+        return write(side, key, data, fence)
+
+    monkeypatch.setattr(BucketSide, "write", slow)
+
+    def stop():
+        going.wait(10)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(KeyboardInterrupt):
+        push_store(store.path, url)
+    assert began and not any(SHARD_RECORD.match(key) for key in began)
+    assert len(began) < 3, "what was in hand"
