@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, how they fail, what they return."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -198,7 +199,7 @@ def test_a_bad_file_leaves_no_store_behind(clare, tmp_path):
 
 PRESS = """
 import atexit, os, signal, sys, threading, time
-press = lambda *_, **__: signal.raise_signal(signal.SIGINT)
+press = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)
 class Importing:
     def __init__(self, do, name="clare.cli.app"): self.do, self.name = do, name
     def find_spec(self, name, *_):
@@ -256,7 +257,7 @@ def test_ctrl_c_that_is_ignored_stays_so():
 
 
 def test_ctrl_c_keeps_what_is_done(clare, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(ExtractView, "extracting", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(ExtractView, "extracting", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     command = ("extract", "--real", pictures / "real", "--features", "pixels", "--views", "3")
     code, _, err = clare(*command)
     assert code == 130 and AGAIN in err
